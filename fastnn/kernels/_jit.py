@@ -1,0 +1,25 @@
+"""The only file that knows Numba's options and the cache fall-back."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numba
+
+
+def jit(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile `function` on first use, keep the machine code on disk where a folder can be written.
+
+    No ``fastmath``: it lets NaN checks be folded away and makes weights differ by CPU. ``error_model="numpy"``
+    drops the checks for division by zero, ``nogil`` lets other threads predict while one trains. Where neither
+    the package's own folder nor the user's cache can be written, Numba refuses to cache when it decorates; the
+    function is then compiled anew in each process. ``FASTNN_CACHE=0`` asks for that.
+    """
+    options = {"nogil": True, "error_model": "numpy", "boundscheck": False}
+    if os.environ.get("FASTNN_CACHE") != "0":
+        try:
+            return numba.njit(cache=True, **options)(function)  # type: ignore[no-any-return]
+        except RuntimeError as error:
+            if "cannot cache function" not in str(error):
+                raise
+    return numba.njit(**options)(function)  # type: ignore[no-any-return]
