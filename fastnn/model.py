@@ -1,0 +1,174 @@
+"""A trained network together with what it needs to be used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from fastnn.errors import DataError, ModelError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from fastnn.network import Network
+
+Inputs = Literal["paper", "ink"]
+INPUTS: tuple[Inputs, ...] = ("paper", "ink")
+
+_BATCH = 2048
+"""Images predicted at a time: bounds the memory of the hidden layers, and stays in the cache."""
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """Networks that predict as one, their classes, and how an image becomes their input.
+
+    Attributes
+    ----------
+    networks : tuple of Network
+        Usually one; the probabilities of several are averaged. All have the same first and last size.
+    classes : tuple of str
+        Names of the outputs.
+    inputs : {"paper", "ink"}
+        "paper": x = value / 255, so that paper is 1. "ink": x = 1 - value / 255, so that paper is 0.
+    normalise : bool
+        Whether images go through :func:`fastnn.images.normalise` first, as they did in training.
+    info : dict
+        Where the model comes from, fit for JSON: recipe, epochs, data, seed, version, metrics.
+    """
+
+    networks: tuple[Network, ...]
+    classes: tuple[str, ...]
+    inputs: Inputs = "paper"
+    normalise: bool = False
+    info: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.networks:
+            raise ModelError("a model needs at least one network")
+        if self.inputs not in INPUTS:
+            raise ModelError(f"unknown inputs {self.inputs!r}; choose one of {', '.join(INPUTS)}")
+        ends = {(network.sizes[0], network.sizes[-1]) for network in self.networks}
+        if len(ends) != 1 or self.network.sizes[-1] != len(self.classes):
+            raise ModelError(
+                f"the networks' sizes {[list(network.sizes) for network in self.networks]} "
+                f"do not fit each other and {len(self.classes)} classes"
+            )
+
+    @property
+    def network(self) -> Network:
+        """The first network."""
+        return self.networks[0]
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Layer sizes of the first network."""
+        return self.network.sizes
+
+    def outputs(self, images: ArrayLike) -> NDArray[np.float64]:
+        """Return the outputs of the networks, averaged, as they are.
+
+        Parameters
+        ----------
+        images : array_like of uint8, shape (n, pixels) or (pixels,)
+            255 = paper, 0 = ink.
+
+        Returns
+        -------
+        ndarray of float64, shape (n, classes)
+
+        Raises
+        ------
+        DataError
+            If the images are not whole numbers of 0 to 255 in that shape.
+        """
+        pixels = self._as_pixels(images)
+        if self.normalise:
+            from fastnn.images import normalise_batch
+
+            pixels, _ = normalise_batch(pixels)
+        result = np.empty((len(pixels), len(self.classes)))
+        for start in range(0, len(pixels), _BATCH):
+            batch = pixels[start : start + _BATCH]
+            result[start : start + _BATCH] = np.mean(
+                [network.outputs(as_inputs(batch, self.inputs, network.dtype)) for network in self.networks],
+                axis=0,
+                dtype=np.float64,
+            )
+        return result
+
+    def predict_proba(self, images: ArrayLike) -> NDArray[np.float64]:
+        """Return the probability of each class; every row sums to 1.
+
+        The outputs of rule toy are independent sigmoids; they are divided by their sum.
+
+        Parameters
+        ----------
+        images : array_like of uint8, shape (n, pixels) or (pixels,)
+
+        Returns
+        -------
+        ndarray of float64, shape (n, classes)
+        """
+        outputs = self.outputs(images)
+        total = outputs.sum(axis=1, keepdims=True)
+        # All sigmoids can underflow to 0 together; nothing is then known of the class.
+        blank = total == 0
+        return np.where(blank, 1.0 / len(self.classes), outputs / np.where(blank, 1.0, total))
+
+    def predict(self, images: ArrayLike) -> NDArray[np.int64]:
+        """Return for each image the index in `classes` of the likeliest class.
+
+        Parameters
+        ----------
+        images : array_like of uint8, shape (n, pixels) or (pixels,)
+
+        Returns
+        -------
+        ndarray of int64, shape (n,)
+        """
+        return self.outputs(images).argmax(axis=1).astype(np.int64)
+
+    def _as_pixels(self, images: ArrayLike) -> NDArray[np.uint8]:
+        pixels = np.asarray(images)
+        if pixels.ndim == 1:
+            pixels = pixels[None, :]
+        if pixels.ndim != 2 or pixels.shape[1] != self.sizes[0]:
+            raise DataError(f"the model takes images of {self.sizes[0]} values, not an array of shape {pixels.shape}")
+        if pixels.dtype == np.uint8:
+            return pixels
+        if pixels.dtype.kind not in "iuf" or not (
+            np.isfinite(pixels).all() and (pixels == np.floor(pixels)).all() and ((pixels >= 0) & (pixels <= 255)).all()
+        ):
+            raise DataError("pixels must be whole numbers of 0 to 255 (255 = paper)")
+        return pixels.astype(np.uint8)
+
+
+def as_inputs(images: NDArray[np.uint8], inputs: Inputs, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Turn pixels into what a network sees.
+
+    Parameters
+    ----------
+    images : ndarray of uint8
+        255 = paper.
+    inputs : {"paper", "ink"}
+        See :class:`Model`.
+    dtype : dtype
+        Of the result; the division is done in it.
+
+    Returns
+    -------
+    ndarray of dtype
+        Of the same shape.
+    """
+    return input_levels(inputs, dtype)[images]
+
+
+def input_levels(inputs: Inputs, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return the input for each of the 256 grey levels, shape (256,), in `dtype`."""
+    grey = np.arange(256, dtype=dtype)
+    if inputs == "ink":
+        grey = 255 - grey
+    return np.asarray(grey / np.asarray(255, dtype=dtype))

@@ -1,0 +1,236 @@
+"""Networks: layer sizes, activation and one flat parameter vector with named views."""
+
+from __future__ import annotations
+
+import hashlib
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from fastnn.errors import ModelError, RecipeError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import DTypeLike, NDArray
+
+Rule = Literal["toy", "backprop"]
+Activation = Literal["sigmoid", "tanh", "relu"]
+Init = Literal["uniform", "xavier", "he"]
+
+RULES: tuple[Rule, ...] = ("toy", "backprop")
+ACTIVATIONS: tuple[Activation, ...] = ("sigmoid", "tanh", "relu")
+INITS: tuple[Init, ...] = ("uniform", "xavier", "he")
+DTYPES = ("float32", "float64")
+
+LINE = 64
+"""Bytes of a cache line, and of the widest vector register: rows of weights begin on such a boundary."""
+
+MAX_PARAMETERS = 1 << 28
+"""More weights than this are refused before memory is asked for; 12 million is large for a plain network."""
+
+_INIT_STREAM = 0
+"""Random streams are told apart by their second number: 0 draws the weights, k >= 1 the order of epoch k."""
+
+
+class Network:
+    """A fully connected network whose parameters lie in one flat, padded vector.
+
+    Each layer's weights are input-major, shape (inputs, outputs), so that a forward pass and an update touch the
+    same contiguous rows. In memory every row is padded with zeros to whole cache lines; `weights` and `biases` are
+    views without the pads. Rows of 8, 16, ... lines get one line more, since rows at such a distance would share few
+    sets of the first-level cache.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Units of each layer, inputs first, outputs last; at least two.
+    rule : {"toy", "backprop"}
+        The learning rule. It also says what the outputs are: "toy" has sigmoids on every layer, "backprop" has
+        `activation` on the hidden layers and a softmax at the end.
+    activation : {"sigmoid", "tanh", "relu"}
+        Of the hidden layers; "toy" knows sigmoid alone.
+    dtype : {"float32", "float64"}
+        Of the parameters and all arithmetic.
+
+    Attributes
+    ----------
+    parameters : ndarray of dtype, shape (p,)
+        All weights and biases with their pads; begins on a cache line.
+    weights : tuple of ndarray
+        Views; layer l has shape (sizes[l], sizes[l + 1]).
+    biases : tuple of ndarray
+        Views; layer l has shape (sizes[l + 1],).
+    layout : ndarray of int64, shape (layers, 5)
+        For each layer: inputs, outputs, distance of rows, offset of the weights, offset of the biases (in elements);
+        what the compiled code finds its way by.
+
+    Raises
+    ------
+    RecipeError
+        If sizes, rule, activation or dtype are not among the above.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        *,
+        rule: Rule = "toy",
+        activation: Activation = "sigmoid",
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        self.sizes = tuple(int(size) for size in sizes)
+        if len(self.sizes) < 2 or min(self.sizes) < 1:
+            raise RecipeError(f"layer sizes must be two or more positive numbers, not {list(sizes)}")
+        if rule not in RULES:
+            raise RecipeError(f"unknown rule {rule!r}; choose one of {', '.join(RULES)}")
+        if activation not in ACTIVATIONS:
+            raise RecipeError(f"unknown activation {activation!r}; choose one of {', '.join(ACTIVATIONS)}")
+        if rule == "toy" and activation != "sigmoid":
+            raise RecipeError(f"rule toy has sigmoid units; activation {activation} needs rule backprop")
+        self.rule: Rule = rule
+        self.activation: Activation = activation
+        self.dtype = np.dtype(dtype)
+        if self.dtype.name not in DTYPES:
+            raise RecipeError(f"unknown dtype {self.dtype.name!r}; choose one of {', '.join(DTYPES)}")
+        self.layout, length = _plan(self.sizes, self.dtype.itemsize)
+        if length > MAX_PARAMETERS:
+            raise RecipeError(
+                f"a network of sizes {list(self.sizes)} has too many weights (at most {MAX_PARAMETERS:,})"
+            )
+        self._adopt(_aligned_zeros(length, self.dtype))
+
+    def _adopt(self, parameters: NDArray[Any]) -> None:
+        self.parameters = parameters
+        self.weights: tuple[NDArray[Any], ...] = tuple(
+            parameters[w : w + n_in * stride].reshape(n_in, stride)[:, :n_out]
+            for n_in, n_out, stride, w, _ in self.layout.tolist()
+        )
+        self.biases: tuple[NDArray[Any], ...] = tuple(
+            parameters[b : b + n_out] for _, n_out, _, _, b in self.layout.tolist()
+        )
+
+    def __repr__(self) -> str:
+        sizes = "-".join(str(size) for size in self.sizes)
+        return f"Network({sizes}, rule={self.rule!r}, activation={self.activation!r}, dtype={self.dtype.name!r})"
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of weights and biases, pads not counted."""
+        return sum((n_in + 1) * n_out for n_in, n_out in pairwise(self.sizes))
+
+    def initialise(self, init: Init = "uniform", seed: int = 0) -> Network:
+        """Draw all parameters anew.
+
+        Parameters
+        ----------
+        init : {"uniform", "xavier", "he"}
+            "uniform": weights and biases from U[-1, 1), as the original. "xavier": weights from U(-a, a) with
+            a = sqrt(6 / (inputs + outputs)) (Glorot and Bengio 2010). "he": weights from N(0, 2 / inputs)
+            (He et al. 2015). The biases of the last two are 0.
+        seed : int
+            Not negative. Drawn in float64, so that both dtypes start from the same weights.
+
+        Returns
+        -------
+        Network
+            This network.
+        """
+        rng = np.random.default_rng([seed, _INIT_STREAM])
+        for weight, bias in zip(self.weights, self.biases, strict=True):
+            n_in, n_out = weight.shape
+            if init == "uniform":
+                weight[...] = rng.uniform(-1.0, 1.0, (n_in, n_out))
+                bias[...] = rng.uniform(-1.0, 1.0, n_out)
+            elif init == "xavier":
+                bound = np.sqrt(6.0 / (n_in + n_out))
+                weight[...] = rng.uniform(-bound, bound, (n_in, n_out))
+                bias[...] = 0
+            elif init == "he":
+                weight[...] = rng.normal(0.0, np.sqrt(2.0 / n_in), (n_in, n_out))
+                bias[...] = 0
+            else:
+                raise RecipeError(f"unknown initialisation {init!r}; choose one of {', '.join(INITS)}")
+        return self
+
+    def copy(self) -> Network:
+        """Return a network of its own with the same parameters."""
+        twin = Network(self.sizes, rule=self.rule, activation=self.activation, dtype=self.dtype)
+        twin.parameters[...] = self.parameters
+        return twin
+
+    def outputs(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Run the network.
+
+        Parameters
+        ----------
+        x : ndarray, shape (n, sizes[0])
+            Inputs, in any real dtype.
+
+        Returns
+        -------
+        ndarray of dtype, shape (n, sizes[-1])
+            Sigmoids for rule toy, a softmax for rule backprop.
+
+        Raises
+        ------
+        ModelError
+            If the width of `x` is not the network's.
+        """
+        x = np.asarray(x, dtype=self.dtype)
+        if x.ndim != 2 or x.shape[1] != self.sizes[0]:
+            raise ModelError(f"the network takes inputs of shape (n, {self.sizes[0]}), not {x.shape}")
+        last = len(self.weights) - 1
+        for depth, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            z = x @ weight + bias
+            if depth == last and self.rule == "backprop":
+                return _softmax(z)
+            x = _activate(z, "sigmoid" if depth == last else self.activation)
+        return x
+
+    def is_finite(self) -> bool:
+        """Whether every parameter is a finite number."""
+        return bool(np.isfinite(self.parameters).all())
+
+    def sha256(self) -> str:
+        """SHA-256 (hexadecimal) over sizes and the little-endian bytes of weights and biases, pads left out."""
+        digest = hashlib.sha256(repr((self.sizes, self.dtype.name)).encode())
+        little = self.dtype.newbyteorder("<")
+        for weight, bias in zip(self.weights, self.biases, strict=True):
+            digest.update(np.ascontiguousarray(weight, dtype=little).tobytes())
+            digest.update(np.ascontiguousarray(bias, dtype=little).tobytes())
+        return digest.hexdigest()
+
+
+def _plan(sizes: tuple[int, ...], itemsize: int) -> tuple[NDArray[np.int64], int]:
+    """Return the layout described in :class:`Network` and the length of the whole vector."""
+    lanes = LINE // itemsize
+    rows, position = [], 0
+    for n_in, n_out in pairwise(sizes):
+        lines = -(-n_out // lanes)
+        stride = (lines + (lines % 8 == 0)) * lanes
+        rows.append((n_in, n_out, stride, position, position + n_in * stride))
+        position += (n_in + 1) * stride
+    return np.asarray(rows, dtype=np.int64), position
+
+
+def _aligned_zeros(length: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return zeros that begin on a cache line, where a vector load is never split over two."""
+    raw = np.zeros(length * dtype.itemsize + LINE, dtype=np.uint8)
+    start = -raw.ctypes.data % LINE
+    return raw[start : start + length * dtype.itemsize].view(dtype)
+
+
+def _activate(z: NDArray[Any], activation: Activation) -> NDArray[Any]:
+    if activation == "relu":
+        return np.maximum(z, 0)
+    if activation == "tanh":
+        return np.tanh(z)
+    # Written with tanh since exp(-z) overflows, with a warning, for the large sums of untrained networks.
+    return 0.5 * (1.0 + np.tanh(0.5 * z))
+
+
+def _softmax(z: NDArray[Any]) -> NDArray[Any]:
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    return np.asarray(e / e.sum(axis=1, keepdims=True))
