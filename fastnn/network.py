@@ -99,7 +99,7 @@ class Network:
             raise RecipeError(
                 f"a network of sizes {list(self.sizes)} has too many weights (at most {MAX_PARAMETERS:,})"
             )
-        self._adopt(_aligned_zeros(length, self.dtype))
+        self._adopt(aligned_zeros(length, self.dtype))
 
     def _adopt(self, parameters: NDArray[Any]) -> None:
         self.parameters = parameters
@@ -215,7 +215,7 @@ def _plan(sizes: tuple[int, ...], itemsize: int) -> tuple[NDArray[np.int64], int
     return np.asarray(rows, dtype=np.int64), position
 
 
-def _aligned_zeros(length: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+def aligned_zeros(length: int, dtype: np.dtype[Any]) -> NDArray[Any]:
     """Return zeros that begin on a cache line, where a vector load is never split over two."""
     raw = np.zeros(length * dtype.itemsize + LINE, dtype=np.uint8)
     start = -raw.ctypes.data % LINE

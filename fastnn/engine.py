@@ -1,0 +1,203 @@
+"""The compiled loop with its memory: thin functions that bring shapes and dtypes in order and call the kernels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastnn.errors import DataError, RecipeError
+from fastnn.kernels import sgd
+from fastnn.model import Inputs, input_levels
+from fastnn.network import LINE, Network, aligned_zeros
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+DENSE_FROM = 0.6
+"""Share of entries from which "auto" takes the dense kernel: where lists of pixels no longer pay."""
+
+_ACTIVATIONS = {"sigmoid": sgd.SIGMOID, "tanh": sgd.TANH, "relu": sgd.RELU}
+
+
+class Prepared:
+    """Images in the form that the kernels read.
+
+    Parameters
+    ----------
+    images : ndarray of uint8, shape (n, pixels)
+        255 = paper.
+    inputs : {"paper", "ink"}
+        See :class:`fastnn.Model`.
+    dtype : dtype
+        Of the network.
+    kernel : {"auto", "ink", "dense"}
+        Whether to list the pixels that are not paper, or all; "auto" goes by their share.
+
+    Attributes
+    ----------
+    kernel : str
+        "ink" or "dense".
+    share : float
+        Mean share of pixels that are not paper.
+    """
+
+    def __init__(
+        self, images: NDArray[np.uint8], inputs: Inputs, dtype: np.dtype[Any], kernel: str = "auto"
+    ) -> None:
+        images = np.ascontiguousarray(images)
+        n, pixels = images.shape
+        starts = np.zeros(n + 1, dtype=np.int64)
+        no_columns, no_codes = np.empty(0, dtype=np.uint16), np.empty(0, dtype=np.uint8)
+        paper = np.uint8(255)
+        sgd.extract_ink(images, paper, starts, no_columns, no_codes)
+        self.share = float(starts[-1]) / max(1, images.size)
+        fits = pixels <= 1 << 16
+        if kernel == "ink" and not fits:
+            raise RecipeError(f"kernel ink takes images of at most 65,536 pixels, not {pixels:,}; choose dense")
+        self.kernel = kernel if kernel != "auto" else ("ink" if fits and self.share < DENSE_FROM else "dense")
+        self.n, self.pixels = n, pixels
+        levels = input_levels(inputs, dtype)
+        base = dtype.type(1 if self.kernel == "ink" and inputs == "paper" else 0)
+        if self.kernel == "dense":
+            starts = np.arange(n + 1, dtype=np.int64) * pixels
+            self.ink = sgd.Ink(starts, no_columns, images.reshape(-1), levels, base)
+            return
+        columns = np.empty(starts[-1], dtype=np.uint16)
+        codes = np.empty(starts[-1], dtype=np.uint8)
+        if columns.size:
+            sgd.extract_ink(images, paper, starts, columns, codes)
+        else:
+            # An empty list of columns means "all pixels" to the kernels: one entry that no image has keeps it apart.
+            columns, codes = np.zeros(1, dtype=np.uint16), np.zeros(1, dtype=np.uint8)
+        self.ink = sgd.Ink(starts, columns, codes, levels - base, base)
+
+
+class Engine:
+    """A network with the memory that the kernels need; trains it in place and runs it.
+
+    The first layer's weights lack an offset between :meth:`open` and :meth:`close`: close before reading them.
+
+    Parameters
+    ----------
+    network : Network
+        Trained in place.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        dtype, lanes = network.dtype, LINE // network.dtype.itemsize
+        layers = len(network.layout)
+        widths = -(-network.layout[:, 1] // lanes) * lanes
+        inputs = -(-network.layout[:, 0] // lanes) * lanes
+        places = np.zeros((layers, 2), dtype=np.int64)
+        places[1:, 0] = np.cumsum(widths)[:-1]
+        places[1:, 1] = np.cumsum(inputs)[:-1]
+        layout = np.ascontiguousarray(np.hstack([network.layout, places]))
+        self._net = sgd.Net(
+            network.parameters, layout, np.int64(_ACTIVATIONS[network.activation]), network.rule == "toy"
+        )
+        units, listed = int(widths.sum()), int(inputs.sum())
+        deepest = int(inputs[1:].max(initial=lanes))
+        self._work = sgd.Work(
+            units=aligned_zeros(units, dtype),
+            errors=aligned_zeros(units, dtype),
+            steps=aligned_zeros(units, dtype),
+            offsets=np.zeros(listed, dtype=np.int64),
+            rows=np.zeros(listed, dtype=np.int64),
+            values=aligned_zeros(listed, dtype),
+            sums=aligned_zeros(deepest * lanes, dtype),
+            paper=aligned_zeros(int(widths[0]), dtype),
+            offset=aligned_zeros(int(widths[0]), dtype),
+        )
+        self._counts = np.zeros(layers, dtype=np.int64)
+        self._no_weights = np.empty(0, dtype=dtype)
+
+    def open(self, prepared: Prepared) -> None:
+        """Make ready for images of this kind, after the weights were set or closed.
+
+        Raises
+        ------
+        DataError
+            If the images' size is not that of the network's inputs.
+        """
+        if prepared.pixels != self.network.sizes[0]:
+            raise DataError(
+                f"the network takes {self.network.sizes[0]} inputs, but the images have {prepared.pixels} pixels"
+            )
+        sgd.open_offsets(self._net, prepared.ink, self._work)
+
+    def close(self) -> None:
+        """Bring the network's weights up to date."""
+        sgd.close_offsets(self._net, self._work)
+
+    def train(
+        self,
+        prepared: Prepared,
+        labels: NDArray[np.int64],
+        order: NDArray[np.int64],
+        lr: float,
+        totals: NDArray[np.float64],
+        *,
+        smoothing: float = 0.0,
+        weights: NDArray[Any] | None = None,
+    ) -> None:
+        """Train on the samples of `order`, one after the other.
+
+        Parameters
+        ----------
+        prepared : Prepared
+            The images; of the kind last given to :meth:`open`.
+        labels : ndarray of int64, shape (n,)
+            Class of each image, below the network's number of outputs.
+        order : ndarray of int64, shape (m,)
+            Which samples.
+        lr : float
+            Learning rate.
+        totals : ndarray of float64, shape (2,)
+            Sum of losses and number of hits, both before the sample's own update, are added to it.
+        smoothing : float
+            Label smoothing.
+        weights : ndarray of dtype, shape (n,), optional
+            Factor of the learning rate for each sample.
+        """
+        scalar = self.network.dtype.type
+        sgd.train_samples(
+            self._net,
+            prepared.ink,
+            self._work,
+            labels,
+            order,
+            scalar(lr),
+            scalar(smoothing),
+            self._no_weights if weights is None else weights,
+            self._counts,
+            totals,
+        )
+
+    def outputs(self, prepared: Prepared) -> NDArray[Any]:
+        """Run the network on all images.
+
+        Parameters
+        ----------
+        prepared : Prepared
+            Of the kind last given to :meth:`open`.
+
+        Returns
+        -------
+        ndarray of dtype, shape (n, classes)
+        """
+        result = np.empty((prepared.n, self.network.sizes[-1]), dtype=self.network.dtype)
+        sgd.predict_samples(self._net, prepared.ink, self._work, 0, result, self._counts)
+        return result
+
+
+def run(network: Network, images: NDArray[np.uint8], inputs: Inputs, kernel: str = "auto") -> NDArray[Any]:
+    """Return the outputs of a network for images; see :class:`Prepared` and :meth:`Engine.outputs`.
+
+    The same bits as during training, on every machine.
+    """
+    prepared = Prepared(images, inputs, network.dtype, kernel)
+    engine = Engine(network)
+    engine.open(prepared)
+    return engine.outputs(prepared)

@@ -1,0 +1,335 @@
+"""Explicit vectors for the kernels: a small Numba type and its instructions, with plain twins.
+
+A :class:`Vector` holds a whole number of 64-byte registers in LLVM's own vector type; each target splits it into what
+it has (AVX-512, AVX2, SSE, NEON). Its lanes never mix unless :func:`sum_rows` says so, and :func:`fma` rounds once on
+every machine, so the results are the same bits everywhere. Why not leave it to LLVM's loop vectoriser: it keeps
+accumulators in memory in loops like ours, and turns short fixed loops into slow scalar code (measured in
+benchmarks/PERFORMANCE.md).
+
+With ``NUMBA_DISABLE_JIT=1`` the same names are plain functions on NumPy arrays, for coverage and for reading.
+
+Every function that makes a vector takes `width`, a tuple whose length says how many registers; only the length counts,
+since a tuple's length is part of its type and so known when the kernel is compiled.
+"""
+
+import numba
+import numpy as np
+
+REGISTER = 64
+"""Bytes of one register."""
+
+# exp(x) = 2**n * exp(r), n = round(x / log 2), r = x - n * log 2 in two steps (Cody and Waite 1980). float32: the
+# polynomial of Cephes' expf (Moshier 1992); float64: Taylor's, whose remainder is below 5e-18 for |r| <= log(2) / 2.
+# `magic` added and taken away again rounds to a whole number, which then stands in the lowest bits.
+_EXP = {
+    "float32": {
+        "low": -87.0,
+        "high": 88.0,
+        "magic": 1.5 * 2.0**23,
+        "shift": 23,
+        "log2e": 1.44269504088896341,
+        "hi": 0.693359375,
+        "lo": -2.12194440e-4,
+        "poly": (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1),
+    },
+    "float64": {
+        "low": -708.0,
+        "high": 709.0,
+        "magic": 1.5 * 2.0**52,
+        "shift": 52,
+        "log2e": 1.44269504088896341,
+        "hi": 6.93145751953125e-1,
+        "lo": 1.42860682030941723212e-6,
+        "poly": tuple(1.0 / float(np.prod(np.arange(1.0, k + 1.0))) for k in range(13, 1, -1)),
+    },
+}
+
+
+def lanes(dtype, width):
+    """Return how many numbers of `dtype` stand in a vector of `width`."""
+    return REGISTER // np.dtype(dtype).itemsize * len(width)
+
+
+if numba.config.DISABLE_JIT:
+
+    def out_of_line():
+        """Do nothing."""
+
+    def peek(array, index):
+        """Return ``array[index]``."""
+        return array[index]
+
+    def load(array, offset, width):
+        """Return the vector that begins at ``array[offset]``."""
+        return array[offset : offset + lanes(array.dtype, width)].copy()
+
+    def store(array, offset, vector):
+        """Write a vector to where ``array[offset]`` begins."""
+        array[offset : offset + len(vector)] = vector
+
+    def splat(value, width):
+        """Return a vector with `value` in each lane."""
+        return np.full(lanes(value.dtype, width), value)
+
+    def add(a, b):
+        """Return a + b."""
+        return a + b
+
+    def sub(a, b):
+        """Return a - b."""
+        return a - b
+
+    def mul(a, b):
+        """Return a * b."""
+        return a * b
+
+    def div(a, b):
+        """Return a / b."""
+        return a / b
+
+    def fma(a, b, c):
+        """Return a * b + c (rounded twice here, once when compiled)."""
+        return a * b + c
+
+    def dot(a, b, c):
+        """Return c + a * b summed over the registers of a and b, as one register."""
+        return c + (a * b).reshape(-1, len(c)).sum(axis=0)
+
+    def relu(a):
+        """Return the greater of a and 0; NaN stays NaN."""
+        return np.where(a < 0, a.dtype.type(0), a)
+
+    def where_positive(a, b):
+        """Return b where a > 0, else 0."""
+        return np.where(a > 0, b, b.dtype.type(0))
+
+    def exp(a):
+        """Return e to the power of a, within 2 units in the last place; see the compiled twin."""
+        k = _EXP[a.dtype.name]
+        t = a.dtype.type
+        x = np.clip(a, t(k["low"]), t(k["high"]))
+        n = np.rint(x * t(k["log2e"]))
+        r = x - n * t(k["hi"]) - n * t(k["lo"])
+        p = np.zeros_like(r)
+        for coefficient in k["poly"]:
+            p = p * r + t(coefficient)
+        return np.ldexp(p * (r * r) + r + t(1), n.astype(np.int32)).astype(a.dtype)
+
+    def sum_rows(array, offset):
+        """Return the sums of as many registers as one has lanes, one after the other from ``array[offset]`` on."""
+        n = REGISTER // array.dtype.itemsize
+        return array[offset : offset + n * n].reshape(n, n).sum(axis=1)
+
+else:
+    from llvmlite import ir
+    from numba.core import types
+    from numba.extending import intrinsic, models, register_model
+
+    class Vector(types.Type):
+        """`registers` registers of the scalar Numba type `dtype`."""
+
+        def __init__(self, dtype, registers):
+            self.dtype = dtype
+            self.registers = registers
+            self.lanes = REGISTER * 8 // dtype.bitwidth
+            super().__init__(name=f"Vector({dtype}, {registers})")
+
+    @register_model(Vector)
+    class _VectorModel(models.PrimitiveModel):
+        # An array of registers rather than one long vector: LLVM takes a vector apart into single numbers when its
+        # length is no power of two.
+        def __init__(self, dmm, fe_type):
+            register = ir.VectorType(dmm.lookup(fe_type.dtype).get_value_type(), fe_type.lanes)
+            super().__init__(dmm, fe_type, ir.ArrayType(register, fe_type.registers))
+
+    def _pointer(context, builder, array_type, array, index):
+        """Return the address of ``array[index]``, without the check for negative indices."""
+        return builder.gep(context.make_array(array_type)(context, builder, array).data, [index])
+
+    def _register_pointers(context, builder, array_type, array, offset, vector):
+        start = _pointer(context, builder, array_type, array, offset)
+        kind = context.get_value_type(vector).element.as_pointer()
+        for register in range(vector.registers):
+            step = ir.Constant(ir.IntType(64), register * vector.lanes)
+            yield builder.bitcast(builder.gep(start, [step]), kind)
+
+    def _constant(register, value):
+        return ir.Constant(register, [value] * register.count)
+
+    def _fma(builder, a, b, c):
+        kind = {"float": "f32", "double": "f64"}[str(a.type.element)]
+        signature = ir.FunctionType(a.type, [a.type] * 3)
+        function = builder.module.declare_intrinsic(f"llvm.fma.v{a.type.count}{kind}", (), signature)
+        return builder.call(function, [a, b, c])
+
+    def _lanewise(name, arity, doc, emit):
+        """Make an intrinsic of a function that acts on one register of each argument."""
+
+        def codegen(context, builder, signature, args):
+            result = ir.Constant(args[0].type, ir.Undefined)
+            for register in range(signature.return_type.registers):
+                parts = [builder.extract_value(arg, register) for arg in args]
+                result = builder.insert_value(result, emit(builder, *parts), register)
+            return result
+
+        def unary(typingctx, a):
+            return a(a), codegen
+
+        def binary(typingctx, a, b):
+            return a(a, a), codegen
+
+        def ternary(typingctx, a, b, c):
+            return a(a, a, a), codegen
+
+        typing = (unary, binary, ternary)[arity - 1]
+        typing.__name__ = typing.__qualname__ = name
+        typing.__doc__ = doc
+        return intrinsic(typing)
+
+    @intrinsic
+    def out_of_line(typingctx):
+        """Keep the function that calls this from being copied into its callers, which would be compiled for longer."""
+
+        def codegen(context, builder, signature, args):
+            builder.function.attributes.add("noinline")
+            return context.get_dummy_value()
+
+        return types.void(), codegen
+
+    @intrinsic
+    def peek(typingctx, array, index):
+        """Return ``array[index]``; negative indices are not looked for, which spares four instructions a time."""
+
+        def codegen(context, builder, signature, args):
+            return builder.load(_pointer(context, builder, signature.args[0], *args))
+
+        return array.dtype(array, types.intp), codegen
+
+    @intrinsic
+    def load(typingctx, array, offset, width):
+        """Return the vector that begins at ``array[offset]``."""
+        vector = Vector(array.dtype, len(width))
+
+        def codegen(context, builder, signature, args):
+            result = ir.Constant(context.get_value_type(vector), ir.Undefined)
+            pointers = _register_pointers(context, builder, signature.args[0], args[0], args[1], vector)
+            for register, pointer in enumerate(pointers):
+                value = builder.load(pointer, align=vector.dtype.bitwidth // 8)
+                result = builder.insert_value(result, value, register)
+            return result
+
+        return vector(array, types.intp, width), codegen
+
+    @intrinsic
+    def store(typingctx, array, offset, vector):
+        """Write a vector to where ``array[offset]`` begins."""
+
+        def codegen(context, builder, signature, args):
+            pointers = _register_pointers(context, builder, signature.args[0], args[0], args[1], vector)
+            for register, pointer in enumerate(pointers):
+                builder.store(builder.extract_value(args[2], register), pointer, align=vector.dtype.bitwidth // 8)
+            return context.get_dummy_value()
+
+        return types.void(array, types.intp, vector), codegen
+
+    @intrinsic
+    def splat(typingctx, value, width):
+        """Return a vector with `value` in each lane."""
+        vector = Vector(value, len(width))
+
+        def codegen(context, builder, signature, args):
+            kind = context.get_value_type(vector)
+            one = builder.insert_element(ir.Constant(kind.element, ir.Undefined), args[0], ir.IntType(32)(0))
+            mask = ir.Constant(ir.VectorType(ir.IntType(32), vector.lanes), [0] * vector.lanes)
+            register = builder.shuffle_vector(one, ir.Constant(kind.element, ir.Undefined), mask)
+            result = ir.Constant(kind, ir.Undefined)
+            for k in range(vector.registers):
+                result = builder.insert_value(result, register, k)
+            return result
+
+        return vector(value, width), codegen
+
+    @intrinsic
+    def dot(typingctx, a, b, c):
+        """Return c + a * b summed over the registers of a and b, as one register."""
+
+        def codegen(context, builder, signature, args):
+            total = builder.extract_value(args[2], 0)
+            for register in range(a.registers):
+                parts = [builder.extract_value(arg, register) for arg in args[:2]]
+                total = _fma(builder, *parts, total)
+            return builder.insert_value(args[2], total, 0)
+
+        return c(a, b, c), codegen
+
+    def _emit_relu(builder, a):
+        zero = _constant(a.type, 0.0)
+        return builder.select(builder.fcmp_ordered("<", a, zero), zero, a)
+
+    def _emit_where_positive(builder, a, b):
+        zero = _constant(a.type, 0.0)
+        return builder.select(builder.fcmp_ordered(">", a, zero), b, zero)
+
+    def _emit_exp(builder, x):
+        bits = {"float": 32, "double": 64}[str(x.type.element)]
+        k = _EXP[f"float{bits}"]
+        whole = ir.VectorType(ir.IntType(bits), x.type.count)
+        low, high, magic = (_constant(x.type, k[name]) for name in ("low", "high", "magic"))
+        x = builder.select(builder.fcmp_ordered("<", x, low), low, x)
+        x = builder.select(builder.fcmp_ordered(">", x, high), high, x)
+        rounded = _fma(builder, x, _constant(x.type, k["log2e"]), magic)
+        n = builder.fsub(rounded, magic)
+        r = _fma(builder, n, _constant(x.type, -k["hi"]), x)
+        r = _fma(builder, n, _constant(x.type, -k["lo"]), r)
+        p = _constant(x.type, k["poly"][0])
+        for coefficient in k["poly"][1:]:
+            p = _fma(builder, p, r, _constant(x.type, coefficient))
+        y = builder.fadd(_fma(builder, p, builder.fmul(r, r), r), _constant(x.type, 1.0))
+        # y lies in [0.7, 1.42]: adding n to its exponent bits multiplies it by 2**n.
+        shifted = builder.shl(builder.bitcast(rounded, whole), _constant(whole, k["shift"]))
+        return builder.bitcast(builder.add(builder.bitcast(y, whole), shifted), x.type)
+
+    add = _lanewise("add", 2, "Return a + b.", lambda builder, a, b: builder.fadd(a, b))
+    sub = _lanewise("sub", 2, "Return a - b.", lambda builder, a, b: builder.fsub(a, b))
+    mul = _lanewise("mul", 2, "Return a * b.", lambda builder, a, b: builder.fmul(a, b))
+    div = _lanewise("div", 2, "Return a / b.", lambda builder, a, b: builder.fdiv(a, b))
+    fma = _lanewise("fma", 3, "Return a * b + c, rounded once.", _fma)
+    relu = _lanewise("relu", 1, "Return the greater of a and 0; NaN stays NaN.", _emit_relu)
+    where_positive = _lanewise("where_positive", 2, "Return b where a > 0, else 0.", _emit_where_positive)
+    exp = _lanewise(
+        "exp",
+        1,
+        "Return e to the power of a, within 1 unit in the last place; a is held to [-87, 88] ([-708, 709] in float64).",
+        _emit_exp,
+    )
+
+    @intrinsic
+    def sum_rows(typingctx, array, offset):
+        """Return the sums of as many registers as one has lanes, one after the other from ``array[offset]`` on.
+
+        A tree that halves the registers and keeps their number of lanes: two shuffles and one addition for each pair.
+        """
+        vector = Vector(array.dtype, 1)
+
+        def codegen(context, builder, signature, args):
+            n = vector.lanes
+            many = Vector(array.dtype, n)
+            pointers = _register_pointers(context, builder, signature.args[0], args[0], args[1], many)
+            rows = [builder.load(pointer, align=array.dtype.bitwidth // 8) for pointer in pointers]
+            index = ir.VectorType(ir.IntType(32), n)
+            block = n
+            while block > 1:
+                half = block // 2
+                first = [lane for lane in range(2 * n) if lane % block < half]
+                second = [lane for lane in range(2 * n) if lane % block >= half]
+                rows = [
+                    builder.fadd(
+                        builder.shuffle_vector(a, b, ir.Constant(index, first)),
+                        builder.shuffle_vector(a, b, ir.Constant(index, second)),
+                    )
+                    for a, b in zip(rows[::2], rows[1::2], strict=True)
+                ]
+                block = half
+            return builder.insert_value(ir.Constant(context.get_value_type(vector), ir.Undefined), rows[0], 0)
+
+        return vector(array, types.intp), codegen
