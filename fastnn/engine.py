@@ -42,9 +42,7 @@ class Prepared:
         Mean share of pixels that are not paper.
     """
 
-    def __init__(
-        self, images: NDArray[np.uint8], inputs: Inputs, dtype: np.dtype[Any], kernel: str = "auto"
-    ) -> None:
+    def __init__(self, images: NDArray[np.uint8], inputs: Inputs, dtype: np.dtype[Any], kernel: str = "auto") -> None:
         images = np.ascontiguousarray(images)
         n, pixels = images.shape
         starts = np.zeros(n + 1, dtype=np.int64)
@@ -161,7 +159,7 @@ class Engine:
         weights : ndarray of dtype, shape (n,), optional
             Factor of the learning rate for each sample.
         """
-        scalar = self.network.dtype.type
+        scalar: Any = self.network.dtype.type
         sgd.train_samples(
             self._net,
             prepared.ink,

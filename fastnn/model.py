@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 Inputs = Literal["paper", "ink"]
 INPUTS: tuple[Inputs, ...] = ("paper", "ink")
 
-_BATCH = 2048
-"""Images predicted at a time: bounds the memory of the hidden layers, and stays in the cache."""
-
 
 @dataclass(frozen=True, eq=False)
 class Model:
@@ -84,20 +81,15 @@ class Model:
         DataError
             If the images are not whole numbers of 0 to 255 in that shape.
         """
+        from fastnn.engine import run
+
         pixels = self._as_pixels(images)
         if self.normalise:
             from fastnn.images import normalise_batch
 
             pixels, _ = normalise_batch(pixels)
-        result = np.empty((len(pixels), len(self.classes)))
-        for start in range(0, len(pixels), _BATCH):
-            batch = pixels[start : start + _BATCH]
-            result[start : start + _BATCH] = np.mean(
-                [network.outputs(as_inputs(batch, self.inputs, network.dtype)) for network in self.networks],
-                axis=0,
-                dtype=np.float64,
-            )
-        return result
+        outputs = [run(network, pixels, self.inputs) for network in self.networks]
+        return np.asarray(np.mean(outputs, axis=0, dtype=np.float64))
 
     def predict_proba(self, images: ArrayLike) -> NDArray[np.float64]:
         """Return the probability of each class; every row sums to 1.
@@ -129,7 +121,7 @@ class Model:
         -------
         ndarray of int64, shape (n,)
         """
-        return self.outputs(images).argmax(axis=1).astype(np.int64)
+        return np.asarray(self.outputs(images).argmax(axis=1), dtype=np.int64)
 
     def _as_pixels(self, images: ArrayLike) -> NDArray[np.uint8]:
         pixels = np.asarray(images)

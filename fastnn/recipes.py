@@ -7,9 +7,12 @@ import math
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from fastnn.errors import RecipeError
+
+if TYPE_CHECKING:
+    from fastnn.network import Network
 
 CHOICES = {
     "rule": ("toy", "backprop"),
@@ -121,6 +124,18 @@ class Recipe:
         if self.schedule == "cosine":
             return float(self.lr * 0.5 * (1.0 + math.cos(math.pi * (epoch - 1) / self.epochs)))
         return float(self.lr)
+
+    def network(self, n_inputs: int, n_outputs: int) -> Network:
+        """Return a new network as the recipe has it, its weights drawn by the recipe's seed."""
+        from fastnn.network import Network
+
+        made = Network(
+            (n_inputs, *self.hidden, n_outputs),
+            rule=cast(Any, self.rule),
+            activation=cast(Any, self.activation),
+            dtype=self.dtype,
+        )
+        return made.initialise(cast(Any, self.init), self.seed)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the values, fit for JSON."""

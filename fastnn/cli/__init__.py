@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fastnn import __version__
-from fastnn.cli import data
+from fastnn.cli import data, evaluate, import_, predict, train
 
 app = typer.Typer(
     name="fastnn",
@@ -17,6 +17,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.command("predict")(predict.predict)
+app.command("import")(import_.import_original)
 app.add_typer(data.app, name="data")
 
 
@@ -28,7 +32,7 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[  # noqa: ARG001 - typer calls _show_version with it
+    version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and leave.")
     ] = False,
 ) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numba
 
-_OPTIONS = {"nogil": True, "error_model": "numpy", "boundscheck": False}
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "boundscheck": False}
 
 
 def jit(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -19,11 +19,11 @@ def jit(function: Callable[..., Any]) -> Callable[..., Any]:
     """
     if os.environ.get("FASTNN_CACHE") != "0":
         try:
-            return numba.njit(cache=True, **_OPTIONS)(function)  # type: ignore[no-any-return]
+            return numba.njit(cache=True, **_OPTIONS)(function)
         except RuntimeError as error:
             if "cannot cache function" not in str(error):
                 raise
-    return numba.njit(**_OPTIONS)(function)  # type: ignore[no-any-return]
+    return numba.njit(**_OPTIONS)(function)
 
 
 def inner(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -32,4 +32,4 @@ def inner(function: Callable[..., Any]) -> Callable[..., Any]:
     It has no way in from Python and no cache file of its own, which halves the time that compiling takes; its machine
     code is part of its callers'.
     """
-    return numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)(function)  # type: ignore[no-any-return]
+    return numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)(function)

@@ -1,0 +1,110 @@
+"""How a training run is shown while it goes on."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Self
+
+from rich.markup import escape
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from fastnn.cli.train import Plan
+    from fastnn.training import ChunkReport, EpochReport, Learner
+
+
+class View:
+    """Shows nothing; what others are made of. Used as a context manager around a run."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def start(self, plan: Plan, learner: Learner, compile_seconds: float) -> None:
+        """Show what begins."""
+
+    def chunk(self, report: ChunkReport) -> None:
+        """Show how far an epoch is."""
+
+    def epoch(self, report: EpochReport) -> None:
+        """Show what an epoch did."""
+
+
+class Live(View):
+    """Bars on a terminal, a line an epoch elsewhere.
+
+    Parameters
+    ----------
+    console : Console
+        Where to.
+    epochs : int
+        How many there will be.
+    """
+
+    _EVERY = 0.05
+    """Seconds between two changes of the bar; the bar itself is drawn ten times a second."""
+
+    def __init__(self, console: Console, epochs: int) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._console, self._epochs, self._last = console, epochs, 0.0
+        self._on_terminal = console.is_terminal and console.is_interactive
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[text]}"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not self._on_terminal,
+        )
+        self._all = self._progress.add_task("training", total=epochs, text="", start=False)
+        self._one = self._progress.add_task("epoch", total=1, text="compiling ...")
+
+    def __enter__(self) -> Self:
+        self._progress.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.__exit__(None, None, None)
+
+    def start(self, plan: Plan, learner: Learner, compile_seconds: float) -> None:
+        """Show what begins."""
+        sizes = "-".join(str(size) for size in plan.network.sizes)
+        recipe = plan.recipe
+        self._print(f"{sizes}, recipe {recipe.name} (rule {recipe.rule}, {recipe.dtype}, seed {recipe.seed})")
+        self._print(f"{plan.data['description']}: {len(plan.train):,} to train on, {len(plan.test):,} to test on")
+        self._print(f"{learner.kernel} kernel ({learner.share:.0%} ink), compiled in {compile_seconds:.1f} s")
+        self._progress.start_task(self._all)
+        self._progress.update(self._all, completed=plan.done)
+
+    def chunk(self, report: ChunkReport) -> None:
+        """Show how far an epoch is."""
+        if not self._on_terminal or time.monotonic() - self._last < self._EVERY:
+            return
+        self._last = time.monotonic()
+        self._progress.update(
+            self._one,
+            total=report.total,
+            completed=report.done,
+            description=f"epoch {report.epoch}",
+            text=f"loss {report.loss:.4f}  train {report.accuracy:.2%}",
+        )
+        self._progress.update(self._all, completed=report.epoch - 1 + report.done / report.total)
+
+    def epoch(self, report: EpochReport) -> None:
+        """Show what an epoch did."""
+        test = "" if report.test_accuracy is None else f"  test {report.test_accuracy:.2%}"
+        if self._on_terminal:
+            self._progress.update(self._all, completed=report.epoch, text=test.strip())
+            return
+        self._print(
+            f"epoch {report.epoch}/{self._epochs}  lr {report.lr:g}  loss {report.loss:.4f}  "
+            f"train {report.accuracy:.2%}{test}  {report.samples_per_second:,.0f} samples/s"
+        )
+
+    def _print(self, text: str) -> None:
+        self._console.print(escape(text), soft_wrap=True)

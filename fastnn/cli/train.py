@@ -1,0 +1,357 @@
+"""``fastnn train``: train a network into a run folder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from fastnn import __version__
+from fastnn.cli._console import command, err, note, out, print_json
+from fastnn.cli._progress import Live, View
+from fastnn.errors import FastnnError, FetchError, RecipeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+    from fastnn.datasets import Dataset
+    from fastnn.model import Model
+    from fastnn.network import Network
+    from fastnn.recipes import Recipe
+    from fastnn.runs import Run
+    from fastnn.training import ChunkReport
+
+
+@command
+def train(
+    data: Annotated[
+        str | None, typer.Option(help="A data set by name (digits, mnist, drawn) or path; by default digits.")
+    ] = None,
+    recipe: Annotated[str, typer.Option(help="A preset or a TOML file.")] = "original",
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training data.")] = None,
+    hidden: Annotated[str | None, typer.Option(help="Units of the hidden layers, as in 200,40.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate at the start.")] = None,
+    lr_decay: Annotated[float | None, typer.Option(help="Factor of the learning rate every --lr-every epochs.")] = None,
+    lr_every: Annotated[int | None, typer.Option(help="Epochs between two steps of the learning rate.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of weights, order and split.")] = None,
+    test_fraction: Annotated[float | None, typer.Option(help="Share of the data held back as test set.")] = None,
+    per_class: Annotated[int | None, typer.Option(help="Draw this many training digits of each class.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32 or float64.")] = None,
+    kernel: Annotated[str | None, typer.Option(help="First layer on ink alone or dense: auto, ink or dense.")] = None,
+    out_folder: Annotated[
+        str | None, typer.Option("--out", help="The run's folder; by default runs/RECIPE-DATE-TIME.")
+    ] = None,
+    resume: Annotated[str | None, typer.Option(help="Go on with the run in this folder.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")] = False,
+) -> None:
+    """Train a network on digits, one at a time.
+
+    Ctrl-C keeps what was learnt up to the last whole epoch; --resume goes on from there, to the same result.
+    """
+    changes = {
+        "epochs": epochs,
+        "hidden": None if hidden is None else parse_hidden(hidden),
+        "lr": lr,
+        "lr_decay": lr_decay,
+        "lr_every": lr_every,
+        "seed": seed,
+        "test_fraction": test_fraction,
+        "per_class": per_class,
+        "dtype": dtype,
+        "kernel": kernel,
+    }
+    if resume is not None and out_folder is not None:
+        raise FastnnError("--resume writes to the folder of the run it goes on with; leave --out away")
+    plan = (
+        plan_resumed(resume, data, recipe, changes)
+        if resume is not None
+        else plan_new(data, recipe, changes, out_folder)
+    )
+    for text in plan.notes:
+        note(text)
+    view = View() if quiet else Live(err() if as_json else out(), plan.recipe.epochs)
+    try:
+        result = run_plan(plan, view)
+    except Stopped as stop:
+        kept = f"epoch {stop.epochs} is kept" if stop.epochs else "nothing was learnt yet"
+        err().print(escape(f"stopped: {kept}; go on with: fastnn train --resume {stop.folder}"))
+        raise typer.Exit(128 + stop.signal) from None
+    if as_json:
+        print_json(result)
+    elif not quiet:
+        show_summary(result)
+
+
+class Stopped(Exception):  # noqa: N818 - no error
+    """SIGINT or SIGTERM came; the run is on disk up to the last whole epoch."""
+
+    def __init__(self, number: int, folder: Path = Path(), epochs: int = 0) -> None:
+        super().__init__(number)
+        self.signal, self.folder, self.epochs = number, folder, epochs
+
+
+@dataclass
+class Plan:
+    """A run before it begins.
+
+    Attributes
+    ----------
+    recipe : Recipe
+    train, test : Dataset
+    network : Network
+        As it is after `done` epochs.
+    done : int
+        Epochs done before.
+    data : dict
+        What the model says of its data: source, description, hash, n_train, n_test.
+    folder : Path
+        Of the run.
+    run : Run or None
+        The run to go on with.
+    notes : tuple of str
+        What the user should know first.
+    """
+
+    recipe: Recipe
+    train: Dataset
+    test: Dataset
+    network: Network
+    done: int
+    data: dict[str, Any]
+    folder: Path
+    run: Run | None
+    notes: tuple[str, ...]
+
+
+def parse_hidden(text: str) -> tuple[int, ...]:
+    """Turn "200,40" into (200, 40), and "" or "none" into ()."""
+    if text.strip().lower() in ("", "none"):
+        return ()
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise RecipeError(f"--hidden takes whole numbers with commas between, as in 200,40, not {text!r}") from None
+
+
+def plan_new(data: str | None, recipe_source: str, changes: dict[str, Any], folder: str | None) -> Plan:
+    """Read recipe and data of a new run.
+
+    Raises
+    ------
+    FastnnError
+        If recipe, data or folder are not as they should be.
+    """
+    from fastnn.recipes import load_recipe
+
+    recipe = load_recipe(recipe_source).replace(**changes)
+    target = Path(folder) if folder is not None else _free_folder(recipe.name)
+    if target.exists():
+        raise FastnnError(f"{target}: exists already; name another folder with --out, or go on with --resume")
+    name, dataset, notes = _load(data)
+    train_part, test_part = _divide(dataset, recipe)
+    network = recipe.network(train_part.images.shape[1], len(dataset.classes))
+    about = {
+        "source": name,
+        "description": dataset.source,
+        "hash": dataset.content_hash,
+        "n_train": len(train_part),
+        "n_test": len(test_part),
+    }
+    return Plan(recipe, train_part, test_part, network, 0, about, target, None, (*notes, *dataset.notes))
+
+
+def plan_resumed(folder: str, data: str | None, recipe_source: str, changes: dict[str, Any]) -> Plan:
+    """Read the run to go on with and its data.
+
+    Raises
+    ------
+    FastnnError
+        If the run or its data are not as they were, or more than the number of epochs is to be changed.
+    """
+    from fastnn.errors import DataError
+    from fastnn.runs import Run
+
+    run, model, recipe = Run.resume(folder)
+    for name, value in changes.items():
+        if value is not None and name != "epochs" and value != getattr(recipe, name):
+            raise RecipeError(
+                f"{folder}: a run goes on with the recipe it began with; --{name.replace('_', '-')} differs"
+            )
+    if recipe_source not in ("original", recipe.name):
+        raise RecipeError(f"{folder}: a run goes on with the recipe it began with; leave --recipe away")
+    wanted = changes["epochs"] or recipe.epochs
+    if wanted != recipe.epochs and recipe.schedule == "cosine":
+        raise RecipeError(f"{folder}: its learning rates were laid out for {recipe.epochs} epochs; leave --epochs away")
+    recipe = recipe.replace(epochs=wanted)
+    done = int(model.info["epochs"])
+    if done > wanted or (done == wanted and (Path(folder) / "model.safetensors").exists()):
+        raise RecipeError(f"{folder}: is trained for {done} epochs already; ask for more with --epochs")
+    about = model.info["data"]
+    _, dataset, notes = _load(data or about["source"])
+    if dataset.content_hash != about["hash"]:
+        raise DataError(f"{dataset.source}: is not the data that {folder} was begun with ({about['description']})")
+    train_part, test_part = _divide(dataset, recipe)
+    return Plan(recipe, train_part, test_part, model.network, done, about, Path(folder), run, notes)
+
+
+def run_plan(plan: Plan, view: View) -> dict[str, Any]:
+    """Train as planned; return what ``--json`` prints.
+
+    Raises
+    ------
+    Stopped
+        On SIGINT or SIGTERM.
+    TrainingError
+        If training diverges or the folder cannot be written; the last whole epoch is kept where possible.
+    """
+    from fastnn.errors import TrainingError
+    from fastnn.metrics import evaluate
+    from fastnn.runs import Run
+    from fastnn.training import Learner
+
+    run = plan.run or Run.create(plan.folder, plan.recipe, _model(plan, plan.network, plan.done))
+    learner = Learner(plan.network, plan.train, plan.recipe, plan.test)
+    kept, kept_epochs, seconds, samples = plan.network.copy(), plan.done, 0.0, 0
+    with _signals() as stop, view:
+        compile_seconds = learner.warm_up()
+        view.start(plan, learner, compile_seconds)
+
+        def watch(chunk: ChunkReport) -> None:
+            view.chunk(chunk)
+            if stop.number:
+                raise Stopped(stop.number)
+
+        try:
+            for epoch in range(plan.done + 1, plan.recipe.epochs + 1):
+                report = learner.epoch(epoch, watch)
+                run.record(report)
+                kept.parameters[...] = plan.network.parameters
+                kept_epochs, seconds, samples = epoch, seconds + report.seconds, samples + len(plan.train)
+                view.epoch(report)
+                if run.is_due() and epoch < plan.recipe.epochs:
+                    run.checkpoint(_model(plan, kept, epoch))
+        except Stopped as stopped:
+            run.checkpoint(_model(plan, kept, kept_epochs))
+            raise Stopped(stopped.signal, plan.folder, kept_epochs) from None
+        except TrainingError as error:
+            run.checkpoint(_model(plan, kept, kept_epochs))
+            raise TrainingError(f"{error}; {plan.folder} keeps epoch {kept_epochs}") from None
+    model = _model(plan, plan.network, plan.recipe.epochs)
+    evaluation = evaluate(model, plan.test)
+    model.info["metrics"] = {
+        "test_accuracy": evaluation.accuracy,
+        "balanced_accuracy": evaluation.balanced_accuracy,
+        "test_loss": evaluation.loss,
+    }
+    path = run.finish(model, plan.recipe)
+    return {
+        "run": str(plan.folder),
+        "model": str(path),
+        "recipe": plan.recipe.name,
+        "data": plan.data["description"],
+        "n_train": len(plan.train),
+        "n_test": len(plan.test),
+        "epochs": plan.recipe.epochs,
+        **model.info["metrics"],
+        "train_seconds": seconds,
+        "compile_seconds": compile_seconds,
+        "samples_per_second": samples / seconds if seconds else 0.0,
+        "kernel": learner.kernel,
+        "ink_share": learner.share,
+        "seed": plan.recipe.seed,
+        "weights_sha256": plan.network.sha256(),
+    }
+
+
+def show_summary(result: dict[str, Any]) -> None:
+    """Print the result of a run as a small table."""
+    table = Table(show_header=False, box=None, pad_edge=False)
+    rows = {
+        "data": f"{result['data']} ({result['n_train']:,} to train on, {result['n_test']:,} to test on)",
+        "test accuracy": f"[bold]{result['test_accuracy']:.2%}[/bold] (balanced {result['balanced_accuracy']:.2%})",
+        "time": f"{result['train_seconds']:.2f} s of training, {result['samples_per_second']:,.0f} samples/s "
+        f"({result['kernel']} kernel); {result['compile_seconds']:.1f} s to compile",
+        "model": result["model"],
+    }
+    for name, value in rows.items():
+        table.add_row(name, value if name == "test accuracy" else escape(value))
+    out().print(table)
+
+
+class _Stop:
+    number = 0
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[_Stop]:
+    """Note SIGINT and SIGTERM instead of acting on them; the second SIGINT ends the process at once."""
+    stop = _Stop()
+
+    def catch(number: int, _: FrameType | None) -> None:
+        if stop.number and number == signal.SIGINT:
+            os._exit(130)
+        stop.number = number
+
+    before = {number: signal.signal(number, catch) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _model(plan: Plan, network: Network, epochs: int) -> Model:
+    from fastnn.training import as_model
+
+    info = {
+        "recipe": plan.recipe.as_dict(),
+        "epochs": epochs,
+        "data": plan.data,
+        "seed": plan.recipe.seed,
+        "version": __version__,
+        "metrics": {},
+    }
+    return as_model(network, plan.train, plan.recipe, info)
+
+
+def _load(data: str | None) -> tuple[str, Dataset, tuple[str, ...]]:
+    """Return what the source is called, its data, and what is to be said about it."""
+    from fastnn.datasets import load_dataset
+
+    if data is not None:
+        return data, load_dataset(data), ()
+    try:
+        return "digits", load_dataset("digits"), ()
+    except FetchError as error:
+        warning = f"the digits of the original could not be had ({error}); training on drawn ones instead"
+        return "drawn", load_dataset("drawn"), (warning,)
+
+
+def _divide(dataset: Dataset, recipe: Recipe) -> tuple[Dataset, Dataset]:
+    from fastnn.datasets import per_class, split
+
+    train_part, test_part = split(dataset, recipe.test_fraction, recipe.seed)
+    if recipe.per_class is not None:
+        train_part = per_class(train_part, recipe.per_class, recipe.seed)
+    return train_part, test_part
+
+
+def _free_folder(name: str) -> Path:
+    """Return runs/NAME-DATE-TIME, with a number behind it where two runs begin within a second."""
+    stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+    folder = Path("runs") / f"{name}-{stamp}"
+    number = 2
+    while folder.exists():
+        folder = Path("runs") / f"{name}-{stamp}-{number}"
+        number += 1
+    return folder

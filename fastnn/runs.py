@@ -1,0 +1,188 @@
+"""A run's folder: its model, history, recipe and checkpoint."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastnn.errors import FastnnError, ModelError, TrainingError
+from fastnn.files import atomic_write
+from fastnn.formats import CHECKPOINT_FILE, MODEL_FILE, read_model, write_model
+from fastnn.recipes import Recipe
+from fastnn.training import EpochReport
+
+if TYPE_CHECKING:
+    from fastnn.model import Model
+
+HISTORY_FILE = "history.csv"
+RECIPE_FILE = "recipe.toml"
+
+_LEAST_SECONDS = 1.0
+_LEAST_RATIO = 50.0
+"""A checkpoint is due a second after the last one, and later where writing one takes over a fiftieth of the time."""
+
+
+class Run:
+    """The folder of one training run.
+
+    Holds ``model.safetensors`` once training is done, ``history.csv`` (a line an epoch), ``recipe.toml``, and while
+    training ``checkpoint.safetensors``, a model like the other that training can be taken up from.
+
+    Parameters
+    ----------
+    folder : Path
+        See :meth:`create` and :meth:`resume`.
+    history : list of dict
+        The epochs done, as :meth:`EpochReport.as_dict` has them.
+    """
+
+    def __init__(self, folder: Path, history: list[dict[str, Any]]) -> None:
+        self.folder = folder
+        self._history = history
+        self._last_time = time.monotonic()
+        self._last_cost = 0.0
+
+    @classmethod
+    def create(cls, folder: str | Path, recipe: Recipe, start: Model) -> Run:
+        """Make the folder for a new run, with the recipe and a checkpoint of the untrained model.
+
+        Parameters
+        ----------
+        folder : path-like
+            Must not exist; folders above it are made.
+        recipe : Recipe
+        start : Model
+            Before the first epoch.
+
+        Raises
+        ------
+        FastnnError
+            If the folder exists or cannot be written.
+        """
+        folder = Path(folder)
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir()
+        except FileExistsError:
+            raise FastnnError(
+                f"{folder}: exists already; name another folder with --out, or go on with --resume"
+            ) from None
+        except OSError as error:
+            raise FastnnError(f"{folder}: the run's folder cannot be made ({error.strerror})") from None
+        run = cls(folder, [])
+        try:
+            with atomic_write(folder / RECIPE_FILE) as file:
+                file.write(recipe.to_toml().encode())
+            run.checkpoint(start)
+        except OSError as error:
+            raise run._cannot_write(error) from None
+        return run
+
+    @classmethod
+    def resume(cls, folder: str | Path) -> tuple[Run, Model, Recipe]:
+        """Open a run to go on with.
+
+        Parameters
+        ----------
+        folder : path-like
+            Of a finished, interrupted or killed run.
+
+        Returns
+        -------
+        run : Run
+        model : Model
+            As of the last epoch that was kept; ``model.info["epochs"]`` says which.
+        recipe : Recipe
+            The one that the run was started with.
+
+        Raises
+        ------
+        ModelError
+            If there is no model in the folder, or it is damaged, or says nothing of how it was trained.
+        """
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise ModelError(f"{folder}: no run folder to resume")
+        found = [read_model(folder / name) for name in (CHECKPOINT_FILE, MODEL_FILE) if (folder / name).is_file()]
+        if not found:
+            raise ModelError(f"{folder}: nothing to resume, it holds neither {MODEL_FILE} nor {CHECKPOINT_FILE}")
+        for model in found:
+            if not isinstance(model.info.get("epochs"), int) or not isinstance(model.info.get("recipe"), dict):
+                raise ModelError(f"{folder}: its model does not say how it was trained and cannot be resumed")
+        model = max(found, key=lambda candidate: int(candidate.info["epochs"]))
+        # What a killed process was writing is of no use to anyone.
+        for stray in folder.glob(".*.tmp"):
+            stray.unlink(missing_ok=True)
+        run = cls(folder, _read_history(folder / HISTORY_FILE, model.info["epochs"]))
+        return run, model, Recipe.from_dict(model.info["recipe"], str(folder))
+
+    def record(self, report: EpochReport) -> None:
+        """Add an epoch to the history."""
+        self._history.append(report.as_dict())
+
+    def is_due(self) -> bool:
+        """Whether the last checkpoint is old enough for a new one."""
+        return time.monotonic() - self._last_time > max(_LEAST_SECONDS, _LEAST_RATIO * self._last_cost)
+
+    def checkpoint(self, model: Model) -> None:
+        """Write history and checkpoint.
+
+        Raises
+        ------
+        TrainingError
+            If they cannot be written; those from before are then still there.
+        """
+        start = time.monotonic()
+        try:
+            self._write_history()
+            write_model(model, self.folder / CHECKPOINT_FILE)
+        except OSError as error:
+            raise self._cannot_write(error) from None
+        self._last_time = time.monotonic()
+        self._last_cost = self._last_time - start
+
+    def finish(self, model: Model, recipe: Recipe) -> Path:
+        """Write model, history and recipe, and remove the checkpoint; return the model's path.
+
+        Raises
+        ------
+        TrainingError
+            If they cannot be written; the checkpoint is then still there.
+        """
+        path = self.folder / MODEL_FILE
+        try:
+            self._write_history()
+            with atomic_write(self.folder / RECIPE_FILE) as file:
+                file.write(recipe.to_toml().encode())
+            write_model(model, path)
+            (self.folder / CHECKPOINT_FILE).unlink(missing_ok=True)
+        except OSError as error:
+            raise self._cannot_write(error) from None
+        return path
+
+    def _write_history(self) -> None:
+        if not self._history:
+            return
+        text = io.StringIO()
+        writer = csv.DictWriter(text, [field.name for field in fields(EpochReport)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self._history)
+        with atomic_write(self.folder / HISTORY_FILE) as file:
+            file.write(text.getvalue().encode())
+
+    def _cannot_write(self, error: OSError) -> TrainingError:
+        return TrainingError(f"{self.folder}: the run cannot be written ({error.strerror or error})")
+
+
+def _read_history(path: Path, epochs: int) -> list[dict[str, Any]]:
+    """Return the lines of the first `epochs` epochs; what else stands there was trained after the checkpoint."""
+    try:
+        rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+    except (OSError, ValueError, csv.Error):
+        return []
+    names = {field.name for field in fields(EpochReport)}
+    return [row for row in rows if set(row) == names and row["epoch"].isdigit() and int(row["epoch"]) <= epochs]
