@@ -1,0 +1,77 @@
+"""Data sets: where they come from, and how they are divided."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fastnn.datasets.dataset import PIXELS, SIDE, Dataset, encode_labels
+from fastnn.datasets.split import per_class, split
+from fastnn.errors import DataError
+
+if TYPE_CHECKING:
+    from fastnn.datasets.fetch import Progress
+
+__all__ = ["NAMES", "PIXELS", "SIDE", "Dataset", "encode_labels", "load_dataset", "per_class", "split"]
+
+NAMES = ("digits", "mnist", "drawn")
+
+
+def load_dataset(source: str | Path, *, progress: Progress | None = None) -> Dataset:
+    """Load a data set by its name or from a path.
+
+    Parameters
+    ----------
+    source : str or Path
+        A name: ``digits`` (the 13,942 digits of the original; found in ``$FASTNN_DATA``, ``./data`` or the
+        user's cache, else downloaded), ``mnist`` (the same way) or ``drawn`` (made on the spot). Or a path:
+        ``.json``, ``.json.gz``, ``.csv``, ``.npz``, IDX files, or a folder of IDX files, of ``0.json`` to
+        ``9.json`` or of class folders with PNG or JPEG files.
+    progress : callable, optional
+        Called with a text and the share done, 0 to 1, while something is downloaded.
+
+    Returns
+    -------
+    Dataset
+        255 = paper, whatever the source; with `test` where the source has a test set of its own.
+
+    Raises
+    ------
+    DataError
+        If there is no such source, or its content is not as it should be; the message names the file.
+    FetchError
+        If a download is needed and fails.
+    """
+    if isinstance(source, str) and source in NAMES:
+        return _load_name(source, progress)
+    # Database URLs (scheme://...) will branch off here, before a path is thought of.
+    return _load_path(source)
+
+
+def _load_name(name: str, progress: Progress | None) -> Dataset:
+    from fastnn.datasets.places import cache_dir
+
+    if name == "digits":
+        from fastnn.datasets.original import digits
+
+        return digits(cache_dir() / name, progress)
+    if name == "mnist":
+        from fastnn.datasets.mnist import mnist
+
+        return mnist(cache_dir() / name, progress)
+    from fastnn.datasets.drawn import drawn
+
+    return drawn()
+
+
+def _load_path(source: str | Path) -> Dataset:
+    from fastnn.datasets.paths import read_path
+
+    path = Path(source).expanduser()
+    try:
+        exists = path.exists()
+    except OSError as error:
+        raise DataError(f"{source}: cannot be read ({error.strerror or error})") from None
+    if not exists:
+        raise DataError(f"{source}: no such file or folder, nor a data set by name; those are {', '.join(NAMES)}")
+    return read_path(path)

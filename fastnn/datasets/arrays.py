@@ -1,0 +1,191 @@
+"""NumPy archives: ``.npz`` files with the arrays ``images`` and ``labels``."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastnn.datasets.bounded import unpacked_limit
+from fastnn.datasets.dataset import PIXELS, SIDE, Dataset
+from fastnn.datasets.labels import check_name, classes_of
+from fastnn.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import BinaryIO
+
+    from numpy.typing import NDArray
+
+_KNOWN = ("images", "labels", "classes", "test_images", "test_labels", "checksum")
+
+
+def read_npz(path: Path) -> Dataset:
+    """Read an ``.npz`` file.
+
+    It holds ``images`` (uint8, (n, 784) or (n, 28, 28), 255 = paper) and ``labels`` (integers or text), and may hold
+    ``classes`` (text; then integer labels are positions in it), ``test_images`` and ``test_labels``.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    DataError
+        If it is not such a file. Nothing is unpickled.
+    """
+    return from_arrays(read_arrays(path), str(path))
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Return the arrays of an ``.npz`` file whose names are known here, each checked before it is allocated.
+
+    Raises
+    ------
+    DataError
+        If the archive or one of these arrays is damaged, of Python objects or unpacks to too much.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {info.filename: info for info in archive.infolist()}
+            return {name: _read_member(archive, members[f"{name}.npy"]) for name in _KNOWN if f"{name}.npy" in members}
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    except MemoryError:
+        raise
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    # zipfile, zlib and NumPy's header parser raise a dozen kinds of exception for damaged bytes.
+    except Exception as error:
+        raise DataError(f"{path}: not an .npz file, or damaged ({error})") from None
+
+
+def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
+    if info.file_size > unpacked_limit(info.compress_size):
+        raise DataError(f"{info.filename} unpacks to {info.file_size >> 20} MiB, too much for its packed size")
+    with archive.open(info) as member:
+        version = np.lib.format.read_magic(member)
+        if version == (1, 0):
+            shape, fortran, dtype = np.lib.format.read_array_header_1_0(member)
+        elif version == (2, 0):
+            shape, fortran, dtype = np.lib.format.read_array_header_2_0(member)
+        else:
+            raise DataError(f"{info.filename} is of an unknown .npy version {version}")
+        if dtype.hasobject:
+            raise DataError(f"{info.filename} holds Python objects, which are never unpickled; store text or integers")
+        if any(length < 0 for length in shape) or dtype.itemsize == 0:
+            raise DataError(f"{info.filename} has an impossible shape {shape} of {dtype}")
+        expected = math.prod(shape) * dtype.itemsize
+        if expected != info.file_size - member.tell():
+            raise DataError(f"{info.filename} should hold {expected} bytes and does not; it is damaged")
+        # Copied, since compiled functions tell read-only arrays from others and would be compiled once more.
+        array = np.frombuffer(member.read(), dtype=dtype).copy()
+    if dtype.kind == "U":
+        array.tolist()  # raises here and now for what is no Unicode
+    return array.reshape(shape, order="F" if fortran else "C")
+
+
+def from_arrays(arrays: dict[str, NDArray[Any]], source: str) -> Dataset:
+    """Make a data set of named arrays as `read_npz` describes them.
+
+    Raises
+    ------
+    DataError
+        If an array is missing or has the wrong shape or dtype.
+    """
+    has_test = "test_images" in arrays or "test_labels" in arrays
+    pairs = [_pair(arrays, prefix, source) for prefix in (("", "test_") if has_test else ("",))]
+    classes = _classes(arrays, source)
+    if classes is None:
+        # Both halves are encoded together, or a class that only one has would shift the other's indices.
+        together, classes = classes_of([label for _, labels in pairs for label in labels.tolist()], source)
+        indices = np.split(together, [len(pairs[0][1])])
+    else:
+        indices = [_positions(labels, classes, source) for _, labels in pairs]
+    train = Dataset(pairs[0][0], indices[0], classes, source)
+    if not has_test:
+        return train
+    return replace(train, test=Dataset(pairs[1][0], indices[1], classes, f"{source} (test set)"))
+
+
+def _classes(arrays: dict[str, NDArray[Any]], source: str) -> tuple[str, ...] | None:
+    if "classes" not in arrays:
+        return None
+    array = arrays["classes"]
+    if array.ndim != 1 or array.dtype.kind not in "Uiu" or not array.size:
+        raise DataError(f"{source}: `classes` must be a list of names, not {array.dtype} of shape {array.shape}")
+    names = tuple(str(name) for name in array.tolist())
+    if len(set(names)) != len(names):
+        raise DataError(f"{source}: `classes` names a class twice")
+    for name in names:
+        check_name(name, source)
+    return names
+
+
+def _positions(labels: NDArray[Any], classes: tuple[str, ...], source: str) -> NDArray[np.int64]:
+    """Return the positions in `classes` that labels are (integers) or name (text)."""
+    if labels.dtype.kind == "U":
+        position = {name: index for index, name in enumerate(classes)}
+        unknown = set(labels.tolist()) - position.keys()
+        if unknown:
+            raise DataError(f"{source}: label {min(unknown)!r} is not among `classes`")
+        return np.array([position[name] for name in labels.tolist()], dtype=np.int64)
+    outside = labels[(labels < 0) | (labels >= len(classes))]
+    if outside.size:
+        raise DataError(f"{source}: label {outside[0]} is no position in `classes`, which has {len(classes)}")
+    return labels.astype(np.int64)
+
+
+def _pair(arrays: dict[str, NDArray[Any]], prefix: str, source: str) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+    """Return the checked images, shape (n, 784), and labels, shape (n,), whose names begin with `prefix`."""
+    images, labels = _images(arrays, f"{prefix}images", source), _labels(arrays, f"{prefix}labels", source)
+    if len(labels) != len(images):
+        raise DataError(f"{source}: {len(images)} {prefix}images but {len(labels)} {prefix}labels")
+    return images, labels
+
+
+def _images(arrays: dict[str, NDArray[Any]], name: str, source: str) -> NDArray[np.uint8]:
+    images = _needed(arrays, name, source)
+    if images.dtype != np.uint8 or images.shape[1:] not in ((PIXELS,), (SIDE, SIDE)):
+        raise DataError(
+            f"{source}: `{name}` must be uint8 of shape (n, {PIXELS}) or (n, {SIDE}, {SIDE}), "
+            f"not {images.dtype} of shape {images.shape}"
+        )
+    if not len(images):
+        raise DataError(f"{source}: `{name}` holds no images")
+    return np.ascontiguousarray(images.reshape(len(images), PIXELS))
+
+
+def _labels(arrays: dict[str, NDArray[Any]], name: str, source: str) -> NDArray[Any]:
+    labels = _needed(arrays, name, source)
+    if labels.ndim != 1 or labels.dtype.kind not in "iuU":
+        raise DataError(
+            f"{source}: `{name}` must be a list of integers or text, not {labels.dtype} of shape {labels.shape}"
+        )
+    return labels
+
+
+def _needed(arrays: dict[str, NDArray[Any]], name: str, source: str) -> NDArray[Any]:
+    if name not in arrays:
+        raise DataError(f"{source}: no array `{name}`; `images` and `labels` are needed")
+    return arrays[name]
+
+
+def write_npz(dataset: Dataset, file: BinaryIO) -> None:
+    """Write a data set, and its test set if it has one, so that `read_npz` gives the same back."""
+    arrays: dict[str, NDArray[Any]] = {
+        "images": dataset.images,
+        "labels": dataset.labels,
+        "classes": np.array(dataset.classes),
+    }
+    if dataset.test is not None:
+        arrays |= {"test_images": dataset.test.images, "test_labels": dataset.test.labels}
+    np.savez_compressed(file, allow_pickle=False, **arrays)

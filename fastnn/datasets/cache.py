@@ -1,0 +1,80 @@
+"""Arrays of data sets that take long to parse, kept in the user's cache folder."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastnn.datasets.arrays import from_arrays, read_arrays
+from fastnn.datasets.places import cache_dir
+from fastnn.errors import DataError
+from fastnn.files import atomic_write
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from fastnn.datasets.dataset import Dataset
+
+# Smaller sources are parsed in a few milliseconds and would only litter the cache.
+WORTH_CACHING = 1 << 20
+# Goes up when a parser changes what it makes of the same bytes.
+_FOLDER = "arrays-1"
+
+
+def cached(key: str, size: int, source: str, parse: Callable[[], Dataset]) -> Dataset:
+    """Return the data set cached under `key`, or parse it and cache it.
+
+    An entry carries the content hash of what was stored and is trusted only if it still has it; anything else
+    is parsed and written anew. Where the cache cannot be written, nothing is cached and nothing is said.
+
+    Parameters
+    ----------
+    key : str
+        SHA-256 (hexadecimal) of the source's bytes.
+    size : int
+        Bytes of the source; below `WORTH_CACHING` the cache is left alone.
+    source : str
+        The `source` of the returned set.
+    parse : callable
+        Makes the data set from its source.
+
+    Returns
+    -------
+    Dataset
+    """
+    if size < WORTH_CACHING:
+        return parse()
+    path = cache_dir() / _FOLDER / f"{key}.npz"
+    stored = _read(path, source)
+    if stored is not None:
+        return stored
+    dataset = parse()
+    with contextlib.suppress(OSError):
+        _write(path, dataset)
+    return dataset
+
+
+def _read(path: Path, source: str) -> Dataset | None:
+    if not path.is_file():
+        return None
+    try:
+        arrays = read_arrays(path)
+        dataset = from_arrays(arrays, source)
+    except DataError:
+        return None
+    return dataset if str(arrays.get("checksum")) == dataset.content_hash else None
+
+
+def _write(path: Path, dataset: Dataset) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as file:
+        np.savez(
+            file,
+            images=dataset.images,
+            labels=dataset.labels,
+            classes=np.array(dataset.classes),
+            checksum=np.array(dataset.content_hash),
+        )

@@ -1,0 +1,136 @@
+"""Writing a data set in one of the formats that can be read."""
+
+from __future__ import annotations
+
+import gzip
+from typing import TYPE_CHECKING
+
+from fastnn.datasets import idx
+from fastnn.datasets.labels import classes_of
+from fastnn.errors import DataError
+from fastnn.files import atomic_write
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from typing import BinaryIO
+
+    from fastnn.datasets.dataset import Dataset
+
+    Writer = Callable[[Dataset, BinaryIO], None]
+
+_SUFFIXES = (".json", ".json.gz", ".csv", ".csv.gz", ".npz")
+
+
+def write_dataset(dataset: Dataset, out: Path, *, force: bool = False) -> tuple[list[Path], list[str]]:
+    """Write a data set; the name of `out` says in which format.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    out : Path
+        A file ``.json``, ``.csv`` (each may end with ``.gz``) or ``.npz``; a file ``*-images-idx3-ubyte``, beside which
+        its labels are written; or a folder for IDX files with MNIST's names.
+    force : bool
+        Replace what is there.
+
+    Returns
+    -------
+    written : list of Path
+    notes : list of str
+        What of the data set the format could not hold.
+
+    Raises
+    ------
+    DataError
+        If `out` is there already, its name is of no known format, or the format cannot hold the labels.
+    """
+    name = out.name.lower()
+    try:
+        if name.endswith(_SUFFIXES):
+            return _write_file(dataset, out, name, force)
+        if idx.is_idx(out):
+            return _write_pair(dataset, out, force)
+        if out.is_dir() or not out.suffix:
+            return _write_folder(dataset, out, force)
+    except OSError as error:
+        raise DataError(f"{out}: cannot be written ({error.strerror or error})") from None
+    known = ", ".join(_SUFFIXES)
+    raise DataError(f"{out}: not a format that is known: {known}, *-images-idx3-ubyte, or a folder for IDX files")
+
+
+def _write_file(dataset: Dataset, out: Path, name: str, force: bool) -> tuple[list[Path], list[str]]:
+    from fastnn.datasets.arrays import write_npz
+    from fastnn.datasets.csv_rows import write_csv
+    from fastnn.datasets.digits_json import write_json
+
+    _refuse_existing([out], force)
+    _write(dataset, out, write_npz if name.endswith(".npz") else write_csv if ".csv" in name else write_json)
+    if name.endswith(".npz"):
+        return [out], []
+    return [out], _lost_test(dataset) + _lost_classes(dataset)
+
+
+def _write_pair(dataset: Dataset, out: Path, force: bool) -> tuple[list[Path], list[str]]:
+    if "images" not in out.name or "idx3" not in out.name:
+        raise DataError(f"{out}: name the file of images, *-images-idx3-ubyte; the labels are written beside it")
+    idx.label_bytes(dataset)
+    labels = out.with_name(out.name.replace("images", "labels").replace("idx3", "idx1"))
+    _refuse_existing([out, labels], force)
+    _write(dataset, out, idx.write_images)
+    _write(dataset, labels, idx.write_labels)
+    return [out, labels], _lost_test(dataset) + _lost_classes(dataset)
+
+
+def _write_folder(dataset: Dataset, out: Path, force: bool) -> tuple[list[Path], list[str]]:
+    halves = [(dataset, idx.TRAIN)] + ([(dataset.test, idx.TEST)] if dataset.test is not None else [])
+    for half, _ in halves:
+        idx.label_bytes(half)
+    stale = [path for name in (*idx.TRAIN, *idx.TEST) for path in (out / name, out / f"{name}.gz") if path.exists()]
+    if stale or not out.is_dir():
+        _refuse_existing([out], force)
+    out.mkdir(exist_ok=True)
+    written = []
+    for half, names in halves:
+        for name, writer in zip(names, (idx.write_images, idx.write_labels), strict=True):
+            _write(half, out / name, writer)
+            written.append(out / name)
+    for path in stale:
+        # The rest of the replaced set, which would be read as part of the new one.
+        if path not in written:
+            path.unlink()
+    return written, _lost_classes(dataset)
+
+
+def _refuse_existing(paths: list[Path], force: bool) -> None:
+    for path in paths:
+        if path.exists() and not force:
+            raise DataError(f"{path}: is there already; choose another name or replace it with --force")
+
+
+def _write(dataset: Dataset, path: Path, writer: Writer) -> None:
+    if not path.parent.is_dir():
+        raise DataError(f"{path}: its folder does not exist")
+    with atomic_write(path) as file:
+        if path.name.endswith(".gz"):
+            # No time stamp in it: the same data gives the same file.
+            with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=6, mtime=0) as packed:
+                writer(dataset, packed)  # type: ignore[arg-type]
+        else:
+            writer(dataset, file)
+
+
+def _lost_test(dataset: Dataset) -> list[str]:
+    if dataset.test is None:
+        return []
+    return [
+        f"the {len(dataset.test):,} images of the test set are left out; .npz and a folder of IDX files can hold them"
+    ]
+
+
+def _lost_classes(dataset: Dataset) -> list[str]:
+    """Say so where the classes, read back from the labels alone, are others or in another order."""
+    _, classes = classes_of([dataset.classes[label] for label in dataset.labels.tolist()], dataset.source)
+    if classes == dataset.classes:
+        return []
+    return [f"the classes will be read back as {', '.join(classes)}; .npz keeps {', '.join(dataset.classes)}"]

@@ -1,0 +1,104 @@
+"""Comma-separated rows of a label and 784 pixels."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from fastnn.datasets.bounded import read_file
+from fastnn.datasets.cache import cached
+from fastnn.datasets.dataset import PIXELS, Dataset
+from fastnn.datasets.digits_json import parse_pixels
+from fastnn.datasets.labels import classes_of
+from fastnn.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import BinaryIO
+
+
+def read_csv(path: Path) -> Dataset:
+    """Read a ``.csv`` file: in each row the label, then 784 integers from 0 to 255 (255 = paper).
+
+    A first row of names is passed over.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    DataError
+        If a row is anything else; the message names the file and the line.
+    """
+    content = read_file(path)
+    key = hashlib.sha256(content).hexdigest()
+    return cached(key, len(content), str(path), lambda: _parse(content, str(path)))
+
+
+def _parse(content: bytes | bytearray, source: str) -> Dataset:
+    pixels, labels = bytearray(), list[int | str]()
+    first = True
+    for number, line in enumerate(io.BytesIO(content), start=1):
+        row = line.strip()
+        if not row:
+            continue
+        if not (first and _is_header(row)):
+            label, image = _parse_row(row, f"{source}: line {number}")
+            labels.append(label)
+            pixels += image
+        first = False
+    if not labels:
+        raise DataError(f"{source}: holds no images")
+    indices, classes = classes_of(labels, source)
+    return Dataset(np.frombuffer(pixels, np.uint8).reshape(-1, PIXELS), indices, classes, source)
+
+
+def _parse_row(row: bytes, where: str) -> tuple[str, bytes]:
+    label, comma, values = row.partition(b",")
+    try:
+        if b'"' in row:
+            fields = next(csv.reader([row.decode()], strict=True))
+            return fields[0], parse_pixels(f"[{','.join(fields[1:])}]".encode(), where)
+        if not comma:
+            raise DataError(f"{where}: a row is a label and {PIXELS} values, separated by commas")
+        return label.decode().strip(), parse_pixels(b"[%b]" % values, where)
+    except UnicodeDecodeError:
+        raise DataError(f"{where}: not UTF-8 text") from None
+    except csv.Error as error:
+        raise DataError(f"{where}: {error}") from None
+
+
+def _is_header(row: bytes) -> bool:
+    """Return whether a file's first row names its columns: no number in it, or a first column "label"."""
+    # A faulty first row of pixels must not pass for names, so one field that is no number is not enough.
+    fields = [field.strip(b' "') for field in row.split(b",")]
+    return fields[0].lower() == b"label" or (len(fields) > 1 and not any(field.isdigit() for field in fields))
+
+
+def write_csv(dataset: Dataset, file: BinaryIO) -> None:
+    """Write a data set as rows of label and pixels under a row of names; its test set is left out."""
+    text = io.StringIO()
+    names = csv.writer(text, lineterminator="")
+    starts = []
+    for name in dataset.classes:
+        text.seek(text.truncate(0))
+        names.writerow([name])
+        # csv quotes what needs it, except blanks at the ends, which a reader would strip.
+        quoted = text.getvalue() if name == name.strip() else f'"{name.replace(chr(34), chr(34) * 2)}"'
+        starts.append(quoted.encode())
+    header = ["label", *(f"pixel{position}" for position in range(PIXELS))]
+    file.write(",".join(header).encode() + b"\n")
+    file.writelines(
+        starts[label] + b"," + msgspec.json.encode(image.tolist())[1:-1] + b"\n"
+        for image, label in zip(dataset.images, dataset.labels.tolist(), strict=True)
+    )

@@ -1,0 +1,172 @@
+"""``fastnn data``: the plain functions, and the commands as they are typed."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from fastnn.cli import app
+from fastnn.cli.data.fetch import fetch_files
+from fastnn.datasets import Dataset, load_dataset
+from fastnn.datasets.convert import write_dataset
+from fastnn.datasets.fetch import Remote
+from fastnn.errors import DataError, FetchError
+from tests.datasets.samples import dataset, served
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTNN_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.delenv("FASTNN_DATA", raising=False)
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.chdir(tmp_path)
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["data", *arguments])
+
+
+def one_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    assert len(lines) == 1
+    return lines[0]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> str:
+    write_dataset(dataset([3, 3, 5, 1]), tmp_path / "a.json")
+    return str(tmp_path / "a.json")
+
+
+def cells(output: str) -> list[list[str]]:
+    return [re.findall(r"[^\s│]+", line) for line in output.splitlines() if line.startswith("│")]
+
+
+def test_info(source: str) -> None:
+    result = run("info", source)
+    assert result.exit_code == 0
+    counts = {row[0]: row[1:] for row in cells(result.stdout)}
+    assert counts["all"] == ["4", "100.0%"]
+    assert counts["3"] == ["2", "50.0%"]
+    assert counts["0"] == ["0", "0.0%"]
+    assert list(counts) == ["all", *"0123456789"]
+    assert f"source       {source}" in result.stdout
+    assert load_dataset(source).content_hash in result.stdout
+    assert result.stderr == ""
+
+
+def test_info_of_a_set_with_a_test_set(tmp_path: Path) -> None:
+    write_dataset(dataset([3, 3, 5, 1], test=dataset([5])), tmp_path / "a.npz")
+    rows = {row[0]: row[1:] for row in cells(run("info", str(tmp_path / "a.npz")).stdout)}
+    assert rows["all"] == ["4", "1", "100.0%"]
+    assert rows["5"] == ["1", "1", "25.0%"]
+
+
+def test_info_as_json(source: str) -> None:
+    result = run("info", source, "--json")
+    figures = json.loads(one_line(result.stdout))
+    assert figures["n"] == 4
+    assert figures["classes"]["3"] == 2
+    assert figures["source"] == source
+
+
+def test_info_prints_class_names_as_they_are(tmp_path: Path) -> None:
+    write_dataset(dataset([0, 1], ("[red]", "b")), tmp_path / "a.npz")
+    assert "[red]" in run("info", str(tmp_path / "a.npz")).stdout
+
+
+def test_info_tells_the_notes(tmp_path: Path) -> None:
+    made = dataset([0, 1])
+    dark = Dataset(np.zeros_like(made.images), made.labels, made.classes, "dark")
+    write_dataset(dark, tmp_path / "a.npz")
+    assert "note: the images look white on black" in run("info", str(tmp_path / "a.npz")).stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["info", "nothing"], "nothing: no such file or folder"),
+        (["convert", "nothing", "a.json"], "nothing: no such file or folder"),
+        (["convert", "a.json", "a.json"], "is there already"),
+        (["convert", "a.json", "a.xyz"], "not a format that is known"),
+        (["fetch", "cifar"], "digits and mnist are"),
+    ],
+)
+@pytest.mark.usefixtures("source")
+def test_errors_are_one_line_and_exit_2(arguments: list[str], words: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert words in one_line(result.stderr)
+    assert result.stdout == ""
+
+
+def test_convert(source: str, tmp_path: Path) -> None:
+    result = run("convert", source, "b.csv")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "b.csv\n", "")
+    assert load_dataset(tmp_path / "b.csv").content_hash == load_dataset(source).content_hash
+    assert run("convert", source, "b.csv").exit_code == 2
+    assert run("convert", source, "b.csv", "--force").exit_code == 0
+
+
+def test_convert_tells_what_it_leaves_out(tmp_path: Path) -> None:
+    write_dataset(dataset([3, 5], test=dataset([5])), tmp_path / "a.npz")
+    assert "note: the 1 images of the test set are left out" in run("convert", "a.npz", "b.json").stderr
+
+
+def remotes(url: str) -> list[Remote]:
+    return [
+        Remote(name, (f"{url}{name}",), 1000, lambda found, right=content: None if found == right else "wrong")
+        for name, content in FILES.items()
+    ]
+
+
+FILES = {"one.gz": b"1" * 500, "two.gz": b"2" * 500}
+
+
+@pytest.mark.parametrize("to", [None, "here"])
+def test_fetch_takes_what_is_missing(to: str | None, tmp_path: Path) -> None:
+    folder = tmp_path / "cache" / "mnist" if to is None else Path(to)
+    with served({f"/{name}": content for name, content in FILES.items()}) as (url, asked):
+        paths, fresh = fetch_files("mnist", to and Path(to), files=remotes(url))
+        assert paths == fresh == [folder / name for name in FILES]
+        assert [path.read_bytes() for path in paths] == list(FILES.values())
+        paths[0].unlink()
+        paths, fresh = fetch_files("mnist", to and Path(to), files=remotes(url))
+        assert (len(paths), fresh) == (2, paths[:1])
+        assert asked == ["/one.gz", "/two.gz", "/one.gz"]
+
+
+def test_fetch_mends_its_cache_but_not_a_folder_of_yours(tmp_path: Path) -> None:
+    for folder in (tmp_path / "cache" / "mnist", tmp_path / "mine"):
+        folder.mkdir(parents=True)
+        (folder / "one.gz").write_bytes(b"other")
+    with served({f"/{name}": content for name, content in FILES.items()}) as (url, _):
+        assert len(fetch_files("mnist", files=remotes(url))[1]) == 2
+        with pytest.raises(DataError, match="is there already and is another file"):
+            fetch_files("mnist", tmp_path / "mine", files=remotes(url))
+    assert (tmp_path / "mine" / "one.gz").read_bytes() == b"other"
+
+
+def test_fetch_by_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    with served({"/one.gz": FILES["one.gz"]}) as (url, _):
+        monkeypatch.setattr("fastnn.datasets.original.REMOTE", remotes(url)[0])
+        result = run("fetch", "digits", "--to", "data")
+        assert (result.exit_code, result.stdout) == (0, "data/one.gz\n")
+        again = run("fetch", "digits", "--to", "data")
+    assert "was there already" in one_line(again.stderr)
+    assert again.stdout == result.stdout
+
+
+def test_a_failed_fetch_exits_1(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with served({"/one.gz": b"wrong"}) as (url, _):
+        monkeypatch.setattr("fastnn.datasets.original.REMOTE", remotes(url)[0])
+        result = run("fetch", "digits")
+        with pytest.raises(FetchError):
+            fetch_files("digits")
+    assert result.exit_code == 1
+    assert "what arrived was deleted" in result.stderr
+    assert result.stdout == ""
+    assert list(tmp_path.rglob("one.gz*")) == []

@@ -1,0 +1,174 @@
+"""From one format to another and back nothing changes, or a note says what does."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastnn.datasets import Dataset, load_dataset
+from fastnn.datasets.convert import write_dataset
+from fastnn.errors import DataError
+from tests.datasets.samples import DIGITS, dataset, images
+
+TEXT = ("a cat", 'the "dog", brown', " b ")
+OUTPUTS = [
+    "a.json",
+    "a.json.gz",
+    "a.csv",
+    "a.csv.gz",
+    "a.npz",
+    "idx",
+    "mine-images-idx3-ubyte",
+    "mine-images-idx3-ubyte.gz",
+]
+
+
+def digits(test: Dataset | None = None) -> Dataset:
+    return dataset([3, 0, 9, 3, 5], test=test)
+
+
+@pytest.mark.parametrize("second", OUTPUTS)
+@pytest.mark.parametrize("first", OUTPUTS)
+def test_round_trip_of_digits(first: str, second: str, tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+    written, notes = write_dataset(digits(), tmp_path / "one" / first)
+    assert notes == []
+    assert all(path.is_file() for path in written)
+    write_dataset(load_dataset(tmp_path / "one" / first), tmp_path / "two" / second)
+    assert load_dataset(tmp_path / "two" / second).content_hash == digits().content_hash
+
+
+@pytest.mark.parametrize("name", [name for name in OUTPUTS if "idx" not in name])
+def test_text_labels_survive(name: str, tmp_path: Path) -> None:
+    classes = tuple(sorted(TEXT))
+    made = Dataset(images(6), np.array([0, 2, 1, 1, 0, 2]), classes, "a sample")
+    assert write_dataset(made, tmp_path / name)[1] == []
+    assert load_dataset(tmp_path / name).content_hash == made.content_hash
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_integers_beyond_nine_keep_their_order(name: str, tmp_path: Path) -> None:
+    made = Dataset(images(3), np.array([2, 0, 1]), ("2", "10", "200"), "a sample")
+    assert write_dataset(made, tmp_path / name)[1] == []
+    assert load_dataset(tmp_path / name).content_hash == made.content_hash
+
+
+@pytest.mark.parametrize("name", ["idx", "mine-images-idx3-ubyte"])
+@pytest.mark.parametrize("classes", [TEXT, ("0", "1", "256"), ("1", "01", "2")])
+def test_idx_refuses_text(name: str, classes: tuple[str, ...], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="IDX files hold integers from 0 to 255"):
+        write_dataset(dataset([0, 1, 2], classes), tmp_path / name)
+    assert not (tmp_path / name).exists()
+
+
+def test_json_is_the_originals(tmp_path: Path) -> None:
+    write_dataset(digits(), tmp_path / "a.json")
+    items = json.loads((tmp_path / "a.json").read_text())
+    assert items == [
+        {"image": image.tolist(), "label": label} for image, label in zip(images(5), [3, 0, 9, 3, 5], strict=True)
+    ]
+    assert [list(item) for item in items] == [["image", "label"]] * 5
+
+
+def test_the_real_file_comes_back_byte_for_byte(shared: Path, tmp_path: Path) -> None:
+    source = shared / "digits" / "dataset.json"
+    write_dataset(load_dataset(source), tmp_path / "a.npz")
+    write_dataset(load_dataset(tmp_path / "a.npz"), tmp_path / "b.json")
+    assert (tmp_path / "b.json").read_bytes() == source.read_bytes()
+
+
+def test_idx_has_mnists_polarity(tmp_path: Path) -> None:
+    write_dataset(digits(), tmp_path / "idx")
+    content = (tmp_path / "idx" / "train-images-idx3-ubyte").read_bytes()
+    assert content[:16].hex() == "00000803000000050000001c0000001c"
+    assert content[16:] == (255 - images(5)).tobytes()
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_a_test_set_is_kept_or_missed_aloud(name: str, tmp_path: Path) -> None:
+    own = dataset([7, 8])
+    _, notes = write_dataset(digits(own), tmp_path / name)
+    loaded = load_dataset(tmp_path / name)
+    assert loaded.content_hash == digits().content_hash
+    if name in ("a.npz", "idx"):
+        assert notes == []
+        assert loaded.test is not None
+        assert loaded.test.content_hash == own.content_hash
+    else:
+        assert len(notes) == 1
+        assert "2 images of the test set are left out" in notes[0]
+        assert loaded.test is None
+
+
+def test_an_order_of_classes_that_is_lost_is_told(tmp_path: Path) -> None:
+    made = dataset([0, 1, 0], ("zebra", "ant"))
+    assert "read back as ant, zebra" in write_dataset(made, tmp_path / "a.json")[1][0]
+    assert write_dataset(made, tmp_path / "a.npz")[1] == []
+    assert load_dataset(tmp_path / "a.npz").content_hash == made.content_hash
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_what_is_there_is_replaced_by_force_alone(name: str, tmp_path: Path) -> None:
+    write_dataset(digits(digits()), tmp_path / name)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(DataError, match="is there already"):
+        write_dataset(digits().take([0]), tmp_path / name)
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    write_dataset(digits().take([0]), tmp_path / name, force=True)
+    loaded = load_dataset(tmp_path / name)
+    assert (len(loaded), loaded.test) == (1, None)
+
+
+def test_labels_in_the_way_of_a_pair(tmp_path: Path) -> None:
+    (tmp_path / "x-labels-idx1-ubyte").write_text("mine")
+    with pytest.raises(DataError, match="x-labels-idx1-ubyte: is there already"):
+        write_dataset(digits(), tmp_path / "x-images-idx3-ubyte")
+    assert [path.name for path in tmp_path.iterdir()] == ["x-labels-idx1-ubyte"]
+
+
+def test_a_folder_of_other_files_may_take_idx_files(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    write_dataset(digits(), tmp_path / "out")
+    assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
+    assert len(load_dataset(tmp_path / "out")) == 5
+
+
+def test_packed_files_of_a_replaced_set_do_not_stay(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    for name in ("train-images-idx3-ubyte.gz", "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"):
+        (tmp_path / "out" / name).write_text("old")
+    write_dataset(digits(), tmp_path / "out", force=True)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "train-images-idx3-ubyte", "train-labels-idx1-ubyte",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("a.txt", "not a format that is known"),
+        ("no/such/a.json", "folder does not exist"),
+        ("x-labels-idx1-ubyte", "name the file of images"),
+        ("no/such/folder", "cannot be written"),
+        ("file/a.json", "folder does not exist"),
+    ],
+)
+def test_impossible_targets(name: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(DataError, match=words):
+        write_dataset(digits(), tmp_path / name)
+    assert [path.name for path in tmp_path.rglob("*")] == ["file"]
+
+
+def test_the_same_data_makes_the_same_file(tmp_path: Path) -> None:
+    for name in ("a.json.gz", "b.json.gz"):
+        write_dataset(digits(), tmp_path / name)
+    assert (tmp_path / "a.json.gz").read_bytes() == (tmp_path / "b.json.gz").read_bytes()
+
+
+def test_ten_classes_are_digits_whatever_occurs(tmp_path: Path) -> None:
+    write_dataset(dataset([4, 4]), tmp_path / "a.csv")
+    assert load_dataset(tmp_path / "a.csv").classes == DIGITS

@@ -1,0 +1,151 @@
+"""Dividing data: the same seed the same way, copies together, counts as asked for."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from fastnn.datasets import Dataset, per_class, split
+from fastnn.datasets.copies import group_copies
+from fastnn.errors import DataError
+from tests.datasets.samples import DIGITS, dataset, images
+
+
+def rows(of: Dataset) -> list[bytes]:
+    return [image.tobytes() for image in of.images]
+
+
+def with_copies(sizes: list[int]) -> Dataset:
+    """Return a set in which the i-th image occurs `sizes[i]` times, in mixed order, with various labels."""
+    kinds = np.repeat(np.arange(len(sizes)), sizes)
+    order = np.random.default_rng(5).permutation(len(kinds))
+    # Labels that differ within the copies of an image, so that no side is left with one class.
+    return Dataset(images(len(sizes))[kinds[order]], order % 10, DIGITS, "copies")
+
+
+def best_sum(sizes: list[int], wanted: int) -> int:
+    """Return the largest sum up to `wanted` of some of `sizes`, by trying all."""
+    sums = {sum(some) for k in range(len(sizes) + 1) for some in itertools.combinations(sizes, k)}
+    return max(total for total in sums if total <= wanted)
+
+
+@pytest.mark.parametrize(
+    ("n", "fraction", "train"),
+    [(13_942, 0.1, 12_547), (10, 0.1, 9), (100, 0.3, 70), (11, 0.1, 9), (7, 0.5, 3), (1000, 0.001, 999), (3, 0.9, 0)],
+)
+def test_counts(n: int, fraction: float, train: int) -> None:
+    whole = dataset([i % 10 for i in range(n)])
+    if train == 0:
+        with pytest.raises(DataError, match="no image is left to train on"):
+            split(whole, fraction)
+        return
+    first, second = split(whole, fraction)
+    assert (len(first), len(second)) == (train, n - train)
+    assert sorted(rows(first) + rows(second)) == sorted(rows(whole))
+    assert (first.source, first.classes, first.test) == (whole.source, whole.classes, None)
+
+
+def test_labels_stay_with_their_images() -> None:
+    whole = dataset([i % 10 for i in range(50)])
+    label = dict(zip(rows(whole), whole.labels.tolist(), strict=True))
+    for part in split(whole, 0.4, seed=3):
+        assert [label[row] for row in rows(part)] == part.labels.tolist()
+
+
+def test_the_seed_decides() -> None:
+    whole = dataset([i % 10 for i in range(200)])
+    tests = {seed: split(whole, 0.2, seed)[1].content_hash for seed in range(5)}
+    assert len(set(tests.values())) == 5
+    assert split(whole, 0.2, 3)[1].content_hash == tests[3]
+
+
+def test_a_seed_means_the_same_split_for_ever() -> None:
+    # Models name the seed of their split; a change here would test them on what they learned from.
+    whole = dataset([i % 10 for i in range(20)])
+    position = {row: i for i, row in enumerate(rows(whole))}
+    assert [position[row] for row in rows(split(whole, 0.25, 0)[1])] == [0, 5, 6, 12, 13]
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("sizes", [[1] * 30 + [5, 9], [2] * 10, [3, 2, 2, 2], [7, 4, 3, 3, 3], [6, 6, 6, 1, 1, 1]])
+@pytest.mark.parametrize("fraction", [0.2, 0.45, 0.7])
+def test_copies_stay_together_and_the_count_is_the_best_possible(sizes: list[int], fraction: float, seed: int) -> None:
+    whole = with_copies(sizes)
+    wanted = len(whole) - int(len(whole) * (1 - fraction) + 1e-9)
+    best = best_sum(sizes, wanted) if len(sizes) < 15 else wanted
+    if best == 0:
+        with pytest.raises(DataError, match="no image is left to test on"):
+            split(whole, fraction, seed)
+        return
+    train, test = split(whole, fraction, seed)
+    assert not set(rows(train)) & set(rows(test))
+    assert len(test) == best
+    assert len(train) + len(test) == len(whole)
+
+
+def test_all_images_alike_cannot_be_split() -> None:
+    with pytest.raises(DataError, match="no image is left to test on"):
+        split(with_copies([10]))
+
+
+@pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5, float("nan")])
+def test_a_fraction_that_leaves_a_side_empty(fraction: float) -> None:
+    with pytest.raises(DataError, match="test fraction"):
+        split(dataset([0, 1, 2]), fraction)
+
+
+def test_one_class_only() -> None:
+    with pytest.raises(DataError, match="every image to train on is of the class '3'"):
+        split(dataset([3] * 20))
+
+
+def test_negative_seed() -> None:
+    with pytest.raises(DataError, match="negative"):
+        split(dataset([0, 1, 2, 3]), 0.5, -1)
+
+
+def test_a_test_set_of_its_own_is_kept() -> None:
+    own = dataset([1, 2])
+    whole = dataset([0, 1, 2], test=own)
+    train, test = split(whole, 0.5, 9)
+    assert test is own
+    assert train.test is None
+    assert train.images is whole.images
+    with pytest.raises(DataError, match="every image"):
+        split(dataset([1, 1], test=own))
+    with pytest.raises(DataError, match="test on"):
+        split(dataset([0, 1], test=dataset([])))
+
+
+def test_per_class_draws_each_once_first() -> None:
+    whole = dataset([0] * 10 + [1] * 3 + [2] * 4, ("a", "b", "c"))
+    drawn = per_class(whole, 4, seed=1)
+    assert drawn.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    parts = [rows(drawn)[i : i + 4] for i in (0, 4, 8)]
+    assert len(set(parts[0])) == 4
+    assert set(parts[0]) <= set(rows(whole)[:10])
+    assert set(parts[1]) == set(rows(whole)[10:13])
+    assert set(parts[2]) == set(rows(whole)[13:])
+    assert per_class(whole, 4, seed=1).content_hash == drawn.content_hash
+    assert per_class(whole, 4, seed=2).content_hash != drawn.content_hash
+
+
+def test_per_class_of_many_more_than_there_are() -> None:
+    drawn = per_class(dataset([0, 1, 1], ("a", "b")), 100)
+    assert drawn.counts.tolist() == [100, 100]
+    assert len(set(rows(drawn))) == 3
+
+
+@pytest.mark.parametrize(
+    ("labels", "n", "words"), [([0, 2], 1, "no image of class 'b'"), ([0, 1, 2], 0, "ask for 1 or more")]
+)
+def test_per_class_that_cannot_be(labels: list[int], n: int, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        per_class(dataset(labels, ("a", "b", "c")), n)
+
+
+def test_group_copies() -> None:
+    some = images(3)
+    assert group_copies(some[[0, 1, 0, 2, 1, 0]]).tolist() == [0, 1, 0, 3, 1, 0]
+    assert group_copies(some[:0]).tolist() == []
+    assert group_copies(np.asfortranarray(some[[1, 1]])).tolist() == [0, 0]

@@ -1,0 +1,182 @@
+"""The rasteriser against a plain twin, and what its marks must look like."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from fastnn.kernels.strokes import CANVAS, MARGIN, draw, ink, pen_events, round_dab
+
+DAB = round_dab()
+ONE_STROKE = np.array([0, 2], dtype=np.int64)
+
+
+def plain_image(dabs):
+    """What the page does, without any care for time: every dab on every pixel, then the mean of each cell."""
+    paper = np.ones((CANVAS, CANVAS))
+    fine = (np.arange(CANVAS * 16) + 0.5) / 16
+    for x, y in dict.fromkeys(map(tuple, dabs)):
+        inside = (fine[None, :] - x) ** 2 + (fine[:, None] - y) ** 2 <= 15.0**2
+        paper *= 1.0 - inside.reshape(CANVAS, 16, CANVAS, 16).mean(axis=(1, 3))
+    return np.floor(paper.reshape(28, 10, 28, 10).mean(axis=(1, 3)) * 255 + 0.5).ravel()
+
+
+def plain_events(path, pace, starts):
+    """Times of all points first, then every whole time looked up."""
+    events = []
+    for a, b in pairwise(starts):
+        points, paces, n = path[a:b], pace[a:b], b - a
+        arc = np.concatenate(([0.0], np.cumsum([math.dist(points[i], points[i + 1]) for i in range(n - 1)])))
+        times = [0.0]
+        for i in range(n - 1):
+            low, high = max(0, i - 4), min(n - 1, i + 5)
+            bend = math.dist(points[low], points[high]) ** 2 / max((arc[high] - arc[low]) ** 2, 1e-9)
+            ends = min(1.0, 0.4 + min(arc[i], arc[-1] - arc[i + 1]) / 60)
+            times.append(times[-1] + (arc[i + 1] - arc[i]) / (paces[i] * (0.25 + 0.75 * bend) * ends))
+        whole = np.arange(math.floor(times[-1]) + 1)
+        events += list(zip(np.interp(whole, times, points[:, 0]), np.interp(whole, times, points[:, 1]), strict=True))
+        events.append(tuple(points[-1]))
+    return np.rint(np.array(events))
+
+
+def image_of(dabs, canvas=None):
+    dabs = np.asarray(dabs, dtype=np.int64).reshape(-1, 2)
+    if canvas is None:
+        canvas = white()
+    image = np.full(784, 7, dtype=np.uint8)
+    ink(dabs, len(dabs), DAB, canvas, image)
+    return image
+
+
+def white():
+    return np.ones((CANVAS + 2 * MARGIN, CANVAS + 2 * MARGIN), dtype=np.float32)
+
+
+def line(start, end, pace, room=200):
+    """The events along one straight stroke of 41 points."""
+    path = np.linspace(start, end, 41)
+    dabs = np.zeros((room, 2), dtype=np.int64)
+    count = pen_events(path, np.full(len(path), float(pace)), np.array([0, len(path)]), dabs)
+    return dabs[:count]
+
+
+def wandering(seed, strokes):
+    rng = np.random.default_rng(seed)
+    steps = rng.normal(0, 3, (50, 2)).cumsum(axis=0)
+    path = 140 + 0.5 * steps.cumsum(axis=0)
+    starts = np.linspace(0, len(path), strokes + 1).astype(np.int64)
+    return path, rng.uniform(4, 25, len(path)), starts
+
+
+@pytest.mark.parametrize(("seed", "n"), [(0, 1), (1, 2), (2, 6), (3, 9)])
+def test_ink_equals_the_plain_twin(seed, n):
+    # Some of them lie on the edge or outside.
+    dabs = np.random.default_rng(seed).integers(-20, CANVAS + 20, (n, 2))
+    assert np.abs(image_of(dabs) - plain_image(dabs)).max() <= 1
+
+
+def test_a_dab_has_the_area_of_its_circle():
+    area = (255 - image_of([(140, 140)]).astype(float)).sum() / 255 * 100
+    assert area == pytest.approx(math.pi * 15**2, rel=2e-3)
+
+
+def test_a_dab_is_symmetric():
+    image = image_of([(140, 140)]).reshape(28, 28)
+    assert (image == image[::-1]).all()
+    assert (image == image[:, ::-1]).all()
+    assert (image == image.T).all()
+
+
+@pytest.mark.parametrize(("x", "y", "share"), [(0, 0, 4), (0, 140, 2), (140, 280, 2), (280, 0, 4), (280, 280, 4)])
+def test_the_edge_cuts_dabs(x, y, share):
+    whole = (255 - image_of([(140, 140)]).astype(float)).sum()
+    cut = (255 - image_of([(x, y)]).astype(float)).sum()
+    assert cut == pytest.approx(whole / share, rel=0.02)
+
+
+@pytest.mark.parametrize("place", [(-15, 140), (140, 295), (10**12, 5), (-(10**12), -(10**12))])
+def test_dabs_outside_leave_nothing(place):
+    assert (image_of([place]) == 255).all()
+
+
+def test_no_dabs_leave_paper():
+    assert (image_of([]) == 255).all()
+
+
+def test_the_canvas_is_white_again():
+    canvas = white()
+    first = image_of([(3, 3), (100, 150), (290, 130)], canvas)
+    assert (canvas == 1).all()
+    image_of([(3, 3), (200, 20)], canvas)
+    assert (image_of([(3, 3), (100, 150), (290, 130)], canvas) == first).all()
+
+
+@pytest.mark.parametrize(("seed", "strokes"), [(0, 1), (1, 1), (2, 2), (3, 3), (4, 5)])
+def test_events_equal_the_plain_twin(seed, strokes):
+    path, pace, starts = wandering(seed, strokes)
+    dabs = np.zeros((1000, 2), dtype=np.int64)
+    count = pen_events(path, pace, starts, dabs)
+    expected = plain_events(path, pace, starts)
+    assert count == len(expected)
+    # The twin adds in another order: a coordinate near a half may fall to either side.
+    assert np.abs(dabs[:count] - expected).max() <= 1
+
+
+def test_a_fast_stroke_leaves_separate_dots_and_a_slow_one_a_line():
+    fast, slow = line((20, 140), (260, 140), 60), line((20, 140), (260, 140), 8)
+    assert np.diff(fast[:, 0]).max() > 30
+    assert np.diff(slow[:, 0]).max() <= 8
+    row = image_of(fast).reshape(28, 28)[13]
+    assert (row[4:24] == 255).any()
+    assert (image_of(slow).reshape(28, 28)[13, 4:24] == 0).all()
+
+
+def test_strokes_begin_and_end_where_the_pen_does():
+    dabs = line((20, 50), (200, 77), 13)
+    assert dabs[0].tolist() == [20, 50]
+    assert dabs[-1].tolist() == [200, 77]
+
+
+def test_the_pen_is_slower_in_a_corner():
+    side = np.linspace(0, 1, 41)[:, None]
+    path = np.concatenate((20 + side * (200, 0), (220, 20) + side[1:] * (0, 200)))
+    dabs = np.zeros((500, 2), dtype=np.int64)
+    count = pen_events(path, np.full(len(path), 20.0), np.array([0, len(path)]), dabs)
+    steps = np.abs(np.diff(dabs[:count], axis=0)).sum(axis=1)
+    corner = np.abs(dabs[:count] - (220, 20)).sum(axis=1).argmin()
+    assert steps[corner - 1 : corner + 1].min() < 0.7 * np.median(steps)
+
+
+def test_the_pen_is_up_between_strokes():
+    path = np.array([[20.0, 20.0], [20.0, 80.0], [200.0, 20.0], [200.0, 80.0]])
+    dabs = np.zeros((100, 2), dtype=np.int64)
+    count = pen_events(path, np.full(4, 6.0), np.array([0, 2, 4]), dabs)
+    assert set(dabs[:count, 0].tolist()) == {20, 200}
+
+
+def test_events_beyond_the_room_are_lost():
+    assert len(line((0, 0), (280, 280), 4, room=5)) == 5
+    assert (line((0, 0), (280, 280), 4, room=5) == line((0, 0), (280, 280), 4)[:5]).all()
+
+
+def test_a_pen_that_rests_leaves_one_dab():
+    path = np.full((2, 2), 100.0)
+    dabs = np.zeros((10, 2), dtype=np.int64)
+    count = pen_events(path, np.full(2, 10.0), ONE_STROKE, dabs)
+    assert (dabs[:count] == 100).all()
+    assert count >= 1
+    assert (image_of(dabs[:count]) == image_of([(100, 100)])).all()
+
+
+def test_draw_is_events_and_ink():
+    drawings = [wandering(seed, 2) for seed in range(3)]
+    paths, paces = np.stack([d[0] for d in drawings]), np.stack([d[1] for d in drawings])
+    images = np.zeros((3, 784), dtype=np.uint8)
+    draw(paths, paces, drawings[0][2], DAB, images)
+    for path, pace, image in zip(paths, paces, images, strict=True):
+        dabs = np.zeros((1000, 2), dtype=np.int64)
+        count = pen_events(path, pace, drawings[0][2], dabs)
+        assert (image == image_of(dabs[:count])).all()
