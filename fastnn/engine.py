@@ -57,9 +57,13 @@ class Prepared:
         self.n, self.pixels = n, pixels
         levels = input_levels(inputs, dtype)
         base = dtype.type(1 if self.kernel == "ink" and inputs == "paper" else 0)
+        # Summed as whole numbers, so that neither order nor dtype matters.
+        grey = images.sum(axis=1, dtype=np.int64)
+        level_sum = grey if inputs == "paper" else 255 * pixels - grey
+        sums = (level_sum / 255 - float(base) * pixels).astype(dtype)
         if self.kernel == "dense":
             starts = np.arange(n + 1, dtype=np.int64) * pixels
-            self.ink = sgd.Ink(starts, no_columns, images.reshape(-1), levels, base)
+            self.ink = sgd.Ink(starts, no_columns, images.reshape(-1), sums, levels, base)
             return
         columns = np.empty(starts[-1], dtype=np.uint16)
         codes = np.empty(starts[-1], dtype=np.uint8)
@@ -68,7 +72,7 @@ class Prepared:
         else:
             # An empty list of columns means "all pixels" to the kernels: one entry that no image has keeps it apart.
             columns, codes = np.zeros(1, dtype=np.uint16), np.zeros(1, dtype=np.uint8)
-        self.ink = sgd.Ink(starts, columns, codes, levels - base, base)
+        self.ink = sgd.Ink(starts, columns, codes, sums, levels - base, base)
 
 
 class Engine:
@@ -107,7 +111,9 @@ class Engine:
             sums=aligned_zeros(deepest * lanes, dtype),
             paper=aligned_zeros(int(widths[0]), dtype),
             offset=aligned_zeros(int(widths[0]), dtype),
+            live=aligned_zeros(int(widths[-1]), dtype),
         )
+        self._work.live[: network.sizes[-1]] = 1
         self._counts = np.zeros(layers, dtype=np.int64)
         self._no_weights = np.empty(0, dtype=dtype)
 

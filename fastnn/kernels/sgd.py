@@ -32,11 +32,14 @@ from fastnn.kernels.simd import (
     mul,
     out_of_line,
     peek,
+    poke,
+    prefetch,
     relu,
     splat,
     store,
     sub,
     sum_rows,
+    total,
     where_positive,
 )
 
@@ -80,6 +83,8 @@ class Ink(NamedTuple):
         Which pixel each entry is, ascending within an image; empty if every pixel has an entry.
     codes : ndarray of uint8, shape (entries,)
         Grey level of each entry.
+    sums : ndarray of dtype, shape (n,)
+        Sum of the d of each image.
     levels : ndarray of dtype, shape (256,)
         d = x - base of each grey level.
     base : dtype
@@ -89,6 +94,7 @@ class Ink(NamedTuple):
     starts: Any
     columns: Any
     codes: Any
+    sums: Any
     levels: Any
     base: Any
 
@@ -111,6 +117,8 @@ class Work(NamedTuple):
         One register for each row, rounded up to as many rows as a register has lanes.
     paper, offset : ndarray of dtype
         a and c of the first layer, padded; see the module.
+    live : ndarray of dtype
+        1 for each output, 0 for the pads.
     """
 
     units: Any
@@ -122,6 +130,7 @@ class Work(NamedTuple):
     sums: Any
     paper: Any
     offset: Any
+    live: Any
 
 
 @inner
@@ -131,8 +140,8 @@ def _strip(registers):
 
 
 @inner
-def _gather_strip(target, t, weights, w, offsets, o, values, v, count, width):
-    x = load(target, t, width)
+def _gather_strip(target, t, start, i, weights, w, offsets, o, values, v, count, width):
+    x = load(start, i, width)
     k = 0
     if len(width) < 4:
         # Few registers are too few sums under way at once to hide the latency of an addition: take two rows at a time.
@@ -149,21 +158,22 @@ def _gather_strip(target, t, weights, w, offsets, o, values, v, count, width):
 
 
 @inner
-def _gather(target, t, registers, weights, w, offsets, o, values, v, count):
-    """``target += values[k] * row k`` over `count` rows: the transposed matrix-vector product."""
+def _gather(target, t, registers, start, i, weights, w, offsets, o, values, v, count):
+    """``target = start + values[k] * row k`` over `count` rows: the transposed matrix-vector product."""
     out_of_line()
     lanes = 64 // target.itemsize
     while registers > 0:
         width = _strip(registers)
         if width == 4:
-            _gather_strip(target, t, weights, w, offsets, o, values, v, count, _W4)
+            _gather_strip(target, t, start, i, weights, w, offsets, o, values, v, count, _W4)
         elif width == 3:
-            _gather_strip(target, t, weights, w, offsets, o, values, v, count, _W3)
+            _gather_strip(target, t, start, i, weights, w, offsets, o, values, v, count, _W3)
         elif width == 2:
-            _gather_strip(target, t, weights, w, offsets, o, values, v, count, _W2)
+            _gather_strip(target, t, start, i, weights, w, offsets, o, values, v, count, _W2)
         else:
-            _gather_strip(target, t, weights, w, offsets, o, values, v, count, _W1)
+            _gather_strip(target, t, start, i, weights, w, offsets, o, values, v, count, _W1)
         t += width * lanes
+        i += width * lanes
         w += width * lanes
         registers -= width
 
@@ -278,23 +288,28 @@ def _softmax(units, u, n):
 
 @inner
 def _expand(ink, i, stride, work):
-    """Write the entries of image i to `work`; return how many they are and the sum of their d."""
-    start = ink.starts[i]
-    count = ink.starts[i + 1] - start
-    total = ink.base * 0
+    """Write the entries of image i to `work`; return how many they are."""
+    start = peek(ink.starts, i)
+    count = peek(ink.starts, i + 1) - start
+    listed = ink.columns.size > 0
+    for k in range(count):
+        column = k
+        if listed:
+            column = np.int64(peek(ink.columns, start + k))
+        poke(work.offsets, k, column * stride)
+        poke(work.values, k, peek(ink.levels, np.int64(peek(ink.codes, start + k))))
+    return count
+
+
+@inner
+def _fetch(ink, i):
+    """Ask for the entries of image i, which lie anywhere in memory since the order is random."""
+    start, stop = peek(ink.starts, i), peek(ink.starts, i + 1)
     if ink.columns.size > 0:
-        for k in range(count):
-            d = ink.levels[ink.codes[start + k]]
-            work.offsets[k] = np.int64(ink.columns[start + k]) * stride
-            work.values[k] = d
-            total += d
-    else:
-        for k in range(count):
-            d = ink.levels[ink.codes[start + k]]
-            work.offsets[k] = k * stride
-            work.values[k] = d
-            total += d
-    return count, total
+        for k in range(start, stop, 32):
+            prefetch(ink.columns, k)
+    for k in range(start, stop, 64):
+        prefetch(ink.codes, k)
 
 
 @inner
@@ -302,35 +317,34 @@ def _active(units, u, n, stride, work, o):
     """List the units that are not silent; return how many they are."""
     count = 0
     for j in range(n):
-        work.rows[o + count] = j
-        work.offsets[o + count] = j * stride
-        work.values[o + count] = units[u + j]
-        count += units[u + j] != 0
+        value = peek(units, u + j)
+        poke(work.rows, o + count, j)
+        poke(work.offsets, o + count, j * stride)
+        poke(work.values, o + count, value)
+        count += value != 0
     return count
 
 
 @inner
-def _forward(net, work, count, total, counts):
+def _forward(net, work, total_d, counts):
     """Run the network on the entries in `work`; the outputs are then in `work.units`."""
     lanes = 64 // net.parameters.itemsize
     last = len(net.layout) - 1
     for depth in range(last + 1):
         n_in, n_out, stride, w, b, u, o = net.layout[depth]
         registers = -(-n_out // lanes)
+        start, i, values, v, count = net.parameters, b, work.values, o, counts[0]
         if depth == 0:
-            for j in range(registers * lanes):
-                work.units[u + j] = work.paper[j] + work.offset[j] * total
-            counts[0] = count
-            _gather(work.units, u, registers, net.parameters, w, work.offsets, o, work.values, o, count)
+            start, i = work.units, u
+            d = splat(total_d, _W1)
+            for r in range(0, registers * lanes, lanes):
+                store(work.units, u + r, fma(load(work.offset, r, _W1), d, load(work.paper, r, _W1)))
+        elif net.hidden == RELU:
+            count = _active(work.units, net.layout[depth - 1, 5], n_in, stride, work, o)
+            counts[depth] = count
         else:
-            below = net.layout[depth - 1, 5]
-            for j in range(registers * lanes):
-                work.units[u + j] = net.parameters[b + j]
-            if net.hidden == RELU:
-                counts[depth] = _active(work.units, below, n_in, stride, work, o)
-                _gather(work.units, u, registers, net.parameters, w, work.offsets, o, work.values, o, counts[depth])
-            else:
-                _gather(work.units, u, registers, net.parameters, w, work.offsets, o, work.units, below, n_in)
+            values, v, count = work.units, net.layout[depth - 1, 5], n_in
+        _gather(work.units, u, registers, start, i, net.parameters, w, work.offsets, o, values, v, count)
         if depth < last:
             _activate(work.units, u, registers, net.hidden)
         elif net.toy:
@@ -343,25 +357,30 @@ def _forward(net, work, count, total, counts):
 def _judge(net, work, label, smoothing, totals):
     """Write the error of the outputs to `work.errors`; add loss and hit to `totals`."""
     _, n_out, _, _, _, u, _ = net.layout[len(net.layout) - 1]
+    lanes = 64 // net.parameters.itemsize
+    registers = -(-n_out // lanes)
     one = net.parameters.dtype.type(1)
-    rest = smoothing / net.parameters.dtype.type(n_out)
-    best = 0
-    loss = 0.0
-    for k in range(n_out):
-        error = rest - work.units[u + k]
-        if k == label:
-            error = error + (one - smoothing)
-        work.errors[u + k] = error
-        loss += float(error) * float(error)
-        if work.units[u + k] > work.units[u + best]:
-            best = k
-    if not net.toy:
-        loss = -math.log(max(float(work.units[u + label]), 1e-30))
-    # A NaN among the outputs must not be taken for a number: log and max would lose it.
-    if work.units[u + label] != work.units[u + label]:
+    rest = splat(smoothing / net.parameters.dtype.type(n_out), _W1)
+    output = peek(work.units, u + label)
+    for r in range(u, u + registers * lanes, lanes):
+        store(work.errors, r, mul(load(work.live, r - u, _W1), sub(rest, load(work.units, r, _W1))))
+    poke(work.errors, u + label, peek(work.errors, u + label) + (one - smoothing))
+    better = 0
+    for k in range(u, u + n_out):
+        better += peek(work.units, k) > output
+    if net.toy:
+        squares = splat(net.parameters.dtype.type(0), _W1)
+        for r in range(u, u + registers * lanes, lanes):
+            e = load(work.errors, r, _W1)
+            squares = fma(e, e, squares)
+        loss = float(total(squares))
+    elif output == output:
+        loss = -math.log(max(float(output), 1e-30))
+    else:
+        # The network has diverged; max would lose the NaN.
         loss = math.nan
     totals[0] += loss
-    totals[1] += best == label
+    totals[1] += better == 0
 
 
 @inner
@@ -394,23 +413,24 @@ def _step(work, u, registers, lr, kind, toy):
 @inner
 def _hand_down(work, below, n, o, count, lanes, listed):
     """Sum the products that :func:`_descend` left over their lanes, into the errors of the layer below."""
-    for k in range(count * lanes, -(-count // lanes) * lanes * lanes):
-        work.sums[k] = 0
+    zero = splat(work.sums.dtype.type(0), _W1)
+    for k in range(count, -(-count // lanes) * lanes):
+        store(work.sums, k * lanes, zero)
     if not listed:
         for k in range(0, count, lanes):
             store(work.errors, below + k, sum_rows(work.sums, k * lanes))
         return
-    for j in range(n):
-        work.errors[below + j] = 0
+    for j in range(0, n, lanes):
+        store(work.errors, below + j, zero)
     for k in range(0, count, lanes):
         # The register of sums has served: its first place takes the result.
         store(work.sums, k * lanes, sum_rows(work.sums, k * lanes))
         for i in range(min(lanes, count - k)):
-            work.errors[below + work.rows[o + k + i]] = work.sums[k * lanes + i]
+            poke(work.errors, below + peek(work.rows, o + k + i), peek(work.sums, k * lanes + i))
 
 
 @inner
-def _backward(net, work, ink, total, lr, counts):
+def _backward(net, work, ink, total_d, lr, counts):
     """Update all weights after :func:`_forward` and :func:`_judge`."""
     lanes = 64 // net.parameters.itemsize
     last = len(net.layout) - 1
@@ -421,25 +441,33 @@ def _backward(net, work, ink, total, lr, counts):
         if depth == last:
             kind = SOFTMAX
         _step(work, u, registers, lr, kind, net.toy)
+        for r in range(0, registers * lanes, lanes):
+            store(net.parameters, b + r, add(load(net.parameters, b + r, _W1), load(work.steps, u + r, _W1)))
         if depth == 0:
             _scatter(net.parameters, w, registers, work.steps, u, work.offsets, o, work.values, o, counts[0])
-            share = ink.base * (ink.base * net.parameters.dtype.type(n_in) + total)
-            for j in range(registers * lanes):
-                work.offset[j] += ink.base * work.steps[u + j]
-                work.paper[j] += work.steps[u + j] + share * work.steps[u + j]
-        else:
-            below = net.layout[depth - 1, 5]
-            listed = net.hidden == RELU
-            values, v, count = work.units, below, n_in
-            if listed:
-                values, v, count = work.values, o, counts[depth]
-            _descend(
-                net.parameters, w, registers, work.steps, work.errors, u, work.offsets, o, values, v, count,
-                work.sums, net.toy,
-            )  # fmt: skip
-            _hand_down(work, below, n_in, o, count, lanes, listed)
-        for j in range(registers * lanes):
-            net.parameters[b + j] += work.steps[u + j]
+            one, base = net.parameters.dtype.type(1), ink.base
+            _shift(work, u, registers, base, one + base * (base * net.parameters.dtype.type(n_in) + total_d))
+            return
+        below = net.layout[depth - 1, 5]
+        listed = net.hidden == RELU
+        values, v, count = work.units, below, n_in
+        if listed:
+            values, v, count = work.values, o, counts[depth]
+        _descend(
+            net.parameters, w, registers, work.steps, work.errors, u, work.offsets, o, values, v, count,
+            work.sums, net.toy,
+        )  # fmt: skip
+        _hand_down(work, below, n_in, o, count, lanes, listed)
+
+
+@inner
+def _shift(work, u, registers, base, share):
+    """Add the first layer's step to c, and what it adds to the sums of a blank image to a."""
+    lanes = 64 // work.units.itemsize
+    for r in range(0, registers * lanes, lanes):
+        g = load(work.steps, u + r, _W1)
+        store(work.offset, r, fma(splat(base, _W1), g, load(work.offset, r, _W1)))
+        store(work.paper, r, fma(splat(share, _W1), g, load(work.paper, r, _W1)))
 
 
 @jit
@@ -503,14 +531,17 @@ def train_samples(net, ink, work, labels, order, lr, smoothing, weights, counts,
         The losses and hits before each sample's update are added to it. A loss of NaN marks a divergence.
     """
     stride = net.layout[0, 2]
-    for i in order:
-        count, total = _expand(ink, i, stride, work)
-        _forward(net, work, count, total, counts)
+    for k in range(len(order)):
+        i = order[k]
+        if k + 1 < len(order):
+            _fetch(ink, order[k + 1])
+        counts[0] = _expand(ink, i, stride, work)
+        _forward(net, work, ink.sums[i], counts)
         _judge(net, work, labels[i], smoothing, totals)
         rate = lr
         if weights.size > 0:
             rate = lr * weights[i]
-        _backward(net, work, ink, total, rate, counts)
+        _backward(net, work, ink, ink.sums[i], rate, counts)
 
 
 @jit
@@ -531,8 +562,8 @@ def predict_samples(net, ink, work, first, outputs, counts):
     stride = net.layout[0, 2]
     u = net.layout[len(net.layout) - 1, 5]
     for i in range(len(outputs)):
-        count, total = _expand(ink, first + i, stride, work)
-        _forward(net, work, count, total, counts)
+        counts[0] = _expand(ink, first + i, stride, work)
+        _forward(net, work, ink.sums[first + i], counts)
         for k in range(outputs.shape[1]):
             outputs[i, k] = work.units[u + k]
 

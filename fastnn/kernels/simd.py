@@ -59,6 +59,13 @@ if numba.config.DISABLE_JIT:
         """Return ``array[index]``."""
         return array[index]
 
+    def poke(array, index, value):
+        """Set ``array[index]``."""
+        array[index] = value
+
+    def prefetch(array, index):
+        """Do nothing."""
+
     def load(array, offset, width):
         """Return the vector that begins at ``array[offset]``."""
         return array[offset : offset + lanes(array.dtype, width)].copy()
@@ -94,6 +101,10 @@ if numba.config.DISABLE_JIT:
     def dot(a, b, c):
         """Return c + a * b summed over the registers of a and b, as one register."""
         return c + (a * b).reshape(-1, len(c)).sum(axis=0)
+
+    def total(a):
+        """Return the sum of the lanes of one register."""
+        return a.sum(dtype=a.dtype)
 
     def relu(a):
         """Return the greater of a and 0; NaN stays NaN."""
@@ -206,6 +217,32 @@ else:
         return array.dtype(array, types.intp), codegen
 
     @intrinsic
+    def poke(typingctx, array, index, value):
+        """Set ``array[index]``, as :func:`peek` gets it."""
+
+        def codegen(context, builder, signature, args):
+            number = context.cast(builder, args[2], signature.args[2], signature.args[0].dtype)
+            builder.store(number, _pointer(context, builder, signature.args[0], args[0], args[1]))
+            return context.get_dummy_value()
+
+        return types.void(array, types.intp, value), codegen
+
+    @intrinsic
+    def prefetch(typingctx, array, index):
+        """Ask for the cache line of ``array[index]``, which may lie outside of the array."""
+
+        def codegen(context, builder, signature, args):
+            pointer = _pointer(context, builder, signature.args[0], *args)
+            pointer = builder.bitcast(pointer, ir.IntType(8).as_pointer())
+            kind = ir.FunctionType(ir.VoidType(), [pointer.type] + [ir.IntType(32)] * 3)
+            function = builder.module.declare_intrinsic("llvm.prefetch", [pointer.type], kind)
+            # To be read, kept in all levels, data.
+            builder.call(function, [pointer, ir.IntType(32)(0), ir.IntType(32)(3), ir.IntType(32)(1)])
+            return context.get_dummy_value()
+
+        return types.void(array, types.intp), codegen
+
+    @intrinsic
     def load(typingctx, array, offset, width):
         """Return the vector that begins at ``array[offset]``."""
         vector = Vector(array.dtype, len(width))
@@ -261,6 +298,21 @@ else:
             return builder.insert_value(args[2], total, 0)
 
         return c(a, b, c), codegen
+
+    @intrinsic
+    def total(typingctx, a):
+        """Return the sum of the lanes of one register, halves first."""
+
+        def codegen(context, builder, signature, args):
+            value = builder.extract_value(args[0], 0)
+            block = a.lanes
+            while block > 1:
+                block //= 2
+                index = ir.Constant(ir.VectorType(ir.IntType(32), a.lanes), [k % block + block for k in range(a.lanes)])
+                value = builder.fadd(value, builder.shuffle_vector(value, value, index))
+            return builder.extract_element(value, ir.IntType(32)(0))
+
+        return a.dtype(a), codegen
 
     def _emit_relu(builder, a):
         zero = _constant(a.type, 0.0)
