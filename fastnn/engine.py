@@ -61,9 +61,10 @@ class Prepared:
         grey = images.sum(axis=1, dtype=np.int64)
         level_sum = grey if inputs == "paper" else 255 * pixels - grey
         sums = (level_sum / 255 - float(base) * pixels).astype(dtype)
+        whole = dtype.type(1 + float(base) * pixels)
         if self.kernel == "dense":
             starts = np.arange(n + 1, dtype=np.int64) * pixels
-            self.ink = sgd.Ink(starts, no_columns, images.reshape(-1), sums, levels, base)
+            self.ink = sgd.Ink(starts, no_columns, images.reshape(-1), sums, levels, base, whole)
             return
         columns = np.empty(starts[-1], dtype=np.uint16)
         codes = np.empty(starts[-1], dtype=np.uint8)
@@ -72,13 +73,14 @@ class Prepared:
         else:
             # An empty list of columns means "all pixels" to the kernels: one entry that no image has keeps it apart.
             columns, codes = np.zeros(1, dtype=np.uint16), np.zeros(1, dtype=np.uint8)
-        self.ink = sgd.Ink(starts, columns, codes, sums, levels - base, base)
+        self.ink = sgd.Ink(starts, columns, codes, sums, levels - base, base, whole)
 
 
 class Engine:
     """A network with the memory that the kernels need; trains it in place and runs it.
 
-    The first layer's weights lack an offset between :meth:`open` and :meth:`close`: close before reading them.
+    Works on a copy of the weights from :meth:`open` to :meth:`close`: set them before the one, read them after the
+    other.
 
     Parameters
     ----------
@@ -88,37 +90,71 @@ class Engine:
 
     def __init__(self, network: Network) -> None:
         self.network = network
+        self._smoothing = 0.0
         dtype, lanes = network.dtype, LINE // network.dtype.itemsize
-        layers = len(network.layout)
-        widths = -(-network.layout[:, 1] // lanes) * lanes
-        inputs = -(-network.layout[:, 0] // lanes) * lanes
-        places = np.zeros((layers, 2), dtype=np.int64)
-        places[1:, 0] = np.cumsum(widths)[:-1]
-        places[1:, 1] = np.cumsum(inputs)[:-1]
-        layout = np.ascontiguousarray(np.hstack([network.layout, places]))
+        n_in, n_out, stride, weights, biases = network.layout.T
+        registers = -(-n_out // lanes)
+        units = np.cumsum(registers * lanes)
+        listed = np.cumsum(-(-n_in // lanes) * lanes)
+        layers, behind, first_width = len(network.layout), int(units[-1]), int(units[0])
+        last_width = int(registers[-1]) * lanes
+        deepest = int(n_in[1:].max(initial=1)) + lanes
+        # The parts of the memory, in order, with their lengths; each a whole number of registers.
+        lengths = {
+            "parameters": network.parameters.size,
+            "units": 3 * behind,
+            "values": int(listed[-1]),
+            "sums": deepest * lanes,
+            "paper": first_width,
+            "offset": first_width,
+            "live": last_width,
+            "targets": network.sizes[-1] * last_width,
+        }
+        ends = np.cumsum(list(lengths.values()))
+        place = dict(zip(lengths, (ends - list(lengths.values())).tolist(), strict=True))
+        memory = aligned_zeros(int(ends[-1]), dtype)
+        layout = np.stack(
+            [
+                n_in,
+                registers,
+                stride,
+                weights,
+                biases,
+                place["units"] + units - registers * lanes,
+                np.append(0, listed[:-1]),
+            ],
+            axis=1,
+        )
+        places = np.zeros(sgd.PLACES, dtype=np.int64)
+        for index, value in (
+            (sgd.BEHIND, behind),
+            (sgd.VALUES, place["values"]),
+            (sgd.SUMS, place["sums"]),
+            (sgd.PAPER, place["paper"]),
+            (sgd.OFFSET, place["offset"]),
+            (sgd.LIVE, place["live"]),
+            (sgd.TARGETS, place["targets"]),
+            (sgd.ROWS, listed[-1]),
+            (sgd.LAYERS, layers),
+        ):
+            places[index] = value
+        self._parameters = memory[: network.parameters.size]
+        memory[place["live"] : place["live"] + network.sizes[-1]] = 1
+        self._targets = memory[place["targets"] :].reshape(network.sizes[-1], last_width)[:, : network.sizes[-1]]
+        self._targets[...] = np.eye(network.sizes[-1])
         self._net = sgd.Net(
-            network.parameters, layout, np.int64(_ACTIVATIONS[network.activation]), network.rule == "toy"
+            memory=memory,
+            lists=np.zeros(2 * int(listed[-1]), dtype=np.int64),
+            layout=np.ascontiguousarray(layout.reshape(-1)),
+            places=places,
+            counts=np.zeros(layers, dtype=np.int64),
+            hidden=np.int64(_ACTIVATIONS[network.activation]),
+            toy=network.rule == "toy",
         )
-        units, listed = int(widths.sum()), int(inputs.sum())
-        deepest = int(inputs[1:].max(initial=lanes))
-        self._work = sgd.Work(
-            units=aligned_zeros(units, dtype),
-            errors=aligned_zeros(units, dtype),
-            steps=aligned_zeros(units, dtype),
-            offsets=np.zeros(listed, dtype=np.int64),
-            rows=np.zeros(listed, dtype=np.int64),
-            values=aligned_zeros(listed, dtype),
-            sums=aligned_zeros(deepest * lanes, dtype),
-            paper=aligned_zeros(int(widths[0]), dtype),
-            offset=aligned_zeros(int(widths[0]), dtype),
-            live=aligned_zeros(int(widths[-1]), dtype),
-        )
-        self._work.live[: network.sizes[-1]] = 1
-        self._counts = np.zeros(layers, dtype=np.int64)
         self._no_weights = np.empty(0, dtype=dtype)
 
     def open(self, prepared: Prepared) -> None:
-        """Make ready for images of this kind, after the weights were set or closed.
+        """Take the network's weights, and make ready for images of this kind.
 
         Raises
         ------
@@ -129,11 +165,13 @@ class Engine:
             raise DataError(
                 f"the network takes {self.network.sizes[0]} inputs, but the images have {prepared.pixels} pixels"
             )
-        sgd.open_offsets(self._net, prepared.ink, self._work)
+        self._parameters[...] = self.network.parameters
+        sgd.open_offsets(self._net, prepared.ink.base)
 
     def close(self) -> None:
-        """Bring the network's weights up to date."""
-        sgd.close_offsets(self._net, self._work)
+        """Give the network its new weights."""
+        sgd.close_offsets(self._net)
+        self.network.parameters[...] = self._parameters
 
     def train(
         self,
@@ -165,19 +203,13 @@ class Engine:
         weights : ndarray of dtype, shape (n,), optional
             Factor of the learning rate for each sample.
         """
+        if smoothing != self._smoothing:
+            n = self.network.sizes[-1]
+            self._targets[...] = np.eye(n) * (1.0 - smoothing) + smoothing / n
+            self._smoothing = smoothing
         scalar: Any = self.network.dtype.type
-        sgd.train_samples(
-            self._net,
-            prepared.ink,
-            self._work,
-            labels,
-            order,
-            scalar(lr),
-            scalar(smoothing),
-            self._no_weights if weights is None else weights,
-            self._counts,
-            totals,
-        )
+        weights = self._no_weights if weights is None else weights
+        sgd.train_samples(self._net, prepared.ink, labels, order, scalar(lr), weights, totals)
 
     def outputs(self, prepared: Prepared) -> NDArray[Any]:
         """Run the network on all images.
@@ -192,7 +224,7 @@ class Engine:
         ndarray of dtype, shape (n, classes)
         """
         result = np.empty((prepared.n, self.network.sizes[-1]), dtype=self.network.dtype)
-        sgd.predict_samples(self._net, prepared.ink, self._work, 0, result, self._counts)
+        sgd.predict_samples(self._net, prepared.ink, result)
         return result
 
 

@@ -12,6 +12,9 @@ two the first layer's weights lack c. Without a base, c stays 0 and a is the bia
 Rules "toy" (the original's; see ``fastnn.reference``) and "backprop" differ in what a layer hands down: toy the raw
 error through the weights already updated, backprop the error times the slope through the weights as they were.
 
+All numbers of a network and of the work on it lie in one array, so that kernels hand each other one address and
+offsets into it: `net.memory`, with the offsets in `net.layout` and `net.places`.
+
 A jitted function here calls jitted functions of this file alone: Numba's cache notices no edit in another file. The
 vectors of ``simd`` are built into this code, so `_SIMD` holds that file's checksum and a test keeps it true.
 """
@@ -24,11 +27,15 @@ import numpy as np
 from fastnn.kernels._jit import inner, jit
 from fastnn.kernels.simd import (
     add,
+    count_greater,
+    data,
     div,
     dot,
     exp,
     fma,
+    greatest,
     load,
+    maximum,
     mul,
     out_of_line,
     peek,
@@ -49,25 +56,44 @@ SIGMOID, TANH, RELU, SOFTMAX = 0, 1, 2, 3
 
 _W1, _W2, _W3, _W4 = (0,), (0, 0), (0, 0, 0), (0, 0, 0, 0)
 
+# Columns of `layout`, one row a layer: how many inputs; registers that hold its outputs; distance of two rows of
+# weights; where its weights, biases and outputs begin; where the list of its inputs begins in `net.lists`.
+INPUTS, REGISTERS, STRIDE, WEIGHTS, BIASES, UNITS, LISTS, LAYOUT = 0, 1, 2, 3, 4, 5, 6, 7
+
+# Entries of `places`: how far behind a layer's outputs its errors lie, and as far again its steps; where the inputs of
+# listed rows, the lane sums, a, c, the mask of live outputs and the targets of the classes begin; how far a list of
+# rows lies behind the list of their offsets; the number of layers.
+BEHIND, VALUES, SUMS, PAPER, OFFSET, LIVE, TARGETS, ROWS, LAYERS, PLACES = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
+
 
 class Net(NamedTuple):
-    """A network, as the kernels see it.
+    """A network and the memory of the work on it, as the kernels see it.
 
     Attributes
     ----------
-    parameters : ndarray of dtype, shape (p,)
-        See :class:`fastnn.Network`.
-    layout : ndarray of int64, shape (layers, 7)
-        That of :class:`fastnn.Network`, and for each layer two places more: of its outputs in `Work.units` and the
-        like, and of its inputs in `Work.offsets` and the like.
+    memory : ndarray of dtype, shape (m,)
+        Parameters, then for each layer outputs, errors (what is handed down to it) and steps (the update of its
+        biases), then the rest; see `places`. All begin on registers and are padded to whole ones; the pads of
+        parameters, errors and steps are 0.
+    lists : ndarray of int64
+        For each layer the rows that take part, as distances from its first row; behind them the same by number.
+    layout : ndarray of int64, shape (layers * LAYOUT,)
+        See INPUTS and what follows it.
+    places : ndarray of int64, shape (PLACES,)
+        See BEHIND and what follows it.
+    counts : ndarray of int64, shape (layers,)
+        How many rows of each layer take part in the sample at hand.
     hidden : int
         Activation of the hidden layers: SIGMOID, TANH or RELU.
     toy : bool
         The learning rule.
     """
 
-    parameters: Any
+    memory: Any
+    lists: Any
     layout: Any
+    places: Any
+    counts: Any
     hidden: Any
     toy: Any
 
@@ -89,6 +115,8 @@ class Ink(NamedTuple):
         d = x - base of each grey level.
     base : dtype
         What x is at pixels without an entry: 0 or 1.
+    whole : dtype
+        1 + base times the number of pixels: how much more of a step g the sums of a blank image take up.
     """
 
     starts: Any
@@ -97,40 +125,7 @@ class Ink(NamedTuple):
     sums: Any
     levels: Any
     base: Any
-
-
-class Work(NamedTuple):
-    """Memory that the kernels use; made by :func:`fastnn.training.workspace`.
-
-    Attributes
-    ----------
-    units, errors, steps : ndarray of dtype
-        For each layer: outputs, what is handed down to it, and the update of its biases. Padded to whole registers;
-        the pads of `errors` and `steps` are 0.
-    offsets : ndarray of int64
-        For each layer the rows that take part, as distances from its first row.
-    rows : ndarray of int64
-        The same rows by number; ReLU alone.
-    values : ndarray of dtype
-        The inputs that belong to these rows; in the first layer and with ReLU.
-    sums : ndarray of dtype
-        One register for each row, rounded up to as many rows as a register has lanes.
-    paper, offset : ndarray of dtype
-        a and c of the first layer, padded; see the module.
-    live : ndarray of dtype
-        1 for each output, 0 for the pads.
-    """
-
-    units: Any
-    errors: Any
-    steps: Any
-    offsets: Any
-    rows: Any
-    values: Any
-    sums: Any
-    paper: Any
-    offset: Any
-    live: Any
+    whole: Any
 
 
 @inner
@@ -140,432 +135,427 @@ def _strip(registers):
 
 
 @inner
-def _gather_strip(target, t, start, i, weights, w, offsets, o, values, v, count, width):
-    x = load(start, i, width)
+def _gather_strip(m, target, start, w, lists, o, v, count, zero, width):
+    x = load(m, start, width)
     k = 0
     if len(width) < 4:
         # Few registers are too few sums under way at once to hide the latency of an addition: take two rows at a time.
-        y = splat(target.dtype.type(0), width)
+        y = splat(zero, width)
         while k + 1 < count:
-            x = fma(splat(peek(values, v + k), width), load(weights, w + peek(offsets, o + k), width), x)
-            y = fma(splat(peek(values, v + k + 1), width), load(weights, w + peek(offsets, o + k + 1), width), y)
+            x = fma(splat(peek(m, v + k), width), load(m, w + peek(lists, o + k), width), x)
+            y = fma(splat(peek(m, v + k + 1), width), load(m, w + peek(lists, o + k + 1), width), y)
             k += 2
         x = add(x, y)
     while k < count:
-        x = fma(splat(peek(values, v + k), width), load(weights, w + peek(offsets, o + k), width), x)
+        x = fma(splat(peek(m, v + k), width), load(m, w + peek(lists, o + k), width), x)
         k += 1
-    store(target, t, x)
+    store(m, target, x)
 
 
 @inner
-def _gather(target, t, registers, start, i, weights, w, offsets, o, values, v, count):
-    """``target = start + values[k] * row k`` over `count` rows: the transposed matrix-vector product."""
+def _gather(m, target, start, registers, w, lists, o, v, count, zero, lanes):
+    """``m[target:] = m[start:] + m[v + k] * row k`` over `count` rows: the transposed matrix-vector product.
+
+    Row k begins at ``m[w + lists[o + k]]`` and has as many registers as target and start.
+    """
     out_of_line()
-    lanes = 64 // target.itemsize
     while registers > 0:
         width = _strip(registers)
         if width == 4:
-            _gather_strip(target, t, start, i, weights, w, offsets, o, values, v, count, _W4)
+            _gather_strip(m, target, start, w, lists, o, v, count, zero, _W4)
         elif width == 3:
-            _gather_strip(target, t, start, i, weights, w, offsets, o, values, v, count, _W3)
+            _gather_strip(m, target, start, w, lists, o, v, count, zero, _W3)
         elif width == 2:
-            _gather_strip(target, t, start, i, weights, w, offsets, o, values, v, count, _W2)
+            _gather_strip(m, target, start, w, lists, o, v, count, zero, _W2)
         else:
-            _gather_strip(target, t, start, i, weights, w, offsets, o, values, v, count, _W1)
-        t += width * lanes
-        i += width * lanes
+            _gather_strip(m, target, start, w, lists, o, v, count, zero, _W1)
+        target += width * lanes
+        start += width * lanes
         w += width * lanes
         registers -= width
 
 
 @inner
-def _scatter_strip(weights, w, steps, s, offsets, o, values, v, count, width):
-    g = load(steps, s, width)
+def _scatter_strip(m, w, s, lists, o, v, count, width):
+    g = load(m, s, width)
     for k in range(count):
-        row = w + peek(offsets, o + k)
-        store(weights, row, fma(splat(peek(values, v + k), width), g, load(weights, row, width)))
+        row = w + peek(lists, o + k)
+        store(m, row, fma(splat(peek(m, v + k), width), g, load(m, row, width)))
 
 
 @inner
-def _scatter(weights, w, registers, steps, s, offsets, o, values, v, count):
-    """``row k += values[k] * steps`` over `count` rows: the rank-one update."""
+def _scatter(m, w, registers, s, lists, o, v, count, lanes):
+    """``row k += m[v + k] * m[s:]`` over `count` rows as in :func:`_gather`: the rank-one update."""
     out_of_line()
-    lanes = 64 // weights.itemsize
     while registers > 0:
         width = _strip(registers)
         if width == 4:
-            _scatter_strip(weights, w, steps, s, offsets, o, values, v, count, _W4)
+            _scatter_strip(m, w, s, lists, o, v, count, _W4)
         elif width == 3:
-            _scatter_strip(weights, w, steps, s, offsets, o, values, v, count, _W3)
+            _scatter_strip(m, w, s, lists, o, v, count, _W3)
         elif width == 2:
-            _scatter_strip(weights, w, steps, s, offsets, o, values, v, count, _W2)
+            _scatter_strip(m, w, s, lists, o, v, count, _W2)
         else:
-            _scatter_strip(weights, w, steps, s, offsets, o, values, v, count, _W1)
+            _scatter_strip(m, w, s, lists, o, v, count, _W1)
         s += width * lanes
         w += width * lanes
         registers -= width
 
 
 @inner
-def _descend_strip(weights, w, steps, errors, s, offsets, o, values, v, count, sums, updated, first, width):
-    lanes = 64 // weights.itemsize
-    g = load(steps, s, width)
-    e = load(errors, s, width)
-    total = splat(weights.dtype.type(0), _W1)
+def _descend_strip(m, w, s, e, lists, o, v, count, sums, lanes, updated, first, nothing, width):
+    steps = load(m, s, width)
+    errors = load(m, e, width)
     for k in range(count):
-        row = w + peek(offsets, o + k)
-        old = load(weights, row, width)
-        new = fma(splat(peek(values, v + k), width), g, old)
-        store(weights, row, new)
+        row = w + peek(lists, o + k)
+        old = load(m, row, width)
+        new = fma(splat(peek(m, v + k), width), steps, old)
+        store(m, row, new)
+        so_far = nothing
         if not first:
-            total = load(sums, k * lanes, _W1)
+            so_far = load(m, sums + k * lanes, _W1)
         if updated:
-            store(sums, k * lanes, dot(new, e, total))
+            store(m, sums + k * lanes, dot(new, errors, so_far))
         else:
-            store(sums, k * lanes, dot(old, e, total))
+            store(m, sums + k * lanes, dot(old, errors, so_far))
 
 
 @inner
-def _descend(weights, w, registers, steps, errors, s, offsets, o, values, v, count, sums, updated):
-    """Update `count` rows as :func:`_scatter` does, and leave each row's product with `errors` in `sums`.
+def _descend(m, w, registers, s, e, lists, o, v, count, sums, updated, zero, lanes):
+    """Update rows as :func:`_scatter` does, and leave each row's product with ``m[e:]`` at ``m[sums:]``.
 
     The products, one register a row, are still to be summed over their lanes; they are taken with the rows as they
     are after the update if `updated`, else before.
     """
     out_of_line()
-    lanes = 64 // weights.itemsize
     first = True
+    nothing = splat(zero, _W1)
     while registers > 0:
         width = _strip(registers)
         if width == 4:
-            _descend_strip(weights, w, steps, errors, s, offsets, o, values, v, count, sums, updated, first, _W4)
+            _descend_strip(m, w, s, e, lists, o, v, count, sums, lanes, updated, first, nothing, _W4)
         elif width == 3:
-            _descend_strip(weights, w, steps, errors, s, offsets, o, values, v, count, sums, updated, first, _W3)
+            _descend_strip(m, w, s, e, lists, o, v, count, sums, lanes, updated, first, nothing, _W3)
         elif width == 2:
-            _descend_strip(weights, w, steps, errors, s, offsets, o, values, v, count, sums, updated, first, _W2)
+            _descend_strip(m, w, s, e, lists, o, v, count, sums, lanes, updated, first, nothing, _W2)
         else:
-            _descend_strip(weights, w, steps, errors, s, offsets, o, values, v, count, sums, updated, first, _W1)
+            _descend_strip(m, w, s, e, lists, o, v, count, sums, lanes, updated, first, nothing, _W1)
         first = False
         s += width * lanes
+        e += width * lanes
         w += width * lanes
         registers -= width
+    for k in range(count, -(-count // lanes) * lanes):
+        store(m, sums + k * lanes, nothing)
 
 
 @inner
-def _activate(units, u, registers, kind):
-    """Apply an activation in place; nothing for SOFTMAX, see :func:`_softmax`."""
-    lanes = 64 // units.itemsize
-    zero, one = splat(units.dtype.type(0), _W1), splat(units.dtype.type(1), _W1)
-    minus_two = splat(units.dtype.type(-2), _W1)
-    for r in range(registers):
-        z = load(units, u + r * lanes, _W1)
+def _activate(m, u, stop, kind, one, lanes):
+    """Apply an activation in place to ``m[u:stop]``."""
+    ones = splat(one, _W1)
+    twos = add(ones, ones)
+    for r in range(u, stop, lanes):
+        z = load(m, r, _W1)
         if kind == RELU:
             z = relu(z)
         elif kind == TANH:
             # tanh(z) = 2 / (1 + exp(-2 z)) - 1
-            z = sub(div(sub(zero, minus_two), add(one, exp(mul(minus_two, z)))), one)
-        elif kind == SIGMOID:
-            z = div(one, add(one, exp(sub(zero, z))))
-        store(units, u + r * lanes, z)
+            z = sub(div(twos, add(ones, exp(mul(sub(ones, add(twos, ones)), z)))), ones)
+        else:
+            z = div(ones, add(ones, exp(sub(sub(ones, ones), z))))
+        store(m, r, z)
 
 
 @inner
-def _softmax(units, u, n):
-    """Turn n sums into a softmax in place."""
-    lanes = 64 // units.itemsize
-    greatest = units[u]
-    for k in range(u + 1, u + n):
-        greatest = max(greatest, units[k])
-    shift = splat(greatest, _W1)
-    for r in range(-(-n // lanes)):
-        store(units, u + r * lanes, exp(sub(load(units, u + r * lanes, _W1), shift)))
-    total = units.dtype.type(0)
-    for k in range(u, u + n):
-        total += units[k]
-    for k in range(u, u + n):
-        units[k] /= total
+def _softmax(m, u, stop, live, one, lanes):
+    """Turn the sums ``m[u:stop]`` into a softmax in place; pads, where ``m[live:]`` is 0, become 0."""
+    ones = splat(one, _W1)
+    none = sub(ones, ones)
+    lowest = splat(-one / (one - one), _W1)
+    top = lowest
+    for r in range(u, stop, lanes):
+        top = maximum(where_positive(load(m, live + r - u, _W1), load(m, r, _W1), lowest), top)
+    shift = splat(greatest(top), _W1)
+    totals = none
+    for r in range(u, stop, lanes):
+        e = where_positive(load(m, live + r - u, _W1), exp(sub(load(m, r, _W1), shift)), none)
+        totals = add(totals, e)
+        store(m, r, e)
+    scale = splat(total(totals), _W1)
+    for r in range(u, stop, lanes):
+        store(m, r, div(load(m, r, _W1), scale))
 
 
 @inner
-def _expand(ink, i, stride, work):
-    """Write the entries of image i to `work`; return how many they are."""
-    start = peek(ink.starts, i)
-    count = peek(ink.starts, i + 1) - start
-    listed = ink.columns.size > 0
-    for k in range(count):
-        column = k
-        if listed:
-            column = np.int64(peek(ink.columns, start + k))
-        poke(work.offsets, k, column * stride)
-        poke(work.values, k, peek(ink.levels, np.int64(peek(ink.codes, start + k))))
+def _expand(ink, i, stride, m, v, lists):
+    """Write offsets and values of the entries of image i to the first layer's lists; return how many they are."""
+    starts, columns, codes, levels = data(ink.starts), data(ink.columns), data(ink.codes), data(ink.levels)
+    start = peek(starts, i)
+    count = peek(starts, i + 1) - start
+    if ink.columns.size > 0:
+        for k in range(count):
+            poke(lists, k, np.int64(peek(columns, start + k)) * stride)
+            poke(m, v + k, peek(levels, np.int64(peek(codes, start + k))))
+    else:
+        for k in range(count):
+            poke(lists, k, k * stride)
+            poke(m, v + k, peek(levels, np.int64(peek(codes, start + k))))
     return count
 
 
 @inner
 def _fetch(ink, i):
     """Ask for the entries of image i, which lie anywhere in memory since the order is random."""
-    start, stop = peek(ink.starts, i), peek(ink.starts, i + 1)
+    starts, columns, codes = data(ink.starts), data(ink.columns), data(ink.codes)
+    start, stop = peek(starts, i), peek(starts, i + 1)
     if ink.columns.size > 0:
         for k in range(start, stop, 32):
-            prefetch(ink.columns, k)
+            prefetch(columns, k)
     for k in range(start, stop, 64):
-        prefetch(ink.codes, k)
+        prefetch(codes, k)
 
 
 @inner
-def _active(units, u, n, stride, work, o):
-    """List the units that are not silent; return how many they are."""
+def _active(m, u, n, stride, lists, o, rows, v):
+    """List the units of ``m[u:u + n]`` that are not silent; return how many they are."""
     count = 0
     for j in range(n):
-        value = peek(units, u + j)
-        poke(work.rows, o + count, j)
-        poke(work.offsets, o + count, j * stride)
-        poke(work.values, o + count, value)
+        value = peek(m, u + j)
+        poke(lists, rows + o + count, j)
+        poke(lists, o + count, j * stride)
+        poke(m, v + count, value)
         count += value != 0
     return count
 
 
 @inner
-def _forward(net, work, total_d, counts):
-    """Run the network on the entries in `work`; the outputs are then in `work.units`."""
-    lanes = 64 // net.parameters.itemsize
-    last = len(net.layout) - 1
-    for depth in range(last + 1):
-        n_in, n_out, stride, w, b, u, o = net.layout[depth]
-        registers = -(-n_out // lanes)
-        start, i, values, v, count = net.parameters, b, work.values, o, counts[0]
+def _forward(m, lists, layout, places, counts, hidden, toy, total_d, one, lanes):
+    """Run the network on the entries of the first layer's lists."""
+    layers = peek(places, LAYERS)
+    below = 0
+    for depth in range(layers):
+        at = depth * LAYOUT
+        u, registers = peek(layout, at + UNITS), peek(layout, at + REGISTERS)
+        stop = u + registers * lanes
+        start, o = peek(layout, at + BIASES), peek(layout, at + LISTS)
+        v, count = peek(places, VALUES) + o, peek(counts, 0)
         if depth == 0:
-            start, i = work.units, u
+            start = u
+            paper, offset = peek(places, PAPER), peek(places, OFFSET)
             d = splat(total_d, _W1)
             for r in range(0, registers * lanes, lanes):
-                store(work.units, u + r, fma(load(work.offset, r, _W1), d, load(work.paper, r, _W1)))
-        elif net.hidden == RELU:
-            count = _active(work.units, net.layout[depth - 1, 5], n_in, stride, work, o)
-            counts[depth] = count
+                store(m, u + r, fma(load(m, offset + r, _W1), d, load(m, paper + r, _W1)))
+        elif hidden == RELU:
+            n, stride = peek(layout, at + INPUTS), peek(layout, at + STRIDE)
+            count = _active(m, below, n, stride, lists, o, peek(places, ROWS), v)
+            poke(counts, depth, count)
         else:
-            values, v, count = work.units, net.layout[depth - 1, 5], n_in
-        _gather(work.units, u, registers, start, i, net.parameters, w, work.offsets, o, values, v, count)
-        if depth < last:
-            _activate(work.units, u, registers, net.hidden)
-        elif net.toy:
-            _activate(work.units, u, registers, SIGMOID)
+            v, count = below, peek(layout, at + INPUTS)
+        _gather(m, u, start, registers, peek(layout, at + WEIGHTS), lists, o, v, count, one - one, lanes)
+        if depth < layers - 1:
+            _activate(m, u, stop, hidden, one, lanes)
+        elif toy:
+            _activate(m, u, stop, SIGMOID, one, lanes)
         else:
-            _softmax(work.units, u, n_out)
+            _softmax(m, u, stop, peek(places, LIVE), one, lanes)
+        below = u
 
 
 @inner
-def _judge(net, work, label, smoothing, totals):
-    """Write the error of the outputs to `work.errors`; add loss and hit to `totals`."""
-    _, n_out, _, _, _, u, _ = net.layout[len(net.layout) - 1]
-    lanes = 64 // net.parameters.itemsize
-    registers = -(-n_out // lanes)
-    one = net.parameters.dtype.type(1)
-    rest = splat(smoothing / net.parameters.dtype.type(n_out), _W1)
-    output = peek(work.units, u + label)
-    for r in range(u, u + registers * lanes, lanes):
-        store(work.errors, r, mul(load(work.live, r - u, _W1), sub(rest, load(work.units, r, _W1))))
-    poke(work.errors, u + label, peek(work.errors, u + label) + (one - smoothing))
+def _judge(m, u, stop, errors, live, target, label, toy, one, lanes, totals):
+    """Write the errors of the outputs ``m[u:stop]``; add loss and hit to `totals`."""
+    output = peek(m, u + label)
+    mine = splat(output, _W1)
+    squares = splat(one - one, _W1)
     better = 0
-    for k in range(u, u + n_out):
-        better += peek(work.units, k) > output
-    if net.toy:
-        squares = splat(net.parameters.dtype.type(0), _W1)
-        for r in range(u, u + registers * lanes, lanes):
-            e = load(work.errors, r, _W1)
-            squares = fma(e, e, squares)
+    for r in range(0, stop - u, lanes):
+        mask, h = load(m, live + r, _W1), load(m, u + r, _W1)
+        e = mul(mask, sub(load(m, target + r, _W1), h))
+        better += count_greater(mul(mask, h), mine)
+        squares = fma(e, e, squares)
+        store(m, errors + r, e)
+    loss = math.nan
+    if toy:
         loss = float(total(squares))
     elif output == output:
+        # A network that has diverged gives NaN, which max would lose.
         loss = -math.log(max(float(output), 1e-30))
-    else:
-        # The network has diverged; max would lose the NaN.
-        loss = math.nan
-    totals[0] += loss
-    totals[1] += better == 0
+    poke(totals, 0, peek(totals, 0) + loss)
+    poke(totals, 1, peek(totals, 1) + (better == 0))
 
 
 @inner
-def _step(work, u, registers, lr, kind, toy):
-    """Turn the errors of a layer into the step of its sums, ``lr * error * slope``.
+def _step(m, u, stop, behind, lr, kind, toy, one, lanes):
+    """Turn the errors of a layer into the steps of its sums, ``lr * error * slope``.
 
     Under rule backprop the error itself is multiplied by the slope too, since that is what is handed down; SOFTMAX
     with cross-entropy has slope 1.
     """
-    lanes = 64 // work.units.itemsize
-    one = splat(work.units.dtype.type(1), _W1)
-    rate = splat(lr, _W1)
-    for r in range(registers):
-        e = load(work.errors, u + r * lanes, _W1)
-        h = load(work.units, u + r * lanes, _W1)
-        if toy:
-            e = mul(mul(e, h), sub(one, h))
-            store(work.steps, u + r * lanes, mul(rate, e))
-        else:
-            if kind == SIGMOID:
-                e = mul(mul(e, h), sub(one, h))
-            elif kind == TANH:
-                e = mul(e, mul(sub(one, h), add(one, h)))
-            elif kind == RELU:
-                e = where_positive(h, e)
-            store(work.errors, u + r * lanes, e)
-            store(work.steps, u + r * lanes, mul(rate, e))
+    ones, rate = splat(one, _W1), splat(lr, _W1)
+    none = sub(ones, ones)
+    for r in range(u, stop, lanes):
+        h, e = load(m, r, _W1), load(m, r + behind, _W1)
+        if toy or kind == SIGMOID:
+            e = mul(mul(e, h), sub(ones, h))
+        elif kind == TANH:
+            e = mul(e, mul(sub(ones, h), add(ones, h)))
+        elif kind == RELU:
+            e = where_positive(h, e, none)
+        if not toy:
+            store(m, r + behind, e)
+        store(m, r + 2 * behind, mul(rate, e))
 
 
 @inner
-def _hand_down(work, below, n, o, count, lanes, listed):
-    """Sum the products that :func:`_descend` left over their lanes, into the errors of the layer below."""
-    zero = splat(work.sums.dtype.type(0), _W1)
-    for k in range(count, -(-count // lanes) * lanes):
-        store(work.sums, k * lanes, zero)
+def _hand_down(m, e, n, lists, rows, count, sums, listed, zero, lanes):
+    """Sum the products that :func:`_descend` left over their lanes, into the n errors ``m[e:]`` of the layer below."""
     if not listed:
         for k in range(0, count, lanes):
-            store(work.errors, below + k, sum_rows(work.sums, k * lanes))
+            store(m, e + k, sum_rows(m, sums + k * lanes))
         return
+    none = splat(zero, _W1)
     for j in range(0, n, lanes):
-        store(work.errors, below + j, zero)
+        store(m, e + j, none)
     for k in range(0, count, lanes):
-        # The register of sums has served: its first place takes the result.
-        store(work.sums, k * lanes, sum_rows(work.sums, k * lanes))
+        # The registers of sums have served: the first takes the result.
+        store(m, sums + k * lanes, sum_rows(m, sums + k * lanes))
         for i in range(min(lanes, count - k)):
-            poke(work.errors, below + peek(work.rows, o + k + i), peek(work.sums, k * lanes + i))
+            poke(m, e + peek(lists, rows + k + i), peek(m, sums + k * lanes + i))
 
 
 @inner
-def _backward(net, work, ink, total_d, lr, counts):
+def _backward(m, lists, layout, places, counts, hidden, toy, total_d, base, whole, lr, one, lanes):
     """Update all weights after :func:`_forward` and :func:`_judge`."""
-    lanes = 64 // net.parameters.itemsize
-    last = len(net.layout) - 1
-    for depth in range(last, -1, -1):
-        n_in, n_out, stride, w, b, u, o = net.layout[depth]
-        registers = -(-n_out // lanes)
-        kind = net.hidden
-        if depth == last:
-            kind = SOFTMAX
-        _step(work, u, registers, lr, kind, net.toy)
-        for r in range(0, registers * lanes, lanes):
-            store(net.parameters, b + r, add(load(net.parameters, b + r, _W1), load(work.steps, u + r, _W1)))
+    layers, behind = peek(places, LAYERS), peek(places, BEHIND)
+    zero = one - one
+    for depth in range(layers - 1, -1, -1):
+        at = depth * LAYOUT
+        u, registers, o = peek(layout, at + UNITS), peek(layout, at + REGISTERS), peek(layout, at + LISTS)
+        w, b, n = peek(layout, at + WEIGHTS), peek(layout, at + BIASES), peek(layout, at + INPUTS)
+        width, steps = registers * lanes, u + 2 * behind
+        v = peek(places, VALUES) + o
+        _step(m, u, u + width, behind, lr, SOFTMAX if depth == layers - 1 else hidden, toy, one, lanes)
+        for r in range(0, width, lanes):
+            store(m, b + r, add(load(m, b + r, _W1), load(m, steps + r, _W1)))
         if depth == 0:
-            _scatter(net.parameters, w, registers, work.steps, u, work.offsets, o, work.values, o, counts[0])
-            one, base = net.parameters.dtype.type(1), ink.base
-            _shift(work, u, registers, base, one + base * (base * net.parameters.dtype.type(n_in) + total_d))
-            return
-        below = net.layout[depth - 1, 5]
-        listed = net.hidden == RELU
-        values, v, count = work.units, below, n_in
-        if listed:
-            values, v, count = work.values, o, counts[depth]
-        _descend(
-            net.parameters, w, registers, work.steps, work.errors, u, work.offsets, o, values, v, count,
-            work.sums, net.toy,
-        )  # fmt: skip
-        _hand_down(work, below, n_in, o, count, lanes, listed)
-
-
-@inner
-def _shift(work, u, registers, base, share):
-    """Add the first layer's step to c, and what it adds to the sums of a blank image to a."""
-    lanes = 64 // work.units.itemsize
-    for r in range(0, registers * lanes, lanes):
-        g = load(work.steps, u + r, _W1)
-        store(work.offset, r, fma(splat(base, _W1), g, load(work.offset, r, _W1)))
-        store(work.paper, r, fma(splat(share, _W1), g, load(work.paper, r, _W1)))
+            _scatter(m, w, registers, steps, lists, o, v, peek(counts, 0), lanes)
+            paper, offset = splat(whole + base * total_d, _W1), splat(base, _W1)
+            a, c = peek(places, PAPER), peek(places, OFFSET)
+            for r in range(0, width, lanes):
+                g = load(m, steps + r, _W1)
+                store(m, a + r, fma(paper, g, load(m, a + r, _W1)))
+                store(m, c + r, fma(offset, g, load(m, c + r, _W1)))
+        else:
+            below, sums, listed = peek(layout, at - LAYOUT + UNITS), peek(places, SUMS), hidden == RELU
+            count = n
+            if listed:
+                count = peek(counts, depth)
+            else:
+                v = below
+            _descend(m, w, registers, steps, u + behind, lists, o, v, count, sums, toy, zero, lanes)
+            rows = peek(places, ROWS) + o
+            _hand_down(m, below + behind, n, lists, rows, count, sums, listed, zero, lanes)
 
 
 @jit
-def open_offsets(net, ink, work):
+def open_offsets(net, base):
     """Find a = b + W (base 1) and set c to 0; to be called before the others.
 
     Also lists all rows of every layer but the first, which is what layers without ReLU use.
     """
-    n_in, n_out, stride, w, b, _, _ = net.layout[0]
-    lanes = 64 // net.parameters.itemsize
-    width = -(-n_out // lanes) * lanes
-    for j in range(width):
-        work.offset[j] = 0
-        work.paper[j] = net.parameters[b + j]
-    if ink.base != 0:
-        for p in range(n_in):
-            for j in range(width):
-                work.paper[j] += ink.base * net.parameters[w + p * stride + j]
-    for depth in range(1, len(net.layout)):
-        o = net.layout[depth, 6]
-        for j in range(net.layout[depth, 0]):
-            work.offsets[o + j] = j * net.layout[depth, 2]
+    m, lists, layout, places = data(net.memory), data(net.lists), data(net.layout), data(net.places)
+    lanes = 64 // net.memory.itemsize
+    stride, w, b = peek(layout, STRIDE), peek(layout, WEIGHTS), peek(layout, BIASES)
+    all_bases, none = splat(base, _W1), splat(base - base, _W1)
+    for r in range(0, peek(layout, REGISTERS) * lanes, lanes):
+        a = load(m, b + r, _W1)
+        if base != 0:
+            for p in range(peek(layout, INPUTS)):
+                a = fma(all_bases, load(m, w + p * stride + r, _W1), a)
+        store(m, peek(places, PAPER) + r, a)
+        store(m, peek(places, OFFSET) + r, none)
+    for depth in range(1, peek(places, LAYERS)):
+        o, stride = peek(layout, depth * LAYOUT + LISTS), peek(layout, depth * LAYOUT + STRIDE)
+        for j in range(peek(layout, depth * LAYOUT + INPUTS)):
+            poke(lists, o + j, j * stride)
 
 
 @jit
-def close_offsets(net, work):
+def close_offsets(net):
     """Add c to the first layer's weights, which are then whole, and set it to 0."""
-    n_in, n_out, stride, w, _, _, _ = net.layout[0]
-    any_offset = False
-    for j in range(n_out):
-        any_offset |= work.offset[j] != 0
-    if not any_offset:
-        return
-    for p in range(n_in):
-        for j in range(n_out):
-            net.parameters[w + p * stride + j] += work.offset[j]
-    for j in range(n_out):
-        work.offset[j] = 0
+    m, layout, offset = data(net.memory), data(net.layout), peek(data(net.places), OFFSET)
+    lanes = 64 // net.memory.itemsize
+    stride, w = peek(layout, STRIDE), peek(layout, WEIGHTS)
+    for r in range(0, peek(layout, REGISTERS) * lanes, lanes):
+        c = load(m, offset + r, _W1)
+        store(m, offset + r, sub(c, c))
+        for p in range(peek(layout, INPUTS)):
+            row = w + p * stride + r
+            store(m, row, add(load(m, row, _W1), c))
 
 
 @jit
-def train_samples(net, ink, work, labels, order, lr, smoothing, weights, counts, totals):
+def train_samples(net, ink, labels, order, lr, weights, totals):
     """Train on the samples of `order`, one after the other.
 
     Parameters
     ----------
-    net, ink, work
+    net, ink
         See the classes; between :func:`open_offsets` and :func:`close_offsets`.
     labels : ndarray of int64, shape (n,)
     order : ndarray of int64, shape (m,)
         Which samples, in which order.
     lr : dtype
         Learning rate.
-    smoothing : dtype
-        Label smoothing.
     weights : ndarray of dtype, shape (n,) or (0,)
         Factors of the learning rate for each sample; none if empty.
-    counts : ndarray of int64, shape (layers,)
-        Memory.
     totals : ndarray of float64, shape (2,)
         The losses and hits before each sample's update are added to it. A loss of NaN marks a divergence.
     """
-    stride = net.layout[0, 2]
-    for k in range(len(order)):
-        i = order[k]
-        if k + 1 < len(order):
+    m, lists, layout, places = data(net.memory), data(net.lists), data(net.layout), data(net.places)
+    counts, sums, both = data(net.counts), data(ink.sums), data(totals)
+    lanes = 64 // net.memory.itemsize
+    one, hidden, toy = net.memory.dtype.type(1), net.hidden, net.toy
+    stride, v = peek(layout, STRIDE), peek(places, VALUES)
+    behind, live = peek(places, BEHIND), peek(places, LIVE)
+    last = (peek(places, LAYERS) - 1) * LAYOUT
+    u, width = peek(layout, last + UNITS), peek(layout, last + REGISTERS) * lanes
+    n = len(order)
+    for k in range(n):
+        i, label = order[k], labels[order[k]]
+        if k + 1 < n:
             _fetch(ink, order[k + 1])
-        counts[0] = _expand(ink, i, stride, work)
-        _forward(net, work, ink.sums[i], counts)
-        _judge(net, work, labels[i], smoothing, totals)
+        poke(counts, 0, _expand(ink, i, stride, m, v, lists))
+        d = peek(sums, i)
+        _forward(m, lists, layout, places, counts, hidden, toy, d, one, lanes)
+        _judge(m, u, u + width, u + behind, live, peek(places, TARGETS) + label * width, label, toy, one, lanes, both)
         rate = lr
         if weights.size > 0:
             rate = lr * weights[i]
-        _backward(net, work, ink, ink.sums[i], rate, counts)
+        _backward(m, lists, layout, places, counts, hidden, toy, d, ink.base, ink.whole, rate, one, lanes)
 
 
 @jit
-def predict_samples(net, ink, work, first, outputs, counts):
-    """Write the outputs for the images from `first` on.
+def predict_samples(net, ink, outputs):
+    """Write the outputs for all images.
 
     Parameters
     ----------
-    net, ink, work
+    net, ink
         See the classes; after :func:`open_offsets`.
-    first : int
-        Number of the first image.
     outputs : ndarray of dtype, shape (n, classes)
         Filled.
-    counts : ndarray of int64, shape (layers,)
-        Memory.
     """
-    stride = net.layout[0, 2]
-    u = net.layout[len(net.layout) - 1, 5]
+    m, lists, layout, places = data(net.memory), data(net.lists), data(net.layout), data(net.places)
+    counts, sums = data(net.counts), data(ink.sums)
+    lanes = 64 // net.memory.itemsize
+    one = net.memory.dtype.type(1)
+    u = peek(layout, (peek(places, LAYERS) - 1) * LAYOUT + UNITS)
     for i in range(len(outputs)):
-        counts[0] = _expand(ink, first + i, stride, work)
-        _forward(net, work, ink.sums[first + i], counts)
+        poke(counts, 0, _expand(ink, i, peek(layout, STRIDE), m, peek(places, VALUES), lists))
+        _forward(m, lists, layout, places, counts, net.hidden, net.toy, peek(sums, i), one, lanes)
         for k in range(outputs.shape[1]):
-            outputs[i, k] = work.units[u + k]
+            outputs[i, k] = peek(m, u + k)
 
 
 @jit

@@ -55,6 +55,10 @@ if numba.config.DISABLE_JIT:
     def out_of_line():
         """Do nothing."""
 
+    def data(array):
+        """Return the array."""
+        return array
+
     def peek(array, index):
         """Return ``array[index]``."""
         return array[index]
@@ -110,9 +114,21 @@ if numba.config.DISABLE_JIT:
         """Return the greater of a and 0; NaN stays NaN."""
         return np.where(a < 0, a.dtype.type(0), a)
 
-    def where_positive(a, b):
-        """Return b where a > 0, else 0."""
-        return np.where(a > 0, b, b.dtype.type(0))
+    def where_positive(a, b, c):
+        """Return b where a > 0, else c."""
+        return np.where(a > 0, b, c)
+
+    def maximum(a, b):
+        """Return the greater of a and b; a where it is NaN."""
+        return np.where(a < b, b, a)
+
+    def count_greater(a, b):
+        """Return in how many lanes of one register a > b."""
+        return np.count_nonzero(a > b)
+
+    def greatest(a):
+        """Return the greatest lane of one register."""
+        return a.max()
 
     def exp(a):
         """Return e to the power of a, within 2 units in the last place; see the compiled twin."""
@@ -155,7 +171,22 @@ else:
 
     def _pointer(context, builder, array_type, array, index):
         """Return the address of ``array[index]``, without the check for negative indices."""
-        return builder.gep(context.make_array(array_type)(context, builder, array).data, [index])
+        if not isinstance(array_type, types.CPointer):
+            array = context.make_array(array_type)(context, builder, array).data
+        return builder.gep(array, [index])
+
+    @intrinsic
+    def data(typingctx, array):
+        """Return the address of an array's first number, which the others take for an array.
+
+        An array is seven values to a compiled function, its address one: calls between kernels are many and short.
+        The array must outlive the address.
+        """
+
+        def codegen(context, builder, signature, args):
+            return context.make_array(signature.args[0])(context, builder, args[0]).data
+
+        return types.CPointer(array.dtype)(array), codegen
 
     def _register_pointers(context, builder, array_type, array, offset, vector):
         start = _pointer(context, builder, array_type, array, offset)
@@ -299,28 +330,45 @@ else:
 
         return c(a, b, c), codegen
 
-    @intrinsic
-    def total(typingctx, a):
-        """Return the sum of the lanes of one register, halves first."""
+    def _over_lanes(name, doc, emit):
+        """Make an intrinsic that folds the lanes of one register with `emit`, halves first."""
 
         def codegen(context, builder, signature, args):
             value = builder.extract_value(args[0], 0)
-            block = a.lanes
+            lanes, block = value.type.count, value.type.count
             while block > 1:
                 block //= 2
-                index = ir.Constant(ir.VectorType(ir.IntType(32), a.lanes), [k % block + block for k in range(a.lanes)])
-                value = builder.fadd(value, builder.shuffle_vector(value, value, index))
+                index = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [k % block + block for k in range(lanes)])
+                value = emit(builder, value, builder.shuffle_vector(value, value, index))
             return builder.extract_element(value, ir.IntType(32)(0))
 
-        return a.dtype(a), codegen
+        def typing(typingctx, a):
+            return a.dtype(a), codegen
+
+        typing.__name__ = typing.__qualname__ = name
+        typing.__doc__ = doc
+        return intrinsic(typing)
+
+    @intrinsic
+    def count_greater(typingctx, a, b):
+        """Return in how many lanes of one register a > b."""
+
+        def codegen(context, builder, signature, args):
+            a, b = (builder.extract_value(arg, 0) for arg in args)
+            greater = builder.bitcast(builder.fcmp_ordered(">", a, b), ir.IntType(a.type.count))
+            return builder.zext(builder.ctpop(greater), ir.IntType(64))
+
+        return types.int64(a, b), codegen
 
     def _emit_relu(builder, a):
         zero = _constant(a.type, 0.0)
         return builder.select(builder.fcmp_ordered("<", a, zero), zero, a)
 
-    def _emit_where_positive(builder, a, b):
-        zero = _constant(a.type, 0.0)
-        return builder.select(builder.fcmp_ordered(">", a, zero), b, zero)
+    def _emit_where_positive(builder, a, b, c):
+        return builder.select(builder.fcmp_ordered(">", a, _constant(a.type, 0.0)), b, c)
+
+    def _emit_maximum(builder, a, b):
+        return builder.select(builder.fcmp_ordered("<", a, b), b, a)
 
     def _emit_exp(builder, x):
         bits = {"float": 32, "double": 64}[str(x.type.element)]
@@ -347,13 +395,19 @@ else:
     div = _lanewise("div", 2, "Return a / b.", lambda builder, a, b: builder.fdiv(a, b))
     fma = _lanewise("fma", 3, "Return a * b + c, rounded once.", _fma)
     relu = _lanewise("relu", 1, "Return the greater of a and 0; NaN stays NaN.", _emit_relu)
-    where_positive = _lanewise("where_positive", 2, "Return b where a > 0, else 0.", _emit_where_positive)
+    where_positive = _lanewise("where_positive", 3, "Return b where a > 0, else c.", _emit_where_positive)
+    maximum = _lanewise("maximum", 2, "Return the greater of a and b; a where it is NaN.", _emit_maximum)
     exp = _lanewise(
         "exp",
         1,
         "Return e to the power of a, within 1 unit in the last place; a is held to [-87, 88] ([-708, 709] in float64).",
         _emit_exp,
     )
+
+    total = _over_lanes(
+        "total", "Return the sum of the lanes of one register.", lambda builder, a, b: builder.fadd(a, b)
+    )
+    greatest = _over_lanes("greatest", "Return the greatest lane of one register.", _emit_maximum)
 
     @intrinsic
     def sum_rows(typingctx, array, offset):
