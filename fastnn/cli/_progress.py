@@ -54,7 +54,7 @@ class Live(View):
         self._on_terminal = console.is_terminal and console.is_interactive
         self._progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
+            BarColumn(),
             TextColumn("{task.fields[text]}"),
             TimeRemainingColumn(),
             console=console,

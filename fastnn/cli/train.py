@@ -17,7 +17,7 @@ from rich.table import Table
 from fastnn import __version__
 from fastnn.cli._console import command, err, note, out, print_json
 from fastnn.cli._progress import Live, View
-from fastnn.errors import FastnnError, FetchError, RecipeError
+from fastnn.errors import DataError, FastnnError, FetchError, RecipeError, TrainingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from fastnn.network import Network
     from fastnn.recipes import Recipe
     from fastnn.runs import Run
-    from fastnn.training import ChunkReport
+    from fastnn.training import ChunkReport, Learner
 
 
 @command
@@ -36,7 +36,7 @@ def train(
     data: Annotated[
         str | None, typer.Option(help="A data set by name (digits, mnist, drawn) or path; by default digits.")
     ] = None,
-    recipe: Annotated[str, typer.Option(help="A preset or a TOML file.")] = "original",
+    recipe: Annotated[str | None, typer.Option(help="A preset or a TOML file; by default original.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training data.")] = None,
     hidden: Annotated[str | None, typer.Option(help="Units of the hidden layers, as in 200,40.")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate at the start.")] = None,
@@ -92,8 +92,11 @@ def train(
         show_summary(result)
 
 
-class Stopped(Exception):  # noqa: N818 - no error
-    """SIGINT or SIGTERM came; the run is on disk up to the last whole epoch."""
+class Stopped(BaseException):
+    """SIGINT or SIGTERM came; the run is on disk up to the last whole epoch.
+
+    Like KeyboardInterrupt no Exception, so that nobody takes it for an error: it may be raised while Numba compiles.
+    """
 
     def __init__(self, number: int, folder: Path = Path(), epochs: int = 0) -> None:
         super().__init__(number)
@@ -143,7 +146,7 @@ def parse_hidden(text: str) -> tuple[int, ...]:
         raise RecipeError(f"--hidden takes whole numbers with commas between, as in 200,40, not {text!r}") from None
 
 
-def plan_new(data: str | None, recipe_source: str, changes: dict[str, Any], folder: str | None) -> Plan:
+def plan_new(data: str | None, recipe_source: str | None, changes: dict[str, Any], folder: str | None) -> Plan:
     """Read recipe and data of a new run.
 
     Raises
@@ -153,7 +156,7 @@ def plan_new(data: str | None, recipe_source: str, changes: dict[str, Any], fold
     """
     from fastnn.recipes import load_recipe
 
-    recipe = load_recipe(recipe_source).replace(**changes)
+    recipe = load_recipe("original" if recipe_source is None else recipe_source).replace(**changes)
     target = Path(folder) if folder is not None else _free_folder(recipe.name)
     if target.exists():
         raise FastnnError(f"{target}: exists already; name another folder with --out, or go on with --resume")
@@ -170,7 +173,7 @@ def plan_new(data: str | None, recipe_source: str, changes: dict[str, Any], fold
     return Plan(recipe, train_part, test_part, network, 0, about, target, None, (*notes, *dataset.notes))
 
 
-def plan_resumed(folder: str, data: str | None, recipe_source: str, changes: dict[str, Any]) -> Plan:
+def plan_resumed(folder: str, data: str | None, recipe_source: str | None, changes: dict[str, Any]) -> Plan:
     """Read the run to go on with and its data.
 
     Raises
@@ -178,7 +181,7 @@ def plan_resumed(folder: str, data: str | None, recipe_source: str, changes: dic
     FastnnError
         If the run or its data are not as they were, or more than the number of epochs is to be changed.
     """
-    from fastnn.errors import DataError
+    from fastnn.formats import CHECKPOINT_FILE
     from fastnn.runs import Run
 
     run, model, recipe = Run.resume(folder)
@@ -187,14 +190,14 @@ def plan_resumed(folder: str, data: str | None, recipe_source: str, changes: dic
             raise RecipeError(
                 f"{folder}: a run goes on with the recipe it began with; --{name.replace('_', '-')} differs"
             )
-    if recipe_source not in ("original", recipe.name):
+    if recipe_source not in (None, recipe.name):
         raise RecipeError(f"{folder}: a run goes on with the recipe it began with; leave --recipe away")
-    wanted = changes["epochs"] or recipe.epochs
+    wanted = recipe.epochs if changes["epochs"] is None else changes["epochs"]
     if wanted != recipe.epochs and recipe.schedule == "cosine":
         raise RecipeError(f"{folder}: its learning rates were laid out for {recipe.epochs} epochs; leave --epochs away")
     recipe = recipe.replace(epochs=wanted)
     done = int(model.info["epochs"])
-    if done > wanted or (done == wanted and (Path(folder) / "model.safetensors").exists()):
+    if done > wanted or (done == wanted and not (Path(folder) / CHECKPOINT_FILE).exists()):
         raise RecipeError(f"{folder}: is trained for {done} epochs already; ask for more with --epochs")
     about = model.info["data"]
     _, dataset, notes = _load(data or about["source"])
@@ -214,46 +217,23 @@ def run_plan(plan: Plan, view: View) -> dict[str, Any]:
     TrainingError
         If training diverges or the folder cannot be written; the last whole epoch is kept where possible.
     """
-    from fastnn.errors import TrainingError
     from fastnn.metrics import evaluate
     from fastnn.runs import Run
     from fastnn.training import Learner
 
-    run = plan.run or Run.create(plan.folder, plan.recipe, _model(plan, plan.network, plan.done))
     learner = Learner(plan.network, plan.train, plan.recipe, plan.test)
-    kept, kept_epochs, seconds, samples = plan.network.copy(), plan.done, 0.0, 0
-    with _signals() as stop, view:
-        compile_seconds = learner.warm_up()
-        view.start(plan, learner, compile_seconds)
-
-        def watch(chunk: ChunkReport) -> None:
-            view.chunk(chunk)
-            if stop.number:
-                raise Stopped(stop.number)
-
-        try:
-            for epoch in range(plan.done + 1, plan.recipe.epochs + 1):
-                report = learner.epoch(epoch, watch)
-                run.record(report)
-                kept.parameters[...] = plan.network.parameters
-                kept_epochs, seconds, samples = epoch, seconds + report.seconds, samples + len(plan.train)
-                view.epoch(report)
-                if run.is_due() and epoch < plan.recipe.epochs:
-                    run.checkpoint(_model(plan, kept, epoch))
-        except Stopped as stopped:
-            run.checkpoint(_model(plan, kept, kept_epochs))
-            raise Stopped(stopped.signal, plan.folder, kept_epochs) from None
-        except TrainingError as error:
-            run.checkpoint(_model(plan, kept, kept_epochs))
-            raise TrainingError(f"{error}; {plan.folder} keeps epoch {kept_epochs}") from None
-    model = _model(plan, plan.network, plan.recipe.epochs)
-    evaluation = evaluate(model, plan.test)
-    model.info["metrics"] = {
-        "test_accuracy": evaluation.accuracy,
-        "balanced_accuracy": evaluation.balanced_accuracy,
-        "test_loss": evaluation.loss,
-    }
-    path = run.finish(model, plan.recipe)
+    run = plan.run or Run.create(plan.folder, plan.recipe, _model(plan, plan.network, plan.done))
+    with _signals() as stop:
+        with view:
+            spent = _train_epochs(plan, learner, run, view, stop)
+        model = _model(plan, plan.network, plan.recipe.epochs)
+        evaluation = evaluate(model, plan.test)
+        model.info["metrics"] = {
+            "test_accuracy": evaluation.accuracy,
+            "balanced_accuracy": evaluation.balanced_accuracy,
+            "test_loss": evaluation.loss,
+        }
+        path = run.finish(model, plan.recipe)
     return {
         "run": str(plan.folder),
         "model": str(path),
@@ -263,14 +243,54 @@ def run_plan(plan: Plan, view: View) -> dict[str, Any]:
         "n_test": len(plan.test),
         "epochs": plan.recipe.epochs,
         **model.info["metrics"],
-        "train_seconds": seconds,
-        "compile_seconds": compile_seconds,
-        "samples_per_second": samples / seconds if seconds else 0.0,
+        "train_seconds": spent.training,
+        "compile_seconds": spent.compiling,
+        "samples_per_second": spent.samples / spent.training if spent.training else 0.0,
         "kernel": learner.kernel,
         "ink_share": learner.share,
         "seed": plan.recipe.seed,
         "weights_sha256": plan.network.sha256(),
     }
+
+
+@dataclass
+class _Spent:
+    """Seconds of compiling and of training, and the samples that were trained on."""
+
+    compiling: float = 0.0
+    training: float = 0.0
+    samples: int = 0
+
+
+def _train_epochs(plan: Plan, learner: Learner, run: Run, view: View, stop: _Stop) -> _Spent:
+    """Train the epochs that are left, and keep the last whole one if that ends early."""
+    kept, kept_epochs, spent = plan.network.copy(), plan.done, _Spent()
+
+    def watch(chunk: ChunkReport) -> None:
+        view.chunk(chunk)
+        stop.check()
+
+    try:
+        with stop.at_once():
+            spent.compiling = learner.warm_up()
+        view.start(plan, learner, spent.compiling)
+        for epoch in range(plan.done + 1, plan.recipe.epochs + 1):
+            report = learner.epoch(epoch, watch)
+            run.record(report)
+            kept.parameters[...] = plan.network.parameters
+            kept_epochs = epoch
+            spent.training += report.seconds
+            spent.samples += len(plan.train)
+            view.epoch(report)
+            if run.is_due() and epoch < plan.recipe.epochs:
+                run.checkpoint(_model(plan, kept, epoch))
+    except Stopped as stopped:
+        run.checkpoint(_model(plan, kept, kept_epochs))
+        raise Stopped(stopped.signal, plan.folder, kept_epochs) from None
+    except TrainingError as error:
+        run.checkpoint(_model(plan, kept, kept_epochs))
+        raise TrainingError(f"{error}; {plan.folder} keeps epoch {kept_epochs}") from None
+    return spent
 
 
 def show_summary(result: dict[str, Any]) -> None:
@@ -289,20 +309,43 @@ def show_summary(result: dict[str, Any]) -> None:
 
 
 class _Stop:
-    number = 0
+    """The signal that came, if one did."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._at_once = False
+
+    def check(self) -> None:
+        """Raise :class:`Stopped` if a signal came."""
+        if self.number:
+            raise Stopped(self.number)
+
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Within, a signal raises :class:`Stopped` the moment it comes: compiling takes seconds and may be torn off."""
+        self._at_once = True
+        try:
+            self.check()
+            yield
+        finally:
+            self._at_once = False
+
+    def catch(self, number: int, _: FrameType | None) -> None:
+        if self.number and number == signal.SIGINT:
+            for stream in (1, 2):
+                if os.isatty(stream):
+                    os.write(stream, b"\x1b[?25h\n")  # the bars have hidden the cursor
+            os._exit(130)
+        self.number = number
+        if self._at_once:
+            raise Stopped(number)
 
 
 @contextlib.contextmanager
 def _signals() -> Iterator[_Stop]:
     """Note SIGINT and SIGTERM instead of acting on them; the second SIGINT ends the process at once."""
     stop = _Stop()
-
-    def catch(number: int, _: FrameType | None) -> None:
-        if stop.number and number == signal.SIGINT:
-            os._exit(130)
-        stop.number = number
-
-    before = {number: signal.signal(number, catch) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, stop.catch) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:

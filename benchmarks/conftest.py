@@ -1,0 +1,109 @@
+"""One thread, the options of the suite, and the table at its end."""
+
+from __future__ import annotations
+
+from benchmarks import environment
+
+environment.pin()
+
+import json  # noqa: E402 -- nothing that could load NumPy may come before pin()
+import time  # noqa: E402
+from dataclasses import dataclass, field  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import TYPE_CHECKING, Any  # noqa: E402
+
+import pytest  # noqa: E402
+
+if TYPE_CHECKING:
+    from benchmarks.race import Timing
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results" / "latest.json"
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to measure."""
+
+    rounds: int
+    seconds: float
+    quick: bool
+
+
+@dataclass
+class Results:
+    """What the session measured, group by group; written as JSON and shown as tables at the end."""
+
+    started: float = field(default_factory=time.time)
+    notes: dict[str, Any] = field(default_factory=dict)
+    groups: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+
+    def add(self, group: str, timings: list[Timing], **extra: Any) -> None:
+        """Keep the timings of a group; `extra` goes to each."""
+        self.groups.setdefault(group, []).extend(timing.record() | extra for timing in timings)
+
+    def record(self) -> dict[str, Any]:
+        """Return everything, fit for JSON."""
+        return {
+            "date": time.strftime("%Y-%m-%d", time.gmtime(self.started)),
+            "machine": environment.machine(),
+            **self.notes,
+            "skipped": self.skipped,
+            "groups": self.groups,
+        }
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("fastnn")
+    group.addoption(
+        "--quick", action="store_true", help="one short round each, ratios not asserted, no results written"
+    )
+    group.addoption("--results", type=Path, default=None, help=f"where the JSON goes (default: {RESULTS})")
+
+
+RESULTS_KEY = pytest.StashKey[Results]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[RESULTS_KEY] = Results()
+    # The suite prints one table of its own; pytest-benchmark's stays available with --benchmark-verbose.
+    config.option.benchmark_quiet = True
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            # Peers warn of their own deprecations; that is not for this suite to fail on.
+            item.add_marker(pytest.mark.filterwarnings("ignore"))
+
+
+@pytest.fixture(scope="session")
+def effort(pytestconfig: pytest.Config) -> Effort:
+    if pytestconfig.getoption("--quick"):
+        return Effort(rounds=1, seconds=0.02, quick=True)
+    return Effort(rounds=7, seconds=0.3, quick=False)
+
+
+@pytest.fixture(scope="session")
+def results(pytestconfig: pytest.Config) -> Results:
+    return pytestconfig.stash[RESULTS_KEY]
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    results = config.stash[RESULTS_KEY]
+    if not results.groups:
+        return
+    from rich.console import Console
+
+    from benchmarks.report import tables
+
+    record = results.record()
+    console = Console(width=max(140, terminalreporter._tw.fullwidth))
+    for table in tables(record):
+        console.print(table)
+    path = config.getoption("--results") or (None if config.getoption("--quick") else RESULTS)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(record, indent=1) + "\n")
+        console.print(f"Written to {path}; `python -m benchmarks.report {path}` turns it into tables and a chart.")

@@ -1,0 +1,168 @@
+"""The tables of implementations: they feed the correctness tests and everything that is timed.
+
+To add a peer: write a class as in `benchmarks.peers`, and a line here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+
+    from benchmarks.problem import Problem
+
+
+class State(Protocol):
+    """A network under training."""
+
+    def run(self, n: int) -> None:
+        """Learn the problem's first n digits, in order, from the weights as they are."""
+
+    def weights(self) -> list[np.ndarray]:
+        """Return W1, b1, W2, b2, ... as float64; weights have shape (inputs, outputs)."""
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """One way to train the network, one digit at a time.
+
+    Attributes
+    ----------
+    key : str
+        Short name, for test ids and thresholds.
+    name : str
+        Name for the tables.
+    home : str
+        ``module:class`` in `benchmarks.peers`; imported when it is first used.
+    dtype : str
+        Of weights and arithmetic.
+    needs : tuple of str
+        Modules that must be installed, and programs (written with a leading ``$``) that must be found.
+    rule : {"toy", "backprop", None}
+        Which of the reference's rules it follows, so that its weights must end where the reference's end. None: it
+        trains nothing, but measures a bound of the machine.
+    """
+
+    key: str
+    name: str
+    home: str
+    dtype: str = "float32"
+    needs: tuple[str, ...] = ()
+    rule: str | None = "toy"
+
+    @property
+    def same_rule(self) -> bool:
+        """Whether it follows the original rule, which most of the table does."""
+        return self.rule == "toy"
+
+    def missing(self) -> str | None:
+        """Return what keeps this implementation from running here, or None."""
+        return _missing(self.name, self.needs)
+
+    def prepare(self, problem: Problem) -> State:
+        """Return a network with the problem's weights that holds the digits in the form it wants."""
+        module, name = self.home.split(":")
+        build: Callable[[Problem], State] = getattr(importlib.import_module(f"benchmarks.peers.{module}"), name)
+        return build(problem)
+
+    def run(self, state: State, n: int) -> None:
+        """Learn the first `n` digits; returns when the weights are computed."""
+        state.run(n)
+
+    def weights(self, state: State) -> list[np.ndarray]:
+        """Return W1, b1, W2, b2, ... as float64; weights have shape (inputs, outputs)."""
+        return state.weights()
+
+
+def _missing(name: str, needs: tuple[str, ...]) -> str | None:
+    for need in needs:
+        if need.startswith("$"):
+            if shutil.which(need[1:]) is None:
+                return f"{name}: the program {need[1:]} is not here"
+        elif find_spec(need) is None:
+            return f"{name}: {need} is not installed"
+    return None
+
+
+NAIVE = "naive"
+OURS = "fastnn"
+
+TRAINING = (
+    Implementation(OURS, "fastnn, ink", "ours:Ink"),
+    Implementation("fastnn-dense", "fastnn, dense", "ours:Dense"),
+    Implementation("fastnn-64", "fastnn, ink, float64", "ours:Ink64", "float64"),
+    Implementation("c", "C, dense, one fused pass, gcc -O3", "dense_c:Fused", needs=("$gcc",)),
+    Implementation("jax", "JAX, jitted lax.scan", "jax_sgd:Scan", needs=("jax",)),
+    Implementation("numba", "Numba, dense, as first written", "numba_dense:FirstWritten"),
+    Implementation(
+        "torch-compiled", "PyTorch, 16 steps in one compiled graph", "torch_sgd:Compiled", needs=("torch", "$g++")
+    ),
+    Implementation("torch-script", "PyTorch, TorchScript loop", "torch_sgd:Script", needs=("torch",)),
+    Implementation("torch-eager", "PyTorch, eager, addr_ in place", "torch_sgd:Eager", needs=("torch",)),
+    Implementation("numpy-ger", "NumPy with SciPy's ger in place", "numpy_sgd:InPlace", needs=("scipy",)),
+    Implementation("numpy", "NumPy, textbook", "numpy_sgd:Textbook"),
+    Implementation(
+        "sklearn",
+        "scikit-learn MLPClassifier, batch_size=1",
+        "sklearn_mlp:Classifier",
+        needs=("sklearn",),
+        rule="backprop",
+    ),
+    Implementation("comprehensions", "plain Python, comprehensions", "plain_python:Comprehensions", "float64"),
+    Implementation(NAIVE, "plain Python, the original's matrix class", "plain_python:Naive", "float64"),
+    Implementation(
+        "bandwidth",
+        "bound of dense code: first layer read and written",
+        "dense_c:Bandwidth",
+        needs=("$gcc",),
+        rule=None,
+    ),
+)
+
+BY_KEY = {implementation.key: implementation for implementation in TRAINING}
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """One way to classify with a trained network.
+
+    Attributes
+    ----------
+    key, name : str
+    home : str
+        Function in `benchmarks.peers.predictors`.
+    needs : tuple of str
+        Modules that must be installed.
+    """
+
+    key: str
+    name: str
+    home: str
+    needs: tuple[str, ...] = ()
+
+    def missing(self) -> str | None:
+        """Return what keeps this from running here, or None."""
+        return _missing(self.name, self.needs)
+
+    def prepare(self, problem: Problem) -> Callable[[np.ndarray], np.ndarray]:
+        """Return what turns uint8 images into class indices."""
+        module = importlib.import_module("benchmarks.peers.predictors")
+        build: Callable[[Problem], Callable[[np.ndarray], np.ndarray]] = getattr(module, self.home)
+        return build(problem)
+
+
+INFERENCE = (
+    Predictor(OURS, "fastnn, Model.predict", "ours"),
+    Predictor("jax", "JAX, jitted", "jax_jit", ("jax",)),
+    Predictor("torch", "PyTorch, nn.Sequential", "torch_eager", ("torch",)),
+    Predictor("numpy", "NumPy", "numpy_batch"),
+    Predictor("sklearn", "scikit-learn MLPClassifier", "sklearn_mlp", ("sklearn",)),
+    Predictor(NAIVE, "plain Python, the original's matrix class", "plain_python"),
+)

@@ -1,0 +1,91 @@
+"""dense.c, compiled on the spot for this machine and called by ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from benchmarks.problem import Problem
+
+SOURCE = Path(__file__).with_name("dense.c")
+FLAGS = ("-std=gnu11", "-O3", "-march=native", "-ffast-math", "-fPIC")
+X86_FLAGS = ("-mprefer-vector-width=512",)
+LINE = 64
+
+
+@cache
+def library(sizes: tuple[int, ...], dtype: str) -> ctypes.CDLL:
+    """Compile dense.c for these layer sizes and this type."""
+    from platform import machine
+
+    flags = FLAGS + (X86_FLAGS if machine() in ("x86_64", "AMD64") else ())
+    real = {"float32": "float", "float64": "double"}[dtype]
+    macros = dict(zip(("INPUTS", "H1", "H2", "OUTPUTS"), sizes, strict=True))
+    macros |= {"REAL": real, "LANES": LINE // np.dtype(dtype).itemsize}
+    with tempfile.TemporaryDirectory() as folder:
+        built, shared = Path(folder, "dense.o"), Path(folder, "dense.so")
+        defines = [f"-D{name}={value}" for name, value in macros.items()]
+        subprocess.run(["gcc", *flags, *defines, "-c", SOURCE, "-o", built], check=True)
+        # Linked without -ffast-math: with it gcc adds code that changes the whole process's arithmetic on loading.
+        subprocess.run(["gcc", "-shared", built, "-o", shared, "-lm"], check=True)
+        result = ctypes.CDLL(str(shared))
+    number, pointer = np.ctypeslib.as_ctypes_type(dtype), ctypes.c_void_p
+    result.network_bytes.restype = ctypes.c_size_t
+    result.network_layout.argtypes = [pointer]
+    result.train.argtypes = [pointer, pointer, pointer, ctypes.c_int64, number]
+    result.stream.argtypes = [pointer, ctypes.c_int64, number]
+    return result
+
+
+class Fused:
+    """One pass over the first layer a digit: its update together with the next digit's forward pass."""
+
+    dtype = "float32"
+
+    def __init__(self, problem: Problem) -> None:
+        self.library = library(problem.sizes, self.dtype)
+        size = self.library.network_bytes()
+        raw = np.zeros(size + LINE, dtype=np.uint8)
+        start = -raw.ctypes.data % LINE
+        self.memory = raw[start : start + size].view(self.dtype)
+        layout = np.empty((6, 2), dtype=np.int64)
+        self.library.network_layout(layout.ctypes.data)
+        self.views = []
+        parameters = problem.parameters(self.dtype)
+        for (offset, row), values in zip(layout.tolist(), parameters, strict=True):
+            rows = len(values) if values.ndim == 2 else 1
+            view = self.memory[offset : offset + rows * row].reshape(rows, row)[:, : values.shape[-1]]
+            view[...] = values
+            self.views.append(view if values.ndim == 2 else view[0])
+        self.x = problem.inputs(self.dtype)
+        self.labels = np.ascontiguousarray(problem.labels, dtype=np.int64)
+        self.rate = problem.learning_rate
+
+    def run(self, n: int) -> None:
+        self.library.train(self.memory.ctypes.data, self.x.ctypes.data, self.labels.ctypes.data, n, self.rate)
+
+    def weights(self) -> list[np.ndarray]:
+        return [view.astype(np.float64) for view in self.views]
+
+
+class Fused64(Fused):
+    """The same in float64."""
+
+    dtype = "float64"
+
+
+class Bandwidth(Fused):
+    """No training: the first layer's weights are read, multiplied by one and written, once a digit.
+
+    Dense code that corrects every weight for every digit cannot be faster than that.
+    """
+
+    def run(self, n: int) -> None:
+        self.library.stream(self.memory.ctypes.data, n, 1.0)

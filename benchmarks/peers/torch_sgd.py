@@ -1,0 +1,127 @@
+"""PyTorch in its three ways to run many small steps: eager, a TorchScript loop, and 16 steps in one compiled graph.
+
+All three write the update by hand: autograd and ``torch.optim`` cost several times more a step.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from benchmarks.problem import Problem
+
+torch.set_num_threads(1)
+
+UNROLLED = 16
+"""Steps in one compiled graph: more compile longer and gain little."""
+
+
+def train_loop(
+    w1: torch.Tensor,
+    b1: torch.Tensor,
+    w2: torch.Tensor,
+    b2: torch.Tensor,
+    w3: torch.Tensor,
+    b3: torch.Tensor,
+    inputs: torch.Tensor,
+    targets: torch.Tensor,
+    rate: float,
+) -> None:
+    """Train in place, weights as (outputs, inputs)."""
+    for t in range(inputs.shape[0]):
+        x = inputs[t]
+        h1 = torch.sigmoid(torch.addmv(b1, w1, x))
+        h2 = torch.sigmoid(torch.addmv(b2, w2, h1))
+        out = torch.sigmoid(torch.addmv(b3, w3, h2))
+        e3 = targets[t] - out
+        g3 = e3 * out * (1 - out)
+        w3.addr_(g3, h2, alpha=rate)
+        b3.add_(g3, alpha=rate)
+        e2 = torch.mv(w3.t(), e3)
+        g2 = e2 * h2 * (1 - h2)
+        w2.addr_(g2, h1, alpha=rate)
+        b2.add_(g2, alpha=rate)
+        e1 = torch.mv(w2.t(), e2)
+        g1 = e1 * h1 * (1 - h1)
+        w1.addr_(g1, x, alpha=rate)
+        b1.add_(g1, alpha=rate)
+
+
+class Eager:
+    """One Python call an operation, weights corrected in place with ``addr_``."""
+
+    def __init__(self, problem: Problem) -> None:
+        parameters = problem.parameters(np.float32, output_major=True)
+        self.parameters = [torch.from_numpy(values) for values in parameters]
+        self.x = torch.from_numpy(problem.inputs(np.float32))
+        self.targets = torch.eye(problem.sizes[-1])[torch.from_numpy(problem.labels)]
+        self.rate = problem.learning_rate
+        self.train = train_loop
+
+    @torch.no_grad()
+    def run(self, n: int) -> None:
+        self.train(*self.parameters, self.x[:n], self.targets[:n], self.rate)
+
+    def weights(self) -> list[np.ndarray]:
+        return [values.numpy().T.astype(np.float64) for values in self.parameters]
+
+
+class Script(Eager):
+    """The same loop as TorchScript: no Python between the operations."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem)
+        self.train = torch.jit.script(train_loop)
+
+
+def unrolled_steps(
+    w1: torch.Tensor,
+    b1: torch.Tensor,
+    w2: torch.Tensor,
+    b2: torch.Tensor,
+    w3: torch.Tensor,
+    b3: torch.Tensor,
+    inputs: torch.Tensor,
+    targets: torch.Tensor,
+    rate: torch.Tensor,
+) -> None:
+    """Train in place; products and sums instead of ``mv`` and ``addr_``, which the compiler would not fuse."""
+    for t in range(inputs.shape[0]):
+        x = inputs[t]
+        h1 = torch.sigmoid((w1 * x).sum(1) + b1)
+        h2 = torch.sigmoid((w2 * h1).sum(1) + b2)
+        out = torch.sigmoid((w3 * h2).sum(1) + b3)
+        e3 = targets[t] - out
+        g3 = rate * e3 * out * (1 - out)
+        w3.add_(g3[:, None] * h2)
+        b3.add_(g3)
+        e2 = (w3 * e3[:, None]).sum(0)
+        g2 = rate * e2 * h2 * (1 - h2)
+        w2.add_(g2[:, None] * h1)
+        b2.add_(g2)
+        e1 = (w2 * e2[:, None]).sum(0)
+        g1 = rate * e1 * h1 * (1 - h1)
+        w1.add_(g1[:, None] * x)
+        b1.add_(g1)
+
+
+@cache
+def compiled_steps():
+    """Return the compiled graph; it takes about half a minute to make, once a process."""
+    return torch.compile(unrolled_steps, dynamic=False, fullgraph=True)
+
+
+class Compiled(Eager):
+    """Whole blocks of 16 digits by the compiled graph, the few that remain one by one."""
+
+    @torch.no_grad()
+    def run(self, n: int) -> None:
+        train, whole, rate = compiled_steps(), n - n % UNROLLED, torch.tensor(self.rate)
+        for start in range(0, whole, UNROLLED):
+            block = slice(start, start + UNROLLED)
+            train(*self.parameters, self.x[block], self.targets[block], rate)
+        train_loop(*self.parameters, self.x[whole:n], self.targets[whole:n], self.rate)

@@ -1,0 +1,133 @@
+"""What every implementation is given: the same digits in the same order, and the same weights to start from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike, NDArray
+
+REAL_DIGITS = Path(__file__).resolve().parents[2] / "shared" / "data" / "digits" / "dataset.json"
+
+SIZES = (784, 200, 40, 10)
+LEARNING_RATE = 0.01
+
+SAMPLES = 12_547
+"""Training digits in one epoch of the original: nine tenths of 13,942."""
+
+PER_CLASS = 1255
+"""As many of each digit, so that ten classes make at least SAMPLES."""
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Digits in the order in which they are learned, and a network before it has seen any.
+
+    Attributes
+    ----------
+    images : ndarray of uint8, shape (n, sizes[0])
+        255 = paper.
+    labels : ndarray of int64, shape (n,)
+    weights : tuple of ndarray of float64, each of shape (inputs, outputs)
+    biases : tuple of ndarray of float64
+        Both hold float32 numbers, so that every implementation starts from the same ones.
+    learning_rate : float
+    description : str
+        What the digits are, for the report.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    weights: tuple[NDArray[np.float64], ...]
+    biases: tuple[NDArray[np.float64], ...]
+    learning_rate: float = LEARNING_RATE
+    description: str = ""
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Units of each layer."""
+        return (len(self.weights[0]), *(len(bias) for bias in self.biases))
+
+    def inputs(self, dtype: DTypeLike) -> NDArray[Any]:
+        """Return what a network sees: value / 255, paper = 1, shape (n, sizes[0]), contiguous."""
+        return np.ascontiguousarray(np.arange(256, dtype=dtype) / np.asarray(255, dtype=dtype))[self.images]
+
+    def parameters(self, dtype: DTypeLike, *, output_major: bool = False) -> list[NDArray[Any]]:
+        """Return fresh arrays W1, b1, W2, b2, ...; `output_major` turns the weights to (outputs, inputs)."""
+        result = []
+        for weight, bias in zip(self.weights, self.biases, strict=True):
+            result.append(np.array(weight.T if output_major else weight, dtype=dtype, order="C"))
+            result.append(np.array(bias, dtype=dtype))
+        return result
+
+    def first(self, n: int) -> Problem:
+        """Return the same problem with the first `n` digits alone."""
+        return Problem(
+            self.images[:n], self.labels[:n], self.weights, self.biases, self.learning_rate, self.description
+        )
+
+
+@cache
+def digits() -> tuple[NDArray[np.uint8], NDArray[np.int64], str]:
+    """Return 12,547 training digits in random order with their labels, and what they are.
+
+    Where the real digits stand beside the project: 1,255 of each class, drawn with replacement where a class has
+    fewer, as ``fastnn train --per-class 1255`` does. Elsewhere: the built-in ones.
+    """
+    from fastnn.datasets import load_dataset, per_class
+
+    real = REAL_DIGITS.is_file()
+    dataset = per_class(load_dataset(REAL_DIGITS if real else "drawn"), PER_CLASS, seed=0)
+    order = np.random.default_rng(0).permutation(len(dataset))[:SAMPLES]
+    images, labels = dataset.images[order], dataset.labels[order]
+    kind = "real digits" if real else "built-in drawn digits"
+    inked = 100 * np.mean(images != 255)
+    note = f"{len(images):,} {kind}, {inked:.0f} % of their pixels inked"
+    return images, labels, note
+
+
+def synthetic_digits(n: int, ink: float, seed: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return `n` images of which exactly a share of `ink` pixels, anywhere, is not paper, and random labels."""
+    rng = np.random.default_rng(seed)
+    inked = rng.random((n, SIZES[0])).argsort(axis=1) < round(ink * SIZES[0])
+    images = np.where(inked, rng.integers(0, 255, (n, SIZES[0])), 255).astype(np.uint8)
+    return images, rng.integers(0, 10, n)
+
+
+def make_problem(
+    sizes: tuple[int, ...] = SIZES,
+    *,
+    data: tuple[NDArray[np.uint8], NDArray[np.int64]] | None = None,
+    uniform: bool = True,
+    seed: int = 0,
+) -> Problem:
+    """Return the problem that is timed: all digits, and weights and biases of U[-1, 1) as in the original.
+
+    Parameters
+    ----------
+    sizes : tuple of int
+        Units of each layer.
+    data : tuple of ndarray, optional
+        Images and labels to use instead of :func:`digits`.
+    uniform : bool
+        False draws weights of variance 2 / inputs and no biases (He et al. 2015), which ReLU units need.
+    seed : int
+        Of the weights.
+    """
+    images, labels, description = digits() if data is None else (*data, "synthetic images")
+    rng = np.random.default_rng(seed)
+    weights, biases = [], []
+    for n_in, n_out in pairwise(sizes):
+        if uniform:
+            weights.append(rng.uniform(-1, 1, (n_in, n_out)).astype(np.float32).astype(np.float64))
+            biases.append(rng.uniform(-1, 1, n_out).astype(np.float32).astype(np.float64))
+        else:
+            weights.append((rng.standard_normal((n_in, n_out)) * np.sqrt(2 / n_in)).astype(np.float32).astype(float))
+            biases.append(np.zeros(n_out))
+    return Problem(images, labels, tuple(weights), tuple(biases), description=description)

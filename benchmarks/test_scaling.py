@@ -1,0 +1,139 @@
+"""What the cost of fastnn grows with: ink, widths, layers, digits; and what it does not grow with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from benchmarks.implementations import BY_KEY
+from benchmarks.peers.ours import Backprop, BackpropRelu, Dense, Ink, Ink64
+from benchmarks.problem import SIZES, make_problem, synthetic_digits
+from benchmarks.race import Candidate, Timing, race
+from benchmarks.thresholds import CHUNKS_AT_MOST, INK_FROM_FULL, LARGE_RUN_AT_MOST
+
+if TYPE_CHECKING:
+    from benchmarks.conftest import Effort, Results
+
+SHARES = (0.05, 0.10, 0.22, 0.50, 1.00)
+WIDTHS = (32, 64, 128, 200, 256, 512, 1024)
+DEPTHS = ((200,), (200, 40), (200, 100, 40), (200, 100, 100, 40))
+DIGITS = (12_547, 100_000, 1_000_000)
+
+
+@pytest.fixture
+def measure(effort: Effort, results: Results):
+    """Race some candidates, put them in the results under a title, and return the timings by key."""
+
+    def run(title: str, candidates: list[Candidate], *, rounds: int | None = None) -> dict[str, Timing]:
+        measured = race(candidates, rounds=min(rounds or 3, effort.rounds), seconds=effort.seconds / 5)
+        results.add(f"scaling: {title}", measured)
+        return {timing.key: timing for timing in measured}
+
+    return run
+
+
+def candidate(key: str, name: str, state: object, limit: int = 12_547, least: int = 200) -> Candidate:
+    return Candidate(key, name, state.run, limit=limit, least=least)
+
+
+def test_cost_grows_with_ink(measure, effort: Effort) -> None:
+    candidates = []
+    for share in SHARES:
+        problem = make_problem(data=synthetic_digits(2000, share))
+        name = f"fastnn, {100 * share:.0f} % of the pixels inked"
+        candidates.append(candidate(f"ink-{share}", name, Ink(problem), 2000))
+    candidates.append(candidate("dense", "fastnn, dense, any share", Dense(problem), 2000))
+    timings = measure("ink", candidates)
+    if not effort.quick:
+        assert timings["ink-1.0"].best / timings["ink-0.05"].best >= INK_FROM_FULL
+
+
+def test_widths_and_layers(measure) -> None:
+    """The figures are for the tables; what they must not do is differ in what is learned."""
+    candidates = []
+    for width in WIDTHS:
+        sizes = (SIZES[0], width, 40, SIZES[-1])
+        candidates.append(candidate(f"width-{width}", f"fastnn, 784-{width}-40-10", Ink(make_problem(sizes))))
+    timings = measure("width of the first hidden layer", candidates)
+    assert all(np.isfinite(timing.best) for timing in timings.values())
+    candidates = []
+    for hidden in DEPTHS:
+        sizes = (SIZES[0], *hidden, SIZES[-1])
+        name = "-".join(map(str, sizes))
+        candidates.append(candidate(name, f"fastnn, {name}", Ink(make_problem(sizes))))
+    measure("hidden layers", candidates)
+
+
+def test_cost_is_linear_in_digits(measure, effort: Effort) -> None:
+    """One call for each number of digits, the same 12,547 over and over."""
+    state = Ink(make_problem())
+    counts = DIGITS[:1] if effort.quick else DIGITS
+    candidates = [
+        Candidate(f"digits-{n}", f"fastnn, {n:,} digits in one call", state.run, limit=n, least=n) for n in counts
+    ]
+    timings = measure("digits", candidates, rounds=2)
+    if not effort.quick:
+        large, small = timings[f"digits-{DIGITS[-1]}"], timings[f"digits-{DIGITS[0]}"]
+        assert large.best / small.best <= LARGE_RUN_AT_MOST
+
+
+def test_types_and_rules(measure) -> None:
+    toy, quiet = make_problem(), make_problem(uniform=False)
+    quiet = replace(quiet, learning_rate=0.01)
+    measure(
+        "types and rules",
+        [
+            candidate("toy", "fastnn, rule toy, float32", Ink(toy)),
+            candidate("toy-64", "fastnn, rule toy, float64", Ink64(toy)),
+            candidate("backprop", "fastnn, rule backprop, sigmoid", Backprop(quiet)),
+            candidate("backprop-relu", "fastnn, rule backprop, ReLU, silent units skipped", BackpropRelu(quiet)),
+        ],
+    )
+
+
+def test_the_loop_around_the_kernel_costs_little(measure, effort: Effort) -> None:
+    """`Learner.epoch` shuffles, calls the kernel in chunks of milliseconds, and reports progress after each."""
+    from fastnn.datasets.dataset import Dataset
+    from fastnn.network import Network
+    from fastnn.recipes import Recipe
+    from fastnn.training import Learner, epoch_order
+
+    problem = make_problem()
+    recipe = Recipe(hidden=SIZES[1:-1])
+    dataset = Dataset(problem.images, problem.labels, tuple("0123456789"), "benchmark")
+    learner = Learner(Network(SIZES).initialise(), dataset, recipe)
+    once = Ink(problem)
+    once.order = epoch_order(recipe.seed, 1, len(dataset))
+    n, reports = len(dataset), []
+    timings = measure(
+        "the loop around the kernel",
+        [
+            Candidate("once", "fastnn, one call for an epoch", once.run, limit=n, least=n),
+            Candidate("chunks", "fastnn, Learner.epoch", lambda _: learner.epoch(1, reports.append), limit=n, least=n),
+        ],
+        rounds=7,
+    )
+    assert reports
+    if not effort.quick:
+        assert timings["chunks"].best / timings["once"].best <= CHUNKS_AT_MOST
+
+
+def test_one_digit_a_call(measure) -> None:
+    """What a call from Python costs beside the digit itself: one digit a call against all in one call."""
+    state = BY_KEY["fastnn"].prepare(make_problem())
+
+    def one_by_one(n: int) -> None:
+        for i in range(n):
+            state.engine.train(state.prepared, state.labels, state.order[i : i + 1], state.rate, state.totals)
+
+    timings = measure(
+        "digits a call",
+        [
+            candidate("together", "fastnn, all in one call", state),
+            Candidate("single", "fastnn, one a call", one_by_one, 2000, 200),
+        ],
+    )
+    assert timings["single"].best > timings["together"].best

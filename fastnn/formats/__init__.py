@@ -1,0 +1,103 @@
+"""Models in and out of files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fastnn.errors import ModelError
+from fastnn.formats.original import read_original, write_original
+from fastnn.formats.tensors import read_model, write_model
+
+if TYPE_CHECKING:
+    from fastnn.model import Model
+
+__all__ = ["find_model", "load_model", "read_model", "read_original", "save_model", "write_model", "write_original"]
+
+MODEL_FILE = "model.safetensors"
+CHECKPOINT_FILE = "checkpoint.safetensors"
+
+
+def load_model(path: str | Path) -> Model:
+    """Load a model.
+
+    Parameters
+    ----------
+    path : path-like
+        A run folder (its model, or while there is none its checkpoint), a model file of fastnn, or a network of the
+        original's in JSON.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    ModelError
+        If there is no such model, or it is damaged; the message names the file.
+    """
+    file = find_model(path)
+    return read_original(file).model if is_json(file) else read_model(file)
+
+
+def save_model(model: Model, path: str | Path) -> None:
+    """Save a model in fastnn's own format, a safetensors file; the same model gives the same bytes.
+
+    Parameters
+    ----------
+    model : Model
+    path : path-like
+        The file, by custom named ``.safetensors``; replaced if it exists, and never left half-written.
+
+    Raises
+    ------
+    ModelError
+        If the model's `info` is not fit for JSON.
+    OSError
+        If the file cannot be written.
+    """
+    write_model(model, path)
+
+
+def find_model(path: str | Path) -> Path:
+    """Return the file that holds the model of a run folder, or the file itself.
+
+    Raises
+    ------
+    ModelError
+        If there is none.
+    """
+    path = Path(path)
+    if path.is_dir():
+        for name in (MODEL_FILE, CHECKPOINT_FILE):
+            if (path / name).is_file():
+                return path / name
+        raise ModelError(f"{path}: no run folder, it holds neither {MODEL_FILE} nor {CHECKPOINT_FILE}")
+    if not path.exists():
+        raise ModelError(f"{path}: no such file or folder")
+    if not path.is_file():
+        raise ModelError(f"{path}: not a regular file")
+    return path
+
+
+def is_json(path: Path) -> bool:
+    """Whether a model file is the original's JSON rather than safetensors, by its first bytes.
+
+    Raises
+    ------
+    ModelError
+        If it is neither, or cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(4096)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
+    if not head:
+        raise ModelError(f"{path}: the file is empty")
+    # A safetensors file begins with the length of its header, in eight bytes, and the header with a brace.
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 32:
+        return False
+    if head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{":
+        return True
+    raise ModelError(f"{path}: neither a model of fastnn (safetensors) nor a network of the original's (JSON)")

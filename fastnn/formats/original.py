@@ -1,0 +1,275 @@
+"""The JSON files of niemenjoki/handwritten-digit-classification and of the Toy Neural Network it grew from.
+
+Their matrices have a row for each output; :class:`fastnn.Network` has one for each input.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+
+from fastnn.errors import FastnnError, ModelError
+from fastnn.files import atomic_write
+from fastnn.model import Model
+from fastnn.network import Network
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+    from numpy.typing import NDArray
+
+FILE_LIMIT = 64 << 20
+"""NN.json, with 165,650 numbers, has 3.4 MB; what is far larger is not read into memory."""
+
+_Size = Annotated[int, Meta(ge=1, le=1 << 20)]
+
+
+class _Matrix(msgspec.Struct):
+    rows: _Size
+    cols: _Size
+    values: list[list[float]]
+
+
+class _ToyMatrix(msgspec.Struct):
+    rows: _Size
+    cols: _Size
+    data: list[list[float]]
+
+    @property
+    def values(self) -> list[list[float]]:
+        return self.data
+
+
+class _Original(msgspec.Struct):
+    inputs: _Size
+    hidden1: _Size
+    hidden2: _Size
+    outputs: _Size
+    weights_ih1: _Matrix
+    weights_h1h2: _Matrix
+    weights_h2o: _Matrix
+    bias_h1: _Matrix
+    bias_h2: _Matrix
+    bias_o: _Matrix
+    training: Any = None
+
+    @property
+    def sizes(self) -> list[int]:
+        return [self.inputs, self.hidden1, self.hidden2, self.outputs]
+
+
+class _Toy(msgspec.Struct):
+    input_nodes: _Size
+    hidden_nodes: _Size
+    output_nodes: _Size
+    weights_ih: _ToyMatrix
+    weights_ho: _ToyMatrix
+    bias_h: _ToyMatrix
+    bias_o: _ToyMatrix
+    training: Any = None
+
+    @property
+    def sizes(self) -> list[int]:
+        return [self.input_nodes, self.hidden_nodes, self.output_nodes]
+
+
+_WEIGHTS = {_Original: ("weights_ih1", "weights_h1h2", "weights_h2o"), _Toy: ("weights_ih", "weights_ho")}
+_BIASES = {_Original: ("bias_h1", "bias_h2", "bias_o"), _Toy: ("bias_h", "bias_o")}
+
+
+@dataclass(frozen=True, eq=False)
+class Original:
+    """What was read from a file of the original's.
+
+    Attributes
+    ----------
+    model : Model
+        Rule toy, float64, inputs "paper".
+    repaired : bool
+        Whether a comma was missing in the file and was put in its place.
+    place : str
+        Where it was missing ("line 544, column 62"), or "".
+    training : Any
+        The file's own notes on its training, or None.
+    """
+
+    model: Model
+    repaired: bool
+    place: str
+    training: Any
+
+
+def read_original(path: str | Path) -> Original:
+    """Read a network of the original's, every float64 exactly as it stands in the file.
+
+    The published NN.json misses a comma. Where one comma is all that is wrong it is put in; any other fault is an
+    error.
+
+    Parameters
+    ----------
+    path : path-like
+        784-200-40-10 and the like (keys ``inputs``, ``hidden1``, ``hidden2``, ``outputs``, ...), or a Toy Neural
+        Network with one hidden layer (``input_nodes``, ``hidden_nodes``, ``output_nodes``, ...).
+
+    Returns
+    -------
+    Original
+
+    Raises
+    ------
+    ModelError
+        If it is not such a file; the message names the line or the key that is wrong.
+    """
+    path = Path(path)
+    text = _read_text(path)
+    place = ""
+    try:
+        content = _decode(text)
+    except msgspec.ValidationError as error:
+        raise _not_a_network(path, error) from None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        whole, place = _with_comma(text, path, error)
+        try:
+            content = _decode(whole)
+        except (msgspec.MsgspecError, RecursionError) as fault:
+            raise _not_a_network(path, fault) from None
+    network = _build(content, path)
+    info: dict[str, Any] = {"source": path.name, "original": {"training": content.training}}
+    classes = tuple(str(digit) for digit in range(network.sizes[-1]))
+    return Original(Model((network,), classes, "paper", False, info), place != "", place, content.training)
+
+
+def write_original(model: Model, path: str | Path) -> None:
+    """Write a model as the original's JSON, which its page and its scripts read; no digit of a weight is lost.
+
+    Parameters
+    ----------
+    model : Model
+        One network of rule toy with two hidden layers that sees paper as 1, as the original's.
+    path : path-like
+        The file; replaced if it exists.
+
+    Raises
+    ------
+    ModelError
+        If the original could not run such a network.
+    OSError
+        If the file cannot be written.
+    """
+    network = model.network
+    reasons = {
+        "it is made of several networks": len(model.networks) > 1,
+        f"its rule is {network.rule}": network.rule != "toy",
+        f"it has {len(network.sizes) - 2} hidden layers": len(network.sizes) != 4,
+        "it sees ink as 1": model.inputs != "paper",
+        "it normalises its images": model.normalise,
+    }
+    for reason, so in reasons.items():
+        if so:
+            raise ModelError(f"{path}: the original's format cannot hold this model: {reason}")
+    with atomic_write(path) as file:
+        _write(network, model.info.get("original", {}).get("training"), file)
+
+
+def _read_text(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > FILE_LIMIT:
+            raise ModelError(f"{path}: more than {FILE_LIMIT >> 20} MiB are too large for a network of the original's")
+        return path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+class _Sort(msgspec.Struct):
+    input_nodes: Any = None
+
+
+def _decode(text: bytes) -> _Original | _Toy:
+    """Parse the kind of file that its keys say it is."""
+    toy = msgspec.json.decode(text, type=_Sort).input_nodes is not None
+    if toy:
+        return msgspec.json.decode(text, type=_Toy)
+    return msgspec.json.decode(text, type=_Original)
+
+
+def _not_a_network(path: Path, error: Exception) -> ModelError:
+    return ModelError(f"{path}: not a network of the original's ({str(error).replace('`', '')})")
+
+
+def _with_comma(text: bytes, path: Path, error: Exception) -> tuple[bytes, str]:
+    """Return the text with the comma whose absence is its one fault, and the place; raise ModelError for others."""
+    try:
+        # The standard library's parser says where the fault is; it is slower, and asked for this alone.
+        string = text.decode()
+        json.loads(string)
+    except UnicodeDecodeError:
+        raise ModelError(f"{path}: not a text file in UTF-8") from None
+    except RecursionError:
+        raise ModelError(f"{path}: not a network of the original's (nested too deeply)") from None
+    except json.JSONDecodeError as fault:
+        if fault.msg == "Expecting ',' delimiter":
+            end = len(string[: fault.pos].rstrip())
+            mended = f"{string[:end]},{string[end:]}"
+            try:
+                json.loads(mended)
+            except (ValueError, RecursionError):
+                pass
+            else:
+                line = string.count("\n", 0, end) + 1
+                return mended.encode(), f"line {line}, column {end - string.rfind(chr(10), 0, end)}"
+        message = f"{fault.msg} in line {fault.lineno}, column {fault.colno}"
+        raise ModelError(f"{path}: not valid JSON ({message})") from None
+    except ValueError as fault:
+        raise ModelError(f"{path}: not valid JSON ({fault})") from None
+    raise _not_a_network(path, error)
+
+
+def _build(content: _Original | _Toy, path: Path) -> Network:
+    kind = type(content)
+    sizes = content.sizes
+    arrays = []
+    for layer, (weight, bias) in enumerate(zip(_WEIGHTS[kind], _BIASES[kind], strict=True)):
+        rows, columns = sizes[layer + 1], sizes[layer]
+        arrays.append((_array(content, weight, rows, columns, path), _array(content, bias, rows, 1, path)))
+    try:
+        network = Network(sizes, rule="toy", dtype=np.float64)
+    except FastnnError as error:
+        raise ModelError(f"{path}: {error}") from None
+    for layer, (weights, biases) in enumerate(arrays):
+        network.weights[layer][...] = weights.T
+        network.biases[layer][...] = biases[:, 0]
+    if not network.is_finite():
+        raise ModelError(f"{path}: the weights hold NaN or infinity")
+    return network
+
+
+def _array(content: _Original | _Toy, key: str, rows: int, columns: int, path: Path) -> NDArray[np.float64]:
+    """Return a matrix, its shape checked by its own words, by its rows and by the sizes."""
+    matrix: _Matrix | _ToyMatrix = getattr(content, key)
+    if (matrix.rows, matrix.cols) != (rows, columns):
+        raise ModelError(
+            f"{path}: {key} is {matrix.rows} x {matrix.cols}, but the sizes {content.sizes} ask for {rows} x {columns}"
+        )
+    if len(matrix.values) != rows or any(len(row) != columns for row in matrix.values):
+        raise ModelError(f"{path}: {key} does not hold {rows} rows of {columns} numbers, as it says")
+    return np.asarray(matrix.values, dtype=np.float64)
+
+
+def _write(network: Network, training: Any, file: BinaryIO) -> None:
+    """Write a key a line and a matrix row a line, as the original's files have it."""
+    lines = [f'  "{key}": {size}' for key, size in zip(_Original.__struct_fields__, network.sizes, strict=False)]
+    for names, arrays in ((_WEIGHTS, network.weights), (_BIASES, network.biases)):
+        for key, array in zip(names[_Original], arrays, strict=True):
+            matrix = array.T if array.ndim == 2 else array[:, None]
+            rows = ",\n      ".join(json.dumps(row) for row in matrix.astype(np.float64).tolist())
+            shape = f'"rows": {matrix.shape[0]},\n    "cols": {matrix.shape[1]}'
+            lines.append(f'  "{key}": {{\n    {shape},\n    "values": [\n      {rows}\n    ]\n  }}')
+    if training is not None:
+        lines.append(f'  "training": {json.dumps(training)}')
+    file.write(("{\n" + ",\n".join(lines) + "\n}\n").encode())

@@ -1,0 +1,252 @@
+"""fastnn's own model file: a safetensors container with one JSON text in its metadata.
+
+Tensors: ``layers.0.weight`` of shape (inputs, outputs), ``layers.0.bias``, ``layers.1.weight``, ...; where several
+networks predict as one, those of the second are ``members.1.layers.0.weight`` and so on. What else a caller keeps in
+the file (a checkpoint's state) stands under ``extra.``. The metadata has one key, ``fastnn``, whose value is JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import numpy as np
+import safetensors
+import safetensors.numpy
+from msgspec import Meta
+
+from fastnn.errors import FastnnError, ModelError
+from fastnn.files import atomic_write
+from fastnn.model import Inputs, Model
+from fastnn.network import Activation, Network, Rule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+FORMAT = 1
+"""Version of the file's layout; raised when an older fastnn could not read it rightly."""
+
+KEY = "fastnn"
+_EXTRA = "extra."
+_HEADER_LIMIT = 16 << 20
+_CODES = {"float32": "F32", "float64": "F64"}
+_FAULTS = (safetensors.SafetensorError, OSError, ValueError, OverflowError)
+
+_Size = Annotated[int, Meta(ge=1, le=1 << 20)]
+
+
+class _Version(msgspec.Struct):
+    format: int
+
+
+class _Shape(msgspec.Struct, forbid_unknown_fields=True):
+    sizes: Annotated[list[_Size], Meta(min_length=2, max_length=64)]
+    rule: Rule
+    activation: Activation
+    dtype: str
+
+
+class _Head(msgspec.Struct, forbid_unknown_fields=True):
+    format: int
+    networks: Annotated[list[_Shape], Meta(min_length=1, max_length=1024)]
+    classes: Annotated[list[str], Meta(min_length=1, max_length=1 << 20)]
+    inputs: Inputs
+    normalise: bool
+    info: dict[str, Any]
+    extra: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+def dump_model(
+    model: Model,
+    *,
+    extra_tensors: Mapping[str, NDArray[Any]] | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> bytes:
+    """Return the content of a model file; the same arguments give the same bytes.
+
+    Parameters
+    ----------
+    model : Model
+    extra_tensors : mapping of str to ndarray, optional
+        More arrays to keep in the file.
+    extra : mapping, optional
+        More values to keep, fit for JSON.
+
+    Returns
+    -------
+    bytes
+
+    Raises
+    ------
+    ModelError
+        If `model.info` or `extra` is not fit for JSON.
+    """
+    head: dict[str, Any] = {
+        "format": FORMAT,
+        "networks": [
+            {
+                "sizes": list(network.sizes),
+                "rule": network.rule,
+                "activation": network.activation,
+                "dtype": network.dtype.name,
+            }
+            for network in model.networks
+        ],
+        "classes": list(model.classes),
+        "inputs": model.inputs,
+        "normalise": model.normalise,
+        "info": model.info,
+    }
+    if extra:
+        head["extra"] = dict(extra)
+    try:
+        text = json.dumps(head, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+        text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ModelError(f"what the model says of itself is not fit for JSON ({error})") from None
+    tensors = {}
+    for member, network in enumerate(model.networks):
+        for name, view in _views(member, network):
+            tensors[name] = np.ascontiguousarray(view)
+    for name, array in (extra_tensors or {}).items():
+        tensors[_EXTRA + name] = np.ascontiguousarray(array)
+    return safetensors.numpy.save(tensors, {KEY: text})
+
+
+def write_model(
+    model: Model,
+    path: str | Path,
+    *,
+    extra_tensors: Mapping[str, NDArray[Any]] | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a model file, which takes the place of an older one only when it is whole; see :func:`dump_model`.
+
+    Raises
+    ------
+    ModelError
+        If `model.info` or `extra` is not fit for JSON.
+    OSError
+        If the file cannot be written.
+    """
+    content = dump_model(model, extra_tensors=extra_tensors, extra=extra)
+    with atomic_write(path) as file:
+        file.write(content)
+
+
+def read_model(path: str | Path) -> Model:
+    """Read a model file.
+
+    Raises
+    ------
+    ModelError
+        If it is not a whole and sound model file of fastnn.
+    """
+    return _read(path, with_extra=False)[0]
+
+
+def read_with_extra(path: str | Path) -> tuple[Model, dict[str, NDArray[Any]], dict[str, Any]]:
+    """Read a model file together with the `extra_tensors` and the `extra` that were written with it.
+
+    Raises
+    ------
+    ModelError
+        If it is not a whole and sound model file of fastnn.
+    """
+    return _read(path, with_extra=True)
+
+
+def _read(path: str | Path, *, with_extra: bool) -> tuple[Model, dict[str, NDArray[Any]], dict[str, Any]]:
+    _check_header_size(path)
+    try:
+        with safetensors.safe_open(str(path), framework="numpy") as file:
+            head = _parse_head((file.metadata() or {}).get(KEY), path)
+            names = set(file.keys())
+            # Every name, shape and type is checked against the sizes before memory for a network is asked for.
+            _check_tensors(file, names, head, path)
+            networks = tuple(_read_network(file, member, shape, path) for member, shape in enumerate(head.networks))
+            tensors = {}
+            if with_extra:
+                extras = sorted(name for name in names if name.startswith(_EXTRA))
+                tensors = {name.removeprefix(_EXTRA): file.get_tensor(name) for name in extras}
+    except _FAULTS as error:
+        raise ModelError(f"{path}: not a whole safetensors file ({error})") from None
+    try:
+        model = Model(networks, tuple(head.classes), head.inputs, head.normalise, head.info)
+    except FastnnError as error:
+        raise ModelError(f"{path}: {error}") from None
+    return model, tensors, head.extra
+
+
+def _check_header_size(path: str | Path) -> None:
+    """Refuse a header of a size that no model needs, before it is parsed."""
+    try:
+        with Path(path).open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
+    if size > _HEADER_LIMIT:
+        raise ModelError(f"{path}: not a model of fastnn (a header of {size:,} bytes)")
+
+
+def _parse_head(text: str | None, path: str | Path) -> _Head:
+    if text is None:
+        raise ModelError(f"{path}: a safetensors file, but not a model of fastnn (no '{KEY}' in its metadata)")
+    try:
+        version = msgspec.json.decode(text, type=_Version).format
+        if version > FORMAT:
+            raise ModelError(f"{path}: written by a newer fastnn (format {version}); upgrade fastnn to read it")
+        if version < 1:
+            raise ModelError(f"{path}: unknown format {version}")
+        return msgspec.json.decode(text, type=_Head)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise ModelError(f"{path}: damaged metadata ({str(error).replace('`', '')})") from None
+
+
+def _prefix(member: int) -> str:
+    return "" if member == 0 else f"members.{member}."
+
+
+def _views(member: int, network: Network) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield the name in the file and the view of each tensor of a network."""
+    for layer, (weight, bias) in enumerate(zip(network.weights, network.biases, strict=True)):
+        yield f"{_prefix(member)}layers.{layer}.weight", weight
+        yield f"{_prefix(member)}layers.{layer}.bias", bias
+
+
+def _check_tensors(file: Any, names: set[str], head: _Head, path: str | Path) -> None:
+    for member, shape in enumerate(head.networks):
+        if shape.dtype not in _CODES:
+            raise ModelError(f"{path}: unknown dtype {shape.dtype!r}")
+        for layer, (n_in, n_out) in enumerate(pairwise(shape.sizes)):
+            for name, wanted in ((f"layers.{layer}.weight", [n_in, n_out]), (f"layers.{layer}.bias", [n_out])):
+                full = _prefix(member) + name
+                if full not in names:
+                    raise ModelError(f"{path}: the tensor {full} is missing")
+                names.remove(full)
+                part = file.get_slice(full)
+                if list(part.get_shape()) != wanted or part.get_dtype() != _CODES[shape.dtype]:
+                    raise ModelError(
+                        f"{path}: the tensor {full} is {part.get_dtype()} of shape {list(part.get_shape())}, "
+                        f"not {_CODES[shape.dtype]} of shape {wanted} as the sizes {shape.sizes} ask for"
+                    )
+    stray = sorted(name for name in names if not name.startswith(_EXTRA))
+    if stray:
+        raise ModelError(f"{path}: {len(stray)} tensors that the sizes do not ask for, such as {stray[0]!r}")
+
+
+def _read_network(file: Any, member: int, shape: _Shape, path: str | Path) -> Network:
+    try:
+        network = Network(shape.sizes, rule=shape.rule, activation=shape.activation, dtype=shape.dtype)
+    except FastnnError as error:
+        raise ModelError(f"{path}: {error}") from None
+    for name, view in _views(member, network):
+        view[...] = file.get_tensor(name)
+    if not network.is_finite():
+        raise ModelError(f"{path}: the weights hold NaN or infinity; the file is damaged")
+    return network

@@ -1,0 +1,183 @@
+"""How good a model is: accuracy, balanced accuracy, loss, confusion, and recall and precision of each class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypedDict
+
+import numpy as np
+
+from fastnn.errors import DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from fastnn.datasets.dataset import Dataset
+    from fastnn.model import Model
+    from fastnn.network import Rule
+
+ClassRow = TypedDict(
+    "ClassRow", {"class": str, "count": int, "correct": int, "recall": float | None, "precision": float | None}
+)
+"""What one class looks like; recall is None where it does not occur, precision where it is never predicted."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What a model does on a data set.
+
+    Attributes
+    ----------
+    accuracy : float
+        Share of images classified correctly.
+    balanced_accuracy : float
+        Mean of the recalls of the classes that occur.
+    correct, total : int
+        Images.
+    loss : float
+        See :func:`mean_loss`.
+    per_class : list of dict
+        For each class of the model: "class", "count", "correct", "recall", "precision".
+    confusion : ndarray of int64, shape (k, k)
+        Images by true class (row) and predicted class (column), both in the model's order.
+    classes : tuple of str
+        Of the model.
+    """
+
+    accuracy: float
+    balanced_accuracy: float
+    correct: int
+    total: int
+    loss: float
+    per_class: list[ClassRow]
+    confusion: NDArray[np.int64]
+    classes: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the figures, fit for JSON; the classes' names are those in `per_class`."""
+        return {
+            "accuracy": self.accuracy,
+            "balanced_accuracy": self.balanced_accuracy,
+            "correct": self.correct,
+            "total": self.total,
+            "loss": self.loss,
+            "per_class": self.per_class,
+            "confusion": self.confusion.tolist(),
+        }
+
+
+def evaluate(model: Model, dataset: Dataset) -> Evaluation:
+    """Measure a model on a data set.
+
+    Parameters
+    ----------
+    model : Model
+    dataset : Dataset
+        Its classes are matched with the model's by name; those that occur must be among the model's.
+
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    DataError
+        If the data set is empty or holds a class that the model does not know.
+    """
+    if len(dataset) == 0:
+        raise DataError(f"{dataset.source}: no images to evaluate on")
+    labels = match_labels(dataset, model.classes)
+    outputs = model.outputs(dataset.images)
+    confusion = confusion_matrix(labels, outputs.argmax(axis=1), len(model.classes))
+    correct, total = int(np.trace(confusion)), len(labels)
+    return Evaluation(
+        accuracy=correct / total,
+        balanced_accuracy=balanced_accuracy(confusion),
+        correct=correct,
+        total=total,
+        loss=mean_loss(outputs, labels, model.network.rule),
+        per_class=class_rows(confusion, model.classes),
+        confusion=confusion,
+        classes=model.classes,
+    )
+
+
+def match_labels(dataset: Dataset, classes: tuple[str, ...]) -> NDArray[np.int64]:
+    """Return the labels of a data set as indices into other class names.
+
+    Raises
+    ------
+    DataError
+        If a class that occurs in the data set is not among `classes`.
+    """
+    if dataset.classes == classes:
+        return dataset.labels
+    place = {name: index for index, name in enumerate(classes)}
+    unknown = [name for name, n in zip(dataset.classes, dataset.counts, strict=True) if n and name not in place]
+    if unknown:
+        raise DataError(
+            f"{dataset.source}: the model does not know the class {unknown[0]!r}; "
+            f"it knows {', '.join(classes[:20])}{', ...' if len(classes) > 20 else ''}"
+        )
+    table = np.asarray([place.get(name, -1) for name in dataset.classes], dtype=np.int64)
+    return np.asarray(table[dataset.labels], dtype=np.int64)
+
+
+def confusion_matrix(labels: ArrayLike, predicted: ArrayLike, k: int) -> NDArray[np.int64]:
+    """Count images by true and predicted class.
+
+    Parameters
+    ----------
+    labels, predicted : array_like of int, shape (n,)
+        0 to k - 1.
+    k : int
+        Number of classes.
+
+    Returns
+    -------
+    ndarray of int64, shape (k, k)
+        Rows are true classes, columns predicted ones.
+    """
+    cells = np.asarray(labels, dtype=np.int64) * k + np.asarray(predicted, dtype=np.int64)
+    return np.bincount(cells, minlength=k * k).reshape(k, k).astype(np.int64)
+
+
+def balanced_accuracy(confusion: NDArray[np.int64]) -> float:
+    """Return the mean of the recalls of the classes that occur (shape (k, k), rows are true classes)."""
+    counts = confusion.sum(axis=1)
+    occur = counts > 0
+    return float(np.mean(np.diagonal(confusion)[occur] / counts[occur]))
+
+
+def mean_loss(outputs: NDArray[np.float64], labels: NDArray[np.int64], rule: Rule) -> float:
+    """Return the mean over images of what the learning rule makes small.
+
+    Parameters
+    ----------
+    outputs : ndarray of float64, shape (n, k)
+    labels : ndarray of int64, shape (n,)
+    rule : {"toy", "backprop"}
+        "toy": the sum over the outputs of (target - output)². "backprop": the cross-entropy -log p(label) in nats;
+        a p that has underflowed counts as the smallest normal float32.
+    """
+    rows = np.arange(len(labels))
+    if rule == "toy":
+        errors = outputs.copy()
+        errors[rows, labels] -= 1.0
+        return float(np.mean(np.sum(errors * errors, axis=1)))
+    return float(np.mean(-np.log(np.maximum(outputs[rows, labels], np.finfo(np.float32).tiny))))
+
+
+def class_rows(confusion: NDArray[np.int64], classes: tuple[str, ...]) -> list[ClassRow]:
+    """Return count, hits, recall and precision of each class from a confusion matrix of shape (k, k)."""
+    counts, guesses, hits = confusion.sum(axis=1), confusion.sum(axis=0), np.diagonal(confusion)
+    return [
+        {
+            "class": name,
+            "count": int(counts[k]),
+            "correct": int(hits[k]),
+            "recall": float(hits[k] / counts[k]) if counts[k] else None,
+            "precision": float(hits[k] / guesses[k]) if guesses[k] else None,
+        }
+        for k, name in enumerate(classes)
+    ]
