@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn.errors import DataError, RecipeError
+from fastnn.errors import DataError
 from fastnn.kernels import sgd
 from fastnn.model import Inputs, input_levels
 from fastnn.network import LINE, Network, aligned_zeros
@@ -44,36 +44,33 @@ class Prepared:
 
     def __init__(self, images: NDArray[np.uint8], inputs: Inputs, dtype: np.dtype[Any], kernel: str = "auto") -> None:
         images = np.ascontiguousarray(images)
-        n, pixels = images.shape
-        starts = np.zeros(n + 1, dtype=np.int64)
-        no_columns, no_codes = np.empty(0, dtype=np.uint16), np.empty(0, dtype=np.uint8)
-        paper = np.uint8(255)
-        sgd.extract_ink(images, paper, starts, no_columns, no_codes)
-        self.share = float(starts[-1]) / max(1, images.size)
-        fits = pixels <= 1 << 16
-        if kernel == "ink" and not fits:
-            raise RecipeError(f"kernel ink takes images of at most 65,536 pixels, not {pixels:,}; choose dense")
-        self.kernel = kernel if kernel != "auto" else ("ink" if fits and self.share < DENSE_FROM else "dense")
-        self.n, self.pixels = n, pixels
-        levels = input_levels(inputs, dtype)
-        base = dtype.type(1 if self.kernel == "ink" and inputs == "paper" else 0)
+        self.n, self.pixels = images.shape
+        marks = _marks(images)
+        self.share = float(np.bitwise_count(marks).sum()) / max(1, images.size)
+        self.kernel = kernel if kernel != "auto" else ("ink" if self.share < DENSE_FROM else "dense")
+        base = 1 if self.kernel == "ink" and inputs == "paper" else 0
+        if self.kernel == "dense":
+            marks = marks[:, :0]
         # Summed as whole numbers, so that neither order nor dtype matters.
         grey = images.sum(axis=1, dtype=np.int64)
-        level_sum = grey if inputs == "paper" else 255 * pixels - grey
-        sums = (level_sum / 255 - float(base) * pixels).astype(dtype)
-        whole = dtype.type(1 + float(base) * pixels)
-        if self.kernel == "dense":
-            starts = np.arange(n + 1, dtype=np.int64) * pixels
-            self.ink = sgd.Ink(starts, no_columns, images.reshape(-1), sums, levels, base, whole)
-            return
-        columns = np.empty(starts[-1], dtype=np.uint16)
-        codes = np.empty(starts[-1], dtype=np.uint8)
-        if columns.size:
-            sgd.extract_ink(images, paper, starts, columns, codes)
-        else:
-            # An empty list of columns means "all pixels" to the kernels: one entry that no image has keeps it apart.
-            columns, codes = np.zeros(1, dtype=np.uint16), np.zeros(1, dtype=np.uint8)
-        self.ink = sgd.Ink(starts, columns, codes, sums, levels - base, base, whole)
+        sums = (grey if inputs == "paper" else 255 * self.pixels - grey) / 255 - base * self.pixels
+        scalar: Any = dtype.type
+        self.ink = sgd.Ink(
+            images=images,
+            marks=np.ascontiguousarray(marks),
+            sums=sums.astype(dtype),
+            levels=input_levels(inputs, dtype) - scalar(base),
+            base=scalar(base),
+            whole=scalar(1 + base * self.pixels),
+        )
+
+
+def _marks(images: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Return for each image which pixels are not paper, as bits of whole words, shape (n, words)."""
+    packed = np.packbits(images != 255, axis=1, bitorder="little")
+    padded = np.zeros((len(images), -(-packed.shape[1] // 8) * 8), dtype=np.uint8)
+    padded[:, : packed.shape[1]] = packed
+    return padded.view("<u8").astype(np.uint64, copy=False)
 
 
 class Engine:
@@ -103,10 +100,14 @@ class Engine:
         lengths = {
             "parameters": network.parameters.size,
             "units": 3 * behind,
+            "ink": sgd.BLOCK * int(listed[0]),
             "values": int(listed[-1]),
             "sums": deepest * lanes,
             "paper": first_width,
             "offset": first_width,
+            "parts": sgd.BLOCK * first_width,
+            "gradients": sgd.BLOCK * first_width,
+            "gram": sgd.BLOCK * sgd.BLOCK,
             "live": last_width,
             "targets": network.sizes[-1] * last_width,
         }
@@ -128,10 +129,15 @@ class Engine:
         places = np.zeros(sgd.PLACES, dtype=np.int64)
         for index, value in (
             (sgd.BEHIND, behind),
+            (sgd.INK, place["ink"]),
+            (sgd.SPAN, listed[0]),
             (sgd.VALUES, place["values"]),
             (sgd.SUMS, place["sums"]),
             (sgd.PAPER, place["paper"]),
             (sgd.OFFSET, place["offset"]),
+            (sgd.PARTS, place["parts"]),
+            (sgd.GRADIENTS, place["gradients"]),
+            (sgd.GRAM, place["gram"]),
             (sgd.LIVE, place["live"]),
             (sgd.TARGETS, place["targets"]),
             (sgd.ROWS, listed[-1]),

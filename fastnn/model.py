@@ -87,7 +87,7 @@ class Model:
         if self.normalise:
             from fastnn.images import normalise_batch
 
-            pixels, _ = normalise_batch(pixels)
+            pixels, _ = normalise_batch(pixels, polarity="dark-on-light")
         outputs = [run(network, pixels, self.inputs) for network in self.networks]
         return np.asarray(np.mean(outputs, axis=0, dtype=np.float64))
 

@@ -224,11 +224,11 @@ def aligned_zeros(length: int, dtype: np.dtype[Any]) -> NDArray[Any]:
 
 def _activate(z: NDArray[Any], activation: Activation) -> NDArray[Any]:
     if activation == "relu":
-        return np.maximum(z, 0)
+        return np.asarray(np.maximum(z, 0))
     if activation == "tanh":
-        return np.tanh(z)
+        return np.asarray(np.tanh(z))
     # Written with tanh since exp(-z) overflows, with a warning, for the large sums of untrained networks.
-    return 0.5 * (1.0 + np.tanh(0.5 * z))
+    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * z)))
 
 
 def _softmax(z: NDArray[Any]) -> NDArray[Any]:

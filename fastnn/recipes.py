@@ -25,6 +25,13 @@ CHOICES = {
 }
 
 
+MAX_HIDDEN = 62
+"""Hidden layers; a model file holds networks of at most 64 layers."""
+
+_MAX_NAME = 100
+_MAX_BYTES = 1 << 20
+
+
 @dataclass(frozen=True)
 class Recipe:
     """Everything that a training run depends on, apart from the data.
@@ -93,12 +100,13 @@ class Recipe:
     kernel: str = "auto"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "hidden", tuple(self.hidden))
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
-                raise RecipeError(f"{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}")
-        if not self.name or any(letter in self.name for letter in "/\\\0"):
-            raise RecipeError(f"name must be a word fit for a folder, not {self.name!r}")
+                raise RecipeError(f"{name} must be one of {', '.join(choices)}, not {_shown(getattr(self, name))}")
+        _check_name(self.name)
+        if not isinstance(self.hidden, list | tuple) or len(self.hidden) > MAX_HIDDEN:
+            raise RecipeError(f"hidden must be a list of at most {MAX_HIDDEN} sizes, not {_shown(self.hidden)}")
+        object.__setattr__(self, "hidden", tuple(self.hidden))
         for size in self.hidden:
             _whole("hidden", size, 1, 1 << 20)
         _whole("epochs", self.epochs, 1, 1_000_000)
@@ -162,13 +170,11 @@ class Recipe:
         known = {field.name: field for field in dataclasses.fields(cls)}
         for key in values:
             if key not in known:
-                raise RecipeError(f"{origin}: unknown key {key!r}; a recipe knows {', '.join(known)}")
+                raise RecipeError(f"{origin}: unknown key {_shown(key)}; a recipe knows {', '.join(known)}")
         try:
             return cls(**values)
         except RecipeError as error:
             raise RecipeError(f"{origin}: {error}") from None
-        except TypeError as error:
-            raise RecipeError(f"{origin}: a value is of the wrong kind ({error})") from None
 
     def to_toml(self) -> str:
         """Return the recipe as TOML, one line a value; values of None are left out."""
@@ -176,17 +182,33 @@ class Recipe:
         return "\n".join(lines) + "\n"
 
 
+def _check_name(name: Any) -> None:
+    fit = isinstance(name, str) and 0 < len(name) <= _MAX_NAME and name.isprintable()
+    if not fit or any(letter in name for letter in "/\\"):
+        raise RecipeError(f"name must be a word fit for a folder, not {_shown(name)}")
+
+
 def _whole(name: str, value: Any, low: int, high: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise RecipeError(f"{name} must be a whole number from {low} to {high}, not {value!r}")
+        raise RecipeError(f"{name} must be a whole number from {low} to {high}, not {_shown(value)}")
 
 
 def _number(name: str, value: Any, low: float, high: float, *, open_low: bool = False) -> None:
-    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not good or not low <= value <= high or (open_low and value == low):
+    # A comparison with NaN is false, and unlike math.isfinite it takes whole numbers beyond the floats.
+    good = isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+    if not good or (open_low and value == low):
         raise RecipeError(
-            f"{name} must be a number {'above' if open_low else 'from'} {low:g} to {high:g}, not {value!r}"
+            f"{name} must be a number {'above' if open_low else 'from'} {low:g} to {high:g}, not {_shown(value)}"
         )
+
+
+def _shown(value: Any) -> str:
+    """Return `value` as Python writes it, cut where it is too long for a message."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits, or lists in lists in lists
+        return "a value beyond all bounds"
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _toml(value: Any) -> str:
@@ -216,15 +238,17 @@ def load_recipe(source: str | Path) -> Recipe:
     if path.suffix != ".toml":
         raise RecipeError(f"{source}: no such recipe; give one of {', '.join(PRESETS)} or a .toml file")
     try:
-        if path.stat().st_size > 1 << 20:
+        with path.open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
             raise RecipeError(f"{path}: too large to be a recipe")
-        values = tomllib.loads(path.read_bytes().decode())
+        values = tomllib.loads(content.decode())
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:
         raise RecipeError(f"{path}: not valid TOML ({error})") from None
     base = values.pop("base", "original")
-    if base not in PRESETS:
-        raise RecipeError(f"{path}: unknown base {base!r}; give one of {', '.join(PRESETS)}")
+    if not isinstance(base, str) or base not in PRESETS:
+        raise RecipeError(f"{path}: unknown base {_shown(base)}; give one of {', '.join(PRESETS)}")
     values.setdefault("name", path.stem)
     return Recipe.from_dict({**PRESETS[base].as_dict(), **values}, str(path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import time
 from dataclasses import fields
 from pathlib import Path
@@ -65,21 +66,28 @@ class Run:
         """
         folder = Path(folder)
         try:
+            # A file among the folders above is found by this too, and is not to be taken for a run.
             folder.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _cannot_make(folder, error) from None
+        try:
             folder.mkdir()
         except FileExistsError:
             raise FastnnError(
                 f"{folder}: exists already; name another folder with --out, or go on with --resume"
             ) from None
         except OSError as error:
-            raise FastnnError(f"{folder}: the run's folder cannot be made ({error.strerror})") from None
+            raise _cannot_make(folder, error) from None
         run = cls(folder, [])
         try:
-            with atomic_write(folder / RECIPE_FILE) as file:
-                file.write(recipe.to_toml().encode())
+            run._write_recipe(recipe)
             run.checkpoint(start)
-        except OSError as error:
-            raise run._cannot_write(error) from None
+        except BaseException:
+            # Nothing is lost with a run that has not begun, and the same command can be given again.
+            for name in (RECIPE_FILE, CHECKPOINT_FILE):
+                (folder / name).unlink(missing_ok=True)
+            folder.rmdir()
+            raise
         return run
 
     @classmethod
@@ -110,13 +118,13 @@ class Run:
         found = [read_model(folder / name) for name in (CHECKPOINT_FILE, MODEL_FILE) if (folder / name).is_file()]
         if not found:
             raise ModelError(f"{folder}: nothing to resume, it holds neither {MODEL_FILE} nor {CHECKPOINT_FILE}")
-        for model in found:
-            if not isinstance(model.info.get("epochs"), int) or not isinstance(model.info.get("recipe"), dict):
-                raise ModelError(f"{folder}: its model does not say how it was trained and cannot be resumed")
+        if not all(_says_how_trained(model.info) for model in found):
+            raise ModelError(f"{folder}: its model does not say how it was trained and cannot be resumed")
         model = max(found, key=lambda candidate: int(candidate.info["epochs"]))
         # What a killed process was writing is of no use to anyone.
-        for stray in folder.glob(".*.tmp"):
-            stray.unlink(missing_ok=True)
+        for name in (MODEL_FILE, CHECKPOINT_FILE, HISTORY_FILE, RECIPE_FILE):
+            for stray in folder.glob(f".{name}.*.tmp"):
+                stray.unlink(missing_ok=True)
         run = cls(folder, _read_history(folder / HISTORY_FILE, model.info["epochs"]))
         return run, model, Recipe.from_dict(model.info["recipe"], str(folder))
 
@@ -156,13 +164,19 @@ class Run:
         path = self.folder / MODEL_FILE
         try:
             self._write_history()
-            with atomic_write(self.folder / RECIPE_FILE) as file:
-                file.write(recipe.to_toml().encode())
+            self._write_recipe(recipe)
             write_model(model, path)
             (self.folder / CHECKPOINT_FILE).unlink(missing_ok=True)
         except OSError as error:
             raise self._cannot_write(error) from None
         return path
+
+    def _write_recipe(self, recipe: Recipe) -> None:
+        try:
+            with atomic_write(self.folder / RECIPE_FILE) as file:
+                file.write(recipe.to_toml().encode())
+        except OSError as error:
+            raise self._cannot_write(error) from None
 
     def _write_history(self) -> None:
         if not self._history:
@@ -178,11 +192,33 @@ class Run:
         return TrainingError(f"{self.folder}: the run cannot be written ({error.strerror or error})")
 
 
+def _cannot_make(folder: Path, error: OSError) -> FastnnError:
+    return FastnnError(f"{folder}: the run's folder cannot be made ({error.strerror}); name another one with --out")
+
+
+def _says_how_trained(info: dict[str, Any]) -> bool:
+    epochs, data = info.get("epochs"), info.get("data")
+    return (
+        isinstance(epochs, int)
+        and not isinstance(epochs, bool)
+        and epochs >= 0
+        and isinstance(info.get("recipe"), dict)
+        and isinstance(data, dict)
+        and all(isinstance(data.get(key), str) for key in ("source", "description", "hash"))
+    )
+
+
 def _read_history(path: Path, epochs: int) -> list[dict[str, Any]]:
     """Return the lines of the first `epochs` epochs; what else stands there was trained after the checkpoint."""
+    names = [field.name for field in fields(EpochReport)]
     try:
-        rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+        header, *rows = csv.reader(path.read_text(encoding="utf-8").splitlines())
     except (OSError, ValueError, csv.Error):
         return []
-    names = {field.name for field in fields(EpochReport)}
-    return [row for row in rows if set(row) == names and row["epoch"].isdigit() and int(row["epoch"]) <= epochs]
+    if header != names:
+        return []
+    return [dict(zip(names, row, strict=True)) for row in rows if len(row) == len(names) and _is_within(row[0], epochs)]
+
+
+def _is_within(epoch: str, epochs: int) -> bool:
+    return re.fullmatch("[0-9]{1,7}", epoch) is not None and int(epoch) <= epochs

@@ -13,3 +13,10 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("the real data (../shared/data beside the project) is not here")
     return SHARED
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep every test away from the user's data and cache."""
+    monkeypatch.setenv("FASTNN_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "fastnn-cache"))
+    monkeypatch.delenv("FASTNN_DATA", raising=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Annotated
 
@@ -41,6 +42,10 @@ def _root(
 
 def main() -> None:
     """Run the command line; Ctrl-C outside of training leaves with 130 and no traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        # A file's name may hold bytes that are no text; they are shown, not stumbled over.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except KeyboardInterrupt:

@@ -38,7 +38,7 @@ def note(text: str) -> None:
 
 def print_json(result: dict[str, Any]) -> None:
     """Print `result` as one line of strict JSON on standard output."""
-    sys.stdout.write(json.dumps(result, allow_nan=False, ensure_ascii=False) + "\n")
+    sys.stdout.write(json.dumps(result, allow_nan=False) + "\n")
     sys.stdout.flush()
 
 

@@ -24,7 +24,8 @@ def load_dataset(source: str | Path, *, progress: Progress | None = None) -> Dat
     ----------
     source : str or Path
         A name: ``digits`` (the 13,942 digits of the original; found in ``$FASTNN_DATA``, ``./data`` or the
-        user's cache, else downloaded), ``mnist`` (the same way) or ``drawn`` (made on the spot). Or a path:
+        user's cache, else downloaded), ``mnist`` (the same way) or ``drawn`` (made on the spot; ``drawn:2000`` and
+        ``drawn:2000:7`` for another number of digits and another seed). Or a path:
         ``.json``, ``.json.gz``, ``.csv``, ``.npz``, IDX files, or a folder of IDX files, of ``0.json`` to
         ``9.json`` or of class folders with PNG or JPEG files.
     progress : callable, optional
@@ -42,7 +43,7 @@ def load_dataset(source: str | Path, *, progress: Progress | None = None) -> Dat
     FetchError
         If a download is needed and fails.
     """
-    if isinstance(source, str) and source in NAMES:
+    if isinstance(source, str) and (source in NAMES or source.startswith("drawn:")):
         return _load_name(source, progress)
     # Database URLs (scheme://...) will branch off here, before a path is thought of.
     return _load_path(source)
@@ -59,9 +60,16 @@ def _load_name(name: str, progress: Progress | None) -> Dataset:
         from fastnn.datasets.mnist import mnist
 
         return mnist(cache_dir() / name, progress)
+    return _drawn(name)
+
+
+def _drawn(name: str) -> Dataset:
     from fastnn.datasets.drawn import drawn
 
-    return drawn()
+    numbers = name.split(":")[1:]
+    if len(numbers) > 2 or not all(number.isascii() and number.isdigit() for number in numbers):
+        raise DataError(f"{name}: drawn takes a number of digits and a seed, as in drawn:2000:7")
+    return drawn(*(int(number) for number in numbers))
 
 
 def _load_path(source: str | Path) -> Dataset:

@@ -63,7 +63,7 @@ class Dataset:
                 f"{self.source}: labels must be an int64 array of shape ({len(self.images)},), "
                 f"not {self.labels.dtype} of shape {self.labels.shape}"
             )
-        if self.labels.size and not (0 <= self.labels.min() and self.labels.max() < len(self.classes)):
+        if self.labels.size and not (self.labels.min() >= 0 and self.labels.max() < len(self.classes)):
             raise DataError(f"{self.source}: a label lies outside of the {len(self.classes)} classes")
 
     def __len__(self) -> int:

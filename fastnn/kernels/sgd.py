@@ -9,6 +9,11 @@ and the update of W by g x' is c += base g, V += g d', a += g (1 + base sum(x)):
 a cost proportional to the ink. :func:`open_offsets` finds a, :func:`close_offsets` adds c to the weights; between the
 two the first layer's weights lack c. Without a base, c stays 0 and a is the bias itself.
 
+Samples are taken in blocks of BLOCK. For all of a block V d is found with the weights at the block's start, and
+corrected for each sample by what those before it have changed: V_t d_t = V_0 d_t + sum over s < t of g_s (d_s d_t).
+At the block's end V takes all its updates at once. That too is the same descent in exact arithmetic, and the rows of
+V, which the second-level cache holds, are read and written once a block where they would be once a sample.
+
 Rules "toy" (the original's; see ``fastnn.reference``) and "backprop" differ in what a layer hands down: toy the raw
 error through the weights already updated, backprop the error times the slope through the weights as they were.
 
@@ -35,6 +40,7 @@ from fastnn.kernels.simd import (
     fma,
     greatest,
     load,
+    lowest_bit,
     maximum,
     mul,
     out_of_line,
@@ -61,9 +67,15 @@ _W1, _W2, _W3, _W4 = (0,), (0, 0), (0, 0, 0), (0, 0, 0, 0)
 INPUTS, REGISTERS, STRIDE, WEIGHTS, BIASES, UNITS, LISTS, LAYOUT = 0, 1, 2, 3, 4, 5, 6, 7
 
 # Entries of `places`: how far behind a layer's outputs its errors lie, and as far again its steps; where the inputs of
-# listed rows, the lane sums, a, c, the mask of live outputs and the targets of the classes begin; how far a list of
-# rows lies behind the list of their offsets; the number of layers.
-BEHIND, VALUES, SUMS, PAPER, OFFSET, LIVE, TARGETS, ROWS, LAYERS, PLACES = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
+# a block begin and how far apart those of its samples are; where the inputs of listed rows, the lane sums, a, c, the
+# mask of live outputs and the targets of the classes begin; a block's sums V d, its steps g and the products d_s d_t;
+# how far a list of rows lies behind the list of their offsets; the number of layers.
+(BEHIND, INK, SPAN, VALUES, SUMS, PAPER, OFFSET, LIVE, TARGETS, PARTS, GRADIENTS, GRAM, ROWS, LAYERS, PLACES) = range(
+    15
+)
+
+BLOCK = 4
+"""Samples of a block. More of them touch fewer rows a sample, but multiply more zeros: 4 is best (PERFORMANCE.md)."""
 
 
 class Net(NamedTuple):
@@ -103,25 +115,22 @@ class Ink(NamedTuple):
 
     Attributes
     ----------
-    starts : ndarray of int64, shape (n + 1,)
-        Where each image's entries begin.
-    columns : ndarray of uint16, shape (entries,) or (0,)
-        Which pixel each entry is, ascending within an image; empty if every pixel has an entry.
-    codes : ndarray of uint8, shape (entries,)
-        Grey level of each entry.
+    images : ndarray of uint8, shape (n, pixels)
+        Grey levels.
+    marks : ndarray of uint64, shape (n, words) or (n, 0)
+        Bit p % 64 of word p // 64 says whether pixel p has d != 0; without words all are taken to have.
     sums : ndarray of dtype, shape (n,)
         Sum of the d of each image.
     levels : ndarray of dtype, shape (256,)
-        d = x - base of each grey level.
+        d = x - base of each grey level; 0 for paper where there are marks.
     base : dtype
-        What x is at pixels without an entry: 0 or 1.
+        What x is where d is 0: 0 or 1.
     whole : dtype
         1 + base times the number of pixels: how much more of a step g the sums of a blank image take up.
     """
 
-    starts: Any
-    columns: Any
-    codes: Any
+    images: Any
+    marks: Any
     sums: Any
     levels: Any
     base: Any
@@ -176,28 +185,69 @@ def _gather(m, target, start, registers, w, lists, o, v, count, zero, lanes):
 
 
 @inner
-def _scatter_strip(m, w, s, lists, o, v, count, width):
-    g = load(m, s, width)
+def _gather_block_strip(m, target, apart, w, lists, v, span, count, zero, width):
+    x0 = splat(zero, width)
+    x1, x2, x3 = x0, x0, x0
     for k in range(count):
-        row = w + peek(lists, o + k)
-        store(m, row, fma(splat(peek(m, v + k), width), g, load(m, row, width)))
+        row = load(m, w + peek(lists, k), width)
+        x0 = fma(splat(peek(m, v + k), width), row, x0)
+        x1 = fma(splat(peek(m, v + k + span), width), row, x1)
+        x2 = fma(splat(peek(m, v + k + 2 * span), width), row, x2)
+        x3 = fma(splat(peek(m, v + k + 3 * span), width), row, x3)
+    store(m, target, x0)
+    store(m, target + apart, x1)
+    store(m, target + 2 * apart, x2)
+    store(m, target + 3 * apart, x3)
 
 
 @inner
-def _scatter(m, w, registers, s, lists, o, v, count, lanes):
-    """``row k += m[v + k] * m[s:]`` over `count` rows as in :func:`_gather`: the rank-one update."""
+def _gather_block(m, target, registers, w, lists, v, span, count, zero, lanes):
+    """Find V d for the samples of a block, at ``m[target:]`` one behind the other."""
     out_of_line()
+    apart = registers * lanes
     while registers > 0:
         width = _strip(registers)
         if width == 4:
-            _scatter_strip(m, w, s, lists, o, v, count, _W4)
+            _gather_block_strip(m, target, apart, w, lists, v, span, count, zero, _W4)
         elif width == 3:
-            _scatter_strip(m, w, s, lists, o, v, count, _W3)
+            _gather_block_strip(m, target, apart, w, lists, v, span, count, zero, _W3)
         elif width == 2:
-            _scatter_strip(m, w, s, lists, o, v, count, _W2)
+            _gather_block_strip(m, target, apart, w, lists, v, span, count, zero, _W2)
         else:
-            _scatter_strip(m, w, s, lists, o, v, count, _W1)
-        s += width * lanes
+            _gather_block_strip(m, target, apart, w, lists, v, span, count, zero, _W1)
+        target += width * lanes
+        w += width * lanes
+        registers -= width
+
+
+@inner
+def _update_block_strip(m, w, g, apart, lists, v, span, count, width):
+    g0, g1 = load(m, g, width), load(m, g + apart, width)
+    g2, g3 = load(m, g + 2 * apart, width), load(m, g + 3 * apart, width)
+    for k in range(count):
+        at = w + peek(lists, k)
+        row = fma(splat(peek(m, v + k), width), g0, load(m, at, width))
+        row = fma(splat(peek(m, v + k + span), width), g1, row)
+        row = fma(splat(peek(m, v + k + 2 * span), width), g2, row)
+        store(m, at, fma(splat(peek(m, v + k + 3 * span), width), g3, row))
+
+
+@inner
+def _update_block(m, w, registers, g, lists, v, span, count, lanes):
+    """Add the updates g d' of the samples of a block to V."""
+    out_of_line()
+    apart = registers * lanes
+    while registers > 0:
+        width = _strip(registers)
+        if width == 4:
+            _update_block_strip(m, w, g, apart, lists, v, span, count, _W4)
+        elif width == 3:
+            _update_block_strip(m, w, g, apart, lists, v, span, count, _W3)
+        elif width == 2:
+            _update_block_strip(m, w, g, apart, lists, v, span, count, _W2)
+        else:
+            _update_block_strip(m, w, g, apart, lists, v, span, count, _W1)
+        g += width * lanes
         w += width * lanes
         registers -= width
 
@@ -271,10 +321,11 @@ def _softmax(m, u, stop, live, one, lanes):
     """Turn the sums ``m[u:stop]`` into a softmax in place; pads, where ``m[live:]`` is 0, become 0."""
     ones = splat(one, _W1)
     none = sub(ones, ones)
-    lowest = splat(-one / (one - one), _W1)
-    top = lowest
+    # The first output stands in for the pads.
+    first = splat(peek(m, u), _W1)
+    top = first
     for r in range(u, stop, lanes):
-        top = maximum(where_positive(load(m, live + r - u, _W1), load(m, r, _W1), lowest), top)
+        top = maximum(where_positive(load(m, live + r - u, _W1), load(m, r, _W1), first), top)
     shift = splat(greatest(top), _W1)
     totals = none
     for r in range(u, stop, lanes):
@@ -287,32 +338,88 @@ def _softmax(m, u, stop, live, one, lanes):
 
 
 @inner
-def _expand(ink, i, stride, m, v, lists):
-    """Write offsets and values of the entries of image i to the first layer's lists; return how many they are."""
-    starts, columns, codes, levels = data(ink.starts), data(ink.columns), data(ink.codes), data(ink.levels)
-    start = peek(starts, i)
-    count = peek(starts, i + 1) - start
-    if ink.columns.size > 0:
-        for k in range(count):
-            poke(lists, k, np.int64(peek(columns, start + k)) * stride)
-            poke(m, v + k, peek(levels, np.int64(peek(codes, start + k))))
-    else:
-        for k in range(count):
-            poke(lists, k, k * stride)
-            poke(m, v + k, peek(levels, np.int64(peek(codes, start + k))))
+def _expand(ink, i0, i1, i2, i3, stride, m, v, span, lists, zero, lanes):
+    """List the pixels that any of four images has ink on, and the d of each image there; return how many they are.
+
+    The lists are padded with d = 0 to whole registers.
+    """
+    images, marks, levels = data(ink.images), data(ink.marks), data(ink.levels)
+    pixels, words = ink.images.shape[1], ink.marks.shape[1]
+    a0, a1, a2, a3 = i0 * pixels, i1 * pixels, i2 * pixels, i3 * pixels
+    count = 0
+    for word in range(max(words, -(-pixels // 64))):
+        if words > 0:
+            bits = peek(marks, i0 * words + word) | peek(marks, i1 * words + word)
+            bits |= peek(marks, i2 * words + word) | peek(marks, i3 * words + word)
+        else:
+            bits = ~np.uint64(0) >> np.uint64(max(0, 64 * (word + 1) - pixels))
+        while bits != 0:
+            p = 64 * word + lowest_bit(bits)
+            bits &= bits - np.uint64(1)
+            poke(lists, count, p * stride)
+            poke(m, v + count, peek(levels, np.int64(peek(images, a0 + p))))
+            poke(m, v + count + span, peek(levels, np.int64(peek(images, a1 + p))))
+            poke(m, v + count + 2 * span, peek(levels, np.int64(peek(images, a2 + p))))
+            poke(m, v + count + 3 * span, peek(levels, np.int64(peek(images, a3 + p))))
+            count += 1
+    for k in range(count, -(-count // lanes) * lanes):
+        for s in range(BLOCK):
+            poke(m, v + k + s * span, zero)
     return count
 
 
 @inner
+def _multiply_inks(m, gram, v, span, count, zero, lanes):
+    """Find the products d_s d_t of a block's samples, s < t, at ``m[gram + BLOCK * t + s]``."""
+    none = splat(zero, _W1)
+    x01, x02, x12, x03, x13, x23 = none, none, none, none, none, none
+    for k in range(v, v + count, lanes):
+        d0, d1 = load(m, k, _W1), load(m, k + span, _W1)
+        d2, d3 = load(m, k + 2 * span, _W1), load(m, k + 3 * span, _W1)
+        x01, x02, x12 = fma(d0, d1, x01), fma(d0, d2, x02), fma(d1, d2, x12)
+        x03, x13, x23 = fma(d0, d3, x03), fma(d1, d3, x13), fma(d2, d3, x23)
+    poke(m, gram + BLOCK, total(x01))
+    poke(m, gram + 2 * BLOCK, total(x02))
+    poke(m, gram + 2 * BLOCK + 1, total(x12))
+    poke(m, gram + 3 * BLOCK, total(x03))
+    poke(m, gram + 3 * BLOCK + 1, total(x13))
+    poke(m, gram + 3 * BLOCK + 2, total(x23))
+
+
+@inner
 def _fetch(ink, i):
-    """Ask for the entries of image i, which lie anywhere in memory since the order is random."""
-    starts, columns, codes = data(ink.starts), data(ink.columns), data(ink.codes)
-    start, stop = peek(starts, i), peek(starts, i + 1)
-    if ink.columns.size > 0:
-        for k in range(start, stop, 32):
-            prefetch(columns, k)
-    for k in range(start, stop, 64):
-        prefetch(codes, k)
+    """Ask for image i, which lies anywhere in memory since the order is random."""
+    images, marks = data(ink.images), data(ink.marks)
+    pixels, words = ink.images.shape[1], ink.marks.shape[1]
+    for k in range(i * pixels, (i + 1) * pixels, 64):
+        prefetch(images, k)
+    for k in range(i * words, (i + 1) * words, 8):
+        prefetch(marks, k)
+
+
+@inner
+def _begin_block(ink, i0, i1, i2, i3, m, lists, layout, places, zero, lanes):
+    """Do for a block all that concerns its ink: list it, find V d and the products; return the list's length."""
+    v, span = peek(places, INK), peek(places, SPAN)
+    count = _expand(ink, i0, i1, i2, i3, peek(layout, STRIDE), m, v, span, lists, zero, lanes)
+    registers, w = peek(layout, REGISTERS), peek(layout, WEIGHTS)
+    _gather_block(m, peek(places, PARTS), registers, w, lists, v, span, count, zero, lanes)
+    return count
+
+
+@inner
+def _first_sums(m, t, layout, places, total_d, lanes):
+    """Put together the first layer's sums of sample t of a block: a + c sum(d) + V_0 d + corrections."""
+    u, width = peek(layout, UNITS), peek(layout, REGISTERS) * lanes
+    paper, offset = peek(places, PAPER), peek(places, OFFSET)
+    gradients, gram = peek(places, GRADIENTS), peek(places, GRAM) + BLOCK * t
+    parts = peek(places, PARTS) + t * width
+    d = splat(total_d, _W1)
+    for r in range(0, width, lanes):
+        x = fma(load(m, offset + r, _W1), d, add(load(m, paper + r, _W1), load(m, parts + r, _W1)))
+        for s in range(t):
+            x = fma(splat(peek(m, gram + s), _W1), load(m, gradients + s * width + r, _W1), x)
+        store(m, u + r, x)
 
 
 @inner
@@ -329,29 +436,23 @@ def _active(m, u, n, stride, lists, o, rows, v):
 
 
 @inner
-def _forward(m, lists, layout, places, counts, hidden, toy, total_d, one, lanes):
-    """Run the network on the entries of the first layer's lists."""
+def _forward(m, lists, layout, places, counts, hidden, toy, one, lanes):
+    """Run the network on from the first layer's sums."""
     layers = peek(places, LAYERS)
     below = 0
     for depth in range(layers):
         at = depth * LAYOUT
         u, registers = peek(layout, at + UNITS), peek(layout, at + REGISTERS)
         stop = u + registers * lanes
-        start, o = peek(layout, at + BIASES), peek(layout, at + LISTS)
-        v, count = peek(places, VALUES) + o, peek(counts, 0)
-        if depth == 0:
-            start = u
-            paper, offset = peek(places, PAPER), peek(places, OFFSET)
-            d = splat(total_d, _W1)
-            for r in range(0, registers * lanes, lanes):
-                store(m, u + r, fma(load(m, offset + r, _W1), d, load(m, paper + r, _W1)))
-        elif hidden == RELU:
-            n, stride = peek(layout, at + INPUTS), peek(layout, at + STRIDE)
-            count = _active(m, below, n, stride, lists, o, peek(places, ROWS), v)
-            poke(counts, depth, count)
-        else:
-            v, count = below, peek(layout, at + INPUTS)
-        _gather(m, u, start, registers, peek(layout, at + WEIGHTS), lists, o, v, count, one - one, lanes)
+        if depth > 0:
+            n, o = peek(layout, at + INPUTS), peek(layout, at + LISTS)
+            v, count = below, n
+            if hidden == RELU:
+                v = peek(places, VALUES) + o
+                count = _active(m, below, n, peek(layout, at + STRIDE), lists, o, peek(places, ROWS), v)
+                poke(counts, depth, count)
+            w, b = peek(layout, at + WEIGHTS), peek(layout, at + BIASES)
+            _gather(m, u, b, registers, w, lists, o, v, count, one - one, lanes)
         if depth < layers - 1:
             _activate(m, u, stop, hidden, one, lanes)
         elif toy:
@@ -424,8 +525,8 @@ def _hand_down(m, e, n, lists, rows, count, sums, listed, zero, lanes):
 
 
 @inner
-def _backward(m, lists, layout, places, counts, hidden, toy, total_d, base, whole, lr, one, lanes):
-    """Update all weights after :func:`_forward` and :func:`_judge`."""
+def _backward(m, t, lists, layout, places, counts, hidden, toy, total_d, base, whole, lr, one, lanes):
+    """Update all weights after :func:`_forward` and :func:`_judge`; those of V are kept for the block's end."""
     layers, behind = peek(places, LAYERS), peek(places, BEHIND)
     zero = one - one
     for depth in range(layers - 1, -1, -1):
@@ -438,11 +539,11 @@ def _backward(m, lists, layout, places, counts, hidden, toy, total_d, base, whol
         for r in range(0, width, lanes):
             store(m, b + r, add(load(m, b + r, _W1), load(m, steps + r, _W1)))
         if depth == 0:
-            _scatter(m, w, registers, steps, lists, o, v, peek(counts, 0), lanes)
             paper, offset = splat(whole + base * total_d, _W1), splat(base, _W1)
-            a, c = peek(places, PAPER), peek(places, OFFSET)
+            a, c, kept = peek(places, PAPER), peek(places, OFFSET), peek(places, GRADIENTS) + t * width
             for r in range(0, width, lanes):
                 g = load(m, steps + r, _W1)
+                store(m, kept + r, g)
                 store(m, a + r, fma(paper, g, load(m, a + r, _W1)))
                 store(m, c + r, fma(offset, g, load(m, c + r, _W1)))
         else:
@@ -516,23 +617,36 @@ def train_samples(net, ink, labels, order, lr, weights, totals):
     counts, sums, both = data(net.counts), data(ink.sums), data(totals)
     lanes = 64 // net.memory.itemsize
     one, hidden, toy = net.memory.dtype.type(1), net.hidden, net.toy
-    stride, v = peek(layout, STRIDE), peek(places, VALUES)
-    behind, live = peek(places, BEHIND), peek(places, LIVE)
+    zero = one - one
+    v, span = peek(places, INK), peek(places, SPAN)
+    behind, live, gradients = peek(places, BEHIND), peek(places, LIVE), peek(places, GRADIENTS)
     last = (peek(places, LAYERS) - 1) * LAYOUT
     u, width = peek(layout, last + UNITS), peek(layout, last + REGISTERS) * lanes
+    registers, w = peek(layout, REGISTERS), peek(layout, WEIGHTS)
     n = len(order)
-    for k in range(n):
-        i, label = order[k], labels[order[k]]
-        if k + 1 < n:
-            _fetch(ink, order[k + 1])
-        poke(counts, 0, _expand(ink, i, stride, m, v, lists))
-        d = peek(sums, i)
-        _forward(m, lists, layout, places, counts, hidden, toy, d, one, lanes)
-        _judge(m, u, u + width, u + behind, live, peek(places, TARGETS) + label * width, label, toy, one, lanes, both)
-        rate = lr
-        if weights.size > 0:
-            rate = lr * weights[i]
-        _backward(m, lists, layout, places, counts, hidden, toy, d, ink.base, ink.whole, rate, one, lanes)
+    for first in range(0, n, BLOCK):
+        size = min(BLOCK, n - first)
+        for k in range(first + size, min(first + size + BLOCK, n)):
+            _fetch(ink, order[k])
+        # A block that is not full repeats its last sample, with steps of 0.
+        i0, i1 = order[first], order[first + min(1, size - 1)]
+        i2, i3 = order[first + min(2, size - 1)], order[first + size - 1]
+        count = _begin_block(ink, i0, i1, i2, i3, m, lists, layout, places, zero, lanes)
+        _multiply_inks(m, peek(places, GRAM), v, span, count, zero, lanes)
+        for t in range(size):
+            i = order[first + t]
+            label, d = labels[i], peek(sums, i)
+            _first_sums(m, t, layout, places, d, lanes)
+            _forward(m, lists, layout, places, counts, hidden, toy, one, lanes)
+            target = peek(places, TARGETS) + label * width
+            _judge(m, u, u + width, u + behind, live, target, label, toy, one, lanes, both)
+            rate = lr
+            if weights.size > 0:
+                rate = lr * weights[i]
+            _backward(m, t, lists, layout, places, counts, hidden, toy, d, ink.base, ink.whole, rate, one, lanes)
+        for r in range(gradients + size * registers * lanes, gradients + BLOCK * registers * lanes, lanes):
+            store(m, r, splat(zero, _W1))
+        _update_block(m, w, registers, gradients, lists, v, span, count, lanes)
 
 
 @jit
@@ -551,41 +665,16 @@ def predict_samples(net, ink, outputs):
     lanes = 64 // net.memory.itemsize
     one = net.memory.dtype.type(1)
     u = peek(layout, (peek(places, LAYERS) - 1) * LAYOUT + UNITS)
-    for i in range(len(outputs)):
-        poke(counts, 0, _expand(ink, i, peek(layout, STRIDE), m, peek(places, VALUES), lists))
-        _forward(m, lists, layout, places, counts, net.hidden, net.toy, peek(sums, i), one, lanes)
-        for k in range(outputs.shape[1]):
-            outputs[i, k] = peek(m, u + k)
-
-
-@jit
-def extract_ink(images, paper, starts, columns, codes):
-    """List the pixels of each image that are not `paper`.
-
-    Parameters
-    ----------
-    images : ndarray of uint8, shape (n, pixels)
-    paper : uint8
-        The grey level to leave out.
-    starts : ndarray of int64, shape (n + 1,)
-        Where each image's entries begin, filled if `columns` is empty; else read.
-    columns : ndarray of uint16, shape (entries,) or (0,)
-    codes : ndarray of uint8, shape (entries,)
-        Pixel and grey level of each entry; filled unless empty.
-    """
-    if columns.size == 0:
-        starts[0] = 0
-        for i in range(len(images)):
-            count = 0
-            for p in range(images.shape[1]):
-                count += images[i, p] != paper
-            starts[i + 1] = starts[i] + count
-        return
-    for i in range(len(images)):
-        k, end = starts[i], starts[i + 1]
-        for p in range(images.shape[1]):
-            # Written always and kept only when the place moves on: no branch to mispredict.
-            if k < end:
-                columns[k] = p
-                codes[k] = images[i, p]
-                k += images[i, p] != paper
+    # No sample has changed anything yet.
+    for r in range(BLOCK * BLOCK):
+        poke(m, peek(places, GRAM) + r, one - one)
+    n = len(outputs)
+    for first in range(0, n, BLOCK):
+        size = min(BLOCK, n - first)
+        i1, i2, i3 = first + min(1, size - 1), first + min(2, size - 1), first + size - 1
+        _begin_block(ink, first, i1, i2, i3, m, lists, layout, places, one - one, lanes)
+        for t in range(size):
+            _first_sums(m, t, layout, places, peek(sums, first + t), lanes)
+            _forward(m, lists, layout, places, counts, net.hidden, net.toy, one, lanes)
+            for k in range(outputs.shape[1]):
+                outputs[first + t, k] = peek(m, u + k)

@@ -70,6 +70,10 @@ if numba.config.DISABLE_JIT:
     def prefetch(array, index):
         """Do nothing."""
 
+    def lowest_bit(bits):
+        """Return the number of the lowest bit that is set."""
+        return (int(bits) & -int(bits)).bit_length() - 1
+
     def load(array, offset, width):
         """Return the vector that begins at ``array[offset]``."""
         return array[offset : offset + lanes(array.dtype, width)].copy()
@@ -272,6 +276,15 @@ else:
             return context.get_dummy_value()
 
         return types.void(array, types.intp), codegen
+
+    @intrinsic
+    def lowest_bit(typingctx, bits):
+        """Return the number of the lowest bit that is set; one must be."""
+
+        def codegen(context, builder, signature, args):
+            return builder.cttz(args[0], ir.IntType(1)(1))
+
+        return types.int64(bits), codegen
 
     @intrinsic
     def load(typingctx, array, offset, width):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fastnn.datasets import drawn as module
+from fastnn.datasets import load_dataset
 from fastnn.datasets.drawn import COUNTS, MOST, drawn
 from fastnn.errors import DataError
 
@@ -174,3 +175,15 @@ def test_real_digits_are_read_by_their_drawn_neighbours(full, shared):
     known = full.take(np.arange(4000))
     nearest = (centred(images) @ centred(known.images).T).argmax(axis=1)
     assert (known.labels[nearest] == labels).mean() > 0.85
+
+
+def test_number_and_seed_stand_behind_the_name() -> None:
+    wanted = drawn(30, seed=5)
+    assert load_dataset("drawn:30:5").content_hash == wanted.content_hash
+    assert len(load_dataset("drawn:30")) == 30
+
+
+@pytest.mark.parametrize("name", ["drawn:", "drawn:x", "drawn:3:-1", "drawn:3:1:2", "drawn:0"])
+def test_what_is_no_number_behind_the_name_is_refused(name: str) -> None:
+    with pytest.raises(DataError):
+        load_dataset(name)

@@ -1,0 +1,340 @@
+"""The compiled rules against the plain-Python ones, against the original's records, and against differences."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fastnn.engine import Engine, Prepared, run
+from fastnn.errors import DataError
+from fastnn.model import as_inputs
+from fastnn.network import Network
+from fastnn.reference import ReferenceNetwork
+from tests.helpers import ROOT, compiled_only, python
+
+PARITY = json.loads((Path(__file__).parents[1] / "fixtures" / "parity.json").read_text())
+WEIGHTS = ("weights_ih1", "weights_h1h2", "weights_h2o")
+BIASES = ("bias_h1", "bias_h2", "bias_o")
+STEPS = 40
+
+# Both are compared with float64 arithmetic in another order. float64: 40 steps of roundings of 1e-16, grown by the
+# rules' own instability, which is below 10 in 40 steps. float32: the same with roundings of 6e-8 in sums of up to 130
+# terms: 40 * 6e-8 * 10 = 2.4e-5 where every rounding points the same way.
+TOLERANCE = {"float64": 1e-12, "float32": 2.5e-5}
+
+
+@dataclass(frozen=True)
+class Case:
+    sizes: tuple[int, ...]
+    rule: str = "toy"
+    activation: str = "sigmoid"
+    inputs: Any = "paper"
+    kernel: str = "ink"
+    smoothing: float = 0.0
+    weighted: bool = False
+    lr: float = 0.2
+    shift: float = 0.0  # of the biases
+
+    def __str__(self) -> str:
+        sizes = "-".join(map(str, self.sizes))
+        parts = [self.rule, self.activation, sizes, self.kernel, self.inputs, f"s{self.smoothing}"]
+        return "_".join([*parts, "weighted" * self.weighted, f"b{self.shift}"])
+
+    def network(self, dtype: str = "float64") -> Network:
+        rule: Any = self.rule
+        activation: Any = self.activation
+        network = Network(self.sizes, rule=rule, activation=activation, dtype=dtype)
+        network.initialise("uniform" if self.rule == "toy" else "xavier", seed=5)
+        for bias in network.biases[:-1]:
+            np.add(bias, self.shift, out=bias)
+        return network
+
+    def pixels(self, n: int = STEPS) -> np.ndarray:
+        """Half paper, some full ink, the rest in between; the last one is blank."""
+        rng = np.random.default_rng(8)
+        images = rng.integers(0, 256, (n, self.sizes[0]), dtype=np.uint8)
+        images[rng.random(images.shape) < 0.5] = 255
+        images[rng.random(images.shape) < 0.1] = 0
+        images[-1] = 255
+        return images
+
+    def labels(self, n: int = STEPS) -> np.ndarray:
+        return np.random.default_rng(9).integers(0, self.sizes[-1], n)
+
+
+# Sizes below, at and above one and several registers of 16 (float32) and 8 (float64) numbers, and of each width of
+# the strips in which wide layers are worked through; 0 to 4 hidden layers.
+CASES = [
+    Case((9, 3)),
+    Case((16, 17, 3)),
+    Case((30, 65, 16, 4)),
+    Case((7, 130, 10), weighted=True),
+    Case((12, 3, 17, 33, 5, 4), kernel="dense"),
+    Case((20, 16, 5), inputs="ink"),
+    Case((20, 40, 5), inputs="ink", kernel="dense", weighted=True),
+    Case((9, 3), rule="backprop", smoothing=0.1),
+    Case((16, 17, 3), rule="backprop", activation="tanh"),
+    Case((30, 65, 16, 4), rule="backprop", activation="relu", smoothing=0.05),
+    Case((7, 130, 10), rule="backprop", activation="relu", weighted=True, inputs="ink"),
+    Case((12, 3, 17, 33, 5, 4), rule="backprop", activation="tanh", kernel="dense"),
+    Case((12, 33, 17, 16, 5, 4), rule="backprop", activation="relu", kernel="dense", inputs="ink"),
+    Case((20, 65, 5), rule="backprop", inputs="ink", smoothing=0.2, weighted=True),
+    # All units of the first hidden layer are silent under ReLU, at times or always.
+    Case((16, 17, 8, 3), rule="backprop", activation="relu", shift=-1.5),
+    Case((16, 17, 8, 3), rule="backprop", activation="relu", shift=-9.0),
+]
+
+
+def train(network: Network, case: Case, n: int = STEPS, *, chunks: int = 1) -> np.ndarray:
+    """Train on n samples in order; return the totals."""
+    engine, totals = Engine(network), np.zeros(2)
+    prepared = Prepared(case.pixels(), case.inputs, network.dtype, case.kernel)
+    weights = sample_weights(network.dtype) if case.weighted else None
+    engine.open(prepared)
+    for order in np.array_split(np.arange(n), chunks):
+        engine.train(prepared, case.labels(), order, case.lr, totals, smoothing=case.smoothing, weights=weights)
+    engine.close()
+    return totals
+
+
+def sample_weights(dtype: Any) -> np.ndarray:
+    return np.random.default_rng(10).uniform(0.0, 2.0, STEPS).astype(dtype)
+
+
+def assert_same_parameters(network: Network, reference: ReferenceNetwork, tolerance: float) -> None:
+    for layer in range(len(network.weights)):
+        np.testing.assert_allclose(network.weights[layer], reference.weights[layer], rtol=0, atol=tolerance)
+        np.testing.assert_allclose(network.biases[layer], reference.biases[layer], rtol=0, atol=tolerance)
+
+
+def assert_pads_are_zero(network: Network) -> None:
+    twin = network.copy()
+    for view in (*twin.weights, *twin.biases):
+        view[...] = 0
+    assert not twin.parameters.any()
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_training_equals_the_plain_rule(case: Case, dtype: str) -> None:
+    network = case.network(dtype)
+    reference = ReferenceNetwork.from_network(network, label_smoothing=case.smoothing)
+    weights = sample_weights(dtype).tolist() if case.weighted else [1.0] * STEPS
+    loss, hits = 0.0, 0
+    xs = as_inputs(case.pixels(), case.inputs, np.dtype("float64")).tolist()
+    for x, label, weight in zip(xs, case.labels(), weights, strict=True):
+        outputs = reference.predict(x)
+        hits += max(range(len(outputs)), key=outputs.__getitem__) == label
+        errors = [(k == label) - output for k, output in enumerate(outputs)]
+        loss += sum(error**2 for error in errors) if case.rule == "toy" else -np.log(outputs[label])
+        reference.train(x, int(label), case.lr * weight)
+    before = network.parameters.copy()
+    totals = train(network, case)
+    assert_same_parameters(network, reference, TOLERANCE[dtype])
+    assert_pads_are_zero(network)
+    assert totals[0] == pytest.approx(loss, rel=TOLERANCE[dtype])
+    assert totals[1] == hits
+    # What the tolerance has to tell apart: the training moved the weights by far more.
+    assert np.abs(network.parameters - before).max() > 1000 * TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_outputs_equal_those_of_numpy(case: Case, dtype: str) -> None:
+    network = case.network(dtype)
+    outputs = run(network, case.pixels(), case.inputs, case.kernel)
+    expected = network.outputs(as_inputs(case.pixels(), case.inputs, network.dtype))
+    assert outputs.dtype == expected.dtype == dtype
+    np.testing.assert_allclose(outputs, expected, rtol=0, atol=1e-14 if dtype == "float64" else 5e-6)
+    if case.rule == "backprop":
+        np.testing.assert_allclose(outputs.sum(axis=1), 1, rtol=0, atol=1e-14 if dtype == "float64" else 1e-6)
+
+
+@pytest.mark.parametrize("calls", [1, 2, 10, 50])
+def test_toy_in_float64_follows_the_original_javascript(calls: int) -> None:
+    initial, recorded = PARITY["initial"], PARITY["after"][str(calls)]
+    network = Network(PARITY["sizes"], dtype="float64")
+    for layer, (weight, bias) in enumerate(zip(WEIGHTS, BIASES, strict=True)):
+        network.weights[layer][...] = np.array(initial[weight]).T
+        network.biases[layer][...] = np.array(initial[bias])[:, 0]
+    engine = Engine(network)
+    prepared = Prepared(np.array(PARITY["images"], dtype=np.uint8), "paper", network.dtype, "ink")
+    engine.open(prepared)
+    engine.train(prepared, np.array(PARITY["labels"]), np.arange(calls), PARITY["learning_rate"], np.zeros(2))
+    engine.close()
+    for layer, (weight, bias) in enumerate(zip(WEIGHTS, BIASES, strict=True)):
+        np.testing.assert_allclose(network.weights[layer].T, recorded[weight], rtol=0, atol=1e-10)
+        np.testing.assert_allclose(network.biases[layer], np.array(recorded[bias])[:, 0], rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("sizes", [(6, 4), (6, 9, 4), (6, 5, 9, 3)])
+@pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu"])
+def test_backprop_steps_down_the_gradient(activation: str, sizes: tuple[int, ...], smoothing: float) -> None:
+    """One step with a rate of 1 is minus the gradient, which central differences of the compiled outputs give."""
+    case = Case(sizes, "backprop", activation, smoothing=smoothing)
+    network = case.network()
+    for bias in network.biases:  # moves the sums away from ReLU's kink, where a difference is no derivative
+        np.add(bias, np.linspace(0.1, 0.4, len(bias)), out=bias)
+    image = np.array([[25, 255, 0, 100, 200, 255]], dtype=np.uint8)
+    targets = np.full(sizes[-1], smoothing / sizes[-1])
+    targets[1] += 1 - smoothing
+
+    def loss(parameters: np.ndarray) -> float:
+        shifted = network.copy()
+        shifted.parameters[...] = parameters
+        return float(-targets @ np.log(run(shifted, image, "paper", "ink")[0]))
+
+    gradient = np.zeros_like(network.parameters)
+    for k in np.flatnonzero(network.parameters):
+        step = np.zeros_like(gradient)
+        step[k] = 1e-5
+        gradient[k] = (loss(network.parameters + step) - loss(network.parameters - step)) / 2e-5
+    trained = network.copy()
+    engine = Engine(trained)
+    prepared = Prepared(image, "paper", trained.dtype, "ink")
+    engine.open(prepared)
+    engine.train(prepared, np.array([1]), np.array([0]), 1.0, np.zeros(2), smoothing=smoothing)
+    engine.close()
+    descent = network.parameters - trained.parameters
+    assert np.linalg.norm(gradient) > 0.1
+    assert np.linalg.norm(descent - gradient) / np.linalg.norm(gradient) < 1e-6
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_ink_and_dense_kernel_do_the_same_descent(dtype: str) -> None:
+    for rule, inputs in product(("toy", "backprop"), ("paper", "ink")):
+        case = Case((30, 17, 4), rule, inputs=inputs)
+        networks = [case.network(dtype), case.network(dtype)]
+        for network, kernel in zip(networks, ("ink", "dense"), strict=True):
+            train(network, replace(case, kernel=kernel))
+        for ink, dense in zip(networks[0].weights, networks[1].weights, strict=True):
+            np.testing.assert_allclose(ink, dense, rtol=0, atol=TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("case", [CASES[2], CASES[9]], ids=str)
+def test_pieces_of_an_epoch_make_the_same_bits_as_the_whole(case: Case, dtype: str) -> None:
+    whole, pieces = case.network(dtype), case.network(dtype)
+    totals = [train(whole, case), train(pieces, case, chunks=7)]
+    assert whole.sha256() == pieces.sha256()
+    assert totals[0].tolist() == totals[1].tolist()
+    assert whole.sha256() != case.network(dtype).sha256()
+
+
+def test_no_samples_change_nothing() -> None:
+    case = CASES[2]
+    network = case.network("float32")
+    assert train(network, case, n=0).tolist() == [0, 0]
+    assert network.sha256() == case.network("float32").sha256()
+
+
+def test_weights_of_one_are_no_weights() -> None:
+    case = CASES[1]
+    plain, weighted = case.network("float32"), case.network("float32")
+    train(plain, case)
+    engine = Engine(weighted)
+    prepared = Prepared(case.pixels(), "paper", weighted.dtype, case.kernel)
+    engine.open(prepared)
+    ones = np.ones(STEPS, dtype=np.float32)
+    engine.train(prepared, case.labels(), np.arange(STEPS), case.lr, np.zeros(2), weights=ones)
+    engine.close()
+    assert plain.sha256() == weighted.sha256()
+
+
+def test_a_weight_of_zero_teaches_nothing() -> None:
+    case = CASES[1]
+    network = case.network("float64")
+    engine = Engine(network)
+    prepared = Prepared(case.pixels(), "paper", network.dtype, case.kernel)
+    engine.open(prepared)
+    engine.train(prepared, case.labels(), np.arange(STEPS), case.lr, np.zeros(2), weights=np.zeros(STEPS))
+    engine.close()
+    assert network.sha256() == case.network("float64").sha256()
+
+
+def test_among_equal_outputs_the_first_one_counts_as_in_prediction() -> None:
+    """Saturated networks give the same output everywhere; that must not look like a perfect one."""
+    network = Network((4, 10), dtype="float64")
+    engine = Engine(network)
+    prepared = Prepared(np.full((10, 4), 100, dtype=np.uint8), "paper", network.dtype, "ink")
+    totals = np.zeros(2)
+    engine.open(prepared)
+    engine.train(prepared, np.arange(10), np.arange(10), 1e-300, totals)
+    assert engine.outputs(prepared).argmax(axis=1).tolist() == [0] * 10
+    assert totals[1] == 1
+
+
+@compiled_only
+@pytest.mark.parametrize("rule", ["toy", "backprop"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_no_number_shows_in_the_loss(rule: str, value: float) -> None:
+    case = Case((6, 5, 3), rule, "sigmoid" if rule == "toy" else "relu")
+    network = case.network("float32")
+    network.weights[-1][:, :] = value
+    if not np.isnan(value):
+        network.weights[-1][::2] = -value  # sums of infinities with both signs
+    assert not np.isfinite(train(network, case, n=3)[0])
+
+
+@pytest.mark.parametrize(
+    ("images", "kernel", "chosen", "share"),
+    [
+        (np.full((4, 10), 255), "auto", "ink", 0.0),
+        (np.full((4, 10), 255), "dense", "dense", 0.0),
+        (np.zeros((4, 10)), "auto", "dense", 1.0),
+        (np.zeros((4, 10)), "ink", "ink", 1.0),
+        (np.repeat([[0, 255], [255, 255]], 5, axis=1), "auto", "ink", 0.25),
+    ],
+)
+def test_the_kernel_goes_by_the_share_of_ink(images: np.ndarray, kernel: str, chosen: str, share: float) -> None:
+    prepared = Prepared(images.astype(np.uint8), "paper", np.dtype("float32"), kernel)
+    assert (prepared.kernel, prepared.share) == (chosen, share)
+
+
+@pytest.mark.parametrize("inputs", ["paper", "ink"])
+@pytest.mark.parametrize("kernel", ["ink", "dense"])
+def test_blank_images_have_no_entries_but_train(inputs: Any, kernel: str) -> None:
+    case = Case((8, 5, 3))
+    network, images = case.network(), np.full((3, 8), 255, dtype=np.uint8)
+    reference = ReferenceNetwork.from_network(network)
+    prepared, engine = Prepared(images, inputs, network.dtype, kernel), Engine(network)
+    engine.open(prepared)
+    engine.train(prepared, np.array([0, 1, 2]), np.arange(3), 0.5, np.zeros(2))
+    engine.close()
+    for label in range(3):
+        reference.train([1.0 if inputs == "paper" else 0.0] * 8, label, 0.5)
+    assert_same_parameters(network, reference, 1e-14)
+
+
+def test_images_of_another_size_are_refused() -> None:
+    engine = Engine(Network((8, 3)))
+    with pytest.raises(DataError, match="takes 8 inputs, but the images have 9 pixels"):
+        engine.open(Prepared(np.zeros((1, 9), dtype=np.uint8), "paper", np.dtype("float32")))
+
+
+@compiled_only
+def test_the_same_rules_hold_without_the_compiler() -> None:
+    """Coverage is measured there, and readers step through it in a debugger."""
+    names = "16-17-3 or original_javascript or gradient and 6-9-4 or blank"
+    code = "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))"
+    done = python(
+        code, "-q", "-p", "no:cacheprovider", "tests/kernels/test_sgd.py", "-k", names, cwd=ROOT, NUMBA_DISABLE_JIT="1"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout
+
+
+def test_nothing_is_compiled_on_import() -> None:
+    code = """
+import fastnn.kernels.sgd as sgd
+compiled = [name for name, value in vars(sgd).items() if getattr(value, "signatures", None)]
+assert not compiled, compiled
+"""
+    assert python(code).returncode == 0

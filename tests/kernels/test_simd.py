@@ -1,0 +1,222 @@
+"""The vectors: each compiled operation against its plain twin, the exponential against wider arithmetic."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numba
+import numpy as np
+import pytest
+
+from fastnn.kernels import sgd, simd
+from tests.helpers import compiled_only
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+WIDTH = (0, 0, 0)
+LANEWISE = ("add", "sub", "mul", "div", "fma", "relu", "where_positive", "maximum", "splat", "exp")
+ONE_REGISTER = ("dot", "total", "greatest", "count_greater", "sum_rows", "peek", "poke")
+LONGER = pytest.mark.skipif(np.finfo(np.longdouble).nmant <= 52, reason="long double is no wider than double here")
+
+
+@pytest.fixture(scope="module")
+def plain() -> ModuleType:
+    """A second copy of the module, read as it is under NUMBA_DISABLE_JIT=1."""
+    spec = importlib.util.spec_from_file_location("plain_simd", simd.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    before, numba.config.DISABLE_JIT = numba.config.DISABLE_JIT, 1
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        numba.config.DISABLE_JIT = before
+    return module
+
+
+def lanewise(simd: ModuleType) -> Callable[..., None]:
+    """Return a function that writes each lane-wise operation on a, b and c to a row of `out`, in LANEWISE's order."""
+
+    def function(a, b, c, out, lanes):
+        n = a.size
+        pa, pb, pc, po = simd.data(a), simd.data(b), simd.data(c), simd.data(out)
+        for k in range(0, n, lanes):
+            x, y, z = simd.load(pa, k, WIDTH), simd.load(pb, k, WIDTH), simd.load(pc, k, WIDTH)
+            simd.prefetch(pa, k + 1000)
+            simd.store(po, k, simd.add(x, y))
+            simd.store(po, n + k, simd.sub(x, y))
+            simd.store(po, 2 * n + k, simd.mul(x, y))
+            simd.store(po, 3 * n + k, simd.div(x, y))
+            simd.store(po, 4 * n + k, simd.fma(x, y, z))
+            simd.store(po, 5 * n + k, simd.relu(x))
+            simd.store(po, 6 * n + k, simd.where_positive(x, y, z))
+            simd.store(po, 7 * n + k, simd.maximum(x, y))
+            simd.store(po, 8 * n + k, simd.splat(simd.peek(pa, k), WIDTH))
+            simd.store(po, 9 * n + k, simd.exp(x))
+
+    return function
+
+
+def one_register(simd: ModuleType) -> Callable[..., None]:
+    """Return a function that writes each operation on single registers to a row of `out`, in ONE_REGISTER's order."""
+
+    def function(a, b, c, out, counts, lanes):
+        simd.out_of_line()
+        x, y = simd.load(a, 0, WIDTH), simd.load(b, 0, WIDTH)
+        first, second, third = simd.load(a, 0, (0,)), simd.load(b, 0, (0,)), simd.load(c, 0, (0,))
+        simd.store(out, 0, simd.dot(x, y, third))
+        simd.poke(out, lanes, simd.total(first))
+        simd.poke(out, 2 * lanes, simd.greatest(first))
+        counts[0] = simd.count_greater(first, second)
+        simd.store(out, 4 * lanes, simd.sum_rows(c, lanes))
+        simd.poke(out, 5 * lanes, simd.peek(b, 3))
+        simd.poke(out, 6 * lanes, 2)
+
+    return function
+
+
+def samples(dtype: str, n: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(3)
+    arrays = [rng.normal(0, 3, n).astype(dtype) for _ in range(3)]
+    for array in arrays:
+        array[rng.random(n) < 0.2] = 0
+    arrays[0][:4] = [-0.0, 1e30, -1e-30, 5]
+    arrays[1][arrays[1] == 0] = 0.5  # nothing is divided by 0
+    return arrays
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_lanewise_operations_equal_their_plain_twins(plain: ModuleType, dtype: str) -> None:
+    lanes = simd.lanes(dtype, WIDTH)
+    arrays = samples(dtype, 4 * lanes)
+    results = []
+    for function in (numba.njit(lanewise(simd)), lanewise(plain)):
+        out = np.full((len(LANEWISE), 4 * lanes), 77, dtype=dtype)
+        function(*arrays, out.reshape(-1), lanes)
+        results.append(out)
+    for name, compiled, twin in zip(LANEWISE, *results, strict=True):
+        if name in ("fma", "exp"):
+            # fma rounds once here and twice there, in the product, which is below 100 (once below 1e31).
+            np.testing.assert_allclose(compiled, twin, rtol=4 * np.finfo(dtype).eps, atol=100 * np.finfo(dtype).eps)
+        else:
+            np.testing.assert_array_equal(compiled, twin, err_msg=name)
+            assert np.array_equal(np.signbit(compiled), np.signbit(twin)), name
+    a, b, c = arrays
+    expected = [a + b, a - b, a * b, a / b, a * b + c, np.maximum(a, 0), np.where(a > 0, b, c), np.maximum(a, b)]
+    for name, compiled, wanted in zip(LANEWISE, results[0], expected, strict=False):
+        np.testing.assert_allclose(compiled, wanted, rtol=1e-6, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_operations_on_one_register_equal_their_plain_twins(plain: ModuleType, dtype: str) -> None:
+    lanes = simd.lanes(dtype, (0,))
+    a, b, _ = samples(dtype, 3 * lanes)
+    a[1] = 40
+    c = np.random.default_rng(4).normal(0, 1, (lanes + 1) * lanes).astype(dtype)
+    results, counts = [], []
+    for function in (numba.njit(one_register(simd)), one_register(plain)):
+        out, count = np.full((len(ONE_REGISTER), lanes), 77, dtype=dtype), np.zeros(1, dtype=np.int64)
+        function(a, b, c, out.reshape(-1), count, lanes)
+        results.append(out)
+        counts.append(int(count[0]))
+    # Up to 16 terms, of which the greatest is below 1000, in another order.
+    np.testing.assert_allclose(results[0], results[1], rtol=0, atol=1000 * np.finfo(dtype).eps)
+    rows = dict(zip(ONE_REGISTER, results[0], strict=True))
+    wide = (a.astype(float) * b).reshape(3, lanes).sum(axis=0) + c[:lanes]
+    np.testing.assert_allclose(rows["dot"], wide, rtol=1e-6, atol=1e-4)
+    assert rows["total"][0] == pytest.approx(float(a[:lanes].sum(dtype=float)), rel=1e-6)
+    assert rows["greatest"][0] == a[:lanes].max()
+    assert counts == [int(np.count_nonzero(a[:lanes] > b[:lanes]))] * 2
+    sums = c[lanes:].reshape(lanes, lanes).sum(axis=1, dtype=float)
+    np.testing.assert_allclose(rows["sum_rows"], sums, rtol=0, atol=1e-5)
+    assert (rows["peek"][0], rows["poke"][0]) == (b[3], 2)
+
+
+def test_both_copies_have_the_same_functions(plain: ModuleType) -> None:
+    def functions(module: ModuleType) -> set[str]:
+        made_here = (name for name, value in vars(module).items() if callable(value) and not isinstance(value, type))
+        imported = {"intrinsic", "register_model"}
+        return {name for name in made_here if not name.startswith("_")} - imported
+
+    assert functions(simd) == functions(plain)
+    assert {*LANEWISE, *ONE_REGISTER, "load", "store", "data", "prefetch", "out_of_line", "lanes"} == functions(plain)
+
+
+@compiled_only
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_fma_rounds_once(dtype: str) -> None:
+    lanes, eps = simd.lanes(dtype, WIDTH), np.finfo(dtype).eps
+    a, b, c = (np.full(lanes, value, dtype=dtype) for value in (1 + eps, 1 - eps, -1.0))
+    out = np.zeros((len(LANEWISE), lanes), dtype=dtype)
+    numba.njit(lanewise(simd))(a, b, c, out.reshape(-1), lanes)
+    # (1 + eps)(1 - eps) - 1 is -eps**2; rounded to 1 on the way it would be 0.
+    assert set(out[LANEWISE.index("fma")]) == {np.dtype(dtype).type(-(float(eps) ** 2))}
+
+
+def exponentials(module: ModuleType, x: np.ndarray, jit: Callable[..., Any]) -> np.ndarray:
+    lanes = module.lanes(x.dtype, WIDTH)
+    padded = np.zeros(-(-len(x) // lanes) * lanes, dtype=x.dtype)
+    padded[: len(x)] = x
+    ones, out = np.ones_like(padded), np.zeros((len(LANEWISE), len(padded)), dtype=x.dtype)
+    jit(lanewise(module))(padded, ones, ones, out.reshape(-1), lanes)
+    return out[LANEWISE.index("exp"), : len(x)]
+
+
+def ulps(found: np.ndarray, exact: np.ndarray) -> float:
+    """Return the greatest distance in units in the last place of the result."""
+    return float((np.abs(found.astype(exact.dtype) - exact) / np.spacing(found).astype(exact.dtype)).max())
+
+
+@pytest.mark.parametrize(
+    ("dtype", "low", "high"),
+    [("float32", -87.0, 88.0), pytest.param("float64", -708.0, 709.0, marks=LONGER)],
+)
+def test_exp_is_within_a_unit_in_the_last_place(plain: ModuleType, dtype: str, low: float, high: float) -> None:
+    rng = np.random.default_rng(5)
+    # All over the range, densely where networks work, near 0, and at the ends of the argument's reduction.
+    halves = (np.arange(round(low / np.log(2)) + 1, round(high / np.log(2)) - 1) + 0.5) * np.log(2)
+    edges = [low, high, 0.0, -0.0, *halves, *np.nextafter(halves, -1e9), *np.nextafter(halves, 1e9)]
+    parts = [rng.uniform(low, high, 40_000), rng.normal(0, 4, 40_000), rng.normal(0, 1e-4, 5000), edges]
+    x = np.clip(np.concatenate(parts), low, high).astype(dtype)
+    exact = np.exp(x.astype(np.float64 if dtype == "float32" else np.longdouble))
+    if not numba.config.DISABLE_JIT:
+        assert ulps(exponentials(simd, x, numba.njit), exact) <= 1.0
+    assert ulps(exponentials(plain, x, lambda function: function), exact) <= 2.0
+
+
+@pytest.mark.parametrize(("dtype", "low", "high"), [("float32", -87, 88), ("float64", -708, 709)])
+def test_exp_beyond_its_range_stays_positive_and_finite(dtype: str, low: float, high: float) -> None:
+    x = np.array([-np.inf, -1e9, low - 1, low, high, high + 1, 1e9, np.inf], dtype=dtype)
+    found = exponentials(simd, x, numba.njit)
+    assert np.isfinite(found).all()
+    assert found[0] == found[1] == found[2] == found[3] > 0
+    assert found[4] == found[5] == found[6] == found[7]
+
+
+@compiled_only
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_nan_stays_nan(dtype: str) -> None:
+    lanes = simd.lanes(dtype, WIDTH)
+    a, b, c = (np.full(lanes, value, dtype=dtype) for value in (np.nan, 1.0, 2.0))
+    out = np.zeros((len(LANEWISE), lanes), dtype=dtype)
+    numba.njit(lanewise(simd))(a, b, c, out.reshape(-1), lanes)
+    rows = dict(zip(LANEWISE, out, strict=True))
+    for name in ("add", "sub", "mul", "div", "fma", "relu", "maximum", "splat", "exp"):
+        assert np.isnan(rows[name]).all(), name
+    assert (rows["where_positive"] == 2).all()
+
+
+def test_lanes_of_a_width() -> None:
+    assert simd.lanes("float32", (0,)) == 16
+    assert simd.lanes(np.float64, (0, 0, 0)) == 24
+
+
+def test_the_kernels_know_which_vectors_they_were_built_with() -> None:
+    """Numba's cache notices edits in sgd.py alone, so an edit in simd.py has to change a line there."""
+    checksum = hashlib.sha256(Path(simd.__file__).read_bytes()).hexdigest()[:16]
+    assert checksum == sgd._SIMD, f"set _SIMD in {sgd.__file__} to {checksum!r}"

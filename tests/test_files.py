@@ -1,0 +1,134 @@
+"""Atomic writes: the old file or the new one, whatever happens and whenever."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+from pathlib import Path
+
+import pytest
+
+from fastnn.files import atomic_write
+from tests.helpers import python
+
+OLD, NEW = b"old" * 1000, b"new" * 1000
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def write_and_raise(path: Path, error: type[BaseException]) -> None:
+    with atomic_write(path) as file:
+        file.write(NEW)
+        raise error
+
+
+def test_a_file_is_made_and_replaced_and_nothing_else_stays(tmp_path: Path) -> None:
+    path = tmp_path / "file.bin"
+    for content in (OLD, NEW, b""):
+        with atomic_write(path) as file:
+            file.write(content)
+        assert path.read_bytes() == content
+        assert names(tmp_path) == ["file.bin"]
+
+
+def test_the_old_file_stands_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "file.bin"
+    path.write_bytes(OLD)
+    with atomic_write(str(path)) as file:
+        file.write(NEW)
+        file.flush()
+        assert path.read_bytes() == OLD
+    assert path.read_bytes() == NEW
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: type[BaseException]) -> None:
+    path = tmp_path / "file.bin"
+    path.write_bytes(OLD)
+    with pytest.raises(error):
+        write_and_raise(path, error)
+    assert path.read_bytes() == OLD
+    assert names(tmp_path) == ["file.bin"]
+
+
+@pytest.mark.parametrize("step", ["fsync", "chmod", "replace"])
+def test_a_disk_that_refuses_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    path = tmp_path / "file.bin"
+    path.write_bytes(OLD)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os if step == "fsync" else Path, step, refuse)
+    with pytest.raises(OSError, match="No space"), atomic_write(path) as file:
+        file.write(NEW)
+    monkeypatch.undo()
+    assert path.read_bytes() == OLD
+    assert names(tmp_path) == ["file.bin"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX's")
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_files_are_as_readable_as_any_other(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        with atomic_write(tmp_path / "file.bin") as file:
+            file.write(NEW)
+        assert stat.S_IMODE((tmp_path / "file.bin").stat().st_mode) == 0o666 & ~umask
+        assert os.umask(umask) == umask  # put back
+    finally:
+        os.umask(before)
+
+
+def test_a_missing_folder_is_an_oserror(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "no" / "file.bin"):
+        pass
+
+
+# The process kills itself at the n-th of the calls that reach the disk: in the midst of writing, before and after the
+# content is flushed, before and after the rename.
+KILL_ITSELF = """
+import os, signal, sys
+from pathlib import Path
+from fastnn.files import atomic_write
+deadline = int(sys.argv[2])
+calls = 0
+def dying(function):
+    def wrapper(*args, **kwargs):
+        global calls
+        for moment in ("before", "after"):
+            if calls == deadline:
+                os.kill(os.getpid(), signal.SIGKILL)
+            calls += 1
+            if moment == "before":
+                result = function(*args, **kwargs)
+        return result
+    return wrapper
+os.fsync = dying(os.fsync)
+Path.chmod = dying(Path.chmod)
+Path.replace = dying(Path.replace)
+write = dying(lambda file, content: (file.write(content), file.flush()))
+with atomic_write(sys.argv[1]) as file:
+    write(file, b"new" * 500)
+    write(file, b"new" * 500)
+print(calls)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no kill -9 here")
+def test_kill_9_at_every_moment_leaves_one_whole_file(tmp_path: Path) -> None:
+    path = tmp_path / "file.bin"
+    whole = python(KILL_ITSELF, str(path), "-1")
+    moments = int(whole.stdout)
+    assert moments >= 10
+    found = []
+    for moment in range(moments):
+        path.write_bytes(OLD)
+        assert python(KILL_ITSELF, str(path), str(moment)).returncode == -signal.SIGKILL
+        found.append(path.read_bytes())
+    # Old up to some moment and new from then on, never anything else.
+    assert found == sorted(found, key=[OLD, NEW].index)
+    assert {OLD, NEW} == set(found)

@@ -1,0 +1,134 @@
+"""Models: from pixels to classes."""
+
+from __future__ import annotations
+
+import tracemalloc
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fastnn import Model, Network
+from fastnn.errors import DataError, ModelError
+from fastnn.images import normalise_batch
+from fastnn.model import as_inputs, input_levels
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.integers(0, 256, (6, 784), dtype=np.uint8)
+IMAGES[:, ::2] = 255
+CLASSES = ("a", "b", "c")
+
+
+def network(seed: int = 0, rule: Any = "toy", dtype: str = "float32") -> Network:
+    return Network((784, 9, 3), rule=rule, dtype=dtype).initialise("uniform" if rule == "toy" else "he", seed)
+
+
+@pytest.mark.parametrize("rule", ["toy", "backprop"])
+@pytest.mark.parametrize("inputs", ["paper", "ink"])
+def test_predictions_are_those_of_the_network_on_its_kind_of_inputs(rule: str, inputs: Any) -> None:
+    model = Model((network(rule=rule),), CLASSES, inputs)
+    x = IMAGES / 255 if inputs == "paper" else 1 - IMAGES / 255
+    outputs = model.network.outputs(x)
+    np.testing.assert_allclose(model.outputs(IMAGES), outputs, rtol=0, atol=1e-5)
+    probabilities = model.predict_proba(IMAGES)
+    np.testing.assert_allclose(probabilities, outputs / outputs.sum(axis=1, keepdims=True), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=0, atol=1e-12)
+    assert probabilities.dtype == np.float64
+    assert model.predict(IMAGES).dtype == np.int64
+    assert model.predict(IMAGES).tolist() == outputs.argmax(axis=1).tolist()
+    assert model.predict(IMAGES[2]).tolist() == [outputs[2].argmax()]
+    assert model.predict(IMAGES[:0]).shape == (0,)
+
+
+def test_several_networks_predict_their_mean() -> None:
+    networks = tuple(network(seed, "backprop") for seed in range(3))
+    together = Model(networks, CLASSES).outputs(IMAGES)
+    alone = [Model((one,), CLASSES).outputs(IMAGES) for one in networks]
+    np.testing.assert_allclose(together, np.mean(alone, axis=0), rtol=0, atol=1e-12)
+    assert Model(networks, CLASSES).network is networks[0]
+    assert Model(networks, CLASSES).sizes == (784, 9, 3)
+
+
+def test_normalising_models_see_normalised_images() -> None:
+    images = np.full((1, 28, 28), 255, dtype=np.uint8)
+    images[0, 3:8, 2:5] = 0
+    flat = images.reshape(1, 784)
+    plain, normalising = Model((network(),), CLASSES), Model((network(),), CLASSES, normalise=True)
+    normalised, _ = normalise_batch(flat)
+    assert np.array_equal(normalising.outputs(flat), plain.outputs(normalised))
+    assert not np.array_equal(normalising.outputs(flat), plain.outputs(flat))
+
+
+def test_probabilities_without_any_evidence_are_even() -> None:
+    blank = Network((784, 3), rule="toy", dtype="float64")
+    blank.biases[0][...] = -1e9
+    probabilities = Model((blank,), CLASSES).predict_proba(IMAGES)
+    np.testing.assert_allclose(probabilities, 1 / 3, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["uint8", "int64", "float32", "list"])
+def test_pixels_may_be_any_whole_numbers(kind: str) -> None:
+    model = Model((network(),), CLASSES)
+    images = IMAGES.tolist() if kind == "list" else IMAGES.astype(kind)
+    assert np.array_equal(model.outputs(images), model.outputs(IMAGES))
+
+
+BAD_PIXELS: list[tuple[Any, str]] = [
+    (np.zeros((2, 783)), "783"),
+    (np.zeros(783), "783"),
+    (np.zeros((2, 28, 28)), "28"),
+    (np.zeros(()), "shape"),
+    (np.full((1, 784), 256), "0 to 255"),
+    (np.full((1, 784), -1), "0 to 255"),
+    (np.full((1, 784), 1.5), "0 to 255"),
+    (np.full((1, 784), np.nan), "0 to 255"),
+    (np.full((1, 784), np.inf), "0 to 255"),
+    (np.full((1, 784), "a"), "0 to 255"),
+    (np.full((1, 784), None), "0 to 255"),
+    (np.full((1, 784), 1j), "0 to 255"),
+    (np.full((1, 784), True), "0 to 255"),
+]
+
+
+@pytest.mark.parametrize(("images", "message"), BAD_PIXELS, ids=[f"{i.shape}-{i.flat[0]}" for i, _ in BAD_PIXELS])
+def test_other_pixels_are_refused(images: np.ndarray, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        Model((network(),), CLASSES).predict(images)
+
+
+@pytest.mark.parametrize(
+    ("networks", "classes", "inputs", "message"),
+    [
+        ((), CLASSES, "paper", "at least one network"),
+        ((Network((4, 3)),), CLASSES, "red", "unknown inputs 'red'"),
+        ((Network((4, 3)),), ("a", "b"), "paper", "do not fit each other and 2 classes"),
+        ((Network((4, 3)), Network((5, 3))), CLASSES, "paper", "do not fit each other"),
+        ((Network((4, 3)), Network((4, 2))), CLASSES, "paper", "do not fit each other"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(networks: Any, classes: Any, inputs: Any, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        Model(networks, classes, inputs)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_grey_levels_are_divided_in_the_networks_dtype(dtype: str) -> None:
+    grey = np.arange(256)
+    kind = np.dtype(dtype)
+    assert np.array_equal(input_levels("paper", kind), grey.astype(kind) / kind.type(255))
+    assert np.array_equal(input_levels("ink", kind), (255 - grey).astype(kind) / kind.type(255))
+    assert input_levels("ink", kind)[[0, 255]].tolist() == [1, 0]
+    assert np.array_equal(as_inputs(IMAGES, "paper", kind), input_levels("paper", kind)[IMAGES])
+
+
+def test_memory_is_in_proportion_to_the_network() -> None:
+    """A small file may name many classes: it must not ask for the square of their number."""
+    classes = 4000
+    model = Model((Network((1, classes)).initialise(),), tuple(map(str, range(classes))))
+    tracemalloc.start()
+    try:
+        model.predict(np.array([[7]], dtype=np.uint8))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 20_000_000

@@ -1,0 +1,64 @@
+"""The public names, and what is loaded for them."""
+
+from __future__ import annotations
+
+import importlib
+import json
+
+import pytest
+
+import fastnn
+from tests.helpers import python
+
+HEAVY = ("numba", "PIL", "sklearn", "scipy", "matplotlib", "pooch", "requests")
+
+
+def loaded_by(code: str) -> set[str]:
+    """Return which of the heavy packages a new process has loaded after running some code."""
+    done = python(
+        f"import json, sys\ntry:\n    {code}\nexcept SystemExit as error:\n    assert not error.code\n"
+        f"print(); print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))"
+    )
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import fastnn",
+        "import fastnn.recipes, fastnn.network, fastnn.errors, fastnn.datasets",
+        "from fastnn.cli import main; sys.argv[1:] = ['--help']; main()",
+        "from fastnn.cli import main; sys.argv[1:] = ['--version']; main()",
+        "from fastnn.cli import main; sys.argv[1:] = ['train', '--help']; main()",
+        "from fastnn.cli import main; sys.argv[1:] = ['data', 'info', '--help']; main()",
+    ],
+)
+def test_help_and_import_load_nothing_heavy(code: str) -> None:
+    assert loaded_by(code) == set()
+
+
+def test_training_loads_the_compiler_but_neither_images_nor_downloads() -> None:
+    loaded = loaded_by("import fastnn.training")
+    assert "numba" in loaded
+    assert not loaded & {"PIL", "sklearn", "pooch", "requests"}
+
+
+@pytest.mark.parametrize("name", fastnn.__all__)
+def test_every_public_name_is_there(name: str) -> None:
+    value = getattr(fastnn, name)
+    assert name in dir(fastnn)
+    if name != "__version__":
+        home = importlib.import_module(value.__module__)
+        assert getattr(home, name) is value
+        assert value.__doc__
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'trian'"):
+        fastnn.trian  # noqa: B018
+
+
+def test_the_version_is_shown() -> None:
+    done = python("from fastnn.__main__ import main; main()", "--version")
+    assert (done.returncode, done.stdout.strip()) == (0, f"fastnn {fastnn.__version__}")

@@ -1,0 +1,309 @@
+"""What the design promises of a run, held to in processes of their own: same bits, stops, kills, full disks."""
+
+from __future__ import annotations
+
+import json
+import platform
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from fastnn import Recipe, load_model
+from fastnn.cli import app
+from fastnn.engine import Engine, Prepared
+from fastnn.training import epoch_order
+from tests.helpers import (
+    PATIENCE,
+    ROOT,
+    blobs,
+    compiled_only,
+    environment,
+    fastnn,
+    lines_until,
+    python,
+    saved,
+    start,
+    tree,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Far more epochs than a test waits for.
+ENDLESS = "1000000"
+
+posix_only = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder with a data set in it, whose epochs take some hundredths of a second."""
+    folder = tmp_path / "place"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("FASTNN_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.delenv("FASTNN_DATA", raising=False)
+    saved(blobs(1500), folder / "data.npz")
+    return folder
+
+
+def train_here(*options: str | Path) -> None:
+    """Run ``fastnn train`` in this process, which spares the start of another one."""
+    result = CliRunner().invoke(app, ["train", "--quiet", *map(str, options)])
+    assert result.exit_code == 0, result.output
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+# ---- the same weights everywhere ----
+
+HASHES = """
+import json
+from numba.core.registry import cpu_target
+from tests.test_promises import hashes
+print(json.dumps({"hashes": hashes(), "cpu": cpu_target.target_context.codegen().magic_tuple()[1]}))
+"""
+
+
+def hashes() -> list[str]:
+    """Train three networks on a few hundred samples; return the checksums of their weights."""
+    data, found = blobs(300), []
+    order = epoch_order(0, 1, len(data))
+    relu = Recipe(hidden=(65, 18), rule="backprop", activation="relu", init="he", inputs="ink", lr=0.02)
+    for recipe in (Recipe(hidden=(40, 17)), relu, relu.replace(activation="tanh", inputs="paper")):
+        network = recipe.network(784, 10)
+        engine = Engine(network)  # rather than train(), which compiles prediction too
+        images = Prepared(data.images, "ink" if recipe.inputs == "ink" else "paper", network.dtype)
+        engine.open(images)
+        engine.train(images, data.labels, order, recipe.lr, np.zeros(2))
+        engine.close()
+        found.append(network.sha256())
+    return found
+
+
+def other_machines() -> Iterator[tuple[str, dict[str, str]]]:
+    """Name machines to compile for, with the environment that asks for each."""
+    import llvmlite.binding
+
+    yield "generic", {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": "cold"}
+    if platform.machine() in ("x86_64", "AMD64") and llvmlite.binding.get_host_cpu_features().get("avx2"):
+        # With a cache that cannot be written, as Numba finds it where neither the package nor the home is writable.
+        refused = {"NUMBA_CACHE_LOCATOR_CLASSES": "IPythonCacheLocator", "NUMBA_CACHE_DIR": "never"}
+        yield "haswell, uncached", {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "", **refused}
+
+
+@compiled_only
+def test_the_weights_are_the_same_bits_for_every_cpu_with_and_without_a_cache(place: Path) -> None:
+    started = {
+        name: subprocess.Popen(
+            [sys.executable, "-c", HASHES], cwd=place, env=environment(**changes), stdout=subprocess.PIPE, text=True
+        )
+        for name, changes in other_machines()
+    }
+    here = hashes()
+    found = {name: process.communicate(timeout=PATIENCE)[0] for name, process in started.items()}
+    assert {name: process.returncode for name, process in started.items()} == dict.fromkeys(started, 0)
+    assert {name: json.loads(output)["hashes"] for name, output in found.items()} == dict.fromkeys(started, here)
+    for name, output in found.items():
+        assert json.loads(output)["cpu"] == name.partition(",")[0]  # and it was compiled for that machine
+    assert list((place / "cold").rglob("*.nbc"))
+    assert not (place / "never").exists()
+
+
+# ---- stopping ----
+
+
+@posix_only
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_keeps_the_last_epoch_and_the_run_goes_on_to_the_same_bytes(
+    place: Path, number: signal.Signals, code: int
+) -> None:
+    command = [sys.executable, "-m", "fastnn", "train", "--data", "data.npz", "--epochs", ENDLESS, "--out", "cut"]
+    with start(command, cwd=place) as process:
+        lines_until(process, "epoch 2/")
+        process.send_signal(number)
+        signalled = time.monotonic()
+        rest, _ = process.communicate(timeout=PATIENCE)
+        seconds = time.monotonic() - signalled
+    assert process.returncode == code
+    # One second is promised; a busy machine may take more.
+    assert seconds < 5
+    done = load_model("cut").info["epochs"]
+    assert done >= 2
+    last = rest.splitlines()[-1]
+    assert last == f"stopped: epoch {done} is kept; go on with: fastnn train --resume cut"
+    assert files(place / "cut") == ["checkpoint.safetensors", "history.csv", "recipe.toml"]
+    train_here("--resume", "cut", "--epochs", str(done + 2))
+    train_here("--data", "data.npz", "--epochs", str(done + 2), "--out", "whole")
+    assert Path("cut/model.safetensors").read_bytes() == Path("whole/model.safetensors").read_bytes()
+    assert files(place / "cut") == files(place / "whole") == ["history.csv", "model.safetensors", "recipe.toml"]
+
+
+# A checkpoint that takes for ever, to have time for a second Ctrl-C.
+SLOW_CHECKPOINT = """
+import sys
+from fastnn.runs import Run
+from fastnn.cli import main
+begun = []
+def checkpoint(self, model, write=Run.checkpoint):
+    if begun:
+        print("waiting", flush=True)
+        while True:
+            sys.stdin.readline()
+    begun.append(write(self, model))
+Run.checkpoint = checkpoint
+main()
+"""
+
+
+@posix_only
+def test_a_second_ctrl_c_leaves_at_once(place: Path) -> None:
+    options = ["train", "--data", "data.npz", "--epochs", ENDLESS, "--out", "run"]
+    with start([sys.executable, "-c", SLOW_CHECKPOINT, *options], cwd=place) as process:
+        lines_until(process, "epoch 1/")
+        process.send_signal(signal.SIGINT)
+        lines_until(process, "waiting")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=PATIENCE) == 130
+    assert load_model("run").info["epochs"] == 0
+
+
+# ---- killing ----
+
+# With a checkpoint after every epoch, so that most moments are moments of writing.
+CHECKPOINT_ALWAYS = """
+import fastnn.runs
+from fastnn.cli import main
+fastnn.runs._LEAST_SECONDS = fastnn.runs._LEAST_RATIO = 0.0
+main()
+"""
+
+
+@posix_only
+def test_kill_9_leaves_a_run_that_goes_on_to_the_same_bytes(place: Path) -> None:
+    options = ["train", "--data", "data.npz", "--epochs", ENDLESS, "--out", "killed"]
+    done = 0
+    for epochs in (1, 3, 1):
+        with start([sys.executable, "-c", CHECKPOINT_ALWAYS, *options], cwd=place) as process:
+            lines_until(process, f"epoch {done + epochs}/")
+            process.kill()
+            process.communicate(timeout=PATIENCE)
+        kept = load_model("killed").info["epochs"]
+        assert kept >= done + epochs - 1
+        done = kept
+        options = ["train", "--resume", "killed", "--epochs", ENDLESS]
+    train_here("--resume", "killed", "--epochs", str(done + 1))
+    train_here("--data", "data.npz", "--epochs", str(done + 1), "--out", "whole")
+    assert Path("killed/model.safetensors").read_bytes() == Path("whole/model.safetensors").read_bytes()
+    assert files(place / "killed") == ["history.csv", "model.safetensors", "recipe.toml"]
+    history = np.genfromtxt("killed/history.csv", delimiter=",", names=True)
+    assert history["epoch"].tolist() == list(range(1, done + 2))
+
+
+# ---- a full disk ----
+
+# No file may grow beyond 20 kB: the recipe and the history can, a model cannot be written.
+FULL_DISK = """
+import resource
+from fastnn.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+main()
+"""
+
+
+@posix_only
+def test_a_full_disk_is_one_line_and_leaves_what_was_there(place: Path) -> None:
+    train_here("--data", "data.npz", "--epochs", "2", "--out", "run")
+    before = tree(place)
+    resumed = python(FULL_DISK, "train", "--resume", "run", "--epochs", "3", "--quiet", cwd=place)
+    assert (resumed.returncode, resumed.stdout) == (1, "")
+    assert resumed.stderr == "fastnn: run: the run cannot be written (File too large)\n"
+    after = tree(place)
+    assert after.keys() == before.keys()
+    model = str(place / "run" / "model.safetensors")
+    assert after[model] == before[model]
+    begun = python(FULL_DISK, "train", "--data", "data.npz", "--epochs", "3", "--out", "new", cwd=place)
+    assert (begun.returncode, begun.stdout) == (1, "")
+    assert begun.stderr == "fastnn: new: the run cannot be written (File too large)\n"
+    assert tree(place) == after
+    train_here("--resume", "run", "--epochs", "3")
+
+
+# ---- what a run touches ----
+
+AUDIT = """
+import json, os, sys
+from pathlib import Path
+events, report = [], Path(sys.argv.pop(1))
+def watch(event, args):
+    if event == "open":
+        path, mode, flags = args
+        writes = flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) if isinstance(flags, int) else 0
+        if isinstance(path, int) or not (writes or set(mode or "") & set("wax+")):
+            return
+    elif event.startswith("socket."):
+        if event not in ("socket.connect", "socket.getaddrinfo", "socket.bind", "socket.gethostbyname"):
+            return
+    elif event not in ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.symlink", "os.truncate"):
+        return
+    events.append([event, str(args[-1 if event == "os.symlink" else 0])])
+sys.addaudithook(watch)
+from fastnn.cli import main
+try:
+    main()
+finally:
+    found = list(events)
+    report.write_text(json.dumps(found))
+"""
+
+
+def test_a_run_writes_nowhere_else_and_calls_nobody(place: Path, tmp_path: Path) -> None:
+    home, report = tmp_path / "home", tmp_path / "report.json"
+    home.mkdir()
+    before = tree(place)
+    done = python(
+        AUDIT,
+        str(report),
+        "train",
+        "--data",
+        "data.npz",
+        "--epochs",
+        "2",
+        "--out",
+        "deep/run",
+        cwd=place,
+        HOME=str(home),
+        XDG_CACHE_HOME=None,
+        FASTNN_CACHE_DIR=None,
+        PYTHONDONTWRITEBYTECODE="1",
+    )
+    assert done.returncode == 0, done.stderr
+    events = json.loads(report.read_text())
+    # Numba keeps its machine code beside the package, or where it is told to; what stands there is none of a run's.
+    compiled = [str(ROOT / "fastnn"), *(value for key, value in environment().items() if key == "NUMBA_CACHE_DIR")]
+    written = [(event, path) for event, path in events if not path.startswith((*compiled, "/dev/"))]
+    run = (str(place / "deep"), "deep")
+    assert [pair for pair in written if not pair[1].startswith(run)] == []
+    assert {event for event, _ in written} >= {"open", "os.mkdir", "os.rename"}  # the hook does see them
+    assert not any(event.startswith("socket.") for event, _ in events)
+    assert tree(home) == {}
+    added = tree(place).keys() - before.keys()
+    assert added == {str(place / "deep" / "run" / name) for name in ("history.csv", "model.safetensors", "recipe.toml")}
+    assert {path: content for path, content in tree(place).items() if path in before} == before
+
+
+@posix_only
+def test_the_exit_code_of_bad_input_reaches_the_shell(place: Path) -> None:
+    done = fastnn("train", "--data", "missing.npz", cwd=place)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert "missing.npz" in done.stderr

@@ -1,0 +1,196 @@
+"""Recipes: ranges, learning rates, TOML in and out."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastnn import Network, Recipe
+from fastnn.errors import RecipeError
+from fastnn.recipes import MAX_HIDDEN, PRESETS, load_recipe
+
+OTHER = Recipe(
+    name='a "quoted" näme',
+    hidden=(7, 5, 3),
+    rule="backprop",
+    activation="tanh",
+    init="xavier",
+    inputs="ink",
+    epochs=12,
+    lr=1e-05,
+    schedule="cosine",
+    lr_decay=0.25,
+    lr_every=2,
+    label_smoothing=0.1,
+    seed=(1 << 63) - 1,
+    test_fraction=0.25,
+    per_class=30,
+    dtype="float64",
+    kernel="dense",
+)
+
+
+def test_the_default_is_the_originals_recipe() -> None:
+    recipe = load_recipe("original")
+    assert recipe == Recipe() == PRESETS["original"]
+    assert (recipe.hidden, recipe.rule, recipe.init, recipe.epochs) == ((200, 40), "toy", "uniform", 60)
+    assert (recipe.lr, recipe.lr_decay, recipe.lr_every, recipe.dtype) == (0.01, 0.5, 5, "float32")
+
+
+def test_step_schedule_halves_every_five_epochs() -> None:
+    recipe = Recipe()
+    rates = [recipe.lr_at(epoch) for epoch in range(1, 61)]
+    assert rates[:6] == [0.01] * 5 + [0.005]
+    assert rates[-1] == 0.01 * 0.5**11
+    assert Recipe(lr_every=1, lr_decay=0.1).lr_at(3) == pytest.approx(1e-4)
+
+
+def test_constant_and_cosine_schedules() -> None:
+    assert {Recipe(schedule="constant").lr_at(epoch) for epoch in (1, 7, 60)} == {0.01}
+    recipe = Recipe(schedule="cosine", lr=2.0, epochs=4)
+    expected = [2.0, 1 + math.sqrt(0.5), 1.0, 1 - math.sqrt(0.5)]
+    assert [recipe.lr_at(epoch) for epoch in range(1, 5)] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("recipe", [Recipe(), OTHER, Recipe(hidden=()), Recipe(lr=1)], ids=lambda r: r.name)
+def test_recipes_survive_toml_and_dicts(recipe: Recipe, tmp_path: Path) -> None:
+    file = tmp_path / "any.toml"
+    file.write_text(recipe.to_toml(), encoding="utf-8")
+    assert load_recipe(file) == recipe
+    assert Recipe.from_dict(recipe.as_dict()) == recipe
+
+
+def test_a_file_may_hold_some_of_the_keys(tmp_path: Path) -> None:
+    file = tmp_path / "small.toml"
+    file.write_text('base = "original"\nhidden = [16]\nlr = 0.5\n')
+    assert load_recipe(str(file)) == Recipe(name="small", hidden=(16,), lr=0.5)
+
+
+def test_replace_changes_what_is_given_and_checks_it() -> None:
+    assert Recipe().replace(epochs=3, hidden=None, lr=None) == Recipe(epochs=3)
+    assert Recipe().replace(hidden=()) == Recipe(hidden=())
+    with pytest.raises(RecipeError, match="epochs"):
+        Recipe().replace(epochs=0)
+
+
+def test_the_network_of_a_recipe() -> None:
+    network = Recipe(hidden=(7,), rule="backprop", activation="relu", init="he", seed=4, dtype="float64").network(20, 3)
+    twin = Network((20, 7, 3), rule="backprop", activation="relu", dtype="float64").initialise("he", 4)
+    assert repr(network) == repr(twin)
+    assert network.sha256() == twin.sha256()
+
+
+HUGE = 10**400  # a whole number beyond the floats
+
+BAD_VALUES: list[tuple[str, Any]] = [
+    ("name", ""),
+    ("name", "a/b"),
+    ("name", "a\\b"),
+    ("name", "two\nlines"),
+    ("name", "nul\0"),
+    ("name", "n" * 300),
+    ("name", 5),
+    ("hidden", 200),
+    ("hidden", "200"),
+    ("hidden", [0]),
+    ("hidden", [-1]),
+    ("hidden", [2.5]),
+    ("hidden", [True]),
+    ("hidden", [[3]]),
+    ("hidden", ["3"]),
+    ("hidden", [1 << 40]),
+    ("hidden", [3] * (MAX_HIDDEN + 1)),
+    ("rule", "hebb"),
+    ("rule", ["toy"]),
+    ("activation", "gelu"),
+    ("init", "zeros"),
+    ("inputs", "red"),
+    ("schedule", "linear"),
+    ("dtype", "float16"),
+    ("kernel", "fast"),
+    ("epochs", 0),
+    ("epochs", 1.5),
+    ("epochs", HUGE),
+    ("lr", 0),
+    ("lr", -0.1),
+    ("lr", math.nan),
+    ("lr", math.inf),
+    ("lr", HUGE),
+    ("lr", "0.1"),
+    ("lr", True),
+    ("lr_decay", 0),
+    ("lr_decay", 1.1),
+    ("lr_every", 0),
+    ("label_smoothing", -0.1),
+    ("label_smoothing", 1.0),
+    ("seed", -1),
+    ("seed", 1 << 63),
+    ("test_fraction", -0.1),
+    ("test_fraction", 1.0),
+    ("per_class", 0),
+    ("per_class", 2.0),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), BAD_VALUES, ids=[f"{n}-{str(v)[:12]!r}" for n, v in BAD_VALUES])
+def test_values_out_of_range_are_named(name: str, value: Any) -> None:
+    with pytest.raises(RecipeError, match=name) as caught:
+        Recipe(**{name: value})
+    assert len(str(caught.value)) < 250
+    with pytest.raises(RecipeError, match=f"^here: {name}"):
+        Recipe.from_dict({name: value}, "here")
+
+
+@pytest.mark.parametrize("changes", [{"activation": "relu"}, {"label_smoothing": 0.1}])
+def test_rule_toy_takes_neither_relu_nor_smoothing(changes: dict[str, Any]) -> None:
+    with pytest.raises(RecipeError, match="set rule to backprop"):
+        Recipe(**changes)
+    assert Recipe(rule="backprop", **changes).rule == "backprop"
+
+
+BAD_FILES: list[tuple[bytes, str]] = [
+    (b"epochs = ", "not valid TOML"),
+    (b"epochs = 3\nepochs = 4", "not valid TOML"),
+    (b"\xff\xfe", "not valid TOML"),
+    (b"a = " + b"[" * 5000, "not valid TOML"),
+    (b"lr = " + b"9" * 5000, "not valid TOML"),
+    (b"lr = 0x" + b"f" * 50_000, "lr must be"),
+    (b"seed = 1" + b"0" * 400, "seed must be"),
+    (b"rule = 0x" + b"f" * 50_000, "rule must be"),
+    (b"epoch = 3", "unknown key 'epoch'"),
+    (b"k" * 100_000 + b" = 3", "unknown key 'kkk"),
+    (b"epochs = 1979-05-27", "epochs must be"),
+    (b'base = "other"', "unknown base 'other'"),
+    (b"base = []", "unknown base"),
+    (b"[hidden]\na = 1", "hidden must be"),
+    (b"#" * ((1 << 20) + 1), "too large"),
+]
+
+
+@pytest.mark.parametrize(("content", "message"), BAD_FILES, ids=[repr(content[:14]) for content, _ in BAD_FILES])
+def test_bad_files_are_named_in_one_line(content: bytes, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "bad.toml"
+    file.write_bytes(content)
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(file)
+    assert str(caught.value).startswith(f"{file}: ")
+    assert message in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("source", ["orginal", "missing.toml", "folder.toml", "\0.toml"])
+def test_what_is_no_recipe_is_refused(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "folder.toml").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RecipeError, match=r"no such recipe|cannot be read|not valid TOML"):
+        load_recipe(source)
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no endless device here")
+def test_an_endless_file_is_read_no_further_than_a_recipe_goes(tmp_path: Path) -> None:
+    (tmp_path / "endless.toml").symlink_to("/dev/zero")
+    with pytest.raises(RecipeError, match="too large"):
+        load_recipe(tmp_path / "endless.toml")
