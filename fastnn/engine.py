@@ -9,7 +9,7 @@ import numpy as np
 from fastnn.errors import DataError
 from fastnn.kernels import sgd
 from fastnn.model import Inputs, input_levels
-from fastnn.network import LINE, Network, aligned_zeros
+from fastnn.network import LINE, Network, aligned_zeros, row_lines
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -89,71 +89,69 @@ class Engine:
         self.network = network
         self._smoothing = 0.0
         dtype, lanes = network.dtype, LINE // network.dtype.itemsize
-        n_in, n_out, stride, weights, biases = network.layout.T
-        registers = -(-n_out // lanes)
-        units = np.cumsum(registers * lanes)
-        listed = np.cumsum(-(-n_in // lanes) * lanes)
-        layers, behind, first_width = len(network.layout), int(units[-1]), int(units[0])
-        last_width = int(registers[-1]) * lanes
-        deepest = int(n_in[1:].max(initial=1)) + lanes
-        # The parts of the memory, in order, with their lengths; each a whole number of registers.
+        n_in, n_out = np.array(network.sizes[:-1]), np.array(network.sizes[1:])
+        registers, across = -(-n_out // lanes), -(-n_in // lanes)
+        transposed = np.arange(len(n_in)) * (network.activation != "relu") > 0
+        strides = np.where(transposed, row_lines(across), row_lines(registers)) * lanes
+        # Transposed rows are taken four at a time; the missing ones are zeros.
+        rows = np.where(transposed, -(-n_out // 4) * 4, n_in)
+        units, listed = registers * lanes, across * lanes
+        # What the memory holds, in this order, and how much of it; each a whole number of registers.
         lengths = {
-            "parameters": network.parameters.size,
-            "units": 3 * behind,
-            "ink": sgd.BLOCK * int(listed[0]),
-            "values": int(listed[-1]),
-            "sums": deepest * lanes,
-            "paper": first_width,
-            "offset": first_width,
-            "parts": sgd.BLOCK * first_width,
-            "gradients": sgd.BLOCK * first_width,
-            "gram": sgd.BLOCK * sgd.BLOCK,
-            "live": last_width,
-            "targets": network.sizes[-1] * last_width,
+            "weights": int((rows * strides).sum()),
+            "biases": int(units.sum()),
+            "units": 4 * int(units.sum()),
+            "ink": 2 * (int(listed[0]) + lanes),
+            "values": int(listed.sum()),
+            "sums": (int(max(n_in.max(), n_out.max())) + lanes) * lanes,
+            "paper": int(units[0]),
+            "offset": int(units[0]),
+            "targets": int(n_out[-1] * units[-1]),
+            "parts": 2 * int(units[0]),
+            "gradients": 2 * int(units[0]),
         }
         ends = np.cumsum(list(lengths.values()))
         place = dict(zip(lengths, (ends - list(lengths.values())).tolist(), strict=True))
         memory = aligned_zeros(int(ends[-1]), dtype)
-        layout = np.stack(
-            [
-                n_in,
-                registers,
-                stride,
-                weights,
-                biases,
-                place["units"] + units - registers * lanes,
-                np.append(0, listed[:-1]),
-            ],
-            axis=1,
-        )
+        layout = np.zeros((len(n_in), sgd.LAYOUT), dtype=np.int64)
+        layout[:, sgd.INPUTS], layout[:, sgd.OUTPUTS] = n_in, n_out
+        layout[:, sgd.REGISTERS], layout[:, sgd.STRIDE] = registers, strides
+        layout[:, sgd.WEIGHTS] = place["weights"] + _starts(rows * strides)
+        layout[:, sgd.BIASES] = place["biases"] + _starts(units)
+        layout[:, sgd.UNITS] = place["units"] + _starts(units)
+        layout[:, sgd.LISTS] = _starts(listed)
         places = np.zeros(sgd.PLACES, dtype=np.int64)
-        for index, value in (
-            (sgd.BEHIND, behind),
-            (sgd.INK, place["ink"]),
-            (sgd.SPAN, listed[0]),
-            (sgd.VALUES, place["values"]),
-            (sgd.SUMS, place["sums"]),
-            (sgd.PAPER, place["paper"]),
-            (sgd.OFFSET, place["offset"]),
-            (sgd.PARTS, place["parts"]),
-            (sgd.GRADIENTS, place["gradients"]),
-            (sgd.GRAM, place["gram"]),
-            (sgd.LIVE, place["live"]),
-            (sgd.TARGETS, place["targets"]),
-            (sgd.ROWS, listed[-1]),
-            (sgd.LAYERS, layers),
+        places[sgd.BEHIND], places[sgd.LAYERS] = units.sum(), len(n_in)
+        places[sgd.SPAN], places[sgd.ROWS] = listed[0] + lanes, listed.sum()
+        for index, name in (
+            (sgd.INK, "ink"),
+            (sgd.VALUES, "values"),
+            (sgd.SUMS, "sums"),
+            (sgd.PAPER, "paper"),
+            (sgd.OFFSET, "offset"),
+            (sgd.TARGETS, "targets"),
+            (sgd.PARTS, "parts"),
+            (sgd.GRADIENTS, "gradients"),
         ):
-            places[index] = value
-        self._parameters = memory[: network.parameters.size]
-        memory[place["live"] : place["live"] + network.sizes[-1]] = 1
-        self._targets = memory[place["targets"] :].reshape(network.sizes[-1], last_width)[:, : network.sizes[-1]]
-        self._targets[...] = np.eye(network.sizes[-1])
+            places[index] = place[name]
+        self._weights = []
+        for (a, b, _, stride, w, *_), flip in zip(layout.tolist(), transposed.tolist(), strict=True):
+            if flip:
+                self._weights.append(memory[w : w + b * stride].reshape(b, stride)[:, :a].T)
+            else:
+                self._weights.append(memory[w : w + a * stride].reshape(a, stride)[:, :b])
+        self._biases = [memory[row[sgd.BIASES] :][: row[sgd.OUTPUTS]] for row in layout.tolist()]
+        classes = network.sizes[-1]
+        for row in layout.tolist():
+            memory[row[sgd.UNITS] + 3 * int(units.sum()) :][: row[sgd.OUTPUTS]] = 1
+        self._targets = memory[place["targets"] :][: lengths["targets"]].reshape(classes, -1)[:, :classes]
+        self._targets[...] = np.eye(classes)
         self._net = sgd.Net(
             memory=memory,
-            lists=np.zeros(2 * int(listed[-1]), dtype=np.int64),
-            layout=np.ascontiguousarray(layout.reshape(-1)),
+            lists=np.zeros(2 * int(listed.sum()), dtype=np.int64),
+            layout=layout.reshape(-1),
             places=places,
-            counts=np.zeros(layers, dtype=np.int64),
+            counts=np.zeros(len(n_in), dtype=np.int64),
             hidden=np.int64(_ACTIVATIONS[network.activation]),
             toy=network.rule == "toy",
         )
@@ -171,13 +169,15 @@ class Engine:
             raise DataError(
                 f"the network takes {self.network.sizes[0]} inputs, but the images have {prepared.pixels} pixels"
             )
-        self._parameters[...] = self.network.parameters
+        for own, given in zip(self._weights + self._biases, self.network.weights + self.network.biases, strict=True):
+            own[...] = given
         sgd.open_offsets(self._net, prepared.ink.base)
 
     def close(self) -> None:
         """Give the network its new weights."""
         sgd.close_offsets(self._net)
-        self.network.parameters[...] = self._parameters
+        for own, given in zip(self._weights + self._biases, self.network.weights + self.network.biases, strict=True):
+            given[...] = own
 
     def train(
         self,
@@ -243,3 +243,8 @@ def run(network: Network, images: NDArray[np.uint8], inputs: Inputs, kernel: str
     engine = Engine(network)
     engine.open(prepared)
     return engine.outputs(prepared)
+
+
+def _starts(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return where parts of these lengths begin that lie one behind the other."""
+    return np.cumsum(lengths) - lengths

@@ -208,11 +208,15 @@ def _plan(sizes: tuple[int, ...], itemsize: int) -> tuple[NDArray[np.int64], int
     lanes = LINE // itemsize
     rows, position = [], 0
     for n_in, n_out in pairwise(sizes):
-        lines = -(-n_out // lanes)
-        stride = (lines + (lines % 8 == 0)) * lanes
+        stride = row_lines(-(-n_out // lanes)) * lanes
         rows.append((n_in, n_out, stride, position, position + n_in * stride))
         position += (n_in + 1) * stride
     return np.asarray(rows, dtype=np.int64), position
+
+
+def row_lines(lines: Any) -> Any:
+    """Return how many cache lines to give to rows of so many: one more where the rows would share few cache sets."""
+    return lines + (lines % 8 == 0)
 
 
 def aligned_zeros(length: int, dtype: np.dtype[Any]) -> NDArray[Any]:

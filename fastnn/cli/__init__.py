@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from fastnn import __version__
-from fastnn.cli import data, evaluate, import_, predict, train
+from fastnn.cli import compare, data, evaluate, import_, predict, serve, train
 
 app = typer.Typer(
     name="fastnn",
@@ -20,8 +20,10 @@ app = typer.Typer(
 )
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
+app.command("compare")(compare.compare)
 app.command("predict")(predict.predict)
 app.command("import")(import_.import_original)
+app.command("serve")(serve.serve)
 app.add_typer(data.app, name="data")
 
 

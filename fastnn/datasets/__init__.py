@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["NAMES", "PIXELS", "SIDE", "Dataset", "encode_labels", "load_dataset", "per_class", "split"]
 
 NAMES = ("digits", "mnist", "drawn")
+_DATABASES = ("sqlite:", "postgresql:", "postgresql+psycopg:", "postgres:")
 
 
 def load_dataset(source: str | Path, *, progress: Progress | None = None) -> Dataset:
@@ -27,7 +28,8 @@ def load_dataset(source: str | Path, *, progress: Progress | None = None) -> Dat
         user's cache, else downloaded), ``mnist`` (the same way) or ``drawn`` (made on the spot; ``drawn:2000`` and
         ``drawn:2000:7`` for another number of digits and another seed). Or a path:
         ``.json``, ``.json.gz``, ``.csv``, ``.npz``, IDX files, or a folder of IDX files, of ``0.json`` to
-        ``9.json`` or of class folders with PNG or JPEG files.
+        ``9.json`` or of class folders with PNG or JPEG files. Or the URL of a database that the web app fills,
+        ``sqlite:///FILE`` or ``postgresql://USER@HOST/NAME``: its accepted digits.
     progress : callable, optional
         Called with a text and the share done, 0 to 1, while something is downloaded.
 
@@ -45,7 +47,10 @@ def load_dataset(source: str | Path, *, progress: Progress | None = None) -> Dat
     """
     if isinstance(source, str) and (source in NAMES or source.startswith("drawn:")):
         return _load_name(source, progress)
-    # Database URLs (scheme://...) will branch off here, before a path is thought of.
+    if isinstance(source, str) and source.startswith(_DATABASES):
+        from fastnn.datasets.database import read_database
+
+        return read_database(source)
     return _load_path(source)
 
 

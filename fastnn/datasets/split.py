@@ -48,6 +48,18 @@ def split(dataset: Dataset, test_fraction: float = 0.1, seed: int = 0) -> tuple[
     """
     if dataset.test is not None:
         return _checked(replace(dataset, test=None), dataset.test)
+    is_test = held_back(dataset, test_fraction, seed)
+    return _checked(dataset.take(np.flatnonzero(~is_test)), dataset.take(np.flatnonzero(is_test)))
+
+
+def held_back(dataset: Dataset, test_fraction: float = 0.1, seed: int = 0) -> NDArray[np.bool_]:
+    """Return which images :func:`split` tests on where the source has no test set of its own, shape (n,).
+
+    Raises
+    ------
+    DataError
+        If the fraction leaves a side empty.
+    """
     if not 0 < test_fraction < 1:
         raise DataError(f"{dataset.source}: a test fraction of {test_fraction} leaves one side empty; take 0.1 or so")
     n = len(dataset)
@@ -62,7 +74,7 @@ def split(dataset: Dataset, test_fraction: float = 0.1, seed: int = 0) -> tuple[
     is_test = np.zeros(n, dtype=bool)
     for group in chosen:
         is_test[members[group]] = True
-    return _checked(dataset.take(np.flatnonzero(~is_test)), dataset.take(np.flatnonzero(is_test)))
+    return is_test
 
 
 def _checked(train: Dataset, test: Dataset) -> tuple[Dataset, Dataset]:

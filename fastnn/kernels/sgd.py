@@ -9,10 +9,14 @@ and the update of W by g x' is c += base g, V += g d', a += g (1 + base sum(x)):
 a cost proportional to the ink. :func:`open_offsets` finds a, :func:`close_offsets` adds c to the weights; between the
 two the first layer's weights lack c. Without a base, c stays 0 and a is the bias itself.
 
-Samples are taken in blocks of BLOCK. For all of a block V d is found with the weights at the block's start, and
-corrected for each sample by what those before it have changed: V_t d_t = V_0 d_t + sum over s < t of g_s (d_s d_t).
-At the block's end V takes all its updates at once. That too is the same descent in exact arithmetic, and the rows of
-V, which the second-level cache holds, are read and written once a block where they would be once a sample.
+Samples are taken in pairs. V d is found for both with the weights before the pair, and corrected for the second by
+what the first has changed: V_1 d_1 = V_0 d_1 + g_0 (d_0 d_1). After the pair V takes both updates at once. That too is
+the same descent in exact arithmetic, and the rows of V that both have ink on, which the second-level cache holds, are
+read and written once a pair where they would be twice.
+
+Layers above the first have no paper to leave out. With ReLU they keep the network's order, a row of weights an input,
+and leave out the rows of silent inputs. With the other activations they are kept transposed, a row an output: then the
+errors to hand down are sums of whole rows, and only the few outputs are sums over lanes.
 
 Rules "toy" (the original's; see ``fastnn.reference``) and "backprop" differ in what a layer hands down: toy the raw
 error through the weights already updated, backprop the error times the slope through the weights as they were.
@@ -48,6 +52,7 @@ from fastnn.kernels.simd import (
     poke,
     prefetch,
     relu,
+    rolled,
     splat,
     store,
     sub,
@@ -62,20 +67,15 @@ SIGMOID, TANH, RELU, SOFTMAX = 0, 1, 2, 3
 
 _W1, _W2, _W3, _W4 = (0,), (0, 0), (0, 0, 0), (0, 0, 0, 0)
 
-# Columns of `layout`, one row a layer: how many inputs; registers that hold its outputs; distance of two rows of
-# weights; where its weights, biases and outputs begin; where the list of its inputs begins in `net.lists`.
-INPUTS, REGISTERS, STRIDE, WEIGHTS, BIASES, UNITS, LISTS, LAYOUT = 0, 1, 2, 3, 4, 5, 6, 7
+# Columns of `layout`, one row a layer: how many inputs and outputs; registers that hold its outputs; distance of two
+# rows of weights; where its weights, biases and outputs begin; where the list of its inputs begins in `net.lists`.
+(INPUTS, OUTPUTS, REGISTERS, STRIDE, WEIGHTS, BIASES, UNITS, LISTS, LAYOUT) = range(9)
 
-# Entries of `places`: how far behind a layer's outputs its errors lie, and as far again its steps; where the inputs of
-# a block begin and how far apart those of its samples are; where the inputs of listed rows, the lane sums, a, c, the
-# mask of live outputs and the targets of the classes begin; a block's sums V d, its steps g and the products d_s d_t;
-# how far a list of rows lies behind the list of their offsets; the number of layers.
-(BEHIND, INK, SPAN, VALUES, SUMS, PAPER, OFFSET, LIVE, TARGETS, PARTS, GRADIENTS, GRAM, ROWS, LAYERS, PLACES) = range(
-    15
-)
-
-BLOCK = 4
-"""Samples of a block. More of them touch fewer rows a sample, but multiply more zeros: 4 is best (PERFORMANCE.md)."""
+# Entries of `places`: how far behind a layer's outputs its errors lie, as far again its steps, and as far again a mask
+# that is 1 for units and 0 for pads; where the inputs of a pair begin and how far apart those of its samples are; where
+# the inputs of listed rows, the lane sums, a, c and the targets of the classes begin; a pair's sums V d and its steps
+# g; how far a list of rows lies behind the list of their offsets; the number of layers.
+(BEHIND, INK, SPAN, VALUES, SUMS, PAPER, OFFSET, TARGETS, PARTS, GRADIENTS, ROWS, LAYERS, PLACES) = range(13)
 
 
 class Net(NamedTuple):
@@ -85,8 +85,7 @@ class Net(NamedTuple):
     ----------
     memory : ndarray of dtype, shape (m,)
         Parameters, then for each layer outputs, errors (what is handed down to it) and steps (the update of its
-        biases), then the rest; see `places`. All begin on registers and are padded to whole ones; the pads of
-        parameters, errors and steps are 0.
+        biases), then the rest; see `places`. All begin on registers and are padded to whole ones with zeros.
     lists : ndarray of int64
         For each layer the rows that take part, as distances from its first row; behind them the same by number.
     layout : ndarray of int64, shape (layers * LAYOUT,)
@@ -151,11 +150,13 @@ def _gather_strip(m, target, start, w, lists, o, v, count, zero, width):
         # Few registers are too few sums under way at once to hide the latency of an addition: take two rows at a time.
         y = splat(zero, width)
         while k + 1 < count:
+            rolled()
             x = fma(splat(peek(m, v + k), width), load(m, w + peek(lists, o + k), width), x)
             y = fma(splat(peek(m, v + k + 1), width), load(m, w + peek(lists, o + k + 1), width), y)
             k += 2
         x = add(x, y)
     while k < count:
+        rolled()
         x = fma(splat(peek(m, v + k), width), load(m, w + peek(lists, o + k), width), x)
         k += 1
     store(m, target, x)
@@ -169,6 +170,7 @@ def _gather(m, target, start, registers, w, lists, o, v, count, zero, lanes):
     """
     out_of_line()
     while registers > 0:
+        rolled()
         width = _strip(registers)
         if width == 4:
             _gather_strip(m, target, start, w, lists, o, v, count, zero, _W4)
@@ -185,70 +187,150 @@ def _gather(m, target, start, registers, w, lists, o, v, count, zero, lanes):
 
 
 @inner
-def _gather_block_strip(m, target, apart, w, lists, v, span, count, zero, width):
+def _gather_pair_strip(m, target, apart, w, lists, v, span, n0, n1, n, zero, width):
     x0 = splat(zero, width)
-    x1, x2, x3 = x0, x0, x0
-    for k in range(count):
+    x1 = x0
+    for k in range(n0):
+        rolled()
+        x0 = fma(splat(peek(m, v + k), width), load(m, w + peek(lists, k), width), x0)
+    for k in range(n0, n1):
+        rolled()
+        x1 = fma(splat(peek(m, v + span + k), width), load(m, w + peek(lists, k), width), x1)
+    for k in range(n1, n):
+        rolled()
         row = load(m, w + peek(lists, k), width)
         x0 = fma(splat(peek(m, v + k), width), row, x0)
-        x1 = fma(splat(peek(m, v + k + span), width), row, x1)
-        x2 = fma(splat(peek(m, v + k + 2 * span), width), row, x2)
-        x3 = fma(splat(peek(m, v + k + 3 * span), width), row, x3)
+        x1 = fma(splat(peek(m, v + span + k), width), row, x1)
     store(m, target, x0)
     store(m, target + apart, x1)
-    store(m, target + 2 * apart, x2)
-    store(m, target + 3 * apart, x3)
 
 
 @inner
-def _gather_block(m, target, registers, w, lists, v, span, count, zero, lanes):
-    """Find V d for the samples of a block, at ``m[target:]`` one behind the other."""
+def _gather_pair(m, target, registers, w, lists, v, span, n0, n1, n, zero, lanes):
+    """Find V d for both samples of a pair, at ``m[target:]`` one behind the other; see :func:`_expand`."""
     out_of_line()
     apart = registers * lanes
     while registers > 0:
+        rolled()
         width = _strip(registers)
         if width == 4:
-            _gather_block_strip(m, target, apart, w, lists, v, span, count, zero, _W4)
+            _gather_pair_strip(m, target, apart, w, lists, v, span, n0, n1, n, zero, _W4)
         elif width == 3:
-            _gather_block_strip(m, target, apart, w, lists, v, span, count, zero, _W3)
+            _gather_pair_strip(m, target, apart, w, lists, v, span, n0, n1, n, zero, _W3)
         elif width == 2:
-            _gather_block_strip(m, target, apart, w, lists, v, span, count, zero, _W2)
+            _gather_pair_strip(m, target, apart, w, lists, v, span, n0, n1, n, zero, _W2)
         else:
-            _gather_block_strip(m, target, apart, w, lists, v, span, count, zero, _W1)
+            _gather_pair_strip(m, target, apart, w, lists, v, span, n0, n1, n, zero, _W1)
         target += width * lanes
         w += width * lanes
         registers -= width
 
 
 @inner
-def _update_block_strip(m, w, g, apart, lists, v, span, count, width):
+def _update_pair_strip(m, w, g, apart, lists, v, span, n0, n1, n, width):
     g0, g1 = load(m, g, width), load(m, g + apart, width)
-    g2, g3 = load(m, g + 2 * apart, width), load(m, g + 3 * apart, width)
-    for k in range(count):
+    for k in range(n0):
+        rolled()
+        at = w + peek(lists, k)
+        store(m, at, fma(splat(peek(m, v + k), width), g0, load(m, at, width)))
+    for k in range(n0, n1):
+        rolled()
+        at = w + peek(lists, k)
+        store(m, at, fma(splat(peek(m, v + span + k), width), g1, load(m, at, width)))
+    for k in range(n1, n):
+        rolled()
         at = w + peek(lists, k)
         row = fma(splat(peek(m, v + k), width), g0, load(m, at, width))
-        row = fma(splat(peek(m, v + k + span), width), g1, row)
-        row = fma(splat(peek(m, v + k + 2 * span), width), g2, row)
-        store(m, at, fma(splat(peek(m, v + k + 3 * span), width), g3, row))
+        store(m, at, fma(splat(peek(m, v + span + k), width), g1, row))
 
 
 @inner
-def _update_block(m, w, registers, g, lists, v, span, count, lanes):
-    """Add the updates g d' of the samples of a block to V."""
+def _update_pair(m, w, registers, g, lists, v, span, n0, n1, n, lanes):
+    """Add the updates g d' of both samples of a pair to V."""
     out_of_line()
     apart = registers * lanes
     while registers > 0:
+        rolled()
         width = _strip(registers)
         if width == 4:
-            _update_block_strip(m, w, g, apart, lists, v, span, count, _W4)
+            _update_pair_strip(m, w, g, apart, lists, v, span, n0, n1, n, _W4)
         elif width == 3:
-            _update_block_strip(m, w, g, apart, lists, v, span, count, _W3)
+            _update_pair_strip(m, w, g, apart, lists, v, span, n0, n1, n, _W3)
         elif width == 2:
-            _update_block_strip(m, w, g, apart, lists, v, span, count, _W2)
+            _update_pair_strip(m, w, g, apart, lists, v, span, n0, n1, n, _W2)
         else:
-            _update_block_strip(m, w, g, apart, lists, v, span, count, _W1)
+            _update_pair_strip(m, w, g, apart, lists, v, span, n0, n1, n, _W1)
         g += width * lanes
         w += width * lanes
+        registers -= width
+
+
+@inner
+def _dots(m, w, stride, rows, h, registers, sums, zero, lanes):
+    """Leave at ``m[sums:]`` the products of rows of weights with ``m[h:]``, one register a row, lanes not yet summed.
+
+    Four rows at a time; `rows` is rounded up to fours, then with zeros to whole registers.
+    """
+    none = splat(zero, _W1)
+    k = 0
+    while k < rows:
+        rolled()
+        x0, x1, x2, x3 = none, none, none, none
+        at = w + k * stride
+        for r in range(0, registers * lanes, lanes):
+            rolled()
+            y = load(m, h + r, _W1)
+            x0 = fma(load(m, at + r, _W1), y, x0)
+            x1 = fma(load(m, at + stride + r, _W1), y, x1)
+            x2 = fma(load(m, at + 2 * stride + r, _W1), y, x2)
+            x3 = fma(load(m, at + 3 * stride + r, _W1), y, x3)
+        store(m, sums + k * lanes, x0)
+        store(m, sums + (k + 1) * lanes, x1)
+        store(m, sums + (k + 2) * lanes, x2)
+        store(m, sums + (k + 3) * lanes, x3)
+        k += 4
+    while k % lanes != 0:
+        rolled()
+        store(m, sums + k * lanes, none)
+        k += 1
+
+
+@inner
+def _combine_strip(m, w, stride, rows, h, e, behind, target, updated, zero, width):
+    x = load(m, h, width)
+    y = splat(zero, width)
+    for k in range(rows):
+        rolled()
+        at = w + k * stride
+        old = load(m, at, width)
+        new = fma(splat(peek(m, e + behind + k), width), x, old)
+        store(m, at, new)
+        error = splat(peek(m, e + k), width)
+        y = fma(error, new if updated else old, y)
+    store(m, target, y)
+
+
+@inner
+def _combine(m, w, stride, rows, registers, h, e, behind, target, updated, zero, lanes):
+    """Add to each row of weights its step (at ``m[e + behind:]``) times ``m[h:]``; sum the rows times ``m[e:]``.
+
+    The sum, at ``m[target:]``, is of the rows as they are after the update if `updated`, else before.
+    """
+    out_of_line()
+    while registers > 0:
+        rolled()
+        width = _strip(registers)
+        if width == 4:
+            _combine_strip(m, w, stride, rows, h, e, behind, target, updated, zero, _W4)
+        elif width == 3:
+            _combine_strip(m, w, stride, rows, h, e, behind, target, updated, zero, _W3)
+        elif width == 2:
+            _combine_strip(m, w, stride, rows, h, e, behind, target, updated, zero, _W2)
+        else:
+            _combine_strip(m, w, stride, rows, h, e, behind, target, updated, zero, _W1)
+        w += width * lanes
+        h += width * lanes
+        target += width * lanes
         registers -= width
 
 
@@ -257,6 +339,7 @@ def _descend_strip(m, w, s, e, lists, o, v, count, sums, lanes, updated, first, 
     steps = load(m, s, width)
     errors = load(m, e, width)
     for k in range(count):
+        rolled()
         row = w + peek(lists, o + k)
         old = load(m, row, width)
         new = fma(splat(peek(m, v + k), width), steps, old)
@@ -281,6 +364,7 @@ def _descend(m, w, registers, s, e, lists, o, v, count, sums, updated, zero, lan
     first = True
     nothing = splat(zero, _W1)
     while registers > 0:
+        rolled()
         width = _strip(registers)
         if width == 4:
             _descend_strip(m, w, s, e, lists, o, v, count, sums, lanes, updated, first, nothing, _W4)
@@ -296,15 +380,17 @@ def _descend(m, w, registers, s, e, lists, o, v, count, sums, updated, zero, lan
         w += width * lanes
         registers -= width
     for k in range(count, -(-count // lanes) * lanes):
+        rolled()
         store(m, sums + k * lanes, nothing)
 
 
 @inner
-def _activate(m, u, stop, kind, one, lanes):
-    """Apply an activation in place to ``m[u:stop]``."""
+def _activate(m, u, stop, live, kind, one, lanes):
+    """Apply an activation in place to ``m[u:stop]``; pads, where ``m[live:]`` is 0, become 0."""
     ones = splat(one, _W1)
     twos = add(ones, ones)
     for r in range(u, stop, lanes):
+        rolled()
         z = load(m, r, _W1)
         if kind == RELU:
             z = relu(z)
@@ -312,7 +398,7 @@ def _activate(m, u, stop, kind, one, lanes):
             # tanh(z) = 2 / (1 + exp(-2 z)) - 1
             z = sub(div(twos, add(ones, exp(mul(sub(ones, add(twos, ones)), z)))), ones)
         else:
-            z = div(ones, add(ones, exp(sub(sub(ones, ones), z))))
+            z = div(load(m, live + r - u, _W1), add(ones, exp(sub(sub(ones, ones), z))))
         store(m, r, z)
 
 
@@ -325,65 +411,89 @@ def _softmax(m, u, stop, live, one, lanes):
     first = splat(peek(m, u), _W1)
     top = first
     for r in range(u, stop, lanes):
+        rolled()
         top = maximum(where_positive(load(m, live + r - u, _W1), load(m, r, _W1), first), top)
     shift = splat(greatest(top), _W1)
     totals = none
     for r in range(u, stop, lanes):
+        rolled()
         e = where_positive(load(m, live + r - u, _W1), exp(sub(load(m, r, _W1), shift)), none)
         totals = add(totals, e)
         store(m, r, e)
     scale = splat(total(totals), _W1)
     for r in range(u, stop, lanes):
+        rolled()
         store(m, r, div(load(m, r, _W1), scale))
 
 
 @inner
-def _expand(ink, i0, i1, i2, i3, stride, m, v, span, lists, zero, lanes):
-    """List the pixels that any of four images has ink on, and the d of each image there; return how many they are.
+def _expand(ink, i0, i1, stride, m, v, span, lists, zero):
+    """List the pixels that two images have ink on, and the d of both there.
 
-    The lists are padded with d = 0 to whole registers.
+    Returns
+    -------
+    n0, n1, n : int
+        The first n0 have ink in the first image alone, those up to n1 in the second alone, those up to n in both. The
+        values are padded with zeros to whole registers.
     """
     images, marks, levels = data(ink.images), data(ink.marks), data(ink.levels)
     pixels, words = ink.images.shape[1], ink.marks.shape[1]
-    a0, a1, a2, a3 = i0 * pixels, i1 * pixels, i2 * pixels, i3 * pixels
-    count = 0
-    for word in range(max(words, -(-pixels // 64))):
-        if words > 0:
-            bits = peek(marks, i0 * words + word) | peek(marks, i1 * words + word)
-            bits |= peek(marks, i2 * words + word) | peek(marks, i3 * words + word)
-        else:
-            bits = ~np.uint64(0) >> np.uint64(max(0, 64 * (word + 1) - pixels))
+    n0, n1, n = 0, 0, 0
+    if words == 0:
+        for p in range(pixels):
+            rolled()
+            poke(lists, p, p * stride)
+            poke(m, v + p, peek(levels, np.int64(peek(images, i0 * pixels + p))))
+            poke(m, v + span + p, peek(levels, np.int64(peek(images, i1 * pixels + p))))
+        n = pixels
+    for word in range(words):
+        rolled()
+        bits = peek(marks, i0 * words + word) & ~peek(marks, i1 * words + word)
         while bits != 0:
+            rolled()
             p = 64 * word + lowest_bit(bits)
             bits &= bits - np.uint64(1)
-            poke(lists, count, p * stride)
-            poke(m, v + count, peek(levels, np.int64(peek(images, a0 + p))))
-            poke(m, v + count + span, peek(levels, np.int64(peek(images, a1 + p))))
-            poke(m, v + count + 2 * span, peek(levels, np.int64(peek(images, a2 + p))))
-            poke(m, v + count + 3 * span, peek(levels, np.int64(peek(images, a3 + p))))
-            count += 1
-    for k in range(count, -(-count // lanes) * lanes):
-        for s in range(BLOCK):
-            poke(m, v + k + s * span, zero)
-    return count
+            poke(lists, n, p * stride)
+            poke(m, v + n, peek(levels, np.int64(peek(images, i0 * pixels + p))))
+            n += 1
+            n0 = n
+    for word in range(words):
+        rolled()
+        bits = peek(marks, i1 * words + word) & ~peek(marks, i0 * words + word)
+        while bits != 0:
+            rolled()
+            p = 64 * word + lowest_bit(bits)
+            bits &= bits - np.uint64(1)
+            poke(lists, n, p * stride)
+            poke(m, v + span + n, peek(levels, np.int64(peek(images, i1 * pixels + p))))
+            n += 1
+    if words > 0:
+        n1 = n
+    for word in range(words):
+        rolled()
+        bits = peek(marks, i0 * words + word) & peek(marks, i1 * words + word)
+        while bits != 0:
+            rolled()
+            p = 64 * word + lowest_bit(bits)
+            bits &= bits - np.uint64(1)
+            poke(lists, n, p * stride)
+            poke(m, v + n, peek(levels, np.int64(peek(images, i0 * pixels + p))))
+            poke(m, v + span + n, peek(levels, np.int64(peek(images, i1 * pixels + p))))
+            n += 1
+    none = splat(zero, _W1)
+    store(m, v + n, none)
+    store(m, v + span + n, none)
+    return n0, n1, n
 
 
 @inner
-def _multiply_inks(m, gram, v, span, count, zero, lanes):
-    """Find the products d_s d_t of a block's samples, s < t, at ``m[gram + BLOCK * t + s]``."""
-    none = splat(zero, _W1)
-    x01, x02, x12, x03, x13, x23 = none, none, none, none, none, none
-    for k in range(v, v + count, lanes):
-        d0, d1 = load(m, k, _W1), load(m, k + span, _W1)
-        d2, d3 = load(m, k + 2 * span, _W1), load(m, k + 3 * span, _W1)
-        x01, x02, x12 = fma(d0, d1, x01), fma(d0, d2, x02), fma(d1, d2, x12)
-        x03, x13, x23 = fma(d0, d3, x03), fma(d1, d3, x13), fma(d2, d3, x23)
-    poke(m, gram + BLOCK, total(x01))
-    poke(m, gram + 2 * BLOCK, total(x02))
-    poke(m, gram + 2 * BLOCK + 1, total(x12))
-    poke(m, gram + 3 * BLOCK, total(x03))
-    poke(m, gram + 3 * BLOCK + 1, total(x13))
-    poke(m, gram + 3 * BLOCK + 2, total(x23))
+def _multiply_inks(m, v, span, n1, n, zero, lanes):
+    """Return the product d_0 d_1 of a pair."""
+    x = splat(zero, _W1)
+    for k in range(v + n1, v + n, lanes):
+        rolled()
+        x = fma(load(m, k, _W1), load(m, k + span, _W1), x)
+    return total(x)
 
 
 @inner
@@ -392,34 +502,21 @@ def _fetch(ink, i):
     images, marks = data(ink.images), data(ink.marks)
     pixels, words = ink.images.shape[1], ink.marks.shape[1]
     for k in range(i * pixels, (i + 1) * pixels, 64):
+        rolled()
         prefetch(images, k)
     for k in range(i * words, (i + 1) * words, 8):
+        rolled()
         prefetch(marks, k)
 
 
 @inner
-def _begin_block(ink, i0, i1, i2, i3, m, lists, layout, places, zero, lanes):
-    """Do for a block all that concerns its ink: list it, find V d and the products; return the list's length."""
-    v, span = peek(places, INK), peek(places, SPAN)
-    count = _expand(ink, i0, i1, i2, i3, peek(layout, STRIDE), m, v, span, lists, zero, lanes)
-    registers, w = peek(layout, REGISTERS), peek(layout, WEIGHTS)
-    _gather_block(m, peek(places, PARTS), registers, w, lists, v, span, count, zero, lanes)
-    return count
-
-
-@inner
-def _first_sums(m, t, layout, places, total_d, lanes):
-    """Put together the first layer's sums of sample t of a block: a + c sum(d) + V_0 d + corrections."""
-    u, width = peek(layout, UNITS), peek(layout, REGISTERS) * lanes
-    paper, offset = peek(places, PAPER), peek(places, OFFSET)
-    gradients, gram = peek(places, GRADIENTS), peek(places, GRAM) + BLOCK * t
-    parts = peek(places, PARTS) + t * width
-    d = splat(total_d, _W1)
+def _first_sums(m, u, width, paper, offset, parts, gradients, total_d, product, lanes):
+    """Put together the first layer's sums: a + c sum(d) + V_0 d + g_0 (d_0 d_1)."""
+    d, both = splat(total_d, _W1), splat(product, _W1)
     for r in range(0, width, lanes):
+        rolled()
         x = fma(load(m, offset + r, _W1), d, add(load(m, paper + r, _W1), load(m, parts + r, _W1)))
-        for s in range(t):
-            x = fma(splat(peek(m, gram + s), _W1), load(m, gradients + s * width + r, _W1), x)
-        store(m, u + r, x)
+        store(m, u + r, fma(both, load(m, gradients + r, _W1), x))
 
 
 @inner
@@ -427,6 +524,7 @@ def _active(m, u, n, stride, lists, o, rows, v):
     """List the units of ``m[u:u + n]`` that are not silent; return how many they are."""
     count = 0
     for j in range(n):
+        rolled()
         value = peek(m, u + j)
         poke(lists, rows + o + count, j)
         poke(lists, o + count, j * stride)
@@ -441,40 +539,49 @@ def _forward(m, lists, layout, places, counts, hidden, toy, one, lanes):
     layers = peek(places, LAYERS)
     below = 0
     for depth in range(layers):
+        rolled()
         at = depth * LAYOUT
         u, registers = peek(layout, at + UNITS), peek(layout, at + REGISTERS)
-        stop = u + registers * lanes
-        if depth > 0:
-            n, o = peek(layout, at + INPUTS), peek(layout, at + LISTS)
-            v, count = below, n
-            if hidden == RELU:
-                v = peek(places, VALUES) + o
-                count = _active(m, below, n, peek(layout, at + STRIDE), lists, o, peek(places, ROWS), v)
-                poke(counts, depth, count)
-            w, b = peek(layout, at + WEIGHTS), peek(layout, at + BIASES)
+        stop, live = u + registers * lanes, u + 3 * peek(places, BEHIND)
+        w, b, n = peek(layout, at + WEIGHTS), peek(layout, at + BIASES), peek(layout, at + INPUTS)
+        stride = peek(layout, at + STRIDE)
+        if depth == 0:
+            pass
+        elif hidden == RELU:
+            o = peek(layout, at + LISTS)
+            v = peek(places, VALUES) + o
+            count = _active(m, below, n, stride, lists, o, peek(places, ROWS), v)
+            poke(counts, depth, count)
             _gather(m, u, b, registers, w, lists, o, v, count, one - one, lanes)
-        if depth < layers - 1:
-            _activate(m, u, stop, hidden, one, lanes)
-        elif toy:
-            _activate(m, u, stop, SIGMOID, one, lanes)
         else:
-            _softmax(m, u, stop, peek(places, LIVE), one, lanes)
+            sums = peek(places, SUMS)
+            _dots(m, w, stride, peek(layout, at + OUTPUTS), below, -(-n // lanes), sums, one - one, lanes)
+            for r in range(0, registers * lanes, lanes):
+                rolled()
+                store(m, u + r, add(load(m, b + r, _W1), sum_rows(m, sums + r * lanes)))
+        if depth < layers - 1:
+            _activate(m, u, stop, live, hidden, one, lanes)
+        elif toy:
+            _activate(m, u, stop, live, SIGMOID, one, lanes)
+        else:
+            _softmax(m, u, stop, live, one, lanes)
         below = u
 
 
 @inner
-def _judge(m, u, stop, errors, live, target, label, toy, one, lanes, totals):
+def _judge(m, u, stop, behind, target, label, toy, one, lanes, totals):
     """Write the errors of the outputs ``m[u:stop]``; add loss and hit to `totals`."""
     output = peek(m, u + label)
     mine = splat(output, _W1)
     squares = splat(one - one, _W1)
     better = 0
     for r in range(0, stop - u, lanes):
-        mask, h = load(m, live + r, _W1), load(m, u + r, _W1)
-        e = mul(mask, sub(load(m, target + r, _W1), h))
-        better += count_greater(mul(mask, h), mine)
+        rolled()
+        h = load(m, u + r, _W1)
+        e = sub(load(m, target + r, _W1), h)
+        better += count_greater(h, mine)
         squares = fma(e, e, squares)
-        store(m, errors + r, e)
+        store(m, u + behind + r, e)
     loss = math.nan
     if toy:
         loss = float(total(squares))
@@ -495,6 +602,7 @@ def _step(m, u, stop, behind, lr, kind, toy, one, lanes):
     ones, rate = splat(one, _W1), splat(lr, _W1)
     none = sub(ones, ones)
     for r in range(u, stop, lanes):
+        rolled()
         h, e = load(m, r, _W1), load(m, r + behind, _W1)
         if toy or kind == SIGMOID:
             e = mul(mul(e, h), sub(ones, h))
@@ -508,28 +616,28 @@ def _step(m, u, stop, behind, lr, kind, toy, one, lanes):
 
 
 @inner
-def _hand_down(m, e, n, lists, rows, count, sums, listed, zero, lanes):
+def _hand_down(m, e, n, lists, rows, count, sums, zero, lanes):
     """Sum the products that :func:`_descend` left over their lanes, into the n errors ``m[e:]`` of the layer below."""
-    if not listed:
-        for k in range(0, count, lanes):
-            store(m, e + k, sum_rows(m, sums + k * lanes))
-        return
     none = splat(zero, _W1)
     for j in range(0, n, lanes):
+        rolled()
         store(m, e + j, none)
     for k in range(0, count, lanes):
+        rolled()
         # The registers of sums have served: the first takes the result.
         store(m, sums + k * lanes, sum_rows(m, sums + k * lanes))
         for i in range(min(lanes, count - k)):
+            rolled()
             poke(m, e + peek(lists, rows + k + i), peek(m, sums + k * lanes + i))
 
 
 @inner
 def _backward(m, t, lists, layout, places, counts, hidden, toy, total_d, base, whole, lr, one, lanes):
-    """Update all weights after :func:`_forward` and :func:`_judge`; those of V are kept for the block's end."""
+    """Update all weights after :func:`_forward` and :func:`_judge`; the steps of V are kept for the pair's end."""
     layers, behind = peek(places, LAYERS), peek(places, BEHIND)
     zero = one - one
     for depth in range(layers - 1, -1, -1):
+        rolled()
         at = depth * LAYOUT
         u, registers, o = peek(layout, at + UNITS), peek(layout, at + REGISTERS), peek(layout, at + LISTS)
         w, b, n = peek(layout, at + WEIGHTS), peek(layout, at + BIASES), peek(layout, at + INPUTS)
@@ -537,48 +645,45 @@ def _backward(m, t, lists, layout, places, counts, hidden, toy, total_d, base, w
         v = peek(places, VALUES) + o
         _step(m, u, u + width, behind, lr, SOFTMAX if depth == layers - 1 else hidden, toy, one, lanes)
         for r in range(0, width, lanes):
+            rolled()
             store(m, b + r, add(load(m, b + r, _W1), load(m, steps + r, _W1)))
         if depth == 0:
             paper, offset = splat(whole + base * total_d, _W1), splat(base, _W1)
             a, c, kept = peek(places, PAPER), peek(places, OFFSET), peek(places, GRADIENTS) + t * width
             for r in range(0, width, lanes):
+                rolled()
                 g = load(m, steps + r, _W1)
                 store(m, kept + r, g)
                 store(m, a + r, fma(paper, g, load(m, a + r, _W1)))
                 store(m, c + r, fma(offset, g, load(m, c + r, _W1)))
         else:
-            below, sums, listed = peek(layout, at - LAYOUT + UNITS), peek(places, SUMS), hidden == RELU
-            count = n
-            if listed:
-                count = peek(counts, depth)
+            below, sums = peek(layout, at - LAYOUT + UNITS), peek(places, SUMS)
+            if hidden == RELU:
+                count, rows = peek(counts, depth), peek(places, ROWS) + o
+                _descend(m, w, registers, steps, u + behind, lists, o, v, count, sums, toy, zero, lanes)
+                _hand_down(m, below + behind, n, lists, rows, count, sums, zero, lanes)
             else:
-                v = below
-            _descend(m, w, registers, steps, u + behind, lists, o, v, count, sums, toy, zero, lanes)
-            rows = peek(places, ROWS) + o
-            _hand_down(m, below + behind, n, lists, rows, count, sums, listed, zero, lanes)
+                rows, across = peek(layout, at + OUTPUTS), -(-n // lanes)
+                target, stride = below + behind, peek(layout, at + STRIDE)
+                _combine(m, w, stride, rows, across, below, u + behind, behind, target, toy, zero, lanes)
 
 
 @jit
 def open_offsets(net, base):
-    """Find a = b + W (base 1) and set c to 0; to be called before the others.
-
-    Also lists all rows of every layer but the first, which is what layers without ReLU use.
-    """
-    m, lists, layout, places = data(net.memory), data(net.lists), data(net.layout), data(net.places)
+    """Find a = b + W (base 1) and set c to 0; to be called before the others."""
+    m, layout, places = data(net.memory), data(net.layout), data(net.places)
     lanes = 64 // net.memory.itemsize
     stride, w, b = peek(layout, STRIDE), peek(layout, WEIGHTS), peek(layout, BIASES)
     all_bases, none = splat(base, _W1), splat(base - base, _W1)
     for r in range(0, peek(layout, REGISTERS) * lanes, lanes):
+        rolled()
         a = load(m, b + r, _W1)
         if base != 0:
             for p in range(peek(layout, INPUTS)):
+                rolled()
                 a = fma(all_bases, load(m, w + p * stride + r, _W1), a)
         store(m, peek(places, PAPER) + r, a)
         store(m, peek(places, OFFSET) + r, none)
-    for depth in range(1, peek(places, LAYERS)):
-        o, stride = peek(layout, depth * LAYOUT + LISTS), peek(layout, depth * LAYOUT + STRIDE)
-        for j in range(peek(layout, depth * LAYOUT + INPUTS)):
-            poke(lists, o + j, j * stride)
 
 
 @jit
@@ -588,9 +693,11 @@ def close_offsets(net):
     lanes = 64 // net.memory.itemsize
     stride, w = peek(layout, STRIDE), peek(layout, WEIGHTS)
     for r in range(0, peek(layout, REGISTERS) * lanes, lanes):
+        rolled()
         c = load(m, offset + r, _W1)
         store(m, offset + r, sub(c, c))
         for p in range(peek(layout, INPUTS)):
+            rolled()
             row = w + p * stride + r
             store(m, row, add(load(m, row, _W1), c))
 
@@ -614,39 +721,48 @@ def train_samples(net, ink, labels, order, lr, weights, totals):
         The losses and hits before each sample's update are added to it. A loss of NaN marks a divergence.
     """
     m, lists, layout, places = data(net.memory), data(net.lists), data(net.layout), data(net.places)
-    counts, sums, both = data(net.counts), data(ink.sums), data(totals)
+    counts, sums, judged = data(net.counts), data(ink.sums), data(totals)
     lanes = 64 // net.memory.itemsize
     one, hidden, toy = net.memory.dtype.type(1), net.hidden, net.toy
     zero = one - one
-    v, span = peek(places, INK), peek(places, SPAN)
-    behind, live, gradients = peek(places, BEHIND), peek(places, LIVE), peek(places, GRADIENTS)
+    behind = peek(places, BEHIND)
     last = (peek(places, LAYERS) - 1) * LAYOUT
-    u, width = peek(layout, last + UNITS), peek(layout, last + REGISTERS) * lanes
-    registers, w = peek(layout, REGISTERS), peek(layout, WEIGHTS)
+    u, last_width = peek(layout, last + UNITS), peek(layout, last + REGISTERS) * lanes
+    registers, w, stride = peek(layout, REGISTERS), peek(layout, WEIGHTS), peek(layout, STRIDE)
+    v, span, width = peek(places, INK), peek(places, SPAN), registers * lanes
+    parts, gradients = peek(places, PARTS), peek(places, GRADIENTS)
     n = len(order)
-    for first in range(0, n, BLOCK):
-        size = min(BLOCK, n - first)
-        for k in range(first + size, min(first + size + BLOCK, n)):
+    for first in range(0, n, 2):
+        rolled()
+        # The last sample of an odd number stands in a pair with itself, whose second half is not trained on.
+        size = min(2, n - first)
+        i0, i1 = order[first], order[first + size - 1]
+        for k in range(first + size, min(first + size + 2, n)):
+            rolled()
             _fetch(ink, order[k])
-        # A block that is not full repeats its last sample, with steps of 0.
-        i0, i1 = order[first], order[first + min(1, size - 1)]
-        i2, i3 = order[first + min(2, size - 1)], order[first + size - 1]
-        count = _begin_block(ink, i0, i1, i2, i3, m, lists, layout, places, zero, lanes)
-        _multiply_inks(m, peek(places, GRAM), v, span, count, zero, lanes)
+        n0, n1, both = _expand(ink, i0, i1, stride, m, v, span, lists, zero)
+        _gather_pair(m, parts, registers, w, lists, v, span, n0, n1, both, zero, lanes)
+        for r in range(0, 2 * width, lanes):
+            rolled()
+            store(m, gradients + r, splat(zero, _W1))
+        product = zero
         for t in range(size):
+            rolled()
             i = order[first + t]
             label, d = labels[i], peek(sums, i)
-            _first_sums(m, t, layout, places, d, lanes)
+            paper, offset = peek(places, PAPER), peek(places, OFFSET)
+            _first_sums(
+                m, peek(layout, UNITS), width, paper, offset, parts + t * width, gradients, d, product, lanes
+            )  # fmt: skip
             _forward(m, lists, layout, places, counts, hidden, toy, one, lanes)
-            target = peek(places, TARGETS) + label * width
-            _judge(m, u, u + width, u + behind, live, target, label, toy, one, lanes, both)
+            target = peek(places, TARGETS) + label * last_width
+            _judge(m, u, u + last_width, behind, target, label, toy, one, lanes, judged)
             rate = lr
             if weights.size > 0:
                 rate = lr * weights[i]
             _backward(m, t, lists, layout, places, counts, hidden, toy, d, ink.base, ink.whole, rate, one, lanes)
-        for r in range(gradients + size * registers * lanes, gradients + BLOCK * registers * lanes, lanes):
-            store(m, r, splat(zero, _W1))
-        _update_block(m, w, registers, gradients, lists, v, span, count, lanes)
+            product = _multiply_inks(m, v, span, n1, both, zero, lanes)
+        _update_pair(m, w, registers, gradients, lists, v, span, n0, n1, both, lanes)
 
 
 @jit
@@ -665,16 +781,22 @@ def predict_samples(net, ink, outputs):
     lanes = 64 // net.memory.itemsize
     one = net.memory.dtype.type(1)
     u = peek(layout, (peek(places, LAYERS) - 1) * LAYOUT + UNITS)
-    # No sample has changed anything yet.
-    for r in range(BLOCK * BLOCK):
-        poke(m, peek(places, GRAM) + r, one - one)
+    registers, w, stride = peek(layout, REGISTERS), peek(layout, WEIGHTS), peek(layout, STRIDE)
+    v, span, width = peek(places, INK), peek(places, SPAN), registers * lanes
+    parts, gradients = peek(places, PARTS), peek(places, GRADIENTS)
+    paper, offset = peek(places, PAPER), peek(places, OFFSET)
+    zero = one - one
     n = len(outputs)
-    for first in range(0, n, BLOCK):
-        size = min(BLOCK, n - first)
-        i1, i2, i3 = first + min(1, size - 1), first + min(2, size - 1), first + size - 1
-        _begin_block(ink, first, i1, i2, i3, m, lists, layout, places, one - one, lanes)
+    for first in range(0, n, 2):
+        rolled()
+        size = min(2, n - first)
+        n0, n1, both = _expand(ink, first, first + size - 1, stride, m, v, span, lists, zero)
+        _gather_pair(m, parts, registers, w, lists, v, span, n0, n1, both, zero, lanes)
         for t in range(size):
-            _first_sums(m, t, layout, places, peek(sums, first + t), lanes)
+            rolled()
+            d = peek(sums, first + t)
+            _first_sums(m, peek(layout, UNITS), width, paper, offset, parts + t * width, gradients, d, zero, lanes)
             _forward(m, lists, layout, places, counts, net.hidden, net.toy, one, lanes)
             for k in range(outputs.shape[1]):
+                rolled()
                 outputs[first + t, k] = peek(m, u + k)

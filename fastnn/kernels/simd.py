@@ -55,6 +55,9 @@ if numba.config.DISABLE_JIT:
     def out_of_line():
         """Do nothing."""
 
+    def rolled():
+        """Do nothing."""
+
     def data(array):
         """Return the array."""
         return array
@@ -178,6 +181,22 @@ else:
         if not isinstance(array_type, types.CPointer):
             array = context.make_array(array_type)(context, builder, array).data
         return builder.gep(array, [index])
+
+    @intrinsic
+    def rolled(typingctx):
+        """Keep the loop whose body calls this from being unrolled.
+
+        LLVM would copy the body of every loop eight times over and add a ninth for the rest: three times the machine
+        code, which takes as much longer to compile and no longer fits the caches for instructions. An empty piece of
+        assembly that must not be moved into other control flow ("convergent") forbids the rest, and so the copies.
+        """
+
+        def codegen(context, builder, signature, args):
+            kind = ir.FunctionType(ir.VoidType(), [])
+            builder.call(ir.InlineAsm(kind, "", "", side_effect=True), [], attrs=("convergent", "nounwind"))
+            return context.get_dummy_value()
+
+        return types.void(), codegen
 
     @intrinsic
     def data(typingctx, array):

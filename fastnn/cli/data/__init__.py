@@ -1,6 +1,6 @@
-"""``fastnn data``: get, look at and convert data sets."""
+"""``fastnn data``: get, look at, clean and convert data sets."""
 
-from fastnn.cli.data import convert, fetch, info, mosaic
+from fastnn.cli.data import clean, convert, fetch, import_, info, mosaic
 from fastnn.cli.data._app import app
 
-__all__ = ["app", "convert", "fetch", "info", "mosaic"]
+__all__ = ["app", "clean", "convert", "fetch", "import_", "info", "mosaic"]

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 import typer
 
-app = typer.Typer(help="Get, look at and convert data sets.", no_args_is_help=True)
+app = typer.Typer(help="Get, look at, clean and convert data sets.", no_args_is_help=True)

@@ -1,0 +1,376 @@
+"""Digits in a database: its schema, and the accepted digits as a data set. The web app builds on it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastnn.datasets.dataset import PIXELS, Dataset
+from fastnn.errors import DataError, MissingExtraError
+
+try:
+    import sqlalchemy as sa
+    from sqlalchemy import event, exc
+    from sqlalchemy.dialects import postgresql, sqlite
+except ModuleNotFoundError:
+    raise MissingExtraError("a database of digits", "web") from None
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from sqlalchemy.engine import URL, Connection, Engine
+    from sqlalchemy.sql import Executable
+
+SCHEMA_VERSION = 1
+
+PENDING, ACCEPTED, REJECTED = "pending", "accepted", "rejected"
+
+DIGIT_CLASSES = tuple("0123456789")
+
+# As for files: what is read whole into memory stays below 2 GiB.
+_MOST_DIGITS = (1 << 31) // PIXELS
+_BATCH = 500
+# Drawings stay out of error messages.
+_POOL: dict[str, Any] = {"pool_size": 8, "max_overflow": 8, "pool_timeout": 10, "hide_parameters": True}
+# Sets the ids of imported digits apart from those that browsers make; never changes, so that an import made twice
+# stores once.
+_IMPORTED = uuid.UUID("2f0c5f0e-5b0b-5d7e-9f43-0c1b2a7d8e11")
+
+# SQLite counts rows by itself only in a column of exactly this type.
+_BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+metadata = sa.MetaData()
+
+about = sa.Table(
+    "fastnn_about",
+    metadata,
+    sa.Column("one", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("name", sa.String(36), nullable=False, comment="a UUID: tells this database from others"),
+    sa.Column("revision", sa.BigInteger, nullable=False, comment="goes up whenever the accepted digits change"),
+    sa.Column("model", sa.Text, nullable=True, comment="the run that took over last"),
+    sa.Column("trained", sa.BigInteger, nullable=False, comment="accepted digits when that was tried last"),
+)
+
+digits = sa.Table(
+    "fastnn_digits",
+    metadata,
+    sa.Column("seq", _BIG, primary_key=True, autoincrement=True, comment="order of arrival"),
+    sa.Column("id", sa.String(36), nullable=False, unique=True, comment="the client's UUID"),
+    sa.Column("pixels", sa.LargeBinary, nullable=False, comment="784 bytes, 255 = paper"),
+    sa.Column("given", sa.SmallInteger, nullable=False, comment="label as given"),
+    sa.Column("label", sa.SmallInteger, nullable=True, comment="label as reviewed; only of accepted digits"),
+    sa.Column("state", sa.String(8), nullable=False),
+    sa.Column("created", sa.BigInteger, nullable=False, comment="ms since 1970, UTC"),
+    sa.Column("contributor", sa.Text, nullable=False),
+    sa.Column("opinion", sa.SmallInteger, nullable=True, comment="what the model takes it for"),
+    sa.Column("doubt", sa.Double, nullable=False, comment="1 - the model's probability of the label given"),
+    sa.Column("scored_by", sa.String(16), nullable=False, comment="which model"),
+    sa.Index("fastnn_digits_queue", "state", sa.desc("doubt"), "seq"),
+    sa.Index("fastnn_digits_accepted", "state", "label"),
+    sa.Index("fastnn_digits_credits", "state", "contributor"),
+)
+
+reviews = sa.Table(
+    "fastnn_reviews",
+    metadata,
+    sa.Column("seq", _BIG, primary_key=True, autoincrement=True),
+    sa.Column("digit", sa.String(36), nullable=False),
+    sa.Column("action", sa.String(8), nullable=False),
+    sa.Column("label", sa.SmallInteger, nullable=True),
+    sa.Column("reviewer", sa.Text, nullable=False),
+    sa.Column("created", sa.BigInteger, nullable=False, comment="ms since 1970, UTC"),
+)
+
+
+def without_password(url: str) -> str:
+    """Return a database URL fit for messages and logs."""
+    try:
+        return sa.make_url(url).render_as_string(hide_password=True)
+    except exc.ArgumentError:
+        return "database URL"
+
+
+def now() -> int:
+    """Return the time in milliseconds since 1970, UTC."""
+    return time.time_ns() // 1_000_000
+
+
+def open_engine(url: str, *, create: bool) -> Engine:
+    """Open a database.
+
+    SQLite is set to write-ahead logging with a flush at every commit, so that what is committed outlives the process
+    and the machine; PostgreSQL does so by itself.
+
+    Parameters
+    ----------
+    url : str
+        ``sqlite:///file.db`` (four slashes for an absolute path) or ``postgresql://user@host/name``.
+    create : bool
+        Make the SQLite file and the tables where they are missing.
+
+    Returns
+    -------
+    Engine
+
+    Raises
+    ------
+    DataError
+        If the URL is none of these, there is no such database, or its schema is another.
+    MissingExtraError
+        If the driver is not installed.
+    """
+    parsed = _parse(url)
+    shown = without_password(url)
+    if parsed.get_backend_name() == "sqlite":
+        _check_file(parsed, shown, create=create)
+        engine = sa.create_engine(parsed, connect_args={"timeout": 10}, **_POOL)
+        event.listen(engine, "connect", _set_pragmas)
+        event.listen(engine, "begin", _begin)
+    else:
+        try:
+            engine = sa.create_engine(parsed, connect_args={"connect_timeout": 5}, pool_pre_ping=True, **_POOL)
+        except ModuleNotFoundError:
+            raise MissingExtraError("a PostgreSQL database", "postgres") from None
+    try:
+        with _explained(shown):
+            _prepare(engine, shown, create=create)
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = sa.make_url(url)
+        backend, driver = parsed.get_backend_name(), parsed.drivername
+    except (exc.ArgumentError, ValueError):
+        raise DataError("not a database URL; give sqlite:///FILE or postgresql://USER@HOST/NAME") from None
+    if backend == "sqlite" and driver == "sqlite":
+        return parsed
+    if driver in ("postgres", "postgresql", "postgresql+psycopg"):
+        return parsed.set(drivername="postgresql+psycopg")
+    raise DataError(f"{without_password(url)}: not a kind of database that is known; those are sqlite and postgresql")
+
+
+def _check_file(url: URL, shown: str, *, create: bool) -> None:
+    """Refuse an SQLite URL that names no file on disk."""
+    if not url.database or url.database == ":memory:" or url.database.startswith("file:") or url.query or url.host:
+        raise DataError(f"{shown}: name a file, as in sqlite:///digits.db (sqlite:////tmp/digits.db from the root)")
+    path = Path(url.database)
+    if create and not path.parent.is_dir():
+        raise DataError(f"{shown}: the folder {path.parent} is not there; make it first")
+    if path.is_dir() or (not create and not path.is_file()):
+        raise DataError(f"{shown}: no such database file")
+
+
+def _set_pragmas(connection: Any, _: Any) -> None:
+    # Transactions are begun by `_begin` alone.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    # A transaction that begins as a reader and then writes would fail at once, instead of waiting, where another
+    # process has written in between.
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@contextlib.contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """Open a transaction that writes; it is on disk when the context has ended without an error."""
+    with engine.connect().execution_options(writes=True) as connection, connection.begin():
+        yield connection
+
+
+def _prepare(engine: Engine, shown: str, *, create: bool) -> None:
+    """Make the tables, or check that they are there and of the version that is known."""
+    if not create and not sa.inspect(engine).has_table(about.name):
+        raise DataError(f"{shown}: holds no digits of fastnn; fill it with fastnn serve or fastnn data import")
+    with writing(engine) if create else engine.connect() as connection:
+        if create:
+            metadata.create_all(connection)
+            row = {"one": 1, "version": SCHEMA_VERSION, "name": str(uuid.uuid4()), "revision": 0, "trained": 0}
+            connection.execute(insert_new(connection, about, [row], about.c.one))
+        version = connection.execute(sa.select(about.c.version)).scalar()
+    if version != SCHEMA_VERSION:
+        raise DataError(
+            f"{shown}: its schema is version {version!r}, this fastnn knows {SCHEMA_VERSION}; "
+            "use the fastnn that made it, or export and import the digits"
+        )
+
+
+def insert_new(
+    connection: Connection, table: sa.Table, rows: Sequence[dict[str, Any]], key: sa.Column[Any]
+) -> Executable:
+    """Return a statement that inserts those rows whose `key` is not there yet."""
+    if connection.dialect.name == "sqlite":
+        return sqlite.insert(table).values(list(rows)).on_conflict_do_nothing(index_elements=[key])
+    return postgresql.insert(table).values(list(rows)).on_conflict_do_nothing(index_elements=[key])
+
+
+def bump_revision(connection: Connection) -> None:
+    """Note that the accepted digits have changed."""
+    connection.execute(sa.update(about).values(revision=about.c.revision + 1))
+
+
+@contextlib.contextmanager
+def _explained(shown: str) -> Iterator[None]:
+    """Turn what the database answers into a DataError."""
+    try:
+        yield
+    except exc.SQLAlchemyError as error:
+        cause = getattr(error, "orig", None) or error
+        text = " ".join(str(cause).split())[:300]
+        raise DataError(f"{shown}: the database cannot be used ({text})") from None
+
+
+def read_database(url: str) -> Dataset:
+    """Read the accepted digits, with their reviewed labels, in the order in which they arrived.
+
+    Parameters
+    ----------
+    url : str
+        See :func:`open_engine`.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    DataError
+        If there is no such database, it holds no accepted digits, or what it holds is damaged.
+    MissingExtraError
+        If the driver is not installed.
+    """
+    shown = without_password(url)
+    engine = open_engine(url, create=False)
+    try:
+        with _explained(shown), engine.connect() as connection:
+            return accepted_dataset(connection, shown)
+    finally:
+        engine.dispose()
+
+
+def accepted_dataset(connection: Connection, source: str) -> Dataset:
+    """Return the accepted digits as a data set; see :func:`read_database`."""
+    accepted = digits.c.state == ACCEPTED
+    n = connection.execute(sa.select(sa.func.count()).select_from(digits).where(accepted)).scalar_one()
+    if n == 0:
+        raise DataError(f"{source}: holds no accepted digits yet; review some, or import a data set")
+    if n > _MOST_DIGITS:
+        raise DataError(f"{source}: {n:,} digits are more than the {_MOST_DIGITS:,} that can be read")
+    _check_rows(connection, source)
+    pixels, labels = bytearray(), []
+    for image, label in accepted_rows(connection):
+        pixels += image
+        labels.append(label)
+    return Dataset(
+        np.frombuffer(pixels, np.uint8).reshape(-1, PIXELS), np.asarray(labels, np.int64), DIGIT_CLASSES, source
+    )
+
+
+def _check_rows(connection: Connection, source: str) -> None:
+    """Refuse a damaged database before its rows, of whatever size, come into memory."""
+    bad = sa.or_(
+        sa.func.length(digits.c.pixels) != PIXELS,
+        digits.c.label.is_(None),
+        digits.c.label < 0,
+        digits.c.label > 9,
+        *(
+            # SQLite takes anything into any column.
+            (sa.func.typeof(digits.c.pixels) != "blob", sa.func.typeof(digits.c.label) != "integer")
+            if connection.dialect.name == "sqlite"
+            else ()
+        ),
+    )
+    seq = connection.execute(sa.select(sa.func.min(digits.c.seq)).where(digits.c.state == ACCEPTED, bad)).scalar()
+    if seq is not None:
+        raise DataError(f"{source}: digit {seq} is damaged: not {PIXELS} bytes of pixels with a label from 0 to 9")
+
+
+def accepted_rows(connection: Connection) -> Iterator[tuple[bytes, int]]:
+    """Yield pixels and label of the accepted digits in order of arrival, a few hundred at a time in memory."""
+    last = -1
+    columns = sa.select(digits.c.seq, digits.c.pixels, digits.c.label)
+    while True:
+        page = columns.where(digits.c.state == ACCEPTED, digits.c.seq > last).order_by(digits.c.seq).limit(_BATCH)
+        rows = connection.execute(page).all()
+        for seq, pixels, label in rows:
+            last = seq
+            yield bytes(pixels), label
+        if len(rows) < _BATCH:
+            return
+
+
+def import_dataset(dataset: Dataset, url: str, *, contributor: str = "", review: bool = False) -> tuple[int, int]:
+    """Store a data set in a database, all of it or nothing; what the same import stored before stays as it is.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        With the classes "0" to "9"; its test set is left out.
+    url : str
+        See :func:`open_engine`; made where it is missing.
+    contributor : str, optional
+        Who is given credit.
+    review : bool
+        Put the digits in the queue for review rather than accepting them.
+
+    Returns
+    -------
+    stored, known : int
+        Digits stored now, and those stored by an earlier import of the same data.
+
+    Raises
+    ------
+    DataError
+        If the classes are others, or the database cannot be used.
+    """
+    if dataset.classes != DIGIT_CLASSES:
+        raise DataError(
+            f"{dataset.source}: its classes are {', '.join(dataset.classes[:20])}; the database holds digits 0 to 9"
+        )
+    shown = without_password(url)
+    engine = open_engine(url, create=True)
+    stored = 0
+    try:
+        with _explained(shown), writing(engine) as connection:
+            for start in range(0, len(dataset), _BATCH):
+                rows = _rows(dataset, start, contributor, review=review)
+                stored += connection.execute(insert_new(connection, digits, rows, digits.c.id)).rowcount
+            if stored and not review:
+                bump_revision(connection)
+    finally:
+        engine.dispose()
+    return stored, len(dataset) - stored
+
+
+def _rows(dataset: Dataset, start: int, contributor: str, *, review: bool) -> list[dict[str, Any]]:
+    time_of_import = now()
+    return [
+        {
+            "id": str(uuid.uuid5(_IMPORTED, f"{dataset.content_hash}:{position}")),
+            "pixels": dataset.images[position].tobytes(),
+            "given": int(dataset.labels[position]),
+            "label": None if review else int(dataset.labels[position]),
+            "state": PENDING if review else ACCEPTED,
+            "created": time_of_import,
+            "contributor": contributor,
+            "opinion": None,
+            "doubt": 1.0,
+            "scored_by": "",
+        }
+        for position in range(start, min(start + _BATCH, len(dataset)))
+    ]

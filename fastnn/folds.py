@@ -1,0 +1,174 @@
+"""What networks say of images they have not seen: k-fold training, the folds side by side on the cores."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastnn.datasets.copies import group_copies
+from fastnn.errors import DataError, TrainingError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from fastnn.datasets import Dataset
+    from fastnn.recipes import Recipe
+
+_FOLD_STREAM = 0xF01D5
+"""Sets the draw of the folds apart from other draws of the same seed."""
+
+
+def out_of_sample(
+    dataset: Dataset,
+    recipe: Recipe,
+    *,
+    folds: int = 5,
+    repeats: int = 1,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> NDArray[np.float64]:
+    """Return for each image the class probabilities of networks that were not trained on it.
+
+    The images are dealt into folds; for each fold a network learns the others and predicts it. Copies of one image
+    share a fold. The result depends on data, recipe, folds and repeats alone, not on the workers. With more than one
+    worker each is a process of its own that is spawned, so a script that calls this must do so under
+    ``if __name__ == "__main__":``.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Its images go to the network as they are.
+    recipe : Recipe
+        Its seed also deals the folds.
+    folds : int
+        At least 2.
+    repeats : int
+        How often all is done, dealt anew; the probabilities are averaged.
+    workers : int, optional
+        Processes; by default as many as there are cores, and none beyond the number of trainings.
+    progress : callable, optional
+        Called with the number of trainings done and of all.
+
+    Returns
+    -------
+    ndarray of float64, shape (n, k)
+
+    Raises
+    ------
+    DataError
+        If the numbers make no sense, or there are too few images for the folds.
+    TrainingError
+        If a training diverges, or a process dies.
+    """
+    if folds < 2 or repeats < 1 or (workers is not None and workers < 1):
+        raise DataError(f"{dataset.source}: it takes at least 2 folds, 1 repeat and 1 worker")
+    dealt = [deal(dataset, folds, recipe.seed + repeat) for repeat in range(repeats)]
+    if any(np.bincount(folding, minlength=folds).min() == 0 for folding in dealt):
+        raise DataError(f"{dataset.source}: {len(dataset)} images (copies count once) are too few for {folds} folds")
+    jobs = [(repeat, fold) for repeat in range(repeats) for fold in range(folds)]
+    processes = min(len(jobs), workers or _cores())
+    total = np.zeros((len(dataset), len(dataset.classes)))
+    # Summed in the order of the jobs: floating point sums depend on it, and processes finish as they like.
+    results: dict[tuple[int, int], NDArray[np.float64]] = {}
+    for job, probabilities in _run(jobs, (dataset, recipe, dealt), processes):
+        results[job] = probabilities
+        if progress is not None:
+            progress(len(results), len(jobs))
+    for repeat, fold in jobs:
+        total[dealt[repeat] == fold] += results[repeat, fold]
+    return total / repeats
+
+
+def deal(dataset: Dataset, folds: int, seed: int) -> NDArray[np.int64]:
+    """Return the fold of each image, shape (n,): copies together, each class spread evenly."""
+    first = group_copies(dataset.images)
+    leaders = np.flatnonzero(first == np.arange(len(first)))
+    leaders = np.random.default_rng([seed, _FOLD_STREAM]).permutation(leaders)
+    leaders = leaders[np.argsort(dataset.labels[leaders], kind="stable")]
+    fold = np.zeros(len(first), dtype=np.int64)
+    fold[leaders] = np.arange(len(leaders)) % folds
+    return np.asarray(fold[first], dtype=np.int64)
+
+
+_Task = tuple["Dataset", "Recipe", "list[NDArray[np.int64]]"]
+_Job = tuple[int, int]
+
+
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _run(jobs: list[_Job], task: _Task, workers: int) -> Iterator[tuple[_Job, NDArray[np.float64]]]:
+    if workers == 1:
+        for job in jobs:
+            yield job, train_fold(task, job)
+        return
+    _warm_up(task)
+    context = multiprocessing.get_context("spawn")
+    before = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(task,))
+    try:
+        futures = {pool.submit(_train_in_worker, job): job for job in jobs}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    except BrokenProcessPool:
+        raise TrainingError(
+            f"{task[0].source}: a worker process has died, for want of memory perhaps; take fewer workers"
+        ) from None
+    finally:
+        # After an error or Ctrl-C nobody waits for the trainings that are under way.
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in set(multiprocessing.active_children()) - before:
+            process.terminate()
+        pool.shutdown(wait=True)
+
+
+def _warm_up(task: _Task) -> None:
+    """Compile once and keep it in the cache, so that the workers load it rather than compile side by side."""
+    from fastnn.training import Learner
+
+    dataset, recipe, _ = task
+    Learner(recipe.network(dataset.images.shape[1], len(dataset.classes)), dataset, recipe).warm_up()
+
+
+_task: _Task | None = None
+"""What a worker process works on; sent once."""
+
+
+def _begin(task: _Task) -> None:
+    global _task  # noqa: PLW0603 - a worker's initialiser has no other way to leave something behind
+    # Ctrl-C is the parent's to answer.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # One core a process; read when Numba is imported, which is later.
+    os.environ["NUMBA_NUM_THREADS"] = "1"
+    _task = task
+
+
+def _train_in_worker(job: _Job) -> NDArray[np.float64]:
+    if _task is None:
+        raise TrainingError("a worker process was not set up")
+    return train_fold(_task, job)
+
+
+def train_fold(task: _Task, job: _Job) -> NDArray[np.float64]:
+    """Train on all folds but one; return the probabilities of that one's images, shape (its images, k)."""
+    from fastnn.training import as_model, train
+
+    dataset, recipe, dealt = task
+    repeat, fold = job
+    held_back = dealt[repeat] == fold
+    own = recipe.replace(seed=(recipe.seed + 1_000_003 * repeat + fold) % (1 << 63))
+    part = dataset.take(np.flatnonzero(~held_back))
+    network = own.network(dataset.images.shape[1], len(dataset.classes))
+    for _ in train(network, part, own):
+        pass
+    return as_model(network, part, own).predict_proba(dataset.images[np.flatnonzero(held_back)])

@@ -1,0 +1,1 @@
+"""The web app: draw, recognise, collect, review and share digits."""
