@@ -141,6 +141,7 @@ class Engine:
             else:
                 self._weights.append(memory[w : w + a * stride].reshape(a, stride)[:, :b])
         self._biases = [memory[row[sgd.BIASES] :][: row[sgd.OUTPUTS]] for row in layout.tolist()]
+        self._offset = memory[place["offset"] :][: network.sizes[1]]
         classes = network.sizes[-1]
         for row in layout.tolist():
             memory[row[sgd.UNITS] + 3 * int(units.sum()) :][: row[sgd.OUTPUTS]] = 1
@@ -175,7 +176,8 @@ class Engine:
 
     def close(self) -> None:
         """Give the network its new weights."""
-        sgd.close_offsets(self._net)
+        self._weights[0] += self._offset
+        self._offset[...] = 0
         for own, given in zip(self._weights + self._biases, self.network.weights + self.network.biases, strict=True):
             given[...] = own
 
@@ -215,7 +217,8 @@ class Engine:
             self._smoothing = smoothing
         scalar: Any = self.network.dtype.type
         weights = self._no_weights if weights is None else weights
-        sgd.train_samples(self._net, prepared.ink, labels, order, scalar(lr), weights, totals)
+        train = sgd.train_samples_listed if self.network.activation == "relu" else sgd.train_samples
+        train(self._net, prepared.ink, labels, order, scalar(lr), weights, totals)
 
     def outputs(self, prepared: Prepared) -> NDArray[Any]:
         """Run the network on all images.
@@ -230,7 +233,8 @@ class Engine:
         ndarray of dtype, shape (n, classes)
         """
         result = np.empty((prepared.n, self.network.sizes[-1]), dtype=self.network.dtype)
-        sgd.predict_samples(self._net, prepared.ink, result)
+        predict = sgd.predict_samples_listed if self.network.activation == "relu" else sgd.predict_samples
+        predict(self._net, prepared.ink, result)
         return result
 
 

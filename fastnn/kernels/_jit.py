@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
+from numba.extending import overload
 
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "boundscheck": False}
 
@@ -33,3 +34,25 @@ def inner(function: Callable[..., Any]) -> Callable[..., Any]:
     code is part of its callers'.
     """
     return numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)(function)
+
+
+def either(one: Callable[..., Any], other: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that calls `one` or `other`, of which only the one that is needed is compiled.
+
+    Its first argument, a tuple, decides: `one` if it is empty, else `other`; the rest is passed on. The length of a
+    tuple is part of its type, so that the choice is made when the caller is compiled.
+    """
+
+    def choice(which: tuple[int, ...], *arguments: Any) -> Any:
+        return (other if which else one)(*arguments)
+
+    @overload(choice, jit_options={"no_cpython_wrapper": True, "no_cfunc_wrapper": True, **_OPTIONS})
+    def _choose(which: Any, *arguments: Any) -> Callable[..., Any]:  # noqa: ARG001 - Numba passes the types
+        chosen = other if len(which) else one
+
+        def call(which: Any, *arguments: Any) -> Any:  # noqa: ARG001 - as in `choice`
+            return chosen(*arguments)
+
+        return call
+
+    return choice

@@ -6,8 +6,8 @@ else 0. With W = V + c 1' (one offset a hidden unit) and a = b + W (base 1), the
     W x + b = a + V d + c sum(d)
 
 and the update of W by g x' is c += base g, V += g d', a += g (1 + base sum(x)): the same descent in exact arithmetic at
-a cost proportional to the ink. :func:`open_offsets` finds a, :func:`close_offsets` adds c to the weights; between the
-two the first layer's weights lack c. Without a base, c stays 0 and a is the bias itself.
+a cost proportional to the ink. :func:`open_offsets` finds a; the caller adds c to the weights in the end, and in
+between the first layer's weights lack c. Without a base, c stays 0 and a is the bias itself.
 
 Samples are taken in pairs. V d is found for both with the weights before the pair, and corrected for the second by
 what the first has changed: V_1 d_1 = V_0 d_1 + g_0 (d_0 d_1). After the pair V takes both updates at once. That too is
@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastnn.kernels._jit import inner, jit
+from fastnn.kernels._jit import either, inner, jit
 from fastnn.kernels.simd import (
     add,
     count_greater,
@@ -65,7 +65,7 @@ _SIMD = "unset"
 
 SIGMOID, TANH, RELU, SOFTMAX = 0, 1, 2, 3
 
-_W1, _W2, _W3, _W4 = (0,), (0, 0), (0, 0, 0), (0, 0, 0, 0)
+_W1, _W3, _W4 = (0,), (0, 0, 0), (0, 0, 0, 0)
 
 # Columns of `layout`, one row a layer: how many inputs and outputs; registers that hold its outputs; distance of two
 # rows of weights; where its weights, biases and outputs begin; where the list of its inputs begins in `net.lists`.
@@ -138,8 +138,9 @@ class Ink(NamedTuple):
 
 @inner
 def _strip(registers):
-    """Return the width of the next of the fewest strips of nearly the same width: 13 are 4 + 3 + 3 + 3."""
-    return -(-registers // -(-registers // 4))
+    """Return the width of the next strip, 4, 3 or 1: 13 registers are 4 + 3 + 3 + 3, so that few strips are narrow."""
+    width = -(-registers // -(-registers // 4))
+    return width if width != 2 else 1
 
 
 @inner
@@ -176,8 +177,6 @@ def _gather(m, target, start, registers, w, lists, o, v, count, zero, lanes):
             _gather_strip(m, target, start, w, lists, o, v, count, zero, _W4)
         elif width == 3:
             _gather_strip(m, target, start, w, lists, o, v, count, zero, _W3)
-        elif width == 2:
-            _gather_strip(m, target, start, w, lists, o, v, count, zero, _W2)
         else:
             _gather_strip(m, target, start, w, lists, o, v, count, zero, _W1)
         target += width * lanes
@@ -217,8 +216,6 @@ def _gather_pair(m, target, registers, w, lists, v, span, n0, n1, n, zero, lanes
             _gather_pair_strip(m, target, apart, w, lists, v, span, n0, n1, n, zero, _W4)
         elif width == 3:
             _gather_pair_strip(m, target, apart, w, lists, v, span, n0, n1, n, zero, _W3)
-        elif width == 2:
-            _gather_pair_strip(m, target, apart, w, lists, v, span, n0, n1, n, zero, _W2)
         else:
             _gather_pair_strip(m, target, apart, w, lists, v, span, n0, n1, n, zero, _W1)
         target += width * lanes
@@ -256,8 +253,6 @@ def _update_pair(m, w, registers, g, lists, v, span, n0, n1, n, lanes):
             _update_pair_strip(m, w, g, apart, lists, v, span, n0, n1, n, _W4)
         elif width == 3:
             _update_pair_strip(m, w, g, apart, lists, v, span, n0, n1, n, _W3)
-        elif width == 2:
-            _update_pair_strip(m, w, g, apart, lists, v, span, n0, n1, n, _W2)
         else:
             _update_pair_strip(m, w, g, apart, lists, v, span, n0, n1, n, _W1)
         g += width * lanes
@@ -324,8 +319,6 @@ def _combine(m, w, stride, rows, registers, h, e, behind, target, updated, zero,
             _combine_strip(m, w, stride, rows, h, e, behind, target, updated, zero, _W4)
         elif width == 3:
             _combine_strip(m, w, stride, rows, h, e, behind, target, updated, zero, _W3)
-        elif width == 2:
-            _combine_strip(m, w, stride, rows, h, e, behind, target, updated, zero, _W2)
         else:
             _combine_strip(m, w, stride, rows, h, e, behind, target, updated, zero, _W1)
         w += width * lanes
@@ -370,8 +363,6 @@ def _descend(m, w, registers, s, e, lists, o, v, count, sums, updated, zero, lan
             _descend_strip(m, w, s, e, lists, o, v, count, sums, lanes, updated, first, nothing, _W4)
         elif width == 3:
             _descend_strip(m, w, s, e, lists, o, v, count, sums, lanes, updated, first, nothing, _W3)
-        elif width == 2:
-            _descend_strip(m, w, s, e, lists, o, v, count, sums, lanes, updated, first, nothing, _W2)
         else:
             _descend_strip(m, w, s, e, lists, o, v, count, sums, lanes, updated, first, nothing, _W1)
         first = False
@@ -534,38 +525,49 @@ def _active(m, u, n, stride, lists, o, rows, v):
 
 
 @inner
-def _forward(m, lists, layout, places, counts, hidden, toy, one, lanes):
+def _up_transposed(m, _lists, layout, places, _counts, depth, zero, lanes):
+    """Find the sums of a layer whose weights are transposed."""
+    at = depth * LAYOUT
+    u, w, b, sums = peek(layout, at + UNITS), peek(layout, at + WEIGHTS), peek(layout, at + BIASES), peek(places, SUMS)
+    below, across = peek(layout, at - LAYOUT + UNITS), -(-peek(layout, at + INPUTS) // lanes)
+    _dots(m, w, peek(layout, at + STRIDE), peek(layout, at + OUTPUTS), below, across, sums, zero, lanes)
+    for r in range(0, peek(layout, at + REGISTERS) * lanes, lanes):
+        rolled()
+        store(m, u + r, add(load(m, b + r, _W1), sum_rows(m, sums + r * lanes)))
+
+
+@inner
+def _up_listed(m, lists, layout, places, counts, depth, zero, lanes):
+    """Find the sums of a layer from the inputs that are not silent."""
+    at = depth * LAYOUT
+    u, registers, b = peek(layout, at + UNITS), peek(layout, at + REGISTERS), peek(layout, at + BIASES)
+    below, n, stride = peek(layout, at - LAYOUT + UNITS), peek(layout, at + INPUTS), peek(layout, at + STRIDE)
+    o, rows = peek(layout, at + LISTS), peek(places, ROWS)
+    v = peek(places, VALUES) + o
+    count = _active(m, below, n, stride, lists, o, rows, v)
+    poke(counts, depth, count)
+    _gather(m, u, b, registers, peek(layout, at + WEIGHTS), lists, o, v, count, zero, lanes)
+
+
+_up = either(_up_transposed, _up_listed)
+
+
+@inner
+def _forward(m, lists, layout, places, counts, hidden, toy, listed, one, lanes):
     """Run the network on from the first layer's sums."""
     layers = peek(places, LAYERS)
-    below = 0
     for depth in range(layers):
         rolled()
-        at = depth * LAYOUT
-        u, registers = peek(layout, at + UNITS), peek(layout, at + REGISTERS)
-        stop, live = u + registers * lanes, u + 3 * peek(places, BEHIND)
-        w, b, n = peek(layout, at + WEIGHTS), peek(layout, at + BIASES), peek(layout, at + INPUTS)
-        stride = peek(layout, at + STRIDE)
-        if depth == 0:
-            pass
-        elif hidden == RELU:
-            o = peek(layout, at + LISTS)
-            v = peek(places, VALUES) + o
-            count = _active(m, below, n, stride, lists, o, peek(places, ROWS), v)
-            poke(counts, depth, count)
-            _gather(m, u, b, registers, w, lists, o, v, count, one - one, lanes)
-        else:
-            sums = peek(places, SUMS)
-            _dots(m, w, stride, peek(layout, at + OUTPUTS), below, -(-n // lanes), sums, one - one, lanes)
-            for r in range(0, registers * lanes, lanes):
-                rolled()
-                store(m, u + r, add(load(m, b + r, _W1), sum_rows(m, sums + r * lanes)))
+        u = peek(layout, depth * LAYOUT + UNITS)
+        stop, live = u + peek(layout, depth * LAYOUT + REGISTERS) * lanes, u + 3 * peek(places, BEHIND)
+        if depth > 0:
+            _up(listed, m, lists, layout, places, counts, depth, one - one, lanes)
         if depth < layers - 1:
             _activate(m, u, stop, live, hidden, one, lanes)
         elif toy:
             _activate(m, u, stop, live, SIGMOID, one, lanes)
         else:
             _softmax(m, u, stop, live, one, lanes)
-        below = u
 
 
 @inner
@@ -632,22 +634,45 @@ def _hand_down(m, e, n, lists, rows, count, sums, zero, lanes):
 
 
 @inner
-def _backward(m, t, lists, layout, places, counts, hidden, toy, total_d, base, whole, lr, one, lanes):
+def _down_transposed(m, _lists, layout, places, _counts, depth, toy, zero, lanes):
+    """Update a layer whose weights are transposed, and find the errors to hand down."""
+    at, behind = depth * LAYOUT, peek(places, BEHIND)
+    u, w, stride = peek(layout, at + UNITS), peek(layout, at + WEIGHTS), peek(layout, at + STRIDE)
+    below, across = peek(layout, at - LAYOUT + UNITS), -(-peek(layout, at + INPUTS) // lanes)
+    rows, target = peek(layout, at + OUTPUTS), below + behind
+    _combine(m, w, stride, rows, across, below, u + behind, behind, target, toy, zero, lanes)
+
+
+@inner
+def _down_listed(m, lists, layout, places, counts, depth, toy, zero, lanes):
+    """Update the rows of a layer's inputs that are not silent, and find the errors to hand down to those."""
+    at, behind, sums = depth * LAYOUT, peek(places, BEHIND), peek(places, SUMS)
+    u, w, registers = peek(layout, at + UNITS), peek(layout, at + WEIGHTS), peek(layout, at + REGISTERS)
+    o, n, below = peek(layout, at + LISTS), peek(layout, at + INPUTS), peek(layout, at - LAYOUT + UNITS)
+    v, rows, count = peek(places, VALUES) + o, peek(places, ROWS) + o, peek(counts, depth)
+    _descend(m, w, registers, u + 2 * behind, u + behind, lists, o, v, count, sums, toy, zero, lanes)
+    _hand_down(m, below + behind, n, lists, rows, count, sums, zero, lanes)
+
+
+_down = either(_down_transposed, _down_listed)
+
+
+@inner
+def _backward(m, t, lists, layout, places, counts, hidden, toy, listed, total_d, base, whole, lr, one, lanes):
     """Update all weights after :func:`_forward` and :func:`_judge`; the steps of V are kept for the pair's end."""
     layers, behind = peek(places, LAYERS), peek(places, BEHIND)
-    zero = one - one
     for depth in range(layers - 1, -1, -1):
         rolled()
         at = depth * LAYOUT
-        u, registers, o = peek(layout, at + UNITS), peek(layout, at + REGISTERS), peek(layout, at + LISTS)
-        w, b, n = peek(layout, at + WEIGHTS), peek(layout, at + BIASES), peek(layout, at + INPUTS)
-        width, steps = registers * lanes, u + 2 * behind
-        v = peek(places, VALUES) + o
+        u, width, b = peek(layout, at + UNITS), peek(layout, at + REGISTERS) * lanes, peek(layout, at + BIASES)
+        steps = u + 2 * behind
         _step(m, u, u + width, behind, lr, SOFTMAX if depth == layers - 1 else hidden, toy, one, lanes)
         for r in range(0, width, lanes):
             rolled()
             store(m, b + r, add(load(m, b + r, _W1), load(m, steps + r, _W1)))
-        if depth == 0:
+        if depth > 0:
+            _down(listed, m, lists, layout, places, counts, depth, toy, one - one, lanes)
+        else:
             paper, offset = splat(whole + base * total_d, _W1), splat(base, _W1)
             a, c, kept = peek(places, PAPER), peek(places, OFFSET), peek(places, GRADIENTS) + t * width
             for r in range(0, width, lanes):
@@ -656,16 +681,6 @@ def _backward(m, t, lists, layout, places, counts, hidden, toy, total_d, base, w
                 store(m, kept + r, g)
                 store(m, a + r, fma(paper, g, load(m, a + r, _W1)))
                 store(m, c + r, fma(offset, g, load(m, c + r, _W1)))
-        else:
-            below, sums = peek(layout, at - LAYOUT + UNITS), peek(places, SUMS)
-            if hidden == RELU:
-                count, rows = peek(counts, depth), peek(places, ROWS) + o
-                _descend(m, w, registers, steps, u + behind, lists, o, v, count, sums, toy, zero, lanes)
-                _hand_down(m, below + behind, n, lists, rows, count, sums, zero, lanes)
-            else:
-                rows, across = peek(layout, at + OUTPUTS), -(-n // lanes)
-                target, stride = below + behind, peek(layout, at + STRIDE)
-                _combine(m, w, stride, rows, across, below, u + behind, behind, target, toy, zero, lanes)
 
 
 @jit
@@ -686,40 +701,8 @@ def open_offsets(net, base):
         store(m, peek(places, OFFSET) + r, none)
 
 
-@jit
-def close_offsets(net):
-    """Add c to the first layer's weights, which are then whole, and set it to 0."""
-    m, layout, offset = data(net.memory), data(net.layout), peek(data(net.places), OFFSET)
-    lanes = 64 // net.memory.itemsize
-    stride, w = peek(layout, STRIDE), peek(layout, WEIGHTS)
-    for r in range(0, peek(layout, REGISTERS) * lanes, lanes):
-        rolled()
-        c = load(m, offset + r, _W1)
-        store(m, offset + r, sub(c, c))
-        for p in range(peek(layout, INPUTS)):
-            rolled()
-            row = w + p * stride + r
-            store(m, row, add(load(m, row, _W1), c))
-
-
-@jit
-def train_samples(net, ink, labels, order, lr, weights, totals):
-    """Train on the samples of `order`, one after the other.
-
-    Parameters
-    ----------
-    net, ink
-        See the classes; between :func:`open_offsets` and :func:`close_offsets`.
-    labels : ndarray of int64, shape (n,)
-    order : ndarray of int64, shape (m,)
-        Which samples, in which order.
-    lr : dtype
-        Learning rate.
-    weights : ndarray of dtype, shape (n,) or (0,)
-        Factors of the learning rate for each sample; none if empty.
-    totals : ndarray of float64, shape (2,)
-        The losses and hits before each sample's update are added to it. A loss of NaN marks a divergence.
-    """
+@inner
+def _train(net, ink, labels, order, lr, weights, totals, listed):
     m, lists, layout, places = data(net.memory), data(net.lists), data(net.layout), data(net.places)
     counts, sums, judged = data(net.counts), data(ink.sums), data(totals)
     lanes = 64 // net.memory.itemsize
@@ -754,28 +737,21 @@ def train_samples(net, ink, labels, order, lr, weights, totals):
             _first_sums(
                 m, peek(layout, UNITS), width, paper, offset, parts + t * width, gradients, d, product, lanes
             )  # fmt: skip
-            _forward(m, lists, layout, places, counts, hidden, toy, one, lanes)
+            _forward(m, lists, layout, places, counts, hidden, toy, listed, one, lanes)
             target = peek(places, TARGETS) + label * last_width
             _judge(m, u, u + last_width, behind, target, label, toy, one, lanes, judged)
             rate = lr
             if weights.size > 0:
                 rate = lr * weights[i]
-            _backward(m, t, lists, layout, places, counts, hidden, toy, d, ink.base, ink.whole, rate, one, lanes)
+            _backward(
+                m, t, lists, layout, places, counts, hidden, toy, listed, d, ink.base, ink.whole, rate, one, lanes
+            )
             product = _multiply_inks(m, v, span, n1, both, zero, lanes)
         _update_pair(m, w, registers, gradients, lists, v, span, n0, n1, both, lanes)
 
 
-@jit
-def predict_samples(net, ink, outputs):
-    """Write the outputs for all images.
-
-    Parameters
-    ----------
-    net, ink
-        See the classes; after :func:`open_offsets`.
-    outputs : ndarray of dtype, shape (n, classes)
-        Filled.
-    """
+@inner
+def _predict(net, ink, outputs, listed):
     m, lists, layout, places = data(net.memory), data(net.lists), data(net.layout), data(net.places)
     counts, sums = data(net.counts), data(ink.sums)
     lanes = 64 // net.memory.itemsize
@@ -796,7 +772,54 @@ def predict_samples(net, ink, outputs):
             rolled()
             d = peek(sums, first + t)
             _first_sums(m, peek(layout, UNITS), width, paper, offset, parts + t * width, gradients, d, zero, lanes)
-            _forward(m, lists, layout, places, counts, net.hidden, net.toy, one, lanes)
+            _forward(m, lists, layout, places, counts, net.hidden, net.toy, listed, one, lanes)
             for k in range(outputs.shape[1]):
                 rolled()
                 outputs[first + t, k] = peek(m, u + k)
+
+
+@jit
+def train_samples(net, ink, labels, order, lr, weights, totals):
+    """Train on the samples of `order`, one after the other.
+
+    Parameters
+    ----------
+    net, ink
+        See the classes; after :func:`open_offsets`. The weights above the first layer are transposed.
+    labels : ndarray of int64, shape (n,)
+    order : ndarray of int64, shape (m,)
+        Which samples, in which order.
+    lr : dtype
+        Learning rate.
+    weights : ndarray of dtype, shape (n,) or (0,)
+        Factors of the learning rate for each sample; none if empty.
+    totals : ndarray of float64, shape (2,)
+        The losses and hits before each sample's update are added to it. A loss of NaN marks a divergence.
+    """
+    _train(net, ink, labels, order, lr, weights, totals, ())
+
+
+@jit
+def train_samples_listed(net, ink, labels, order, lr, weights, totals):
+    """Do as :func:`train_samples` with ReLU, whose weights are not transposed and whose silent units are left out."""
+    _train(net, ink, labels, order, lr, weights, totals, (0,))
+
+
+@jit
+def predict_samples(net, ink, outputs):
+    """Write the outputs for all images.
+
+    Parameters
+    ----------
+    net, ink
+        See the classes; after :func:`open_offsets`. The weights above the first layer are transposed.
+    outputs : ndarray of dtype, shape (n, classes)
+        Filled.
+    """
+    _predict(net, ink, outputs, ())
+
+
+@jit
+def predict_samples_listed(net, ink, outputs):
+    """Do as :func:`predict_samples` with ReLU; see :func:`train_samples_listed`."""
+    _predict(net, ink, outputs, (0,))
