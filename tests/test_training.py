@@ -16,8 +16,8 @@ from tests.helpers import blobs, compiled_only
 TOY = Recipe(hidden=(32,), lr=0.1, epochs=4)
 RELU = Recipe(hidden=(16, 8), rule="backprop", activation="relu", init="he", inputs="ink", lr=0.02, epochs=4)
 SMOOTH = RELU.replace(label_smoothing=0.1, dtype="float64")
-# Three layers of ReLU multiply what overflows; with fewer the units fall silent instead.
-DIVERGING = RELU.replace(hidden=(16, 16, 16), lr=1e4)
+# After one step the weights are some 1e6 each, and six layers of them multiply to more than a float32 holds.
+DIVERGING = RELU.replace(hidden=(32,) * 6, lr=1e6)
 
 
 def trained(recipe: Recipe, dataset: Dataset, **options: Any) -> tuple[Network, list[EpochReport]]:
@@ -25,6 +25,7 @@ def trained(recipe: Recipe, dataset: Dataset, **options: Any) -> tuple[Network, 
     return network, list(train(network, dataset, recipe, **options))
 
 
+@compiled_only  # only for the time it takes
 @pytest.mark.parametrize("kernel", ["ink", "dense"])
 @pytest.mark.parametrize("recipe", [TOY, RELU, SMOOTH], ids=["toy", "relu", "smooth"])
 def test_it_learns_what_can_be_learnt(recipe: Recipe, kernel: str) -> None:
@@ -71,6 +72,7 @@ def test_the_order_is_a_function_of_seed_and_epoch_alone() -> None:
     assert epoch_order(0, 1, 50).dtype == np.int64
 
 
+@compiled_only
 @pytest.mark.parametrize("recipe", [TOY, RELU, RELU.replace(schedule="cosine")], ids=["toy", "relu", "cosine"])
 def test_taken_up_again_it_ends_with_the_same_bits(recipe: Recipe) -> None:
     data = blobs(90)
@@ -94,6 +96,7 @@ def test_testing_on_the_way_changes_nothing() -> None:
     assert trained(TOY, data)[0].sha256() == trained(TOY, data, test=blobs(30, seed=1))[0].sha256()
 
 
+@compiled_only
 def test_chunks_tell_how_far_it_is() -> None:
     chunks: list[ChunkReport] = []
     data = blobs(1500)
@@ -124,7 +127,7 @@ def test_what_a_callback_raises_ends_it_and_leaves_a_network_of_use() -> None:
 
 @compiled_only
 def test_a_training_that_diverges_stops() -> None:
-    with pytest.raises(TrainingError, match=r"diverged in epoch 1: .* smaller learning rate than 10000$") as caught:
+    with pytest.raises(TrainingError, match=r"diverged in epoch 1: .* smaller learning rate than 1e\+06$") as caught:
         trained(DIVERGING, blobs(100))
     assert caught.value.exit_code == 1
 
@@ -138,6 +141,13 @@ def test_weights_that_overflow_in_the_last_step_are_noticed() -> None:
     network.weights[0][:, 3] = np.finfo(np.float32).max
     with pytest.raises(TrainingError, match="diverged in epoch 1"):
         list(train(network, data, recipe))
+
+
+@compiled_only
+def test_weights_too_large_to_be_tested_are_noticed_too() -> None:
+    """They are finite after the last step, but no sum of the test is."""
+    with pytest.raises(TrainingError, match="diverged in epoch 1"):
+        trained(DIVERGING.replace(epochs=1), blobs(1), test=blobs(10))
 
 
 @pytest.mark.parametrize(

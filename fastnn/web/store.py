@@ -183,7 +183,7 @@ class Store:
             beyond = sa.select(digits.c.seq).where(digits.c.state == PENDING).offset(MOST_PENDING).limit(1)
             if connection.execute(beyond).first() is not None:
                 raise QueueFullError
-            return int(connection.execute(insert_new(connection, digits, rows, digits.c.id)).rowcount)
+            return insert_new(connection, digits, rows, digits.c.id)
 
     def queue(self, limit: int) -> list[dict[str, Any]]:
         """Return the digits to review next: those that the model doubts most, and of these the oldest first.
