@@ -179,6 +179,8 @@ class Learner:
         totals = self._train_epoch(epoch, lr, on_chunk)
         trained = time.perf_counter()
         test_loss, test_accuracy = self._measure()
+        if test_loss is not None and not np.isfinite(test_loss):
+            raise _diverged(epoch, lr)
         n, seconds = len(self._labels), trained - start
         return EpochReport(
             epoch=epoch,

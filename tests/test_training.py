@@ -145,9 +145,13 @@ def test_weights_that_overflow_in_the_last_step_are_noticed() -> None:
 
 @compiled_only
 def test_weights_too_large_to_be_tested_are_noticed_too() -> None:
-    """They are finite after the last step, but no sum of the test is."""
+    """They are finite, and blank paper does not touch them in training, but the sums of the test overflow."""
+    data, recipe = blobs(10), RELU.replace(epochs=1)
+    network = recipe.network(784, 10)
+    network.weights[0][...] = np.finfo(np.float32).max
+    blank = Dataset(np.full((10, 784), 255, dtype=np.uint8), data.labels, data.classes, "blank")
     with pytest.raises(TrainingError, match="diverged in epoch 1"):
-        trained(DIVERGING.replace(epochs=1), blobs(1), test=blobs(10))
+        list(train(network, blank, recipe, test=data))
 
 
 @pytest.mark.parametrize(

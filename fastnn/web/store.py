@@ -342,6 +342,7 @@ class Store:
         query = (
             sa.select(digits.c.seq, digits.c.pixels, digits.c.given)
             .where(digits.c.state == PENDING, digits.c.scored_by != model)
+            .order_by(digits.c.seq)
             .limit(_SCORED_AT_ONCE)
         )
         with self._reading() as connection:
