@@ -122,8 +122,6 @@ def markdown(record: dict[str, Any]) -> str:
             cells = [f"**{cell}**" if row[0].startswith("fastnn") and cell else cell for cell in row]
             lines.append("| " + " | ".join(cells) + " |")
         parts.append("\n".join(lines))
-        if header[1] == "dtype":
-            parts.append("![Digits a second in training, on a logarithmic scale](benchmarks/training.svg)")
     parts.append(setting(record))
     return "\n\n".join(parts)
 
