@@ -197,9 +197,7 @@ def compare_runs(
             raise DataError(f"{data}: holds no digit that none of the runs was trained on")
         part = f"{data}, {int(common.sum()):,} digits for all"
         tested = [replace(one, unseen=common, part=part) for one in tested]
-    rows = tuple(
-        _row(run, model, one, confidence) for run, model, one in zip(runs, models, tested, strict=True)
-    )
+    rows = tuple(_row(run, model, one, confidence) for run, model, one in zip(runs, models, tested, strict=True))
     recipes = [row.recipe for row in rows]
     keys = dict.fromkeys(key for recipe in recipes for key in recipe)
     differences = tuple(key for key in keys if any(recipe.get(key) != recipes[0].get(key) for recipe in recipes))

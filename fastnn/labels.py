@@ -150,9 +150,7 @@ def find_issues(
     recipe = RECIPE.replace(epochs=epochs, seed=seed)
     # Normalising makes copies of some that were not; the folds are dealt by what the networks see.
     seen = replace(dataset, images=images, test=None)
-    probabilities = out_of_sample(
-        seen, recipe, folds=folds, repeats=repeats, workers=workers, progress=progress
-    )
+    probabilities = out_of_sample(seen, recipe, folds=folds, repeats=repeats, workers=workers, progress=progress)
     wrong, scores = _rank(dataset.labels, probabilities)
     judge = _Judge(dataset, probabilities, scores)
     issues = judge.copies(group_copies(dataset.images))
@@ -259,9 +257,7 @@ def _far_from_all(images: NDArray[np.uint8], probabilities: NDArray[np.float64])
     return result
 
 
-def _features(
-    images: NDArray[np.uint8], basis: NDArray[np.int64], wanted: NDArray[np.int64]
-) -> NDArray[np.float32]:
+def _features(images: NDArray[np.uint8], basis: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return the images at `wanted` by the principal directions of those at `basis`, shape (len(wanted), 40)."""
     example = _blurred(images[basis])
     mean = example.mean(axis=0)
