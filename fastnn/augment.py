@@ -146,7 +146,7 @@ class Distorter:
 def smoothing(sigma: float) -> NDArray[np.float32]:
     """Return what each node of a coarse grid gives to each of 28 pixels.
 
-    A Gaussian of width `sigma` around nodes that are `sigma` apart, as far as two of them beyond the edges, in place of
+    A Gaussian of width `sigma` around nodes that are `sigma` apart, as far as one of them beyond the edges, in place of
     one around every pixel (Simard 2003): their sums differ little from each other, at a small part of the cost. The
     squares of each pixel sum to 1, so that the displacements have the variance of the noise.
 
@@ -160,7 +160,7 @@ def smoothing(sigma: float) -> NDArray[np.float32]:
     ndarray of float32, shape (nodes, 32)
         The last four columns are pads, not 0.
     """
-    nodes = int(np.ceil((augment.SIDE - 1) / sigma)) + 5
+    nodes = int(np.ceil((augment.SIDE - 1) / sigma)) + 3
     place = _CENTRE + (np.arange(nodes) - (nodes - 1) / 2) * sigma
     distance = (np.arange(augment.ROW) - place[:, None]) / sigma
     # Nodes that are three widths away are left out, which saves a third of the time.

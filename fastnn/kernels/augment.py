@@ -41,56 +41,59 @@ def _add_field(noise, smooth, part, positions):
     nodes = noise.shape[0]
     for k in range(nodes):
         row = part[k]
-        for x in range(ROW):
-            row[x] = _ZERO
+        row[:] = _ZERO
         for j in range(nodes):
-            a, source = noise[k, j], smooth[j]
-            for x in range(ROW):
-                row[x] += a * source[x]
+            _add_row(row, noise[k, j], smooth[j])
     for y in range(SIDE):
-        row = positions[y]
+        row = positions[y * ROW : y * ROW + ROW]
         for k in range(nodes):
-            a, source = smooth[k, y], part[k]
-            if a != _ZERO:
-                for x in range(ROW):
-                    row[x] += a * source[x]
+            if smooth[k, y] != _ZERO:
+                _add_row(row, smooth[k, y], part[k])
+
+
+@inner
+def _add_row(row, a, other):
+    # Not range(ROW): a loop of known length is unrolled before it could be made one of vectors.
+    for x in range(row.shape[0]):
+        row[x] += a * other[x]
 
 
 @inner
 def _start(a, b, c, columns, positions):
     """Write the positions of an affine map along one axis."""
     for y in range(SIDE):
-        row, start = positions[y], b * np.float32(y) + c
+        row, start = positions[y * ROW : y * ROW + ROW], b * np.float32(y) + c
         for x in range(ROW):
             row[x] = a * columns[x] + start
 
 
 @inner
-def _locate(along_x, along_y, squares, weights_x, weights_y):
-    """Turn positions into the squares they lie in and the weights of these squares' right and lower sides."""
-    for y in range(SIDE):
-        for x in range(ROW):
-            px = (min(max(along_x[y, x], _LOW), _HIGH) - _LOW) * _SCALE
-            py = (min(max(along_y[y, x], _LOW), _HIGH) - _LOW) * _SCALE
-            ix, iy = np.int32(px), np.int32(py)
-            squares[y, x] = (iy >> 8) * ROW + (ix >> 8)
-            weights_x[y, x] = ix & 255
-            weights_y[y, x] = iy & 255
+def _locate(along_x, along_y, cells):
+    """Turn positions into the squares they lie in (bits 16 on), and the weights of their right and lower sides."""
+    for i in range(SIDE * ROW):
+        x, y = along_x[i], along_y[i]
+        # Not min and max, which look after NaN and are no vector operations.
+        x = x if x > _LOW else _LOW
+        y = y if y > _LOW else _LOW
+        x = x if x < _HIGH else _HIGH
+        y = y if y < _HIGH else _HIGH
+        ix, iy = np.int32((x - _LOW) * _SCALE), np.int32((y - _LOW) * _SCALE)
+        cells[i] = (((iy >> 8) * ROW + (ix >> 8)) << 16) + ((ix & 255) << 8) + (iy & 255)
 
 
 @inner
-def _sample(corners, squares, weights_x, weights_y, out):
+def _sample(corners, cells, found, out):
     """Write the image; return the sum of its ink."""
+    for i in range(SIDE * ROW):
+        found[i] = corners[cells[i] >> 16]
     total = 0
     for y in range(SIDE):
-        row = out[y * SIDE : y * SIDE + SIDE]
-        for x in range(SIDE):
-            packed = corners[squares[y, x]]
-            right, below = np.int64(weights_x[y, x]), np.int64(weights_y[y, x])
-            upper, lower = packed & 255, (packed >> 16) & 255
-            upper = (upper << 8) + (((packed >> 32) & 255) - upper) * right
-            lower = (lower << 8) + (((packed >> 48) & 255) - lower) * right
-            ink = ((upper << 8) + (lower - upper) * below + (1 << 15)) >> 16
+        row, places, here = out[y * SIDE : y * SIDE + SIDE], cells[y * ROW : y * ROW + SIDE], found[y * ROW :]
+        for x in range(row.shape[0]):
+            packed, right, below = here[x], (places[x] >> 8) & 255, places[x] & 255
+            # The upper and the lower pair of corners in one multiplication, 16 bits each.
+            both = (packed & 0xFFFFFFFF) * (256 - right) + (packed >> 32) * right
+            ink = ((both & 0xFFFF) * (256 - below) + (both >> 16) * below + (1 << 15)) >> 16
             row[x] = 255 - ink
             total += ink
     return total
@@ -122,12 +125,8 @@ def distort(images, order, maps, noise, smooth, out, grey):
     corners = np.zeros(ROW * (SIDE + 1), np.int64)
     columns = np.arange(ROW).astype(np.float32)
     part = np.zeros((noise.shape[2], ROW), np.float32)
-    along_x, along_y = np.zeros((SIDE, ROW), np.float32), np.zeros((SIDE, ROW), np.float32)
-    squares, right, below = (
-        np.zeros((SIDE, ROW), np.int32),
-        np.zeros((SIDE, ROW), np.int32),
-        np.zeros((SIDE, ROW), np.int32),
-    )
+    along_x, along_y = np.zeros(SIDE * ROW, np.float32), np.zeros(SIDE * ROW, np.float32)
+    cells, found = np.zeros(SIDE * ROW, np.int32), np.zeros(SIDE * ROW, np.int64)
     for i in range(order.shape[0]):
         _corners(images[order[i]], rows, corners)
         _start(maps[i, 0], maps[i, 1], maps[i, 4], columns, along_x)
@@ -135,5 +134,5 @@ def distort(images, order, maps, noise, smooth, out, grey):
         if noise.shape[0] > 0:
             _add_field(noise[i, 0], smooth, part, along_x)
             _add_field(noise[i, 1], smooth, part, along_y)
-        _locate(along_x, along_y, squares, right, below)
-        grey[i] = 255 * PIXELS - _sample(corners, squares, right, below, out[i])
+        _locate(along_x, along_y, cells)
+        grey[i] = 255 * PIXELS - _sample(corners, cells, found, out[i])
