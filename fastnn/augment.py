@@ -165,7 +165,7 @@ def smoothing(sigma: float) -> NDArray[np.float32]:
     distance = (np.arange(augment.ROW) - place[:, None]) / sigma
     # Nodes that are three widths away are left out, which saves a third of the time.
     weights = np.where(np.abs(distance) <= 3, _gaussian(distance), 0.0)
-    return (weights / np.sqrt((weights**2).sum(axis=0))).astype(np.float32)
+    return np.asarray(weights / np.sqrt((weights**2).sum(axis=0)), dtype=np.float32)
 
 
 def _gaussian(x: NDArray[np.float64]) -> NDArray[np.float64]:

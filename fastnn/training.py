@@ -316,7 +316,8 @@ class Learner:
             return
         if self._average is None:
             self._average = self._network.parameters.copy()
-        share = self._network.dtype.type(1 / min(count, self._recipe.averaging_epochs))
+        scalar: Any = self._network.dtype.type
+        share = scalar(1 / min(count, self._recipe.averaging_epochs))
         self._average += (self._network.parameters - self._average) * share
 
     def _take_if_best(self, epoch: int, accuracy: float | None, loss: float | None) -> None:
@@ -419,11 +420,11 @@ def _factors(dataset: Dataset, recipe: Recipe, sample_weight: NDArray[Any] | Non
     if recipe.class_weight is not None:
         if len(recipe.class_weight) != len(dataset.classes):
             raise RecipeError(
-                f"class_weight has {len(recipe.class_weight)} numbers, but {dataset.source} {len(dataset.classes)} classes"
+                f"class_weight has {len(recipe.class_weight)} numbers, but there are {len(dataset.classes)} classes"
             )
         factors = factors * np.asarray(recipe.class_weight)[dataset.labels]
     if recipe.balance:
-        occurring = max(1, np.count_nonzero(dataset.counts))
+        occurring = int(np.count_nonzero(dataset.counts))
         factors = factors * (len(dataset) / occurring / np.maximum(dataset.counts, 1))[dataset.labels]
     return factors
 

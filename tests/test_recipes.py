@@ -30,6 +30,20 @@ OTHER = Recipe(
     per_class=30,
     dtype="float64",
     kernel="dense",
+    normalise=True,
+    rotation=12.5,
+    scale=0.1,
+    shear=0.2,
+    shift=1.5,
+    elastic_alpha=1.25,
+    elastic_sigma=5.0,
+    averaging="tail",
+    averaging_epochs=3,
+    ensemble=4,
+    validation_fraction=0.1,
+    patience=7,
+    balance=True,
+    class_weight=(1.0, 0.5),
 )
 
 

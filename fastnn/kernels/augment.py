@@ -72,11 +72,11 @@ def _locate(along_x, along_y, cells):
     """Turn positions into the squares they lie in (bits 16 on), and the weights of their right and lower sides."""
     for i in range(SIDE * ROW):
         x, y = along_x[i], along_y[i]
-        # Not min and max, which look after NaN and are no vector operations.
-        x = x if x > _LOW else _LOW
-        y = y if y > _LOW else _LOW
-        x = x if x < _HIGH else _HIGH
-        y = y if y < _HIGH else _HIGH
+        # Numba's min and max look after NaN and are no vector operations.
+        x = x if x > _LOW else _LOW  # noqa: FURB136 - see above
+        y = y if y > _LOW else _LOW  # noqa: FURB136 - see above
+        x = x if x < _HIGH else _HIGH  # noqa: FURB136 - see above
+        y = y if y < _HIGH else _HIGH  # noqa: FURB136 - see above
         ix, iy = np.int32((x - _LOW) * _SCALE), np.int32((y - _LOW) * _SCALE)
         cells[i] = (((iy >> 8) * ROW + (ix >> 8)) << 16) + ((ix & 255) << 8) + (iy & 255)
 
