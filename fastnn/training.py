@@ -286,10 +286,11 @@ class Learner:
             If it is not one of such a network and recipe.
         """
         own = self._network.parameters
+        epoch, best_epoch = _of_kind(values, "epoch", int), _of_kind(values, "best_epoch", int)
         wanted = {"network"}
-        if "average" in arrays or self._averages_from(self._recipe) <= int(_of_kind(values, "epoch", int)):
+        if epoch >= self._averages_from(self._recipe):
             wanted.add("average")
-        if self._recipe.validation_fraction > 0 and _of_kind(values, "best_epoch", int) > 0:
+        if best_epoch > 0:
             wanted.add("best")
         score = _of_kind(values, "best_score", list)
         fits = set(arrays) == wanted and len(score) == 2 and all(isinstance(part, float | int) for part in score)
@@ -300,7 +301,7 @@ class Learner:
         own[...] = arrays["network"]
         self._average = arrays["average"].copy() if "average" in arrays else None
         self._best = arrays["best"].copy() if "best" in arrays else None
-        self._done, self._best_epoch = values["epoch"], values["best_epoch"]
+        self._done, self._best_epoch = epoch, best_epoch
         self._best_score = (float(score[0]), float(score[1]))
 
     @staticmethod

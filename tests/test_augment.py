@@ -1,4 +1,4 @@
-"""Distortions: what they do, that they hang on seed, epoch and position alone, and that every machine makes the same."""
+"""Distortions: what they do, that seed, epoch and position alone decide, and that every machine makes the same."""
 
 from __future__ import annotations
 
