@@ -334,13 +334,34 @@ _MODERN = Recipe(
     shear=0.15,
     shift=1.0,
 )
-_MNIST = _MODERN.replace(name="mnist", hidden=(300, 100), epochs=20, elastic_alpha=1.0)
+_MNIST = _MODERN.replace(
+    name="mnist",
+    hidden=(300, 100),
+    epochs=30,
+    lr=0.01,
+    label_smoothing=0.02,
+    rotation=8.0,
+    scale=0.08,
+    shear=0.1,
+    elastic_alpha=0.8,
+)
+_BEST = _MNIST.replace(
+    name="best",
+    hidden=(800, 200),
+    epochs=60,
+    rotation=10.0,
+    scale=0.1,
+    elastic_alpha=1.0,
+    averaging="tail",
+    averaging_epochs=10,
+    ensemble=2,
+)
 
 PRESETS = {
     "original": Recipe(),
     "modern": _MODERN,
     "mnist": _MNIST,
-    "best": _MNIST.replace(name="best", hidden=(800, 200), epochs=60, averaging="tail", ensemble=2),
+    "best": _BEST,
 }
 
 
