@@ -2,7 +2,7 @@
 
     python -m benchmarks.ladder --data digits --seeds 3
 
-Each rung keeps the changes of those before. Accuracy is that on the held-back tenth, or the source's own test set, after
+Each rung keeps the changes of those before. Accuracy is that on the held-back tenth, or the source's test set, after
 the last epoch; with every seed other weights, another order and another split.
 """
 
