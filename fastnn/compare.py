@@ -198,7 +198,7 @@ def compare_runs(
         part = f"{data}, {int(common.sum()):,} digits for all"
         tested = [replace(one, unseen=common, part=part) for one in tested]
     rows = tuple(_row(run, model, one, confidence) for run, model, one in zip(runs, models, tested, strict=True))
-    recipes = [row.recipe for row in rows]
+    recipes = [row.recipe for row in rows if row.recipe]
     keys = dict.fromkeys(key for recipe in recipes for key in recipe)
     differences = tuple(key for key in keys if any(recipe.get(key) != recipes[0].get(key) for recipe in recipes))
     return Comparison(rows, _pairs(runs, tested), differences, confidence, _notes(rows, tested, data))

@@ -105,7 +105,6 @@ class Engine:
 
     def __init__(self, network: Network) -> None:
         self.network = network
-        self._smoothing = 0.0
         dtype, lanes = network.dtype, LINE // network.dtype.itemsize
         n_in, n_out = np.array(network.sizes[:-1]), np.array(network.sizes[1:])
         registers, across = -(-n_out // lanes), -(-n_in // lanes)
@@ -118,13 +117,12 @@ class Engine:
         lengths = {
             "weights": int((rows * strides).sum()),
             "biases": int(units.sum()),
-            "units": 4 * int(units.sum()),
+            "units": 5 * int(units.sum()),
             "ink": 2 * (int(listed[0]) + lanes),
             "values": int(listed.sum()),
             "sums": (int(max(n_in.max(), n_out.max())) + lanes) * lanes,
             "paper": int(units[0]),
             "offset": int(units[0]),
-            "targets": int(n_out[-1] * units[-1]),
             "parts": 2 * int(units[0]),
             "gradients": 2 * int(units[0]),
         }
@@ -147,7 +145,6 @@ class Engine:
             (sgd.SUMS, "sums"),
             (sgd.PAPER, "paper"),
             (sgd.OFFSET, "offset"),
-            (sgd.TARGETS, "targets"),
             (sgd.PARTS, "parts"),
             (sgd.GRADIENTS, "gradients"),
         ):
@@ -160,11 +157,10 @@ class Engine:
                 self._weights.append(memory[w : w + a * stride].reshape(a, stride)[:, :b])
         self._biases = [memory[row[sgd.BIASES] :][: row[sgd.OUTPUTS]] for row in layout.tolist()]
         self._offset = memory[place["offset"] :][: network.sizes[1]]
-        classes = network.sizes[-1]
         for row in layout.tolist():
-            memory[row[sgd.UNITS] + 3 * int(units.sum()) :][: row[sgd.OUTPUTS]] = 1
-        self._targets = memory[place["targets"] :][: lengths["targets"]].reshape(classes, -1)[:, :classes]
-        self._targets[...] = np.eye(classes)
+            outputs, masked = row[sgd.OUTPUTS], row[sgd.UNITS] + 3 * int(units.sum())
+            memory[masked:][:outputs] = 1
+            memory[masked + int(units.sum()) :][:outputs] = np.arange(outputs)
         self._net = sgd.Net(
             memory=memory,
             lists=np.zeros(2 * int(listed.sum()), dtype=np.int64),
@@ -229,14 +225,12 @@ class Engine:
         weights : ndarray of dtype, shape (n,), optional
             Factor of the learning rate for each sample.
         """
-        if smoothing != self._smoothing:
-            n = self.network.sizes[-1]
-            self._targets[...] = np.eye(n) * (1.0 - smoothing) + smoothing / n
-            self._smoothing = smoothing
         scalar: Any = self.network.dtype.type
         weights = self._no_weights if weights is None else weights
         train = sgd.train_samples_listed if self.network.activation == "relu" else sgd.train_samples
-        train(self._net, prepared.ink, labels, order, scalar(lr), weights, totals)
+        low = smoothing / self.network.sizes[-1]
+        low, high = scalar(low), scalar(1.0 - smoothing + low)
+        train(self._net, prepared.ink, labels, order, scalar(lr), low, high, weights, totals)
 
     def outputs(self, prepared: Prepared) -> NDArray[Any]:
         """Run the network on all images.

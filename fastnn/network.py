@@ -91,14 +91,18 @@ class Network:
             raise RecipeError(f"rule toy has sigmoid units; activation {activation} needs rule backprop")
         self.rule: Rule = rule
         self.activation: Activation = activation
-        self.dtype = np.dtype(dtype)
+        try:
+            self.dtype = np.dtype(dtype)
+        except TypeError:
+            raise RecipeError(f"unknown dtype {dtype!r}; choose one of {', '.join(DTYPES)}") from None
         if self.dtype.name not in DTYPES:
             raise RecipeError(f"unknown dtype {self.dtype.name!r}; choose one of {', '.join(DTYPES)}")
-        self.layout, length = _plan(self.sizes, self.dtype.itemsize)
+        rows, length = _plan(self.sizes, self.dtype.itemsize)
         if length > MAX_PARAMETERS:
             raise RecipeError(
                 f"a network of sizes {list(self.sizes)} has too many weights (at most {MAX_PARAMETERS:,})"
             )
+        self.layout = np.asarray(rows, dtype=np.int64)
         self._adopt(aligned_zeros(length, self.dtype))
 
     def _adopt(self, parameters: NDArray[Any]) -> None:
@@ -203,15 +207,15 @@ class Network:
         return digest.hexdigest()
 
 
-def _plan(sizes: tuple[int, ...], itemsize: int) -> tuple[NDArray[np.int64], int]:
-    """Return the layout described in :class:`Network` and the length of the whole vector."""
+def _plan(sizes: tuple[int, ...], itemsize: int) -> tuple[list[tuple[int, int, int, int, int]], int]:
+    """Return the rows of the layout described in :class:`Network` and the length of the whole vector."""
     lanes = LINE // itemsize
     rows, position = [], 0
     for n_in, n_out in pairwise(sizes):
         stride = row_lines(-(-n_out // lanes)) * lanes
         rows.append((n_in, n_out, stride, position, position + n_in * stride))
         position += (n_in + 1) * stride
-    return np.asarray(rows, dtype=np.int64), position
+    return rows, position
 
 
 def row_lines(lines: Any) -> Any:

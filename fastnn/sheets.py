@@ -11,7 +11,7 @@ from fastnn.datasets.dataset import SIDE
 from fastnn.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
     from PIL import Image
@@ -78,15 +78,13 @@ def sheet(
         picture.paste(Image.fromarray(large), (left, top))
         draw.rectangle((left - 1, top - 1, left + tile, top + tile), outline=colours.faint)
         for line, (text, colour) in enumerate(zip(lines, (colours.text, colours.faint), strict=True)):
-            text = _cut(text, wide - 2, font.getlength)
             where = (left + tile / 2, top + tile + 2 + line * _LINE)
-            draw.text(where, text, fill=colour, font=font, anchor="ma")
+            draw.text(where, _cut(text, wide - 2, font.getlength), fill=colour, font=font, anchor="ma")
     return picture
 
 
-def _cut(text: str, width: float, length: object) -> str:
+def _cut(text: str, width: float, measure: Callable[[str], float]) -> str:
     """Return `text`, shortened at its end until it is at most `width` pixels wide."""
-    measure = length if callable(length) else len
     if measure(text) <= width:
         return text
     text = text[:40]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 EXACT_UP_TO = 1000
-"""Digits on which two models differ up to which McNemar's test is exact; beyond, chi-squared differs by less than 1 %."""
+"""McNemar's test is exact as long as two models differ on no more digits than this; beyond, it is chi-squared."""
 
 
 def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> tuple[float, float]:

@@ -234,6 +234,9 @@ class Learner:
         trained = time.perf_counter()
         test_loss, test_accuracy = self._measure(self._test)
         validation_loss, validation_accuracy = self._measure(self._validation)
+        for loss in (test_loss, validation_loss):
+            if loss is not None and not np.isfinite(loss):
+                raise _diverged(epoch, lr)
         self._take_if_best(epoch, validation_accuracy, validation_loss)
         self._done = epoch
         n, seconds = self.samples, trained - start

@@ -36,6 +36,9 @@ from tests.helpers import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# Whole runs on whole images take minutes in plain Python.
+pytestmark = compiled_only
+
 # Far more epochs than a test waits for.
 ENDLESS = "1000000"
 
@@ -101,7 +104,6 @@ def other_machines() -> Iterator[tuple[str, dict[str, str]]]:
         yield "haswell, uncached", {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "", **refused}
 
 
-@compiled_only
 def test_the_weights_are_the_same_bits_for_every_cpu_with_and_without_a_cache(place: Path) -> None:
     started = {
         name: subprocess.Popen(

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from fastnn import __version__
-from fastnn.cli import compare, data, evaluate, import_, predict, serve, train
+from fastnn.cli import bench, compare, data, evaluate, import_, predict, serve, train
 
 app = typer.Typer(
     name="fastnn",
@@ -24,6 +24,7 @@ app.command("compare")(compare.compare)
 app.command("predict")(predict.predict)
 app.command("import")(import_.import_original)
 app.command("serve")(serve.serve)
+app.command("bench")(bench.bench)
 app.add_typer(data.app, name="data")
 
 

@@ -41,14 +41,14 @@ def compare(
 def _show(comparison: Comparison) -> None:
     console = out()
     letters = {row.run: _letter(i) for i, row in enumerate(comparison.rows)}
-    table = Table(pad_edge=False)
+    table = Table()
     table.add_column("")
     for row in comparison.rows:
         table.add_column(f"[bold]{letters[row.run]}[/bold]", overflow="fold")
     for name, values in _lines(comparison):
         table.add_row(name, *(escape(value) for value in values))
     console.print(table)
-    pairs = Table(title="the same test digits (McNemar's test)", title_justify="left", pad_edge=False)
+    pairs = Table(title="the same test digits (McNemar's test)", title_justify="left")
     for name in ("pair", "digits", "right", "only one right", "p", ""):
         pairs.add_column(name, justify="left" if name in ("pair", "") else "right")
     for pair in comparison.pairs:
@@ -75,14 +75,14 @@ def _lines(comparison: Comparison) -> list[tuple[str, list[str]]]:
         return name, [text(row) for row in rows]
 
     percent = f"{comparison.confidence:.0%}" if comparison.confidence <= 0.99 else f"{comparison.confidence:.4g}"
-    lines = [
+    return [
         line("run", lambda row: row.run),
         line("layers", _layers),
         line("data", lambda row: row.data),
         line("epochs", lambda row: "?" if row.epochs is None else f"{row.epochs:,}"),
         line("training", lambda row: "?" if row.seconds is None else f"{row.seconds:.2f} s"),
         *(
-            line(key, lambda row, key=key: _value(row.recipe.get(key, "-")))
+            line(key, lambda row, key=key: _value(row.recipe.get(key, "?")))
             for key in comparison.differences
             if key not in ("hidden", "epochs")
         ),
@@ -91,7 +91,6 @@ def _lines(comparison: Comparison) -> list[tuple[str, list[str]]]:
         line("accuracy", lambda row: f"{row.accuracy:.2%}"),
         line(f"{percent} interval", lambda row: f"{row.low:.2%} to {row.high:.2%}"),
     ]
-    return lines
 
 
 def _layers(row: Row) -> str:
@@ -109,10 +108,7 @@ def _pair_cells(pair: Pair, letters: dict[str, str]) -> list[str]:
     name = f"{first}, {second}"
     if pair.test is None or pair.p_adjusted is None:
         return [name, "0", "", "", "", "no test digits in common"]
-    if pair.better is None:
-        verdict = "may be chance"
-    else:
-        verdict = f"[bold]{letters[pair.better]} is better[/bold]"
+    verdict = "may be chance" if pair.better is None else f"[bold]{letters[pair.better]} is better[/bold]"
     return [
         name,
         f"{pair.shared:,}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import typer
@@ -43,6 +44,8 @@ class Report:
     evaluation : Evaluation
     notes : tuple of str
         What the reader should know of data and split.
+    page : Path or None
+        The report that was written, if one was asked for.
     """
 
     model: str
@@ -50,10 +53,12 @@ class Report:
     split: Split
     evaluation: Evaluation
     notes: tuple[str, ...]
+    page: Path | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything but the notes, fit for JSON."""
-        return {"model": self.model, "data": self.data, "split": self.split, **self.evaluation.as_dict()}
+        values = {"model": self.model, "data": self.data, "split": self.split, **self.evaluation.as_dict()}
+        return values if self.page is None else {**values, "report": str(self.page)}
 
 
 @command
@@ -66,11 +71,16 @@ def evaluate(
         Split | None,
         typer.Option(help="Which part of it; by default the test part of the model's own data, and all of other data."),
     ] = None,
+    report_folder: Annotated[
+        Path | None,
+        typer.Option("--report", metavar="DIR", help="Write pictures and an index.html that shows them here."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the report that is there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Measure a model: accuracy, balanced accuracy, loss, each class, and what is taken for what."""
     with download_progress() as progress:
-        report = evaluate_file(model, data, split, progress=progress)
+        report = evaluate_file(model, data, split, progress=progress, report=report_folder, force=force)
     for text in report.notes:
         note(text)
     if as_json:
@@ -85,6 +95,8 @@ def evaluate_file(
     split: Split | None = None,
     *,
     progress: Callable[[str, float], None] | None = None,
+    report: Path | None = None,
+    force: bool = False,
 ) -> Report:
     """Measure the model in a file or run folder.
 
@@ -99,6 +111,10 @@ def evaluate_file(
         all.
     progress : callable, optional
         Told how far a download is.
+    report : Path, optional
+        A folder for pictures and a page, see :func:`fastnn.report.write_report`.
+    force : bool
+        Replace the report that is there.
 
     Returns
     -------
@@ -114,6 +130,10 @@ def evaluate_file(
     from fastnn.formats import load_model
     from fastnn.metrics import evaluate
 
+    if report is not None:
+        from fastnn.report import check_folder
+
+        check_folder(report, force=force)
     model = load_model(model_path)
     if model.sizes[0] != PIXELS:
         raise ModelError(f"{model_path}: the model takes {model.sizes[0]} values, but an image has {PIXELS}")
@@ -121,7 +141,17 @@ def evaluate_file(
     trained_on = trained_on if isinstance(trained_on, dict) else {}
     dataset = _load(model_path, data, trained_on.get("source"), progress)
     chosen, part, notes = _choose(model, dataset, split, own=trained_on.get("hash") == dataset.content_hash)
-    return Report(model_path, dataset.source, chosen, evaluate(model, part), dataset.notes + notes)
+    page = None if report is None else _write_report(model_path, model, part, chosen, report, force)
+    return Report(model_path, dataset.source, chosen, evaluate(model, part), dataset.notes + notes, page)
+
+
+def _write_report(model_path: str, model: Model, part: Dataset, chosen: Split, folder: Path, force: bool) -> Path:
+    from fastnn.formats import find_model
+    from fastnn.report import write_report
+
+    name = part.source if chosen == "all" else f"{part.source}, {chosen} part"
+    history = find_model(model_path).parent / "history.csv"
+    return write_report(model, part, folder, name=model_path, part=name, history=history, force=force)
 
 
 def _load(model_path: str, data: str | None, own: Any, progress: Callable[[str, float], None] | None) -> Dataset:
@@ -206,6 +236,8 @@ def _show(report: Report) -> None:
         console.print(_confusion_table(evaluation))
     else:
         console.print(_pair_table(evaluation))
+    if report.page is not None:
+        console.print(str(report.page), markup=False, soft_wrap=True)
 
 
 def _class_table(evaluation: Evaluation) -> Table:

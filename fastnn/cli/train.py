@@ -426,12 +426,20 @@ def model_of(plan: Plan, networks: tuple[Network, ...], epochs: int) -> Model:
 
 def _load(data: str | None) -> tuple[str, Dataset, tuple[str, ...]]:
     """Return what the source is called, its data, and what is to be said about it."""
+    from fastnn.cli.data._progress import download_progress
     from fastnn.datasets import load_dataset
 
     if data is not None:
-        return data, load_dataset(data), ()
+        dataset = load_dataset(data)
+        if "://" in data:
+            from fastnn.datasets.database import without_password
+
+            # The name goes into the model file, which may be given away.
+            data = without_password(data)
+        return data, dataset, ()
     try:
-        return "digits", load_dataset("digits"), ()
+        with download_progress() as progress:
+            return "digits", load_dataset("digits", progress=progress), ()
     except FetchError as error:
         warning = f"the digits of the original could not be had ({error}); training on drawn ones instead"
         return "drawn", load_dataset("drawn"), (warning,)

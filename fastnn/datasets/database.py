@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from sqlalchemy.engine import URL, Connection, Engine
-    from sqlalchemy.sql import Executable
 
 SCHEMA_VERSION = 1
 
@@ -92,7 +91,7 @@ def without_password(url: str) -> str:
     """Return a database URL fit for messages and logs."""
     try:
         return sa.make_url(url).render_as_string(hide_password=True)
-    except exc.ArgumentError:
+    except (exc.ArgumentError, ValueError):
         return "database URL"
 
 
@@ -201,7 +200,7 @@ def _prepare(engine: Engine, shown: str, *, create: bool) -> None:
         if create:
             metadata.create_all(connection)
             row = {"one": 1, "version": SCHEMA_VERSION, "name": str(uuid.uuid4()), "revision": 0, "trained": 0}
-            connection.execute(insert_new(connection, about, [row], about.c.one))
+            insert_new(connection, about, [row], about.c.one)
         version = connection.execute(sa.select(about.c.version)).scalar()
     if version != SCHEMA_VERSION:
         raise DataError(
@@ -210,13 +209,13 @@ def _prepare(engine: Engine, shown: str, *, create: bool) -> None:
         )
 
 
-def insert_new(
-    connection: Connection, table: sa.Table, rows: Sequence[dict[str, Any]], key: sa.Column[Any]
-) -> Executable:
-    """Return a statement that inserts those rows whose `key` is not there yet."""
+def insert_new(connection: Connection, table: sa.Table, rows: Sequence[dict[str, Any]], key: sa.Column[Any]) -> int:
+    """Insert those rows whose `key` is not there yet; return how many they were."""
     if connection.dialect.name == "sqlite":
-        return sqlite.insert(table).values(list(rows)).on_conflict_do_nothing(index_elements=[key])
-    return postgresql.insert(table).values(list(rows)).on_conflict_do_nothing(index_elements=[key])
+        lite = sqlite.insert(table).values(list(rows)).on_conflict_do_nothing(index_elements=[key])
+        return len(connection.execute(lite.returning(key)).all())
+    full = postgresql.insert(table).values(list(rows)).on_conflict_do_nothing(index_elements=[key])
+    return len(connection.execute(full.returning(key)).all())
 
 
 def bump_revision(connection: Connection) -> None:
@@ -349,7 +348,7 @@ def import_dataset(dataset: Dataset, url: str, *, contributor: str = "", review:
         with _explained(shown), writing(engine) as connection:
             for start in range(0, len(dataset), _BATCH):
                 rows = _rows(dataset, start, contributor, review=review)
-                stored += connection.execute(insert_new(connection, digits, rows, digits.c.id)).rowcount
+                stored += insert_new(connection, digits, rows, digits.c.id)
             if stored and not review:
                 bump_revision(connection)
     finally:

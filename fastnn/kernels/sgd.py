@@ -61,7 +61,7 @@ from fastnn.kernels.simd import (
     where_positive,
 )
 
-_SIMD = "unset"
+_SIMD = "37f2597dbd91ae4e"
 
 SIGMOID, TANH, RELU, SOFTMAX = 0, 1, 2, 3
 
@@ -71,11 +71,11 @@ _W1, _W3, _W4 = (0,), (0, 0, 0), (0, 0, 0, 0)
 # rows of weights; where its weights, biases and outputs begin; where the list of its inputs begins in `net.lists`.
 (INPUTS, OUTPUTS, REGISTERS, STRIDE, WEIGHTS, BIASES, UNITS, LISTS, LAYOUT) = range(9)
 
-# Entries of `places`: how far behind a layer's outputs its errors lie, as far again its steps, and as far again a mask
-# that is 1 for units and 0 for pads; where the inputs of a pair begin and how far apart those of its samples are; where
-# the inputs of listed rows, the lane sums, a, c and the targets of the classes begin; a pair's sums V d and its steps
-# g; how far a list of rows lies behind the list of their offsets; the number of layers.
-(BEHIND, INK, SPAN, VALUES, SUMS, PAPER, OFFSET, TARGETS, PARTS, GRADIENTS, ROWS, LAYERS, PLACES) = range(13)
+# Entries of `places`: how far behind a layer's outputs its errors lie, as far again its steps, as far again a mask that
+# is 1 for units and 0 for pads, and as far again the units' numbers; where the inputs of a pair begin and how far apart
+# those of its samples are; where the inputs of listed rows, the lane sums, a and c begin; a pair's sums V d and its
+# steps g; how far a list of rows lies behind the list of their offsets; the number of layers.
+(BEHIND, INK, SPAN, VALUES, SUMS, PAPER, OFFSET, PARTS, GRADIENTS, ROWS, LAYERS, PLACES) = range(12)
 
 
 class Net(NamedTuple):
@@ -571,19 +571,29 @@ def _forward(m, lists, layout, places, counts, hidden, toy, listed, one, lanes):
 
 
 @inner
-def _judge(m, u, stop, behind, target, label, toy, one, lanes, totals):
-    """Write the errors of the outputs ``m[u:stop]``; add loss and hit to `totals`."""
+def _judge(m, u, stop, behind, label, number, low, high, toy, one, lanes, totals):
+    """Write the errors of the outputs ``m[u:stop]``; add loss and hit to `totals`.
+
+    The target of the output whose number is `label` (as `number`, in the dtype) is `high`, that of the others `low`.
+    """
     output = peek(m, u + label)
     mine = splat(output, _W1)
-    squares = splat(one - one, _W1)
+    mine_is, others, own, none = splat(number, _W1), splat(low, _W1), splat(high, _W1), splat(one - one, _W1)
+    squares = none
     better = 0
     for r in range(0, stop - u, lanes):
         rolled()
         h = load(m, u + r, _W1)
-        e = sub(load(m, target + r, _W1), h)
+        away = sub(load(m, u + 4 * behind + r, _W1), mine_is)
+        target = where_positive(mul(away, away), others, own)
+        e = where_positive(load(m, u + 3 * behind + r, _W1), sub(target, h), none)
         better += count_greater(h, mine)
         squares = fma(e, e, squares)
         store(m, u + behind + r, e)
+    for k in range(u, u + label):
+        rolled()
+        # Of equal outputs the first is the network's answer.
+        better += peek(m, k) == output
     loss = math.nan
     if toy:
         loss = float(total(squares))
@@ -702,7 +712,7 @@ def open_offsets(net, base):
 
 
 @inner
-def _train(net, ink, labels, order, lr, weights, totals, listed):
+def _train(net, ink, labels, order, lr, low, high, weights, totals, listed):
     m, lists, layout, places = data(net.memory), data(net.lists), data(net.layout), data(net.places)
     counts, sums, judged = data(net.counts), data(ink.sums), data(totals)
     lanes = 64 // net.memory.itemsize
@@ -738,8 +748,8 @@ def _train(net, ink, labels, order, lr, weights, totals, listed):
                 m, peek(layout, UNITS), width, paper, offset, parts + t * width, gradients, d, product, lanes
             )  # fmt: skip
             _forward(m, lists, layout, places, counts, hidden, toy, listed, one, lanes)
-            target = peek(places, TARGETS) + label * last_width
-            _judge(m, u, u + last_width, behind, target, label, toy, one, lanes, judged)
+            number = net.memory.dtype.type(label)
+            _judge(m, u, u + last_width, behind, label, number, low, high, toy, one, lanes, judged)
             rate = lr
             if weights.size > 0:
                 rate = lr * weights[i]
@@ -779,7 +789,7 @@ def _predict(net, ink, outputs, listed):
 
 
 @jit
-def train_samples(net, ink, labels, order, lr, weights, totals):
+def train_samples(net, ink, labels, order, lr, low, high, weights, totals):
     """Train on the samples of `order`, one after the other.
 
     Parameters
@@ -791,18 +801,20 @@ def train_samples(net, ink, labels, order, lr, weights, totals):
         Which samples, in which order.
     lr : dtype
         Learning rate.
+    low, high : dtype
+        Targets of the other classes and of the right one: 0 and 1 but for label smoothing.
     weights : ndarray of dtype, shape (n,) or (0,)
         Factors of the learning rate for each sample; none if empty.
     totals : ndarray of float64, shape (2,)
         The losses and hits before each sample's update are added to it. A loss of NaN marks a divergence.
     """
-    _train(net, ink, labels, order, lr, weights, totals, ())
+    _train(net, ink, labels, order, lr, low, high, weights, totals, ())
 
 
 @jit
-def train_samples_listed(net, ink, labels, order, lr, weights, totals):
+def train_samples_listed(net, ink, labels, order, lr, low, high, weights, totals):
     """Do as :func:`train_samples` with ReLU, whose weights are not transposed and whose silent units are left out."""
-    _train(net, ink, labels, order, lr, weights, totals, (0,))
+    _train(net, ink, labels, order, lr, low, high, weights, totals, (0,))
 
 
 @jit

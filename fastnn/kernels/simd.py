@@ -59,8 +59,8 @@ if numba.config.DISABLE_JIT:
         """Do nothing."""
 
     def data(array):
-        """Return the array."""
-        return array
+        """Return the array, all in one row."""
+        return array.reshape(-1)
 
     def peek(array, index):
         """Return ``array[index]``."""

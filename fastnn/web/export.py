@@ -7,6 +7,7 @@ import io
 import tempfile
 import threading
 import time
+import weakref
 import zlib
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,8 @@ class Kept:
 
     def __init__(self, file: BinaryIO, revision: int, seconds: float) -> None:
         self._file, self._lock = file, threading.Lock()
+        # Those who are still being sent an older file hold on to it; it is closed with the last of them.
+        weakref.finalize(self, file.close)
         self.revision = revision
         self.size = file.seek(0, 2)
         self._due = time.monotonic() + (_SHARE * seconds if seconds > 1 else 0.0)

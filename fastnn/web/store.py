@@ -183,7 +183,7 @@ class Store:
             beyond = sa.select(digits.c.seq).where(digits.c.state == PENDING).offset(MOST_PENDING).limit(1)
             if connection.execute(beyond).first() is not None:
                 raise QueueFullError
-            return int(connection.execute(insert_new(connection, digits, rows, digits.c.id)).rowcount)
+            return insert_new(connection, digits, rows, digits.c.id)
 
     def queue(self, limit: int) -> list[dict[str, Any]]:
         """Return the digits to review next: those that the model doubts most, and of these the oldest first.
@@ -342,6 +342,7 @@ class Store:
         query = (
             sa.select(digits.c.seq, digits.c.pixels, digits.c.given)
             .where(digits.c.state == PENDING, digits.c.scored_by != model)
+            .order_by(digits.c.seq)
             .limit(_SCORED_AT_ONCE)
         )
         with self._reading() as connection:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 WIDTH = (0, 0, 0)
 LANEWISE = ("add", "sub", "mul", "div", "fma", "relu", "where_positive", "maximum", "splat", "exp")
-ONE_REGISTER = ("dot", "total", "greatest", "count_greater", "sum_rows", "peek", "poke")
+ONE_REGISTER = ("dot", "total", "greatest", "count_greater", "sum_rows", "peek", "poke", "lowest_bit")
+WITHOUT_EFFECT = ("prefetch", "out_of_line", "rolled")
 LONGER = pytest.mark.skipif(np.finfo(np.longdouble).nmant <= 52, reason="long double is no wider than double here")
 
 
@@ -47,6 +48,7 @@ def lanewise(simd: ModuleType) -> Callable[..., None]:
         pa, pb, pc, po = simd.data(a), simd.data(b), simd.data(c), simd.data(out)
         for k in range(0, n, lanes):
             x, y, z = simd.load(pa, k, WIDTH), simd.load(pb, k, WIDTH), simd.load(pc, k, WIDTH)
+            simd.rolled()
             simd.prefetch(pa, k + 1000)
             simd.store(po, k, simd.add(x, y))
             simd.store(po, n + k, simd.sub(x, y))
@@ -65,7 +67,7 @@ def lanewise(simd: ModuleType) -> Callable[..., None]:
 def one_register(simd: ModuleType) -> Callable[..., None]:
     """Return a function that writes each operation on single registers to a row of `out`, in ONE_REGISTER's order."""
 
-    def function(a, b, c, out, counts, lanes):
+    def function(a, b, c, bits, out, counts, lanes):
         simd.out_of_line()
         x, y = simd.load(a, 0, WIDTH), simd.load(b, 0, WIDTH)
         first, second, third = simd.load(a, 0, (0,)), simd.load(b, 0, (0,)), simd.load(c, 0, (0,))
@@ -76,6 +78,8 @@ def one_register(simd: ModuleType) -> Callable[..., None]:
         simd.store(out, 4 * lanes, simd.sum_rows(c, lanes))
         simd.poke(out, 5 * lanes, simd.peek(b, 3))
         simd.poke(out, 6 * lanes, 2)
+        for k in range(bits.size):
+            counts[k + 1] = simd.lowest_bit(simd.peek(bits, k))
 
     return function
 
@@ -118,12 +122,13 @@ def test_operations_on_one_register_equal_their_plain_twins(plain: ModuleType, d
     a, b, _ = samples(dtype, 3 * lanes)
     a[1] = 40
     c = np.random.default_rng(4).normal(0, 1, (lanes + 1) * lanes).astype(dtype)
+    bits = np.array([1, 2, 12, 1 << 63, (1 << 64) - 1, 3 << 40], dtype=np.uint64)
     results, counts = [], []
     for function in (numba.njit(one_register(simd)), one_register(plain)):
-        out, count = np.full((len(ONE_REGISTER), lanes), 77, dtype=dtype), np.zeros(1, dtype=np.int64)
-        function(a, b, c, out.reshape(-1), count, lanes)
+        out, count = np.full((len(ONE_REGISTER), lanes), 77, dtype=dtype), np.zeros(7, dtype=np.int64)
+        function(a, b, c, bits, out.reshape(-1), count, lanes)
         results.append(out)
-        counts.append(int(count[0]))
+        counts.append(count.tolist())
     # Up to 16 terms, of which the greatest is below 1000, in another order.
     np.testing.assert_allclose(results[0], results[1], rtol=0, atol=1000 * np.finfo(dtype).eps)
     rows = dict(zip(ONE_REGISTER, results[0], strict=True))
@@ -131,7 +136,7 @@ def test_operations_on_one_register_equal_their_plain_twins(plain: ModuleType, d
     np.testing.assert_allclose(rows["dot"], wide, rtol=1e-6, atol=1e-4)
     assert rows["total"][0] == pytest.approx(float(a[:lanes].sum(dtype=float)), rel=1e-6)
     assert rows["greatest"][0] == a[:lanes].max()
-    assert counts == [int(np.count_nonzero(a[:lanes] > b[:lanes]))] * 2
+    assert counts == [[np.count_nonzero(a[:lanes] > b[:lanes]), 0, 1, 2, 63, 0, 40]] * 2
     sums = c[lanes:].reshape(lanes, lanes).sum(axis=1, dtype=float)
     np.testing.assert_allclose(rows["sum_rows"], sums, rtol=0, atol=1e-5)
     assert (rows["peek"][0], rows["poke"][0]) == (b[3], 2)
@@ -144,7 +149,8 @@ def test_both_copies_have_the_same_functions(plain: ModuleType) -> None:
         return {name for name in made_here if not name.startswith("_")} - imported
 
     assert functions(simd) == functions(plain)
-    assert {*LANEWISE, *ONE_REGISTER, "load", "store", "data", "prefetch", "out_of_line", "lanes"} == functions(plain)
+    # And this file runs every one of them.
+    assert functions(plain) == {*LANEWISE, *ONE_REGISTER, "load", "store", "data", "lanes", *WITHOUT_EFFECT}
 
 
 @compiled_only

@@ -1,0 +1,553 @@
+"""A model's report: pictures and the page that shows them; the only file that imports matplotlib."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastnn.datasets.dataset import PIXELS, SIDE
+from fastnn.errors import FastnnError, MissingExtraError
+from fastnn.files import atomic_write
+from fastnn.metrics import Evaluation, evaluate, match_labels
+from fastnn.sheets import DARK as SHEET_DARK
+from fastnn.sheets import LIGHT as SHEET_LIGHT
+from fastnn.sheets import Colours, sheet
+from fastnn.statistics import Reliability, reliability, wilson_interval
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+    from PIL import Image
+
+    from fastnn.datasets import Dataset
+    from fastnn.model import Model
+
+INDEX = "index.html"
+_PICTURES = ("confusion", "history", "mistakes", "weights", "reliability")
+_MOST_MISTAKES = 60
+_MOST_UNITS = 60
+_MOST_CLASSES = 60
+"""Of a confusion matrix that is drawn; counts are written in up to 25."""
+_MOST_BYTES = 1 << 26
+_DPI = 160
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours of one look of the pictures.
+
+    Attributes
+    ----------
+    suffix : str
+        Of the files' names.
+    ground, text, faint, grid : str
+    first, second : str
+        Of lines and bars; told apart by people who see no red or no green too.
+    hit, miss : tuple of int
+        RGB of a cell that holds a whole class.
+    weights : tuple of str
+        Colours of the most negative weight, of none, and of the most positive.
+    sheet : Colours
+    """
+
+    suffix: str
+    ground: str
+    text: str
+    faint: str
+    grid: str
+    first: str
+    second: str
+    hit: tuple[int, int, int]
+    miss: tuple[int, int, int]
+    weights: tuple[str, str, str]
+    sheet: Colours
+
+
+LIGHT = Theme(
+    "", "#ffffff", "#1c2733", "#5d6b7a", "#dde3e9", "#1864ab", "#c2560b", (24, 100, 171), (194, 60, 11),
+    ("#c2560b", "#ffffff", "#1864ab"), SHEET_LIGHT,
+)  # fmt: skip
+DARK = Theme(
+    "-dark", "#14191f", "#e6ebf0", "#98a5b3", "#2c3540", "#5aa9f2", "#f59f52", (90, 169, 242), (245, 130, 82),
+    ("#f59f52", "#14191f", "#5aa9f2"), SHEET_DARK,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class _Content:
+    """What a report is drawn from."""
+
+    model: Model
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    probabilities: NDArray[np.float64]
+    evaluation: Evaluation
+    reliability: Reliability
+    history: dict[str, NDArray[np.float64]] | None
+
+
+def write_report(
+    model: Model,
+    dataset: Dataset,
+    folder: str | Path,
+    *,
+    name: str = "model",
+    part: str = "",
+    history: str | Path | None = None,
+    force: bool = False,
+) -> Path:
+    """Write pictures of what a model does, and a page that shows them.
+
+    The folder holds ``index.html`` and PNG files, each in a light and a dark look; nothing is loaded from elsewhere.
+
+    Parameters
+    ----------
+    model : Model
+    dataset : Dataset
+        What it is measured on.
+    folder : path-like
+        Made; may exist only with `force`, and then keeps other files that are in it.
+    name, part : str
+        What the page calls the model and the data.
+    history : path-like, optional
+        The run's history.csv. Without one, or if it is not whole, there are no learning curves.
+    force : bool
+        Replace a report that is there.
+
+    Returns
+    -------
+    Path
+        Of the page.
+
+    Raises
+    ------
+    FastnnError
+        If the folder exists or cannot be written, or the data set does not fit the model.
+    MissingExtraError
+        If matplotlib is not installed.
+    """
+    folder = Path(folder)
+    check_folder(folder, force=force)
+    _need_matplotlib()
+    content = _measure(model, dataset, None if history is None else Path(history))
+    try:
+        _write(content, folder, name, part or dataset.source)
+    except OSError as error:
+        raise FastnnError(f"{folder}: the report cannot be written ({error.strerror or error})") from None
+    return folder / INDEX
+
+
+def check_folder(folder: Path, *, force: bool) -> None:
+    """Refuse a folder that :func:`write_report` would refuse, before any work is done.
+
+    Raises
+    ------
+    FastnnError
+        If it exists and `force` is not given, or is no folder, or what it would lie in does not exist.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise FastnnError(f"{folder}: is a file; name a folder for the report")
+    if folder.exists() and not force:
+        raise FastnnError(f"{folder}: exists already; name another folder, or replace the report in it with --force")
+    if not folder.absolute().parent.is_dir():
+        raise FastnnError(f"{folder}: the folder {folder.parent} does not exist; make it first")
+
+
+def _need_matplotlib() -> None:
+    try:
+        import matplotlib.figure  # noqa: F401 - to see whether it is there
+    except ImportError as error:
+        raise MissingExtraError("a report", "plot") from error
+
+
+def _measure(model: Model, dataset: Dataset, history: Path | None) -> _Content:
+    evaluation = evaluate(model, dataset)
+    labels, probabilities = match_labels(dataset, model.classes), model.predict_proba(dataset.images)
+    return _Content(
+        model,
+        dataset.images,
+        labels,
+        probabilities,
+        evaluation,
+        reliability(probabilities, labels),
+        None if history is None else read_history(history),
+    )
+
+
+def _write(content: _Content, folder: Path, name: str, part: str) -> None:
+    # Made beside its place, so that a report that is cut short is never taken for one.
+    made = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.absolute().parent))
+    try:
+        drawn = [picture for picture in _PICTURES if _draw(content, picture, made)]
+        with atomic_write(made / INDEX) as file:
+            file.write(_page(content, drawn, name, part).encode())
+        umask = os.umask(0)
+        os.umask(umask)
+        made.chmod(0o777 & ~umask)
+        if not folder.exists():
+            made.replace(folder)
+            return
+        for stale in (f"{picture}{theme.suffix}.png" for picture in _PICTURES for theme in (LIGHT, DARK)):
+            if not (made / stale).exists():
+                (folder / stale).unlink(missing_ok=True)
+        # The page last: it then names pictures that are there.
+        for path in sorted(made.iterdir(), key=lambda path: path.name == INDEX):
+            path.replace(folder / path.name)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def _draw(content: _Content, picture: str, folder: Path) -> bool:
+    """Write a picture in both looks; return whether there is anything to draw."""
+    for theme in (LIGHT, DARK):
+        with atomic_write(folder / f"{picture}{theme.suffix}.png") as file:
+            image = _PAINTERS[picture](content, theme)
+            if image is None:
+                break
+            if picture in ("mistakes", "weights"):
+                image.save(file, format="PNG", optimize=True)
+            else:
+                image.savefig(file, format="png", dpi=_DPI, facecolor=theme.ground)
+    else:
+        return True
+    (folder / f"{picture}{LIGHT.suffix}.png").unlink(missing_ok=True)
+    return False
+
+
+def read_history(path: Path) -> dict[str, NDArray[np.float64]] | None:
+    """Return the columns of a run's history; None if it is not there, not whole, or empty.
+
+    Returns
+    -------
+    dict of ndarray of float64, shape (epochs,)
+        epoch, lr, loss, accuracy, test_loss, test_accuracy; NaN where a run had no test set.
+    """
+    names = ("epoch", "lr", "loss", "accuracy", "test_loss", "test_accuracy")
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+        rows = list(csv.DictReader(content.decode().splitlines()))
+        table = np.asarray([[float(row[name] or "nan") for name in names] for row in rows])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error):
+        return None
+    if len(content) > _MOST_BYTES or table.size == 0 or not np.isfinite(table[:, :4]).all():
+        return None
+    if np.isinf(table).any() or np.abs(table[np.isfinite(table)]).max() > 1e15:
+        return None
+    return dict(zip(names, table.T, strict=True))
+
+
+def _figure(
+    width: float, height: float, theme: Theme, rows: int = 1, columns: int = 1, **options: Any
+) -> tuple[Figure, Any]:
+    """Return a figure and its axes as a 2-d array; without pyplot, which keeps figures and asks for a screen."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), facecolor=theme.ground, layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, **options)
+    for axis in axes.flat:
+        axis.set_facecolor(theme.ground)
+        axis.tick_params(colors=theme.faint, labelcolor=theme.text, labelsize=9)
+        for side, spine in axis.spines.items():
+            spine.set_color(theme.grid)
+            spine.set_visible(side in ("left", "bottom"))
+    return figure, axes
+
+
+def _label(axes: Axes, theme: Theme, *, x: str = "", y: str = "", title: str = "") -> None:
+    axes.set_xlabel(x, color=theme.faint, fontsize=9.5)
+    axes.set_ylabel(y, color=theme.faint, fontsize=9.5)
+    if title:
+        axes.set_title(title, color=theme.text, fontsize=10.5, loc="left")
+
+
+def _plain(name: str, limit: int = 12) -> str:
+    """Return a class's name as matplotlib takes it: no formulas, not too long."""
+    short = name if len(name) <= limit else f"{name[: limit - 1]}…"
+    return short.replace("\\", "\\\\").replace("$", r"\$")
+
+
+def _confusion(content: _Content, theme: Theme) -> Figure | None:
+    confusion, classes = content.evaluation.confusion, content.model.classes
+    k = len(classes)
+    if k > _MOST_CLASSES:
+        return None
+    shares = np.sqrt(confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1))
+    ground = _rgb(theme.ground)
+    target = np.where(np.eye(k, dtype=bool)[:, :, None], np.asarray(theme.hit), np.asarray(theme.miss))
+    cells = (ground + shares[:, :, None] * (target - ground)) / 255
+    side = 5.0 + max(0, k - 10) * 0.22
+    figure, axes = _figure(side + 0.5, side, theme)
+    axis = axes[0, 0]
+    axis.imshow(cells, interpolation="nearest")
+    names = [_plain(name) for name in classes]
+    axis.set_xticks(range(k), names, rotation=90 if max(map(len, names)) > 3 else 0)
+    axis.set_yticks(range(k), names)
+    axis.tick_params(length=0)
+    for line in np.arange(k + 1) - 0.5:
+        axis.axhline(line, color=theme.grid, linewidth=0.6)
+        axis.axvline(line, color=theme.grid, linewidth=0.6)
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+    for row, column in zip(*np.nonzero(confusion), strict=True):
+        if k <= 25:
+            strong = shares[row, column] > 0.6
+            axis.text(
+                column, row, f"{confusion[row, column]:,}",
+                ha="center", va="center", fontsize=8.5 if k <= 12 else 6, color=theme.ground if strong else theme.text,
+            )  # fmt: skip
+    _label(axis, theme, x="the model says", y="the label says")
+    return figure
+
+
+def _history(content: _Content, theme: Theme) -> Figure | None:
+    history = content.history
+    if history is None:
+        return None
+    from matplotlib.ticker import PercentFormatter
+
+    figure, axes = _figure(9.2, 3.5, theme, 1, 2)
+    for axis, key, title in zip(axes[0], ("accuracy", "loss"), ("accuracy", "loss"), strict=True):
+        for column, name, colour in ((key, "training", theme.second), (f"test_{key}", "test", theme.first)):
+            values = history[column]
+            known = np.isfinite(values)
+            if not known.any():
+                continue
+            dot = "o" if known.sum() <= 12 else None
+            epochs = history["epoch"][known]
+            last = f"{values[known][-1]:.2%}" if key == "accuracy" else f"{values[known][-1]:.4g}"
+            axis.plot(
+                epochs, values[known], color=colour, linewidth=1.8, marker=dot, markersize=3.5, label=f"{name}, {last}"
+            )
+        axis.grid(color=theme.grid, linewidth=0.7)
+        axis.set_axisbelow(True)
+        _label(axis, theme, x="epoch", title=title)
+        axis.legend(frameon=False, fontsize=9, labelcolor=theme.text)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+    axes[0, 0].yaxis.set_major_formatter(PercentFormatter(1.0))
+    return figure
+
+
+def _mistakes(content: _Content, theme: Theme) -> Any:
+    guesses = content.probabilities.argmax(axis=1)
+    wrong = np.flatnonzero(guesses != content.labels)
+    if len(wrong) == 0:
+        return None
+    sure = content.probabilities[wrong, guesses[wrong]]
+    worst = wrong[np.argsort(-sure, kind="stable")][:_MOST_MISTAKES]
+    classes = content.model.classes
+    pairs = zip(worst.tolist(), content.labels[worst].tolist(), guesses[worst].tolist(), strict=True)
+    captions = [
+        (f"{classes[label]}, read as {classes[guess]}", f"{content.probabilities[i, guess]:.1%} sure")
+        for i, label, guess in pairs
+    ]
+    return sheet(content.images[worst], captions, columns=10, colours=theme.sheet)
+
+
+def _weights(content: _Content, theme: Theme) -> Image.Image | None:
+    from PIL import Image
+
+    weights = content.model.network.weights[0].astype(np.float64)
+    if weights.shape[0] != PIXELS:
+        return None
+    # As seen by ink: where paper is the 1, a negative weight is one that ink raises.
+    signed = weights if content.model.inputs == "ink" else -weights
+    shown = np.argsort(-np.mean(signed * signed, axis=0), kind="stable")[:_MOST_UNITS]
+    signed = signed[:, shown].T
+    # A few pixels at the border keep their first values; they would pale all others.
+    reach = np.maximum(np.quantile(np.abs(signed), 0.99, axis=1, keepdims=True), 1e-30)
+    levels = np.clip(signed / reach, -1, 1)[:, :, None]
+    low, middle, high = (_rgb(colour) for colour in theme.weights)
+    tiles = middle + np.where(levels < 0, -levels * (low - middle), levels * (high - middle))
+    tiles = np.rint(tiles).astype(np.uint8).reshape(len(shown), SIDE, SIDE, 3).repeat(3, axis=1).repeat(3, axis=2)
+    columns, step = min(12, len(shown)), 3 * SIDE + 8
+    rows = math.ceil(len(shown) / columns)
+    picture = Image.new("RGB", (columns * step + 8, rows * step + 8), theme.ground)
+    for i, tile in enumerate(tiles):
+        picture.paste(Image.fromarray(tile), (8 + i % columns * step, 8 + i // columns * step))
+    return picture
+
+
+def _rgb(colour: str) -> NDArray[np.float64]:
+    """Return #rrggbb as three numbers of 0 to 255."""
+    return np.asarray([int(colour[i : i + 2], 16) for i in (1, 3, 5)], dtype=np.float64)
+
+
+def _calibration(content: _Content, theme: Theme) -> Figure:
+    from matplotlib.ticker import StrMethodFormatter
+
+    curve = content.reliability
+    filled = curve.counts > 0
+    figure, axes = _figure(5.6, 5.6, theme, 2, 1, sharex=True, height_ratios=(3, 1))
+    upper, lower = axes[:, 0]
+    widths = np.diff(curve.edges)
+    low_high = np.asarray(
+        [
+            wilson_interval(round(accuracy * count), count)
+            for accuracy, count in zip(curve.accuracy[filled], curve.counts[filled].tolist(), strict=True)
+        ]
+    )
+    upper.plot((0, 1), (0, 1), color=theme.faint, linewidth=1, linestyle="--", label="as sure as right")
+    x, y = curve.confidence[filled], curve.accuracy[filled]
+    errors = np.maximum(np.abs(low_high.T - y), 0)
+    upper.errorbar(
+        x, y, yerr=errors, color=theme.first, linewidth=1.8, elinewidth=1.1, marker="o", markersize=5,
+        label="this model, 95 % intervals",
+    )  # fmt: skip
+    upper.set_xlim(0, 1)
+    upper.set_ylim(0, 1.02)
+    upper.grid(color=theme.grid, linewidth=0.7)
+    upper.legend(frameon=False, fontsize=9, labelcolor=theme.text, loc="upper left")
+    _label(upper, theme, y="share that is right", title=f"expected calibration error {curve.ece:.2%}")
+    lower.bar(curve.edges[:-1], curve.counts, widths * 0.94, align="edge", color=theme.first)
+    lower.set_yscale("symlog", linthresh=10)
+    lower.set_ylim(bottom=0)
+    lower.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    lower.grid(color=theme.grid, linewidth=0.7, axis="y")
+    lower.set_axisbelow(True)
+    _label(lower, theme, x="how sure the model is of its answer", y="images")
+    return figure
+
+
+_PAINTERS: dict[str, Callable[[_Content, Theme], Any]] = {
+    "confusion": _confusion,
+    "history": _history,
+    "mistakes": _mistakes,
+    "weights": _weights,
+    "reliability": _calibration,
+}
+
+_TITLES = {
+    "confusion": ("What is taken for what", "Rows are the labels, columns what the model says; blue is right."),
+    "history": ("Learning", "After each epoch; training is measured on each digit just before it is learnt from."),
+    "mistakes": ("The worst mistakes", "The label, what the model says instead, and how sure it is of that."),
+    "weights": (
+        "First layer",
+        "Each hidden unit's weights as an image, the strongest first, each by its own scale: ink on blue raises it.",
+    ),
+    "reliability": (
+        "How far to trust its confidence",
+        "Of the answers that it was so sure of, how many were right? Below the dashed line it is too sure.",
+    ),
+}
+
+_STYLE = """
+:root { color-scheme: light dark; --ground: #ffffff; --text: #1c2733; --faint: #5d6b7a; --line: #dde3e9; }
+@media (prefers-color-scheme: dark) {
+  :root { --ground: #14191f; --text: #e6ebf0; --faint: #98a5b3; --line: #2c3540; }
+}
+body { margin: 0 auto; max-width: 60rem; padding: 1.5rem 1rem 4rem; background: var(--ground); color: var(--text);
+  font: 1rem/1.5 system-ui, sans-serif; }
+h1 { font-size: 1.5rem; margin: 0; overflow-wrap: anywhere; }
+h2 { font-size: 1.15rem; margin: 2.5rem 0 0; }
+p { color: var(--faint); margin: .25rem 0 .75rem; overflow-wrap: anywhere; }
+img { max-width: 100%; height: auto; }
+dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(10rem, 1fr)); gap: 1rem; margin: 1.5rem 0 0; }
+dt { color: var(--faint); font-size: .85rem; }
+dd { margin: 0; font-size: 1.25rem; font-variant-numeric: tabular-nums; }
+dd small { display: block; font-size: .85rem; color: var(--faint); }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .25rem .9rem .25rem 0; text-align: right; border-bottom: 1px solid var(--line); font-weight: normal; }
+th { color: var(--faint); } th:first-child, td:first-child { text-align: left; }
+"""
+
+
+def _page(content: _Content, drawn: list[str], name: str, part: str) -> str:
+    sections = "\n".join(_section(picture, picture in drawn) for picture in _PICTURES)
+    figures = "".join(
+        f"<div><dt>{title}</dt><dd>{value}<small>{aside}</small></dd></div>\n"
+        for title, value, aside in _figures(content)
+    )
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(name)} - fastnn</title>
+<style>{_STYLE}</style>
+</head>
+<body>
+<h1>{escape(name)}</h1>
+<p>{escape(_describe(content.model))}; measured on {escape(part)}</p>
+<dl>
+{figures}</dl>
+{sections}
+<h2>Class by class</h2>
+<p>Recall: of the digits of a class, how many are found. Precision: of those called so, how many are.</p>
+<div class="wide">{_class_table(content.evaluation)}</div>
+</body>
+</html>
+"""
+
+
+def _figures(content: _Content) -> list[tuple[str, str, str]]:
+    measured = content.evaluation
+    low, high = wilson_interval(measured.correct, measured.total)
+    return [
+        ("accuracy", f"{measured.accuracy:.2%}", f"{low:.2%} to {high:.2%} (95 %)"),
+        ("right", f"{measured.correct:,}", f"of {measured.total:,}"),
+        ("balanced accuracy", f"{measured.balanced_accuracy:.2%}", "mean recall"),
+        ("loss", f"{measured.loss:.4f}", "cross-entropy" if content.model.network.rule == "backprop" else "squared"),
+        ("calibration error", f"{content.reliability.ece:.2%}", "expected, 10 bins"),
+    ]
+
+
+def _describe(model: Model) -> str:
+    layers = "-".join(map(str, model.sizes))
+    several = "" if len(model.networks) == 1 else f"{len(model.networks)} networks, "
+    recipe = model.info.get("recipe")
+    name = recipe.get("name") if isinstance(recipe, dict) else None
+    epochs = model.info.get("epochs")
+    words = [f"{several}{layers}, {model.network.rule}"]
+    if isinstance(name, str):
+        words.append(f"recipe {name}")
+    if isinstance(epochs, int):
+        words.append(f"{epochs:,} epochs")
+    return ", ".join(words)
+
+
+def _section(picture: str, drawn: bool) -> str:
+    title, text = _TITLES[picture]
+    if not drawn:
+        missing = {
+            "history": "There is no history beside the model, so there are no learning curves.",
+            "mistakes": "There are none: every image is classified as its label says.",
+            "weights": "The first layer does not look at pixels.",
+            "confusion": f"There are more than {_MOST_CLASSES} classes, too many for a picture.",
+        }
+        return f"<h2>{title}</h2>\n<p>{missing.get(picture, '')}</p>"
+    return f"""<h2>{title}</h2>
+<p>{text}</p>
+<picture><source srcset="{picture}-dark.png" media="(prefers-color-scheme: dark)">
+<img src="{picture}.png" alt="{title}"{_width(picture)}></picture>"""
+
+
+def _width(picture: str) -> str:
+    """Return the width to show a picture at; they are drawn finer than that for sharp screens."""
+    return {"confusion": ' width="560"', "reliability": ' width="560"'}.get(picture, "")
+
+
+def _class_table(evaluation: Evaluation) -> str:
+    def share(value: float | None) -> str:
+        return "-" if value is None else f"{value:.1%}"
+
+    rows = "".join(
+        f"<tr><td>{escape(row['class'])}</td><td>{row['count']:,}</td><td>{row['correct']:,}</td>"
+        f"<td>{share(row['recall'])}</td><td>{share(row['precision'])}</td></tr>\n"
+        for row in evaluation.per_class
+    )
+    head = "<tr><th>class</th><th>images</th><th>right</th><th>recall</th><th>precision</th></tr>"
+    return f"<table>\n{head}\n{rows}</table>"

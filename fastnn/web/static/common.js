@@ -1,0 +1,98 @@
+// What all pages share: asking the server, and small pieces of the page. Text goes in by textContent alone.
+
+export const SIDE = 28;
+
+export class Refused extends Error {
+  constructor(status, detail) {
+    super(detail);
+    this.status = status;
+  }
+}
+
+/** Ask the API; returns its answer, or throws Refused, or TypeError where the server cannot be reached. */
+export async function ask(path, { body, token, signal } = {}) {
+  const headers = {};
+  if (token) headers.Authorization = `Bearer ${token}`;
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  const answer = await fetch(path, {
+    method: body === undefined ? "GET" : "POST",
+    headers,
+    body: body === undefined ? undefined : JSON.stringify(body),
+    signal,
+    credentials: "omit",
+    cache: "no-store",
+  });
+  if (answer.ok) return answer.json();
+  const told = await answer.json().catch(() => ({}));
+  throw new Refused(answer.status, typeof told.detail === "string" ? told.detail : `the server answered ${answer.status}`);
+}
+
+export function explain(error) {
+  return error instanceof Refused ? error.message : "the server cannot be reached";
+}
+
+export const find = (id) => document.getElementById(id);
+
+/** Make an element with text or children in it. */
+export function make(tag, { className, text, children = [] } = {}) {
+  const element = document.createElement(tag);
+  if (className) element.className = className;
+  if (text !== undefined) element.textContent = text;
+  element.append(...children);
+  return element;
+}
+
+export function say(element, text, kind = "") {
+  element.textContent = text;
+  element.className = `message ${kind}`;
+}
+
+/** Show 784 values, 255 = paper, on a canvas of 28 by 28. */
+export function paint(canvas, image) {
+  const context = canvas.getContext("2d");
+  const data = context.createImageData(SIDE, SIDE);
+  image.forEach((value, position) => data.data.set([value, value, value, 255], 4 * position));
+  context.putImageData(data, 0, 0);
+}
+
+/** Make a list of bars; returns a function that shows values: [{share, text, best}]. */
+export function bars(list, names) {
+  const rows = names.map((name) => {
+    const fill = make("div", { className: "fill" });
+    const value = make("span", { className: "value", text: "–" });
+    const row = make("li", { children: [make("span", { text: name }), make("div", { className: "track", children: [fill] }), value] });
+    return { row, fill, value };
+  });
+  list.replaceChildren(...rows.map(({ row }) => row));
+  return (values) => rows.forEach(({ row, fill, value }, position) => {
+    const { share, text, best } = values[position];
+    fill.style.width = `${100 * share}%`;
+    value.textContent = text;
+    row.className = best ? "best" : "";
+  });
+}
+
+export function figures(list, entries) {
+  list.replaceChildren(...entries.map(([name, value]) => make("div", {
+    children: [make("dt", { text: name }), make("dd", { text: value.toLocaleString("en") })],
+  })));
+}
+
+/** A UUID; crypto.randomUUID is there only on https and localhost. */
+export function newId() {
+  if (crypto.randomUUID) return crypto.randomUUID();
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = (bytes[6] & 0x0f) | 0x40;
+  bytes[8] = (bytes[8] & 0x3f) | 0x80;
+  const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
+}
+
+/** Storage that a browser may refuse. */
+export function remembered(storage, key) {
+  return {
+    get() { try { return storage()[key] ?? null; } catch { return null; } },
+    set(value) { try { storage()[key] = value; } catch { /* nothing is remembered, then */ } },
+    forget() { try { delete storage()[key]; } catch { /* as above */ } },
+  };
+}

@@ -1,0 +1,67 @@
+// While drawing: what the network takes the drawing for.
+
+import { ask, bars, explain, find, paint, SIDE } from "./common.js";
+import { Pad } from "./pad.js";
+
+const PAUSE = 60; // ms; a question a movement would only queue up
+
+const percent = (share) => `${(100 * share).toFixed(share > 0 && share < 0.0995 ? 1 : 0)} %`;
+
+let names = [...Array(10).keys()].map(String);
+let show = bars(find("bars"), names);
+let timer = 0;
+let asked = null; // the AbortController of the question under way
+
+function rest() {
+  show(names.map(() => ({ share: 0, text: "–", best: false })));
+  find("guess").textContent = "–";
+  find("sure").textContent = "Draw with the mouse, a finger or a stylus.";
+  paint(find("seen"), new Array(SIDE * SIDE).fill(255));
+}
+
+async function recognise(image) {
+  asked?.abort();
+  const mine = asked = new AbortController();
+  try {
+    const answer = await ask("api/predict", { body: { image }, signal: mine.signal });
+    if (mine !== asked) return; // a later question is under way, and its answer counts
+    const best = Math.max(...answer.probabilities);
+    show(answer.probabilities.map((share) => ({ share, text: percent(share), best: share === best })));
+    find("guess").textContent = answer.label;
+    find("sure").textContent = `${best > 0.9 ? "Surely" : best > 0.5 ? "Probably" : "Perhaps"} a ${answer.label}: ${percent(best)}`;
+    paint(find("seen"), answer.seen);
+  } catch (error) {
+    if (error.name !== "AbortError") find("sure").textContent = `No answer: ${explain(error)}.`;
+  }
+}
+
+function changed(pad) {
+  clearTimeout(timer);
+  timer = setTimeout(() => {
+    if (!pad.empty) {
+      recognise(pad.image());
+      return;
+    }
+    asked?.abort();
+    asked = null;
+    rest();
+  }, PAUSE);
+}
+
+async function introduce() {
+  const { model } = await ask("api/health");
+  if (!model) {
+    find("sure").textContent = "No model is loaded; fastnn serve takes one with --model.";
+    return;
+  }
+  names = model.classes;
+  show = bars(find("bars"), names);
+  const measured = model.accuracy === null
+    ? "its accuracy has not been measured"
+    : `${(100 * model.accuracy).toFixed(1)} % right on ${model.tested_on?.toLocaleString("en") ?? "its"} test digits`;
+  find("model").textContent = `28 by 28 points, by the network “${model.name}” of ${model.layers.join("-")} units: ${measured}.`;
+}
+
+rest();
+introduce().catch((error) => { find("model").textContent = explain(error); });
+new Pad(find("pad"), changed);

@@ -1,0 +1,120 @@
+"""``fastnn data clean`` as it is typed; what it finds is tested in test_labels.py."""
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from fastnn.cli import app
+from fastnn.datasets import load_dataset
+from tests.helpers import blobs, compiled_only, saved
+
+QUICK = ("--folds", "3", "--repeats", "1", "--epochs", "4", "--workers", "1")
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> str:
+    data = blobs(150)
+    images, labels = data.images.copy(), data.labels.copy()
+    labels[:6] = (labels[:6] + 3) % 10
+    images[50] = images[40]
+    saved(replace(data, images=images, labels=labels), tmp_path / "a.npz")
+    return "a.npz"
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["data", "clean", *arguments])
+
+
+def error(result: Result) -> str:
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert len(result.stderr.strip().splitlines()) == 1
+    return result.stderr
+
+
+@compiled_only
+def test_from_source_to_cleaned_set(source: str) -> None:
+    before = Path(source).read_bytes()
+    result = run(source, "--out", "list.csv", "--sheet", "worst.png", *QUICK)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[-2:] == ["list.csv", "worst.png"]
+    assert "--apply list.csv" in result.stderr
+    rows = list(csv.DictReader(Path("list.csv").read_text().splitlines()))
+    assert list(rows[0]) == ["index", "label", "suggested", "score", "reason"]
+    assert {"0", "1", "2", "3", "4", "5", "50"} <= {row["index"] for row in rows}
+    with Image.open("worst.png") as picture:
+        assert picture.format == "PNG"
+        assert len(np.unique(np.asarray(picture.convert("L")))) > 20
+    applied = run(source, "--apply", "list.csv", "--to", "b.npz")
+    assert (applied.exit_code, applied.stdout) == (0, "b.npz\n")
+    assert "labels changed" in applied.stderr
+    cleaned = load_dataset("b.npz")
+    assert len(cleaned) == 150 - sum(not row["suggested"] for row in rows)
+    assert cleaned.labels[:6].tolist() == [0, 1, 2, 3, 4, 5]
+    assert Path(source).read_bytes() == before
+
+
+@compiled_only
+def test_json(source: str) -> None:
+    result = run(source, "--json", *QUICK)
+    assert result.exit_code == 0, result.output
+    (line,) = result.stdout.splitlines()
+    figures = json.loads(line)
+    assert figures["n"] == 150
+    assert figures["counts"]["copy"] == 1
+    assert sum(figures["counts"].values()) == len(figures["issues"])
+    assert set(figures["issues"][0]) == {"index", "label", "suggested", "score", "reason"}
+    Path("list.csv").write_text("index,label,suggested\n0,3,0\n9,9,\n")
+    applied = json.loads(run(source, "--apply", "list.csv", "--to", "b.npz", "--json").stdout)
+    assert (applied["relabelled"], applied["left_out"], applied["n_after"]) == (1, 1, 149)
+    assert applied["written"] == ["b.npz"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["a.npz", "--apply", "list.csv"], "go together"),
+        (["a.npz", "--to", "b.npz"], "go together"),
+        (["a.npz", "--apply", "list.csv", "--to", "b.npz", "--out", "c.csv"], "nothing for --out"),
+        (["a.npz", "--out", "a.txt"], "ends with .csv"),
+        (["a.npz", "--sheet", "a.jpg"], "ends with .png"),
+        (["a.npz", "--out", "no/a.csv"], "its folder does not exist"),
+        (["a.npz", "--out", "list.csv"], "is there already"),
+        (["gone.npz"], "gone.npz: no such file"),
+        (["a.npz", "--apply", "gone.csv", "--to", "b.npz"], "gone.csv: cannot be read"),
+        (["a.npz", "--apply", "list.csv", "--to", "a.npz"], "never changed"),
+        (["a.npz", "--apply", "list.csv", "--to", "a.npz", "--force"], "never changed"),
+        (["a.npz", "--apply", "list.csv", "--to", "../{here}/a.npz", "--force"], "never changed"),
+        (["a.npz", "--apply", "list.csv", "--to", "copy.npz", "--force"], "never changed"),
+        (["a.npz", "--apply", "list.csv", "--to", "taken.npz"], "is there already"),
+        (["a.npz", "--folds", "1"], "at least 2 folds"),
+    ],
+)
+def test_errors_are_one_line_and_change_nothing(arguments: list[str], words: str, source: str, tmp_path: Path) -> None:
+    Path("list.csv").write_text("index,label,suggested\n0,3,0\n")
+    Path("copy.npz").write_bytes(Path(source).read_bytes())
+    saved(blobs(20), tmp_path / "taken.npz")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    result = run(*(argument.replace("{here}", tmp_path.name) for argument in arguments))
+    assert words in error(result)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_nothing_is_written_into_a_source_folder(tmp_path: Path) -> None:
+    for label in "01":
+        (tmp_path / "set" / label).mkdir(parents=True)
+        Image.fromarray(blobs(2).images[int(label)].reshape(28, 28)).save(tmp_path / "set" / label / "a.png")
+    Path("list.csv").write_text("index,label,suggested\n0,0,1\n")
+    assert "never changed" in error(run("set", "--apply", "list.csv", "--to", "set/b.npz"))
+    assert run("set", "--apply", "list.csv", "--to", "b.npz").exit_code == 0
+    assert load_dataset("b.npz").labels.tolist() == [1, 1]

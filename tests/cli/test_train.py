@@ -1,0 +1,526 @@
+"""``fastnn train``: what it prints, what it writes, what it refuses, how it is stopped and taken up again."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import signal
+import socket
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+import fastnn.datasets
+import fastnn.datasets.drawn
+from fastnn import Recipe, evaluate, load_dataset, load_model, split
+from fastnn.cli import app
+from fastnn.cli._progress import Live, View
+from fastnn.cli.train import Stopped, parse_hidden, plan_new, plan_resumed, run_plan
+from fastnn.errors import DataError, RecipeError, TrainingError
+from fastnn.recipes import load_recipe
+from fastnn.runs import Run
+from fastnn.training import Learner
+from tests.helpers import blobs, compiled_only, saved
+
+if TYPE_CHECKING:
+    from fastnn.training import ChunkReport, EpochReport
+
+# Whole runs on whole images take minutes in plain Python.
+pytestmark = compiled_only
+
+RELU = 'rule = "backprop"\nactivation = "relu"\ninit = "he"\ninputs = "ink"\n'
+SMALL = ("--data", "data.npz", "--hidden", "16")
+LISTED = {
+    "run": str,
+    "model": str,
+    "data": str,
+    "n_train": int,
+    "n_test": int,
+    "epochs": int,
+    "test_accuracy": float,
+    "balanced_accuracy": float,
+    "test_loss": float,
+    "train_seconds": float,
+    "compile_seconds": float,
+    "samples_per_second": float,
+    "seed": int,
+    "weights_sha256": str,
+}
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with a data set in it and neither data nor network outside."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FASTNN_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.delenv("FASTNN_DATA", raising=False)
+    saved(blobs(120), tmp_path / "data.npz")
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def network_calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """No connection is made in these tests; where one is tried is noted and fails as without a network."""
+    calls: list[Any] = []
+
+    def refuse(*args: Any, **_: Any) -> None:
+        calls.append(args[-1] if isinstance(args[0], socket.socket) else args[0])
+        raise OSError(101, "Network is unreachable")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    return calls
+
+
+def run(*options: str) -> Any:
+    return CliRunner().invoke(app, ["train", *options])
+
+
+def refused(*options: str) -> str:
+    """Return the one line with which a command is refused; nothing must have been written."""
+    before = sorted(Path().rglob("*"))
+    result = run(*options)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("fastnn: ")
+    assert result.stderr.count("\n") == 1
+    assert sorted(Path().rglob("*")) == before
+    return result.stderr
+
+
+def model_bytes(folder: str) -> bytes:
+    return (Path(folder) / "model.safetensors").read_bytes()
+
+
+def planned(*, out: str = "run", recipe: str = "original", data: str = "data.npz", **changes: Any) -> Any:
+    options = dict.fromkeys(("lr", "lr_decay", "lr_every", "seed", "test_fraction", "per_class", "dtype", "kernel"))
+    return plan_new(data, recipe, {**options, "hidden": (16,), "epochs": 6, **changes}, out)
+
+
+def resumed(folder: str = "run", *, data: str | None = None, **changes: Any) -> Any:
+    names = ("hidden", "epochs", "lr", "lr_decay", "lr_every", "seed", "test_fraction", "per_class", "dtype", "kernel")
+    return plan_resumed(folder, data, None, {**dict.fromkeys(names), **changes})
+
+
+# ---- what it prints ----
+
+
+def test_json_is_one_object_and_alone_on_stdout(network_calls: list[Any]) -> None:
+    result = run(*SMALL, "--epochs", "3", "--seed", "4", "--out", "run", "--json")
+    assert result.exit_code == 0
+    assert result.stdout.count("\n") == 1
+    found = json.loads(result.stdout)
+    assert {name: type(found[name]) for name in LISTED} == LISTED
+    assert (found["run"], found["model"], found["data"]) == ("run", str(Path("run/model.safetensors")), "data.npz")
+    assert (found["n_train"], found["n_test"], found["epochs"], found["seed"]) == (108, 12, 3, 4)
+    model = load_model("run")
+    assert found["weights_sha256"] == model.network.sha256()
+    _, test = split(load_dataset("data.npz"), 0.1, 4)
+    measured = evaluate(model, test)
+    assert found["test_accuracy"] == measured.accuracy
+    assert found["balanced_accuracy"] == measured.balanced_accuracy
+    assert found["test_loss"] == measured.loss
+    assert found["samples_per_second"] == pytest.approx(3 * 108 / found["train_seconds"])
+    # The progress goes on beside it, to stderr.
+    assert len(re.findall(r"^epoch \d/3 ", result.stderr, re.MULTILINE)) == 3
+    assert network_calls == []
+
+
+def test_into_a_pipe_it_prints_a_line_an_epoch_and_a_summary() -> None:
+    result = run(*SMALL, "--epochs", "3", "--lr-every", "2", "--out", "run")
+    assert (result.exit_code, result.stderr) == (0, "")
+    lines = result.stdout.splitlines()
+    assert lines[0] == "784-16-10, recipe original (rule toy, float32, seed 0)"
+    assert lines[1] == "data.npz: 108 to train on, 12 to test on"
+    assert re.fullmatch(r"ink kernel \(\d+% ink\), compiled in [\d.]+ s", lines[2])
+    shape = r"epoch {}/3  lr {}  loss [\d.]+  train [\d.]+%  test [\d.]+%  [\d,]+ samples/s"
+    for line, (epoch, lr) in zip(lines[3:6], [(1, "0.01"), (2, "0.01"), (3, "0.005")], strict=True):
+        assert re.fullmatch(shape.format(epoch, lr), line)
+    assert [line.split("  ")[0].strip() for line in lines[6:]] == ["data", "test accuracy", "time", "model"]
+    assert "data.npz" in lines[6]
+    assert lines[9].split()[1] == str(Path("run/model.safetensors"))
+    assert "\x1b" not in result.stdout
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_quiet_prints_nothing_of_its_own(options: tuple[str, ...]) -> None:
+    result = run(*SMALL, "--epochs", "2", "--quiet", *options)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.count("\n") == len(options)
+
+
+def test_on_a_terminal_it_shows_bars_and_gives_the_cursor_back() -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, force_interactive=True, highlight=False, width=100)
+    run_plan(planned(), Live(console, 6))
+    text = screen.getvalue()
+    for part in ("compiling ...", "training", "test ", "data.npz: 108 to train on, 12 to test on"):
+        assert part in text
+    assert text.rfind("\x1b[?25h") > text.rfind("\x1b[?25l") >= 0
+    assert "epoch 1/6" not in text  # those lines are for pipes
+
+
+def test_bars_follow_the_chunks() -> None:
+    class Slow(Live):
+        _EVERY = 0.0
+
+    screen = io.StringIO()
+    run_plan(planned(), Slow(Console(file=screen, force_terminal=True, force_interactive=True, width=100), 6))
+    assert re.search(r"epoch 6 .*loss [\d.]+  train [\d.]+%", screen.getvalue())
+
+
+# ---- what it writes ----
+
+
+def test_the_folder_and_what_the_model_says() -> None:
+    assert run(*SMALL, "--epochs", "2", "--quiet").exit_code == 0
+    (folder,) = Path("runs").iterdir()
+    assert re.fullmatch(r"original-\d{8}-\d{6}", folder.name)
+    assert sorted(path.name for path in folder.iterdir()) == ["history.csv", "model.safetensors", "recipe.toml"]
+    recipe = Recipe(hidden=(16,), epochs=2)
+    assert load_recipe(folder / "recipe.toml") == recipe
+    data = load_dataset("data.npz")
+    info = load_model(folder).info
+    assert info["recipe"] == recipe.as_dict()
+    assert (info["epochs"], info["seed"], info["version"]) == (2, 0, fastnn.__version__)
+    assert info["data"]["hash"] == data.content_hash
+    assert (info["data"]["source"], info["data"]["n_train"], info["data"]["n_test"]) == ("data.npz", 108, 12)
+    assert set(info["metrics"]) == {"test_accuracy", "balanced_accuracy", "test_loss"}
+
+
+def test_two_runs_in_one_second_get_a_folder_each() -> None:
+    for _ in range(3):
+        assert run(*SMALL, "--epochs", "1", "--quiet").exit_code == 0
+    assert len(list(Path("runs").iterdir())) == 3
+
+
+def test_a_recipe_file_and_options_that_change_it() -> None:
+    Path("mine.toml").write_text(RELU + "hidden = [9]\nlr = 0.1\nepochs = 50\n")
+    options = ("--hidden", "8,7", "--epochs", "2", "--lr", "0.05", "--lr-decay", "0.9", "--lr-every", "3")
+    more = ("--seed", "11", "--test-fraction", "0.25", "--per-class", "5", "--dtype", "float64", "--kernel", "dense")
+    assert run("--data", "data.npz", "--recipe", "mine.toml", *options, *more, "--out", "run", "-q").exit_code == 0
+    wanted = Recipe(
+        name="mine", hidden=(8, 7), rule="backprop", activation="relu", init="he", inputs="ink", epochs=2, lr=0.05,
+        lr_decay=0.9, lr_every=3, seed=11, test_fraction=0.25, per_class=5, dtype="float64", kernel="dense",
+    )  # fmt: skip
+    model = load_model("run")
+    assert Recipe.from_dict(model.info["recipe"]) == load_recipe("run/recipe.toml") == wanted
+    assert (model.sizes, model.network.dtype, model.network.activation) == ((784, 8, 7, 10), "float64", "relu")
+    assert (model.info["data"]["n_train"], model.info["data"]["n_test"]) == (50, 30)
+
+
+@pytest.mark.parametrize("schedule", ["step", "cosine"])
+def test_the_same_seed_makes_the_same_file_twice(schedule: str) -> None:
+    Path("mine.toml").write_text(f'schedule = "{schedule}"\n')
+    for out, seed in (("one", "3"), ("two", "3"), ("other", "4")):
+        assert run(*SMALL, "--recipe", "mine.toml", "--epochs", "3", "--seed", seed, "--out", out, "-q").exit_code == 0
+    assert model_bytes("one") == model_bytes("two") != model_bytes("other")
+
+
+@pytest.mark.parametrize(
+    ("text", "hidden"), [("200,40", (200, 40)), ("16", (16,)), (" 8, 7 ", (8, 7)), ("", ()), ("none", ()), ("None", ())]
+)
+def test_hidden_layers_as_text(text: str, hidden: tuple[int, ...]) -> None:
+    assert parse_hidden(text) == hidden
+
+
+def test_no_hidden_layer_at_all() -> None:
+    assert run("--data", "data.npz", "--hidden", "none", "--epochs", "1", "--out", "run", "-q").exit_code == 0
+    assert load_model("run").sizes == (784, 10)
+
+
+# ---- what it refuses ----
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--hidden", "a,b"), "--hidden takes whole numbers"),
+        (("--hidden", "16,,8"), "--hidden takes whole numbers"),
+        (("--hidden", "0"), "hidden must be"),
+        (("--hidden", "1000000,1000000"), "too many weights"),
+        (("--hidden", ",".join(["2"] * 63)), "hidden must be a list of at most 62"),
+        (("--epochs", "0"), "epochs must be"),
+        (("--lr", "nan"), "lr must be"),
+        (("--lr", "-1"), "lr must be"),
+        (("--seed", "-1"), "seed must be"),
+        (("--dtype", "float16"), "dtype must be"),
+        (("--kernel", "fast"), "kernel must be"),
+        (("--test-fraction", "1"), "test_fraction must be"),
+        (("--test-fraction", "0"), "one side empty"),
+        (("--per-class", "0"), "per_class must be"),
+        (("--recipe", "other"), "no such recipe"),
+        (("--recipe", "missing.toml"), "missing.toml: cannot be read"),
+        (("--data", "missing.npz"), "missing.npz: no such file"),
+        (("--data", "data.npz/x"), "data.npz/x"),
+        (("--out", "data.npz"), "data.npz: exists already"),
+        (("--out", "data.npz/run"), "data.npz/run: the run's folder cannot be made"),
+        (("--out", "."), "exists already"),
+        (("--resume", "missing"), "missing: no run folder to resume"),
+        (("--resume", "missing", "--out", "run"), "leave --out away"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(options: tuple[str, ...], message: str) -> None:
+    assert message in refused(*SMALL, *options)
+
+
+def test_a_test_set_that_does_not_fit_is_refused_before_anything_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = replace(blobs(60), test=blobs(10, classes=("a", "b")))
+    monkeypatch.setattr(fastnn.datasets, "load_dataset", lambda _: odd)
+    assert "2 classes do not fit" in refused(*SMALL, "--out", "run")
+
+
+def test_a_training_that_diverges_says_so_and_keeps_the_last_good_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    # After one step at 1e6 six layers multiply to more than a float32 holds.
+    Path("relu.toml").write_text(RELU + "hidden = [32, 32, 32, 32, 32, 32]\n")
+    monkeypatch.setattr(Recipe, "lr_at", lambda _, epoch: 0.02 if epoch < 3 else 1e6)
+    result = run("--data", "data.npz", "--recipe", "relu.toml", "--epochs", "5", "--out", "run", "-q")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == (
+        "fastnn: training diverged in epoch 3: the loss is no finite number any more; "
+        "take a smaller learning rate than 1e+06; run keeps epoch 2\n"
+    )
+    model = load_model("run")
+    assert model.info["epochs"] == 2
+    assert model.network.is_finite()
+
+
+def test_divergence_in_the_first_epoch_keeps_the_untrained_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def diverge(*_: object) -> None:
+        raise TrainingError("training diverged in epoch 1")
+
+    monkeypatch.setattr(Learner, "epoch", diverge)
+    assert "run keeps epoch 0" in run(*SMALL, "--out", "run").stderr
+    assert load_model("run").network.sha256() == Recipe(hidden=(16,)).network(784, 10).sha256()
+
+
+# ---- where the data come from ----
+
+
+def few_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let ``drawn`` be small and quick."""
+    monkeypatch.setattr(fastnn.datasets.drawn, "drawn", lambda: replace(blobs(120), source="drawn (built in)"))
+
+
+def test_without_digits_or_network_it_trains_on_drawn_ones_and_says_so(
+    network_calls: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few_drawn(monkeypatch)
+    result = run("--hidden", "16", "--epochs", "1", "--out", "run", "--json")
+    assert result.exit_code == 0
+    assert network_calls  # it was tried
+    notes = [line for line in result.stderr.splitlines() if line.startswith("note:")]
+    assert len(notes) == 1
+    assert "training on drawn ones instead" in notes[0]
+    assert json.loads(result.stdout)["data"] == "drawn (built in)"
+    about = load_model("run").info["data"]
+    assert (about["source"], about["description"]) == ("drawn", "drawn (built in)")
+    # Going on needs no second try.
+    network_calls.clear()
+    assert run("--resume", "run", "--epochs", "2", "-q").exit_code == 0
+    assert network_calls == []
+
+
+def test_digits_that_were_asked_for_are_not_replaced(network_calls: list[Any]) -> None:
+    result = run("--data", "digits", "--epochs", "1", "--out", "run")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "could not be downloaded" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert network_calls
+    assert not Path("run").exists()
+
+
+def test_damaged_digits_are_not_replaced_by_drawn_ones(network_calls: list[Any]) -> None:
+    Path("data").mkdir()
+    Path("data/dataset.json").write_text("[]")
+    assert "dataset.json" in refused("--epochs", "1")
+    assert network_calls == []
+
+
+# ---- going on ----
+
+
+@pytest.mark.parametrize("rule", ["toy", "relu"])
+def test_three_epochs_and_three_more_make_the_same_bytes_as_six(rule: str) -> None:
+    options = ["--data", "data.npz", "--hidden", "16", "-q"]
+    if rule == "relu":
+        Path("relu.toml").write_text(RELU)
+        options += ["--recipe", "relu.toml"]
+    assert run(*options, "--epochs", "6", "--out", "whole").exit_code == 0
+    assert run(*options, "--epochs", "3", "--out", "parts").exit_code == 0
+    assert model_bytes("parts") != model_bytes("whole")
+    assert run("--resume", "parts", "--epochs", "6", "-q").exit_code == 0
+    assert model_bytes("parts") == model_bytes("whole")
+    assert Path("parts/recipe.toml").read_bytes() == Path("whole/recipe.toml").read_bytes()
+    histories = [np.genfromtxt(f"{name}/history.csv", delimiter=",", names=True) for name in ("parts", "whole")]
+    for name in ("epoch", "lr", "loss", "accuracy", "test_loss", "test_accuracy"):
+        assert histories[0][name].tolist() == histories[1][name].tolist()
+    assert sorted(os.listdir("parts")) == sorted(os.listdir("whole"))  # noqa: PTH208
+
+
+class Signalling(View):
+    """Sends a signal to this process once an epoch is done."""
+
+    def __init__(self, number: signal.Signals, epoch: int) -> None:
+        self.number, self.at = number, epoch
+        self.chunks_after = 0
+
+    def epoch(self, report: EpochReport) -> None:
+        if report.epoch == self.at:
+            signal.raise_signal(self.number)
+
+    def chunk(self, report: ChunkReport) -> None:
+        self.chunks_after += report.epoch > self.at
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("schedule", ["step", "cosine", "constant"])
+def test_stopped_after_three_and_taken_up_again_it_makes_the_same_bytes(schedule: str, number: signal.Signals) -> None:
+    Path("mine.toml").write_text(f'schedule = "{schedule}"\n')
+    before = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
+    run_plan(planned(out="whole", recipe="mine.toml"), View())
+    view = Signalling(number, 3)
+    with pytest.raises(Stopped) as stopped:
+        run_plan(planned(out="cut", recipe="mine.toml"), view)
+    assert (stopped.value.signal, stopped.value.folder, stopped.value.epochs) == (number, Path("cut"), 3)
+    assert view.chunks_after == 1
+    assert load_model("cut").info["epochs"] == 3
+    assert not Path("cut/model.safetensors").exists()
+    run_plan(resumed("cut"), View())
+    assert model_bytes("cut") == model_bytes("whole")
+    assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_is_told_with_the_way_to_go_on(
+    number: signal.Signals, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    epoch = Learner.epoch
+
+    def signalled(self: Learner, k: int, on_chunk: Any) -> Any:
+        if k == 3:
+            signal.raise_signal(number)
+        return epoch(self, k, on_chunk)
+
+    monkeypatch.setattr(Learner, "epoch", signalled)
+    result = run(*SMALL, "--epochs", "5", "--out", "run", "--quiet", "--json")
+    assert (result.exit_code, result.stdout) == (code, "")
+    assert result.stderr == "stopped: epoch 2 is kept; go on with: fastnn train --resume run\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_it_compiles_stops_at_once(number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
+    def compile_for_ever(_: Learner) -> float:
+        signal.raise_signal(number)
+        raise AssertionError("went on compiling")
+
+    monkeypatch.setattr(Learner, "warm_up", compile_for_ever)
+    result = run(*SMALL, "--out", "run", "-q")
+    assert result.exit_code == 128 + number
+    assert result.stderr == "stopped: nothing was learnt yet; go on with: fastnn train --resume run\n"
+
+
+def test_a_second_ctrl_c_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Left(BaseException):
+        pass
+
+    def leave(code: int) -> None:
+        raise Left(code)
+
+    def checkpoint(*_: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("went on writing")
+
+    plan = planned()
+    view = Signalling(signal.SIGINT, 1)
+    monkeypatch.setattr(os, "_exit", leave)
+    create = Run.create
+
+    def create_then_hang(*args: Any) -> Run:
+        made = create(*args)
+        monkeypatch.setattr(Run, "checkpoint", checkpoint)
+        return made
+
+    monkeypatch.setattr(Run, "create", create_then_hang)
+    with pytest.raises(Left, match="130"):
+        run_plan(plan, view)
+
+
+def test_a_signal_after_the_last_epoch_comes_too_late() -> None:
+    run_plan(planned(out="whole"), View())
+    run_plan(planned(out="signalled"), Signalling(signal.SIGINT, 6))
+    assert model_bytes("signalled") == model_bytes("whole")
+
+
+@pytest.mark.parametrize("kept", ["model and checkpoint", "older checkpoint"])
+def test_killed_between_model_and_checkpoint_it_can_be_finished(kept: str) -> None:
+    run_plan(planned(out="whole"), View())
+    with pytest.raises(Stopped):
+        run_plan(planned(), Signalling(signal.SIGINT, 4))
+    name = "run/checkpoint.safetensors"
+    older = Path(name).read_bytes()
+    run_plan(resumed(), View())
+    Path(name).write_bytes(Path("run/model.safetensors").read_bytes() if kept.startswith("model") else older)
+    run_plan(resumed(), View())
+    assert not Path(name).exists()
+    assert model_bytes("run") == model_bytes("whole")
+
+
+def test_the_recipe_stays_as_it_was_begun() -> None:
+    options = ("--data", "data.npz", "--hidden", "16", "--epochs", "2")
+    assert run(*options, "--out", "run", "-q").exit_code == 0
+    before = {path: path.read_bytes() for path in Path("run").iterdir()}
+    changed = {
+        "hidden": "17",
+        "lr": "0.5",
+        "lr-decay": "0.9",
+        "lr-every": "4",
+        "seed": "1",
+        "test-fraction": "0.2",
+        "per-class": "4",
+        "dtype": "float64",
+        "kernel": "dense",
+    }
+    for option, value in changed.items():
+        message = refused("--resume", "run", "--epochs", "4", f"--{option}", value)
+        assert f"run: a run goes on with the recipe it began with; --{option} differs" in message
+    Path("mine.toml").write_text("lr = 0.5\n")
+    assert "leave --recipe away" in refused("--resume", "run", "--epochs", "4", "--recipe", "mine.toml")
+    assert "trained for 2 epochs already" in refused("--resume", "run")
+    assert "trained for 2 epochs already" in refused("--resume", "run", "--epochs", "1")
+    assert "epochs must be" in refused("--resume", "run", "--epochs", "0")
+    saved(blobs(120, seed=5), Path("other.npz"))
+    assert "is not the data that run was begun with (data.npz)" in refused(
+        "--resume", "run", "--epochs", "4", "--data", "other.npz"
+    )
+    assert {path: path.read_bytes() for path in Path("run").iterdir()} == before
+    # The same options and the same data from elsewhere are no change.
+    Path("data.npz").rename("moved.npz")
+    same = ("--hidden", "16", "--recipe", "original")
+    result = run("--resume", "run", "--data", "moved.npz", "--epochs", "4", *same, "-q")
+    assert (result.exit_code, result.output) == (0, "")
+
+
+def test_a_run_by_another_recipe_is_not_taken_for_the_default_one() -> None:
+    Path("mine.toml").write_text("lr = 0.5\n")
+    assert run(*SMALL, "--recipe", "mine.toml", "--epochs", "1", "--out", "run", "-q").exit_code == 0
+    assert "leave --recipe away" in refused("--resume", "run", "--epochs", "2", "--recipe", "original")
+
+
+def test_a_cosine_cannot_be_extended() -> None:
+    Path("mine.toml").write_text('schedule = "cosine"\n')
+    assert run(*SMALL, "--recipe", "mine.toml", "--epochs", "3", "--out", "run", "-q").exit_code == 0
+    assert "were laid out for 3 epochs" in refused("--resume", "run", "--epochs", "6")
+
+
+def test_errors_of_a_plan_are_the_packages_own() -> None:
+    with pytest.raises(RecipeError):
+        planned(epochs=0)
+    with pytest.raises(DataError):
+        planned(data="missing.npz")

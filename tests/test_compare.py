@@ -1,0 +1,181 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from fastnn.cli import app
+from fastnn.compare import compare_runs
+from fastnn.datasets import Dataset, load_dataset, split
+from fastnn.datasets.split import held_back
+from fastnn.errors import FastnnError
+from fastnn.formats import save_model
+from fastnn.metrics import evaluate
+from fastnn.model import Model
+from fastnn.statistics import mcnemar, wilson_interval
+from tests.helpers import DIGITS, blobs, saved
+from tests.models import network
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Dataset:
+    saved(blobs(200), tmp_path / "a.npz")
+    return load_dataset("a.npz")
+
+
+def write_run(name: str, data: Dataset | None, *, seed: int = 0, draw: int = 0, **recipe: Any) -> Model:
+    """Save a model that says it was trained on `data`, divided with `seed`; its weights are drawn with `draw`."""
+    info: dict[str, Any] = {}
+    if data is not None:
+        info = {
+            "recipe": {"name": "t", "seed": seed, "test_fraction": 0.25, "lr": 0.01, **recipe},
+            "epochs": 3,
+            "data": {"source": data.source, "description": data.source, "hash": data.content_hash},
+        }
+    made = Model((network(784, 6, 10, seed=draw),), DIGITS, info=info)
+    Path(name).mkdir()
+    save_model(made, f"{name}/model.safetensors")
+    return made
+
+
+def test_held_back_is_what_split_tests_on() -> None:
+    data = blobs(90)
+    mask = held_back(data, 0.3, 4)
+    train, test = split(data, 0.3, 4)
+    assert np.array_equal(data.images[mask], test.images)
+    assert np.array_equal(data.images[~mask], train.images)
+
+
+def test_runs_of_one_split(data: Dataset) -> None:
+    models = [write_run("one", data, draw=1), write_run("two", data, draw=2, lr=0.5)]
+    Path("one/history.csv").write_text("epoch,seconds\n1,0.5\n2,0.25\n")
+    Path("two/history.csv").write_text("epoch,seconds\n1,x\n")
+    result = compare_runs(["one", "two"])
+    test = split(data, 0.25, 0)[1]
+    for row, made in zip(result.rows, models, strict=True):
+        expected = evaluate(made, test)
+        assert (row.correct, row.total, row.accuracy) == (expected.correct, 50, expected.accuracy)
+        assert (row.low, row.high) == wilson_interval(expected.correct, 50)
+        assert (row.epochs, row.data, row.layers) == (3, "a.npz", (784, 6, 10))
+    assert [row.seconds for row in result.rows] == [0.75, None]
+    assert result.differences == ("lr",)
+    assert result.notes == ()
+    (pair,) = result.pairs
+    assert pair.shared == 50
+    assert pair.test == mcnemar(*(made.predict(test.images) == test.labels for made in models))
+    assert pair.p_adjusted == pair.test.p
+
+
+def test_runs_of_other_splits_meet_on_what_neither_was_trained_on(data: Dataset) -> None:
+    models = [write_run("one", data, draw=1), write_run("two", data, seed=9, draw=2)]
+    result = compare_runs(["one", "two"])
+    shared = held_back(data, 0.25, 0) & held_back(data, 0.25, 9)
+    assert 0 < shared.sum() < 50
+    (pair,) = result.pairs
+    assert pair.shared == shared.sum()
+    right = [int(np.sum(made.predict(data.images[shared]) == data.labels[shared])) for made in models]
+    assert [pair.first_correct, pair.second_correct] == right
+    assert "held back different digits" in result.notes[0]
+
+
+def test_a_common_test_set(data: Dataset, tmp_path: Path) -> None:
+    write_run("one", data)
+    made = write_run("none", None, draw=3)
+    saved(blobs(60, seed=5), tmp_path / "b.npz")
+    other = load_dataset("b.npz")
+    result = compare_runs(["one", "none"], "b.npz")
+    assert [row.total for row in result.rows] == [60, 60]
+    assert result.rows[1].correct == evaluate(made, other).correct
+    assert result.pairs[0].shared == 60
+    assert "none does not say what it was trained on" in result.notes[0]
+    own = compare_runs(["one", "none"], "a.npz")
+    assert [row.total for row in own.rows] == [50, 50]
+    assert own.rows[1].correct == evaluate(made, split(data, 0.25, 0)[1]).correct
+
+
+def test_runs_on_different_data_share_nothing(data: Dataset, tmp_path: Path) -> None:
+    write_run("one", data)
+    saved(blobs(80, seed=5), tmp_path / "b.npz")
+    write_run("two", load_dataset("b.npz"))
+    result = compare_runs(["one", "two"])
+    assert (result.pairs[0].shared, result.pairs[0].test, result.pairs[0].better) == (0, None, None)
+    assert "--data" in result.notes[0]
+
+
+def test_the_better_one_is_named_only_where_chance_is_no_answer(data: Dataset) -> None:
+    test = split(data, 0.25, 0)[1]
+    good = write_run("good", data)
+    # Class means as weights: a network without hidden layer that has learnt the blobs.
+    from fastnn.network import Network
+
+    made = Network((784, 10))
+    ink = 1 - data.images / 255
+    for k in range(10):
+        made.weights[0][:, k] = -(ink[data.labels == k].mean(axis=0) - ink.mean(axis=0))
+    save_model(Model((made,), DIGITS, info=good.info), "good/model.safetensors")
+    write_run("bad", data, draw=4)
+    write_run("same", data, draw=4)
+    result = compare_runs(["bad", "good", "same"])
+    by = {(pair.first, pair.second): pair for pair in result.pairs}
+    assert result.rows[1].accuracy > 0.8
+    assert by["bad", "good"].better == by["good", "same"].better == "good"
+    assert by["bad", "same"].better is None
+    first = by["bad", "good"]
+    assert first.test is not None
+    assert first.p_adjusted is not None
+    assert first.p_adjusted > first.test.p
+    assert first.shared == len(test)
+
+
+@pytest.mark.parametrize(
+    ("runs", "data_source", "words"),
+    [
+        (["one"], None, "two runs or more"),
+        (["one", "one"], None, "named twice"),
+        (["one", "none"], None, "none: does not say what data"),
+        (["one", "gone"], None, "gone: no such file"),
+        (["one", "moved"], None, "these are the data moved was trained on, --data names others"),
+        (["one", "changed"], None, "is not the data that changed was trained on"),
+        (["one", "undivided"], None, "undivided: does not say how its data were divided"),
+        (["one", "two"], "gone.npz", "gone.npz: no such file"),
+    ],
+)
+def test_what_cannot_be_compared(runs: list[str], data_source: str | None, words: str, data: Dataset) -> None:
+    from dataclasses import replace
+
+    write_run("one", data)
+    write_run("two", data)
+    write_run("none", None)
+    write_run("moved", replace(data, source="b.npz"))
+    write_run("changed", replace(data, labels=data.labels[::-1].copy(), source="a.npz"))
+    write_run("undivided", data, seed="x")  # type: ignore[arg-type]
+    with pytest.raises(FastnnError, match=words):
+        compare_runs(runs, data_source)
+
+
+@pytest.mark.usefixtures("data")
+def test_by_command(data: Dataset) -> None:
+    write_run("one", data, draw=1)
+    write_run("two[b]", data, draw=2, lr=0.5)
+    result = CliRunner().invoke(app, ["compare", "one", "two[b]", "--json"])
+    assert result.exit_code == 0, result.output
+    figures = json.loads(result.stdout)
+    assert [run["run"] for run in figures["runs"]] == ["one", "two[b]"]
+    assert set(figures["pairs"][0]) == {
+        *("first", "second", "shared", "first_correct", "second_correct", "test", "p_adjusted", "better")
+    }
+    assert figures["pairs"][0]["test"]["method"] == "exact"
+    shown = CliRunner().invoke(app, ["compare", "one", "two[b]"])
+    assert shown.exit_code == 0
+    for words in ("two[b]", "784-6-10", "95% interval", "lr", "McNemar", "exact binomial"):
+        assert words in shown.stdout
+    failed = CliRunner().invoke(app, ["compare", "one"])
+    assert (failed.exit_code, failed.stdout) == (2, "")
+    assert len(failed.stderr.strip().splitlines()) == 1

@@ -1,0 +1,180 @@
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastnn.datasets import Dataset, load_dataset
+from fastnn.errors import DataError, MissingExtraError
+from fastnn.labels import Findings, Issue, apply_issues, find_issues, write_issues
+from tests.helpers import blobs, compiled_only
+
+WELL_KNOWN = (0, 3, 5, 6, 8)
+
+
+@pytest.fixture(scope="module")
+def found() -> tuple[Dataset, Findings]:
+    """Issues of easy data in which 20 labels are wrong, image 200 is blank, and there are copies."""
+    data = blobs(400)
+    images, labels = data.images.copy(), data.labels.copy()
+    labels[:20] = (labels[:20] + 3) % 10
+    images[200] = 255
+    images[300] = images[100]
+    images[310], labels[310] = images[110], (labels[110] + 1) % 10
+    for copy in (321, 322):
+        images[copy], labels[copy] = images[120], 7
+    made = replace(data, images=images, labels=labels, source="made")
+    return made, find_issues(made, folds=3, repeats=1, workers=1)
+
+
+@compiled_only
+def test_wrong_labels_are_found_and_righted(found: tuple[Dataset, Findings]) -> None:
+    wrong = {issue.index: issue for issue in found[1].issues if issue.kind == "wrong label"}
+    assert len(set(range(20)) & set(wrong)) >= 18
+    assert all(wrong[i].suggested == str(i % 10) for i in range(20) if i in wrong)
+    assert all(wrong[i].label == str((i + 3) % 10) for i in range(20) if i in wrong)
+    assert len(wrong) <= 26
+    assert 0.9 < found[1].accuracy < 0.96
+
+
+@compiled_only
+def test_a_blank_image_is_not_a_digit(found: tuple[Dataset, Findings]) -> None:
+    issue = next(issue for issue in found[1].issues if issue.index == 200)
+    assert (issue.kind, issue.suggested, issue.reason) == ("not a digit", "", "not a digit, nothing is drawn")
+    assert found[1].count("not a digit") <= 3
+
+
+@compiled_only
+def test_a_drawing_unlike_all_others_is_not_a_digit() -> None:
+    data = blobs(400)
+    images = data.images.copy()
+    images[250] = np.where(np.arange(784) % 28 < 14, 0, 255)
+    images[251] = images[250].reshape(28, 28).T.reshape(784)
+    issues = find_issues(replace(data, images=images), folds=3, repeats=1, workers=1).issues
+    assert {250, 251} & {issue.index for issue in issues if issue.kind == "not a digit"}
+
+
+@compiled_only
+def test_copies_are_found_and_outvote_the_first(found: tuple[Dataset, Findings]) -> None:
+    issues = {issue.index: issue for issue in found[1].issues}
+    assert issues[300].reason == "copy of 100"
+    assert issues[310].reason == "copy of 110, with another label"
+    assert issues[321].reason == issues[322].reason == "copy of 120, with another label"
+    assert {issues[i].suggested for i in (300, 310, 321, 322)} == {""}
+    # Two of the three say 7; of image 110 and its one copy the likelier label wins, which is that of 110.
+    assert (issues[120].reason, issues[120].suggested) == ("wrong label, by its copies", "7")
+    assert 110 not in issues
+
+
+@compiled_only
+def test_issues_stand_once_each_and_the_worst_of_a_kind_first(found: tuple[Dataset, Findings]) -> None:
+    issues = found[1].issues
+    assert len({issue.index for issue in issues}) == len(issues)
+    kinds = ["wrong label", "not a digit", "copy"]
+    order = [(kinds.index(issue.kind), issue.score) for issue in issues]
+    assert order == sorted(order)
+    assert all(0 <= issue.score <= 1 for issue in issues)
+    assert sum(found[1].count(kind) for kind in kinds) == len(issues)  # type: ignore[arg-type]
+
+
+@compiled_only
+def test_applied_the_list_mends_the_data(found: tuple[Dataset, Findings], tmp_path: Path) -> None:
+    data, findings = found
+    before = data.content_hash
+    write_issues(findings.issues, tmp_path / "list.csv")
+    cleaned, relabelled, left_out = apply_issues(data, tmp_path / "list.csv")
+    assert data.content_hash == before
+    assert len(cleaned) == len(data) - left_out
+    assert left_out == sum(not issue.suggested for issue in findings.issues)
+    assert relabelled == sum(bool(issue.suggested) for issue in findings.issues)
+    gone = {issue.index for issue in findings.issues if not issue.suggested}
+    kept = np.asarray([i for i in range(len(data)) if i not in gone])
+    assert np.array_equal(cleaned.images, data.images[kept])
+    truth = np.arange(400) % 10
+    truth[120] = 7
+    assert np.mean(cleaned.labels == truth[kept]) > 0.99
+
+
+@compiled_only
+def test_flipped_labels_of_the_real_digits_are_found(shared: Path) -> None:
+    data = load_dataset(shared / "digits" / "dataset.json")
+    rng = np.random.default_rng(1)
+    known = np.flatnonzero(np.isin(data.labels, WELL_KNOWN))
+    flipped = rng.choice(known, round(0.03 * len(known)), replace=False)
+    labels = data.labels.copy()
+    labels[flipped] = (labels[flipped] + rng.integers(1, 10, len(flipped))) % 10
+    issues = find_issues(replace(data, labels=labels), repeats=2, epochs=8).issues
+    # A copy is a copy whatever its label; those are not counted, for or against.
+    flagged = {issue.index for issue in issues if issue.kind != "copy"}
+    hits = flagged & set(flipped.tolist())
+    assert len(hits) >= 0.85 * len(flipped)
+    assert len(hits) >= 0.60 * len(flagged)
+    truth = {issue.index: issue.suggested for issue in issues if issue.suggested}
+    righted = [truth[i] == data.classes[data.labels[i]] for i in hits if i in truth]
+    assert np.mean(righted) > 0.95
+
+
+def test_one_class_has_no_wrong_labels() -> None:
+    with pytest.raises(DataError, match="two classes"):
+        find_issues(replace(blobs(20), labels=np.zeros(20, dtype=np.int64)))
+
+
+def test_without_cleanlab_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cleanlab.filter", None)
+    with pytest.raises(MissingExtraError, match=r"\[clean\]"):
+        find_issues(blobs(20))
+
+
+GOOD = "index,label,suggested,score,reason\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "no list of issues"),
+        (b"index,label\n1,1\n", "no list of issues"),
+        (GOOD.encode() + b"1,1\n", "line 2: not 5 cells"),
+        (GOOD.encode() + b"-1,1,2,0,\n", "line 2: not 5 cells"),
+        (GOOD.encode() + b"99999999999999999999,1,2,0,\n", "line 2: not 5 cells"),
+        (GOOD.encode() + b"20,1,2,0,\n", "there is no image 20"),
+        (GOOD.encode() + b"1,2,3,0,\n", "the list is of other data"),
+        (GOOD.encode() + b"1,1,x,0,\n", "'x' is none of the classes"),
+        (GOOD.encode() + b"1,1,2,0,\n1,1,3,0,\n", "line 3: image 1 stands in the list twice"),
+        (GOOD.encode() + b'"', "not a CSV file"),
+        (GOOD.encode() + b"\xff\xfe\x00", "not a CSV file"),
+        (GOOD.encode() + b"".join(b"%d,%d,,0,\n" % (i, i % 10) for i in range(20)), "leaves no image"),
+    ],
+)
+def test_a_list_that_is_none(content: bytes, words: str, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_bytes(content)
+    with pytest.raises(DataError, match=words) as caught:
+        apply_issues(blobs(20), tmp_path / "list.csv")
+    assert str(caught.value).startswith(str(tmp_path / "list.csv"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_list_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="cannot be read"):
+        apply_issues(blobs(20), tmp_path / "no.csv")
+
+
+def test_a_list_edited_by_hand(tmp_path: Path) -> None:
+    # As a spreadsheet leaves it: a byte order mark, carriage returns, columns in another order, an empty line.
+    text = "\ufeffreason,suggested,label,index\r\nmine,4,3,13\r\n\r\n, ,5,15\r\nright as it is,6,6,16\r\n"
+    (tmp_path / "list.csv").write_bytes(text.encode())
+    cleaned, relabelled, left_out = apply_issues(blobs(20), tmp_path / "list.csv")
+    assert (len(cleaned), relabelled, left_out) == (19, 1, 1)
+    assert cleaned.labels.tolist() == [*range(10), 0, 1, 2, 4, 4, 6, 7, 8, 9]
+
+
+def test_the_list_is_plain_csv(tmp_path: Path) -> None:
+    issues = (Issue(3, "a,b", "c", 0.25, "wrong label", "wrong label"), Issue(4, "c", "", 0.5, "copy", "copy of 1"))
+    write_issues(issues, tmp_path / "list.csv")
+    assert (tmp_path / "list.csv").read_text().splitlines() == [
+        "index,label,suggested,score,reason",
+        '3,"a,b",c,0.25,wrong label',
+        "4,c,,0.5,copy of 1",
+    ]
+    with pytest.raises(DataError, match="cannot be written"):
+        write_issues(issues, tmp_path / "no" / "list.csv")

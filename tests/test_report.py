@@ -1,0 +1,208 @@
+import re
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from fastnn.cli import app
+from fastnn.errors import FastnnError, MissingExtraError
+from fastnn.formats import save_model
+from fastnn.model import Model
+from fastnn.report import read_history, write_report
+from fastnn.sheets import DARK, sheet
+from tests.helpers import blobs, saved
+from tests.models import model, network
+
+HEAD = "epoch,lr,loss,accuracy,test_loss,test_accuracy,samples_per_second,seconds,test_seconds\n"
+HISTORY = HEAD + "1,0.1,0.9,0.5,0.8,0.6,1e4,0.5,0.1\n2,0.1,0.7,0.7,0.6,0.8,1e4,0.5,0.1\n"
+PICTURES = {"confusion", "history", "mistakes", "weights", "reliability"}
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> Path:
+    (tmp_path / "history.csv").write_text(HISTORY)
+    return tmp_path / "history.csv"
+
+
+class Links(HTMLParser):
+    """Every address in a page, and the tags that are open at its end."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "srcset", "href")]
+        if tag not in ("meta", "img", "source"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def names(pictures: set[str]) -> set[str]:
+    return {f"{picture}{look}.png" for picture in pictures for look in ("", "-dark")}
+
+
+def test_a_report_is_a_page_and_its_pictures_in_two_looks(tmp_path: Path, history: Path) -> None:
+    page = write_report(model(), blobs(60), tmp_path / "r", name="<run> & co", history=history)
+    assert page == tmp_path / "r" / "index.html"
+    text = page.read_text()
+    links = Links(text)
+    assert links.open == []
+    assert set(links.addresses) == names(PICTURES)
+    assert {path.name for path in page.parent.iterdir()} == names(PICTURES) | {"index.html"}
+    assert "<h1>&lt;run&gt; &amp; co</h1>" in text
+    assert "://" not in text
+    assert "<script" not in text
+    for name in names(PICTURES):
+        with Image.open(page.parent / name) as picture:
+            pixels = np.asarray(picture.convert("L"))
+        assert min(pixels.shape) >= 100
+        assert len(np.unique(pixels)) > 5
+        # The corner is the ground: light or dark.
+        assert (pixels[0, 0] < 50) == ("-dark" in name)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_what_there_is_nothing_to_draw_of_is_said(tmp_path: Path) -> None:
+    data = blobs(40)
+    made = model()
+    right = replace(data, labels=made.predict(data.images))
+    text = write_report(made, right, tmp_path / "r").read_text()
+    assert {path.name for path in (tmp_path / "r").iterdir()} == names(PICTURES - {"history", "mistakes"}) | {
+        "index.html"
+    }
+    assert "There is no history" in text
+    assert "There are none" in text
+    assert "100.00%" in text
+
+
+def test_an_older_report_is_replaced_by_force_alone_and_leaves_no_traces(tmp_path: Path, history: Path) -> None:
+    folder, data = tmp_path / "r", blobs(40)
+    write_report(model(), data, folder, history=history)
+    (folder / "mine.txt").write_text("kept")
+    before = (folder / "index.html").read_bytes()
+    with pytest.raises(FastnnError, match="exists already") as caught:
+        write_report(model(), data, folder)
+    assert caught.value.exit_code == 2
+    assert (folder / "index.html").read_bytes() == before
+    write_report(model(seed=1), data, folder, force=True)
+    assert (folder / "index.html").read_bytes() != before
+    assert not (folder / "history.png").exists()
+    assert (folder / "mine.txt").read_text() == "kept"
+
+
+@pytest.mark.parametrize(("folder", "words"), [("file", "is a file"), ("no/r", "does not exist")])
+def test_a_folder_that_will_not_do(folder: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FastnnError, match=words):
+        write_report(model(), blobs(20), tmp_path / folder, force=True)
+
+
+def test_a_report_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("fastnn.report._page", full)
+    with pytest.raises(FastnnError, match="No space left"):
+        write_report(model(), blobs(20), tmp_path / "r")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_matplotlib_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(MissingExtraError, match=r"\[plot\]"):
+        write_report(model(), blobs(20), tmp_path / "r")
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [
+        ("$a^", "\\frac", "<b>", "a class of many words indeed", "ü", "6"),
+        tuple(f"class {i}" for i in range(30)),
+        tuple(f"class {i}" for i in range(61)),
+    ],
+)
+def test_classes_of_every_kind(classes: tuple[str, ...], tmp_path: Path) -> None:
+    made = Model((network(784, 3, len(classes)),), classes)
+    text = write_report(made, blobs(130, classes=classes), tmp_path / "r").read_text()
+    assert ("too many for a picture" in text) == (len(classes) > 60)
+    assert Links(text).open == []
+
+
+def test_two_networks_and_no_hidden_layer(tmp_path: Path) -> None:
+    two = Model((network(784, 10, seed=1), network(784, 5, 10)), tuple("0123456789"), "ink")
+    assert "2 networks" in write_report(two, blobs(20), tmp_path / "r").read_text()
+
+
+def test_history(history: Path) -> None:
+    columns = read_history(history)
+    assert columns is not None
+    assert columns["epoch"].tolist() == [1, 2]
+    assert columns["test_accuracy"].tolist() == [0.6, 0.8]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        HEAD.encode(),
+        b"epoch,loss\n1,2\n",
+        HISTORY.encode()[:-25],
+        HISTORY.replace("0.9", "nan").encode(),
+        HISTORY.replace("0.9", "x").encode(),
+        HISTORY.replace("0.8", "inf").encode(),
+        HISTORY.replace("0.9", "1e300").encode(),
+        b"\xff" * 99,
+    ],
+)
+def test_a_damaged_history_is_none(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "history.csv").write_bytes(content)
+    assert read_history(tmp_path / "history.csv") is None
+    assert read_history(tmp_path / "no.csv") is None
+
+
+def test_a_history_without_test_set(tmp_path: Path) -> None:
+    (tmp_path / "history.csv").write_text(HEAD + "1,0.1,0.9,0.5,,,1e4,0.5,0.1\n")
+    write_report(model(), blobs(20), tmp_path / "r", history=tmp_path / "history.csv")
+    assert (tmp_path / "r" / "history.png").exists()
+
+
+@pytest.mark.usefixtures("history")
+def test_by_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_model(model(), "m.safetensors")
+    saved(blobs(40), tmp_path / "a.npz")
+    command = ["evaluate", "m.safetensors", "--data", "a.npz", "--report", "r"]
+    result = CliRunner().invoke(app, [*command, "--json"])
+    assert result.exit_code == 0, result.output
+    assert '"report": "r/index.html"' in result.stdout
+    assert (tmp_path / "r" / "history.png").exists()
+    assert re.search("measured on a.npz<", (tmp_path / "r" / "index.html").read_text())
+    again = CliRunner().invoke(app, command)
+    assert (again.exit_code, again.stdout) == (2, "")
+    assert "--force" in again.stderr
+    forced = CliRunner().invoke(app, [*command, "--force"])
+    assert forced.exit_code == 0
+    assert forced.stdout.splitlines()[-1] == "r/index.html"
+
+
+def test_a_sheet_has_a_place_for_each_drawing() -> None:
+    images = blobs(7).images
+    picture = sheet(images, [("a word that is much too long for its place", "b")] * 7, columns=3, colours=DARK)
+    row = sheet(images[:3], [("a", "b")] * 3, columns=3)
+    assert picture.width == row.width
+    assert picture.height > 2.5 * row.height - 20
+    first = np.asarray(picture.convert("L"))[10 : 10 + 84, 10 : 10 + 84]
+    assert np.array_equal(first[::3, ::3].ravel(), images[0])
+    for n, captions in ((0, 0), (2, 1)):
+        with pytest.raises(FastnnError, match="a sheet takes"):
+            sheet(images[:n], [("", "")] * captions)

@@ -1,0 +1,173 @@
+"""A small model, the app around an empty database, servers in processes of their own, and PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from fastapi.testclient import TestClient
+
+from fastnn.datasets import Dataset, load_dataset, split
+from fastnn.formats import save_model
+from fastnn.recipes import Recipe
+from fastnn.training import as_model, train
+from fastnn.web.app import Settings, create_app
+from fastnn.web.recogniser import Loaded
+from fastnn.web.store import Store
+from tests.helpers import environment, lines_until
+from tests.web.servers import TOKEN, Server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from fastnn.model import Model
+
+
+@pytest.fixture(scope="session")
+def drawn() -> Dataset:
+    return load_dataset("drawn:1500")
+
+
+@pytest.fixture(scope="session")
+def model(drawn: Dataset) -> Model:
+    """Trained enough to be sure of most drawn digits."""
+    recipe = Recipe(hidden=(40,), rule="backprop", init="xavier", inputs="ink", epochs=6, lr=0.02)
+    learn, test = split(drawn)
+    network = recipe.network(784, 10)
+    reports = list(train(network, learn, recipe, test=test))
+    info = {
+        "recipe": recipe.as_dict(),
+        "epochs": 6,
+        "data": {"source": "drawn:1500", "description": "drawn", "hash": learn.content_hash, "n_test": len(test)},
+        "metrics": {"test_accuracy": reports[-1].test_accuracy},
+    }
+    return as_model(network, learn, recipe, info)
+
+
+@pytest.fixture(scope="session")
+def loaded(model: Model) -> Loaded:
+    return Loaded.of(model, "test")
+
+
+@pytest.fixture(scope="session")
+def model_file(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    save_model(model, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """Debian's PostgreSQL on a free port, in a folder of its own; yields a URL without the database's name."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not found:
+        pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
+    pytest.importorskip("psycopg", reason="psycopg is not installed")
+    # Not under pytest's own folder: another session may clear that away while this one goes on.
+    folder = Path(tempfile.mkdtemp(prefix="fastnn-postgres-"))
+    # PostgreSQL does not run as root.
+    as_user: list[str] = []
+    if os.geteuid() == 0:
+        if shutil.which("runuser") is None:
+            pytest.skip("no runuser, and PostgreSQL does not run as root")
+        folder.chmod(0o755)
+        shutil.chown(folder, "postgres")
+        as_user = ["runuser", "-u", "postgres", "--"]
+    tools, data, port = found[-1], folder / "data", free_port()
+
+    def run(*command: str | Path) -> None:
+        subprocess.run([*as_user, *map(str, command)], check=True, capture_output=True, timeout=120, cwd="/")
+
+    run(tools / "initdb", "-D", data, "-A", "trust", "-U", "tester", "--no-sync", "--locale=C.UTF-8")
+    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1"
+    run(tools / "pg_ctl", "-D", data, "-o", options, "-w", "-l", folder / "log", "start")
+    try:
+        yield f"postgresql://tester@127.0.0.1:{port}/"
+    finally:
+        run(tools / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str) -> Iterator[str]:
+    """A new database."""
+    import psycopg
+
+    name = f"test_{os.urandom(6).hex()}"
+    with psycopg.connect(f"{postgres_server}postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
+        yield postgres_server + name
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[arg-type]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A new database of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'digits.db'}"
+    return str(request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[Store]:
+    opened = Store(url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'digits.db'}"
+
+
+@pytest.fixture
+def client(sqlite_url: str, loaded: Loaded) -> Iterator[TestClient]:
+    """The app on an empty SQLite database, without limits of rate."""
+    app = create_app(Settings(Store(sqlite_url), TOKEN, loaded, rate=0))
+    with TestClient(app, raise_server_exceptions=False) as opened:
+        yield opened
+
+
+@pytest.fixture
+def serve(tmp_path: Path, model_file: Path) -> Iterator[Callable[..., Server]]:
+    """Start ``fastnn serve`` on a free port; it is killed at the end of the test if it still runs."""
+    started: list[Server] = []
+
+    def start(*options: str, db: str | None = None) -> Server:
+        url = db or f"sqlite:///{tmp_path / 'digits.db'}"
+        log = (tmp_path / f"serve-{len(started)}.log").open("w")
+        command = [sys.executable, "-m", "fastnn", "serve", "--model", str(model_file), "--db", url, "--port", "0"]
+        process = subprocess.Popen(
+            [*command, *options],
+            cwd=tmp_path,
+            env=environment(FASTNN_TOKEN=TOKEN),
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+        log.close()
+        line = lines_until(process, "serving ")[-1]
+        server = Server(process, line.split()[1].rstrip("/"), url, Path(log.name))
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        if server.process.poll() is None:
+            server.process.kill()
+        server.process.wait()
+        if server.process.stdout is not None:
+            server.process.stdout.close()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,475 @@
+import asyncio
+import gzip
+import io
+import json
+import logging
+import re
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from fastnn.datasets import Dataset
+from fastnn.images import normalise
+from fastnn.model import Model
+from fastnn.web import app as app_module
+from fastnn.web import limits
+from fastnn.web.app import MOST_BODY, MOST_PICTURE, PAGES, STATIC, Settings, create_app
+from fastnn.web.recogniser import Loaded
+from fastnn.web.store import Store
+from tests.models import png, seven
+from tests.web.servers import BEARER, TOKEN, digit, new_id
+
+JSON = {"Content-Type": "application/json"}
+
+
+def send(client: TestClient, *digits: dict[str, Any], contributor: str = "") -> int:
+    answer = client.post("/api/digits", json={"digits": list(digits), "contributor": contributor})
+    assert answer.status_code == 201, answer.text
+    return int(answer.json()["stored"])
+
+
+def review(client: TestClient, one: dict[str, Any], action: str, **more: Any) -> Any:
+    return client.post(f"/api/review/{one['id']}", json={"action": action, **more}, headers=BEARER)
+
+
+def test_predict_answers_as_the_model_does(client: TestClient, model: Model, drawn: Dataset) -> None:
+    for image in drawn.images[:5]:
+        answer = client.post("/api/predict", json={"image": image.tolist()})
+        assert answer.status_code == 200
+        found = answer.json()
+        assert set(found) == {"label", "probabilities", "seen"}
+        expected = model.predict_proba(image)[0]
+        assert found["probabilities"] == pytest.approx(expected.tolist())
+        assert found["label"] == int(expected.argmax())
+        assert found["seen"] == image.tolist()
+
+
+def test_predict_shows_what_a_normalising_model_sees(sqlite_url: str, model: Model) -> None:
+    normalising = Model(model.networks, model.classes, model.inputs, normalise=True)
+    image = np.roll(seven(), 5, axis=1)
+    app = create_app(Settings(Store(sqlite_url), TOKEN, Loaded.of(normalising, "n")))
+    with TestClient(app) as client:
+        found = client.post("/api/predict", json={"image": image.ravel().tolist()}).json()
+    assert found["seen"] == normalise(image).tolist() != image.ravel().tolist()
+
+
+def test_predict_takes_a_picture(client: TestClient) -> None:
+    picture = png(seven(280, 280, thick=30))
+    answer = client.post("/api/predict", content=picture, headers={"Content-Type": "image/png"})
+    assert answer.status_code == 200
+    seen = np.asarray(answer.json()["seen"])
+    assert seen.min() == 0
+    assert seen.max() == 255
+
+
+def bomb() -> bytes:
+    file = io.BytesIO()
+    Image.new("1", (5000, 5000)).save(file, "PNG")
+    return file.getvalue()
+
+
+IMAGE = [255] * 784
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "kind", "status"),
+    [
+        ("/api/predict", b"", "application/json", 422),
+        ("/api/predict", b"{", "application/json", 422),
+        ("/api/predict", b"[" * 100_000, "application/json", 422),
+        ("/api/predict", b'{"image": "x"}', "application/json", 422),
+        ("/api/predict", json.dumps({"image": IMAGE[1:]}), "application/json", 422),
+        ("/api/predict", json.dumps({"image": [*IMAGE, 0]}), "application/json", 422),
+        ("/api/predict", json.dumps({"image": [*IMAGE[1:], 256]}), "application/json", 422),
+        ("/api/predict", json.dumps({"image": [*IMAGE[1:], -1]}), "application/json", 422),
+        ("/api/predict", json.dumps({"image": [*IMAGE[1:], 0.5]}), "application/json", 422),
+        ("/api/predict", json.dumps({"image": [*IMAGE[1:], None]}), "application/json", 422),
+        ("/api/predict", json.dumps({"image": [*IMAGE[1:], True]}), "application/json", 422),
+        ("/api/predict", b'{"image": ["\xff\xfe"]}', "application/json", 422),
+        ("/api/predict", json.dumps({"image": IMAGE}), "text/plain", 415),
+        ("/api/predict", json.dumps({"image": IMAGE}), "application/x-www-form-urlencoded", 415),
+        ("/api/predict", b"no picture", "image/png", 422),
+        ("/api/predict", png(seven())[:60], "image/png", 422),
+        ("/api/predict", bomb(), "image/png", 422),
+        ("/api/predict", b"x" * (MOST_BODY + 1), "application/json", 413),
+        ("/api/predict", b"x" * (MOST_PICTURE + 1), "image/png", 413),
+        ("/api/digits", json.dumps({"digits": []}), "application/json", 422),
+        ("/api/digits", json.dumps({"digits": [{"id": "7", "image": IMAGE, "label": 1}]}), "application/json", 422),
+        ("/api/digits", b"x" * (MOST_BODY + 1), "application/json", 413),
+    ],
+)
+def test_bad_input_is_refused_with_a_reason(
+    client: TestClient, path: str, content: bytes | str, kind: str, status: int
+) -> None:
+    answer = client.post(path, content=content, headers={"Content-Type": kind})
+    assert answer.status_code == status
+    assert 0 < len(answer.json()["detail"]) < 300
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"label": 10},
+        {"label": -1},
+        {"label": "3"},
+        {"label": None},
+        {"id": "not-a-uuid"},
+        {"id": None},
+        {"image": IMAGE},  # nothing is drawn
+        {"image": [250] * 784},
+    ],
+)
+def test_one_bad_digit_keeps_the_whole_request_out(client: TestClient, drawn: Dataset, changes: dict[str, Any]) -> None:
+    digits = [digit(drawn, 0), digit(drawn, 1, **changes)]
+    answer = client.post("/api/digits", json={"digits": digits})
+    assert answer.status_code == 422
+    assert client.get("/api/stats").json()["pending"] == 0
+
+
+def test_more_digits_than_a_request_may_have(client: TestClient, drawn: Dataset) -> None:
+    many = [digit(drawn, n) for n in range(100)]
+    assert send(client, *many) == 100
+    answer = client.post("/api/digits", json={"digits": [*many, digit(drawn, 100)]})
+    assert answer.status_code == 422
+
+
+def test_sending_twice_stores_once(client: TestClient, drawn: Dataset) -> None:
+    digits = [digit(drawn, n) for n in range(3)]
+    assert [send(client, *digits), send(client, *digits), send(client, digits[0], digit(drawn, 9))] == [3, 0, 1]
+    assert client.get("/api/stats").json()["pending"] == 4
+
+
+def test_names_are_cleaned_and_too_long_ones_refused(client: TestClient, drawn: Dataset) -> None:
+    send(client, digit(drawn, 0), contributor=" <img src=x>\u202e ")
+    queue = client.get("/api/review", headers=BEARER).json()["digits"]
+    assert queue[0]["contributor"] == "<img src=x>"
+    answer = client.post("/api/digits", json={"digits": [digit(drawn, 0)], "contributor": "x" * 61})
+    assert answer.status_code == 422
+
+
+def test_nothing_drawn_is_shown_before_review(client: TestClient, drawn: Dataset) -> None:
+    send(client, digit(drawn, 0), contributor="Ann")
+    send(client, digit(drawn, 1), contributor="Bob")
+    assert client.get("/dataset.json").json() == []
+    blank = np.asarray(Image.open(io.BytesIO(client.get("/mosaic.png").content)))
+    assert (blank == 255).all()
+    stats = client.get("/api/stats").json()
+    assert stats["credits"] == []
+    assert set(stats["digits"].values()) == {0}
+
+
+def test_review_to_dataset(client: TestClient, drawn: Dataset) -> None:
+    digits = [digit(drawn, n) for n in range(4)]
+    for one in digits:
+        send(client, one, contributor="Ann")
+    page = client.get("/api/review", headers=BEARER).json()
+    assert {one["id"] for one in page["digits"]} == {one["id"] for one in digits}
+    assert page["pending"] == 4
+    doubts = [one["doubt"] for one in page["digits"]]
+    assert doubts == sorted(doubts, reverse=True)
+    relabelled = (digits[3]["label"] + 1) % 10
+    assert review(client, digits[0], "accept", reviewer="Rita").json()["label"] == digits[0]["label"]
+    assert review(client, digits[1], "reject").json()["state"] == "rejected"
+    assert review(client, digits[3], "relabel", label=relabelled).json()["label"] == relabelled
+    expected = [
+        {"image": digits[0]["image"], "label": digits[0]["label"]},
+        {"image": digits[3]["image"], "label": relabelled},
+    ]
+    assert client.get("/dataset.json").json() == expected
+    stats = client.get("/api/stats").json()
+    assert (stats["pending"], stats["accepted"], stats["rejected"]) == (1, 2, 1)
+    assert stats["credits"] == [{"name": "Ann", "digits": 2}]
+    history = client.get("/api/review", headers=BEARER).json()["history"]
+    assert [(one["action"], one["reviewer"]) for one in history] == [
+        ("relabel", ""),
+        ("reject", ""),
+        ("accept", "Rita"),
+    ]
+    assert review(client, digits[3], "undo").json()["state"] == "pending"
+    assert client.get("/dataset.json").json() == expected[:1]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"action": "accept"}, 404),
+        ({"action": "relabel"}, 422),
+        ({"action": "relabel", "label": 10}, 422),
+        ({"action": "drop"}, 422),
+        ({}, 422),
+        ([], 422),
+    ],
+)
+def test_reviews_that_make_no_sense(client: TestClient, body: Any, status: int) -> None:
+    assert client.post(f"/api/review/{new_id()}", json=body, headers=BEARER).status_code == status
+
+
+def test_a_second_reviewer_is_told(client: TestClient, drawn: Dataset) -> None:
+    one = digit(drawn, 0)
+    send(client, one)
+    review(client, one, "reject")
+    assert review(client, one, "accept").status_code == 409
+    assert client.post("/api/review/not-a-uuid", json={"action": "accept"}, headers=BEARER).status_code == 422
+
+
+@pytest.mark.parametrize(
+    "header",
+    [None, "", TOKEN, f"Basic {TOKEN}", "Bearer ", f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", "Bearer \u00fc"],
+)
+def test_the_review_needs_the_token(client: TestClient, drawn: Dataset, header: str | None) -> None:
+    one = digit(drawn, 0)
+    send(client, one)
+    headers = {} if header is None else {"Authorization": header.encode("latin-1")}
+    for answer in (
+        client.get("/api/review", headers=headers),
+        client.post(f"/api/review/{one['id']}", json={"action": "accept"}, headers=headers),
+        client.get(f"/api/review?token={TOKEN}", headers=headers),
+    ):
+        assert answer.status_code == 401
+        assert answer.headers["www-authenticate"] == "Bearer"
+    assert client.get("/api/stats").json()["pending"] == 1
+
+
+def test_wrong_tokens_run_into_the_limit(sqlite_url: str) -> None:
+    with TestClient(create_app(Settings(Store(sqlite_url), TOKEN, None, rate=20))) as client:
+        wrong = {"Authorization": "Bearer wrong"}
+        codes = [client.get("/api/review", headers=wrong).status_code for _ in range(6)]
+        assert codes == [401] * 4 + [429] * 2
+        # Who guesses cannot tell a right guess any more.
+        answer = client.get("/api/review", headers=BEARER)
+        assert answer.status_code == 429
+        assert int(answer.headers["retry-after"]) >= 1
+
+
+def test_an_address_that_asks_too_much_has_to_wait(sqlite_url: str, loaded: Loaded) -> None:
+    with TestClient(create_app(Settings(Store(sqlite_url), TOKEN, loaded, rate=1))) as client:
+        codes = [client.post("/api/predict", json={"image": IMAGE}).status_code for _ in range(30)]
+    assert codes.count(200) in range(10, 20)
+    assert codes[-1] == 429
+
+
+@pytest.mark.parametrize(
+    "path", [*PAGES, "/static/style.css", "/static/pad.js", "/api/stats", "/nothing", "/mosaic.png"]
+)
+def test_every_answer_has_the_headers_that_keep_a_browser_safe(client: TestClient, path: str) -> None:
+    headers = client.get(path).headers
+    policy = headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "script-src 'self'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert not re.search(r"unsafe|\*|https?:|data:", policy)
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["cross-origin-resource-policy"] == "same-origin"
+    assert "access-control-allow-origin" not in headers
+
+
+def test_pages_have_no_inline_script_or_style_and_load_nothing_from_elsewhere() -> None:
+    pages = list(STATIC.glob("*.html"))
+    assert len(pages) == 4
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=|javascript:", text)
+        assert not re.findall(r'(?:src|href)="(?:https?:)?//', text)
+        for name in re.findall(r'(?:src|href)="(static/[^"]+)"', text):
+            assert (STATIC.parent / name).is_file()
+    for script in STATIC.glob("*.js"):
+        text = script.read_text(encoding="utf-8")
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|https?://", text), script
+
+
+def test_other_sites_may_read_the_data_set_and_nothing_else(client: TestClient, drawn: Dataset) -> None:
+    origin = {"Origin": "https://example.org", "Sec-Fetch-Site": "cross-site"}
+    answer = client.get("/dataset.json", headers=origin)
+    assert answer.status_code == 200
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert answer.headers["cross-origin-resource-policy"] == "cross-origin"
+    preflight = {**origin, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+    for path in ("/api/digits", "/api/predict", "/api/review"):
+        refused = client.options(path, headers=preflight)
+        assert refused.status_code in (403, 405)
+        assert "access-control-allow-origin" not in refused.headers
+    for site in ("cross-site", "same-site"):
+        body = {"digits": [digit(drawn, 0)]}
+        assert client.post("/api/digits", json=body, headers={"Sec-Fetch-Site": site}).status_code == 403
+    assert client.get("/api/stats").json()["pending"] == 0
+
+
+def test_dataset_json_is_packed_and_known_by_its_etag(client: TestClient, drawn: Dataset) -> None:
+    one, two = digit(drawn, 0), digit(drawn, 1)
+    send(client, one, two)
+    review(client, one, "accept")
+    with client.stream("GET", "/dataset.json", headers={"Accept-Encoding": "gzip"}) as answer:
+        raw = b"".join(answer.iter_raw())
+    assert answer.headers["content-encoding"] == "gzip"
+    assert len(raw) == int(answer.headers["content-length"])
+    plain = client.get("/dataset.json", headers={"Accept-Encoding": "identity"})
+    assert gzip.decompress(raw) == plain.content
+    assert plain.content.startswith(b'[{"image":[')
+    etag = answer.headers["etag"]
+    assert etag != plain.headers["etag"]
+    for known in (etag, f'"other", W/{etag}', "*"):
+        again = client.get("/dataset.json", headers={"If-None-Match": known})
+        assert (again.status_code, again.content) == (304, b"")
+    head = client.head("/dataset.json", headers={"Accept-Encoding": "gzip"})
+    assert (head.headers["etag"], head.content) == (etag, b"")
+    review(client, two, "accept")
+    later = client.get("/dataset.json", headers={"If-None-Match": etag})
+    assert later.status_code == 200
+    assert len(later.json()) == 2
+
+
+def test_the_mosaic_shows_the_accepted_digits(client: TestClient, drawn: Dataset) -> None:
+    digits = [digit(drawn, n) for n in range(5)]
+    send(client, *digits)
+    for one in digits[:4]:
+        review(client, one, "accept")
+    answer = client.get("/mosaic.png")
+    assert answer.headers["content-type"] == "image/png"
+    picture = np.asarray(Image.open(io.BytesIO(answer.content)))
+    assert picture.shape == (56, 56)
+    tiles = picture.reshape(2, 28, 2, 28).transpose(0, 2, 1, 3).reshape(4, 784)
+    assert {tile.tobytes() for tile in tiles} == {bytes(one["image"]) for one in digits[:4]}
+    assert client.get("/mosaic.png", headers={"If-None-Match": answer.headers["etag"]}).status_code == 304
+
+
+def test_the_database_fails_and_comes_back(client: TestClient, drawn: Dataset, sqlite_url: str) -> None:
+    kept, tried = digit(drawn, 0), digit(drawn, 1)
+    send(client, kept)
+    path = Path(sqlite_url.removeprefix("sqlite:///"))
+    engine = client.app.state.fastnn.store._engine  # type: ignore[attr-defined]
+    sa.event.listen(engine, "checkout", lambda connection, *_: connection.execute("PRAGMA busy_timeout=10"))
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    answer = client.post("/api/digits", json={"digits": [tried]})
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "5"
+    assert "sql" not in answer.text.lower()
+    other.execute("ROLLBACK")
+    other.close()
+    assert send(client, kept, tried) == 1
+
+
+def test_without_a_model_everything_else_works(sqlite_url: str, drawn: Dataset) -> None:
+    with TestClient(create_app(Settings(Store(sqlite_url), TOKEN, None))) as client:
+        assert client.post("/api/predict", json={"image": IMAGE}).status_code == 503
+        send(client, digit(drawn, 0))
+        assert client.get("/api/health").json()["model"] is None
+        assert client.get("/api/review", headers=BEARER).json()["digits"][0]["opinion"] is None
+
+
+def test_health_and_stats_name_the_model(client: TestClient, model: Model) -> None:
+    about = client.get("/api/health").json()["model"]
+    assert about == client.get("/api/stats").json()["model"]
+    assert about["accuracy"] == model.info["metrics"]["test_accuracy"]
+    assert about["classes"] == list("0123456789")
+
+
+def test_the_log_has_a_line_a_request_and_no_drawing(
+    client: TestClient, drawn: Dataset, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "fastnn.web")
+    client.post("/api/predict?secret=1", json={"image": drawn.images[0].tolist()})
+    send(client, digit(drawn, 0), contributor="Ann")
+    client.post("/api/digits", json={"digits": [digit(drawn, 0, label=11)]})
+    lines = [json.loads(record.getMessage()) for record in caplog.records]
+    assert [(line["path"], line["status"]) for line in lines] == [
+        ("/api/predict", 200),
+        ("/api/digits", 201),
+        ("/api/digits", 422),
+    ]
+    assert all(line["ms"] >= 0 and line["address"] for line in lines)
+    assert not re.search(r"255|Ann|secret", caplog.text)
+
+
+def test_an_error_of_ours_is_a_500_without_details(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("inner workings")
+
+    monkeypatch.setattr(Loaded, "predict", broken)
+    answer = client.post("/api/predict", json={"image": IMAGE})
+    assert answer.status_code == 500
+    assert answer.json() == {"detail": "something went wrong here"}
+
+
+def test_a_long_body_is_refused_while_it_comes(client: TestClient) -> None:
+    """Of a body without a length, no more is read than may be."""
+    taken = 0
+
+    async def run() -> list[dict[str, Any]]:
+        nonlocal taken
+        sent: list[dict[str, Any]] = []
+
+        async def receive() -> dict[str, Any]:
+            nonlocal taken
+            taken += 1 << 16
+            return {"type": "http.request", "body": b" " * (1 << 16), "more_body": True}
+
+        async def keep(message: Any) -> None:
+            sent.append(message)
+
+        scope = {
+            "type": "http", "method": "POST", "path": "/api/digits", "raw_path": b"/api/digits", "query_string": b"",
+            "headers": [(b"content-type", b"application/json")], "client": ("10.0.0.1", 1), "server": ("x", 80),
+            "scheme": "http", "http_version": "1.1", "root_path": "",
+        }  # fmt: skip
+        await client.app(scope, receive, keep)  # type: ignore[arg-type]
+        return sent
+
+    sent = asyncio.run(run())
+    assert sent[0]["status"] == 413
+    assert taken <= MOST_BODY + (1 << 17)
+
+
+def test_a_slow_body_is_given_up(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "BODY_SECONDS", 0.01)
+
+    async def run() -> int:
+        status = 0
+
+        async def receive() -> dict[str, Any]:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        async def keep(message: Any) -> None:
+            nonlocal status
+            status = message.get("status", status)
+
+        scope = {
+            "type": "http", "method": "POST", "path": "/api/digits", "raw_path": b"/api/digits", "query_string": b"",
+            "headers": [(b"content-type", b"application/json")], "client": ("10.0.0.1", 1), "server": ("x", 80),
+            "scheme": "http", "http_version": "1.1", "root_path": "",
+        }  # fmt: skip
+        await client.app(scope, receive, keep)  # type: ignore[arg-type]
+        return status
+
+    assert asyncio.run(run()) == 408
+
+
+def test_under_a_path_of_a_proxy(sqlite_url: str, loaded: Loaded) -> None:
+    app = create_app(Settings(Store(sqlite_url), TOKEN, loaded))
+    with TestClient(app, root_path="/digits") as client:
+        for path in ("/digits/", "/digits/contribute", "/digits/api/health", "/digits/static/pad.js"):
+            assert client.get(path).status_code == 200, path
+    assert all('="/' not in page.read_text(encoding="utf-8") for page in STATIC.glob("*.html"))
+
+
+def test_a_slow_model_is_given_a_thread(sqlite_url: str, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[object] = []
+    real = app_module.run_in_threadpool
+
+    async def spy(function: Any, *args: Any) -> Any:
+        used.append(function.__name__)
+        return await real(function, *args)
+
+    monkeypatch.setattr(app_module, "run_in_threadpool", spy)
+    slow = Loaded(model, "slow", "k", quick=False)
+    with TestClient(create_app(Settings(Store(sqlite_url), TOKEN, slow))) as client:
+        assert client.post("/api/predict", json={"image": IMAGE}).status_code == 200
+    assert "predict" in used

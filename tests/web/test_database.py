@@ -1,0 +1,136 @@
+import json
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from fastnn.cli import app
+from fastnn.datasets import Dataset, load_dataset
+from fastnn.datasets.database import import_dataset, without_password
+from fastnn.errors import DataError
+from fastnn.web.store import Store
+from tests.helpers import fastnn
+from tests.web.servers import new_digit
+
+runner = CliRunner()
+
+
+def test_a_data_set_goes_in_and_comes_back_without_loss(url: str, tmp_path: Path, drawn: Dataset) -> None:
+    # Copies, and one image with two labels, are part of what must not be lost.
+    some = drawn.take([*range(600), 5, 5, 7])
+    labels = some.labels.copy()
+    labels[-1] = (labels[-1] + 1) % 10
+    some = Dataset(some.images, labels, some.classes, "some")
+    source, target = tmp_path / "dataset.json", tmp_path / "back.json"
+    digits = [
+        {"image": image.tolist(), "label": label} for image, label in zip(some.images, labels.tolist(), strict=True)
+    ]
+    source.write_text(json.dumps(digits))
+    done = runner.invoke(app, ["data", "import", str(source), "--into", url, "--contributor", "Ann"])
+    assert (done.exit_code, done.output.splitlines()) == (0, ["stored 603 digits"])
+    again = runner.invoke(app, ["data", "import", str(source), "--into", url])
+    assert again.output.splitlines() == ["stored 0 digits; 603 were there already"]
+    done = runner.invoke(app, ["data", "convert", url, str(target)])
+    assert done.exit_code == 0, done.output
+    assert json.loads(target.read_text()) == digits
+    assert load_dataset(url).content_hash == some.content_hash
+    store = Store(url)
+    assert store.credits(5) == [{"name": "Ann", "digits": 603}]
+    store.close()
+
+
+def test_imported_for_review_they_wait(url: str, drawn: Dataset) -> None:
+    assert import_dataset(drawn.take(range(30)), url, review=True) == (30, 0)
+    store = Store(url)
+    assert store.states() == {"pending": 30, "accepted": 0, "rejected": 0}
+    store.close()
+    with pytest.raises(DataError, match="no accepted digits yet"):
+        load_dataset(url)
+
+
+def test_training_reads_the_database(sqlite_url: str, tmp_path: Path, drawn: Dataset) -> None:
+    import_dataset(drawn.take(range(300)), sqlite_url)
+    done = fastnn(
+        "train", "--data", sqlite_url, "--epochs", "1", "--hidden", "8", "--out", "run", "--json", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["n_train"] + result["n_test"] == 300
+
+
+def test_other_classes_are_refused(sqlite_url: str) -> None:
+    words = Dataset(np.zeros((2, 784), np.uint8), np.arange(2), ("cat", "dog"), "pets")
+    with pytest.raises(DataError, match="pets: its classes are cat, dog"):
+        import_dataset(words, sqlite_url)
+
+
+def damaged(path: Path, statement: str) -> None:
+    store = Store(f"sqlite:///{path}")
+    store.add([new_digit(n) for n in range(3)], "", "m")
+    for row in store.queue(10):
+        store.review(row["id"], "accept", None, "")
+    store.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute(statement)
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("UPDATE fastnn_digits SET pixels = zeroblob(783) WHERE seq = 2", "digit 2 is damaged"),
+        ("UPDATE fastnn_digits SET pixels = zeroblob(100000000) WHERE seq = 2", "digit 2 is damaged"),
+        ("UPDATE fastnn_digits SET pixels = printf('%784d', 1) WHERE seq = 3", "digit 3 is damaged"),
+        ("UPDATE fastnn_digits SET label = 10 WHERE seq = 1", "digit 1 is damaged"),
+        ("UPDATE fastnn_digits SET label = NULL WHERE seq = 1", "digit 1 is damaged"),
+        ("UPDATE fastnn_digits SET label = 'x' WHERE seq = 1", "digit 1 is damaged"),
+        ("UPDATE fastnn_about SET version = 99", "its schema is version 99"),
+        ("DELETE FROM fastnn_about", "its schema is version None"),
+        ("DROP TABLE fastnn_digits", "no such table"),
+        ("DROP TABLE fastnn_about", "holds no digits of fastnn"),
+    ],
+)
+def test_a_damaged_database_is_named(tmp_path: Path, statement: str, message: str) -> None:
+    path = tmp_path / "digits.db"
+    damaged(path, statement)
+    with pytest.raises(DataError, match=message) as caught:
+        load_dataset(f"sqlite:///{path}")
+    assert str(caught.value).startswith(f"sqlite:///{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"no database", b"SQLite format 3\0" + b"\xff" * 4096])
+def test_a_file_that_is_no_database(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "digits.db"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"digits\.db: "):
+        load_dataset(f"sqlite:///{path}")
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("sqlite:///missing.db", "no such database file"),
+        ("sqlite://", "name a file"),
+        ("sqlite:///:memory:", "name a file"),
+        ("sqlite:///file:x.db?uri=true", "name a file"),
+        ("sqlite:x", "not a database URL"),
+        ("postgresql://u:hidden@127.0.0.1:1/x", "cannot be used"),
+        ("postgresql://u:hidden@127.0.0.1:port/x", "not a database URL"),
+    ],
+)
+def test_a_url_that_leads_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, message: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = runner.invoke(app, ["data", "info", url])
+    assert done.exit_code == 2
+    assert message in done.output
+    assert "hidden" not in done.output
+    assert len(done.output.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_passwords_are_not_shown() -> None:
+    assert without_password("postgresql://u:hidden@host/x") == "postgresql://u:***@host/x"
+    assert without_password("hidden") == "database URL"

@@ -1,0 +1,90 @@
+import itertools
+
+import pytest
+
+from fastnn.web.limits import MOST_ADDRESSES, RateLimiter
+from fastnn.web.messages import clean_name
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.time = 100.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+def test_a_bucket_empties_and_fills() -> None:
+    clock = Clock()
+    limiter = RateLimiter(2, clock)
+    assert [limiter.wait("10.0.0.1", 1) for _ in range(20)] == [0.0] * 20
+    assert limiter.wait("10.0.0.1", 1) == pytest.approx(0.5)
+    assert limiter.wait("10.0.0.2", 1) == 0.0  # another address has its own
+    clock.time += 1.0
+    assert [limiter.wait("10.0.0.1", 1) == 0.0 for _ in range(3)] == [True, True, False]
+    clock.time += 1e6
+    assert limiter.wait("10.0.0.1", 20) == 0.0
+    assert limiter.wait("10.0.0.1", 1) > 0
+
+
+def test_a_cost_beyond_the_bucket_takes_a_whole_one() -> None:
+    limiter = RateLimiter(1, Clock())
+    assert limiter.wait("10.0.0.1", 500) == 0.0
+    assert limiter.wait("10.0.0.1", 500) == pytest.approx(10.0)
+
+
+def test_asking_costs_nothing() -> None:
+    limiter = RateLimiter(1, Clock())
+    assert [limiter.wait("10.0.0.1", 0) for _ in range(50)] == [0.0] * 50
+    limiter.wait("10.0.0.1", 10)
+    assert limiter.wait("10.0.0.1", 0) > 0
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", True),
+        ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
+        ("::ffff:10.0.0.1", "10.0.0.1", True),
+        ("fe80::1%eth0", "fe80::2%eth1", True),
+        ("10.0.0.1", "10.0.0.2", False),
+        ("no address", "no address", True),
+    ],
+)
+def test_who_counts_as_one_address(one: str, other: str, same: bool) -> None:
+    limiter = RateLimiter(1, Clock())
+    limiter.wait(one, 10)
+    assert (limiter.wait(other, 1) > 0) == same
+
+
+def test_memory_is_bounded_and_the_quiet_ones_go_first() -> None:
+    limiter = RateLimiter(1, Clock())
+    limiter.wait("10.0.0.1", 10)
+    for number in range(MOST_ADDRESSES + 500):
+        limiter.wait(f"172.{number >> 16}.{number >> 8 & 255}.{number & 255}", 1)
+        if number % 1000 == 0:
+            limiter.wait("10.0.0.1", 1)
+    assert len(limiter) == MOST_ADDRESSES
+    assert limiter.wait("10.0.0.1", 1) > 0  # was busy all the time, so is remembered
+
+
+def test_a_rate_of_0_sets_no_limit() -> None:
+    limiter = RateLimiter(0)
+    assert not any(limiter.wait("10.0.0.1", 1e9) for _ in itertools.repeat(None, 100))
+    assert len(limiter) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "clean"),
+    [
+        ("  Ann\t\nBee  ", "Ann Bee"),
+        ("a\u202eb\u0000c\u200b", "a b c"),
+        ("<b>x</b>", "<b>x</b>"),
+        ("Zoe\u0308", "Zoë"),
+        ("\ud7ff\u2028", "\ud7ff".strip() if "\ud7ff".isprintable() else ""),
+        ("日本", "日本"),
+        ("", ""),
+    ],
+)
+def test_names_are_cleaned_of_what_is_not_seen(name: str, clean: str) -> None:
+    assert clean_name(name) == clean

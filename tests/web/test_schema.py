@@ -1,0 +1,68 @@
+"""The API against its own description: no answer that it does not announce, no 5xx, whatever is sent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import hypothesis
+import pytest
+import schemathesis
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from fastnn.web.app import Settings, create_app
+from fastnn.web.store import Store
+from tests.web.servers import BEARER, TOKEN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fastnn.web.recogniser import Loaded
+
+
+OPERATIONS = (
+    "POST /api/predict",
+    "GET /api/health",
+    "POST /api/digits",
+    "GET /api/stats",
+    "GET /api/review",
+    "POST /api/review/{digit}",
+    "GET /dataset.json",
+    "GET /mosaic.png",
+)
+
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+
+
+@pytest.fixture(scope="module")
+def schema(loaded: Loaded, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    store = Store(f"sqlite:///{tmp_path_factory.mktemp('schema') / 'digits.db'}")
+    app = create_app(Settings(store, TOKEN, loaded, rate=0))
+    yield schemathesis.openapi.from_asgi("/api/openapi.json", app)
+    store.close()
+
+
+def test_every_operation_is_tried(schema: Any) -> None:
+    assert {result.ok().label for result in schema.get_all_operations()} == set(OPERATIONS)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_the_api_keeps_to_its_description(schema: Any, operation: str) -> None:
+    method, path = operation.split()
+    headers = BEARER if "/review" in path else {}
+    strategies = schema[path][method]
+
+    @hypothesis.settings(
+        max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(hypothesis.HealthCheck)
+    )
+    @hypothesis.given(
+        case=strategies.as_strategy() | strategies.as_strategy(generation_mode=schemathesis.GenerationMode.NEGATIVE)
+    )
+    def keeps(case: Any) -> None:
+        case.call_and_validate(headers=headers, checks=CHECKS)
+
+    keeps()

@@ -1,0 +1,125 @@
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+from fastnn.datasets import Dataset
+from fastnn.datasets.database import import_dataset
+from fastnn.formats import load_model
+from fastnn.model import Model
+from fastnn.network import Network
+from fastnn.web.app import Settings, create_app
+from fastnn.web.recogniser import Loaded
+from fastnn.web.store import Store
+from fastnn.web.trainer import Trainer, divide
+from tests.web.servers import BEARER, TOKEN, digit
+
+RECIPE = 'rule = "backprop"\ninputs = "ink"\ninit = "xavier"\nhidden = [30]\nepochs = 8\nlr = 0.05\n'
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> str:
+    path = tmp_path / "quick.toml"
+    path.write_text(RECIPE)
+    return str(path)
+
+
+@pytest.fixture
+def poor() -> Loaded:
+    return Loaded.of(Model((Network((784, 10)).initialise("uniform", 0),), tuple("0123456789")), "poor")
+
+
+def make(store: Store, every: int, current: Loaded | None, taken: list[Loaded], folder: Path, recipe: str) -> Trainer:
+    return Trainer(store, every, current=lambda: current, take_over=taken.append, folder=folder, recipe=recipe)
+
+
+def test_what_is_held_back_stays_so_and_copies_with_it(drawn: Dataset) -> None:
+    learn, held = divide(drawn)
+    assert 0.05 < len(held) / len(drawn) < 0.15
+    shuffled = drawn.take(np.random.default_rng(1).permutation(len(drawn)))
+    _, again = divide(shuffled.take(range(700)))
+    before = {image.tobytes() for image in held.images}
+    assert {image.tobytes() for image in again.images} <= before
+    assert not before & {image.tobytes() for image in learn.images}
+
+
+def test_a_better_network_takes_over_and_the_old_runs_stay(
+    store: Store, url: str, drawn: Dataset, poor: Loaded, tmp_path: Path, recipe: str
+) -> None:
+    import_dataset(drawn.take(range(600)), url)
+    taken: list[Loaded] = []
+    runs = tmp_path / "runs"
+    trainer = make(store, 500, poor, taken, runs, recipe)
+    assert trainer.train_if_due()
+    assert [one.name for one in taken] == ["quick"]
+    path, trained = store.training()
+    assert trained == 600
+    assert path is not None
+    assert load_model(path).network.sha256() == taken[0].model.network.sha256()
+    assert 0.4 < taken[0].model.info["metrics"]["test_accuracy"] <= 1
+    # Not again before 500 more are accepted.
+    assert not trainer.train_if_due()
+    import_dataset(drawn.take(range(600, 1200)), url)
+    assert trainer.train_if_due()
+    assert len(list(runs.iterdir())) == 2
+
+
+def test_a_worse_network_does_not_take_over(
+    store: Store, url: str, drawn: Dataset, loaded: Loaded, tmp_path: Path
+) -> None:
+    import_dataset(drawn.take(range(600)), url)
+    bad = tmp_path / "bad.toml"
+    bad.write_text(RECIPE.replace("lr = 0.05", "lr = 1e-9").replace("epochs = 8", "epochs = 1"))
+    taken: list[Loaded] = []
+    assert make(store, 500, loaded, taken, tmp_path / "runs", str(bad)).train_if_due()
+    assert taken == []
+    assert store.training() == (None, 600)
+
+
+def test_too_few_digits_are_not_trained_on(store: Store, url: str, drawn: Dataset, tmp_path: Path, recipe: str) -> None:
+    import_dataset(drawn.take(range(30)), url)
+    assert not make(store, 10, None, [], tmp_path / "runs", recipe).train_if_due()
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_app_trains_in_the_background_and_goes_on(
+    sqlite_url: str, drawn: Dataset, poor: Loaded, tmp_path: Path, recipe: str
+) -> None:
+    import_dataset(drawn.take(range(599)), sqlite_url)
+    settings = Settings(Store(sqlite_url), TOKEN, poor, rate=0, train_every=600, runs=tmp_path / "runs", recipe=recipe)
+    app = create_app(settings)
+    state = app.state.fastnn
+    taken = threading.Event()
+    real = state.trainer._take_over
+    state.trainer._take_over = lambda loaded: (real(loaded), taken.set())
+    with TestClient(app) as client:
+        waiting, last = digit(drawn, 700), digit(drawn, 701)
+        client.post("/api/digits", json={"digits": [waiting, last]})
+        before = client.get("/api/review", headers=BEARER).json()["digits"]
+        client.post(f"/api/review/{last['id']}", json={"action": "accept"}, headers=BEARER)
+        assert taken.wait(60)
+        assert client.get("/api/health").json()["model"]["name"] == "quick"
+        state._judge.join()
+        # The queue is sorted by the doubts of the new network.
+        after = client.get("/api/review", headers=BEARER).json()["digits"]
+        assert [one["id"] for one in after] == [waiting["id"]]
+        assert after[0]["doubt"] != next(one for one in before if one["id"] == waiting["id"])["doubt"]
+
+
+def test_the_end_of_the_server_breaks_training_off(
+    store: Store, url: str, drawn: Dataset, poor: Loaded, tmp_path: Path
+) -> None:
+    import_dataset(drawn, url)
+    endless = tmp_path / "endless.toml"
+    endless.write_text(RECIPE.replace("epochs = 8", "epochs = 1000000"))
+    trainer = make(store, 500, poor, [], tmp_path / "runs", str(endless))
+    begun = threading.Event()
+    real = trainer._give_way
+    trainer._give_way = lambda report: (begun.set(), real(report))  # type: ignore[method-assign, func-returns-value]
+    trainer.start()
+    assert begun.wait(60)
+    trainer.stop()
+    assert not trainer._thread.is_alive()
+    assert store.training() == (None, 0)
