@@ -319,13 +319,13 @@ def _toml(value: Any) -> str:
 
 _MODERN = Recipe(
     name="modern",
-    hidden=(200, 40),
+    hidden=(300, 100),
     rule="backprop",
     activation="relu",
     init="he",
     inputs="ink",
     epochs=60,
-    lr=0.02,
+    lr=0.015,
     schedule="cosine",
     label_smoothing=0.1,
     normalise=True,
@@ -333,10 +333,10 @@ _MODERN = Recipe(
     scale=0.12,
     shear=0.15,
     shift=1.0,
+    elastic_alpha=1.0,
 )
 _MNIST = _MODERN.replace(
     name="mnist",
-    hidden=(300, 100),
     epochs=30,
     lr=0.01,
     label_smoothing=0.02,

@@ -13,7 +13,7 @@ import pytest
 from fastnn import augment
 from fastnn.augment import Distorter, random_words, smoothing
 from fastnn.recipes import Recipe
-from tests.helpers import compiled_only, python
+from tests.helpers import ROOT, compiled_only, python
 
 AFFINE = Recipe(rotation=15.0, scale=0.15, shear=0.2, shift=2.0)
 ELASTIC = AFFINE.replace(elastic_alpha=1.5, seed=3)
@@ -179,5 +179,5 @@ print(hashlib.sha256(distorted(ELASTIC, drawings())[0].tobytes()).hexdigest())
 def test_every_cpu_makes_the_same_pixels(target: str, tmp_path: Any) -> None:
     here = hashlib.sha256(distorted(ELASTIC, drawings())[0].tobytes()).hexdigest()
     settings = {"NUMBA_CPU_NAME": target, "NUMBA_CPU_FEATURES": ""}
-    there = python(_DIGEST, NUMBA_CACHE_DIR=str(tmp_path), **settings)
+    there = python(_DIGEST, cwd=ROOT, NUMBA_CACHE_DIR=str(tmp_path), **settings)
     assert there.stdout.strip() == here, there.stderr

@@ -208,7 +208,9 @@ def plan_resumed(folder: str, data: str | None, recipe_source: str | None, chang
         raise RecipeError(f"{folder}: a run goes on with the recipe it began with; leave --recipe away")
     wanted = recipe.epochs if changes["epochs"] is None else changes["epochs"]
     if wanted != recipe.epochs and recipe.needs_total:
-        raise RecipeError(f"{folder}: its training was laid out for {recipe.epochs} epochs; leave --epochs away")
+        raise RecipeError(
+            f"{folder}: its rates and averages were laid out for {recipe.epochs} epochs; leave --epochs away"
+        )
     recipe = recipe.replace(epochs=wanted)
     done = int(model.info["epochs"])
     if done > wanted or (done == wanted and not (Path(folder) / CHECKPOINT_FILE).exists()):
