@@ -51,18 +51,36 @@ class Prepared:
         base = 1 if self.kernel == "ink" and inputs == "paper" else 0
         if self.kernel == "dense":
             marks = marks[:, :0]
-        # Summed as whole numbers, so that neither order nor dtype matters.
-        grey = images.sum(axis=1, dtype=np.int64)
-        sums = (grey if inputs == "paper" else 255 * self.pixels - grey) / 255 - base * self.pixels
+        self._inputs, self._base, self._dtype = inputs, base, dtype
         scalar: Any = dtype.type
         self.ink = sgd.Ink(
             images=images,
             marks=np.ascontiguousarray(marks),
-            sums=sums.astype(dtype),
+            sums=self._sums(images.sum(axis=1, dtype=np.int64)),
             levels=input_levels(inputs, dtype) - scalar(base),
             base=scalar(base),
             whole=scalar(1 + base * self.pixels),
         )
+
+    def _sums(self, grey: NDArray[np.int64]) -> NDArray[Any]:
+        # Of whole numbers, so that neither order nor dtype matters.
+        ink = grey if self._inputs == "paper" else 255 * self.pixels - grey
+        return np.asarray(ink / 255 - self._base * self.pixels, dtype=self._dtype)
+
+    def blank(self, n: int) -> Prepared:
+        """Return room for `n` images of the same kind; see :meth:`refill`."""
+        paper = np.full((n, self.pixels), 255, dtype=np.uint8)
+        return Prepared(paper, self._inputs, self._dtype, self.kernel)
+
+    def refill(self, grey: NDArray[np.int64]) -> None:
+        """Take note of the first images and marks having been written anew.
+
+        Parameters
+        ----------
+        grey : ndarray of int64, shape (m,)
+            The sum of each one's values.
+        """
+        self.ink.sums[: len(grey)] = self._sums(grey)
 
 
 def _marks(images: NDArray[np.uint8]) -> NDArray[np.uint64]:

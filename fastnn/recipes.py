@@ -22,8 +22,34 @@ CHOICES = {
     "schedule": ("step", "constant", "cosine"),
     "dtype": ("float32", "float64"),
     "kernel": ("auto", "ink", "dense"),
+    "averaging": ("none", "ema", "tail"),
 }
 
+WHOLE = {
+    "epochs": (1, 1_000_000),
+    "lr_every": (1, 1_000_000),
+    "seed": (0, (1 << 63) - 1),
+    "per_class": (1, 1 << 32),
+    "averaging_epochs": (1, 1_000_000),
+    "ensemble": (1, 100),
+    "patience": (1, 1_000_000),
+}
+"""Ranges of the whole numbers."""
+
+NUMBERS = {
+    "label_smoothing": (0.0, 0.999),
+    "test_fraction": (0.0, 0.999),
+    "validation_fraction": (0.0, 0.999),
+    "rotation": (0.0, 90.0),
+    "scale": (0.0, 0.9),
+    "shear": (0.0, 2.0),
+    "shift": (0.0, 28.0),
+    "elastic_alpha": (0.0, 28.0),
+    "elastic_sigma": (2.0, 28.0),
+}
+"""Ranges of the other numbers that may be at their lower end."""
+
+_MAY_BE_NONE = ("per_class", "patience")
 
 MAX_HIDDEN = 62
 """Hidden layers; a model file holds networks of at most 64 layers."""
@@ -74,6 +100,39 @@ class Recipe:
     kernel : {"auto", "ink", "dense"}
         How the first layer is computed; "auto" takes "ink" where most pixels have one value. All give the same
         SGD; the roundings differ.
+    normalise : bool
+        Whether drawings are cropped, scaled and centred first, see :func:`fastnn.images.normalise`; the model then
+        does the same before it predicts.
+    rotation : float
+        Each time that a drawing is trained on it is turned by a random angle of up to so many degrees either way.
+    scale : float
+        Likewise its width and its height are each multiplied by up to 1 plus or minus this.
+    shear : float
+        Likewise its rows are slanted by up to so many pixels a row.
+    shift : float
+        Likewise it is moved by up to so many pixels along both axes.
+    elastic_alpha : float
+        Likewise each pixel is moved along both axes by a smooth random field; this is the root of its mean square, in
+        pixels. (Simard et al. 2003 give the strength of the noise before it is smoothed: their 34 is 1.4 here.)
+    elastic_sigma : float
+        Width of the Gaussian that smooths the field, in pixels.
+    averaging : {"none", "ema", "tail"}
+        Which weights count in the end: the last ones; the exponential moving mean of those after each epoch; or the
+        plain mean of those after each of the last `averaging_epochs` epochs.
+    averaging_epochs : int
+        Epochs that the mean goes back; for "ema" the newest weights count for one part in so many.
+    ensemble : int
+        Networks that are trained side by side, with the seeds `seed`, `seed` + 1, ..., and predict as one; the split
+        is that of `seed`.
+    validation_fraction : float
+        Share of the training data that is not trained on but measured after each epoch; the weights of the best epoch
+        are those that count in the end.
+    patience : int or None
+        If given, training stops after so many epochs in a row without a better one on the validation part.
+    balance : bool
+        Whether the learning rate of a sample is multiplied by the mean size of the classes over that of its own.
+    class_weight : tuple of float or None
+        If given, a factor of the learning rate for the samples of each class.
 
     Raises
     ------
@@ -98,6 +157,20 @@ class Recipe:
     per_class: int | None = None
     dtype: str = "float32"
     kernel: str = "auto"
+    normalise: bool = False
+    rotation: float = 0.0
+    scale: float = 0.0
+    shear: float = 0.0
+    shift: float = 0.0
+    elastic_alpha: float = 0.0
+    elastic_sigma: float = 4.0
+    averaging: str = "none"
+    averaging_epochs: int = 5
+    ensemble: int = 1
+    validation_fraction: float = 0.0
+    patience: int | None = None
+    balance: bool = False
+    class_weight: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
@@ -109,15 +182,28 @@ class Recipe:
         object.__setattr__(self, "hidden", tuple(self.hidden))
         for size in self.hidden:
             _whole("hidden", size, 1, 1 << 20)
-        _whole("epochs", self.epochs, 1, 1_000_000)
-        _whole("lr_every", self.lr_every, 1, 1_000_000)
-        _whole("seed", self.seed, 0, (1 << 63) - 1)
-        if self.per_class is not None:
-            _whole("per_class", self.per_class, 1, 1 << 32)
+        for name, (lowest, highest) in WHOLE.items():
+            if getattr(self, name) is not None or name not in _MAY_BE_NONE:
+                _whole(name, getattr(self, name), lowest, highest)
         _number("lr", self.lr, 0.0, 1e6, open_low=True)
         _number("lr_decay", self.lr_decay, 0.0, 1.0, open_low=True)
-        _number("label_smoothing", self.label_smoothing, 0.0, 0.999)
-        _number("test_fraction", self.test_fraction, 0.0, 0.999)
+        for name, (low, high) in NUMBERS.items():
+            _number(name, getattr(self, name), low, high)
+        for name in ("normalise", "balance"):
+            if not isinstance(getattr(self, name), bool):
+                raise RecipeError(f"{name} must be true or false, not {_shown(getattr(self, name))}")
+        if self.class_weight is not None:
+            if not isinstance(self.class_weight, list | tuple):
+                raise RecipeError(f"class_weight must be a list of numbers, not {_shown(self.class_weight)}")
+            object.__setattr__(self, "class_weight", tuple(self.class_weight))
+            for weight in self.class_weight:
+                _number("class_weight", weight, 0.0, 1e6)
+        if self.patience is not None and not self.validation_fraction:
+            raise RecipeError("patience needs something to wait for; set validation_fraction too")
+        if self.averaging == "tail" and self.averaging_epochs > self.epochs:
+            raise RecipeError(
+                f"averaging_epochs must be at most the epochs, {self.epochs}, not {self.averaging_epochs}"
+            )
         if self.rule == "toy" and (self.activation != "sigmoid" or self.label_smoothing):
             raise RecipeError("rule toy has sigmoid units and no label smoothing; set rule to backprop for these")
 
@@ -132,6 +218,16 @@ class Recipe:
         if self.schedule == "cosine":
             return float(self.lr * 0.5 * (1.0 + math.cos(math.pi * (epoch - 1) / self.epochs)))
         return float(self.lr)
+
+    @property
+    def distorts(self) -> bool:
+        """Whether drawings are distorted at random."""
+        return any((self.rotation, self.scale, self.shear, self.shift, self.elastic_alpha))
+
+    @property
+    def needs_total(self) -> bool:
+        """Whether what happens in an epoch depends on how many there will be."""
+        return self.schedule == "cosine" or self.averaging == "tail"
 
     def network(self, n_inputs: int, n_outputs: int) -> Network:
         """Return a new network as the recipe has it, its weights drawn by the recipe's seed."""
@@ -149,6 +245,8 @@ class Recipe:
         """Return the values, fit for JSON."""
         values = dataclasses.asdict(self)
         values["hidden"] = list(self.hidden)
+        if self.class_weight is not None:
+            values["class_weight"] = list(self.class_weight)
         return values
 
     @classmethod
@@ -219,7 +317,52 @@ def _toml(value: Any) -> str:
     return repr(value)
 
 
-PRESETS = {"original": Recipe()}
+_MODERN = Recipe(
+    name="modern",
+    hidden=(300, 100),
+    rule="backprop",
+    activation="relu",
+    init="he",
+    inputs="ink",
+    epochs=60,
+    lr=0.015,
+    schedule="cosine",
+    label_smoothing=0.1,
+    normalise=True,
+    rotation=12.0,
+    scale=0.12,
+    shear=0.15,
+    shift=1.0,
+    elastic_alpha=1.0,
+)
+_MNIST = _MODERN.replace(
+    name="mnist",
+    epochs=30,
+    lr=0.01,
+    label_smoothing=0.02,
+    rotation=8.0,
+    scale=0.08,
+    shear=0.1,
+    elastic_alpha=0.8,
+)
+_BEST = _MNIST.replace(
+    name="best",
+    hidden=(800, 200),
+    epochs=60,
+    rotation=10.0,
+    scale=0.1,
+    elastic_alpha=1.0,
+    averaging="tail",
+    averaging_epochs=10,
+    ensemble=2,
+)
+
+PRESETS = {
+    "original": Recipe(),
+    "modern": _MODERN,
+    "mnist": _MNIST,
+    "best": _BEST,
+}
 
 
 def load_recipe(source: str | Path) -> Recipe:

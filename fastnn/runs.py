@@ -12,15 +12,24 @@ from typing import TYPE_CHECKING, Any
 
 from fastnn.errors import FastnnError, ModelError, TrainingError
 from fastnn.files import atomic_write
-from fastnn.formats import CHECKPOINT_FILE, MODEL_FILE, read_model, write_model
+from fastnn.formats import CHECKPOINT_FILE, MODEL_FILE, write_model
+from fastnn.formats.tensors import read_with_extra
 from fastnn.recipes import Recipe
 from fastnn.training import EpochReport
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from fastnn.model import Model
+
+    State = tuple[dict[str, NDArray[np.generic]], dict[str, Any]]
 
 HISTORY_FILE = "history.csv"
 RECIPE_FILE = "recipe.toml"
+
+_ADDED = 2
+"""Columns that the history has got since its first version, at its end."""
 
 _LEAST_SECONDS = 1.0
 _LEAST_RATIO = 50.0
@@ -39,6 +48,12 @@ class Run:
         See :meth:`create` and :meth:`resume`.
     history : list of dict
         The epochs done, as :meth:`EpochReport.as_dict` has them.
+
+    Attributes
+    ----------
+    state : tuple of dict and dict, or None
+        What :meth:`fastnn.training.Learner.restore` needs to go on with a resumed run that has averages or a
+        validation part.
     """
 
     def __init__(self, folder: Path, history: list[dict[str, Any]]) -> None:
@@ -46,6 +61,7 @@ class Run:
         self._history = history
         self._last_time = time.monotonic()
         self._last_cost = 0.0
+        self.state: State | None = None
 
     @classmethod
     def create(cls, folder: str | Path, recipe: Recipe, start: Model) -> Run:
@@ -115,17 +131,19 @@ class Run:
         folder = Path(folder)
         if not folder.is_dir():
             raise ModelError(f"{folder}: no run folder to resume")
-        found = [read_model(folder / name) for name in (CHECKPOINT_FILE, MODEL_FILE) if (folder / name).is_file()]
+        found = [read_with_extra(folder / name) for name in (CHECKPOINT_FILE, MODEL_FILE) if (folder / name).is_file()]
         if not found:
             raise ModelError(f"{folder}: nothing to resume, it holds neither {MODEL_FILE} nor {CHECKPOINT_FILE}")
-        if not all(_says_how_trained(model.info) for model in found):
+        if not all(_says_how_trained(model.info) for model, _, _ in found):
             raise ModelError(f"{folder}: its model does not say how it was trained and cannot be resumed")
-        model = max(found, key=lambda candidate: int(candidate.info["epochs"]))
+        model, arrays, extra = max(found, key=lambda candidate: int(candidate[0].info["epochs"]))
         # What a killed process was writing is of no use to anyone.
         for name in (MODEL_FILE, CHECKPOINT_FILE, HISTORY_FILE, RECIPE_FILE):
             for stray in folder.glob(f".{name}.*.tmp"):
                 stray.unlink(missing_ok=True)
         run = cls(folder, _read_history(folder / HISTORY_FILE, model.info["epochs"]))
+        if isinstance(extra.get("training"), dict):
+            run.state = arrays, extra["training"]
         return run, model, Recipe.from_dict(model.info["recipe"], str(folder))
 
     def record(self, report: EpochReport) -> None:
@@ -136,8 +154,14 @@ class Run:
         """Whether the last checkpoint is old enough for a new one."""
         return time.monotonic() - self._last_time > max(_LEAST_SECONDS, _LEAST_RATIO * self._last_cost)
 
-    def checkpoint(self, model: Model) -> None:
+    def checkpoint(self, model: Model, state: State | None = None) -> None:
         """Write history and checkpoint.
+
+        Parameters
+        ----------
+        model : Model
+        state : tuple, optional
+            See :meth:`fastnn.training.Learner.state`.
 
         Raises
         ------
@@ -147,14 +171,21 @@ class Run:
         start = time.monotonic()
         try:
             self._write_history()
-            write_model(model, self.folder / CHECKPOINT_FILE)
+            _write(model, self.folder / CHECKPOINT_FILE, state)
         except OSError as error:
             raise self._cannot_write(error) from None
         self._last_time = time.monotonic()
         self._last_cost = self._last_time - start
 
-    def finish(self, model: Model, recipe: Recipe) -> Path:
+    def finish(self, model: Model, recipe: Recipe, state: State | None = None) -> Path:
         """Write model, history and recipe, and remove the checkpoint; return the model's path.
+
+        Parameters
+        ----------
+        model : Model
+        recipe : Recipe
+        state : tuple, optional
+            As for :meth:`checkpoint`; lets the run be extended.
 
         Raises
         ------
@@ -165,7 +196,7 @@ class Run:
         try:
             self._write_history()
             self._write_recipe(recipe)
-            write_model(model, path)
+            _write(model, path, state)
             (self.folder / CHECKPOINT_FILE).unlink(missing_ok=True)
         except OSError as error:
             raise self._cannot_write(error) from None
@@ -192,6 +223,13 @@ class Run:
         return TrainingError(f"{self.folder}: the run cannot be written ({error.strerror or error})")
 
 
+def _write(model: Model, path: Path, state: State | None) -> None:
+    if state is None:
+        write_model(model, path)
+    else:
+        write_model(model, path, extra_tensors=state[0], extra={"training": state[1]})
+
+
 def _cannot_make(folder: Path, error: OSError) -> FastnnError:
     return FastnnError(f"{folder}: the run's folder cannot be made ({error.strerror}); name another one with --out")
 
@@ -215,6 +253,10 @@ def _read_history(path: Path, epochs: int) -> list[dict[str, Any]]:
         header, *rows = csv.reader(path.read_text(encoding="utf-8").splitlines())
     except (OSError, ValueError, csv.Error):
         return []
+    if header == names[: len(header)] and len(names) - len(header) <= _ADDED:
+        # Written before the last columns were added.
+        rows = [row + [""] * (len(names) - len(header)) for row in rows if len(row) == len(header)]
+        header = names
     if header != names:
         return []
     return [dict(zip(names, row, strict=True)) for row in rows if len(row) == len(names) and _is_within(row[0], epochs)]

@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastnn.augment import Distorter
+from fastnn.datasets.split import held_back
 from fastnn.engine import Engine, Prepared
-from fastnn.errors import DataError, TrainingError
+from fastnn.errors import DataError, ModelError, RecipeError, TrainingError
 from fastnn.metrics import mean_loss
 from fastnn.model import Inputs, Model
+from fastnn.network import Network
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from fastnn.datasets import Dataset
-    from fastnn.network import Network
     from fastnn.recipes import Recipe
 
     OnChunk = Callable[["ChunkReport"], None]
@@ -48,7 +50,9 @@ class EpochReport:
     seconds : float
         Of the training alone, compilation not included.
     test_seconds : float
-        Of the test.
+        Of the test and the validation.
+    validation_loss, validation_accuracy : float or None
+        On the validation part after the epoch; None without one.
     """
 
     epoch: int
@@ -60,6 +64,8 @@ class EpochReport:
     samples_per_second: float
     seconds: float
     test_seconds: float
+    validation_loss: float | None = None
+    validation_accuracy: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the values, fit for JSON."""
@@ -94,11 +100,13 @@ def train(
     test: Dataset | None = None,
     first_epoch: int = 1,
     on_chunk: OnChunk | None = None,
+    sample_weight: NDArray[Any] | None = None,
 ) -> Iterator[EpochReport]:
     """Train a network in place, one sample at a time, and report on each epoch.
 
-    The same network, data and recipe give the same weights, bit for bit. The order of epoch k depends on the seed
-    and k alone, so that training can be taken up after any epoch.
+    The same network, data and recipe give the same weights, bit for bit. Order and distortions of epoch k depend on
+    the seed and k alone, so that training can be taken up after any epoch. Where the recipe averages weights or picks
+    those of the best epoch, the network gets them after the last report.
 
     Parameters
     ----------
@@ -107,14 +115,18 @@ def train(
     dataset : Dataset
         What to learn.
     recipe : Recipe
-        Epochs, learning rates, seed and the rest; what concerns the network's making and the split is not looked at.
+        Epochs, learning rates, seed and the rest; what concerns the network's making, the test set and the ensemble is
+        not looked at.
     test : Dataset, optional
         Measured after each epoch.
     first_epoch : int
-        Where to begin; epochs before count as done.
+        Where to begin; epochs before count as done. Not with averages or a validation part, whose state
+        :class:`Learner` gives and takes.
     on_chunk : callable, optional
         Called with a :class:`ChunkReport` every few milliseconds. What it raises ends the training, in the midst of
         an epoch.
+    sample_weight : ndarray, shape (n,), optional
+        Factor of the learning rate for each image; comes on top of class weights.
 
     Yields
     ------
@@ -123,14 +135,21 @@ def train(
     Raises
     ------
     DataError
-        If the data do not fit the network.
+        If the data do not fit the network or the weights.
+    RecipeError
+        If training cannot be taken up after an epoch without its state.
     TrainingError
         If the loss or a weight is no finite number any more.
     """
-    learner = Learner(network, dataset, recipe, test)
+    learner = Learner(network, dataset, recipe, test, sample_weight=sample_weight)
+    if first_epoch > 1 and learner.has_state:
+        raise RecipeError("averages and validation need the state of the epochs before; give it to a Learner")
     learner.warm_up()
     for epoch in range(first_epoch, recipe.epochs + 1):
+        if learner.stopped:
+            break
         yield learner.epoch(epoch, on_chunk)
+    network.parameters[...] = learner.result().parameters
 
 
 class Learner:
@@ -138,7 +157,7 @@ class Learner:
 
     Parameters
     ----------
-    network, dataset, recipe, test
+    network, dataset, recipe, test, sample_weight
         As for :func:`train`.
 
     Attributes
@@ -147,27 +166,61 @@ class Learner:
         "ink" or "dense", as taken for the first layer.
     share : float
         Mean share of pixels of `dataset` that are not paper.
+    samples : int
+        How many are trained on in an epoch.
+    notes : tuple of str
+        What the user should know of the data.
     """
 
-    def __init__(self, network: Network, dataset: Dataset, recipe: Recipe, test: Dataset | None = None) -> None:
+    def __init__(
+        self,
+        network: Network,
+        dataset: Dataset,
+        recipe: Recipe,
+        test: Dataset | None = None,
+        *,
+        sample_weight: NDArray[Any] | None = None,
+    ) -> None:
         for part in (dataset, test):
             if part is not None:
                 _check_fit(network, part)
         self._network, self._recipe = network, recipe
         self._engine = Engine(network)
-        inputs: Inputs = "ink" if recipe.inputs == "ink" else "paper"
-        self._images = Prepared(dataset.images, inputs, network.dtype, recipe.kernel)
-        self._labels = dataset.labels
+        factors = _factors(dataset, recipe, sample_weight)
+        dataset, factors, validation = _divide(dataset, recipe, factors)
+        self._factors = None if factors is None else factors.astype(network.dtype)
+        images, blank = _pixels(dataset, recipe)
+        self.notes = (f"{blank} of the drawings to train on are blank and stay as they are",) if blank else ()
+        self._images = Prepared(images, self._inputs, network.dtype, recipe.kernel)
+        self._labels, self.samples = dataset.labels, len(dataset)
         self.kernel, self.share = self._images.kernel, self._images.share
-        self._test_images = None if test is None else Prepared(test.images, inputs, network.dtype, self.kernel)
-        self._test_labels = None if test is None else test.labels
+        self._test, self._validation = self._exam(test), self._exam(validation)
         self._chunk = max(32, min(1024, _CHUNK_WEIGHTS // network.parameters.size // 32 * 32))
+        self._distorter = Distorter(recipe) if recipe.distorts else None
+        self._buffer = self._images.blank(self._chunk) if self._distorter else self._images
+        self._grey = np.zeros(self._chunk, dtype=np.int64)
+        self._average: NDArray[Any] | None = None
+        self._best: NDArray[Any] | None = None
+        self._best_epoch, self._best_score, self._done = 0, (-1.0, 0.0), 0
+
+    @property
+    def _inputs(self) -> Inputs:
+        return "ink" if self._recipe.inputs == "ink" else "paper"
+
+    def _exam(self, dataset: Dataset | None) -> tuple[Prepared, NDArray[np.int64]] | None:
+        if dataset is None:
+            return None
+        images, _ = _pixels(dataset, self._recipe)
+        return Prepared(images, self._inputs, self._network.dtype, self.kernel), dataset.labels
 
     def warm_up(self) -> float:
         """Compile or load the kernels without changing the network; return the seconds that it took."""
         start = time.perf_counter()
+        nothing = np.empty(0, dtype=np.int64)
         self._engine.open(self._images)
-        self._engine.train(self._images, self._labels, np.empty(0, dtype=np.int64), 0.0, np.zeros(2))
+        if self._distorter is not None:
+            self._distort(nothing, 0)
+        self._engine.train(self._images, self._labels, nothing, 0.0, np.zeros(2), weights=self._factors)
         self._engine.close()
         self._engine.outputs(Prepared(np.empty((0, self._images.pixels), dtype=np.uint8), "paper", self._network.dtype))
         return time.perf_counter() - start
@@ -177,11 +230,16 @@ class Learner:
         start = time.perf_counter()
         lr = self._recipe.lr_at(epoch)
         totals = self._train_epoch(epoch, lr, on_chunk)
+        self._take_into_average(epoch)
         trained = time.perf_counter()
-        test_loss, test_accuracy = self._measure()
-        if test_loss is not None and not np.isfinite(test_loss):
-            raise _diverged(epoch, lr)
-        n, seconds = len(self._labels), trained - start
+        test_loss, test_accuracy = self._measure(self._test)
+        validation_loss, validation_accuracy = self._measure(self._validation)
+        for loss in (test_loss, validation_loss):
+            if loss is not None and not np.isfinite(loss):
+                raise _diverged(epoch, lr)
+        self._take_if_best(epoch, validation_accuracy, validation_loss)
+        self._done = epoch
+        n, seconds = self.samples, trained - start
         return EpochReport(
             epoch=epoch,
             lr=lr,
@@ -192,17 +250,105 @@ class Learner:
             samples_per_second=n / seconds,
             seconds=seconds,
             test_seconds=time.perf_counter() - trained,
+            validation_loss=validation_loss,
+            validation_accuracy=validation_accuracy,
         )
 
+    @property
+    def stopped(self) -> bool:
+        """Whether the validation part has not got better for as many epochs as the recipe has patience."""
+        return self._recipe.patience is not None and self._done - self._best_epoch >= self._recipe.patience
+
+    @property
+    def has_state(self) -> bool:
+        """Whether training depends on more than the network's weights and the epoch; see :meth:`state`."""
+        return self._recipe.averaging != "none" or self._recipe.validation_fraction > 0
+
+    def result(self) -> Network:
+        """Return the network that counts: of the best epoch, or averaged, or as it stands (then not a copy)."""
+        chosen = self._best if self._best is not None else self._average
+        if chosen is None:
+            return self._network
+        network = self._network.copy()
+        network.parameters[...] = chosen
+        return network
+
+    def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Return arrays and values (fit for JSON) that :meth:`restore` takes; both copies."""
+        arrays = {"network": self._network.parameters, "average": self._average, "best": self._best}
+        kept = {name: array.copy() for name, array in arrays.items() if array is not None}
+        accuracy, loss = self._best_score
+        return kept, {"epoch": self._done, "best_epoch": self._best_epoch, "best_score": [accuracy, loss]}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any]) -> None:
+        """Go on from a state, network included.
+
+        Raises
+        ------
+        ModelError
+            If it is not one of such a network and recipe.
+        """
+        own = self._network.parameters
+        epoch, best_epoch = _of_kind(values, "epoch", int), _of_kind(values, "best_epoch", int)
+        wanted = {"network"}
+        if epoch >= self._averages_from(self._recipe):
+            wanted.add("average")
+        if best_epoch > 0:
+            wanted.add("best")
+        score = _of_kind(values, "best_score", list)
+        fits = set(arrays) == wanted and len(score) == 2 and all(isinstance(part, float | int) for part in score)
+        for array in arrays.values():
+            fits = fits and array.shape == own.shape and array.dtype == own.dtype and bool(np.isfinite(array).all())
+        if not fits:
+            raise ModelError("the state of the training does not fit the recipe; the checkpoint is damaged")
+        own[...] = arrays["network"]
+        self._average = arrays["average"].copy() if "average" in arrays else None
+        self._best = arrays["best"].copy() if "best" in arrays else None
+        self._done, self._best_epoch = epoch, best_epoch
+        self._best_score = (float(score[0]), float(score[1]))
+
+    @staticmethod
+    def _averages_from(recipe: Recipe) -> float:
+        """Return the first epoch that counts in the average."""
+        if recipe.averaging == "none":
+            return float("inf")
+        return 1 if recipe.averaging == "ema" else recipe.epochs - recipe.averaging_epochs + 1
+
+    def _take_into_average(self, epoch: int) -> None:
+        count = epoch - self._averages_from(self._recipe) + 1
+        if count < 1:
+            return
+        if self._average is None:
+            self._average = self._network.parameters.copy()
+        scalar: Any = self._network.dtype.type
+        share = scalar(1 / min(count, self._recipe.averaging_epochs))
+        self._average += (self._network.parameters - self._average) * share
+
+    def _take_if_best(self, epoch: int, accuracy: float | None, loss: float | None) -> None:
+        if accuracy is None or loss is None or (accuracy, -loss) <= self._best_score:
+            return
+        self._best_score, self._best_epoch = (accuracy, -loss), epoch
+        self._best = (self._network.parameters if self._average is None else self._average).copy()
+
+    def _distort(self, chunk: NDArray[np.int64], epoch: int) -> None:
+        if self._distorter is not None:
+            ink, grey = self._buffer.ink, self._grey[: len(chunk)]
+            self._distorter(self._images.ink.images, chunk, epoch, ink.images, ink.marks, grey)
+            self._buffer.refill(grey)
+
     def _train_epoch(self, epoch: int, lr: float, on_chunk: OnChunk | None) -> list[float]:
-        n = len(self._labels)
+        n, smoothing = self.samples, self._recipe.label_smoothing
         order = epoch_order(self._recipe.seed, epoch, n)
         totals = np.zeros(2)
         self._engine.open(self._images)
         for done in range(0, n, self._chunk):
             chunk = order[done : done + self._chunk]
-            smoothing = self._recipe.label_smoothing
-            self._engine.train(self._images, self._labels, chunk, lr, totals, smoothing=smoothing)
+            labels, factors, samples = self._labels, self._factors, chunk
+            if self._distorter is not None:
+                self._distort(chunk, epoch)
+                labels, samples = labels[chunk], np.arange(len(chunk))
+                factors = None if factors is None else factors[chunk]
+            self._engine.train(self._buffer, labels, samples, lr, totals, smoothing=smoothing, weights=factors)
             if not np.isfinite(totals[0]):
                 raise _diverged(epoch, lr)
             if on_chunk is not None:
@@ -213,13 +359,21 @@ class Learner:
             raise _diverged(epoch, lr)
         return [float(total) for total in totals]
 
-    def _measure(self) -> tuple[float | None, float | None]:
-        if self._test_images is None or self._test_labels is None:
+    def _measure(self, exam: tuple[Prepared, NDArray[np.int64]] | None) -> tuple[float | None, float | None]:
+        """Return loss and accuracy of the weights that count if this is the best epoch."""
+        if exam is None:
             return None, None
-        self._engine.open(self._test_images)
-        outputs = self._engine.outputs(self._test_images).astype(np.float64)
-        hits = outputs.argmax(axis=1) == self._test_labels
-        return mean_loss(outputs, self._test_labels, self._network.rule), float(hits.mean())
+        images, labels = exam
+        if self._average is None:
+            self._engine.open(images)
+        else:
+            learning = self._network.parameters.copy()
+            self._network.parameters[...] = self._average
+            self._engine.open(images)
+            self._network.parameters[...] = learning
+        outputs = self._engine.outputs(images).astype(np.float64)
+        hits = outputs.argmax(axis=1) == labels
+        return mean_loss(outputs, labels, self._network.rule), float(hits.mean())
 
 
 def epoch_order(seed: int, epoch: int, n: int) -> NDArray[np.int64]:
@@ -227,21 +381,76 @@ def epoch_order(seed: int, epoch: int, n: int) -> NDArray[np.int64]:
     return np.random.default_rng([seed, epoch]).permutation(n).astype(np.int64, copy=False)
 
 
-def as_model(network: Network, dataset: Dataset, recipe: Recipe, info: dict[str, Any] | None = None) -> Model:
+def as_model(
+    network: Network | Sequence[Network], dataset: Dataset, recipe: Recipe, info: dict[str, Any] | None = None
+) -> Model:
     """Return what :func:`train` made as a model that predicts from pixels.
 
     Parameters
     ----------
-    network : Network
+    network : Network or sequence of Network
+        Several predict as one.
     dataset : Dataset
         Gives the classes.
     recipe : Recipe
-        Gives the kind of inputs.
+        Gives the kind of inputs, and whether drawings are normalised.
     info : dict, optional
         See :class:`fastnn.Model`.
     """
     inputs: Inputs = "ink" if recipe.inputs == "ink" else "paper"
-    return Model((network,), dataset.classes, inputs, info=info or {})
+    networks = (network,) if isinstance(network, Network) else tuple(network)
+    return Model(networks, dataset.classes, inputs, recipe.normalise, info or {})
+
+
+def _pixels(dataset: Dataset, recipe: Recipe) -> tuple[NDArray[np.uint8], int]:
+    """Return the images as the network is to see them, and how many of them are blank."""
+    if not recipe.normalise:
+        return dataset.images, 0
+    from fastnn.images import normalise_batch
+
+    images, blank = normalise_batch(dataset.images, polarity="dark-on-light")
+    return images, int(blank.sum())
+
+
+def _factors(dataset: Dataset, recipe: Recipe, sample_weight: NDArray[Any] | None) -> NDArray[np.float64] | None:
+    """Return the factor of the learning rate for each image, if there are any."""
+    if sample_weight is None and recipe.class_weight is None and not recipe.balance:
+        return None
+    factors = np.ones(len(dataset))
+    if sample_weight is not None:
+        factors = np.asarray(sample_weight, dtype=np.float64)
+        if factors.shape != (len(dataset),) or not (np.isfinite(factors).all() and (factors >= 0).all()):
+            raise DataError(f"{dataset.source}: sample weights must be {len(dataset)} numbers, finite and not negative")
+    if recipe.class_weight is not None:
+        if len(recipe.class_weight) != len(dataset.classes):
+            raise RecipeError(
+                f"class_weight has {len(recipe.class_weight)} numbers, but there are {len(dataset.classes)} classes"
+            )
+        factors = factors * np.asarray(recipe.class_weight)[dataset.labels]
+    if recipe.balance:
+        occurring = int(np.count_nonzero(dataset.counts))
+        factors = factors * (len(dataset) / occurring / np.maximum(dataset.counts, 1))[dataset.labels]
+    return factors
+
+
+def _divide(
+    dataset: Dataset, recipe: Recipe, factors: NDArray[np.float64] | None
+) -> tuple[Dataset, NDArray[np.float64] | None, Dataset | None]:
+    """Divide the data into the part to train on, with its factors, and the validation part."""
+    if not recipe.validation_fraction:
+        return dataset, factors, None
+    chosen = held_back(dataset, recipe.validation_fraction, recipe.seed)
+    if chosen.all() or not chosen.any():
+        raise DataError(f"{dataset.source}: too few images for a validation part of {recipe.validation_fraction:g}")
+    rest = np.flatnonzero(~chosen)
+    return dataset.take(rest), None if factors is None else factors[rest], dataset.take(np.flatnonzero(chosen))
+
+
+def _of_kind(values: Mapping[str, Any], name: str, kind: type) -> Any:
+    value = values.get(name)
+    if not isinstance(value, kind):
+        raise ModelError("the state of the training does not fit the recipe; the checkpoint is damaged")
+    return value
 
 
 def _check_fit(network: Network, dataset: Dataset) -> None:

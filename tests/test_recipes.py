@@ -30,6 +30,20 @@ OTHER = Recipe(
     per_class=30,
     dtype="float64",
     kernel="dense",
+    normalise=True,
+    rotation=12.5,
+    scale=0.1,
+    shear=0.2,
+    shift=1.5,
+    elastic_alpha=1.25,
+    elastic_sigma=5.0,
+    averaging="tail",
+    averaging_epochs=3,
+    ensemble=4,
+    validation_fraction=0.1,
+    patience=7,
+    balance=True,
+    class_weight=(1.0, 0.5),
 )
 
 
@@ -132,6 +146,25 @@ BAD_VALUES: list[tuple[str, Any]] = [
     ("test_fraction", 1.0),
     ("per_class", 0),
     ("per_class", 2.0),
+    ("normalise", 1),
+    ("balance", "yes"),
+    ("rotation", -1.0),
+    ("rotation", 91),
+    ("scale", 1.0),
+    ("shear", math.nan),
+    ("shift", 29.0),
+    ("elastic_alpha", math.inf),
+    ("elastic_sigma", 1.9),
+    ("averaging", "median"),
+    ("averaging_epochs", 0),
+    ("averaging_epochs", None),
+    ("ensemble", 0),
+    ("ensemble", 101),
+    ("validation_fraction", 1.0),
+    ("patience", 0),
+    ("class_weight", 3.0),
+    ("class_weight", [1.0, -1.0]),
+    ("class_weight", ["1"]),
 ]
 
 
@@ -142,6 +175,26 @@ def test_values_out_of_range_are_named(name: str, value: Any) -> None:
     assert len(str(caught.value)) < 250
     with pytest.raises(RecipeError, match=f"^here: {name}"):
         Recipe.from_dict({name: value}, "here")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"patience": 3}, "set validation_fraction too"),
+        ({"averaging": "tail", "averaging_epochs": 4, "epochs": 3}, "averaging_epochs must be at most the epochs, 3"),
+    ],
+)
+def test_values_must_fit_each_other(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        Recipe(**changes)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_are_named_as_they_are_called_and_survive_toml(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "copy.toml"
+    file.write_text(load_recipe(name).to_toml())
+    assert load_recipe(file) == load_recipe(name)
+    assert load_recipe(name).name == name
 
 
 @pytest.mark.parametrize("changes", [{"activation": "relu"}, {"label_smoothing": 0.1}])

@@ -55,8 +55,11 @@ def test_a_run_from_beginning_to_end(tmp_path: Path) -> None:
     assert load_model(folder).info["epochs"] == 3
     assert load_recipe(folder / "recipe.toml").epochs == 3
     text = (folder / "history.csv").read_text().splitlines()
-    assert text[0] == "epoch,lr,loss,accuracy,test_loss,test_accuracy,samples_per_second,seconds,test_seconds"
-    assert text[1] == "1,0.01,0.5,0.25,,0.125,1000.0,0.1,0.02"
+    assert text[0] == (
+        "epoch,lr,loss,accuracy,test_loss,test_accuracy,samples_per_second,seconds,test_seconds,"
+        "validation_loss,validation_accuracy"
+    )
+    assert text[1] == "1,0.01,0.5,0.25,,0.125,1000.0,0.1,0.02,,"
     assert epochs_in(folder / "history.csv") == [1, 2, 3]
 
 

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from fastnn import Dataset, EpochReport, Network, Recipe, evaluate, split, train
+from fastnn.datasets.split import held_back
 from fastnn.engine import run
-from fastnn.errors import DataError, TrainingError
+from fastnn.errors import DataError, ModelError, RecipeError, TrainingError
+from fastnn.images import normalise_batch
 from fastnn.training import ChunkReport, Learner, as_model, epoch_order
 from tests.helpers import blobs, compiled_only
 
@@ -72,8 +74,19 @@ def test_the_order_is_a_function_of_seed_and_epoch_alone() -> None:
     assert epoch_order(0, 1, 50).dtype == np.int64
 
 
+DISTORTED = RELU.replace(rotation=5.0, shift=1.0)
+RESUMABLE = {
+    "toy": TOY,
+    "relu": RELU,
+    "cosine": RELU.replace(schedule="cosine"),
+    "affine": DISTORTED,
+    "elastic": DISTORTED.replace(elastic_alpha=0.5, normalise=True, balance=True),
+    "toy, dense": TOY.replace(scale=0.1, kernel="dense"),
+}
+
+
 @compiled_only
-@pytest.mark.parametrize("recipe", [TOY, RELU, RELU.replace(schedule="cosine")], ids=["toy", "relu", "cosine"])
+@pytest.mark.parametrize("recipe", RESUMABLE.values(), ids=RESUMABLE)
 def test_taken_up_again_it_ends_with_the_same_bits(recipe: Recipe) -> None:
     data = blobs(90)
     whole, _ = trained(recipe, data)
@@ -189,3 +202,163 @@ def test_as_model_carries_classes_and_kind_of_inputs() -> None:
     assert (model.classes, model.inputs, model.info) == (data.classes, "ink", {"epochs": 3})
     assert np.array_equal(model.outputs(data.images), run(network, data.images, "ink"))
     assert as_model(network, data, TOY).inputs == "paper"
+
+
+def test_distorted_images_are_trained_on_as_others_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With distortions that change nothing, the way through the buffer gives the same bits."""
+    data = blobs(1500)
+    for recipe in (TOY.replace(epochs=1), RELU.replace(epochs=1), TOY.replace(epochs=1, kernel="dense")):
+        plain, (report,) = trained(recipe, data)
+        with monkeypatch.context() as patch:
+            patch.setattr(Recipe, "distorts", property(lambda _: True))
+            through, (other,) = trained(recipe, data)
+        assert plain.sha256() == through.sha256()
+        assert (report.loss, report.accuracy) == (other.loss, other.accuracy)
+
+
+def test_distortions_change_what_is_learnt_but_not_what_is_tested() -> None:
+    data, test = split(blobs(300), 0.3)
+    plain, _ = trained(RELU, data, test=test)
+    network, reports = trained(RELU.replace(shift=0.5), data, test=test)
+    assert network.sha256() != plain.sha256()
+    assert reports[-1].test_accuracy == evaluate(as_model(network, data, RELU), test).accuracy
+    assert reports[-1].test_accuracy > 0.9
+
+
+def test_a_normalised_run_is_one_on_normalised_images_and_its_model_says_so() -> None:
+    data, test = blobs(60), blobs(30, seed=1)
+    data.images[7] = 255
+    recipe = RELU.replace(normalise=True)
+    learner = Learner(recipe.network(784, 10), data, recipe)
+    assert learner.notes == ("1 of the drawings to train on are blank and stay as they are",)
+    network, reports = trained(recipe, data, test=test)
+    images, _ = normalise_batch(data.images, polarity="dark-on-light")
+    other, _ = trained(RELU, Dataset(images, data.labels, data.classes, "normalised"))
+    assert network.sha256() == other.sha256()
+    model = as_model(network, data, recipe)
+    assert model.normalise
+    assert evaluate(model, test).accuracy == reports[-1].test_accuracy
+
+
+def test_averages_are_those_of_the_weights_after_each_epoch() -> None:
+    data = blobs(90)
+    network = RELU.network(784, 10)
+    steps = [network.parameters.copy() for _ in train(network, data, RELU)]
+    tail, _ = trained(RELU.replace(averaging="tail", averaging_epochs=3), data)
+    assert tail.parameters == pytest.approx(np.mean(steps[1:], axis=0), abs=1e-6)
+    moving = steps[0]
+    for step in steps[1:]:
+        moving = moving + (step - moving) / 2
+    ema, _ = trained(RELU.replace(averaging="ema", averaging_epochs=2), data)
+    assert ema.parameters == pytest.approx(moving, abs=1e-6)
+
+
+VALIDATED = RELU.replace(validation_fraction=0.25, epochs=6)
+
+
+def test_the_best_epoch_counts() -> None:
+    data = blobs(120)
+    network = VALIDATED.network(784, 10)
+    steps, reports = [], []
+    for report in train(network, data, VALIDATED):
+        steps.append(network.copy())
+        reports.append(report)
+    best = max(reports, key=lambda report: (report.validation_accuracy, -report.validation_loss))
+    assert network.sha256() == steps[best.epoch - 1].sha256()
+    chosen = held_back(data, 0.25, VALIDATED.seed)
+    kept, tested = data.take(np.flatnonzero(~chosen)), data.take(np.flatnonzero(chosen))
+    assert reports[-1].samples_per_second == pytest.approx(len(kept) / reports[-1].seconds)
+    plain, others = trained(RELU.replace(epochs=6), kept, test=tested)
+    assert plain.sha256() == steps[-1].sha256()
+    assert [report.validation_accuracy for report in reports] == [other.test_accuracy for other in others]
+
+
+def test_patience_ends_it() -> None:
+    """With a learning rate of next to nothing no epoch is better than the first."""
+    recipe = VALIDATED.replace(lr=1e-30, patience=2)
+    _, reports = trained(recipe, blobs(60))
+    assert [report.epoch for report in reports] == [1, 2, 3]
+
+
+STATEFUL = {
+    "ema": RELU.replace(averaging="ema", averaging_epochs=2),
+    "tail": RELU.replace(averaging="tail", averaging_epochs=3),
+    "best": RELU.replace(validation_fraction=0.25, patience=2),
+    "all": DISTORTED.replace(validation_fraction=0.25, averaging="ema", schedule="cosine"),
+}
+
+
+@pytest.mark.parametrize("after", [1, 3])
+@pytest.mark.parametrize("recipe", STATEFUL.values(), ids=STATEFUL)
+def test_a_state_is_gone_on_with_to_the_same_bits(recipe: Recipe, after: int) -> None:
+    data = blobs(90)
+    whole, _ = trained(recipe, data)
+    first = Learner(recipe.network(784, 10), data, recipe)
+    for epoch in range(1, after + 1):
+        first.epoch(epoch)
+    state = first.state()
+    second = Learner(recipe.network(784, 10), data, recipe)
+    second.restore(*state)
+    for epoch in range(after + 1, recipe.epochs + 1):
+        if not second.stopped:
+            second.epoch(epoch)
+    assert second.result().sha256() == whole.sha256()
+    with pytest.raises(RecipeError, match="need the state"):
+        list(train(recipe.network(784, 10), data, recipe, first_epoch=2))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda arrays, _: arrays.clear(),
+        lambda arrays, _: arrays.pop("average"),
+        lambda arrays, _: arrays.update(best=arrays["network"][:-1]),
+        lambda arrays, _: arrays["average"].fill(np.nan),
+        lambda arrays, _: arrays.update(network=arrays["network"].astype(np.float64)),
+        lambda _, values: values.clear(),
+        lambda _, values: values.update(epoch="3"),
+        lambda _, values: values.update(best_score=[1.0]),
+        lambda _, values: values.update(best_score=["a", "b"]),
+    ],
+)
+def test_a_damaged_state_is_refused(damage: Any) -> None:
+    data, recipe = blobs(60), STATEFUL["all"]
+    learner = Learner(recipe.network(784, 10), data, recipe)
+    learner.epoch(1)
+    arrays, values = learner.state()
+    damage(arrays, values)
+    with pytest.raises(ModelError, match="checkpoint is damaged"):
+        learner.restore(arrays, values)
+
+
+def test_weights_are_factors_of_the_learning_rate() -> None:
+    data = blobs(100)
+    half = np.full(100, 0.5)
+    small, _ = trained(RELU.replace(lr=RELU.lr / 2), data)
+    assert trained(RELU, data, sample_weight=half)[0].sha256() == small.sha256()
+    assert trained(RELU.replace(class_weight=[0.5] * 10), data)[0].sha256() == small.sha256()
+    assert trained(RELU.replace(balance=True), data)[0].sha256() == trained(RELU, data)[0].sha256()
+    assert trained(RELU.replace(balance=True), data, sample_weight=half)[0].sha256() == small.sha256()
+    uneven = data.take(np.r_[np.arange(0, 100, 10), np.arange(100)])
+    weights = (11 / 10) * 10 / np.asarray(uneven.counts)[uneven.labels]
+    balanced, _ = trained(RELU.replace(balance=True), uneven)
+    assert balanced.sha256() == trained(RELU, uneven, sample_weight=weights)[0].sha256()
+    # Weights stay with their images where some of these are held back.
+    only = (data.labels == 3).astype(float)
+    network, _ = trained(VALIDATED, data, sample_weight=only)
+    assert (as_model(network, data, VALIDATED).predict(data.images) == 3).mean() > 0.7
+
+
+@pytest.mark.parametrize(
+    ("recipe", "weights", "error", "message"),
+    [
+        (RELU, np.ones(19), DataError, "must be 20 numbers"),
+        (RELU, np.full(20, np.nan), DataError, "finite"),
+        (RELU, np.full(20, -1.0), DataError, "not negative"),
+        (RELU.replace(class_weight=[1.0]), None, RecipeError, "class_weight has 1 numbers, but there are 10 classes"),
+        (RELU.replace(validation_fraction=0.99), None, DataError, "too few images for a validation part"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(recipe: Recipe, weights: Any, error: Any, message: str) -> None:
+    with pytest.raises(error, match=message):
+        trained(recipe, blobs(20), sample_weight=weights)

@@ -78,6 +78,8 @@ class Live(View):
         self._print(f"{sizes}, recipe {recipe.name} (rule {recipe.rule}, {recipe.dtype}, seed {recipe.seed})")
         self._print(f"{plan.data['description']}: {len(plan.train):,} to train on, {len(plan.test):,} to test on")
         self._print(f"{learner.kernel} kernel ({learner.share:.0%} ink), compiled in {compile_seconds:.1f} s")
+        for text in learner.notes:
+            self._print(f"note: {text}")
         self._progress.start_task(self._all)
         self._progress.update(self._all, completed=plan.done)
 

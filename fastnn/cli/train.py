@@ -17,7 +17,7 @@ from rich.table import Table
 from fastnn import __version__
 from fastnn.cli._console import command, err, note, out, print_json
 from fastnn.cli._progress import Live, View
-from fastnn.errors import DataError, FastnnError, FetchError, RecipeError, TrainingError
+from fastnn.errors import DataError, FastnnError, FetchError, ModelError, RecipeError, TrainingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from fastnn.model import Model
     from fastnn.network import Network
     from fastnn.recipes import Recipe
-    from fastnn.runs import Run
+    from fastnn.runs import Run, State
     from fastnn.training import ChunkReport, Learner
 
 
@@ -47,6 +47,16 @@ def train(
     per_class: Annotated[int | None, typer.Option(help="Draw this many training digits of each class.")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32 or float64.")] = None,
     kernel: Annotated[str | None, typer.Option(help="First layer on ink alone or dense: auto, ink or dense.")] = None,
+    ensemble: Annotated[
+        int | None, typer.Option(help="Train so many networks side by side that predict as one.")
+    ] = None,
+    validation_fraction: Annotated[
+        float | None, typer.Option(help="Keep the best epoch by this share of the training data, not trained on.")
+    ] = None,
+    patience: Annotated[int | None, typer.Option(help="Stop after so many epochs without a better one.")] = None,
+    balance: Annotated[
+        bool | None, typer.Option("--balance/--no-balance", help="Give rare classes more weight.")
+    ] = None,
     out_folder: Annotated[
         str | None, typer.Option("--out", help="The run's folder; by default runs/RECIPE-DATE-TIME.")
     ] = None,
@@ -69,6 +79,10 @@ def train(
         "per_class": per_class,
         "dtype": dtype,
         "kernel": kernel,
+        "ensemble": ensemble,
+        "validation_fraction": validation_fraction,
+        "patience": patience,
+        "balance": balance,
     }
     if resume is not None and out_folder is not None:
         raise FastnnError("--resume writes to the folder of the run it goes on with; leave --out away")
@@ -193,8 +207,10 @@ def plan_resumed(folder: str, data: str | None, recipe_source: str | None, chang
     if recipe_source not in (None, recipe.name):
         raise RecipeError(f"{folder}: a run goes on with the recipe it began with; leave --recipe away")
     wanted = recipe.epochs if changes["epochs"] is None else changes["epochs"]
-    if wanted != recipe.epochs and recipe.schedule == "cosine":
-        raise RecipeError(f"{folder}: its learning rates were laid out for {recipe.epochs} epochs; leave --epochs away")
+    if wanted != recipe.epochs and recipe.needs_total:
+        raise RecipeError(
+            f"{folder}: its rates and averages were laid out for {recipe.epochs} epochs; leave --epochs away"
+        )
     recipe = recipe.replace(epochs=wanted)
     done = int(model.info["epochs"])
     if done > wanted or (done == wanted and not (Path(folder) / CHECKPOINT_FILE).exists()):
@@ -219,21 +235,25 @@ def run_plan(plan: Plan, view: View) -> dict[str, Any]:
     """
     from fastnn.metrics import evaluate
     from fastnn.runs import Run
-    from fastnn.training import Learner
 
-    learner = Learner(plan.network, plan.train, plan.recipe, plan.test)
-    run = plan.run or Run.create(plan.folder, plan.recipe, _model(plan, plan.network, plan.done))
-    with _signals() as stop:
-        with view:
-            spent = _train_epochs(plan, learner, run, view, stop)
-        model = _model(plan, plan.network, plan.recipe.epochs)
+    learner = prepare(plan)
+    run = plan.run or Run.create(plan.folder, plan.recipe, model_of(plan, (plan.network,), plan.done))
+    with signals() as stop:
+        if plan.recipe.ensemble > 1:
+            from fastnn.cli._ensemble import train_ensemble
+
+            kept, spent = train_ensemble(plan, learner, stop)
+        else:
+            with view:
+                kept, spent = _train_epochs(plan, learner, run, view, stop)
+        model = model_of(plan, kept.networks, kept.epochs)
         evaluation = evaluate(model, plan.test)
         model.info["metrics"] = {
             "test_accuracy": evaluation.accuracy,
             "balanced_accuracy": evaluation.balanced_accuracy,
             "test_loss": evaluation.loss,
         }
-        path = run.finish(model, plan.recipe)
+        path = run.finish(model, plan.recipe, kept.state)
     return {
         "run": str(plan.folder),
         "model": str(path),
@@ -241,7 +261,7 @@ def run_plan(plan: Plan, view: View) -> dict[str, Any]:
         "data": plan.data["description"],
         "n_train": len(plan.train),
         "n_test": len(plan.test),
-        "epochs": plan.recipe.epochs,
+        "epochs": kept.epochs,
         **model.info["metrics"],
         "train_seconds": spent.training,
         "compile_seconds": spent.compiling,
@@ -249,12 +269,45 @@ def run_plan(plan: Plan, view: View) -> dict[str, Any]:
         "kernel": learner.kernel,
         "ink_share": learner.share,
         "seed": plan.recipe.seed,
-        "weights_sha256": plan.network.sha256(),
+        "weights_sha256": model.network.sha256(),
     }
 
 
+def prepare(plan: Plan) -> Learner:
+    """Make the data ready, and take up the state of a resumed run.
+
+    Raises
+    ------
+    ModelError
+        If the run has no such state as its recipe needs.
+    """
+    from fastnn.training import Learner
+
+    learner = Learner(plan.network, plan.train, plan.recipe, plan.test)
+    if plan.run is not None and plan.done and learner.has_state and plan.recipe.ensemble == 1:
+        try:
+            learner.restore(*(plan.run.state or ({}, {})))
+        except ModelError as error:
+            raise ModelError(f"{plan.folder}: {error}") from None
+    return learner
+
+
 @dataclass
-class _Spent:
+class Kept:
+    """What a run has to show after so many whole epochs."""
+
+    networks: tuple[Network, ...]
+    epochs: int
+    state: State | None = None
+
+    @classmethod
+    def of(cls, learner: Learner, epochs: int) -> Kept:
+        """Copy what a learner has."""
+        return cls((learner.result().copy(),), epochs, learner.state() if learner.has_state else None)
+
+
+@dataclass
+class Spent:
     """Seconds of compiling and of training, and the samples that were trained on."""
 
     compiling: float = 0.0
@@ -262,35 +315,39 @@ class _Spent:
     samples: int = 0
 
 
-def _train_epochs(plan: Plan, learner: Learner, run: Run, view: View, stop: _Stop) -> _Spent:
+def _train_epochs(plan: Plan, learner: Learner, run: Run, view: View, stop: Stop) -> tuple[Kept, Spent]:
     """Train the epochs that are left, and keep the last whole one if that ends early."""
-    kept, kept_epochs, spent = plan.network.copy(), plan.done, _Spent()
+    kept, spent = Kept.of(learner, plan.done), Spent()
 
     def watch(chunk: ChunkReport) -> None:
         view.chunk(chunk)
         stop.check()
+
+    def checkpoint() -> None:
+        run.checkpoint(model_of(plan, kept.networks, kept.epochs), kept.state)
 
     try:
         with stop.at_once():
             spent.compiling = learner.warm_up()
         view.start(plan, learner, spent.compiling)
         for epoch in range(plan.done + 1, plan.recipe.epochs + 1):
+            if learner.stopped:
+                break
             report = learner.epoch(epoch, watch)
             run.record(report)
-            kept.parameters[...] = plan.network.parameters
-            kept_epochs = epoch
+            kept = Kept.of(learner, epoch)
             spent.training += report.seconds
-            spent.samples += len(plan.train)
+            spent.samples += learner.samples
             view.epoch(report)
             if run.is_due() and epoch < plan.recipe.epochs:
-                run.checkpoint(_model(plan, kept, epoch))
+                checkpoint()
     except Stopped as stopped:
-        run.checkpoint(_model(plan, kept, kept_epochs))
-        raise Stopped(stopped.signal, plan.folder, kept_epochs) from None
+        checkpoint()
+        raise Stopped(stopped.signal, plan.folder, kept.epochs) from None
     except TrainingError as error:
-        run.checkpoint(_model(plan, kept, kept_epochs))
-        raise TrainingError(f"{error}; {plan.folder} keeps epoch {kept_epochs}") from None
-    return spent
+        checkpoint()
+        raise TrainingError(f"{error}; {plan.folder} keeps epoch {kept.epochs}") from None
+    return kept, spent
 
 
 def show_summary(result: dict[str, Any]) -> None:
@@ -308,7 +365,7 @@ def show_summary(result: dict[str, Any]) -> None:
     out().print(table)
 
 
-class _Stop:
+class Stop:
     """The signal that came, if one did."""
 
     def __init__(self) -> None:
@@ -331,6 +388,7 @@ class _Stop:
             self._at_once = False
 
     def catch(self, number: int, _: FrameType | None) -> None:
+        """Handle a signal."""
         if self.number and number == signal.SIGINT:
             for stream in (1, 2):
                 if os.isatty(stream):
@@ -342,9 +400,9 @@ class _Stop:
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[_Stop]:
+def signals() -> Iterator[Stop]:
     """Note SIGINT and SIGTERM instead of acting on them; the second SIGINT ends the process at once."""
-    stop = _Stop()
+    stop = Stop()
     before = {number: signal.signal(number, stop.catch) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
@@ -353,7 +411,8 @@ def _signals() -> Iterator[_Stop]:
             signal.signal(number, handler)
 
 
-def _model(plan: Plan, network: Network, epochs: int) -> Model:
+def model_of(plan: Plan, networks: tuple[Network, ...], epochs: int) -> Model:
+    """Return networks of a run as a model that says where it comes from."""
     from fastnn.training import as_model
 
     info = {
@@ -364,7 +423,7 @@ def _model(plan: Plan, network: Network, epochs: int) -> Model:
         "version": __version__,
         "metrics": {},
     }
-    return as_model(network, plan.train, plan.recipe, info)
+    return as_model(networks, plan.train, plan.recipe, info)
 
 
 def _load(data: str | None) -> tuple[str, Dataset, tuple[str, ...]]:

@@ -1,0 +1,32 @@
+"""The ladder: every rung is a recipe that trains, and its table lands between the markers."""
+
+from __future__ import annotations
+
+from benchmarks.ladder import END, RUNGS, START, Rung, as_markdown, climb, insert
+from fastnn.recipes import Recipe
+from tests.helpers import blobs
+
+
+def test_every_rung_trains() -> None:
+    rungs = climb(blobs(60), seeds=1, epochs=2)
+    assert [rung.name for rung in rungs] == [name for name, _ in RUNGS]
+    assert all(0 <= rung.accuracies[0] <= 1 and rung.seconds > 0 for rung in rungs)
+
+
+def test_the_first_rung_is_the_original_and_each_changes_something() -> None:
+    recipe = Recipe()
+    assert RUNGS[0][1] == {}
+    for _, changes in RUNGS[1:]:
+        assert recipe.replace(**changes) != recipe
+        recipe = recipe.replace(**changes)
+
+
+def test_the_table_takes_the_old_ones_place() -> None:
+    table = as_markdown([Rung("one", (0.5, 0.7), 1.25)], "digits", 3)
+    assert "| one | 60.00% ± 14.14% | 40.00% | 1.2 |" in table
+    once = insert("# Title\n\ntext\n", table)
+    assert once.startswith("# Title\n\ntext\n")
+    assert once.count(START) == once.count(END) == 1
+    assert insert(once, table) == once
+    assert "tail" in insert(once + "tail\n", "other")
+    assert "| one |" not in insert(once, "other")

@@ -1,0 +1,138 @@
+"""Distorts images: an affine map and a smooth random field of displacements, sampled bilinearly.
+
+What is drawn at random comes in as arrays; see ``fastnn.augment``. Positions are float32 without contracted operations
+and weights whole numbers of 1/256, so that the pixels are the same on every machine.
+"""
+
+import numpy as np
+
+from fastnn.kernels._jit import inner, jit
+
+SIDE = 28
+PIXELS = SIDE * SIDE
+
+ROW = 32
+"""Length of a row of positions and corners: whole registers of whatever width."""
+
+_LOW, _HIGH, _SCALE = np.float32(-1), np.float32(27.999), np.float32(256)
+_ZERO = np.float32(0)
+
+
+@inner
+def _corners(image, rows, corners):
+    """Pack for each square between four pixel centres their ink, 16 bits each: a sample is then a single load.
+
+    Square (y, x), at ``corners[y * 32 + x]``, has pixel (y, x) as its lower right corner; beyond the edge is no ink.
+    From the lowest bits: upper left, lower left, upper right, lower right.
+    """
+    for y in range(SIDE):
+        row, source = rows[y + 1], image[y * SIDE : y * SIDE + SIDE]
+        for x in range(SIDE):
+            row[x + 1] = 255 - np.int64(source[x])
+    for y in range(SIDE + 1):
+        upper, lower, square = rows[y], rows[y + 1], corners[y * ROW : y * ROW + ROW]
+        for x in range(SIDE + 1):
+            square[x] = upper[x] + (lower[x] << 16) + (upper[x + 1] << 32) + (lower[x + 1] << 48)
+
+
+@inner
+def _add_field(noise, smooth, part, positions):
+    """Add ``smooth' noise smooth``, shape (28, 32), to the positions along one axis."""
+    nodes = noise.shape[0]
+    for k in range(nodes):
+        row = part[k]
+        row[:] = _ZERO
+        for j in range(nodes):
+            _add_row(row, noise[k, j], smooth[j])
+    for y in range(SIDE):
+        row = positions[y * ROW : y * ROW + ROW]
+        for k in range(nodes):
+            if smooth[k, y] != _ZERO:
+                _add_row(row, smooth[k, y], part[k])
+
+
+@inner
+def _add_row(row, a, other):
+    # Not range(ROW): a loop of known length is unrolled before it could be made one of vectors.
+    for x in range(row.shape[0]):
+        row[x] += a * other[x]
+
+
+@inner
+def _start(a, b, c, columns, positions):
+    """Write the positions of an affine map along one axis."""
+    for y in range(SIDE):
+        row, start = positions[y * ROW : y * ROW + ROW], b * np.float32(y) + c
+        for x in range(ROW):
+            row[x] = a * columns[x] + start
+
+
+@inner
+def _locate(along_x, along_y, cells):
+    """Turn positions into the squares they lie in (bits 16 on), and the weights of their right and lower sides."""
+    for i in range(SIDE * ROW):
+        x, y = along_x[i], along_y[i]
+        # Numba's min and max look after NaN and are no vector operations.
+        x = x if x > _LOW else _LOW  # noqa: FURB136 - see above
+        y = y if y > _LOW else _LOW  # noqa: FURB136 - see above
+        x = x if x < _HIGH else _HIGH  # noqa: FURB136 - see above
+        y = y if y < _HIGH else _HIGH  # noqa: FURB136 - see above
+        ix, iy = np.int32((x - _LOW) * _SCALE), np.int32((y - _LOW) * _SCALE)
+        cells[i] = (((iy >> 8) * ROW + (ix >> 8)) << 16) + ((ix & 255) << 8) + (iy & 255)
+
+
+@inner
+def _sample(corners, cells, found, out):
+    """Write the image; return the sum of its ink."""
+    for i in range(SIDE * ROW):
+        found[i] = corners[cells[i] >> 16]
+    total = 0
+    for y in range(SIDE):
+        row, places, here = out[y * SIDE : y * SIDE + SIDE], cells[y * ROW : y * ROW + SIDE], found[y * ROW :]
+        for x in range(row.shape[0]):
+            packed, right, below = here[x], (places[x] >> 8) & 255, places[x] & 255
+            # The upper and the lower pair of corners in one multiplication, 16 bits each.
+            both = (packed & 0xFFFFFFFF) * (256 - right) + (packed >> 32) * right
+            ink = ((both & 0xFFFF) * (256 - below) + (both >> 16) * below + (1 << 15)) >> 16
+            row[x] = 255 - ink
+            total += ink
+    return total
+
+
+@jit
+def distort(images, order, maps, noise, smooth, out, grey):
+    """Distort images.
+
+    Parameters
+    ----------
+    images : ndarray of uint8, shape (n, 784)
+        255 = paper.
+    order : ndarray of int64, shape (m,)
+        Which images.
+    maps : ndarray of float32, shape (m, 6)
+        For each image a, b, c, d, e, f: pixel (x, y) of the result is what stands at (a x + b y + e, c x + d y + f),
+        plus the displacement.
+    noise : ndarray of float32, shape (m, 2, nodes, nodes) or (0, 2, 0, 0)
+        Displacements at the nodes of a coarse grid, along x and y, in pixels; none if empty.
+    smooth : ndarray of float32, shape (nodes, 32)
+        What each node gives to each row (column).
+    out : ndarray of uint8, shape (m, 784)
+        Filled.
+    grey : ndarray of int64, shape (m,)
+        Filled: the sum of each image's values.
+    """
+    rows = np.zeros((SIDE + 2, SIDE + 2), np.int64)
+    corners = np.zeros(ROW * (SIDE + 1), np.int64)
+    columns = np.arange(ROW).astype(np.float32)
+    part = np.zeros((noise.shape[2], ROW), np.float32)
+    along_x, along_y = np.zeros(SIDE * ROW, np.float32), np.zeros(SIDE * ROW, np.float32)
+    cells, found = np.zeros(SIDE * ROW, np.int32), np.zeros(SIDE * ROW, np.int64)
+    for i in range(order.shape[0]):
+        _corners(images[order[i]], rows, corners)
+        _start(maps[i, 0], maps[i, 1], maps[i, 4], columns, along_x)
+        _start(maps[i, 2], maps[i, 3], maps[i, 5], columns, along_y)
+        if noise.shape[0] > 0:
+            _add_field(noise[i, 0], smooth, part, along_x)
+            _add_field(noise[i, 1], smooth, part, along_y)
+        _locate(along_x, along_y, cells)
+        grey[i] = 255 * PIXELS - _sample(corners, cells, found, out[i])

@@ -1,0 +1,117 @@
+"""``fastnn train`` with averages, a validation part and several networks."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from typer.testing import CliRunner
+
+from fastnn import load_model
+from fastnn.cli import app
+from fastnn.errors import ModelError
+from fastnn.formats.tensors import read_with_extra, write_model
+from fastnn.runs import Run
+from tests.helpers import blobs, compiled_only, saved
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RECIPE = """
+hidden = [12]
+rule = "backprop"
+activation = "relu"
+init = "he"
+inputs = "ink"
+lr = 0.02
+epochs = 4
+normalise = true
+shift = 1.0
+"""
+
+
+@pytest.fixture(autouse=True)
+def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    saved(blobs(120), tmp_path / "data.npz")
+
+
+def train(*options: str, recipe: str = "") -> dict[str, Any]:
+    with open("r.toml", "w") as file:  # noqa: PTH123 - in the working folder
+        file.write(RECIPE + recipe)
+    result = CliRunner().invoke(app, ["train", "--quiet", "--json", "--data", "data.npz", *options])
+    assert result.exit_code == 0, result.output
+    return dict(json.loads(result.stdout))
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        'averaging = "ema"\naveraging_epochs = 2',
+        "validation_fraction = 0.2\npatience = 3",
+        'averaging = "ema"\nvalidation_fraction = 0.2\nbalance = true\nelastic_alpha = 0.5',
+    ],
+)
+def test_a_run_extended_is_the_run_in_one_go(recipe: str, tmp_path: Path) -> None:
+    whole = train("--recipe", "r.toml", "--out", "whole", recipe=recipe)
+    train("--recipe", "r.toml", "--epochs", "2", "--out", "parts", recipe=recipe)
+    parts = train("--resume", "parts", "--epochs", "4", recipe=recipe)
+    assert parts["weights_sha256"] == whole["weights_sha256"]
+    files = [tmp_path / name / "model.safetensors" for name in ("whole", "parts")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_patience_ends_a_run(tmp_path: Path) -> None:
+    result = train(
+        "--recipe", "r.toml", "--lr", "1e-30", "--validation-fraction", "0.2", "--patience", "2", "--out", "run"
+    )
+    assert result["epochs"] == 3
+    assert load_model(tmp_path / "run").info["epochs"] == 3
+    lines = (tmp_path / "run" / "history.csv").read_text().splitlines()
+    assert len(lines) == 4
+    assert not lines[-1].endswith(",")
+
+
+@compiled_only
+def test_an_ensemble_is_one_file_of_the_networks_of_its_seeds(tmp_path: Path) -> None:
+    result = train("--recipe", "r.toml", "--seed", "5", "--ensemble", "2", "--epochs", "2", "--out", "two")
+    model = load_model(tmp_path / "two" / "model.safetensors")
+    assert len(model.networks) == 2
+    assert model.normalise
+    assert result["epochs"] == 2
+    alone = train("--recipe", "r.toml", "--seed", "5", "--epochs", "2", "--out", "one")
+    assert model.network.sha256() == alone["weights_sha256"] == result["weights_sha256"]
+    assert model.networks[1].sha256() != model.network.sha256()
+    # A member that is lost is trained anew to the same bits, one that is there is gone on with.
+    for file in (tmp_path / "two" / "member-2").iterdir():
+        file.unlink()
+    (tmp_path / "two" / "member-2").rmdir()
+    train("--resume", "two", "--epochs", "3")
+    train("--recipe", "r.toml", "--seed", "5", "--ensemble", "2", "--epochs", "3", "--out", "whole")
+    extended, whole = (load_model(tmp_path / name) for name in ("two", "whole"))
+    assert [n.sha256() for n in extended.networks] == [n.sha256() for n in whole.networks]
+
+
+def test_a_checkpoint_without_its_state_is_refused(tmp_path: Path) -> None:
+    train("--recipe", "r.toml", "--epochs", "2", "--out", "run", recipe='averaging = "ema"')
+    file = tmp_path / "run" / "model.safetensors"
+    model, arrays, extra = read_with_extra(file)
+    assert set(arrays) == {"network", "average"}
+    assert extra["training"]["epoch"] == 2
+    write_model(model, file)
+    result = CliRunner().invoke(app, ["train", "--quiet", "--resume", "run", "--epochs", "4"])
+    assert result.exit_code == 2
+    assert "does not fit the recipe" in result.stderr
+    assert isinstance(result.exception, SystemExit)
+    assert Run.resume(tmp_path / "run")[0].state is None
+    file.write_bytes(b"nonsense")
+    with pytest.raises(ModelError):
+        Run.resume(tmp_path / "run")
+
+
+def test_what_depends_on_the_number_of_epochs_is_not_extended() -> None:
+    train("--recipe", "r.toml", "--out", "run", recipe='averaging = "tail"\naveraging_epochs = 2')
+    result = CliRunner().invoke(app, ["train", "--quiet", "--resume", "run", "--epochs", "6"])
+    assert result.exit_code == 2
+    assert "laid out for 4 epochs" in result.stderr
