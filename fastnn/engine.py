@@ -12,10 +12,15 @@ from fastnn.model import Inputs, input_levels
 from fastnn.network import LINE, Network, aligned_zeros, row_lines
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
 DENSE_FROM = 0.6
 """Share of entries from which "auto" takes the dense kernel: where lists of pixels no longer pay."""
+
+_CHUNK_WEIGHTS = 1 << 28
+"""Weights that a chunk of samples may touch."""
 
 _ACTIVATIONS = {"sigmoid": sgd.SIGMOID, "tanh": sgd.TANH, "relu": sgd.RELU}
 
@@ -232,13 +237,20 @@ class Engine:
         low, high = scalar(low), scalar(1.0 - smoothing + low)
         train(self._net, prepared.ink, labels, order, scalar(lr), low, high, weights, totals)
 
-    def outputs(self, prepared: Prepared) -> NDArray[Any]:
+    @property
+    def chunk(self) -> int:
+        """How many samples take some milliseconds: after so many, Ctrl-C and progress get a turn. Always even."""
+        return max(2, min(1024, _CHUNK_WEIGHTS // self.network.parameters.size // 2 * 2))
+
+    def outputs(self, prepared: Prepared, between: Callable[[], object] | None = None) -> NDArray[Any]:
         """Run the network on all images.
 
         Parameters
         ----------
         prepared : Prepared
             Of the kind last given to :meth:`open`.
+        between : callable, optional
+            Called every few milliseconds; what it raises ends the run.
 
         Returns
         -------
@@ -246,7 +258,14 @@ class Engine:
         """
         result = np.empty((prepared.n, self.network.sizes[-1]), dtype=self.network.dtype)
         predict = sgd.predict_samples_listed if self.network.activation == "relu" else sgd.predict_samples
-        predict(self._net, prepared.ink, result)
+        ink = prepared.ink
+        # Pairs stay together, whatever the length of a chunk: it is even. One call at least, to compile.
+        for start in range(0, max(1, prepared.n), self.chunk):
+            part = slice(start, start + self.chunk)
+            images = ink._replace(images=ink.images[part], marks=ink.marks[part], sums=ink.sums[part])
+            predict(self._net, images, result[part])
+            if between is not None:
+                between()
         return result
 
 

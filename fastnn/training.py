@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
     OnChunk = Callable[["ChunkReport"], None]
 
-_CHUNK_WEIGHTS = 1 << 28
-"""Weights that a chunk of samples may touch: some milliseconds of work, after which Ctrl-C and progress get a turn."""
-
 
 @dataclass(frozen=True)
 class EpochReport:
@@ -195,7 +192,7 @@ class Learner:
         self._labels, self.samples = dataset.labels, len(dataset)
         self.kernel, self.share = self._images.kernel, self._images.share
         self._test, self._validation = self._exam(test), self._exam(validation)
-        self._chunk = max(32, min(1024, _CHUNK_WEIGHTS // network.parameters.size // 32 * 32))
+        self._chunk = self._engine.chunk
         self._distorter = Distorter(recipe) if recipe.distorts else None
         self._buffer = self._images.blank(self._chunk) if self._distorter else self._images
         self._grey = np.zeros(self._chunk, dtype=np.int64)
@@ -232,14 +229,17 @@ class Learner:
         totals = self._train_epoch(epoch, lr, on_chunk)
         self._take_into_average(epoch)
         trained = time.perf_counter()
-        test_loss, test_accuracy = self._measure(self._test)
-        validation_loss, validation_accuracy = self._measure(self._validation)
+        n = self.samples
+        done = ChunkReport(epoch, n, n, totals[0] / n, totals[1] / n)
+        between = None if on_chunk is None else lambda: on_chunk(done)
+        test_loss, test_accuracy = self._measure(self._test, between)
+        validation_loss, validation_accuracy = self._measure(self._validation, between)
         for loss in (test_loss, validation_loss):
             if loss is not None and not np.isfinite(loss):
                 raise _diverged(epoch, lr)
         self._take_if_best(epoch, validation_accuracy, validation_loss)
         self._done = epoch
-        n, seconds = self.samples, trained - start
+        seconds = trained - start
         return EpochReport(
             epoch=epoch,
             lr=lr,
@@ -359,7 +359,9 @@ class Learner:
             raise _diverged(epoch, lr)
         return [float(total) for total in totals]
 
-    def _measure(self, exam: tuple[Prepared, NDArray[np.int64]] | None) -> tuple[float | None, float | None]:
+    def _measure(
+        self, exam: tuple[Prepared, NDArray[np.int64]] | None, between: Callable[[], object] | None
+    ) -> tuple[float | None, float | None]:
         """Return loss and accuracy of the weights that count if this is the best epoch."""
         if exam is None:
             return None, None
@@ -371,7 +373,7 @@ class Learner:
             self._network.parameters[...] = self._average
             self._engine.open(images)
             self._network.parameters[...] = learning
-        outputs = self._engine.outputs(images).astype(np.float64)
+        outputs = self._engine.outputs(images, between).astype(np.float64)
         hits = outputs.argmax(axis=1) == labels
         return mean_loss(outputs, labels, self._network.rule), float(hits.mean())
 

@@ -9,7 +9,7 @@ import pytest
 
 from fastnn import Dataset, EpochReport, Network, Recipe, evaluate, split, train
 from fastnn.datasets.split import held_back
-from fastnn.engine import run
+from fastnn.engine import Engine, run
 from fastnn.errors import DataError, ModelError, RecipeError, TrainingError
 from fastnn.images import normalise_batch
 from fastnn.training import ChunkReport, Learner, as_model, epoch_order
@@ -362,3 +362,29 @@ def test_weights_are_factors_of_the_learning_rate() -> None:
 def test_weights_that_do_not_fit_are_refused(recipe: Recipe, weights: Any, error: Any, message: str) -> None:
     with pytest.raises(error, match=message):
         trained(recipe, blobs(20), sample_weight=weights)
+
+
+@compiled_only
+def test_the_test_set_is_measured_in_chunks_that_can_be_stopped() -> None:
+    """A wide network takes long over many test digits: Ctrl-C must not wait for all of them."""
+    network = Recipe(hidden=(2000, 2000)).network(784, 10)
+    calls = []
+
+    def stop(report: ChunkReport) -> None:
+        calls.append(report)
+        if len(calls) > 2:
+            raise KeyboardInterrupt
+
+    data, test = blobs(4), blobs(300)
+    with pytest.raises(KeyboardInterrupt):
+        list(train(network, data, Recipe(epochs=1, lr=1e-6), test=test, on_chunk=stop))
+    assert len(calls) == 3
+    assert all(report.done == report.total == 4 for report in calls)
+
+
+@compiled_only
+def test_outputs_do_not_depend_on_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, data = RELU.network(784, 10), blobs(57)
+    whole = run(network, data.images, "ink")
+    monkeypatch.setattr(Engine, "chunk", 10)
+    np.testing.assert_array_equal(run(network, data.images, "ink"), whole)

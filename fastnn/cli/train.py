@@ -216,7 +216,12 @@ def plan_resumed(folder: str, data: str | None, recipe_source: str | None, chang
     if done > wanted or (done == wanted and not (Path(folder) / CHECKPOINT_FILE).exists()):
         raise RecipeError(f"{folder}: is trained for {done} epochs already; ask for more with --epochs")
     about = model.info["data"]
-    _, dataset, notes = _load(data or about["source"])
+    try:
+        _, dataset, notes = _load(data or about["source"])
+    except DataError as error:
+        if data is not None:
+            raise
+        raise DataError(f"{folder}: its data cannot be read; name them with --data ({error})") from None
     if dataset.content_hash != about["hash"]:
         raise DataError(f"{dataset.source}: is not the data that {folder} was begun with ({about['description']})")
     train_part, test_part = _divide(dataset, recipe)

@@ -170,7 +170,7 @@ def _explain(error: Exception) -> str:
         what = f"{place[2]}: " if place and place[2] else ""
         fault = message.partition(" - at $")[0]
         return f'{item}{what}{fault}; the format is [{{"image": [{PIXELS} integers], "label": 0 to 9 or text}}, ...]'
-    return f"not valid JSON ({message[:1].lower()}{message[1:]})"
+    return f"not valid JSON ({message})"
 
 
 def write_json(dataset: Dataset, file: BinaryIO) -> None:

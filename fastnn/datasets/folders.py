@@ -18,13 +18,11 @@ if TYPE_CHECKING:
 _SUFFIXES = {".png", ".jpg", ".jpeg"}
 
 
-def class_folders(folder: Path) -> list[Path]:
-    """Return the sub-folders of `folder` that hold PNG or JPEG files, sorted by name."""
-    return [
-        entry
-        for entry in sorted(folder.iterdir())
-        if entry.is_dir() and not entry.name.startswith(".") and _images_in(entry)
-    ]
+def class_folders(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return the sub-folders of `folder` that hold PNG or JPEG files, and those that do not, sorted by name."""
+    entries = [entry for entry in sorted(folder.iterdir()) if entry.is_dir() and not entry.name.startswith(".")]
+    filled = [entry for entry in entries if _images_in(entry)]
+    return filled, [entry for entry in entries if entry not in filled]
 
 
 def _images_in(folder: Path) -> list[Path]:

@@ -83,9 +83,10 @@ def _read_folder(folder: Path) -> Dataset:
         return _read_file(whole)
     from fastnn.datasets.folders import class_folders, read_class_folders
 
-    folders = class_folders(folder)
+    folders, empty = class_folders(folder)
     if folders:
-        return read_class_folders(folders, str(folder))
+        notes = tuple(f"{entry}: holds no PNG or JPEG file; it is taken for no class" for entry in empty)
+        return replace(read_class_folders(folders, str(folder)), notes=notes)
     raise DataError(f"{folder}: no data set in this folder; known are {_KINDS} with PNG or JPEG files")
 
 

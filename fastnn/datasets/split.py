@@ -79,6 +79,8 @@ def held_back(dataset: Dataset, test_fraction: float = 0.1, seed: int = 0) -> ND
 
 def _checked(train: Dataset, test: Dataset) -> tuple[Dataset, Dataset]:
     source = train.source
+    if len(test) == 0 and len(train) > 1 and (train.images == train.images[0]).all():
+        raise DataError(f"{source}: all {len(train)} images are copies of one; they cannot be divided")
     if len(test) == 0:
         raise DataError(
             f"{source}: no image is left to test on (of {len(train)}); add images or raise the test fraction"

@@ -84,7 +84,7 @@ def test_copies_stay_together_and_the_count_is_the_best_possible(sizes: list[int
 
 
 def test_all_images_alike_cannot_be_split() -> None:
-    with pytest.raises(DataError, match="no image is left to test on"):
+    with pytest.raises(DataError, match="all 10 images are copies of one"):
         split(with_copies([10]))
 
 
