@@ -114,7 +114,6 @@ class Distorter:
         order: NDArray[np.int64],
         epoch: int,
         out: NDArray[np.uint8],
-        marks: NDArray[np.uint64],
         grey: NDArray[np.int64],
     ) -> None:
         """Distort some images.
@@ -127,8 +126,6 @@ class Distorter:
         epoch : int
         out : ndarray of uint8, shape (m, 784)
             Filled.
-        marks : ndarray of uint64, shape (m, 13) or (m, 0)
-            Filled: which pixels are not paper, as bits.
         grey : ndarray of int64, shape (m,)
             Filled: the sum of each image's values.
         """
@@ -136,11 +133,6 @@ class Distorter:
         words = random_words(self._seed, epoch, order, _UNIFORMS + -(-2 * nodes * nodes // 4))
         maps, noise = self.maps(words[:, :_UNIFORMS]), self.noise(words[:, _UNIFORMS:])
         augment.distort(images, order, maps, noise, self._smooth, out, grey)
-        if marks.size:
-            packed = np.packbits(out[: len(order)] != 255, axis=1, bitorder="little")
-            padded = np.zeros((len(order), 8 * marks.shape[1]), np.uint8)
-            padded[:, : packed.shape[1]] = packed
-            marks[: len(order)] = padded.view("<u8")
 
 
 def smoothing(sigma: float) -> NDArray[np.float32]:

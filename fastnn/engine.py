@@ -8,7 +8,8 @@ import numpy as np
 
 from fastnn.errors import DataError
 from fastnn.kernels import sgd
-from fastnn.model import Inputs, input_levels
+from fastnn.kernels.blocks import BLOCK, CASES, CHUNK, PAIRS
+from fastnn.model import Inputs
 from fastnn.network import LINE, Network, aligned_zeros, row_lines
 
 if TYPE_CHECKING:
@@ -48,23 +49,21 @@ class Prepared:
     """
 
     def __init__(self, images: NDArray[np.uint8], inputs: Inputs, dtype: np.dtype[Any], kernel: str = "auto") -> None:
-        images = np.ascontiguousarray(images)
         self.n, self.pixels = images.shape
-        marks = _marks(images)
-        self.share = float(np.bitwise_count(marks).sum()) / max(1, images.size)
+        self.share = _inked(images) / max(1, images.size)
         self.kernel = kernel if kernel != "auto" else ("ink" if self.share < DENSE_FROM else "dense")
-        base = 1 if self.kernel == "ink" and inputs == "paper" else 0
-        if self.kernel == "dense":
-            marks = marks[:, :0]
-        self._inputs, self._base, self._dtype = inputs, base, dtype
+        leaves_paper_out = self.kernel == "ink"
         scalar: Any = dtype.type
+        self._inputs, self._dtype = inputs, dtype
+        self._base = 1 if leaves_paper_out and inputs == "paper" else 0
         self.ink = sgd.Ink(
-            images=images,
-            marks=np.ascontiguousarray(marks),
+            images=_padded(images),
             sums=self._sums(images.sum(axis=1, dtype=np.int64)),
-            levels=input_levels(inputs, dtype) - scalar(base),
-            base=scalar(base),
-            whole=scalar(1 + base * self.pixels),
+            shift=np.int64(0 if inputs == "paper" and not leaves_paper_out else 255),
+            factor=scalar((1 if inputs == "paper" else -1) / 255),
+            base=scalar(self._base),
+            whole=scalar(1 + self._base * self.pixels),
+            whole_images=not leaves_paper_out,
         )
 
     def _sums(self, grey: NDArray[np.int64]) -> NDArray[Any]:
@@ -78,7 +77,7 @@ class Prepared:
         return Prepared(paper, self._inputs, self._dtype, self.kernel)
 
     def refill(self, grey: NDArray[np.int64]) -> None:
-        """Take note of the first images and marks having been written anew.
+        """Take note of the first images having been written anew.
 
         Parameters
         ----------
@@ -88,12 +87,17 @@ class Prepared:
         self.ink.sums[: len(grey)] = self._sums(grey)
 
 
-def _marks(images: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Return for each image which pixels are not paper, as bits of whole words, shape (n, words)."""
-    packed = np.packbits(images != 255, axis=1, bitorder="little")
-    padded = np.zeros((len(images), -(-packed.shape[1] // 8) * 8), dtype=np.uint8)
-    padded[:, : packed.shape[1]] = packed
-    return padded.view("<u8").astype(np.uint64, copy=False)
+def _inked(images: NDArray[np.uint8]) -> int:
+    """Return how many pixels are not paper."""
+    return sum(int(np.count_nonzero(images[start : start + 1024] != 255)) for start in range(0, len(images), 1024))
+
+
+def _padded(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the images with paper behind each, up to a whole number of chunks; not a copy where none is missing."""
+    missing = -images.shape[1] % CHUNK
+    if not missing:
+        return np.ascontiguousarray(images)
+    return np.pad(images, ((0, 0), (0, missing)), constant_values=255)
 
 
 class Engine:
@@ -118,18 +122,20 @@ class Engine:
         # Transposed rows are taken four at a time; the missing ones are zeros.
         rows = np.where(transposed, -(-n_out // 4) * 4, n_in)
         units, listed = registers * lanes, across * lanes
+        span = -(-int(n_in[0]) // CHUNK) * CHUNK
         # What the memory holds, in this order, and how much of it; each a whole number of registers.
         lengths = {
             "weights": int((rows * strides).sum()),
             "biases": int(units.sum()),
             "units": 5 * int(units.sum()),
-            "ink": 2 * (int(listed[0]) + lanes),
+            "ink": BLOCK * span,
             "values": int(listed.sum()),
             "sums": (int(max(n_in.max(), n_out.max())) + lanes) * lanes,
             "paper": int(units[0]),
             "offset": int(units[0]),
-            "parts": 2 * int(units[0]),
-            "gradients": 2 * int(units[0]),
+            "parts": BLOCK * int(units[0]),
+            "gradients": BLOCK * int(units[0]),
+            "products": len(PAIRS) * lanes,
         }
         ends = np.cumsum(list(lengths.values()))
         place = dict(zip(lengths, (ends - list(lengths.values())).tolist(), strict=True))
@@ -143,7 +149,7 @@ class Engine:
         layout[:, sgd.LISTS] = _starts(listed)
         places = np.zeros(sgd.PLACES, dtype=np.int64)
         places[sgd.BEHIND], places[sgd.LAYERS] = units.sum(), len(n_in)
-        places[sgd.SPAN], places[sgd.ROWS] = listed[0] + lanes, listed.sum()
+        places[sgd.SPAN], places[sgd.ROWS] = span, listed.sum()
         for index, name in (
             (sgd.INK, "ink"),
             (sgd.VALUES, "values"),
@@ -152,6 +158,7 @@ class Engine:
             (sgd.OFFSET, "offset"),
             (sgd.PARTS, "parts"),
             (sgd.GRADIENTS, "gradients"),
+            (sgd.PRODUCTS, "products"),
         ):
             places[index] = place[name]
         self._weights = []
@@ -168,6 +175,11 @@ class Engine:
             memory[masked + int(units.sum()) :][:outputs] = np.arange(outputs)
         self._net = sgd.Net(
             memory=memory,
+            rows=np.zeros(CASES * span, dtype=np.int32),
+            ends=np.zeros(CASES, dtype=np.int64),
+            starts=np.zeros(BLOCK, dtype=np.int64),
+            cases=np.zeros(span, dtype=np.uint8),
+            unions=np.zeros(-(-span // 64), dtype=np.uint64),
             lists=np.zeros(2 * int(listed.sum()), dtype=np.int64),
             layout=layout.reshape(-1),
             places=places,
@@ -239,8 +251,8 @@ class Engine:
 
     @property
     def chunk(self) -> int:
-        """How many samples take some milliseconds: after so many, Ctrl-C and progress get a turn. Always even."""
-        return max(2, min(1024, _CHUNK_WEIGHTS // self.network.parameters.size // 2 * 2))
+        """How many samples take some milliseconds: after so many, Ctrl-C and progress get a turn. Always whole blocks."""
+        return max(1, min(1024, _CHUNK_WEIGHTS // self.network.parameters.size) // BLOCK) * BLOCK
 
     def outputs(self, prepared: Prepared, between: Callable[[], object] | None = None) -> NDArray[Any]:
         """Run the network on all images.
@@ -259,10 +271,10 @@ class Engine:
         result = np.empty((prepared.n, self.network.sizes[-1]), dtype=self.network.dtype)
         predict = sgd.predict_samples_listed if self.network.activation == "relu" else sgd.predict_samples
         ink = prepared.ink
-        # Pairs stay together, whatever the length of a chunk: it is even. One call at least, to compile.
+        # Blocks stay together, whatever the length of a chunk: it is whole blocks. One call at least, to compile.
         for start in range(0, max(1, prepared.n), self.chunk):
             part = slice(start, start + self.chunk)
-            images = ink._replace(images=ink.images[part], marks=ink.marks[part], sums=ink.sums[part])
+            images = ink._replace(images=ink.images[part], sums=ink.sums[part])
             predict(self._net, images, result[part])
             if between is not None:
                 between()

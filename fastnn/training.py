@@ -333,7 +333,7 @@ class Learner:
     def _distort(self, chunk: NDArray[np.int64], epoch: int) -> None:
         if self._distorter is not None:
             ink, grey = self._buffer.ink, self._grey[: len(chunk)]
-            self._distorter(self._images.ink.images, chunk, epoch, ink.images, ink.marks, grey)
+            self._distorter(self._images.ink.images, chunk, epoch, ink.images, grey)
             self._buffer.refill(grey)
 
     def _train_epoch(self, epoch: int, lr: float, on_chunk: OnChunk | None) -> list[float]:

@@ -9,10 +9,12 @@ and the update of W by g x' is c += base g, V += g d', a += g (1 + base sum(x)):
 a cost proportional to the ink. :func:`open_offsets` finds a; the caller adds c to the weights in the end, and in
 between the first layer's weights lack c. Without a base, c stays 0 and a is the bias itself.
 
-Samples are taken in pairs. V d is found for both with the weights before the pair, and corrected for the second by
-what the first has changed: V_1 d_1 = V_0 d_1 + g_0 (d_0 d_1). After the pair V takes both updates at once. That too is
-the same descent in exact arithmetic, and the rows of V that both have ink on, which the second-level cache holds, are
-read and written once a pair where they would be twice.
+Samples are taken in blocks of four (``fastnn.kernels.blocks``). V d is found for all with the weights before the block,
+and corrected by what those before have changed: V_t d_t = V_0 d_t + the sum over s < t of g_s (d_s d_t). After the block
+V takes all updates at once. That too is the same descent in exact arithmetic, and the rows of V that several have ink on,
+which the second-level cache holds, are read and written once a block.
+
+The kernels read pixels as whole numbers s, d = factor s: V d is factor (V s), and V takes (factor g) s'.
 
 Layers above the first have no paper to leave out. With ReLU they keep the network's order, a row of weights an input,
 and leave out the rows of silent inputs. With the other activations they are kept transposed, a row an output: then the
@@ -25,7 +27,8 @@ All numbers of a network and of the work on it lie in one array, so that kernels
 offsets into it: `net.memory`, with the offsets in `net.layout` and `net.places`.
 
 A jitted function here calls jitted functions of this file alone: Numba's cache notices no edit in another file. The
-vectors of ``simd`` are built into this code, so `_SIMD` holds that file's checksum and a test keeps it true.
+code of ``simd`` and ``blocks`` is built into this one, so `_BUILT_IN` holds those files' checksums and a test keeps them
+true.
 """
 
 import math
@@ -34,6 +37,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastnn.kernels._jit import either, inner, jit
+from fastnn.kernels.blocks import BLOCK, CASES, gather_block, open_block, update_block
 from fastnn.kernels.simd import (
     add,
     count_greater,
@@ -61,7 +65,7 @@ from fastnn.kernels.simd import (
     where_positive,
 )
 
-_SIMD = "37f2597dbd91ae4e"
+_BUILT_IN = {"blocks": "", "simd": ""}
 
 SIGMOID, TANH, RELU, SOFTMAX = 0, 1, 2, 3
 
@@ -72,10 +76,11 @@ _W1, _W3, _W4 = (0,), (0, 0, 0), (0, 0, 0, 0)
 (INPUTS, OUTPUTS, REGISTERS, STRIDE, WEIGHTS, BIASES, UNITS, LISTS, LAYOUT) = range(9)
 
 # Entries of `places`: how far behind a layer's outputs its errors lie, as far again its steps, as far again a mask that
-# is 1 for units and 0 for pads, and as far again the units' numbers; where the inputs of a pair begin and how far apart
-# those of its samples are; where the inputs of listed rows, the lane sums, a and c begin; a pair's sums V d and its
-# steps g; how far a list of rows lies behind the list of their offsets; the number of layers.
-(BEHIND, INK, SPAN, VALUES, SUMS, PAPER, OFFSET, PARTS, GRADIENTS, ROWS, LAYERS, PLACES) = range(12)
+# is 1 for units and 0 for pads, and as far again the units' numbers; where the pixels' values of a block begin, and how
+# far apart those of its samples and the lists of its cases are; where the inputs of listed rows, the lane sums, a and c
+# begin; a block's sums V s, its steps factor g, and the products of its samples; how far a list of rows lies behind the
+# list of their offsets; the number of layers.
+(BEHIND, INK, SPAN, VALUES, SUMS, PAPER, OFFSET, PARTS, GRADIENTS, PRODUCTS, ROWS, LAYERS, PLACES) = range(13)
 
 
 class Net(NamedTuple):
@@ -86,8 +91,12 @@ class Net(NamedTuple):
     memory : ndarray of dtype, shape (m,)
         Parameters, then for each layer outputs, errors (what is handed down to it) and steps (the update of its
         biases), then the rest; see `places`. All begin on registers and are padded to whole ones with zeros.
+    rows, ends, starts, cases, unions : ndarray
+        Of int32, int64, int64, uint8 and uint64; what ``fastnn.kernels.blocks`` reads and writes for a block: the
+        pixels of each case and where their lists end, where the images begin, cases and unions.
     lists : ndarray of int64
-        For each layer the rows that take part, as distances from its first row; behind them the same by number.
+        For each layer above the first the rows that take part, as distances from its first row; behind them the same
+        by number.
     layout : ndarray of int64, shape (layers * LAYOUT,)
         See INPUTS and what follows it.
     places : ndarray of int64, shape (PLACES,)
@@ -101,6 +110,11 @@ class Net(NamedTuple):
     """
 
     memory: Any
+    rows: Any
+    ends: Any
+    starts: Any
+    cases: Any
+    unions: Any
     lists: Any
     layout: Any
     places: Any
@@ -115,25 +129,28 @@ class Ink(NamedTuple):
     Attributes
     ----------
     images : ndarray of uint8, shape (n, pixels)
-        Grey levels.
-    marks : ndarray of uint64, shape (n, words) or (n, 0)
-        Bit p % 64 of word p // 64 says whether pixel p has d != 0; without words all are taken to have.
+        Grey levels, 255 = paper; padded with it to a whole number of chunks, see ``fastnn.kernels.blocks``.
     sums : ndarray of dtype, shape (n,)
         Sum of the d of each image.
-    levels : ndarray of dtype, shape (256,)
-        d = x - base of each grey level; 0 for paper where there are marks.
+    shift : int64
+        A pixel's d is its grey level less this, times `factor`.
+    factor : dtype
+        See `shift`.
     base : dtype
         What x is where d is 0: 0 or 1.
     whole : dtype
         1 + base times the number of pixels: how much more of a step g the sums of a blank image take up.
+    whole_images : bool
+        Whether paper is not left out.
     """
 
     images: Any
-    marks: Any
     sums: Any
-    levels: Any
+    shift: Any
+    factor: Any
     base: Any
     whole: Any
+    whole_images: Any
 
 
 @inner
@@ -186,76 +203,41 @@ def _gather(m, target, start, registers, w, lists, o, v, count, zero, lanes):
 
 
 @inner
-def _gather_pair_strip(m, target, apart, w, lists, v, span, n0, n1, n, zero, width):
-    x0 = splat(zero, width)
-    x1 = x0
-    for k in range(n0):
-        rolled()
-        x0 = fma(splat(peek(m, v + k), width), load(m, w + peek(lists, k), width), x0)
-    for k in range(n0, n1):
-        rolled()
-        x1 = fma(splat(peek(m, v + span + k), width), load(m, w + peek(lists, k), width), x1)
-    for k in range(n1, n):
-        rolled()
-        row = load(m, w + peek(lists, k), width)
-        x0 = fma(splat(peek(m, v + k), width), row, x0)
-        x1 = fma(splat(peek(m, v + span + k), width), row, x1)
-    store(m, target, x0)
-    store(m, target + apart, x1)
-
-
-@inner
-def _gather_pair(m, target, registers, w, lists, v, span, n0, n1, n, zero, lanes):
-    """Find V d for both samples of a pair, at ``m[target:]`` one behind the other; see :func:`_expand`."""
+def _gather_inks(m, target, registers, w, stride, inks, v, far, lanes):
+    """Find V s for each sample of a block, at ``m[target:]`` one behind the other; see :func:`_open_block`."""
     out_of_line()
     apart = registers * lanes
+    lists, span, ends = inks
     while registers > 0:
         rolled()
         width = _strip(registers)
         if width == 4:
-            _gather_pair_strip(m, target, apart, w, lists, v, span, n0, n1, n, zero, _W4)
+            gather_block(m, target, apart, w, stride, lists, span, ends, v, far, _W4)
         elif width == 3:
-            _gather_pair_strip(m, target, apart, w, lists, v, span, n0, n1, n, zero, _W3)
+            gather_block(m, target, apart, w, stride, lists, span, ends, v, far, _W3)
         else:
-            _gather_pair_strip(m, target, apart, w, lists, v, span, n0, n1, n, zero, _W1)
+            gather_block(m, target, apart, w, stride, lists, span, ends, v, far, _W1)
         target += width * lanes
         w += width * lanes
         registers -= width
 
 
 @inner
-def _update_pair_strip(m, w, g, apart, lists, v, span, n0, n1, n, width):
-    g0, g1 = load(m, g, width), load(m, g + apart, width)
-    for k in range(n0):
-        rolled()
-        at = w + peek(lists, k)
-        store(m, at, fma(splat(peek(m, v + k), width), g0, load(m, at, width)))
-    for k in range(n0, n1):
-        rolled()
-        at = w + peek(lists, k)
-        store(m, at, fma(splat(peek(m, v + span + k), width), g1, load(m, at, width)))
-    for k in range(n1, n):
-        rolled()
-        at = w + peek(lists, k)
-        row = fma(splat(peek(m, v + k), width), g0, load(m, at, width))
-        store(m, at, fma(splat(peek(m, v + span + k), width), g1, row))
-
-
-@inner
-def _update_pair(m, w, registers, g, lists, v, span, n0, n1, n, lanes):
-    """Add the updates g d' of both samples of a pair to V."""
+def _update_inks(m, w, stride, registers, steps, inks, v, far, lanes):
+    """Add the updates of all samples of a block to V."""
     out_of_line()
     apart = registers * lanes
+    lists, span, ends = inks
     while registers > 0:
         rolled()
         width = _strip(registers)
         if width == 4:
-            _update_pair_strip(m, w, g, apart, lists, v, span, n0, n1, n, _W4)
+            update_block(m, w, stride, steps, apart, lists, span, ends, v, far, _W4)
         elif width == 3:
-            _update_pair_strip(m, w, g, apart, lists, v, span, n0, n1, n, _W3)
+            update_block(m, w, stride, steps, apart, lists, span, ends, v, far, _W3)
         else:
-            _update_pair_strip(m, w, g, apart, lists, v, span, n0, n1, n, _W1)
-        g += width * lanes
+            update_block(m, w, stride, steps, apart, lists, span, ends, v, far, _W1)
+        steps += width * lanes
         w += width * lanes
         registers -= width
 
@@ -418,96 +400,68 @@ def _softmax(m, u, stop, live, one, lanes):
 
 
 @inner
-def _expand(ink, i0, i1, stride, m, v, span, lists, zero):
-    """List the pixels that two images have ink on, and the d of both there.
+def _open_block(net, ink, size, m):
+    """Read the images that begin at `net.starts`, and list their pixels by case; see ``fastnn.kernels.blocks``.
 
-    Returns
-    -------
-    n0, n1, n : int
-        The first n0 have ink in the first image alone, those up to n1 in the second alone, those up to n in both. The
-        values are padded with zeros to whole registers.
+    What is listed is the whole image where paper is not left out. In a block of fewer samples than it has room for,
+    only the first `size` images are in the cases.
     """
-    images, marks, levels = data(ink.images), data(ink.marks), data(ink.levels)
-    pixels, words = ink.images.shape[1], ink.marks.shape[1]
-    n0, n1, n = 0, 0, 0
-    if words == 0:
-        for p in range(pixels):
-            rolled()
-            poke(lists, p, p * stride)
-            poke(m, v + p, peek(levels, np.int64(peek(images, i0 * pixels + p))))
-            poke(m, v + span + p, peek(levels, np.int64(peek(images, i1 * pixels + p))))
-        n = pixels
-    for word in range(words):
+    images, starts, cases, unions = data(ink.images), data(net.starts), data(net.cases), data(net.unions)
+    lists, ends, places = data(net.rows), data(net.ends), data(net.places)
+    pixels, span = ink.images.shape[1], peek(places, SPAN)
+    everyone = (1 << size) - 1
+    v, products = peek(places, INK), peek(places, PRODUCTS)
+    open_block(m, v, span, products, images, starts, cases, unions, pixels, ink.shift, everyone)
+    for case in range(CASES):
         rolled()
-        bits = peek(marks, i0 * words + word) & ~peek(marks, i1 * words + word)
-        while bits != 0:
+        poke(ends, case, case * span)
+    if ink.whole_images:
+        for p in range(peek(data(net.layout), INPUTS)):
             rolled()
-            p = 64 * word + lowest_bit(bits)
-            bits &= bits - np.uint64(1)
-            poke(lists, n, p * stride)
-            poke(m, v + n, peek(levels, np.int64(peek(images, i0 * pixels + p))))
-            n += 1
-            n0 = n
-    for word in range(words):
-        rolled()
-        bits = peek(marks, i1 * words + word) & ~peek(marks, i0 * words + word)
-        while bits != 0:
+            poke(lists, everyone * span + p, p)
+        poke(ends, everyone, everyone * span + peek(data(net.layout), INPUTS))
+    else:
+        for word in range(-(-pixels // 64)):
             rolled()
-            p = 64 * word + lowest_bit(bits)
-            bits &= bits - np.uint64(1)
-            poke(lists, n, p * stride)
-            poke(m, v + span + n, peek(levels, np.int64(peek(images, i1 * pixels + p))))
-            n += 1
-    if words > 0:
-        n1 = n
-    for word in range(words):
-        rolled()
-        bits = peek(marks, i0 * words + word) & peek(marks, i1 * words + word)
-        while bits != 0:
-            rolled()
-            p = 64 * word + lowest_bit(bits)
-            bits &= bits - np.uint64(1)
-            poke(lists, n, p * stride)
-            poke(m, v + n, peek(levels, np.int64(peek(images, i0 * pixels + p))))
-            poke(m, v + span + n, peek(levels, np.int64(peek(images, i1 * pixels + p))))
-            n += 1
-    none = splat(zero, _W1)
-    store(m, v + n, none)
-    store(m, v + span + n, none)
-    return n0, n1, n
-
-
-@inner
-def _multiply_inks(m, v, span, n1, n, zero, lanes):
-    """Return the product d_0 d_1 of a pair."""
-    x = splat(zero, _W1)
-    for k in range(v + n1, v + n, lanes):
-        rolled()
-        x = fma(load(m, k, _W1), load(m, k + span, _W1), x)
-    return total(x)
+            bits = peek(unions, word)
+            while bits != 0:
+                rolled()
+                p = 64 * word + lowest_bit(bits)
+                bits &= bits - np.uint64(1)
+                case = np.int64(peek(cases, p))
+                end = peek(ends, case)
+                poke(lists, end, p)
+                poke(ends, case, end + 1)
 
 
 @inner
 def _fetch(ink, i):
     """Ask for image i, which lies anywhere in memory since the order is random."""
-    images, marks = data(ink.images), data(ink.marks)
-    pixels, words = ink.images.shape[1], ink.marks.shape[1]
+    images, pixels = data(ink.images), ink.images.shape[1]
     for k in range(i * pixels, (i + 1) * pixels, 64):
         rolled()
         prefetch(images, k)
-    for k in range(i * words, (i + 1) * words, 8):
-        rolled()
-        prefetch(marks, k)
 
 
 @inner
-def _first_sums(m, u, width, paper, offset, parts, gradients, total_d, product, lanes):
-    """Put together the first layer's sums: a + c sum(d) + V_0 d + g_0 (d_0 d_1)."""
-    d, both = splat(total_d, _W1), splat(product, _W1)
+def _first_sums(m, places, u, width, t, learnt, total_d, factor, lanes):
+    """Put together the first layer's sums for sample t of a block of which the first `learnt` have been learnt.
+
+    They are a + c sum(d) + V_0 d, and g_s (d_s d_t) for each s that was learnt.
+    """
+    paper, offset, parts = peek(places, PAPER), peek(places, OFFSET), peek(places, PARTS) + t * width
+    steps, e = peek(places, GRADIENTS), peek(places, PRODUCTS) + t * (t - 1) // 2 * lanes
+    d, share = splat(total_d, _W1), splat(factor, _W1)
     for r in range(0, width, lanes):
         rolled()
-        x = fma(load(m, offset + r, _W1), d, add(load(m, paper + r, _W1), load(m, parts + r, _W1)))
-        store(m, u + r, fma(both, load(m, gradients + r, _W1), x))
+        x = fma(load(m, offset + r, _W1), d, load(m, paper + r, _W1))
+        store(m, u + r, fma(load(m, parts + r, _W1), share, x))
+    for s in range(learnt):
+        rolled()
+        product = splat(factor * total(load(m, e + s * lanes, _W1)), _W1)
+        for r in range(0, width, lanes):
+            rolled()
+            store(m, u + r, fma(product, load(m, steps + s * width + r, _W1), load(m, u + r, _W1)))
 
 
 @inner
@@ -668,8 +622,8 @@ _down = either(_down_transposed, _down_listed)
 
 
 @inner
-def _backward(m, t, lists, layout, places, counts, hidden, toy, listed, total_d, base, whole, lr, one, lanes):
-    """Update all weights after :func:`_forward` and :func:`_judge`; the steps of V are kept for the pair's end."""
+def _backward(m, t, lists, layout, places, counts, hidden, toy, listed, total_d, ink, lr, one, lanes):
+    """Update all weights after :func:`_forward` and :func:`_judge`; the steps of V are kept for the block's end."""
     layers, behind = peek(places, LAYERS), peek(places, BEHIND)
     for depth in range(layers - 1, -1, -1):
         rolled()
@@ -683,12 +637,13 @@ def _backward(m, t, lists, layout, places, counts, hidden, toy, listed, total_d,
         if depth > 0:
             _down(listed, m, lists, layout, places, counts, depth, toy, one - one, lanes)
         else:
-            paper, offset = splat(whole + base * total_d, _W1), splat(base, _W1)
+            paper, offset = splat(ink.whole + ink.base * total_d, _W1), splat(ink.base, _W1)
+            share = splat(ink.factor, _W1)
             a, c, kept = peek(places, PAPER), peek(places, OFFSET), peek(places, GRADIENTS) + t * width
             for r in range(0, width, lanes):
                 rolled()
                 g = load(m, steps + r, _W1)
-                store(m, kept + r, g)
+                store(m, kept + r, mul(share, g))
                 store(m, a + r, fma(paper, g, load(m, a + r, _W1)))
                 store(m, c + r, fma(offset, g, load(m, c + r, _W1)))
 
@@ -723,41 +678,32 @@ def _train(net, ink, labels, order, lr, low, high, weights, totals, listed):
     u, last_width = peek(layout, last + UNITS), peek(layout, last + REGISTERS) * lanes
     registers, w, stride = peek(layout, REGISTERS), peek(layout, WEIGHTS), peek(layout, STRIDE)
     v, span, width = peek(places, INK), peek(places, SPAN), registers * lanes
-    parts, gradients = peek(places, PARTS), peek(places, GRADIENTS)
+    inks, starts = (data(net.rows), span, data(net.ends)), data(net.starts)
     n = len(order)
-    for first in range(0, n, 2):
+    for first in range(0, n, BLOCK):
         rolled()
-        # The last sample of an odd number stands in a pair with itself, whose second half is not trained on.
-        size = min(2, n - first)
-        i0, i1 = order[first], order[first + size - 1]
-        for k in range(first + size, min(first + size + 2, n)):
+        size = min(BLOCK, n - first)
+        for k in range(first + size, min(first + size + BLOCK, n)):
             rolled()
             _fetch(ink, order[k])
-        n0, n1, both = _expand(ink, i0, i1, stride, m, v, span, lists, zero)
-        _gather_pair(m, parts, registers, w, lists, v, span, n0, n1, both, zero, lanes)
-        for r in range(0, 2 * width, lanes):
+        for t in range(BLOCK):
             rolled()
-            store(m, gradients + r, splat(zero, _W1))
-        product = zero
+            poke(starts, t, order[first + min(t, size - 1)] * ink.images.shape[1])
+        _open_block(net, ink, size, m)
+        _gather_inks(m, peek(places, PARTS), registers, w, stride, inks, v, span, lanes)
         for t in range(size):
             rolled()
             i = order[first + t]
             label, d = labels[i], peek(sums, i)
-            paper, offset = peek(places, PAPER), peek(places, OFFSET)
-            _first_sums(
-                m, peek(layout, UNITS), width, paper, offset, parts + t * width, gradients, d, product, lanes
-            )  # fmt: skip
+            _first_sums(m, places, peek(layout, UNITS), width, t, t, d, ink.factor, lanes)
             _forward(m, lists, layout, places, counts, hidden, toy, listed, one, lanes)
             number = net.memory.dtype.type(label)
             _judge(m, u, u + last_width, behind, label, number, low, high, toy, one, lanes, judged)
             rate = lr
             if weights.size > 0:
                 rate = lr * weights[i]
-            _backward(
-                m, t, lists, layout, places, counts, hidden, toy, listed, d, ink.base, ink.whole, rate, one, lanes
-            )
-            product = _multiply_inks(m, v, span, n1, both, zero, lanes)
-        _update_pair(m, w, registers, gradients, lists, v, span, n0, n1, both, lanes)
+            _backward(m, t, lists, layout, places, counts, hidden, toy, listed, d, ink, rate, one, lanes)
+        _update_inks(m, w, stride, registers, peek(places, GRADIENTS), inks, v, span, lanes)
 
 
 @inner
@@ -769,19 +715,19 @@ def _predict(net, ink, outputs, listed):
     u = peek(layout, (peek(places, LAYERS) - 1) * LAYOUT + UNITS)
     registers, w, stride = peek(layout, REGISTERS), peek(layout, WEIGHTS), peek(layout, STRIDE)
     v, span, width = peek(places, INK), peek(places, SPAN), registers * lanes
-    parts, gradients = peek(places, PARTS), peek(places, GRADIENTS)
-    paper, offset = peek(places, PAPER), peek(places, OFFSET)
-    zero = one - one
+    inks, starts = (data(net.rows), span, data(net.ends)), data(net.starts)
     n = len(outputs)
-    for first in range(0, n, 2):
+    for first in range(0, n, BLOCK):
         rolled()
-        size = min(2, n - first)
-        n0, n1, both = _expand(ink, first, first + size - 1, stride, m, v, span, lists, zero)
-        _gather_pair(m, parts, registers, w, lists, v, span, n0, n1, both, zero, lanes)
+        size = min(BLOCK, n - first)
+        for t in range(BLOCK):
+            rolled()
+            poke(starts, t, (first + min(t, size - 1)) * ink.images.shape[1])
+        _open_block(net, ink, size, m)
+        _gather_inks(m, peek(places, PARTS), registers, w, stride, inks, v, span, lanes)
         for t in range(size):
             rolled()
-            d = peek(sums, first + t)
-            _first_sums(m, peek(layout, UNITS), width, paper, offset, parts + t * width, gradients, d, zero, lanes)
+            _first_sums(m, places, peek(layout, UNITS), width, t, 0, peek(sums, first + t), ink.factor, lanes)
             _forward(m, lists, layout, places, counts, net.hidden, net.toy, listed, one, lanes)
             for k in range(outputs.shape[1]):
                 rolled()

@@ -182,6 +182,11 @@ else:
             array = context.make_array(array_type)(context, builder, array).data
         return builder.gep(array, [index])
 
+    def emit_rolled(builder):
+        """Emit what :func:`rolled` stands for."""
+        kind = ir.FunctionType(ir.VoidType(), [])
+        builder.call(ir.InlineAsm(kind, "", "", side_effect=True), [], attrs=("convergent", "nounwind"))
+
     @intrinsic
     def rolled(typingctx):
         """Keep the loop whose body calls this from being unrolled.
@@ -192,8 +197,7 @@ else:
         """
 
         def codegen(context, builder, signature, args):
-            kind = ir.FunctionType(ir.VoidType(), [])
-            builder.call(ir.InlineAsm(kind, "", "", side_effect=True), [], attrs=("convergent", "nounwind"))
+            emit_rolled(builder)
             return context.get_dummy_value()
 
         return types.void(), codegen
@@ -221,7 +225,14 @@ else:
     def _constant(register, value):
         return ir.Constant(register, [value] * register.count)
 
-    def _fma(builder, a, b, c):
+    def emit_splat(builder, value, register):
+        """Emit a register of this LLVM type with `value` in each lane."""
+        one = builder.insert_element(ir.Constant(register, ir.Undefined), value, ir.IntType(32)(0))
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), register.count), [0] * register.count)
+        return builder.shuffle_vector(one, ir.Constant(register, ir.Undefined), mask)
+
+    def emit_fma(builder, a, b, c):
+        """Emit a * b + c of registers, rounded once."""
         kind = {"float": "f32", "double": "f64"}[str(a.type.element)]
         signature = ir.FunctionType(a.type, [a.type] * 3)
         function = builder.module.declare_intrinsic(f"llvm.fma.v{a.type.count}{kind}", (), signature)
@@ -339,9 +350,7 @@ else:
 
         def codegen(context, builder, signature, args):
             kind = context.get_value_type(vector)
-            one = builder.insert_element(ir.Constant(kind.element, ir.Undefined), args[0], ir.IntType(32)(0))
-            mask = ir.Constant(ir.VectorType(ir.IntType(32), vector.lanes), [0] * vector.lanes)
-            register = builder.shuffle_vector(one, ir.Constant(kind.element, ir.Undefined), mask)
+            register = emit_splat(builder, args[0], kind.element)
             result = ir.Constant(kind, ir.Undefined)
             for k in range(vector.registers):
                 result = builder.insert_value(result, register, k)
@@ -357,7 +366,7 @@ else:
             total = builder.extract_value(args[2], 0)
             for register in range(a.registers):
                 parts = [builder.extract_value(arg, register) for arg in args[:2]]
-                total = _fma(builder, *parts, total)
+                total = emit_fma(builder, *parts, total)
             return builder.insert_value(args[2], total, 0)
 
         return c(a, b, c), codegen
@@ -409,14 +418,14 @@ else:
         low, high, magic = (_constant(x.type, k[name]) for name in ("low", "high", "magic"))
         x = builder.select(builder.fcmp_ordered("<", x, low), low, x)
         x = builder.select(builder.fcmp_ordered(">", x, high), high, x)
-        rounded = _fma(builder, x, _constant(x.type, k["log2e"]), magic)
+        rounded = emit_fma(builder, x, _constant(x.type, k["log2e"]), magic)
         n = builder.fsub(rounded, magic)
-        r = _fma(builder, n, _constant(x.type, -k["hi"]), x)
-        r = _fma(builder, n, _constant(x.type, -k["lo"]), r)
+        r = emit_fma(builder, n, _constant(x.type, -k["hi"]), x)
+        r = emit_fma(builder, n, _constant(x.type, -k["lo"]), r)
         p = _constant(x.type, k["poly"][0])
         for coefficient in k["poly"][1:]:
-            p = _fma(builder, p, r, _constant(x.type, coefficient))
-        y = builder.fadd(_fma(builder, p, builder.fmul(r, r), r), _constant(x.type, 1.0))
+            p = emit_fma(builder, p, r, _constant(x.type, coefficient))
+        y = builder.fadd(emit_fma(builder, p, builder.fmul(r, r), r), _constant(x.type, 1.0))
         # y lies in [0.7, 1.42]: adding n to its exponent bits multiplies it by 2**n.
         shifted = builder.shl(builder.bitcast(rounded, whole), _constant(whole, k["shift"]))
         return builder.bitcast(builder.add(builder.bitcast(y, whole), shifted), x.type)
@@ -425,7 +434,7 @@ else:
     sub = _lanewise("sub", 2, "Return a - b.", lambda builder, a, b: builder.fsub(a, b))
     mul = _lanewise("mul", 2, "Return a * b.", lambda builder, a, b: builder.fmul(a, b))
     div = _lanewise("div", 2, "Return a / b.", lambda builder, a, b: builder.fdiv(a, b))
-    fma = _lanewise("fma", 3, "Return a * b + c, rounded once.", _fma)
+    fma = _lanewise("fma", 3, "Return a * b + c, rounded once.", emit_fma)
     relu = _lanewise("relu", 1, "Return the greater of a and 0; NaN stays NaN.", _emit_relu)
     where_positive = _lanewise("where_positive", 3, "Return b where a > 0, else c.", _emit_where_positive)
     maximum = _lanewise("maximum", 2, "Return the greater of a and b; a where it is NaN.", _emit_maximum)
