@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 PARTS = {
-    "listing the ink of a pair": "        n0, n1, both = _expand(",
-    "first layer, forward": "        _gather_pair(m, parts",
-    "first layer, update": "        _update_pair(m, w, registers, gradients",
+    "reading and listing the ink of a block": "        _open_block(net, ink, size",
+    "first layer, forward": "        _gather_inks(m, peek",
+    "first layer, sums and corrections": "            _first_sums(m, places, peek(layout, UNITS), width, t, t",
+    "first layer, update": "        _update_inks(m, w, stride, registers, peek",
     "upper layers, forward": "            _up(listed,",
     "upper layers, update and errors": "            _down(listed,",
     "activations": "            _activate(m, u, stop, live, hidden",
     "steps": "        _step(m, u, u + width",
     "loss and hits": "            _judge(m, u",
-    "products of a pair's inks": "            product = _multiply_inks",
-    "prefetching the next pair": "            _fetch(ink, order[k])",
+    "prefetching the next block": "            _fetch(ink, order[k])",
 }
 """How the line begins that is taken out for each part."""
 
@@ -49,8 +49,8 @@ def without(source: str, line: str | None) -> str:
     if line not in source:
         raise ValueError(f"fastnn/kernels/sgd.py has no line that begins with {line.strip()!r}")
     indent = line[: len(line) - len(line.lstrip())]
-    if "_expand" in line:
-        # The lists of the last pair serve on.
+    if "_open_block" in line:
+        # The lists of the first block serve on.
         return source.replace(line, f"{indent}if first == 0:\n{indent}    " + line.lstrip())
     return source.replace(line, f"{indent}if lanes == 0:\n{indent}    " + line.lstrip())
 

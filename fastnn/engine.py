@@ -9,13 +9,14 @@ import numpy as np
 from fastnn.errors import DataError
 from fastnn.kernels import sgd
 from fastnn.kernels.blocks import BLOCK, CASES, CHUNK, PAIRS
-from fastnn.model import Inputs
 from fastnn.network import LINE, Network, aligned_zeros, row_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
+
+    from fastnn.model import Inputs
 
 DENSE_FROM = 0.6
 """Share of entries from which "auto" takes the dense kernel: where lists of pixels no longer pay."""
@@ -54,12 +55,13 @@ class Prepared:
         self.kernel = kernel if kernel != "auto" else ("ink" if self.share < DENSE_FROM else "dense")
         leaves_paper_out = self.kernel == "ink"
         scalar: Any = dtype.type
+        shift = 0 if inputs == "paper" and not leaves_paper_out else 255
         self._inputs, self._dtype = inputs, dtype
         self._base = 1 if leaves_paper_out and inputs == "paper" else 0
         self.ink = sgd.Ink(
-            images=_padded(images),
+            images=_padded(images, shift),
             sums=self._sums(images.sum(axis=1, dtype=np.int64)),
-            shift=np.int64(0 if inputs == "paper" and not leaves_paper_out else 255),
+            shift=np.int64(shift),
             factor=scalar((1 if inputs == "paper" else -1) / 255),
             base=scalar(self._base),
             whole=scalar(1 + self._base * self.pixels),
@@ -92,12 +94,12 @@ def _inked(images: NDArray[np.uint8]) -> int:
     return sum(int(np.count_nonzero(images[start : start + 1024] != 255)) for start in range(0, len(images), 1024))
 
 
-def _padded(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the images with paper behind each, up to a whole number of chunks; not a copy where none is missing."""
+def _padded(images: NDArray[np.uint8], level: int) -> NDArray[np.uint8]:
+    """Return the images with this grey level behind each, up to a whole number of chunks."""
     missing = -images.shape[1] % CHUNK
     if not missing:
         return np.ascontiguousarray(images)
-    return np.pad(images, ((0, 0), (0, missing)), constant_values=255)
+    return np.pad(images, ((0, 0), (0, missing)), constant_values=level)
 
 
 class Engine:
@@ -251,7 +253,7 @@ class Engine:
 
     @property
     def chunk(self) -> int:
-        """How many samples take some milliseconds: after so many, Ctrl-C and progress get a turn. Always whole blocks."""
+        """How many samples, in whole blocks, take some milliseconds: then Ctrl-C and progress get a turn."""
         return max(1, min(1024, _CHUNK_WEIGHTS // self.network.parameters.size) // BLOCK) * BLOCK
 
     def outputs(self, prepared: Prepared, between: Callable[[], object] | None = None) -> NDArray[Any]:

@@ -9,10 +9,10 @@ and the update of W by g x' is c += base g, V += g d', a += g (1 + base sum(x)):
 a cost proportional to the ink. :func:`open_offsets` finds a; the caller adds c to the weights in the end, and in
 between the first layer's weights lack c. Without a base, c stays 0 and a is the bias itself.
 
-Samples are taken in blocks of four (``fastnn.kernels.blocks``). V d is found for all with the weights before the block,
-and corrected by what those before have changed: V_t d_t = V_0 d_t + the sum over s < t of g_s (d_s d_t). After the block
-V takes all updates at once. That too is the same descent in exact arithmetic, and the rows of V that several have ink on,
-which the second-level cache holds, are read and written once a block.
+Samples are taken in blocks of four (``fastnn.kernels.blocks``). V d is found for all with the weights before the
+block, and corrected by what those before have changed: V_t d_t = V_0 d_t + the sum over s < t of g_s (d_s d_t). After
+the block V takes all updates at once. That too is the same descent in exact arithmetic, and the rows of V that several
+have ink on, which the second-level cache holds, are read and written once a block.
 
 The kernels read pixels as whole numbers s, d = factor s: V d is factor (V s), and V takes (factor g) s'.
 
@@ -26,8 +26,8 @@ error through the weights already updated, backprop the error times the slope th
 All numbers of a network and of the work on it lie in one array, so that kernels hand each other one address and
 offsets into it: `net.memory`, with the offsets in `net.layout` and `net.places`.
 
-A jitted function here calls jitted functions of this file alone: Numba's cache notices no edit in another file. The
-code of ``simd`` and ``blocks`` is built into this one, so `_BUILT_IN` holds those files' checksums and a test keeps them
+A jitted function here calls jitted functions of this file alone: Numba's cache notices no edit in another file. What
+``simd`` and ``blocks`` hold is built into this code, so `_BUILT_IN` has those files' checksums and a test keeps them
 true.
 """
 
@@ -65,11 +65,11 @@ from fastnn.kernels.simd import (
     where_positive,
 )
 
-_BUILT_IN = {"blocks": "", "simd": ""}
+_BUILT_IN = {"blocks": "930034152f7a6c99", "simd": "876af9f6bf4cc973"}
 
 SIGMOID, TANH, RELU, SOFTMAX = 0, 1, 2, 3
 
-_W1, _W3, _W4 = (0,), (0, 0, 0), (0, 0, 0, 0)
+_W1, _W3, _W4, _W6, _W7 = (0,), (0,) * 3, (0,) * 4, (0,) * 6, (0,) * 7
 
 # Columns of `layout`, one row a layer: how many inputs and outputs; registers that hold its outputs; distance of two
 # rows of weights; where its weights, biases and outputs begin; where the list of its inputs begins in `net.lists`.
@@ -129,7 +129,7 @@ class Ink(NamedTuple):
     Attributes
     ----------
     images : ndarray of uint8, shape (n, pixels)
-        Grey levels, 255 = paper; padded with it to a whole number of chunks, see ``fastnn.kernels.blocks``.
+        Grey levels, 255 = paper; padded with `shift` to a whole number of chunks, see ``fastnn.kernels.blocks``.
     sums : ndarray of dtype, shape (n,)
         Sum of the d of each image.
     shift : int64
@@ -203,6 +203,15 @@ def _gather(m, target, start, registers, w, lists, o, v, count, zero, lanes):
 
 
 @inner
+def _wide_strip(registers):
+    """Return the width of the next strip of a block, 7, 6, 4 or 1: 13 registers are 7 + 6, 16 are 6 + 4 + 6."""
+    width = -(-registers // -(-registers // 7))
+    if width == 5:
+        return 4
+    return width if width > 3 else 1
+
+
+@inner
 def _gather_inks(m, target, registers, w, stride, inks, v, far, lanes):
     """Find V s for each sample of a block, at ``m[target:]`` one behind the other; see :func:`_open_block`."""
     out_of_line()
@@ -210,11 +219,13 @@ def _gather_inks(m, target, registers, w, stride, inks, v, far, lanes):
     lists, span, ends = inks
     while registers > 0:
         rolled()
-        width = _strip(registers)
-        if width == 4:
+        width = _wide_strip(registers)
+        if width == 7:
+            gather_block(m, target, apart, w, stride, lists, span, ends, v, far, _W7)
+        elif width == 6:
+            gather_block(m, target, apart, w, stride, lists, span, ends, v, far, _W6)
+        elif width == 4:
             gather_block(m, target, apart, w, stride, lists, span, ends, v, far, _W4)
-        elif width == 3:
-            gather_block(m, target, apart, w, stride, lists, span, ends, v, far, _W3)
         else:
             gather_block(m, target, apart, w, stride, lists, span, ends, v, far, _W1)
         target += width * lanes
@@ -230,11 +241,13 @@ def _update_inks(m, w, stride, registers, steps, inks, v, far, lanes):
     lists, span, ends = inks
     while registers > 0:
         rolled()
-        width = _strip(registers)
-        if width == 4:
+        width = _wide_strip(registers)
+        if width == 7:
+            update_block(m, w, stride, steps, apart, lists, span, ends, v, far, _W7)
+        elif width == 6:
+            update_block(m, w, stride, steps, apart, lists, span, ends, v, far, _W6)
+        elif width == 4:
             update_block(m, w, stride, steps, apart, lists, span, ends, v, far, _W4)
-        elif width == 3:
-            update_block(m, w, stride, steps, apart, lists, span, ends, v, far, _W3)
         else:
             update_block(m, w, stride, steps, apart, lists, span, ends, v, far, _W1)
         steps += width * lanes
@@ -672,7 +685,6 @@ def _train(net, ink, labels, order, lr, low, high, weights, totals, listed):
     counts, sums, judged = data(net.counts), data(ink.sums), data(totals)
     lanes = 64 // net.memory.itemsize
     one, hidden, toy = net.memory.dtype.type(1), net.hidden, net.toy
-    zero = one - one
     behind = peek(places, BEHIND)
     last = (peek(places, LAYERS) - 1) * LAYOUT
     u, last_width = peek(layout, last + UNITS), peek(layout, last + REGISTERS) * lanes
