@@ -9,14 +9,14 @@ import time
 from concurrent.futures import ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastnn.cli._progress import View
 from fastnn.cli.train import Kept, Plan, Spent, Stop, Stopped, run_plan
 from fastnn.errors import TrainingError
 
 if TYPE_CHECKING:
-    from fastnn.training import Learner
+    from fastnn.training import EpochReport, Learner
 
 _POLL = 0.1
 """Seconds between two looks for a signal."""
@@ -38,8 +38,10 @@ def member(plan: Plan, number: int) -> Plan:
     return replace(plan, recipe=recipe, network=model.network, done=int(model.info["epochs"]), folder=folder, run=run)
 
 
-def train_ensemble(plan: Plan, learner: Learner, stop: Stop) -> tuple[Kept, Spent]:
+def train_ensemble(plan: Plan, learner: Learner, view: View, stop: Stop) -> tuple[Kept, Spent]:
     """Train all members, as many at a time as there are cores; return their networks.
+
+    Each epoch of each member is shown by the view.
 
     Raises
     ------
@@ -53,18 +55,21 @@ def train_ensemble(plan: Plan, learner: Learner, stop: Stop) -> tuple[Kept, Spen
     with stop.at_once():
         # Compiled once and kept in the cache, so that the members load it rather than compile side by side.
         spent = Spent(compiling=learner.warm_up())
+    view.start(plan, learner, spent.compiling)
     count = plan.recipe.ensemble
     start = time.perf_counter()
     shared = replace(plan, run=None)
     before = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(
-        min(count, _cores()), mp_context=multiprocessing.get_context("spawn"), initializer=_begin, initargs=(shared,)
-    )
+    context = multiprocessing.get_context("spawn")
+    reports = context.SimpleQueue()
+    pool = ProcessPoolExecutor(min(count, _cores()), mp_context=context, initializer=_begin, initargs=(shared, reports))
     try:
         futures = [pool.submit(_train_member, number) for number in range(count)]
         pending = set(futures)
         while pending:
             done, pending = wait(pending, timeout=_POLL)
+            while not reports.empty():
+                view.member(*reports.get())
             for future in done:
                 future.result()
             stop.check()
@@ -88,26 +93,37 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-_plan: Plan | None = None
-"""What a worker process works on; sent once."""
+class Told(View):
+    """Tells the parent what a member's epochs did."""
+
+    def __init__(self, number: int, reports: Any) -> None:
+        self._number, self._reports = number, reports
+
+    def epoch(self, report: EpochReport) -> None:
+        """Tell what an epoch did."""
+        self._reports.put((self._number, report))
 
 
-def _begin(plan: Plan) -> None:
-    global _plan  # noqa: PLW0603 - a worker's initialiser has no other way to leave something behind
+_work: tuple[Plan, Any] | None = None
+"""What a worker process works on, and where it tells of it; sent once."""
+
+
+def _begin(plan: Plan, reports: Any) -> None:
+    global _work  # noqa: PLW0603 - a worker's initialiser has no other way to leave something behind
     # Ctrl-C is the parent's to answer.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["NUMBA_NUM_THREADS"] = "1"
-    _plan = plan
+    _work = plan, reports
 
 
 def _train_member(number: int) -> None:
-    if _plan is None:
+    if _work is None:
         raise TrainingError("a worker process was not set up")
-    plan = member(_plan, number)
+    plan = member(_work[0], number)
     if plan.run is not None and plan.done >= plan.recipe.epochs and (plan.folder / "model.safetensors").exists():
         return
     try:
-        run_plan(plan, View())
+        run_plan(plan, Told(number, _work[1]))
     except Stopped:
         # The checkpoint is written; the parent says that it was stopped.
         return

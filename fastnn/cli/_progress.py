@@ -32,6 +32,9 @@ class View:
     def epoch(self, report: EpochReport) -> None:
         """Show what an epoch did."""
 
+    def member(self, number: int, report: EpochReport) -> None:
+        """Show what an epoch of one of several networks did; the first has the number 0."""
+
 
 class Live(View):
     """Bars on a terminal, a line an epoch elsewhere.
@@ -81,7 +84,10 @@ class Live(View):
         for text in learner.notes:
             self._print(f"note: {text}")
         self._progress.start_task(self._all)
-        self._progress.update(self._all, completed=plan.done)
+        networks = recipe.ensemble
+        self._progress.update(self._all, total=networks * self._epochs, completed=networks * plan.done)
+        # Of several networks the bar of one epoch would be anyone's.
+        self._progress.update(self._one, visible=networks == 1)
 
     def chunk(self, report: ChunkReport) -> None:
         """Show how far an epoch is."""
@@ -102,9 +108,21 @@ class Live(View):
         test = "" if report.test_accuracy is None else f"  test {report.test_accuracy:.2%}"
         if self._on_terminal:
             self._progress.update(self._all, completed=report.epoch, text=test.strip())
-            return
+        else:
+            self._print_epoch(report, test)
+
+    def member(self, number: int, report: EpochReport) -> None:
+        """Show what an epoch of one of several networks did; the first has the number 0."""
+        test = "" if report.test_accuracy is None else f"  test {report.test_accuracy:.2%}"
+        if self._on_terminal:
+            text = f"network {number + 1}, epoch {report.epoch}{test}"
+            self._progress.update(self._all, advance=1, text=text)
+        else:
+            self._print_epoch(report, test, f"network {number + 1}  ")
+
+    def _print_epoch(self, report: EpochReport, test: str, before: str = "") -> None:
         self._print(
-            f"epoch {report.epoch}/{self._epochs}  lr {report.lr:g}  loss {report.loss:.4f}  "
+            f"{before}epoch {report.epoch}/{self._epochs}  lr {report.lr:g}  loss {report.loss:.4f}  "
             f"train {report.accuracy:.2%}{test}  {report.samples_per_second:,.0f} samples/s"
         )
 

@@ -247,7 +247,8 @@ def run_plan(plan: Plan, view: View) -> dict[str, Any]:
         if plan.recipe.ensemble > 1:
             from fastnn.cli._ensemble import train_ensemble
 
-            kept, spent = train_ensemble(plan, learner, stop)
+            with view:
+                kept, spent = train_ensemble(plan, learner, view, stop)
         else:
             with view:
                 kept, spent = _train_epochs(plan, learner, run, view, stop)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -91,6 +92,17 @@ def test_an_ensemble_is_one_file_of_the_networks_of_its_seeds(tmp_path: Path) ->
     train("--recipe", "r.toml", "--seed", "5", "--ensemble", "2", "--epochs", "3", "--out", "whole")
     extended, whole = (load_model(tmp_path / name) for name in ("two", "whole"))
     assert [n.sha256() for n in extended.networks] == [n.sha256() for n in whole.networks]
+
+
+@compiled_only
+def test_an_ensemble_tells_of_each_epoch_of_each_network() -> None:
+    train("--recipe", "r.toml", "--out", "made", "--epochs", "1")  # writes r.toml
+    result = CliRunner().invoke(
+        app, ["train", "--data", "data.npz", "--recipe", "r.toml", "--ensemble", "2", "--epochs", "2", "--out", "two"]
+    )
+    assert result.exit_code == 0, result.output
+    told = re.findall(r"network ([12])  epoch ([12])/2 .* test [0-9.]+%", result.stdout)
+    assert sorted(told) == [("1", "1"), ("1", "2"), ("2", "1"), ("2", "2")]
 
 
 def test_a_checkpoint_without_its_state_is_refused(tmp_path: Path) -> None:
