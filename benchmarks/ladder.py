@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from benchmarks.readme import show
 from fastnn.datasets import load_dataset, split
 from fastnn.metrics import evaluate
 from fastnn.recipes import Recipe
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fastnn.datasets import Dataset
-
-START, END = "<!-- ladder:start -->", "<!-- ladder:end -->"
 
 RUNGS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("the original's rule", {}),
@@ -102,15 +101,6 @@ def as_markdown(rungs: Sequence[Rung], source: str, epochs: int) -> str:
     return "\n".join(lines)
 
 
-def insert(text: str, table: str) -> str:
-    """Put the table between the markers; at the end where there are none."""
-    block = f"{START}\n{table}\n{END}"
-    if START in text and END in text:
-        head, rest = text.split(START, 1)
-        return head + block + rest.split(END, 1)[1]
-    return f"{text.rstrip()}\n\n{block}\n"
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the options, train and write."""
     parser = argparse.ArgumentParser(description="What each step to a better network is worth.")
@@ -123,10 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     dataset = load_dataset(options.data)
     rungs = climb(dataset, seeds=options.seeds, epochs=options.epochs)
     table = as_markdown(rungs, options.name or dataset.source, options.epochs)
-    if options.readme is None:
-        print(table)
-    else:
-        options.readme.write_text(insert(options.readme.read_text(encoding="utf-8"), table), encoding="utf-8")
+    show(table, "ladder", options.readme)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from benchmarks.ladder import END, RUNGS, START, Rung, as_markdown, climb, insert
+from benchmarks.ladder import RUNGS, Rung, as_markdown, climb
+from benchmarks.readme import insert
 from fastnn.recipes import Recipe
 from tests.helpers import blobs
 
@@ -24,9 +25,9 @@ def test_the_first_rung_is_the_original_and_each_changes_something() -> None:
 def test_the_table_takes_the_old_ones_place() -> None:
     table = as_markdown([Rung("one", (0.5, 0.7), 1.25)], "digits", 3)
     assert "| one | 60.00% ± 14.14% | 40.00% | 1.2 |" in table
-    once = insert("# Title\n\ntext\n", table)
+    once = insert("# Title\n\ntext\n", table, "ladder")
     assert once.startswith("# Title\n\ntext\n")
-    assert once.count(START) == once.count(END) == 1
-    assert insert(once, table) == once
-    assert "tail" in insert(once + "tail\n", "other")
-    assert "| one |" not in insert(once, "other")
+    assert once.count("<!-- ladder:start -->") == once.count("<!-- ladder:end -->") == 1
+    assert insert(once, table, "ladder") == once
+    assert "tail" in insert(once + "tail\n", "other", "ladder")
+    assert "| one |" not in insert(once, "other", "ladder")

@@ -1,0 +1,111 @@
+"""What the presets reach and how long they take, as a table in the README.
+
+    python -m benchmarks.presets --digits dataset.json --mnist FOLDER --seeds 3
+
+Each is a whole command, ``fastnn train --recipe ... --data ...``, timed from its start to its end; `best` may use all
+cores, the others are kept on one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from benchmarks.environment import machine
+from benchmarks.readme import show
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+GOAL = 0.99
+
+
+class Result(NamedTuple):
+    """One run: test accuracy, seconds of the whole command, seconds until the test accuracy was 99 %."""
+
+    accuracy: float
+    seconds: float
+    until_goal: float | None
+
+
+def run(preset: str, data: str, seed: int, *, one_core: bool) -> Result:
+    """Train by the command line."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "run"
+        command = [sys.executable, "-m", "fastnn", "train", "--recipe", preset, "--data", data, "--seed", str(seed)]
+        cores = os.sched_getaffinity(0)
+        start = time.perf_counter()
+        if one_core:
+            os.sched_setaffinity(0, {min(cores)})
+        try:
+            done = subprocess.run(
+                [*command, "--out", str(out), "--json", "--quiet"], check=True, capture_output=True, text=True
+            )
+        finally:
+            os.sched_setaffinity(0, cores)
+        seconds = time.perf_counter() - start
+        history = out / "history.csv"
+        epochs = list(csv.DictReader(history.open())) if history.is_file() else []
+    return Result(json.loads(done.stdout)["test_accuracy"], seconds, until_goal(epochs, seconds))
+
+
+def until_goal(epochs: Sequence[dict[str, str]], whole: float) -> float | None:
+    """Return the seconds until the test accuracy was at the goal, start-up included; None if it never was."""
+    each = [float(row["seconds"]) + float(row["test_seconds"]) for row in epochs]
+    for number, row in enumerate(epochs):
+        if float(row["test_accuracy"]) >= GOAL:
+            return whole - sum(each[number + 1 :])
+    return None
+
+
+def as_markdown(results: dict[tuple[str, str], list[Result]], machine_name: str) -> str:
+    """Return the table."""
+    lines = [
+        "| preset | data | test accuracy, mean | each seed | whole command | until 99 % |",
+        "|---|---|---|---|---|---|",
+    ]
+    for (preset, data), runs in results.items():
+        accuracies = [result.accuracy for result in runs]
+        goals = [result.until_goal for result in runs if result.until_goal is not None]
+        lines.append(
+            f"| `{preset}` | {data} | {statistics.mean(accuracies):.2%} "
+            f"| {', '.join(f'{accuracy:.2%}' for accuracy in accuracies)} "
+            f"| {statistics.mean(result.seconds for result in runs):.1f} s "
+            f"| {f'{statistics.mean(goals):.1f} s' if len(goals) == len(runs) else '-'} |"
+        )
+    return "\n".join([*lines, "", f"Measured {time.strftime('%Y-%m-%d', time.gmtime())} on {machine_name}."])
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the options, train and write."""
+    parser = argparse.ArgumentParser(description="What the presets reach and how long they take.")
+    parser.add_argument("--digits", default="digits", help="the drawn digits, by name or path")
+    parser.add_argument("--mnist", default="mnist", help="MNIST, by name or path")
+    parser.add_argument("--presets", default="original,modern,mnist,best")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--readme", type=Path, help="file to write the table into; printed without")
+    options = parser.parse_args(arguments)
+    results: dict[tuple[str, str], list[Result]] = {}
+    for preset in options.presets.split(","):
+        on_mnist = preset in ("mnist", "best")
+        data, name = (options.mnist, "MNIST") if on_mnist else (options.digits, "digits")
+        for seed in range(options.first_seed, options.first_seed + options.seeds):
+            result = run(preset, data, seed, one_core=preset != "best")
+            results.setdefault((preset, name), []).append(result)
+            print(f"{preset}, seed {seed}: {result.accuracy:.2%} in {result.seconds:.1f} s", flush=True)
+    about = machine()
+    show(as_markdown(results, f"{os.cpu_count()} cores of {about['cpu']}"), "presets", options.readme)
+
+
+if __name__ == "__main__":
+    main()
