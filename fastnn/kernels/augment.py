@@ -1,12 +1,16 @@
 """Distorts images: an affine map and a smooth random field of displacements, sampled bilinearly.
 
-What is drawn at random comes in as arrays; see ``fastnn.augment``. Positions are float32 without contracted operations
-and weights whole numbers of 1/256, so that the pixels are the same on every machine.
+What is drawn at random comes in as arrays; see ``fastnn.augment``. Positions are float32, contracted by name alone, and
+weights whole numbers of 1/256, so that the pixels are the same on every machine.
 """
 
 import numpy as np
 
 from fastnn.kernels._jit import inner, jit
+from fastnn.kernels.simd import data, fma, load, peek, rolled, splat, store
+
+_BUILT_IN = {"simd": "876af9f6bf4cc973"}
+"""Checksum of what is built into this code; Numba's cache would not notice an edit there."""
 
 SIDE = 28
 PIXELS = SIDE * SIDE
@@ -15,7 +19,9 @@ ROW = 32
 """Length of a row of positions and corners: whole registers of whatever width."""
 
 _LOW, _HIGH, _SCALE = np.float32(-1), np.float32(27.999), np.float32(256)
-_ZERO = np.float32(0)
+
+_WHOLE = (0, 0)
+"""Registers of a row."""
 
 
 @inner
@@ -36,26 +42,23 @@ def _corners(image, rows, corners):
 
 
 @inner
-def _add_field(noise, smooth, part, positions):
-    """Add ``smooth' noise smooth``, shape (28, 32), to the positions along one axis."""
-    nodes = noise.shape[0]
+def _add_field(noise, n, smooth, nodes, part, positions):
+    """Add ``smooth' noise smooth``, shape (28, 32), to the positions along one axis; `noise` begins at `n`."""
+    zero = np.float32(0)
     for k in range(nodes):
-        row = part[k]
-        row[:] = _ZERO
+        rolled()
+        row = splat(zero, _WHOLE)
         for j in range(nodes):
-            _add_row(row, noise[k, j], smooth[j])
+            rolled()
+            row = fma(splat(peek(noise, n + k * nodes + j), _WHOLE), load(smooth, j * ROW, _WHOLE), row)
+        store(part, k * ROW, row)
     for y in range(SIDE):
-        row = positions[y * ROW : y * ROW + ROW]
+        rolled()
+        row = load(positions, y * ROW, _WHOLE)
         for k in range(nodes):
-            if smooth[k, y] != _ZERO:
-                _add_row(row, smooth[k, y], part[k])
-
-
-@inner
-def _add_row(row, a, other):
-    # Not range(ROW): a loop of known length is unrolled before it could be made one of vectors.
-    for x in range(row.shape[0]):
-        row[x] += a * other[x]
+            rolled()
+            row = fma(splat(peek(smooth, k * ROW + y), _WHOLE), load(part, k * ROW, _WHOLE), row)
+        store(positions, y * ROW, row)
 
 
 @inner
@@ -124,7 +127,8 @@ def distort(images, order, maps, noise, smooth, out, grey):
     rows = np.zeros((SIDE + 2, SIDE + 2), np.int64)
     corners = np.zeros(ROW * (SIDE + 1), np.int64)
     columns = np.arange(ROW).astype(np.float32)
-    part = np.zeros((noise.shape[2], ROW), np.float32)
+    nodes = noise.shape[2]
+    part = np.zeros((nodes, ROW), np.float32)
     along_x, along_y = np.zeros(SIDE * ROW, np.float32), np.zeros(SIDE * ROW, np.float32)
     cells, found = np.zeros(SIDE * ROW, np.int32), np.zeros(SIDE * ROW, np.int64)
     for i in range(order.shape[0]):
@@ -132,7 +136,8 @@ def distort(images, order, maps, noise, smooth, out, grey):
         _start(maps[i, 0], maps[i, 1], maps[i, 4], columns, along_x)
         _start(maps[i, 2], maps[i, 3], maps[i, 5], columns, along_y)
         if noise.shape[0] > 0:
-            _add_field(noise[i, 0], smooth, part, along_x)
-            _add_field(noise[i, 1], smooth, part, along_y)
+            size = nodes * nodes
+            _add_field(data(noise), 2 * i * size, data(smooth), nodes, data(part), data(along_x))
+            _add_field(data(noise), (2 * i + 1) * size, data(smooth), nodes, data(part), data(along_y))
         _locate(along_x, along_y, cells)
         grey[i] = 255 * PIXELS - _sample(corners, cells, found, out[i])
