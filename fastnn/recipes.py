@@ -319,12 +319,12 @@ def _toml(value: Any) -> str:
 
 _MODERN = Recipe(
     name="modern",
-    hidden=(300, 100),
+    hidden=(500, 150),
     rule="backprop",
     activation="relu",
     init="he",
     inputs="ink",
-    epochs=60,
+    epochs=120,
     lr=0.015,
     schedule="cosine",
     label_smoothing=0.1,
@@ -337,7 +337,8 @@ _MODERN = Recipe(
 )
 _MNIST = _MODERN.replace(
     name="mnist",
-    epochs=30,
+    hidden=(300, 100),
+    epochs=60,
     lr=0.01,
     label_smoothing=0.02,
     rotation=8.0,
