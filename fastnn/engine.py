@@ -283,13 +283,12 @@ class Engine:
         return result
 
 
-def run(network: Network, images: NDArray[np.uint8], inputs: Inputs, kernel: str = "auto") -> NDArray[Any]:
-    """Return the outputs of a network for images; see :class:`Prepared` and :meth:`Engine.outputs`.
+def run(engine: Engine, images: NDArray[np.uint8], inputs: Inputs, kernel: str = "auto") -> NDArray[Any]:
+    """Return the outputs for images with the network's weights as they are; see :class:`Prepared`.
 
     The same bits as during training, on every machine.
     """
-    prepared = Prepared(images, inputs, network.dtype, kernel)
-    engine = Engine(network)
+    prepared = Prepared(images, inputs, engine.network.dtype, kernel)
     engine.open(prepared)
     return engine.outputs(prepared)
 

@@ -12,6 +12,7 @@ from fastnn.errors import DataError, ModelError
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from fastnn.engine import Engine
     from fastnn.network import Network
 
 Inputs = Literal["paper", "ink"]
@@ -41,6 +42,10 @@ class Model:
     inputs: Inputs = "paper"
     normalise: bool = False
     info: dict[str, Any] = field(default_factory=dict)
+    _idle: list[list[Engine]] = field(default_factory=list, init=False, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_idle": []}
 
     def __post_init__(self) -> None:
         if not self.networks:
@@ -81,14 +86,17 @@ class Model:
         DataError
             If the images are not whole numbers of 0 to 255 in that shape.
         """
-        from fastnn.engine import run
+        from fastnn.engine import Engine, run
 
         pixels = self._as_pixels(images)
         if self.normalise:
             from fastnn.images import normalise_batch
 
             pixels, _ = normalise_batch(pixels, polarity="dark-on-light")
-        outputs = [run(network, pixels, self.inputs) for network in self.networks]
+        # Each thread that is here at a time has engines of its own; making one takes longer than to classify a digit.
+        engines = self._idle.pop() if self._idle else [Engine(network) for network in self.networks]
+        outputs = [run(engine, pixels, self.inputs) for engine in engines]
+        self._idle.append(engines)
         return np.asarray(np.mean(outputs, axis=0, dtype=np.float64))
 
     def predict_proba(self, images: ArrayLike) -> NDArray[np.float64]:

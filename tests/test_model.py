@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -132,3 +134,27 @@ def test_memory_is_in_proportion_to_the_network() -> None:
     finally:
         tracemalloc.stop()
     assert peak < 20_000_000
+
+
+def test_engines_are_used_again_with_the_weights_as_they_are() -> None:
+    model = Model((network(), network(1)), CLASSES)
+    image = IMAGES[0]
+    before = model.outputs(image)
+    twin = pickle.loads(pickle.dumps(model))  # noqa: S301 - made here
+    assert np.array_equal(twin.outputs(image), before)
+    model.network.biases[-1][0] += 1
+    changed = model.outputs(image)
+    assert not np.array_equal(changed, before)
+    model.network.biases[-1][0] -= 1
+    twin.network.parameters[...] = model.network.parameters
+    assert np.array_equal(twin.outputs(image), model.outputs(image))
+
+
+def test_threads_predict_side_by_side() -> None:
+    model = Model((network(), network(1)), CLASSES)
+    images = np.random.default_rng(0).integers(0, 256, (64, model.sizes[0]), dtype=np.uint8)
+    expected = [model.outputs(image) for image in images]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(5):
+            for got, wanted in zip(pool.map(model.outputs, images), expected, strict=True):
+                assert np.array_equal(got, wanted)

@@ -200,7 +200,7 @@ def test_as_model_carries_classes_and_kind_of_inputs() -> None:
     network = RELU.network(784, 10)
     model = as_model(network, data, RELU, {"epochs": 3})
     assert (model.classes, model.inputs, model.info) == (data.classes, "ink", {"epochs": 3})
-    assert np.array_equal(model.outputs(data.images), run(network, data.images, "ink"))
+    assert np.array_equal(model.outputs(data.images), run(Engine(network), data.images, "ink"))
     assert as_model(network, data, TOY).inputs == "paper"
 
 
@@ -385,6 +385,6 @@ def test_the_test_set_is_measured_in_chunks_that_can_be_stopped() -> None:
 @compiled_only
 def test_outputs_do_not_depend_on_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     network, data = RELU.network(784, 10), blobs(57)
-    whole = run(network, data.images, "ink")
+    whole = run(Engine(network), data.images, "ink")
     monkeypatch.setattr(Engine, "chunk", 12)  # whole blocks
-    np.testing.assert_array_equal(run(network, data.images, "ink"), whole)
+    np.testing.assert_array_equal(run(Engine(network), data.images, "ink"), whole)

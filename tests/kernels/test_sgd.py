@@ -148,7 +148,7 @@ def test_training_equals_the_plain_rule(case: Case, dtype: str) -> None:
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_outputs_equal_those_of_numpy(case: Case, dtype: str) -> None:
     network = case.network(dtype)
-    outputs = run(network, case.pixels(), case.inputs, case.kernel)
+    outputs = run(Engine(network), case.pixels(), case.inputs, case.kernel)
     expected = network.outputs(as_inputs(case.pixels(), case.inputs, network.dtype))
     assert outputs.dtype == expected.dtype == dtype
     np.testing.assert_allclose(outputs, expected, rtol=0, atol=1e-14 if dtype == "float64" else 5e-6)
@@ -189,7 +189,7 @@ def test_backprop_steps_down_the_gradient(activation: str, sizes: tuple[int, ...
     def loss(parameters: np.ndarray) -> float:
         shifted = network.copy()
         shifted.parameters[...] = parameters
-        return float(-targets @ np.log(run(shifted, image, "paper", "ink")[0]))
+        return float(-targets @ np.log(run(Engine(shifted), image, "paper", "ink")[0]))
 
     gradient = np.zeros_like(network.parameters)
     for k in np.flatnonzero(network.parameters):
