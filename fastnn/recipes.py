@@ -337,7 +337,7 @@ _MODERN = Recipe(
 )
 _MNIST = _MODERN.replace(
     name="mnist",
-    hidden=(300, 100),
+    hidden=(400, 100),
     epochs=60,
     lr=0.01,
     label_smoothing=0.02,
@@ -348,14 +348,17 @@ _MNIST = _MODERN.replace(
 )
 _BEST = _MNIST.replace(
     name="best",
-    hidden=(800, 200),
-    epochs=60,
-    rotation=10.0,
-    scale=0.1,
-    elastic_alpha=1.0,
+    hidden=(1000, 500),
+    epochs=90,
+    label_smoothing=0.1,
+    rotation=12.0,
+    scale=0.12,
+    shear=0.15,
+    elastic_alpha=1.3,
+    elastic_sigma=4.5,
     averaging="tail",
     averaging_epochs=10,
-    ensemble=2,
+    ensemble=8,
 )
 
 PRESETS = {
