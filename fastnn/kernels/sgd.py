@@ -27,17 +27,45 @@ All numbers of a network and of the work on it lie in one array, so that kernels
 offsets into it: `net.memory`, with the offsets in `net.layout` and `net.places`.
 
 A jitted function here calls jitted functions of this file alone: Numba's cache notices no edit in another file. What
-``simd`` and ``blocks`` hold is built into this code, so `_BUILT_IN` has those files' checksums and a test keeps them
-true.
+``simd``, ``blocks`` and ``layout`` hold is built into this code, so `_BUILT_IN` has those files' checksums and a test
+keeps them true.
 """
 
 import math
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastnn.kernels._jit import either, inner, jit
-from fastnn.kernels.blocks import BLOCK, CASES, gather_block, open_block, update_block
+from fastnn.kernels.blocks import gather_block, open_block, update_block
+from fastnn.kernels.layout import (
+    BEHIND,
+    BIASES,
+    BLOCK,
+    CASES,
+    GRADIENTS,
+    INK,
+    INPUTS,
+    LAYERS,
+    LAYOUT,
+    LISTS,
+    OFFSET,
+    OUTPUTS,
+    PAPER,
+    PARTS,
+    PRODUCTS,
+    REGISTERS,
+    RELU,
+    ROWS,
+    SIGMOID,
+    SOFTMAX,
+    SPAN,
+    STRIDE,
+    SUMS,
+    TANH,
+    UNITS,
+    VALUES,
+    WEIGHTS,
+)
 from fastnn.kernels.simd import (
     add,
     count_greater,
@@ -65,92 +93,9 @@ from fastnn.kernels.simd import (
     where_positive,
 )
 
-_BUILT_IN = {"blocks": "930034152f7a6c99", "simd": "876af9f6bf4cc973"}
-
-SIGMOID, TANH, RELU, SOFTMAX = 0, 1, 2, 3
+_BUILT_IN = {"blocks": "b39a1e4728a1974b", "layout": "44ac55cfadc5b171", "simd": "876af9f6bf4cc973"}
 
 _W1, _W3, _W4, _W6, _W7 = (0,), (0,) * 3, (0,) * 4, (0,) * 6, (0,) * 7
-
-# Columns of `layout`, one row a layer: how many inputs and outputs; registers that hold its outputs; distance of two
-# rows of weights; where its weights, biases and outputs begin; where the list of its inputs begins in `net.lists`.
-(INPUTS, OUTPUTS, REGISTERS, STRIDE, WEIGHTS, BIASES, UNITS, LISTS, LAYOUT) = range(9)
-
-# Entries of `places`: how far behind a layer's outputs its errors lie, as far again its steps, as far again a mask that
-# is 1 for units and 0 for pads, and as far again the units' numbers; where the pixels' values of a block begin, and how
-# far apart those of its samples and the lists of its cases are; where the inputs of listed rows, the lane sums, a and c
-# begin; a block's sums V s, its steps factor g, and the products of its samples; how far a list of rows lies behind the
-# list of their offsets; the number of layers.
-(BEHIND, INK, SPAN, VALUES, SUMS, PAPER, OFFSET, PARTS, GRADIENTS, PRODUCTS, ROWS, LAYERS, PLACES) = range(13)
-
-
-class Net(NamedTuple):
-    """A network and the memory of the work on it, as the kernels see it.
-
-    Attributes
-    ----------
-    memory : ndarray of dtype, shape (m,)
-        Parameters, then for each layer outputs, errors (what is handed down to it) and steps (the update of its
-        biases), then the rest; see `places`. All begin on registers and are padded to whole ones with zeros.
-    rows, ends, starts, cases, unions : ndarray
-        Of int32, int64, int64, uint8 and uint64; what ``fastnn.kernels.blocks`` reads and writes for a block: the
-        pixels of each case and where their lists end, where the images begin, cases and unions.
-    lists : ndarray of int64
-        For each layer above the first the rows that take part, as distances from its first row; behind them the same
-        by number.
-    layout : ndarray of int64, shape (layers * LAYOUT,)
-        See INPUTS and what follows it.
-    places : ndarray of int64, shape (PLACES,)
-        See BEHIND and what follows it.
-    counts : ndarray of int64, shape (layers,)
-        How many rows of each layer take part in the sample at hand.
-    hidden : int
-        Activation of the hidden layers: SIGMOID, TANH or RELU.
-    toy : bool
-        The learning rule.
-    """
-
-    memory: Any
-    rows: Any
-    ends: Any
-    starts: Any
-    cases: Any
-    unions: Any
-    lists: Any
-    layout: Any
-    places: Any
-    counts: Any
-    hidden: Any
-    toy: Any
-
-
-class Ink(NamedTuple):
-    """Images, as the kernels see them.
-
-    Attributes
-    ----------
-    images : ndarray of uint8, shape (n, pixels)
-        Grey levels, 255 = paper; padded with `shift` to a whole number of chunks, see ``fastnn.kernels.blocks``.
-    sums : ndarray of dtype, shape (n,)
-        Sum of the d of each image.
-    shift : int64
-        A pixel's d is its grey level less this, times `factor`.
-    factor : dtype
-        See `shift`.
-    base : dtype
-        What x is where d is 0: 0 or 1.
-    whole : dtype
-        1 + base times the number of pixels: how much more of a step g the sums of a blank image take up.
-    whole_images : bool
-        Whether paper is not left out.
-    """
-
-    images: Any
-    sums: Any
-    shift: Any
-    factor: Any
-    base: Any
-    whole: Any
-    whole_images: Any
 
 
 @inner
