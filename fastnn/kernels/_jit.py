@@ -98,7 +98,7 @@ def object_code(function: Any, arguments: list[Any], codes: str, entry: str) -> 
     if not hasattr(function, "py_func"):
         return None
     types = tuple(numba.typeof(argument) for argument in arguments)
-    lone = inner(function.py_func)
+    lone: Any = inner(function.py_func)
     lone.compile(types)
     result = lone.overloads[types]
     library, described = result.library, result.fndesc

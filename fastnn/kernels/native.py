@@ -110,7 +110,7 @@ _SCALARS: dict[type, tuple[Kind, Callable[[Any], bytes]]] = {
     bool: (Kind.of("bool", "b"), struct.Struct("?7x").pack),
 }
 _ARRAYS = [struct.Struct(f"{5 + 2 * ndim}q").pack for ndim in range(5)]
-_array_kinds: dict[tuple[Any, ...], Kind] = {}
+_array_kinds: dict[tuple[np.dtype[Any], int, int], Kind] = {}
 _Nothing = ctypes.c_char * 0
 
 
@@ -120,49 +120,51 @@ def pack(argument: Any) -> Packed:
     Parameters
     ----------
     argument : ndarray, number, bool or NamedTuple of such
-        Or a :class:`Packed`, which is returned as it is.
 
     Raises
     ------
     TypeError
         If it is anything else.
     """
-    if isinstance(argument, Packed):
-        return argument
-    if isinstance(argument, np.ndarray):
+    return Packed(argument, *_flat(argument))
+
+
+def _flat(argument: Any) -> tuple[Kind, bytes]:
+    """Return the kind of an argument, and its numbers and addresses."""
+    form = type(argument)
+    if form is Packed:
+        return argument.kind, argument.content
+    if form is np.ndarray:
+        flags = argument.flags.num
         # Of Numba's seven numbers the first two are for arrays that are kept, which no kernel does.
         content = _ARRAYS[argument.ndim](
             0, 0, argument.size, argument.itemsize, _address(argument), *argument.shape, *argument.strides
         )
-        return Packed(argument, _kind(argument), content)
+        return _array_kinds.get((argument.dtype, argument.ndim, flags)) or _array_kind(argument, flags), content
+    if form in _SCALARS:
+        kind, content_of = _SCALARS[form]
+        return kind, content_of(argument)
     if isinstance(argument, tuple):
-        parts = [pack(part) for part in argument]
-        names = ", ".join(part.kind.name for part in parts)
-        kind = Kind.of(f"{type(argument).__name__}({names})", "".join(part.kind.codes for part in parts))
-        return Packed(argument, kind, b"".join(part.content for part in parts))
-    try:
-        kind, content_of = _SCALARS[type(argument)]
-    except KeyError:
-        raise TypeError(f"kernels take no {type(argument).__name__}") from None
-    return Packed(argument, kind, content_of(argument))
+        kinds, contents = zip(*map(_flat, argument), strict=True)
+        name = f"{form.__name__}({', '.join(kind.name for kind in kinds)})"
+        return Kind.of(name, "".join(kind.codes for kind in kinds)), b"".join(contents)
+    raise TypeError(f"kernels take no {form.__name__}")
 
 
 def _address(array: NDArray[Any]) -> int:
     try:
         # A third of the time that NumPy's own ways take.
-        return ctypes.addressof(_Nothing.from_buffer(array))
+        return ctypes.addressof(_Nothing.from_buffer(array))  # type: ignore[arg-type]
     except (TypeError, ValueError, BufferError):  # read-only or in pieces
         return int(array.__array_interface__["data"][0])
 
 
-def _kind(array: NDArray[Any]) -> Kind:
+def _array_kind(array: NDArray[Any], flags: int) -> Kind:
     """Return the kind of an array, which says as much as its Numba type."""
-    flags = array.flags.num
-    key = (array.dtype, array.ndim, flags & _C_CONTIGUOUS or flags & _F_CONTIGUOUS, flags & _ALIGNED_WRITEABLE)
-    kind = _array_kinds.get(key)
-    if kind is None:
-        name = f"{array.dtype.str}[{array.ndim}, {key[2]}, {key[3]}]"
-        kind = _array_kinds[key] = Kind.of(name, "ppqqp" + 2 * array.ndim * "q")
+    layout = flags & _C_CONTIGUOUS or flags & _F_CONTIGUOUS
+    name = f"{array.dtype.str}[{array.ndim}, {layout}, {flags & _ALIGNED_WRITEABLE}]"
+    kind = Kind.of(name, "ppqqp" + 2 * array.ndim * "q")
+    _array_kinds[array.dtype, array.ndim, flags] = kind
     return kind
 
 
@@ -181,47 +183,47 @@ class Kernel:
         self._plain: Callable[..., None] | None = None
 
     def __call__(self, *arguments: Any) -> None:
-        """Call it; arguments as :func:`pack` takes them."""
-        parts = [pack(argument) for argument in arguments]
+        """Call it; arguments as :func:`pack` takes them, or packed."""
         if self._plain is None:
-            kinds = tuple([part.kind for part in parts])
-            entry = self._entries.get(kinds) or self._open(kinds, parts)
+            kinds, contents = zip(*map(_flat, arguments), strict=True)
+            entry = self._entries.get(kinds) or self._open(kinds, arguments)
             if entry is not None:
-                if entry(b"".join([part.content for part in parts])) not in _RETURNED:
+                if entry(b"".join(contents)) not in _RETURNED:
                     raise RuntimeError(f"{self._module}.{self._name} failed")
                 return
         if self._plain is not None:
-            self._plain(*(part.value for part in parts))
+            self._plain(*map(_value, arguments))
 
-    def _open(self, kinds: tuple[Kind, ...], parts: list[Packed]) -> Entry | None:
+    def _open(self, kinds: tuple[Kind, ...], arguments: tuple[Any, ...]) -> Entry | None:
         """Load or compile the code for such arguments; without any, leave the work to Numba or plain Python."""
         with _lock:
             if kinds in self._entries:
                 return self._entries[kinds]
             store = _Store(self._name, kinds)
-            code = store.read()
-            if code is None:
+            entry = _load(store.read())
+            if entry is None:
                 function = getattr(importlib.import_module(self._module), self._name)
                 from fastnn.kernels import _jit
 
                 codes = "".join(kind.codes for kind in kinds)
-                code = _jit.object_code(function, [part.value for part in parts], codes, ENTRY)
-                if code is None or not _finds_calls():
+                code = _jit.object_code(function, [_value(argument) for argument in arguments], codes, ENTRY)
+                entry = _load(code)
+                if code is None or entry is None:
                     self._plain = function
                     return None
                 store.write(code)
-            entry = self._entries[kinds] = _load(code)
+            self._entries[kinds] = entry
             return entry
 
 
-def _finds_calls() -> bool:
-    from llvmlite import binding
-
-    return all(binding.address_of_symbol(name) is not None for name in _CALLS)
+def _value(argument: Any) -> Any:
+    return argument.value if isinstance(argument, Packed) else argument
 
 
-def _load(code: tuple[bytes, bytes]) -> Entry:
-    """Return the entry of machine code; it lets other threads run, as ctypes does."""
+def _load(code: tuple[bytes, bytes] | None) -> Entry | None:
+    """Return the entry of machine code; it lets other threads run, as ctypes does. None without, or if it cannot be."""
+    if code is None:
+        return None
     from llvmlite import binding
 
     binding.initialize_native_target()
@@ -229,6 +231,9 @@ def _load(code: tuple[bytes, bytes]) -> Entry:
     machine = binding.Target.from_triple(binding.get_process_triple()).create_target_machine()
     # An engine for each, since names in the code of two may be the same.
     engine = binding.create_mcjit_compiler(binding.parse_assembly(""), machine)
+    # Asked once there is an engine: without one the answer is always no.
+    if not all(binding.address_of_symbol(name) for name in _CALLS):
+        return None
     for part in code:
         engine.add_object_file(binding.ObjectFileRef.from_data(part))
     engine.finalize_object()
@@ -259,7 +264,7 @@ class _Store:
             except OSError:
                 continue
             rest = content[32:]
-            if hashlib.sha256(rest).digest() == content[:32] and rest[:32] == self._key() and _finds_calls():
+            if hashlib.sha256(rest).digest() == content[:32] and rest[:32] == self._key():
                 (length,) = struct.unpack_from("<q", rest, 32)
                 return rest[40 : 40 + length], rest[40 + length :]
         return None
