@@ -117,7 +117,7 @@ def test_the_weights_are_the_same_bits_for_every_cpu_with_and_without_a_cache(pl
     assert {name: json.loads(output)["hashes"] for name, output in found.items()} == dict.fromkeys(started, here)
     for name, output in found.items():
         assert json.loads(output)["cpu"] == name.partition(",")[0]  # and it was compiled for that machine
-    assert list((place / "cold").rglob("*.nbc"))
+    assert list((place / "cold").rglob("*.native"))
     assert not (place / "never").exists()
 
 

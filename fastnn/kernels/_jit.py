@@ -92,10 +92,10 @@ def object_code(function: Any, arguments: list[Any], codes: str, entry: str) -> 
     Returns
     -------
     tuple of bytes or None
-        Two object files: the function, and the entry. None if this cannot be: with the JIT off, if the code calls on
-        others, if Numba takes arguments apart in another way, or has other insides.
+        Two object files: the function, and the entry. None if this cannot be: with the JIT off, if the function
+        allocates or calls on others, if Numba takes arguments apart in another way, or has other insides.
     """
-    if not hasattr(function, "py_func"):
+    if not hasattr(function, "py_func") or function.targetoptions["_nrt"]:
         return None
     types = tuple(numba.typeof(argument) for argument in arguments)
     lone: Any = inner(function.py_func)
