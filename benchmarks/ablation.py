@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 PARTS = {
-    "reading and listing the ink of a block": "        _open_block(net, ink, size",
-    "first layer, forward": "        _gather_inks(m, peek",
-    "first layer, sums and corrections": "            _first_sums(m, places, peek(layout, UNITS), width, t, t",
-    "first layer, update": "        _update_inks(m, w, stride, registers, peek",
+    "reading and listing the ink of a block": "            _open_block(net, ink, size",
+    "first layer, forward": "            _gather_inks(m, peek",
+    "first layer, sums and corrections": "                _first_sums(m, places, peek(layout, UNITS)",
+    "first layer, update": "                _update_inks(m, w, stride, registers, peek",
     "upper layers, forward": "            _up(listed,",
     "upper layers, update and errors": "            _down(listed,",
     "activations": "            _activate(m, u, stop, live, hidden",
     "steps": "        _step(m, u, u + width",
-    "loss and hits": "            _judge(m, u",
-    "prefetching the next block": "            _fetch(ink, order[k])",
+    "loss and hits": "                    _judge(m, u",
+    "prefetching the next block": "                _fetch(ink, order[k])",
 }
 """How the line begins that is taken out for each part."""
 
@@ -74,29 +74,26 @@ def prepare(module: ModuleType) -> Any:
 
     from benchmarks.problem import make_problem
     from fastnn import engine
+    from fastnn.kernels.native import Kernel
     from fastnn.network import Network
 
     problem = make_problem()
     network = Network(problem.sizes).initialise("uniform", 0)
-    # Engine and Prepared take the kernels from their module when they run.
-    kept, engine.sgd = engine.sgd, module
+    # An engine takes its kernels from its module when it is made and opened.
+    kept = engine.open_offsets, engine.run_samples
+    engine.open_offsets, engine.run_samples = (
+        Kernel(module.__name__, "open_offsets"),
+        Kernel(module.__name__, "run_samples"),
+    )
     try:
         images = engine.Prepared(problem.images, "paper", network.dtype)
         trainer = engine.Engine(network)
         trainer.open(images)
     finally:
-        engine.sgd = kept
+        engine.open_offsets, engine.run_samples = kept
     labels = np.ascontiguousarray(problem.labels, dtype=np.int64)
     order, totals = np.arange(SAMPLES), np.zeros(2)
-
-    def run() -> None:
-        engine.sgd = module
-        try:
-            trainer.train(images, labels, order, 1e-6, totals)
-        finally:
-            engine.sgd = kept
-
-    return run
+    return lambda: trainer.train(images, labels, order, 1e-6, totals)
 
 
 def touched_rows(images: Any, sizes: tuple[int, ...] = (1, 2, 3, 4, 8, 16, 32)) -> dict[int, float]:

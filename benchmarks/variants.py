@@ -32,8 +32,8 @@ VARIANTS: dict[str, tuple[str, str]] = {
         "width = -(-registers // -(-registers // 6))\n",
     ),
     "the next digits' pixels not asked for early": (
-        "            _fetch(ink, order[k])\n",
-        "            pass\n",
+        "                _fetch(ink, order[k])\n",
+        "                pass\n",
     ),
     "loops copied and unrolled as LLVM likes": (
         '        builder.call(ir.InlineAsm(kind, "", "", side_effect=True)',

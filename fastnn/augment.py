@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastnn.kernels import augment
+from fastnn.kernels.layout import ROW, SIDE, Room
+from fastnn.kernels.native import Kernel, pack
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastnn.recipes import Recipe
+
+distort = Kernel("fastnn.kernels.augment", "distort")
 
 _GOLDEN = 0x9E3779B97F4A7C15
 _M1, _M2 = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
@@ -20,7 +23,7 @@ _LANES = 10
 """Binary logarithm of the random words that a position has to itself."""
 
 _UNIFORMS = 6
-_CENTRE = (augment.SIDE - 1) / 2
+_CENTRE = (SIDE - 1) / 2
 
 
 def random_words(seed: int, epoch: int, positions: NDArray[np.int64], count: int) -> NDArray[np.uint64]:
@@ -80,12 +83,13 @@ class Distorter:
                 recipe.shift,
             ]
         )
-        self._smooth = np.zeros((0, augment.ROW), np.float32)
+        self._smooth = np.zeros((0, ROW), np.float32)
         self._gain = np.float32(0)
         if recipe.elastic_alpha:
             self._smooth = smoothing(recipe.elastic_sigma)
             # Noise is uniform in int16, of variance 2^32 / 12.
             self._gain = np.float32(recipe.elastic_alpha * 12**0.5 / (1 << 16))
+        self._room = pack(_room(len(self._smooth)))
 
     def maps(self, words: NDArray[np.uint64]) -> NDArray[np.float32]:
         """Return the affine maps for random words of shape (m, 6), in the form that the kernel takes them."""
@@ -132,7 +136,20 @@ class Distorter:
         nodes = len(self._smooth)
         words = random_words(self._seed, epoch, order, _UNIFORMS + -(-2 * nodes * nodes // 4))
         maps, noise = self.maps(words[:, :_UNIFORMS]), self.noise(words[:, _UNIFORMS:])
-        augment.distort(images, order, maps, noise, self._smooth, out, grey)
+        distort(images, order, maps, noise, self._smooth, self._room, out, grey)
+
+
+def _room(nodes: int) -> Room:
+    return Room(
+        rows=np.zeros((SIDE + 2, SIDE + 2), np.int64),
+        corners=np.zeros(ROW * (SIDE + 1), np.int64),
+        columns=np.arange(ROW, dtype=np.float32),
+        part=np.zeros((nodes, ROW), np.float32),
+        along_x=np.zeros(SIDE * ROW, np.float32),
+        along_y=np.zeros(SIDE * ROW, np.float32),
+        cells=np.zeros(SIDE * ROW, np.int32),
+        found=np.zeros(SIDE * ROW, np.int64),
+    )
 
 
 def smoothing(sigma: float) -> NDArray[np.float32]:
@@ -152,9 +169,9 @@ def smoothing(sigma: float) -> NDArray[np.float32]:
     ndarray of float32, shape (nodes, 32)
         The last four columns are pads, not 0.
     """
-    nodes = int(np.ceil((augment.SIDE - 1) / sigma)) + 3
+    nodes = int(np.ceil((SIDE - 1) / sigma)) + 3
     place = _CENTRE + (np.arange(nodes) - (nodes - 1) / 2) * sigma
-    distance = (np.arange(augment.ROW) - place[:, None]) / sigma
+    distance = (np.arange(ROW) - place[:, None]) / sigma
     # Nodes that are three widths away are left out, which saves a third of the time.
     weights = np.where(np.abs(distance) <= 3, _gaussian(distance), 0.0)
     return np.asarray(weights / np.sqrt((weights**2).sum(axis=0)), dtype=np.float32)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnn.errors import DataError
-from fastnn.kernels import sgd
-from fastnn.kernels.blocks import BLOCK, CASES, CHUNK, PAIRS
+from fastnn.kernels import layout as numbers
+from fastnn.kernels.layout import BLOCK, CASES, CHUNK, PAIRS, Ink, Net
+from fastnn.kernels.native import Kernel, pack
 from fastnn.network import LINE, Network, aligned_zeros, row_lines
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from fastnn.kernels.native import Packed
     from fastnn.model import Inputs
 
 DENSE_FROM = 0.6
@@ -24,7 +26,11 @@ DENSE_FROM = 0.6
 _CHUNK_WEIGHTS = 1 << 28
 """Weights that a chunk of samples may touch."""
 
-_ACTIVATIONS = {"sigmoid": sgd.SIGMOID, "tanh": sgd.TANH, "relu": sgd.RELU}
+_SGD = "fastnn.kernels.sgd"
+open_offsets = Kernel(_SGD, "open_offsets")
+run_samples, run_samples_listed = Kernel(_SGD, "run_samples"), Kernel(_SGD, "run_samples_listed")
+
+_ACTIVATIONS = {"sigmoid": numbers.SIGMOID, "tanh": numbers.TANH, "relu": numbers.RELU}
 
 
 class Prepared:
@@ -47,6 +53,10 @@ class Prepared:
         "ink" or "dense".
     share : float
         Mean share of pixels that are not paper.
+    ink : Ink
+        What the kernels read.
+    packed : Packed
+        The same as they take it.
     """
 
     def __init__(self, images: NDArray[np.uint8], inputs: Inputs, dtype: np.dtype[Any], kernel: str = "auto") -> None:
@@ -58,7 +68,7 @@ class Prepared:
         shift = 0 if inputs == "paper" and not leaves_paper_out else 255
         self._inputs, self._dtype = inputs, dtype
         self._base = 1 if leaves_paper_out and inputs == "paper" else 0
-        self.ink = sgd.Ink(
+        self.ink = Ink(
             images=_padded(images, shift),
             sums=self._sums(images.sum(axis=1, dtype=np.int64)),
             shift=np.int64(shift),
@@ -67,6 +77,7 @@ class Prepared:
             whole=scalar(1 + self._base * self.pixels),
             whole_images=not leaves_paper_out,
         )
+        self.packed = pack(self.ink)
 
     def _sums(self, grey: NDArray[np.int64]) -> NDArray[Any]:
         # Of whole numbers, so that neither order nor dtype matters.
@@ -142,25 +153,25 @@ class Engine:
         ends = np.cumsum(list(lengths.values()))
         place = dict(zip(lengths, (ends - list(lengths.values())).tolist(), strict=True))
         memory = aligned_zeros(int(ends[-1]), dtype)
-        layout = np.zeros((len(n_in), sgd.LAYOUT), dtype=np.int64)
-        layout[:, sgd.INPUTS], layout[:, sgd.OUTPUTS] = n_in, n_out
-        layout[:, sgd.REGISTERS], layout[:, sgd.STRIDE] = registers, strides
-        layout[:, sgd.WEIGHTS] = place["weights"] + _starts(rows * strides)
-        layout[:, sgd.BIASES] = place["biases"] + _starts(units)
-        layout[:, sgd.UNITS] = place["units"] + _starts(units)
-        layout[:, sgd.LISTS] = _starts(listed)
-        places = np.zeros(sgd.PLACES, dtype=np.int64)
-        places[sgd.BEHIND], places[sgd.LAYERS] = units.sum(), len(n_in)
-        places[sgd.SPAN], places[sgd.ROWS] = span, listed.sum()
+        layout = np.zeros((len(n_in), numbers.LAYOUT), dtype=np.int64)
+        layout[:, numbers.INPUTS], layout[:, numbers.OUTPUTS] = n_in, n_out
+        layout[:, numbers.REGISTERS], layout[:, numbers.STRIDE] = registers, strides
+        layout[:, numbers.WEIGHTS] = place["weights"] + _starts(rows * strides)
+        layout[:, numbers.BIASES] = place["biases"] + _starts(units)
+        layout[:, numbers.UNITS] = place["units"] + _starts(units)
+        layout[:, numbers.LISTS] = _starts(listed)
+        places = np.zeros(numbers.PLACES, dtype=np.int64)
+        places[numbers.BEHIND], places[numbers.LAYERS] = units.sum(), len(n_in)
+        places[numbers.SPAN], places[numbers.ROWS] = span, listed.sum()
         for index, name in (
-            (sgd.INK, "ink"),
-            (sgd.VALUES, "values"),
-            (sgd.SUMS, "sums"),
-            (sgd.PAPER, "paper"),
-            (sgd.OFFSET, "offset"),
-            (sgd.PARTS, "parts"),
-            (sgd.GRADIENTS, "gradients"),
-            (sgd.PRODUCTS, "products"),
+            (numbers.INK, "ink"),
+            (numbers.VALUES, "values"),
+            (numbers.SUMS, "sums"),
+            (numbers.PAPER, "paper"),
+            (numbers.OFFSET, "offset"),
+            (numbers.PARTS, "parts"),
+            (numbers.GRADIENTS, "gradients"),
+            (numbers.PRODUCTS, "products"),
         ):
             places[index] = place[name]
         self._weights = []
@@ -169,13 +180,13 @@ class Engine:
                 self._weights.append(memory[w : w + b * stride].reshape(b, stride)[:, :a].T)
             else:
                 self._weights.append(memory[w : w + a * stride].reshape(a, stride)[:, :b])
-        self._biases = [memory[row[sgd.BIASES] :][: row[sgd.OUTPUTS]] for row in layout.tolist()]
+        self._biases = [memory[row[numbers.BIASES] :][: row[numbers.OUTPUTS]] for row in layout.tolist()]
         self._offset = memory[place["offset"] :][: network.sizes[1]]
         for row in layout.tolist():
-            outputs, masked = row[sgd.OUTPUTS], row[sgd.UNITS] + 3 * int(units.sum())
+            outputs, masked = row[numbers.OUTPUTS], row[numbers.UNITS] + 3 * int(units.sum())
             memory[masked:][:outputs] = 1
             memory[masked + int(units.sum()) :][:outputs] = np.arange(outputs)
-        self._net = sgd.Net(
+        net = Net(
             memory=memory,
             rows=np.zeros(CASES * span, dtype=np.int32),
             ends=np.zeros(CASES, dtype=np.int64),
@@ -189,7 +200,12 @@ class Engine:
             hidden=np.int64(_ACTIVATIONS[network.activation]),
             toy=network.rule == "toy",
         )
+        # Taken apart once: the better half of the time of a call.
+        self._net = pack(net)
+        self._arrays: dict[str, Packed] = {}
+        self._run = run_samples_listed if network.activation == "relu" else run_samples
         self._no_weights = np.empty(0, dtype=dtype)
+        self._no_outputs = pack(np.empty((0, network.sizes[-1]), dtype=dtype))
 
     def open(self, prepared: Prepared) -> None:
         """Take the network's weights, and make ready for images of this kind.
@@ -205,7 +221,7 @@ class Engine:
             )
         for own, given in zip(self._weights + self._biases, self.network.weights + self.network.biases, strict=True):
             own[...] = given
-        sgd.open_offsets(self._net, prepared.ink.base)
+        open_offsets(self._net, prepared.ink.base)
 
     def close(self) -> None:
         """Give the network its new weights."""
@@ -245,11 +261,19 @@ class Engine:
             Factor of the learning rate for each sample.
         """
         scalar: Any = self.network.dtype.type
-        weights = self._no_weights if weights is None else weights
-        train = sgd.train_samples_listed if self.network.activation == "relu" else sgd.train_samples
         low = smoothing / self.network.sizes[-1]
         low, high = scalar(low), scalar(1.0 - smoothing + low)
-        train(self._net, prepared.ink, labels, order, scalar(lr), low, high, weights, totals)
+        classes, sums = self._known("labels", labels), self._known("totals", totals)
+        factors = self._known("weights", self._no_weights if weights is None else weights)
+        rate = scalar(lr)
+        self._run(self._net, prepared.packed, classes, order, rate, low, high, factors, sums, self._no_outputs)
+
+    def _known(self, name: str, array: NDArray[Any]) -> Packed:
+        """Return an array packed, which most often is the one of the last call: 3 us a call."""
+        packed = self._arrays.get(name)
+        if packed is None or packed.value is not array:
+            packed = self._arrays[name] = pack(array)
+        return packed
 
     @property
     def chunk(self) -> int:
@@ -271,13 +295,15 @@ class Engine:
         ndarray of dtype, shape (n, classes)
         """
         result = np.empty((prepared.n, self.network.sizes[-1]), dtype=self.network.dtype)
-        predict = sgd.predict_samples_listed if self.network.activation == "relu" else sgd.predict_samples
+        nothing, order, totals = self.network.dtype.type(0), np.arange(self.chunk), np.zeros(2)
         ink = prepared.ink
         # Blocks stay together, whatever the length of a chunk: it is whole blocks. One call at least, to compile.
         for start in range(0, max(1, prepared.n), self.chunk):
             part = slice(start, start + self.chunk)
             images = ink._replace(images=ink.images[part], sums=ink.sums[part])
-            predict(self._net, images, result[part])
+            some = order[: len(images.images)]
+            # Without outputs it would learn, were there anything in the order.
+            self._run(self._net, images, order, some, nothing, nothing, nothing, self._no_weights, totals, result[part])
             if between is not None:
                 between()
         return result

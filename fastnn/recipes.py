@@ -349,7 +349,7 @@ _MNIST = _MODERN.replace(
 _BEST = _MNIST.replace(
     name="best",
     hidden=(1000, 500),
-    epochs=90,
+    epochs=80,
     label_smoothing=0.1,
     rotation=12.0,
     scale=0.12,
@@ -358,7 +358,7 @@ _BEST = _MNIST.replace(
     elastic_sigma=4.5,
     averaging="tail",
     averaging_epochs=10,
-    ensemble=8,
+    ensemble=6,
 )
 
 PRESETS = {

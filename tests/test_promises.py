@@ -117,7 +117,7 @@ def test_the_weights_are_the_same_bits_for_every_cpu_with_and_without_a_cache(pl
     assert {name: json.loads(output)["hashes"] for name, output in found.items()} == dict.fromkeys(started, here)
     for name, output in found.items():
         assert json.loads(output)["cpu"] == name.partition(",")[0]  # and it was compiled for that machine
-    assert list((place / "cold").rglob("*.nbc"))
+    assert list((place / "cold").rglob("*.native"))
     assert not (place / "never").exists()
 
 
@@ -148,6 +148,22 @@ def test_a_signal_keeps_the_last_epoch_and_the_run_goes_on_to_the_same_bytes(
     train_here("--data", "data.npz", "--epochs", str(done + 2), "--out", "whole")
     assert Path("cut/model.safetensors").read_bytes() == Path("whole/model.safetensors").read_bytes()
     assert files(place / "cut") == files(place / "whole") == ["history.csv", "model.safetensors", "recipe.toml"]
+
+
+@posix_only
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_all_networks_of_an_ensemble(place: Path, number: signal.Signals, code: int) -> None:
+    """More networks than processors: no worker may take the next one when its own is stopped."""
+    command = [sys.executable, "-m", "fastnn", "train", "--data", "data.npz", "--epochs", ENDLESS, "--out", "cut"]
+    with start([*command, "--ensemble", "64"], cwd=place) as process:
+        lines_until(process, "epoch 2/")
+        process.send_signal(number)
+        rest, _ = process.communicate(timeout=PATIENCE)  # returns when no process holds the pipe any more
+    assert process.returncode == code
+    assert rest.splitlines()[-1].startswith("stopped: ")
+    members = [path for path in (place / "cut").iterdir() if path.name.startswith("member-")]
+    assert 1 <= len(members) < 64
+    assert all((path / "checkpoint.safetensors").is_file() for path in members)
 
 
 # A checkpoint that takes for ever, to have time for a second Ctrl-C.

@@ -68,11 +68,12 @@ def train_ensemble(plan: Plan, learner: Learner, view: View, stop: Stop) -> tupl
         pending = set(futures)
         while pending:
             done, pending = wait(pending, timeout=_POLL)
+            # First, since after a Ctrl-C the members stop by themselves.
+            stop.check()
             while not reports.empty():
                 view.member(*reports.get())
             for future in done:
                 future.result()
-            stop.check()
     except Stopped as stopped:
         raise Stopped(stopped.signal, plan.folder, plan.done) from None
     except BrokenProcessPool:
@@ -124,6 +125,7 @@ def _train_member(number: int) -> None:
         return
     try:
         run_plan(plan, Told(number, _work[1]))
-    except Stopped:
-        # The checkpoint is written; the parent says that it was stopped.
-        return
+    except Stopped as stopped:
+        # The checkpoint is written; the parent says that it was stopped. Had this worker gone on to live, it would
+        # take the next member, which the parent could not call back.
+        os._exit(128 + stopped.signal)

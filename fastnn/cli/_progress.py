@@ -36,8 +36,8 @@ class View:
         """Show what an epoch of one of several networks did; the first has the number 0."""
 
 
-class Live(View):
-    """Bars on a terminal, a line an epoch elsewhere.
+class Lines(View):
+    """A line an epoch.
 
     Parameters
     ----------
@@ -47,14 +47,49 @@ class Live(View):
         How many there will be.
     """
 
+    def __init__(self, console: Console, epochs: int) -> None:
+        self._console, self._epochs = console, epochs
+
+    def start(self, plan: Plan, learner: Learner, compile_seconds: float) -> None:
+        """Show what begins."""
+        sizes = "-".join(str(size) for size in plan.network.sizes)
+        recipe = plan.recipe
+        self._print(f"{sizes}, recipe {recipe.name} (rule {recipe.rule}, {recipe.dtype}, seed {recipe.seed})")
+        self._print(f"{plan.data['description']}: {len(plan.train):,} to train on, {len(plan.test):,} to test on")
+        self._print(f"{learner.kernel} kernel ({learner.share:.0%} ink), compiled in {compile_seconds:.1f} s")
+        for text in learner.notes:
+            self._print(f"note: {text}")
+
+    def epoch(self, report: EpochReport) -> None:
+        """Show what an epoch did."""
+        self._print_epoch(report)
+
+    def member(self, number: int, report: EpochReport) -> None:
+        """Show what an epoch of one of several networks did; the first has the number 0."""
+        self._print_epoch(report, f"network {number + 1}  ")
+
+    def _print_epoch(self, report: EpochReport, before: str = "") -> None:
+        self._print(
+            f"{before}epoch {report.epoch}/{self._epochs}  lr {report.lr:g}  loss {report.loss:.4f}  "
+            f"train {report.accuracy:.2%}{_tested(report)}  {report.samples_per_second:,.0f} samples/s"
+        )
+
+    def _print(self, text: str) -> None:
+        self._console.print(escape(text), soft_wrap=True)
+
+
+class Bars(Lines):
+    """Bars on a terminal; parameters as for :class:`Lines`."""
+
     _EVERY = 0.05
     """Seconds between two changes of the bar; the bar itself is drawn ten times a second."""
 
     def __init__(self, console: Console, epochs: int) -> None:
+        # Only here: nobody else need wait 30 ms for the import.
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-        self._console, self._epochs, self._last = console, epochs, 0.0
-        self._on_terminal = console.is_terminal and console.is_interactive
+        super().__init__(console, epochs)
+        self._last = 0.0
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -62,7 +97,6 @@ class Live(View):
             TimeRemainingColumn(),
             console=console,
             transient=True,
-            disable=not self._on_terminal,
         )
         self._all = self._progress.add_task("training", total=epochs, text="", start=False)
         self._one = self._progress.add_task("epoch", total=1, text="compiling ...")
@@ -76,22 +110,16 @@ class Live(View):
 
     def start(self, plan: Plan, learner: Learner, compile_seconds: float) -> None:
         """Show what begins."""
-        sizes = "-".join(str(size) for size in plan.network.sizes)
-        recipe = plan.recipe
-        self._print(f"{sizes}, recipe {recipe.name} (rule {recipe.rule}, {recipe.dtype}, seed {recipe.seed})")
-        self._print(f"{plan.data['description']}: {len(plan.train):,} to train on, {len(plan.test):,} to test on")
-        self._print(f"{learner.kernel} kernel ({learner.share:.0%} ink), compiled in {compile_seconds:.1f} s")
-        for text in learner.notes:
-            self._print(f"note: {text}")
+        super().start(plan, learner, compile_seconds)
         self._progress.start_task(self._all)
-        networks = recipe.ensemble
+        networks = plan.recipe.ensemble
         self._progress.update(self._all, total=networks * self._epochs, completed=networks * plan.done)
         # Of several networks the bar of one epoch would be anyone's.
         self._progress.update(self._one, visible=networks == 1)
 
     def chunk(self, report: ChunkReport) -> None:
         """Show how far an epoch is."""
-        if not self._on_terminal or time.monotonic() - self._last < self._EVERY:
+        if time.monotonic() - self._last < self._EVERY:
             return
         self._last = time.monotonic()
         self._progress.update(
@@ -105,26 +133,18 @@ class Live(View):
 
     def epoch(self, report: EpochReport) -> None:
         """Show what an epoch did."""
-        test = "" if report.test_accuracy is None else f"  test {report.test_accuracy:.2%}"
-        if self._on_terminal:
-            self._progress.update(self._all, completed=report.epoch, text=test.strip())
-        else:
-            self._print_epoch(report, test)
+        self._progress.update(self._all, completed=report.epoch, text=_tested(report).strip())
 
     def member(self, number: int, report: EpochReport) -> None:
         """Show what an epoch of one of several networks did; the first has the number 0."""
-        test = "" if report.test_accuracy is None else f"  test {report.test_accuracy:.2%}"
-        if self._on_terminal:
-            text = f"network {number + 1}, epoch {report.epoch}{test}"
-            self._progress.update(self._all, advance=1, text=text)
-        else:
-            self._print_epoch(report, test, f"network {number + 1}  ")
+        text = f"network {number + 1}, epoch {report.epoch}{_tested(report)}"
+        self._progress.update(self._all, advance=1, text=text)
 
-    def _print_epoch(self, report: EpochReport, test: str, before: str = "") -> None:
-        self._print(
-            f"{before}epoch {report.epoch}/{self._epochs}  lr {report.lr:g}  loss {report.loss:.4f}  "
-            f"train {report.accuracy:.2%}{test}  {report.samples_per_second:,.0f} samples/s"
-        )
 
-    def _print(self, text: str) -> None:
-        self._console.print(escape(text), soft_wrap=True)
+def live(console: Console, epochs: int) -> View:
+    """Return bars where there is a terminal, else lines."""
+    return (Bars if console.is_terminal and console.is_interactive else Lines)(console, epochs)
+
+
+def _tested(report: EpochReport) -> str:
+    return "" if report.test_accuracy is None else f"  test {report.test_accuracy:.2%}"

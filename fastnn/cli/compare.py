@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fastnn.cli._console import command, note, out, print_json
-from fastnn.cli.data._progress import download_progress
+from fastnn.cli._downloads import download_progress
 
 if TYPE_CHECKING:
     from fastnn.compare import Comparison, Pair, Row

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fastnn.cli._console import command, note, out, print_json
-from fastnn.cli.data._progress import download_progress
+from fastnn.cli._downloads import download_progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable

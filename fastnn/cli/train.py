@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from fastnn import __version__
 from fastnn.cli._console import command, err, note, out, print_json
-from fastnn.cli._progress import Live, View
+from fastnn.cli._progress import View, live
 from fastnn.errors import DataError, FastnnError, FetchError, ModelError, RecipeError, TrainingError
 
 if TYPE_CHECKING:
@@ -93,7 +92,7 @@ def train(
     )
     for text in plan.notes:
         note(text)
-    view = View() if quiet else Live(err() if as_json else out(), plan.recipe.epochs)
+    view = View() if quiet else live(err() if as_json else out(), plan.recipe.epochs)
     try:
         result = run_plan(plan, view)
     except Stopped as stop:
@@ -358,6 +357,8 @@ def _train_epochs(plan: Plan, learner: Learner, run: Run, view: View, stop: Stop
 
 def show_summary(result: dict[str, Any]) -> None:
     """Print the result of a run as a small table."""
+    from rich.table import Table
+
     table = Table(show_header=False, box=None, pad_edge=False)
     rows = {
         "data": f"{result['data']} ({result['n_train']:,} to train on, {result['n_test']:,} to test on)",
@@ -434,7 +435,7 @@ def model_of(plan: Plan, networks: tuple[Network, ...], epochs: int) -> Model:
 
 def _load(data: str | None) -> tuple[str, Dataset, tuple[str, ...]]:
     """Return what the source is called, its data, and what is to be said about it."""
-    from fastnn.cli.data._progress import download_progress
+    from fastnn.cli._downloads import download_progress
     from fastnn.datasets import load_dataset
 
     if data is not None:

@@ -86,8 +86,8 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any
         expected = math.prod(shape) * dtype.itemsize
         if expected != info.file_size - member.tell():
             raise DataError(f"{info.filename} should hold {expected} bytes and does not; it is damaged")
-        # Copied, since compiled functions tell read-only arrays from others and would be compiled once more.
-        array = np.frombuffer(member.read(), dtype=dtype).copy()
+        # Not a view of bytes: compiled functions tell read-only arrays from others and would be compiled once more.
+        array = np.frombuffer(bytearray(member.read()), dtype=dtype)
     if dtype.kind == "U":
         array.tolist()  # raises here and now for what is no Unicode
     return array.reshape(shape, order="F" if fortran else "C")

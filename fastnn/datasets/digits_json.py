@@ -11,7 +11,7 @@ import numpy as np
 from msgspec import Meta
 
 from fastnn.datasets.bounded import read_file
-from fastnn.datasets.cache import cached
+from fastnn.datasets.cache import cached, cached_file
 from fastnn.datasets.dataset import PIXELS, Dataset
 from fastnn.datasets.labels import classes_of, is_digit
 from fastnn.errors import DataError
@@ -62,7 +62,8 @@ def read_json(path: Path) -> Dataset:
     DataError
         If anything in it is not as it should be; the message names the file and the item.
     """
-    return from_bytes(read_file(path), str(path))
+    stored = cached_file(path, str(path))
+    return from_bytes(read_file(path), str(path)) if stored is None else stored
 
 
 def from_bytes(content: bytes | bytearray, source: str) -> Dataset:

@@ -65,16 +65,13 @@ def held_back(dataset: Dataset, test_fraction: float = 0.1, seed: int = 0) -> ND
     n = len(dataset)
     # The tiny amount keeps 0.9 * 10 from being 8.999...
     wanted = n - math.floor(n * (1 - test_fraction) + 1e-9)
-    first = group_copies(dataset.images).tolist()
-    groups: dict[int, list[int]] = {}
-    for position in _generator(seed, _SPLIT_STREAM).permutation(n).tolist():
-        groups.setdefault(first[position], []).append(position)
-    members = list(groups.values())
-    chosen = _choose([len(group) for group in members], wanted)
-    is_test = np.zeros(n, dtype=bool)
-    for group in chosen:
-        is_test[members[group]] = True
-    return is_test
+    # Groups of copies, in the order in which the permutation comes upon them.
+    first = group_copies(dataset.images)
+    order = first[_generator(seed, _SPLIT_STREAM).permutation(n)]
+    groups, place, sizes = np.unique(order, return_index=True, return_counts=True)
+    by_place = np.argsort(place)
+    chosen = _choose(sizes[by_place].tolist(), wanted)
+    return np.isin(first, groups[by_place[chosen]])
 
 
 def _checked(train: Dataset, test: Dataset) -> tuple[Dataset, Dataset]:

@@ -7,16 +7,13 @@ weights whole numbers of 1/256, so that the pixels are the same on every machine
 import numpy as np
 
 from fastnn.kernels._jit import inner, jit
+from fastnn.kernels.layout import ROW, SIDE
 from fastnn.kernels.simd import data, fma, load, peek, rolled, splat, store
 
-_BUILT_IN = {"simd": "876af9f6bf4cc973"}
-"""Checksum of what is built into this code; Numba's cache would not notice an edit there."""
+# As in sgd.py: what Numba's cache would not notice.
+_BUILT_IN = {"layout": "44ac55cfadc5b171", "simd": "876af9f6bf4cc973"}
 
-SIDE = 28
 PIXELS = SIDE * SIDE
-
-ROW = 32
-"""Length of a row of positions and corners: whole registers of whatever width."""
 
 _LOW, _HIGH, _SCALE = np.float32(-1), np.float32(27.999), np.float32(256)
 
@@ -103,7 +100,7 @@ def _sample(corners, cells, found, out):
 
 
 @jit
-def distort(images, order, maps, noise, smooth, out, grey):
+def distort(images, order, maps, noise, smooth, room, out, grey):
     """Distort images.
 
     Parameters
@@ -119,25 +116,21 @@ def distort(images, order, maps, noise, smooth, out, grey):
         Displacements at the nodes of a coarse grid, along x and y, in pixels; none if empty.
     smooth : ndarray of float32, shape (nodes, 32)
         What each node gives to each row (column).
+    room : Room
+        To work in.
     out : ndarray of uint8, shape (m, 784)
         Filled.
     grey : ndarray of int64, shape (m,)
         Filled: the sum of each image's values.
     """
-    rows = np.zeros((SIDE + 2, SIDE + 2), np.int64)
-    corners = np.zeros(ROW * (SIDE + 1), np.int64)
-    columns = np.arange(ROW).astype(np.float32)
     nodes = noise.shape[2]
-    part = np.zeros((nodes, ROW), np.float32)
-    along_x, along_y = np.zeros(SIDE * ROW, np.float32), np.zeros(SIDE * ROW, np.float32)
-    cells, found = np.zeros(SIDE * ROW, np.int32), np.zeros(SIDE * ROW, np.int64)
+    size = nodes * nodes
     for i in range(order.shape[0]):
-        _corners(images[order[i]], rows, corners)
-        _start(maps[i, 0], maps[i, 1], maps[i, 4], columns, along_x)
-        _start(maps[i, 2], maps[i, 3], maps[i, 5], columns, along_y)
+        _corners(images[order[i]], room.rows, room.corners)
+        _start(maps[i, 0], maps[i, 1], maps[i, 4], room.columns, room.along_x)
+        _start(maps[i, 2], maps[i, 3], maps[i, 5], room.columns, room.along_y)
         if noise.shape[0] > 0:
-            size = nodes * nodes
-            _add_field(data(noise), 2 * i * size, data(smooth), nodes, data(part), data(along_x))
-            _add_field(data(noise), (2 * i + 1) * size, data(smooth), nodes, data(part), data(along_y))
-        _locate(along_x, along_y, cells)
-        grey[i] = 255 * PIXELS - _sample(corners, cells, found, out[i])
+            _add_field(data(noise), 2 * i * size, data(smooth), nodes, data(room.part), data(room.along_x))
+            _add_field(data(noise), (2 * i + 1) * size, data(smooth), nodes, data(room.part), data(room.along_y))
+        _locate(room.along_x, room.along_y, room.cells)
+        grey[i] = 255 * PIXELS - _sample(room.corners, room.cells, room.found, out[i])

@@ -12,15 +12,8 @@ With ``NUMBA_DISABLE_JIT=1`` the same names are plain functions on NumPy arrays.
 import numba
 import numpy as np
 
+from fastnn.kernels.layout import BLOCK, CASES, PAIRS
 from fastnn.kernels.simd import lanes
-
-BLOCK = 4
-"""Samples of a block. Two took 0.5 us a digit more, five no less."""
-
-CASES = 1 << BLOCK
-
-CHUNK = 16
-"""Pixels are looked at by so many at once; images are padded to a multiple of it."""
 
 PAPER = 255
 
@@ -28,10 +21,6 @@ PAPER = 255
 def members_of(case):
     """Return the samples of a case."""
     return [t for t in range(BLOCK) if case >> t & 1]
-
-
-PAIRS = [(s, t) for t in range(BLOCK) for s in range(t)]
-"""The pairs of a block's samples, in the order in which :func:`open_block` leaves their products."""
 
 
 if numba.config.DISABLE_JIT:
@@ -193,8 +182,8 @@ else:
             Where in it the values of the first sample's pixels go, and how far behind those of the next. A value is
             the grey level less `shift`.
         products : int
-            Where in it the sums of the products of the values go, a register for each of :data:`PAIRS`, lanes not yet
-            summed.
+            Where in it the sums of the products of the values go, a register for each of ``layout.PAIRS``, lanes not
+            yet summed.
         images, starts : pointer to uint8, pointer to int64
             The grey levels, and where the image of each sample begins.
         cases : pointer to uint8
@@ -202,7 +191,7 @@ else:
         unions : pointer to uint64
             Filled: bit p % 64 of word p // 64 says whether the case of pixel p is not 0.
         pixels : int
-            A multiple of :data:`CHUNK`.
+            A multiple of ``layout.CHUNK``.
         shift, present : int
             See `v`; and the case in which only samples are that count.
         """

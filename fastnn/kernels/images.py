@@ -18,7 +18,7 @@ LEAST = 16
 _ROUNDS = 24
 
 
-@inner
+@inner(allocates=True)
 def _border_levels(picture):
     """Return the lower quartile, the median and the upper quartile of the outermost pixels.
 
@@ -51,7 +51,7 @@ def _border_levels(picture):
     return low, middle, high
 
 
-@inner
+@inner(allocates=True)
 def _ink_levels(light, paper, levels):
     """Fill a table that turns grey into ink: paper and what is beyond it become 0, black (or white) becomes 255.
 
@@ -70,7 +70,7 @@ def _ink_levels(light, paper, levels):
         levels[grey] = (depth * 255 + span // 2) // span if depth > 0 else 0
 
 
-@inner
+@inner(allocates=True)
 def _bounds(ink, box):
     """Find the rows and columns that hold ink of at least an eighth of the darkest.
 
@@ -101,7 +101,7 @@ def _bounds(ink, box):
     return darkest
 
 
-@inner
+@inner(allocates=True)
 def _taps(start, scale, length, position, weights):
     """Write down the pixels that the output pixel at `position` is made of, with their weights.
 
@@ -137,7 +137,7 @@ def _taps(start, scale, length, position, weights):
     return left, 2
 
 
-@inner
+@inner(allocates=True)
 def _resample(ink, top, left, scale, height, width, rows, weights, out):
     """Resample height x width output pixels, each `scale` source pixels wide, from (top, left) on.
 
@@ -169,7 +169,7 @@ def _resample(ink, top, left, scale, height, width, rows, weights, out):
             out[i, j] = total
 
 
-@inner
+@inner(allocates=True)
 def _fit(ink, darkest, box, fitted):
     """Scale the drawing in `box` so that the edges of the result are just BOX pixels apart.
 
@@ -213,7 +213,7 @@ def _fit(ink, darkest, box, fitted):
         top, left = top + box[0] * scale, left + box[1] * scale
 
 
-@inner
+@inner(allocates=True)
 def _place(fitted, box, result):
     """Write the drawing in `box` to a page of its own, centred by mass; see :func:`normalise_images`.
 
@@ -247,7 +247,7 @@ def _place(fitted, box, result):
             result[y + i, x + j] = 255 - fitted[top + i, left + j]
 
 
-@jit
+@jit(allocates=True)
 def normalise_images(images, polarity, result, blank):
     """Crop drawings to their edges, scale the longer side to 20 pixels and centre them by mass in 28x28.
 

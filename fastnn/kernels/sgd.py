@@ -27,17 +27,45 @@ All numbers of a network and of the work on it lie in one array, so that kernels
 offsets into it: `net.memory`, with the offsets in `net.layout` and `net.places`.
 
 A jitted function here calls jitted functions of this file alone: Numba's cache notices no edit in another file. What
-``simd`` and ``blocks`` hold is built into this code, so `_BUILT_IN` has those files' checksums and a test keeps them
-true.
+``simd``, ``blocks`` and ``layout`` hold is built into this code, so `_BUILT_IN` has those files' checksums and a test
+keeps them true.
 """
 
 import math
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastnn.kernels._jit import either, inner, jit
-from fastnn.kernels.blocks import BLOCK, CASES, gather_block, open_block, update_block
+from fastnn.kernels.blocks import gather_block, open_block, update_block
+from fastnn.kernels.layout import (
+    BEHIND,
+    BIASES,
+    BLOCK,
+    CASES,
+    GRADIENTS,
+    INK,
+    INPUTS,
+    LAYERS,
+    LAYOUT,
+    LISTS,
+    OFFSET,
+    OUTPUTS,
+    PAPER,
+    PARTS,
+    PRODUCTS,
+    REGISTERS,
+    RELU,
+    ROWS,
+    SIGMOID,
+    SOFTMAX,
+    SPAN,
+    STRIDE,
+    SUMS,
+    TANH,
+    UNITS,
+    VALUES,
+    WEIGHTS,
+)
 from fastnn.kernels.simd import (
     add,
     count_greater,
@@ -65,92 +93,9 @@ from fastnn.kernels.simd import (
     where_positive,
 )
 
-_BUILT_IN = {"blocks": "930034152f7a6c99", "simd": "876af9f6bf4cc973"}
-
-SIGMOID, TANH, RELU, SOFTMAX = 0, 1, 2, 3
+_BUILT_IN = {"blocks": "b39a1e4728a1974b", "layout": "44ac55cfadc5b171", "simd": "876af9f6bf4cc973"}
 
 _W1, _W3, _W4, _W6, _W7 = (0,), (0,) * 3, (0,) * 4, (0,) * 6, (0,) * 7
-
-# Columns of `layout`, one row a layer: how many inputs and outputs; registers that hold its outputs; distance of two
-# rows of weights; where its weights, biases and outputs begin; where the list of its inputs begins in `net.lists`.
-(INPUTS, OUTPUTS, REGISTERS, STRIDE, WEIGHTS, BIASES, UNITS, LISTS, LAYOUT) = range(9)
-
-# Entries of `places`: how far behind a layer's outputs its errors lie, as far again its steps, as far again a mask that
-# is 1 for units and 0 for pads, and as far again the units' numbers; where the pixels' values of a block begin, and how
-# far apart those of its samples and the lists of its cases are; where the inputs of listed rows, the lane sums, a and c
-# begin; a block's sums V s, its steps factor g, and the products of its samples; how far a list of rows lies behind the
-# list of their offsets; the number of layers.
-(BEHIND, INK, SPAN, VALUES, SUMS, PAPER, OFFSET, PARTS, GRADIENTS, PRODUCTS, ROWS, LAYERS, PLACES) = range(13)
-
-
-class Net(NamedTuple):
-    """A network and the memory of the work on it, as the kernels see it.
-
-    Attributes
-    ----------
-    memory : ndarray of dtype, shape (m,)
-        Parameters, then for each layer outputs, errors (what is handed down to it) and steps (the update of its
-        biases), then the rest; see `places`. All begin on registers and are padded to whole ones with zeros.
-    rows, ends, starts, cases, unions : ndarray
-        Of int32, int64, int64, uint8 and uint64; what ``fastnn.kernels.blocks`` reads and writes for a block: the
-        pixels of each case and where their lists end, where the images begin, cases and unions.
-    lists : ndarray of int64
-        For each layer above the first the rows that take part, as distances from its first row; behind them the same
-        by number.
-    layout : ndarray of int64, shape (layers * LAYOUT,)
-        See INPUTS and what follows it.
-    places : ndarray of int64, shape (PLACES,)
-        See BEHIND and what follows it.
-    counts : ndarray of int64, shape (layers,)
-        How many rows of each layer take part in the sample at hand.
-    hidden : int
-        Activation of the hidden layers: SIGMOID, TANH or RELU.
-    toy : bool
-        The learning rule.
-    """
-
-    memory: Any
-    rows: Any
-    ends: Any
-    starts: Any
-    cases: Any
-    unions: Any
-    lists: Any
-    layout: Any
-    places: Any
-    counts: Any
-    hidden: Any
-    toy: Any
-
-
-class Ink(NamedTuple):
-    """Images, as the kernels see them.
-
-    Attributes
-    ----------
-    images : ndarray of uint8, shape (n, pixels)
-        Grey levels, 255 = paper; padded with `shift` to a whole number of chunks, see ``fastnn.kernels.blocks``.
-    sums : ndarray of dtype, shape (n,)
-        Sum of the d of each image.
-    shift : int64
-        A pixel's d is its grey level less this, times `factor`.
-    factor : dtype
-        See `shift`.
-    base : dtype
-        What x is where d is 0: 0 or 1.
-    whole : dtype
-        1 + base times the number of pixels: how much more of a step g the sums of a blank image take up.
-    whole_images : bool
-        Whether paper is not left out.
-    """
-
-    images: Any
-    sums: Any
-    shift: Any
-    factor: Any
-    base: Any
-    whole: Any
-    whole_images: Any
 
 
 @inner
@@ -679,117 +624,81 @@ def open_offsets(net, base):
         store(m, peek(places, OFFSET) + r, none)
 
 
-@inner
-def _train(net, ink, labels, order, lr, low, high, weights, totals, listed):
-    m, lists, layout, places = data(net.memory), data(net.lists), data(net.layout), data(net.places)
-    counts, sums, judged = data(net.counts), data(ink.sums), data(totals)
-    lanes = 64 // net.memory.itemsize
-    one, hidden, toy = net.memory.dtype.type(1), net.hidden, net.toy
-    behind = peek(places, BEHIND)
-    last = (peek(places, LAYERS) - 1) * LAYOUT
-    u, last_width = peek(layout, last + UNITS), peek(layout, last + REGISTERS) * lanes
-    registers, w, stride = peek(layout, REGISTERS), peek(layout, WEIGHTS), peek(layout, STRIDE)
-    v, span, width = peek(places, INK), peek(places, SPAN), registers * lanes
-    inks, starts = (data(net.rows), span, data(net.ends)), data(net.starts)
-    n = len(order)
-    for first in range(0, n, BLOCK):
-        rolled()
-        size = min(BLOCK, n - first)
-        for k in range(first + size, min(first + size + BLOCK, n)):
-            rolled()
-            _fetch(ink, order[k])
-        for t in range(BLOCK):
-            rolled()
-            poke(starts, t, order[first + min(t, size - 1)] * ink.images.shape[1])
-        _open_block(net, ink, size, m)
-        _gather_inks(m, peek(places, PARTS), registers, w, stride, inks, v, span, lanes)
-        for t in range(size):
-            rolled()
-            i = order[first + t]
-            label, d = labels[i], peek(sums, i)
-            _first_sums(m, places, peek(layout, UNITS), width, t, t, d, ink.factor, lanes)
-            _forward(m, lists, layout, places, counts, hidden, toy, listed, one, lanes)
-            number = net.memory.dtype.type(label)
-            _judge(m, u, u + last_width, behind, label, number, low, high, toy, one, lanes, judged)
-            rate = lr
-            if weights.size > 0:
-                rate = lr * weights[i]
-            _backward(m, t, lists, layout, places, counts, hidden, toy, listed, d, ink, rate, one, lanes)
-        _update_inks(m, w, stride, registers, peek(places, GRADIENTS), inks, v, span, lanes)
+def _samples(listed):
+    """Return the kernel for weights that are transposed above the first layer; with (0,) that for ReLU, as they are.
 
+    Training and prediction are one function, and that one is not called by another: LLVM's work on it is done anew in
+    each function that takes it in, and is most of the time that compiling takes.
+    """
 
-@inner
-def _predict(net, ink, outputs, listed):
-    m, lists, layout, places = data(net.memory), data(net.lists), data(net.layout), data(net.places)
-    counts, sums = data(net.counts), data(ink.sums)
-    lanes = 64 // net.memory.itemsize
-    one = net.memory.dtype.type(1)
-    u = peek(layout, (peek(places, LAYERS) - 1) * LAYOUT + UNITS)
-    registers, w, stride = peek(layout, REGISTERS), peek(layout, WEIGHTS), peek(layout, STRIDE)
-    v, span, width = peek(places, INK), peek(places, SPAN), registers * lanes
-    inks, starts = (data(net.rows), span, data(net.ends)), data(net.starts)
-    n = len(outputs)
-    for first in range(0, n, BLOCK):
-        rolled()
-        size = min(BLOCK, n - first)
-        for t in range(BLOCK):
+    @jit
+    def run_samples(net, ink, labels, order, lr, low, high, weights, totals, outputs):
+        m, lists, layout, places = data(net.memory), data(net.lists), data(net.layout), data(net.places)
+        counts, sums, judged, starts = data(net.counts), data(ink.sums), data(totals), data(net.starts)
+        lanes = 64 // net.memory.itemsize
+        one, hidden, toy = net.memory.dtype.type(1), net.hidden, net.toy
+        behind = peek(places, BEHIND)
+        last = (peek(places, LAYERS) - 1) * LAYOUT
+        u, last_width = peek(layout, last + UNITS), peek(layout, last + REGISTERS) * lanes
+        registers, w, stride = peek(layout, REGISTERS), peek(layout, WEIGHTS), peek(layout, STRIDE)
+        v, span, width = peek(places, INK), peek(places, SPAN), registers * lanes
+        inks = (data(net.rows), span, data(net.ends))
+        n, learns = len(order), len(outputs) == 0
+        for first in range(0, n, BLOCK):
             rolled()
-            poke(starts, t, (first + min(t, size - 1)) * ink.images.shape[1])
-        _open_block(net, ink, size, m)
-        _gather_inks(m, peek(places, PARTS), registers, w, stride, inks, v, span, lanes)
-        for t in range(size):
-            rolled()
-            _first_sums(m, places, peek(layout, UNITS), width, t, 0, peek(sums, first + t), ink.factor, lanes)
-            _forward(m, lists, layout, places, counts, net.hidden, net.toy, listed, one, lanes)
-            for k in range(outputs.shape[1]):
+            size = min(BLOCK, n - first)
+            for k in range(first + size, min(first + size + BLOCK, n)):
                 rolled()
-                outputs[first + t, k] = peek(m, u + k)
+                _fetch(ink, order[k])
+            for t in range(BLOCK):
+                rolled()
+                poke(starts, t, order[first + min(t, size - 1)] * ink.images.shape[1])
+            _open_block(net, ink, size, m)
+            _gather_inks(m, peek(places, PARTS), registers, w, stride, inks, v, span, lanes)
+            for t in range(size):
+                rolled()
+                i = order[first + t]
+                d, learnt = peek(sums, i), t if learns else 0
+                _first_sums(m, places, peek(layout, UNITS), width, t, learnt, d, ink.factor, lanes)
+                _forward(m, lists, layout, places, counts, hidden, toy, listed, one, lanes)
+                if learns:
+                    label = labels[i]
+                    number = net.memory.dtype.type(label)
+                    _judge(m, u, u + last_width, behind, label, number, low, high, toy, one, lanes, judged)
+                    rate = lr
+                    if weights.size > 0:
+                        rate = lr * weights[i]
+                    _backward(m, t, lists, layout, places, counts, hidden, toy, listed, d, ink, rate, one, lanes)
+                else:
+                    for k in range(outputs.shape[1]):
+                        rolled()
+                        outputs[first + t, k] = peek(m, u + k)
+            if learns:
+                _update_inks(m, w, stride, registers, peek(places, GRADIENTS), inks, v, span, lanes)
+
+    return run_samples
 
 
-@jit
-def train_samples(net, ink, labels, order, lr, low, high, weights, totals):
-    """Train on the samples of `order`, one after the other.
+run_samples, run_samples_listed = _samples(()), _samples((0,))
+"""Train on the samples of `order`, one after the other, or run the network on them.
 
-    Parameters
-    ----------
-    net, ink
-        See the classes; after :func:`open_offsets`. The weights above the first layer are transposed.
-    labels : ndarray of int64, shape (n,)
-    order : ndarray of int64, shape (m,)
-        Which samples, in which order.
-    lr : dtype
-        Learning rate.
-    low, high : dtype
-        Targets of the other classes and of the right one: 0 and 1 but for label smoothing.
-    weights : ndarray of dtype, shape (n,) or (0,)
-        Factors of the learning rate for each sample; none if empty.
-    totals : ndarray of float64, shape (2,)
-        The losses and hits before each sample's update are added to it. A loss of NaN marks a divergence.
-    """
-    _train(net, ink, labels, order, lr, low, high, weights, totals, ())
+The second is for ReLU; its weights are not transposed and its silent units are left out.
 
-
-@jit
-def train_samples_listed(net, ink, labels, order, lr, low, high, weights, totals):
-    """Do as :func:`train_samples` with ReLU, whose weights are not transposed and whose silent units are left out."""
-    _train(net, ink, labels, order, lr, low, high, weights, totals, (0,))
-
-
-@jit
-def predict_samples(net, ink, outputs):
-    """Write the outputs for all images.
-
-    Parameters
-    ----------
-    net, ink
-        See the classes; after :func:`open_offsets`. The weights above the first layer are transposed.
-    outputs : ndarray of dtype, shape (n, classes)
-        Filled.
-    """
-    _predict(net, ink, outputs, ())
-
-
-@jit
-def predict_samples_listed(net, ink, outputs):
-    """Do as :func:`predict_samples` with ReLU; see :func:`train_samples_listed`."""
-    _predict(net, ink, outputs, (0,))
+Parameters
+----------
+net, ink
+    See the classes; after :func:`open_offsets`. The weights above the first layer are transposed.
+labels : ndarray of int64, shape (n,)
+order : ndarray of int64, shape (m,)
+    Which samples, in which order.
+lr : dtype
+    Learning rate.
+low, high : dtype
+    Targets of the other classes and of the right one: 0 and 1 but for label smoothing.
+weights : ndarray of dtype, shape (n,) or (0,)
+    Factors of the learning rate for each sample; none if empty.
+totals : ndarray of float64, shape (2,)
+    The losses and hits before each sample's update are added to it. A loss of NaN marks a divergence.
+outputs : ndarray of dtype, shape (m, classes) or (0, classes)
+    If it is empty, the samples are learnt. Else it is filled, and of what stands before it only the order is read.
+"""

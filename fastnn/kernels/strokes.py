@@ -46,7 +46,7 @@ def round_dab() -> NDArray[np.float32]:
     return dab
 
 
-@jit
+@jit(allocates=True)
 def pen_events(path, pace, starts, dabs):
     """Walk along the strokes as a hand does and write down where the pointer events come.
 
@@ -103,7 +103,7 @@ def pen_events(path, pace, starts, dabs):
     return count
 
 
-@jit
+@jit(allocates=True)
 def ink(dabs, count, dab, canvas, image):
     """Draw dabs on a canvas and average it to the image that the network sees.
 
@@ -160,7 +160,7 @@ def ink(dabs, count, dab, canvas, image):
             canvas[i, low_x * CELL : high_x * CELL + 2 * MARGIN] = 1.0
 
 
-@jit
+@jit(allocates=True)
 def draw(paths, paces, starts, dab, images):
     """Draw a batch of digits that have the same strokes.
 

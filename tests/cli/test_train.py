@@ -21,7 +21,7 @@ import fastnn.datasets
 import fastnn.datasets.drawn
 from fastnn import Recipe, evaluate, load_dataset, load_model, split
 from fastnn.cli import app
-from fastnn.cli._progress import Live, View
+from fastnn.cli._progress import Bars, View
 from fastnn.cli.train import Stopped, parse_hidden, plan_new, plan_resumed, run_plan
 from fastnn.errors import DataError, RecipeError, TrainingError
 from fastnn.recipes import load_recipe
@@ -158,7 +158,7 @@ def test_quiet_prints_nothing_of_its_own(options: tuple[str, ...]) -> None:
 def test_on_a_terminal_it_shows_bars_and_gives_the_cursor_back() -> None:
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, force_interactive=True, highlight=False, width=100)
-    run_plan(planned(), Live(console, 6))
+    run_plan(planned(), Bars(console, 6))
     text = screen.getvalue()
     for part in ("compiling ...", "training", "test ", "data.npz: 108 to train on, 12 to test on"):
         assert part in text
@@ -167,7 +167,7 @@ def test_on_a_terminal_it_shows_bars_and_gives_the_cursor_back() -> None:
 
 
 def test_bars_follow_the_chunks() -> None:
-    class Slow(Live):
+    class Slow(Bars):
         _EVERY = 0.0
 
     screen = io.StringIO()

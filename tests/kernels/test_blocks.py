@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fastnn.kernels import blocks, simd
-from fastnn.kernels.blocks import BLOCK, CASES, CHUNK, PAIRS
+from fastnn.kernels.layout import BLOCK, CASES, CHUNK, PAIRS
 from tests.helpers import compiled_only, plain_copy
 
 if TYPE_CHECKING:

@@ -101,6 +101,6 @@ def test_two_processes_may_fill_one_cache_together(tmp_path: Path) -> None:
     started = [subprocess.Popen([sys.executable, "-c", OPEN_AND_CLOSE], env=cache) for _ in range(2)]
     assert [process.wait(timeout=PATIENCE) for process in started] == [0, 0]
     entries = tree(tmp_path)
-    assert {Path(name).suffix for name in entries} == {".nbc", ".nbi"}
+    assert {Path(name).suffix for name in entries} == {".native"}
     assert python(OPEN_AND_CLOSE, NUMBA_CACHE_DIR=str(tmp_path)).returncode == 0
     assert tree(tmp_path) == entries  # the third one found what it needs

@@ -11,8 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from fastnn.cli._console import command, err, note, out, print_json
+from fastnn.cli._downloads import download_progress
 from fastnn.cli.data._app import app
-from fastnn.cli.data._progress import download_progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable

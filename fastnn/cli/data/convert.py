@@ -55,7 +55,7 @@ def convert_data(source: str, target: Path, *, force: bool = False) -> tuple[lis
     DataError, FetchError
         As reading and writing raise them.
     """
-    from fastnn.cli.data._progress import download_progress
+    from fastnn.cli._downloads import download_progress
     from fastnn.datasets import load_dataset
     from fastnn.datasets.convert import write_dataset
 

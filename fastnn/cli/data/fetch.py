@@ -27,7 +27,7 @@ def fetch(
     ] = None,
 ) -> None:
     """Download the original digits (41 MB) or MNIST (11 MB) and check what arrived."""
-    from fastnn.cli.data._progress import download_progress
+    from fastnn.cli._downloads import download_progress
 
     with download_progress() as progress:
         paths, fresh = fetch_files(name, to, progress)

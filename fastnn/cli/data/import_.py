@@ -57,7 +57,7 @@ def import_data(
     DataError, FetchError
         As reading and storing raise them.
     """
-    from fastnn.cli.data._progress import download_progress
+    from fastnn.cli._downloads import download_progress
     from fastnn.datasets import load_dataset
     from fastnn.datasets.database import import_dataset
 

@@ -50,7 +50,7 @@ def data_info(source: str) -> dict[str, Any]:
     DataError, FetchError
         As :func:`fastnn.datasets.load_dataset` raises them.
     """
-    from fastnn.cli.data._progress import download_progress
+    from fastnn.cli._downloads import download_progress
     from fastnn.datasets import load_dataset
     from fastnn.datasets.summary import summary
 

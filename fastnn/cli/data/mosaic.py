@@ -64,7 +64,7 @@ def make_mosaic(
     DataError, FetchError
         As reading the source, laying out and writing raise them.
     """
-    from fastnn.cli.data._progress import download_progress
+    from fastnn.cli._downloads import download_progress
     from fastnn.datasets import SIDE, load_dataset
     from fastnn.datasets.mosaic import check_png, save_png
     from fastnn.datasets.mosaic import mosaic as lay_out

@@ -1,0 +1,289 @@
+"""Kernels whose machine code is kept: the same bits as Numba's own way, and no Numba where there is no need."""
+
+from __future__ import annotations
+
+import copy
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from fastnn import engine
+from fastnn.augment import Distorter
+from fastnn.engine import Engine, Prepared
+from fastnn.kernels import augment, native, sgd
+from fastnn.kernels.layout import Room
+from fastnn.network import Network
+from fastnn.recipes import Recipe
+from tests.helpers import PATIENCE, compiled_only, environment, python, tree
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (9, 20), dtype=np.uint8)
+
+# Trains, tests and distorts; prints the weights' checksum and whether Numba was needed.
+SMALL = """
+import sys
+import numpy as np
+from fastnn.engine import Engine, Prepared
+from fastnn.network import Network
+network = Network((5, 4, 3)).initialise()
+engine = Engine(network)
+images = Prepared(np.arange(40, dtype=np.uint8).reshape(8, 5), "paper", network.dtype)
+engine.open(images)
+"""
+WHOLE = (
+    SMALL
+    + """
+engine.train(images, np.arange(8) % 3, np.arange(8), 0.1, np.zeros(2))
+engine.close()
+"""
+)
+TOLD = """
+print(network.sha256(), "numba" in sys.modules)
+"""
+
+
+def told(code: str = SMALL, **changes: str | None) -> list[str]:
+    done = python(code + TOLD, **changes)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    return done.stdout.split()
+
+
+def kept(folder: Path) -> Path:
+    (file,) = folder.rglob("*.native")
+    return file
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> dict[str, Any]:
+    return {"NUMBA_CACHE_DIR": str(tmp_path), "FASTNN_CACHE": None}
+
+
+# ---- the same bits ----
+
+
+def weights(monkeypatch: pytest.MonkeyPatch, network: Network, dtype: DTypeLike, *, directly: bool) -> tuple[Any, ...]:
+    """Train and predict through the kept code, or through Numba's dispatchers."""
+    network = network.copy()
+    with monkeypatch.context() as patch:
+        if directly:
+            for name, kernel in vars(engine).items():
+                if isinstance(kernel, native.Kernel):
+                    patch.setattr(kernel, "_plain", getattr(sgd, name))
+        trainer = Engine(network)
+        prepared = Prepared(IMAGES, "paper", np.dtype(dtype))
+        trainer.open(prepared)
+        totals = np.zeros(2)
+        factors = np.linspace(0.5, 1, len(IMAGES)).astype(dtype)
+        trainer.train(prepared, np.arange(9) % 3, np.arange(9)[::-1], 0.1, totals, smoothing=0.1, weights=factors)
+        trainer.close()
+        trainer.open(prepared)
+        return network.sha256(), totals.tobytes(), trainer.outputs(prepared).tobytes()
+
+
+@compiled_only
+@pytest.mark.parametrize("activation", ["sigmoid", "relu"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_same_bits_as_through_numba(activation: Any, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rule = "toy" if activation == "sigmoid" else "backprop"
+    network = Network((20, 7, 3), activation=activation, rule=rule, dtype=dtype).initialise()  # type: ignore[arg-type]
+    ours = weights(monkeypatch, network, dtype, directly=False)
+    assert ours == weights(monkeypatch, network, dtype, directly=True)
+    assert ours[0] != network.sha256()
+
+
+@compiled_only
+def test_distortions_are_the_same_as_through_numba(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = np.random.default_rng(1).integers(0, 256, (4, 784), dtype=np.uint8)
+    recipe = Recipe(rotation=10, shift=2, elastic_alpha=8, elastic_sigma=5)
+    directly = native.Kernel("", "")
+    monkeypatch.setattr(directly, "_plain", augment.distort)
+    results = []
+    for kernel in (native.Kernel("fastnn.kernels.augment", "distort"), directly):
+        out, grey = np.zeros_like(images), np.zeros(4, np.int64)
+        monkeypatch.setattr("fastnn.augment.distort", kernel)
+        Distorter(recipe)(images, np.arange(4), 1, out, grey)
+        results.append((out.tobytes(), grey.tobytes()))
+    assert results[0] == results[1]
+    assert len(set(results[0][0])) > 2
+
+
+# ---- when Numba is needed ----
+
+
+@compiled_only
+def test_the_second_process_needs_no_numba(folder: dict[str, Any], tmp_path: Path) -> None:
+    first, second = told(WHOLE, **folder), told(WHOLE, **folder)
+    assert (first[1], second[1]) == ("True", "False")
+    assert first[0] == second[0]
+    # A kernel a file, and nothing of Numba's own: it is not asked to keep what is kept here.
+    assert {Path(name).suffix for name in tree(tmp_path)} == {".native"}
+    assert len(tree(tmp_path)) == 2
+
+
+@compiled_only
+@pytest.mark.parametrize("damage", ["truncated", "emptied", "one bit", "another's", "garbage"])
+def test_a_damaged_file_is_written_anew(damage: str, folder: dict[str, Any], tmp_path: Path) -> None:
+    weights, _ = told(**folder)
+    file = kept(tmp_path)
+    whole = file.read_bytes()
+    damaged = {
+        "truncated": whole[:-100],
+        "emptied": b"",
+        "one bit": whole[:200] + bytes([whole[200] ^ 1]) + whole[201:],
+        "another's": native.hashlib.sha256(bytes(32) + whole[64:]).digest() + bytes(32) + whole[64:],
+        "garbage": os.urandom(4000),
+    }[damage]
+    file.write_bytes(damaged)
+    assert told(**folder) == [weights, "True"]
+    assert file.read_bytes() != damaged
+    assert told(**folder) == [weights, "False"]
+
+
+@compiled_only
+@pytest.mark.parametrize("change", [{"NUMBA_OPT": "2"}, {"NUMBA_CPU_NAME": "generic"}])
+def test_what_changes_the_code_has_a_file_of_its_own(
+    change: dict[str, Any], folder: dict[str, Any], tmp_path: Path
+) -> None:
+    weights, _ = told(**folder)
+    assert told(**folder, **change) == [weights, "True"]
+    assert len(list(tmp_path.rglob("*.native"))) == 2
+    assert told(**folder, **change) == [weights, "False"]
+    assert told(**folder) == [weights, "False"]
+
+
+@compiled_only
+def test_an_edit_or_another_version_is_compiled_anew_over_the_old(folder: dict[str, Any], tmp_path: Path) -> None:
+    told(**folder)
+    before = kept(tmp_path).read_bytes()
+    other = "from fastnn.kernels import native\nnative._made_from = lambda: b'other'\n" + SMALL
+    assert told(other, **folder)[1] == "True"
+    assert kept(tmp_path).read_bytes()[32:64] != before[32:64]
+    assert told(other, **folder)[1] == "False"
+
+
+@compiled_only
+def test_two_cold_processes_at_once(folder: dict[str, Any], tmp_path: Path) -> None:
+    started = [subprocess.Popen([sys.executable, "-c", SMALL], env=environment(**folder)) for _ in range(2)]
+    assert [process.wait(timeout=PATIENCE) for process in started] == [0, 0]
+    assert told(**folder)[1] == "False"
+    assert len(tree(tmp_path)) == 1
+
+
+@compiled_only
+def test_without_a_cache_nothing_is_read_or_written(folder: dict[str, Any], tmp_path: Path) -> None:
+    told(**folder)
+    before = tree(tmp_path)
+    assert told(**{**folder, "FASTNN_CACHE": "0"})[1] == "True"
+    assert tree(tmp_path) == before
+
+
+@compiled_only
+def test_where_no_folder_can_be_written_it_only_takes_longer(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_bytes(b"")
+    for _ in range(2):
+        done = python(
+            "import os\nos.environ['NUMBA_CACHE_DIR'] = os.environ.pop('LATER')\n" + SMALL + TOLD,
+            LATER=str(blocked),
+            NUMBA_CACHE_LOCATOR_CLASSES="IPythonCacheLocator",
+            FASTNN_CACHE=None,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.split()[1] == "True"
+    assert tree(tmp_path) == {str(blocked): b""}
+
+
+def test_the_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTNN_CACHE_DIR", str(tmp_path))
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    assert list(native._folders()) == [Path(native.__file__).parent / "__pycache__", tmp_path / "kernels"]
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "named")
+    assert list(native._folders()) == [Path("named/fastnn")]
+
+
+def test_a_file_with_settings_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = native._settings()
+    (tmp_path / ".numba_config.yaml").write_text("opt: 1\n")
+    assert native._settings() != before
+
+
+def test_with_the_jit_off_plain_functions_are_called(folder: dict[str, Any], tmp_path: Path) -> None:
+    assert told(**folder, NUMBA_DISABLE_JIT="1")[1] == "True"
+    assert tree(tmp_path) == {}
+
+
+# ---- what cannot be done this way ----
+
+
+@compiled_only
+def test_code_that_needs_numba_is_left_to_it() -> None:
+    from fastnn.kernels import _jit
+
+    def make(n):
+        np.zeros(n)
+
+    def nothing(n):
+        pass
+
+    assert _jit.object_code(_jit.jit(allocates=True)(make), [3], "q", "entry") is None
+    # Arguments that are taken apart in another way than is thought.
+    assert _jit.object_code(_jit.jit(nothing), [3], "d", "entry") is None
+    assert _jit.object_code(_jit.jit(nothing), [3], "q", "entry") is not None
+
+
+def test_a_kernel_of_plain_python_gets_what_was_packed(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel, got = native.Kernel("math", "hypot"), []
+    monkeypatch.setattr(kernel, "_plain", lambda *arguments: got.append(arguments))
+    kernel(native.pack(2.0), 3)
+    assert got == [(2.0, 3)]
+
+
+def test_what_kernels_do_not_take() -> None:
+    with pytest.raises(TypeError, match="kernels take no str"):
+        native.pack("text")
+
+
+# ---- how arguments are taken apart ----
+
+
+def test_kinds() -> None:
+    array = np.zeros((3, 4), np.float32)
+    locked = array.copy()
+    locked.flags.writeable = False
+    kinds = [
+        native.pack(each).kind
+        for each in (array, array[:1], array.T, array[:, ::2], locked, array[0], np.zeros((3, 4)))
+    ]
+    assert kinds[0] is kinds[1]  # a single row lies in both orders
+    assert len({kind.name for kind in kinds}) == 6
+    assert native.pack(1.0).kind is native.pack(np.float64(2)).kind
+
+
+def test_numbers_and_addresses() -> None:
+    for array in (np.arange(12, dtype=np.int64).reshape(3, 4)[:, ::2], np.zeros(0), np.arange(3)):
+        numbers = np.frombuffer(native.pack(array).content, np.int64).tolist()
+        address = array.__array_interface__["data"][0]
+        assert numbers[:5] == [0, 0, array.size, array.itemsize, address]
+        assert tuple(numbers[5:]) == array.shape + array.strides
+    packed = native.pack((1.5, np.float32(2.5), True, -1))
+    assert packed.kind.codes == "dfbq"
+    assert np.frombuffer(packed.content, np.float64)[0] == 1.5
+    assert np.frombuffer(packed.content, np.float32)[2] == 2.5
+    assert packed.content[16:24] == b"\1" + bytes(7)
+    assert np.frombuffer(packed.content, np.int64)[3] == -1
+
+
+def test_a_copy_has_addresses_of_its_own() -> None:
+    packed = native.pack(Room(*(np.zeros(3) for _ in Room._fields)))
+    twin = copy.deepcopy(packed)
+    assert twin.value.rows is not packed.value.rows
+    assert twin.content != packed.content
+    assert twin.kind is packed.kind
