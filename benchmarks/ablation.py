@@ -74,27 +74,25 @@ def prepare(module: ModuleType) -> Any:
 
     from benchmarks.problem import make_problem
     from fastnn import engine
+    from fastnn.kernels.native import Kernel
     from fastnn.network import Network
 
     problem = make_problem()
     network = Network(problem.sizes).initialise("uniform", 0)
-    # Engine and Prepared take the kernels from their module when they run.
-    kept, engine.sgd = engine.sgd, module
-    try:
-        images = engine.Prepared(problem.images, "paper", network.dtype)
-        trainer = engine.Engine(network)
-        trainer.open(images)
-    finally:
-        engine.sgd = kept
+    images = engine.Prepared(problem.images, "paper", network.dtype)
+    trainer = engine.Engine(network)
+    trainer.open(images)
+    kernel = Kernel(module.__name__, "train_samples")
     labels = np.ascontiguousarray(problem.labels, dtype=np.int64)
     order, totals = np.arange(SAMPLES), np.zeros(2)
 
     def run() -> None:
-        engine.sgd = module
+        # The engine takes its kernels from its module when it runs.
+        kept, engine.train_samples = engine.train_samples, kernel
         try:
             trainer.train(images, labels, order, 1e-6, totals)
         finally:
-            engine.sgd = kept
+            engine.train_samples = kept
 
     return run
 
