@@ -203,9 +203,13 @@ class Run:
         return path
 
     def _write_recipe(self, recipe: Recipe) -> None:
+        path, content = self.folder / RECIPE_FILE, recipe.to_toml().encode()
         try:
-            with atomic_write(self.folder / RECIPE_FILE) as file:
-                file.write(recipe.to_toml().encode())
+            # Most often it is there already, and to flush it to the disk takes 6 ms.
+            if path.is_file() and path.read_bytes() == content:
+                return
+            with atomic_write(path) as file:
+                file.write(content)
         except OSError as error:
             raise self._cannot_write(error) from None
 

@@ -38,6 +38,14 @@ def test_help_and_import_load_nothing_heavy(code: str) -> None:
     assert loaded_by(code) == set()
 
 
+def test_only_the_command_that_is_run_is_imported() -> None:
+    code = "import sys\nfrom fastnn.cli import main\ntry:\n    main()\nfinally:\n    print(*sys.modules, sep='\\n')"
+    for wanted, count in (("train", 1), ("--help", 8)):
+        loaded = python(code, wanted, *(["--help"] if count == 1 else [])).stdout.splitlines()
+        commands = ("train", "evaluate", "compare", "predict", "import_", "serve", "bench", "data")
+        assert sum(f"fastnn.cli.{name}" in loaded for name in commands) == count
+
+
 def test_training_loads_neither_compiler_nor_images_nor_downloads() -> None:
     """What was compiled before needs no compiler; see tests/kernels/test_native.py."""
     assert loaded_by("import fastnn.training, fastnn.augment") == set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import io
 import sys
@@ -80,3 +81,6 @@ def main() -> None:
         make_app(wanted)()
     except KeyboardInterrupt:
         sys.exit(130)
+    finally:
+        # The process ends, and Python would look for garbage among all that is left: 0.05 s.
+        gc.freeze()

@@ -75,8 +75,8 @@ class Dataset:
         digest = hashlib.sha256()
         digest.update("\x1f".join(self.classes).encode())
         digest.update(np.int64(len(self)).tobytes())
-        digest.update(np.ascontiguousarray(self.images).tobytes())
-        digest.update(np.ascontiguousarray(self.labels, dtype="<i8").tobytes())
+        digest.update(np.ascontiguousarray(self.images).data)
+        digest.update(np.ascontiguousarray(self.labels, dtype="<i8").data)
         return digest.hexdigest()
 
     @cached_property

@@ -148,6 +148,8 @@ def _flat(argument: Any) -> tuple[Kind, bytes]:
         kinds, contents = zip(*map(_flat, argument), strict=True)
         name = f"{form.__name__}({', '.join(kind.name for kind in kinds)})"
         return Kind.of(name, "".join(kind.codes for kind in kinds)), b"".join(contents)
+    if isinstance(argument, np.ndarray):
+        return _flat(argument.view(np.ndarray))  # a file mapped into memory, say
     raise TypeError(f"kernels take no {form.__name__}")
 
 

@@ -281,6 +281,14 @@ def test_numbers_and_addresses() -> None:
     assert np.frombuffer(packed.content, np.int64)[3] == -1
 
 
+def test_a_file_mapped_into_memory_is_an_array(tmp_path: Path) -> None:
+    mapped = np.memmap(tmp_path / "numbers", np.int64, "w+", shape=(3,))
+    packed = native.pack(mapped)
+    assert packed.value is mapped
+    assert packed.kind is native.pack(np.zeros(3, np.int64)).kind
+    assert packed.content == native.pack(np.asarray(mapped)).content
+
+
 def test_a_copy_has_addresses_of_its_own() -> None:
     packed = native.pack(Room(*(np.zeros(3) for _ in Room._fields)))
     twin = copy.deepcopy(packed)
