@@ -6,7 +6,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,8 +20,7 @@ from fastnn.training import as_model, train
 from fastnn.web.app import Settings, create_app
 from fastnn.web.recogniser import Loaded
 from fastnn.web.store import Store
-from tests.helpers import environment, lines_until
-from tests.web.servers import TOKEN, Server
+from tests.web.servers import TOKEN, Server, servers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -137,34 +135,9 @@ def client(sqlite_url: str, loaded: Loaded) -> Iterator[TestClient]:
 
 @pytest.fixture
 def serve(tmp_path: Path, model_file: Path) -> Iterator[Callable[..., Server]]:
-    """Start ``fastnn serve`` on a free port; it is killed at the end of the test if it still runs."""
-    started: list[Server] = []
-
-    def start(*options: str, db: str | None = None) -> Server:
-        url = db or f"sqlite:///{tmp_path / 'digits.db'}"
-        log = (tmp_path / f"serve-{len(started)}.log").open("w")
-        command = [sys.executable, "-m", "fastnn", "serve", "--model", str(model_file), "--db", url, "--port", "0"]
-        process = subprocess.Popen(
-            [*command, *options],
-            cwd=tmp_path,
-            env=environment(FASTNN_TOKEN=TOKEN),
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-        )
-        log.close()
-        line = lines_until(process, "serving ")[-1]
-        server = Server(process, line.split()[1].rstrip("/"), url, Path(log.name))
-        started.append(server)
-        return server
-
-    yield start
-    for server in started:
-        if server.process.poll() is None:
-            server.process.kill()
-        server.process.wait()
-        if server.process.stdout is not None:
-            server.process.stdout.close()
+    """Starts ``fastnn serve``; see :func:`tests.web.servers.servers`."""
+    with servers(tmp_path, model_file) as start:
+        yield start
 
 
 def free_port() -> int:

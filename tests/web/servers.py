@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import subprocess
+import sys
+import time
 import uuid
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastnn.web.store import NewDigit, Opinion
+from tests.helpers import PATIENCE, environment, lines_until
 
 if TYPE_CHECKING:
-    import subprocess
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
     from fastnn.datasets import Dataset
 
@@ -28,6 +33,49 @@ class Server:
     url: str
     db: str
     log: Path
+
+
+@contextlib.contextmanager
+def servers(folder: Path, model: Path) -> Iterator[Callable[..., Server]]:
+    """Yield a function that starts ``fastnn serve`` on a free port; what still runs at the end is killed."""
+    started: list[Server] = []
+
+    def start(*options: str, db: str | None = None, **changes: str | None) -> Server:
+        url = db or f"sqlite:///{folder / 'digits.db'}"
+        log = folder / f"serve-{len(started)}.log"
+        command = [sys.executable, "-m", "fastnn", "serve", "--db", url, "--port", "0"]
+        if "--model" not in options:
+            command += ["--model", str(model)]
+        with log.open("w") as errors:
+            process = subprocess.Popen(
+                [*command, *options],
+                cwd=folder,
+                env=environment(**{"FASTNN_TOKEN": TOKEN, **changes}),
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+        try:
+            line = lines_until(process, "serving ")[-1]
+        except AssertionError as error:
+            raise AssertionError(f"{error}{log.read_text()}") from None
+        started.append(Server(process, line.split()[1].rstrip("/"), url, log))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.process.kill()
+        server.process.wait()
+        if server.process.stdout is not None:
+            server.process.stdout.close()
+
+
+def wait_for(holds: Callable[[], bool], what: str) -> None:
+    """Wait until something holds."""
+    end = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < end, f"waited in vain for {what}"
+        time.sleep(0.02)
 
 
 def new_id() -> str:
