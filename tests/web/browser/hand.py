@@ -22,8 +22,8 @@ def strokes(digit: int) -> list[list[tuple[float, float]]]:
     path = HEIGHT * (skeleton.round @ skeleton.points)
     path += 140.0 - 0.5 * (path.min(axis=0) + path.max(axis=0))
     parts = np.split(path, skeleton.starts[1:-1])
-    # Half of the points do, as the page joins them.
-    return [[(float(x), float(y)) for x, y in [*part[:-1:2], part[-1]]] for part in parts]
+    # A quarter of the points does, as the page joins them.
+    return [[(float(x), float(y)) for x, y in [*part[:-1:4], part[-1]]] for part in parts]
 
 
 def draw(page: Page, digit: int) -> None:
