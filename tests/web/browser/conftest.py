@@ -41,7 +41,7 @@ PHONE: dict[str, Any] = {
     "is_mobile": True,
     "has_touch": True,
 }
-DESK: dict[str, Any] = {"viewport": {"width": 1100, "height": 720}}
+DESK: dict[str, Any] = {"viewport": {"width": 1100, "height": 770}}
 
 
 # One for this folder and not for the whole session: while it runs, the thread has an event loop that runs, and the
@@ -88,21 +88,23 @@ def visit(chromium: Browser) -> Iterator[Callable[..., Page]]:
 def site(tmp_path_factory: pytest.TempPathFactory, model: Model, model_file: Path, drawn: Dataset) -> Iterator[Server]:
     """A server with 400 accepted digits, 12 that wait and some reviews; tests only look at it."""
     folder = tmp_path_factory.mktemp("site")
-    url = f"sqlite:///{folder / 'digits.db'}"
-    names = ("Ada", "Grace <b>H.</b>", "Konrad", "数")
+    fill(f"sqlite:///{folder / 'digits.db'}", drawn, model, ("Ada", "Grace <b>H.</b>", "Konrad", "数"))
+    with servers(folder, model_file) as start:
+        yield start("--rate", "0")
+
+
+def fill(url: str, dataset: Dataset, model: Model, names: tuple[str, str, str, str]) -> None:
+    """Put digits into a database, of each name 100 or more."""
     for number, name in enumerate(names):
-        import_dataset(drawn.take(range(100 * number, 100 * number + 100)), url, contributor=name)
+        import_dataset(dataset.take(range(100 * number, 100 * number + 100)), url, contributor=name)
     store, loaded = Store(url), Loaded.of(model, "test")
     for position in range(400, 415):
-        image, label = drawn.images[position], int(drawn.labels[position])
-        opinions = loaded.opinions(image[None], [label])
-        new = NewDigit(new_id(), image.tobytes(), label, opinions[0])
+        image, label = dataset.images[position], int(dataset.labels[position])
+        new = NewDigit(new_id(), image.tobytes(), label, loaded.opinions(image[None], [label])[0])
         store.add([new], names[position % 3], loaded.key)
         if position >= 412:
             store.review(new.id, ("accept", "reject", "accept")[position % 3], None, "Rita")
     store.close()
-    with servers(folder, model_file) as start:
-        yield start("--rate", "0", db=url)
 
 
 @pytest.fixture

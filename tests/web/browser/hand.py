@@ -15,20 +15,22 @@ HEIGHT = 165.0
 """Of a digit on the canvas of 280 points."""
 
 
-def strokes(digit: int) -> list[list[tuple[float, float]]]:
-    """Return the strokes of a digit in its most usual style, as points on the canvas of 280."""
+def strokes(digit: int, every: int = 4) -> list[list[tuple[float, float]]]:
+    """Return the strokes of a digit in its most usual style, as points on the canvas of 280.
+
+    Of the path's points, one in `every` does for a network, as the page joins them.
+    """
     style = next(number for number, (shown, _, _) in enumerate(drawn._STYLES) if shown == digit)
     skeleton = drawn._skeleton(style)
     path = HEIGHT * (skeleton.round @ skeleton.points)
     path += 140.0 - 0.5 * (path.min(axis=0) + path.max(axis=0))
     parts = np.split(path, skeleton.starts[1:-1])
-    # A quarter of the points does, as the page joins them.
-    return [[(float(x), float(y)) for x, y in [*part[:-1:4], part[-1]]] for part in parts]
+    return [[(float(x), float(y)) for x, y in [*part[:-1:every], part[-1]]] for part in parts]
 
 
-def draw(page: Page, digit: int) -> None:
+def draw(page: Page, digit: int, every: int = 4) -> None:
     """Draw a digit with the mouse."""
-    for stroke in strokes(digit):
+    for stroke in strokes(digit, every):
         line(page, stroke)
 
 
@@ -42,7 +44,7 @@ def line(page: Page, points: list[tuple[float, float]]) -> None:
     page.mouse.up()
 
 
-def touch(page: Page, digit: int) -> None:
+def touch(page: Page, digit: int, every: int = 4) -> None:
     """Draw a digit with a finger."""
     session = page.context.new_cdp_session(page)
 
@@ -50,7 +52,7 @@ def touch(page: Page, digit: int) -> None:
         touches: list[dict[str, Any]] = [{"x": x, "y": y} for x, y in points]
         session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": touches})
 
-    for stroke in strokes(digit):
+    for stroke in strokes(digit, every):
         first, *rest = placed(page, stroke)
         send("touchStart", first)
         for point in rest:
