@@ -43,7 +43,9 @@ def servers(folder: Path, model: Path) -> Iterator[Callable[..., Server]]:
     def start(*options: str, db: str | None = None, **changes: str | None) -> Server:
         url = db or f"sqlite:///{folder / 'digits.db'}"
         log = folder / f"serve-{len(started)}.log"
-        command = [sys.executable, "-m", "fastnn", "serve", "--db", url, "--port", "0"]
+        command = [sys.executable, "-m", "fastnn", "serve", "--db", url]
+        if "--port" not in options:
+            command += ["--port", "0"]
         if "--model" not in options:
             command += ["--model", str(model)]
         with log.open("w") as errors:
