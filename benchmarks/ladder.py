@@ -102,12 +102,13 @@ def as_markdown(rungs: Sequence[Rung], source: str, epochs: int) -> str:
     return "\n".join(lines)
 
 
-def insert(text: str, table: str) -> str:
+def insert(text: str, table: str, markers: tuple[str, str] = (START, END)) -> str:
     """Put the table between the markers; at the end where there are none."""
-    block = f"{START}\n{table}\n{END}"
-    if START in text and END in text:
-        head, rest = text.split(START, 1)
-        return head + block + rest.split(END, 1)[1]
+    start, end = markers
+    block = f"{start}\n{table}\n{end}"
+    if start in text and end in text:
+        head, rest = text.split(start, 1)
+        return head + block + rest.split(end, 1)[1]
     return f"{text.rstrip()}\n\n{block}\n"
 
 

@@ -61,9 +61,7 @@ class Connection:
         if self._streams is None:
             self._streams = await asyncio.open_connection(self._host, self._port)
         reader, writer = self._streams
-        head = (
-            f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
+        lines = (f"POST {path} HTTP/1.1", "Host: x", "Content-Type: application/json", f"Content-Length: {len(body)}")
         start = time.perf_counter()
         writer.write("\r\n".join((*lines, "", "")).encode() + body)
         answer = await reader.readuntil(b"\r\n\r\n")
