@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -30,7 +29,7 @@ from benchmarks.ladder import insert
 from fastnn.datasets import load_dataset
 from fastnn.datasets.database import import_dataset
 from tests.web.load import Load, visit
-from tests.web.servers import BEARER, Server, servers
+from tests.web.servers import BEARER, Server, free_port, servers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,7 +45,7 @@ def stand(
     start: Callable[..., Server], dataset: Dataset, *, visitors: int, seconds: float, pause: float
 ) -> tuple[Load, list[str]]:
     """Let visitors come, kill the server half-way; return what they met with, and the ids in the database after."""
-    port = str(_free_port())
+    port = str(free_port())
     options = ("--rate", "0", "--no-access-log", "--port", port)
     server = start(*options)
 
@@ -77,7 +76,7 @@ def rows_of(load: Load, ids: Sequence[str], *, visitors: int, seconds: float, pa
         ("predict, the whole answer", _spread(load.predicted)),
         ("store a digit, on disk", _spread(load.stored)),
         ("errors", f"{len(load.faults)}"),
-        ("connections broken by kill -9 half-way, all taken up again", f"{load.broken}"),
+        ("connections broken by the kill half-way; each visitor went on after it", f"{load.broken}"),
         (
             "acknowledged digits; of these lost, and stored twice",
             f"{len(load.acknowledged):,}; {len(load.acknowledged - set(ids))}, {len(ids) - len(set(ids))}",
@@ -140,12 +139,6 @@ def _memory(server: Server) -> int:
         return 0
     line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def train(folder: Path, epochs: int) -> Path:

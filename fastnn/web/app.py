@@ -150,19 +150,26 @@ class _State:
             if loaded is None:
                 return
             try:
-                while (
-                    not self._stopping.is_set() and loaded is self.loaded and (waiting := self.store.stale(loaded.key))
-                ):
-                    pixels = np.frombuffer(b"".join(row[1] for row in waiting), np.uint8).reshape(len(waiting), -1)
-                    opinions = loaded.opinions(pixels, [row[2] for row in waiting])
-                    self.store.score(
-                        {row[0]: opinion for row, opinion in zip(waiting, opinions, strict=True)}, loaded.key
-                    )
+                last = -1
+                while not self._stopping.is_set() and loaded is self.loaded:
+                    waiting = self.store.stale(loaded.key, last)
+                    if not waiting and last < 0:
+                        return
+                    # After the last one once more from the first: what was judged by the old model may have come late.
+                    last = waiting[-1][0] if waiting else -1
+                    self._judge_some(loaded, waiting)
             except (StoreError, DataError, ValueError) as error:
                 log("queue not sorted anew", reason=str(error)[:300])
 
         self._judge = threading.Thread(target=work, name="judge", daemon=True)
         self._judge.start()
+
+    def _judge_some(self, loaded: Loaded, waiting: list[tuple[int, bytes, int]]) -> None:
+        if not waiting:
+            return
+        pixels = np.frombuffer(b"".join(row[1] for row in waiting), np.uint8).reshape(len(waiting), -1)
+        opinions = loaded.opinions(pixels, [row[2] for row in waiting])
+        self.store.score({row[0]: opinion for row, opinion in zip(waiting, opinions, strict=True)}, loaded.key)
 
 
 def create_app(settings: Settings) -> FastAPI:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from pathlib import Path
@@ -20,7 +19,7 @@ from fastnn.training import as_model, train
 from fastnn.web.app import Settings, create_app
 from fastnn.web.recogniser import Loaded
 from fastnn.web.store import Store
-from tests.web.servers import TOKEN, Server, servers
+from tests.web.servers import TOKEN, Server, free_port, servers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -138,9 +137,3 @@ def serve(tmp_path: Path, model_file: Path) -> Iterator[Callable[..., Server]]:
     """Starts ``fastnn serve``; see :func:`tests.web.servers.servers`."""
     with servers(tmp_path, model_file) as start:
         yield start
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -30,7 +30,7 @@ class Load:
     sent, acknowledged : set of str
         Ids of digits: sent at least once, and those of which the server said that they are stored.
     broken : int
-        Connections that broke while the server was down.
+        Connections that broke.
     faults : list of str
         Answers that were no success, and connections that broke while the server was up.
     down : bool
@@ -69,11 +69,13 @@ class Connection:
         await reader.readexactly(int(length.partition(b":")[2]))
         return int(answer.split(b" ", 2)[1]), time.perf_counter() - start
 
-    def close(self) -> None:
-        """Close it; it opens again by itself."""
-        if self._streams is not None:
-            self._streams[1].close()
-            self._streams = None
+    def close(self) -> bool:
+        """Close it; it opens again by itself. Returns whether it was open."""
+        if self._streams is None:
+            return False
+        self._streams[1].close()
+        self._streams = None
+        return True
 
 
 def visit(
@@ -150,10 +152,9 @@ async def _insist(connection: Connection, load: Load, path: str, body: bytes, ex
         try:
             status, seconds = await connection.post(path, body)
         except (OSError, EOFError) as error:
-            connection.close()
+            load.broken += connection.close()
             if not load.down:
                 load.faults.append(f"{path}: {type(error).__name__}")
-            load.broken += 1
             if load.over:
                 return None
             await asyncio.sleep(0.05)

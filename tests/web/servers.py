@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import subprocess
 import sys
 import time
@@ -98,3 +99,9 @@ def new_digit(position: int, *, label: int = 0, doubt: float = 0.5, id: str | No
     """Return a digit as the store takes it; its pixels are noise that depends on `position` alone."""
     pixels = np.random.default_rng(position).integers(0, 256, 784, dtype=np.uint8).tobytes()
     return NewDigit(id or new_id(), pixels, label, Opinion(label, doubt))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -21,8 +21,7 @@ from fastnn.formats import load_model, save_model
 from fastnn.model import Model
 from fastnn.network import Network
 from tests.helpers import PATIENCE, fastnn
-from tests.web.conftest import free_port
-from tests.web.servers import BEARER, TOKEN, Server, digit, wait_for
+from tests.web.servers import BEARER, TOKEN, Server, digit, free_port, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
