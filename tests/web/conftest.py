@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -19,6 +19,7 @@ from fastnn.training import as_model, train
 from fastnn.web.app import Settings, create_app
 from fastnn.web.recogniser import Loaded
 from fastnn.web.store import Store
+from tests.helpers import PATIENCE
 from tests.web.servers import TOKEN, Server, free_port, servers
 
 if TYPE_CHECKING:
@@ -69,26 +70,34 @@ def postgres_server() -> Iterator[str]:
     pytest.importorskip("psycopg", reason="psycopg is not installed")
     # Not under pytest's own folder: another session may clear that away while this one goes on.
     folder = Path(tempfile.mkdtemp(prefix="fastnn-postgres-"))
-    # PostgreSQL does not run as root.
-    as_user: list[str] = []
+    # PostgreSQL does not run as root. (Not by runuser, which opens a session, and has been seen to hang.)
+    as_user: dict[str, Any] = {}
     if os.geteuid() == 0:
-        if shutil.which("runuser") is None:
-            pytest.skip("no runuser, and PostgreSQL does not run as root")
         folder.chmod(0o755)
         shutil.chown(folder, "postgres")
-        as_user = ["runuser", "-u", "postgres", "--"]
+        as_user = {"user": "postgres", "group": "postgres", "extra_groups": []}
     tools, data, port = found[-1], folder / "data", free_port()
 
     def run(*command: str | Path) -> None:
-        subprocess.run([*as_user, *map(str, command)], check=True, capture_output=True, timeout=120, cwd="/")
+        subprocess.run(
+            [str(part) for part in command],
+            check=True,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=PATIENCE,
+            cwd="/",
+            **as_user,
+        )
 
-    run(tools / "initdb", "-D", data, "-A", "trust", "-U", "tester", "--no-sync", "--locale=C.UTF-8")
-    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1"
-    run(tools / "pg_ctl", "-D", data, "-o", options, "-w", "-l", folder / "log", "start")
     try:
-        yield f"postgresql://tester@127.0.0.1:{port}/"
+        run(tools / "initdb", "-D", data, "-A", "trust", "-U", "tester", "--no-sync", "--locale=C.UTF-8")
+        options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1"
+        run(tools / "pg_ctl", "-D", data, "-o", options, "-w", "-l", folder / "log", "start")
+        try:
+            yield f"postgresql://tester@127.0.0.1:{port}/"
+        finally:
+            run(tools / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
     finally:
-        run(tools / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
         shutil.rmtree(folder)
 
 
