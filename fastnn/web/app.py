@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import hmac
+import re
 import threading
 import uuid  # noqa: TC003 - FastAPI reads the annotations
 from dataclasses import dataclass, field
@@ -380,7 +381,7 @@ def _add_sharing(app: FastAPI, state: _State) -> None:
     async def dataset(request: Request) -> Response:
         state.limiter.spend(request, _FILE_COST)
         kept = await run_in_threadpool(state.export.dataset)
-        packed = "gzip" in request.headers.get("accept-encoding", "")
+        packed = _takes_gzip(request.headers.get("accept-encoding", ""))
         headers = {
             "Access-Control-Allow-Origin": "*",
             "Access-Control-Expose-Headers": "ETag",
@@ -436,6 +437,16 @@ def _kept(
     if request.method == "HEAD":
         return Response(headers=headers, media_type=media_type)
     return StreamingResponse(kept.chunks(unpacked=unpacked), headers=headers, media_type=media_type)
+
+
+def _takes_gzip(accepted: str) -> bool:
+    """Whether an Accept-Encoding header allows gzip."""
+    weights = {}
+    for part in accepted.lower().split(","):
+        coding, _, weight = part.partition(";")
+        weights[coding.strip()] = weight.replace(" ", "")
+    found = weights.get("gzip", weights.get("*"))
+    return found is not None and re.fullmatch(r"q=0(\.0*)?", found) is None
 
 
 def _kind(request: Request, *known: str) -> str:

@@ -70,7 +70,7 @@ def postgres_server() -> Iterator[str]:
     pytest.importorskip("psycopg", reason="psycopg is not installed")
     # Not under pytest's own folder: another session may clear that away while this one goes on.
     folder = Path(tempfile.mkdtemp(prefix="fastnn-postgres-"))
-    # PostgreSQL does not run as root. (Not by runuser, which opens a session, and has been seen to hang.)
+    # PostgreSQL does not run as root.
     as_user: dict[str, Any] = {}
     if os.geteuid() == 0:
         folder.chmod(0o755)
