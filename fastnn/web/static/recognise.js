@@ -4,7 +4,7 @@ import { ask, bars, explain, find, paint, SIDE } from "./common.js";
 import { Pad } from "./pad.js";
 
 const PAUSE = 60; // ms; a question a movement would only queue up
-const PATIENCE = 5000; // ms; then the server is asked anew
+const PATIENCE = 10000; // ms; then the server is asked anew
 
 const percent = (share) => `${(100 * share).toFixed(share > 0 && share < 0.0995 ? 1 : 0)} %`;
 

@@ -35,6 +35,9 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 
+WAIT = 30_000
+"""Milliseconds; reached only by what hangs."""
+
 PHONE: dict[str, Any] = {
     "viewport": {"width": 390, "height": 780},
     "device_scale_factor": 2,
@@ -52,6 +55,7 @@ def chromium() -> Iterator[Browser]:
     path = shutil.which("chromium")
     if path is None:
         pytest.skip("chromium is not installed (apt-get install chromium)")
+    driver.expect.set_options(timeout=WAIT)
     with driver.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield browser
@@ -67,7 +71,7 @@ def visit(chromium: Browser) -> Iterator[Callable[..., Page]]:
         def open_page(url: str, *, may_fail: str = "", **options: Any) -> Page:
             context = chromium.new_context(**{**DESK, "reduced_motion": "reduce", **options})
             opened.callback(context.close)
-            context.set_default_timeout(20_000)
+            context.set_default_timeout(WAIT)
             page = context.new_page()
             page.on("pageerror", lambda error: faults.append(str(error)))
 

@@ -115,10 +115,15 @@ def held(site: Server, visit: Callable[..., Page]) -> tuple[Page, list[Route]]:
     return page, questions
 
 
+def wait_for_first(page: Page, questions: list[Route]) -> None:
+    # The page has to be asked something, or the driver does not tell of the question.
+    wait_for(lambda: page.evaluate("true") and bool(questions), "the first question")
+
+
 def test_the_latest_answer_wins(held: tuple[Page, list[Route]]) -> None:
     page, questions = held
     draw(page, 7)
-    wait_for(lambda: page.evaluate("1") == 1 and bool(questions), "the first question")
+    wait_for_first(page, questions)
     # All that was drawn since waits for the answer, and is asked for at once.
     assert len(questions) == 1
     questions[0].fulfill(json=STALE)
@@ -129,7 +134,7 @@ def test_the_latest_answer_wins(held: tuple[Page, list[Route]]) -> None:
 def test_an_answer_about_what_is_no_longer_there_is_dropped(held: tuple[Page, list[Route]]) -> None:
     page, questions = held
     line(page, [(40, 40), (60, 40)])
-    wait_for(lambda: page.evaluate("1") == 1 and bool(questions), "the first question")
+    wait_for_first(page, questions)
     page.locator("#clear").click()
     draw(page, 7)
     expect(page.locator("#guess")).to_have_text("7")
