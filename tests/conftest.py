@@ -7,6 +7,12 @@ import pytest
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--screenshots", action="store_true", help="write the pictures of the web app in data/screenshots anew"
+    )
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real data beside the project, or a skip that says what is missing."""

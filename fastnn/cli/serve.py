@@ -6,10 +6,11 @@ import ipaddress
 import logging
 import os
 import secrets
+import signal
 import socket
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -65,7 +66,7 @@ def serve(
 ) -> None:
     """Serve the web app: draw, recognise, collect, review and share digits.
 
-    SIGTERM and Ctrl-C finish the requests that are under way.
+    SIGTERM and Ctrl-C finish the requests that are under way; a second Ctrl-C does not wait for them.
     """
     server = prepare(
         Options(
@@ -243,7 +244,14 @@ def run(app: FastAPI, listening: socket.socket, *, root_path: str, forwarded: st
         limit_concurrency=2000,
         ws="none",
     )
+    # Uvicorn finishes what is under way, and then raises again the signals that it was sent.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
     uvicorn.Server(config).run(sockets=[listening])
+
+
+def _leave(number: int, _: object) -> NoReturn:
+    raise typer.Exit(128 + number)
 
 
 def _tidy(root_path: str) -> str:

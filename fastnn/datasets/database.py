@@ -72,6 +72,8 @@ digits = sa.Table(
     sa.Column("scored_by", sa.String(16), nullable=False, comment="which model"),
     sa.Index("fastnn_digits_queue", "state", sa.desc("doubt"), "seq"),
     sa.Index("fastnn_digits_accepted", "state", "label"),
+    # Without it, each page of the digits in order of arrival would be sorted out of all of them.
+    sa.Index("fastnn_digits_arrival", "state", "seq"),
     sa.Index("fastnn_digits_credits", "state", "contributor"),
 )
 
@@ -299,12 +301,17 @@ def _check_rows(connection: Connection, source: str) -> None:
         raise DataError(f"{source}: digit {seq} is damaged: not {PIXELS} bytes of pixels with a label from 0 to 9")
 
 
+def in_order(query: sa.Select[Any], after: int) -> sa.Select[Any]:
+    """Put digits in order of arrival, those whose number is above `after`."""
+    return query.where(digits.c.seq > after).order_by(digits.c.seq)
+
+
 def accepted_rows(connection: Connection) -> Iterator[tuple[bytes, int]]:
     """Yield pixels and label of the accepted digits in order of arrival, a few hundred at a time in memory."""
     last = -1
     columns = sa.select(digits.c.seq, digits.c.pixels, digits.c.label)
     while True:
-        page = columns.where(digits.c.state == ACCEPTED, digits.c.seq > last).order_by(digits.c.seq).limit(_BATCH)
+        page = in_order(columns.where(digits.c.state == ACCEPTED), after=last).limit(_BATCH)
         rows = connection.execute(page).all()
         for seq, pixels, label in rows:
             last = seq

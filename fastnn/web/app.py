@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import hmac
+import re
 import threading
 import uuid  # noqa: TC003 - FastAPI reads the annotations
 from dataclasses import dataclass, field
@@ -150,19 +151,26 @@ class _State:
             if loaded is None:
                 return
             try:
-                while (
-                    not self._stopping.is_set() and loaded is self.loaded and (waiting := self.store.stale(loaded.key))
-                ):
-                    pixels = np.frombuffer(b"".join(row[1] for row in waiting), np.uint8).reshape(len(waiting), -1)
-                    opinions = loaded.opinions(pixels, [row[2] for row in waiting])
-                    self.store.score(
-                        {row[0]: opinion for row, opinion in zip(waiting, opinions, strict=True)}, loaded.key
-                    )
+                last = -1
+                while not self._stopping.is_set() and loaded is self.loaded:
+                    waiting = self.store.stale(loaded.key, last)
+                    if not waiting and last < 0:
+                        return
+                    # After the last one once more from the first: what was judged by the old model may have come late.
+                    last = waiting[-1][0] if waiting else -1
+                    self._judge_some(loaded, waiting)
             except (StoreError, DataError, ValueError) as error:
                 log("queue not sorted anew", reason=str(error)[:300])
 
         self._judge = threading.Thread(target=work, name="judge", daemon=True)
         self._judge.start()
+
+    def _judge_some(self, loaded: Loaded, waiting: list[tuple[int, bytes, int]]) -> None:
+        if not waiting:
+            return
+        pixels = np.frombuffer(b"".join(row[1] for row in waiting), np.uint8).reshape(len(waiting), -1)
+        opinions = loaded.opinions(pixels, [row[2] for row in waiting])
+        self.store.score({row[0]: opinion for row, opinion in zip(waiting, opinions, strict=True)}, loaded.key)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -373,7 +381,7 @@ def _add_sharing(app: FastAPI, state: _State) -> None:
     async def dataset(request: Request) -> Response:
         state.limiter.spend(request, _FILE_COST)
         kept = await run_in_threadpool(state.export.dataset)
-        packed = "gzip" in request.headers.get("accept-encoding", "")
+        packed = _takes_gzip(request.headers.get("accept-encoding", ""))
         headers = {
             "Access-Control-Allow-Origin": "*",
             "Access-Control-Expose-Headers": "ETag",
@@ -429,6 +437,16 @@ def _kept(
     if request.method == "HEAD":
         return Response(headers=headers, media_type=media_type)
     return StreamingResponse(kept.chunks(unpacked=unpacked), headers=headers, media_type=media_type)
+
+
+def _takes_gzip(accepted: str) -> bool:
+    """Whether an Accept-Encoding header allows gzip."""
+    weights = {}
+    for part in accepted.lower().split(","):
+        coding, _, weight = part.partition(";")
+        weights[coding.strip()] = weight.replace(" ", "")
+    found = weights.get("gzip", weights.get("*"))
+    return found is not None and re.fullmatch(r"q=0(\.0*)?", found) is None
 
 
 def _kind(request: Request, *known: str) -> str:

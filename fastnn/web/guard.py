@@ -45,6 +45,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope = _below_root(scope)
         start, answer = time.perf_counter(), {"status": 0, "bytes": 0}
 
         async def watched(message: Message) -> None:
@@ -84,6 +85,12 @@ class Guard:
                     }
                 )
             )
+
+
+def _below_root(scope: Scope) -> Scope:
+    """Take the proxy's path off if the proxy has not; the server has put it before every path."""
+    root, path = scope.get("root_path", ""), scope["path"]
+    return {**scope, "path": path[len(root) :]} if root and path.startswith(f"{root}{root}/") else scope
 
 
 def _is_forged(scope: Scope) -> bool:

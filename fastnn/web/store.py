@@ -21,6 +21,7 @@ from fastnn.datasets.database import (
     accepted_rows,
     bump_revision,
     digits,
+    in_order,
     insert_new,
     now,
     open_engine,
@@ -337,16 +338,21 @@ class Store:
             else:
                 yield connection.execution_options(isolation_level="REPEATABLE READ")
 
-    def stale(self, model: str) -> list[tuple[int, bytes, int]]:
-        """Return some digits of the queue that `model` has not judged yet: number, pixels and label given."""
-        query = (
-            sa.select(digits.c.seq, digits.c.pixels, digits.c.given)
-            .where(digits.c.state == PENDING, digits.c.scored_by != model)
-            .order_by(digits.c.seq)
-            .limit(_SCORED_AT_ONCE)
+    def stale(self, model: str, after: int = -1) -> list[tuple[int, bytes, int]]:
+        """Return the next digits of the queue that `model` has not judged yet: number, pixels and label given.
+
+        Parameters
+        ----------
+        model : str
+        after : int
+            Only those whose number is above.
+        """
+        waiting = sa.select(digits.c.seq, digits.c.pixels, digits.c.given).where(
+            digits.c.state == PENDING, digits.c.scored_by != model
         )
         with self._reading() as connection:
-            return [(seq, bytes(pixels), given) for seq, pixels, given in connection.execute(query)]
+            rows = connection.execute(in_order(waiting, after).limit(_SCORED_AT_ONCE))
+            return [(seq, bytes(pixels), given) for seq, pixels, given in rows]
 
     def score(self, opinions: dict[int, Opinion], model: str) -> None:
         """Note what `model` thinks of digits, by their numbers."""

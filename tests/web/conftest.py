@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -21,8 +19,8 @@ from fastnn.training import as_model, train
 from fastnn.web.app import Settings, create_app
 from fastnn.web.recogniser import Loaded
 from fastnn.web.store import Store
-from tests.helpers import environment, lines_until
-from tests.web.servers import TOKEN, Server
+from tests.helpers import PATIENCE
+from tests.web.servers import TOKEN, Server, free_port, servers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,25 +71,33 @@ def postgres_server() -> Iterator[str]:
     # Not under pytest's own folder: another session may clear that away while this one goes on.
     folder = Path(tempfile.mkdtemp(prefix="fastnn-postgres-"))
     # PostgreSQL does not run as root.
-    as_user: list[str] = []
+    as_user: dict[str, Any] = {}
     if os.geteuid() == 0:
-        if shutil.which("runuser") is None:
-            pytest.skip("no runuser, and PostgreSQL does not run as root")
         folder.chmod(0o755)
         shutil.chown(folder, "postgres")
-        as_user = ["runuser", "-u", "postgres", "--"]
+        as_user = {"user": "postgres", "group": "postgres", "extra_groups": []}
     tools, data, port = found[-1], folder / "data", free_port()
 
     def run(*command: str | Path) -> None:
-        subprocess.run([*as_user, *map(str, command)], check=True, capture_output=True, timeout=120, cwd="/")
+        subprocess.run(
+            [str(part) for part in command],
+            check=True,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=PATIENCE,
+            cwd="/",
+            **as_user,
+        )
 
-    run(tools / "initdb", "-D", data, "-A", "trust", "-U", "tester", "--no-sync", "--locale=C.UTF-8")
-    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1"
-    run(tools / "pg_ctl", "-D", data, "-o", options, "-w", "-l", folder / "log", "start")
     try:
-        yield f"postgresql://tester@127.0.0.1:{port}/"
+        run(tools / "initdb", "-D", data, "-A", "trust", "-U", "tester", "--no-sync", "--locale=C.UTF-8")
+        options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1"
+        run(tools / "pg_ctl", "-D", data, "-o", options, "-w", "-l", folder / "log", "start")
+        try:
+            yield f"postgresql://tester@127.0.0.1:{port}/"
+        finally:
+            run(tools / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
     finally:
-        run(tools / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
         shutil.rmtree(folder)
 
 
@@ -137,37 +143,6 @@ def client(sqlite_url: str, loaded: Loaded) -> Iterator[TestClient]:
 
 @pytest.fixture
 def serve(tmp_path: Path, model_file: Path) -> Iterator[Callable[..., Server]]:
-    """Start ``fastnn serve`` on a free port; it is killed at the end of the test if it still runs."""
-    started: list[Server] = []
-
-    def start(*options: str, db: str | None = None) -> Server:
-        url = db or f"sqlite:///{tmp_path / 'digits.db'}"
-        log = (tmp_path / f"serve-{len(started)}.log").open("w")
-        command = [sys.executable, "-m", "fastnn", "serve", "--model", str(model_file), "--db", url, "--port", "0"]
-        process = subprocess.Popen(
-            [*command, *options],
-            cwd=tmp_path,
-            env=environment(FASTNN_TOKEN=TOKEN),
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-        )
-        log.close()
-        line = lines_until(process, "serving ")[-1]
-        server = Server(process, line.split()[1].rstrip("/"), url, Path(log.name))
-        started.append(server)
-        return server
-
-    yield start
-    for server in started:
-        if server.process.poll() is None:
-            server.process.kill()
-        server.process.wait()
-        if server.process.stdout is not None:
-            server.process.stdout.close()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Starts ``fastnn serve``; see :func:`tests.web.servers.servers`."""
+    with servers(tmp_path, model_file) as start:
+        yield start

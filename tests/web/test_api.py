@@ -325,6 +325,24 @@ def test_dataset_json_is_packed_and_known_by_its_etag(client: TestClient, drawn:
     assert len(later.json()) == 2
 
 
+@pytest.mark.parametrize(
+    ("accepted", "packed"),
+    [
+        ("gzip", True),
+        ("br, GZIP;q=0.5", True),
+        ("*", True),
+        ("gzip;q=0, *", False),
+        ("gzip; q=0.000", False),
+        ("br", False),
+        ("", False),
+    ],
+)
+def test_dataset_json_is_packed_for_those_who_take_it(client: TestClient, accepted: str, packed: bool) -> None:
+    answer = client.get("/dataset.json", headers={"Accept-Encoding": accepted})
+    assert (answer.headers.get("content-encoding") == "gzip") == packed
+    assert answer.json() == []
+
+
 def test_the_mosaic_shows_the_accepted_digits(client: TestClient, drawn: Dataset) -> None:
     digits = [digit(drawn, n) for n in range(5)]
     send(client, *digits)

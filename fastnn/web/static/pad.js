@@ -64,6 +64,7 @@ export class Pad {
     find("eraser").addEventListener("click", () => choose(true));
     find("undo").addEventListener("click", () => this.#undo());
     find("clear").addEventListener("click", () => {
+      this.#stroke = this.#pointer = null;
       this.#strokes.push({ clear: true });
       this.#redraw();
       this.#tell();
@@ -71,6 +72,8 @@ export class Pad {
   }
 
   #undo() {
+    // A stroke that is still being drawn ends here: what follows would go into one that is no longer there.
+    this.#stroke = this.#pointer = null;
     this.#strokes.pop();
     this.#redraw();
     this.#tell();

@@ -4,6 +4,7 @@ import { ask, bars, explain, find, paint, SIDE } from "./common.js";
 import { Pad } from "./pad.js";
 
 const PAUSE = 60; // ms; a question a movement would only queue up
+const PATIENCE = 10000; // ms; then the server is asked anew
 
 const percent = (share) => `${(100 * share).toFixed(share > 0 && share < 0.0995 ? 1 : 0)} %`;
 
@@ -11,6 +12,7 @@ let names = [...Array(10).keys()].map(String);
 let show = bars(find("bars"), names);
 let timer = 0;
 let asked = null; // the AbortController of the question under way
+let again = false; // something was drawn since it was asked
 
 function rest() {
   show(names.map(() => ({ share: 0, text: "–", best: false })));
@@ -19,31 +21,45 @@ function rest() {
   paint(find("seen"), new Array(SIDE * SIDE).fill(255));
 }
 
-async function recognise(image) {
-  asked?.abort();
+/** Ask for one drawing at a time; what is drawn meanwhile is asked for next, so the latest answer is the one that stays. */
+async function recognise(pad) {
+  if (asked) {
+    again = true;
+    return;
+  }
   const mine = asked = new AbortController();
+  const giveUp = setTimeout(() => mine.abort(), PATIENCE);
+  again = false;
   try {
-    const answer = await ask("api/predict", { body: { image }, signal: mine.signal });
-    if (mine !== asked) return; // a later question is under way, and its answer counts
+    const answer = await ask("api/predict", { body: { image: pad.image() }, signal: mine.signal });
+    if (mine !== asked) return; // the drawing has been cleared
     const best = Math.max(...answer.probabilities);
     show(answer.probabilities.map((share) => ({ share, text: percent(share), best: share === best })));
     find("guess").textContent = answer.label;
     find("sure").textContent = `${best > 0.9 ? "Surely" : best > 0.5 ? "Probably" : "Perhaps"} a ${answer.label}: ${percent(best)}`;
     paint(find("seen"), answer.seen);
   } catch (error) {
-    if (error.name !== "AbortError") find("sure").textContent = `No answer: ${explain(error)}.`;
+    if (mine === asked) find("sure").textContent = `No answer: ${explain(error)}.`;
+  } finally {
+    clearTimeout(giveUp);
+    if (mine === asked) {
+      asked = null;
+      if (again) look(pad);
+    }
   }
 }
 
-function changed(pad) {
-  clearTimeout(timer);
-  timer = setTimeout(() => {
+/** Look at the drawing soon. While the pen moves, this goes on once a pause rather than waiting for the pen to rest. */
+function look(pad) {
+  timer ||= setTimeout(() => {
+    timer = 0;
     if (!pad.empty) {
-      recognise(pad.image());
+      recognise(pad);
       return;
     }
     asked?.abort();
     asked = null;
+    again = false;
     rest();
   }, PAUSE);
 }
@@ -64,4 +80,4 @@ async function introduce() {
 
 rest();
 introduce().catch((error) => { find("model").textContent = explain(error); });
-new Pad(find("pad"), changed);
+new Pad(find("pad"), look);

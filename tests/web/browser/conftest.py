@@ -1,0 +1,133 @@
+"""Debian's Chromium, pages whose every fault fails the test, and a site with digits in it."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import re
+import shutil
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fastnn.datasets.database import import_dataset
+from fastnn.web.recogniser import Loaded
+from fastnn.web.store import NewDigit, Store
+from tests.web.servers import Server, new_id, servers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from playwright.sync_api import Browser, Page
+
+    from fastnn.datasets import Dataset
+    from fastnn.model import Model
+
+# Without the last four it would look for updates of itself on the network.
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+WAIT = 30_000
+"""Milliseconds; reached only by what hangs."""
+
+PHONE: dict[str, Any] = {
+    "viewport": {"width": 390, "height": 780},
+    "device_scale_factor": 2,
+    "is_mobile": True,
+    "has_touch": True,
+}
+DESK: dict[str, Any] = {"viewport": {"width": 1100, "height": 770}}
+
+
+# One for this folder and not for the whole session: while it runs, the thread has an event loop that runs, and the
+# tests of other folders start their own.
+@pytest.fixture(scope="package")
+def chromium() -> Iterator[Browser]:
+    driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra [dev])")
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("chromium is not installed (apt-get install chromium)")
+    driver.expect.set_options(timeout=WAIT)
+    with driver.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(chromium: Browser) -> Iterator[Callable[..., Page]]:
+    """Opens a page in a browser that has seen nothing yet; scripts that fail there, or break a rule, fail the test."""
+    faults: list[str] = []
+    with contextlib.ExitStack() as opened:
+
+        def open_page(url: str, *, may_fail: str = "", **options: Any) -> Page:
+            context = chromium.new_context(**{**DESK, "reduced_motion": "reduce", **options})
+            opened.callback(context.close)
+            context.set_default_timeout(WAIT)
+            page = context.new_page()
+            page.on("pageerror", lambda error: faults.append(str(error)))
+
+            def note(message: Any) -> None:
+                if message.type in ("error", "warning") and not (may_fail and re.search(may_fail, message.text)):
+                    faults.append(message.text)
+
+            # The browser's console also has what the Content-Security-Policy forbade.
+            page.on("console", note)
+            page.goto(url)
+            return page
+
+        yield open_page
+    assert faults == []
+
+
+@pytest.fixture(scope="package")
+def site(tmp_path_factory: pytest.TempPathFactory, model: Model, model_file: Path, drawn: Dataset) -> Iterator[Server]:
+    """A server with 400 accepted digits, 12 that wait and some reviews; tests only look at it."""
+    folder = tmp_path_factory.mktemp("site")
+    fill(f"sqlite:///{folder / 'digits.db'}", drawn, model, ("Ada", "Grace <b>H.</b>", "Konrad", "数"))
+    with servers(folder, model_file) as start:
+        yield start("--rate", "0")
+
+
+def fill(url: str, dataset: Dataset, model: Model, names: tuple[str, str, str, str]) -> None:
+    """Put digits into a database, of each name 100 or more."""
+    for number, name in enumerate(names):
+        import_dataset(dataset.take(range(100 * number, 100 * number + 100)), url, contributor=name)
+    store, loaded = Store(url), Loaded.of(model, "test")
+    for position in range(400, 415):
+        image, label = dataset.images[position], int(dataset.labels[position])
+        new = NewDigit(new_id(), image.tobytes(), label, loaded.opinions(image[None], [label])[0])
+        store.add([new], names[position % 3], loaded.key)
+        if position >= 412:
+            store.review(new.id, ("accept", "reject", "accept")[position % 3], None, "Rita")
+    store.close()
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[str]:
+    """A page of another origin: another server on another port."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "index.html").write_text("<!doctype html><title>Elsewhere</title><link rel=icon href=data:,>")
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args, directory=str(folder))
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()

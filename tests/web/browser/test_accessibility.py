@@ -1,0 +1,72 @@
+"""axe-core finds no serious fault on the four pages, in light and dark, on the desk and on the phone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.web.browser.conftest import PHONE
+from tests.web.browser.hand import line
+from tests.web.servers import TOKEN
+
+expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra [dev])").expect
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from playwright.sync_api import Page
+
+    from tests.web.servers import Server
+
+
+def serious(page: Page) -> list[str]:
+    """What axe-core calls serious or critical, with where it is."""
+    found = axe.Axe().run(page).response["violations"]
+    return [
+        f"{fault['id']}: {fault['help']} ({', '.join(str(node['target']) for node in fault['nodes'])})"
+        for fault in found
+        if fault["impact"] in ("serious", "critical")
+    ]
+
+
+def settle(page: Page, path: str) -> None:
+    """Bring a page into the state in which people use it."""
+    if path in ("", "contribute"):
+        line(page, [(140, 60), (140, 220)])
+    if path == "":
+        expect(page.locator("#guess")).to_have_text("1")
+    elif path == "contribute":
+        page.locator("#next").click()
+        expect(page.locator("#drawn li")).to_have_count(1)
+    elif path == "review":
+        expect(page.locator("#desk")).to_be_visible()
+        expect(page.locator("#log li")).to_have_count(3)
+    elif path == "data":
+        expect(page.locator("#credits li")).to_have_count(4)
+
+
+@pytest.mark.parametrize("path", ["", "contribute", "review", "data"])
+def test_no_serious_fault(site: Server, visit: Callable[..., Page], path: str) -> None:
+    page = visit(f"{site.url}/{path}{f'#token={TOKEN}' if path == 'review' else ''}", color_scheme="light")
+    settle(page, path)
+    assert serious(page) == []
+    page.emulate_media(color_scheme="dark")
+    assert serious(page) == []
+    page.set_viewport_size(PHONE["viewport"])
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert serious(page) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_serious_fault_where_the_token_is_asked_for(site: Server, visit: Callable[..., Page], scheme: str) -> None:
+    page = visit(f"{site.url}/review", color_scheme=scheme)
+    expect(page.locator("#login")).to_be_visible()
+    assert serious(page) == []
+
+
+def test_a_fault_would_be_found(site: Server, visit: Callable[..., Page]) -> None:
+    page = visit(f"{site.url}/contribute")
+    page.evaluate("document.querySelector('label').remove()")
+    assert any(fault.startswith("label:") for fault in serious(page))

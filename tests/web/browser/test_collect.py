@@ -1,0 +1,261 @@
+"""From a visitor's hand to a network that has learnt from it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from tests.helpers import fastnn
+from tests.web.browser.conftest import PHONE
+from tests.web.browser.hand import draw, line, touch
+from tests.web.servers import BEARER, TOKEN, servers, wait_for
+
+expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra [dev])").expect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from playwright.sync_api import Page, Route
+
+    from tests.web.servers import Server
+
+NAME = "Zoë <img src=x onerror=alert(1)>"
+RECIPE = 'rule = "backprop"\ninputs = "ink"\ninit = "xavier"\nhidden = [40]\nepochs = 6\nlr = 0.02\nname = "anew"\n'
+
+
+def kept(page: Page) -> list[dict[str, Any]]:
+    """The digits that the browser keeps until they are sent."""
+    return list(json.loads(page.evaluate("localStorage['fastnn.digits'] ?? '[]'")))
+
+
+def contribute(page: Page, how_many: int) -> None:
+    wanted = page.locator("#wanted")
+    expect(wanted).not_to_have_text("–")
+    for _ in range(how_many):
+        draw(page, int(wanted.inner_text()))
+        page.keyboard.press("Enter")
+
+
+def test_all_the_way(serve: Callable[..., Server], visit: Callable[..., Page], elsewhere: str, tmp_path: Path) -> None:
+    server = serve("--rate", "0")
+    page = visit(f"{server.url}/contribute")
+    expect(page.locator("#wanted")).not_to_have_text("–")
+    contribute(page, 10)
+    expect(page.locator("#send")).to_have_text("Send 10 digits")
+    drawn = kept(page)
+    assert len({digit["id"] for digit in drawn}) == 10
+    # Digits are asked for in turn, so none is left out for long.
+    assert len({digit["label"] for digit in drawn}) >= 6
+    page.locator("#name").fill(NAME)
+    page.locator("#send").click()
+    expect(page.locator("#message")).to_have_text("Thank you: 10 digits are stored and will be reviewed.")
+    assert kept(page) == []
+
+    expected = review(visit(f"{server.url}/review#token={TOKEN}"), server)
+
+    look = visit(elsewhere, may_fail="blocked by CORS policy|Failed to load resource")
+    read = "async (url) => (await fetch(url)).json()"
+    found = look.evaluate(read, f"{server.url}/dataset.json")
+    images = {digit["id"]: digit["image"] for digit in drawn}
+    order = [digit["id"] for digit in drawn]
+    assert found == [{"image": images[one], "label": expected[one]} for one in order if one in expected]
+    # That is all that another site may read.
+    refused = "(url) => fetch(url).then(() => 'read', (error) => error.name)"
+    assert look.evaluate(refused, f"{server.url}/api/stats") == "TypeError"
+
+    data = visit(f"{server.url}/data")
+    expect(data.locator("#credits li")).to_have_text(f"{NAME} ({len(expected)})")
+    expect(data.locator("#figures dd").first).to_have_text(str(len(expected)))
+    expect(data.locator("#mosaic")).to_have_js_property("complete", value=True)
+    assert data.locator("#mosaic").evaluate("image => image.naturalWidth") == 28 * 3
+    assert data.locator("img").count() == 1
+
+    learnt_anew(server, serve, visit, tmp_path, len(expected))
+
+
+def review(page: Page, server: Server) -> dict[str, int]:
+    """Review ten digits by keyboard; return the labels of those accepted."""
+    queue = httpx.get(f"{server.url}/api/review", headers=BEARER).json()["digits"]
+    assert [one["contributor"] for one in queue] == [NAME] * 10
+    # The token does not stay in the address, where others could read it.
+    expect(page.locator("#desk")).to_be_visible()
+    assert page.url == f"{server.url}/review"
+    page.locator("#reviewer").fill("Rita")
+    page.locator("#reviewer").blur()
+    other = (queue[1]["label"] + 1) % 10
+    accepted: dict[str, int] = {}
+    steps = [
+        ("a", 0, queue[0]["label"], "Accepted"),
+        (str(other), 1, other, f"Accepted as {other}"),
+        ("r", 2, None, "Rejected"),
+        ("r", 3, None, "Rejected"),
+        ("u", 3, None, "Put back"),
+        (str(queue[3]["label"]), 3, queue[3]["label"], "Accepted"),
+        *(("A", position, queue[position]["label"], "Accepted") for position in range(4, 9)),
+        ("r", 9, None, "Nothing waits for review."),
+    ]
+    for key, position, label, answer in steps:
+        if key != "u":
+            expect(page.locator("#facts .large")).to_have_text(str(queue[position]["label"]))
+        page.keyboard.press(key)
+        # The page may say it of the step before; the counts do not.
+        expect(page.locator("#message")).to_have_text(answer)
+        if label is not None:
+            accepted[queue[position]["id"]] = label
+        waiting = 10 - position - (key != "u")
+        expect(page.locator("#figures dd").first).to_have_text(str(waiting))
+    expect(page.locator("#log li").first).to_contain_text("Rita rejected")
+    stats = httpx.get(f"{server.url}/api/stats").json()
+    assert (stats["accepted"], stats["rejected"], stats["pending"]) == (8, 2, 0)
+    return accepted
+
+
+def learnt_anew(server: Server, serve: Callable[..., Server], visit: Callable[..., Page], folder: Path, n: int) -> None:
+    """Train on the database by the command line, and have the new network recognise."""
+    more = fastnn("data", "import", "drawn:1500", "--into", server.db, cwd=folder)
+    assert more.returncode == 0, more.stderr
+    (folder / "anew.toml").write_text(RECIPE)
+    done = fastnn(
+        "train", "--data", server.db, "--recipe", "anew.toml", "--out", "run", "--json", "--quiet", cwd=folder
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["n_train"] + result["n_test"] == 1500 + n
+    page = visit(serve("--model", "run").url)
+    expect(page.locator("#model")).to_contain_text("“anew”")
+    expect(page.locator("#model")).to_contain_text("% right on")
+    draw(page, 0)
+    expect(page.locator("#guess")).to_have_text("0")
+
+
+@pytest.fixture
+def sheet(site: Server, visit: Callable[..., Page]) -> Page:
+    """The page that collects; nothing is sent."""
+    page = visit(f"{site.url}/contribute")
+    expect(page.locator("#wanted")).not_to_have_text("–")
+    return page
+
+
+@pytest.fixture(scope="package")
+def inbox(tmp_path_factory: pytest.TempPathFactory, model_file: Path) -> Iterator[Server]:
+    """A server that takes digits."""
+    with servers(tmp_path_factory.mktemp("inbox"), model_file) as start:
+        yield start()
+
+
+def pending(server: Server) -> int:
+    return int(httpx.get(f"{server.url}/api/stats").json()["pending"])
+
+
+def test_the_pen_is_30_wide_and_what_is_stored_is_the_mean_of_blocks(sheet: Page) -> None:
+    line(sheet, [(60, 135), (220, 135)])
+    sheet.locator("#next").click()
+    image = kept(sheet)[0]["image"]
+    column = [image[28 * y + 14] for y in range(28)]
+    assert column == [255] * 12 + [0] * 3 + [255] * 13
+    row = image[28 * 13 : 28 * 14]
+    assert row[:4] == [255] * 4
+    assert row[24:] == [255] * 4
+    # The ends are round, and 15 points beyond where the pen was.
+    assert 0 < row[4] < 255
+    assert row[6:21] == [0] * 15
+    assert 0 < row[23] < 255
+
+
+def test_the_counter_and_delete_last(sheet: Page) -> None:
+    first = sheet.locator("#wanted").inner_text()
+    mine = sheet.locator("#tally li").nth(int(first))
+    expect(sheet.locator("#last")).to_be_disabled()
+    # Nothing drawn is nothing to keep.
+    expect(sheet.locator("#next")).to_be_disabled()
+    sheet.keyboard.press("Enter")
+    assert kept(sheet) == []
+    contribute(sheet, 2)
+    expect(mine).to_contain_text("you 1")
+    assert len(kept(sheet)) == 2
+    sheet.locator("#last").click()
+    expect(sheet.locator("#drawn li")).to_have_count(1)
+    expect(sheet.locator("#drawn canvas")).to_have_attribute("aria-label", f"Your {first}")
+    sheet.locator("#last").click()
+    expect(mine).to_contain_text("you 0")
+    expect(sheet.locator("#send")).to_be_disabled()
+    wanted = sheet.locator("#wanted").inner_text()
+    sheet.locator("#other").click()
+    expect(sheet.locator("#wanted")).not_to_have_text(wanted)
+
+
+def test_what_was_not_sent_stays_and_an_answer_that_was_lost_stores_nothing_twice(
+    inbox: Server, visit: Callable[..., Page]
+) -> None:
+    before = pending(inbox)
+    page = visit(f"{inbox.url}/contribute", may_fail="Failed to load resource")
+    contribute(page, 2)
+    page.reload()
+    expect(page.locator("#send")).to_have_text("Send 2 digits")
+
+    def lose_the_answer(route: Route) -> None:
+        assert route.fetch().status == 201
+        route.abort()
+
+    page.route("**/api/digits", lose_the_answer)
+    page.locator("#send").click()
+    expect(page.locator("#message")).to_have_text(
+        "Not sent: the server cannot be reached. The digits stay here; try again."
+    )
+    assert len(kept(page)) == 2
+    page.unroute("**/api/digits")
+    page.locator("#send").click()
+    expect(page.locator("#message")).to_contain_text("2 digits are stored")
+    assert pending(inbox) == before + 2
+
+
+def test_contributing_on_a_phone(inbox: Server, visit: Callable[..., Page]) -> None:
+    before = pending(inbox)
+    page = visit(f"{inbox.url}/contribute", **PHONE)
+    expect(page.locator("#wanted")).not_to_have_text("–")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    touch(page, int(page.locator("#wanted").inner_text()))
+
+    def kept_one() -> bool:
+        if kept(page):
+            return True
+        # Within a third of a second of a swift stroke, the browser takes no touch for a tap.
+        page.locator("#next").tap()
+        return False
+
+    wait_for(kept_one, "the digit")
+    page.locator("#send").tap()
+    expect(page.locator("#message")).to_have_text("Thank you: 1 digit is stored and will be reviewed.")
+    assert pending(inbox) == before + 1
+
+
+def test_the_review_asks_for_the_token(site: Server, visit: Callable[..., Page]) -> None:
+    page = visit(f"{site.url}/review", may_fail="Failed to load resource")
+    expect(page.locator("#desk")).to_be_hidden()
+    page.locator("#token").fill("wrong")
+    page.keyboard.press("Enter")
+    expect(page.locator("#refused")).to_have_text("the review needs the token")
+    page.locator("#token").fill(TOKEN)
+    page.keyboard.press("Enter")
+    expect(page.locator("#desk")).to_be_visible()
+    # The doubted ones come first, and what is known of each is told.
+    expect(page.locator("#facts")).to_contain_text("takes it for a")
+    expect(page.locator("#log li")).to_have_count(3)
+    # This tab knows it from now on, and no other one.
+    page.reload()
+    expect(page.locator("#desk")).to_be_visible()
+    assert page.evaluate("JSON.stringify(localStorage)").find(TOKEN) == -1
+
+
+def test_letters_typed_into_a_field_review_nothing(site: Server, visit: Callable[..., Page]) -> None:
+    page = visit(f"{site.url}/review#token={TOKEN}")
+    expect(page.locator("#desk")).to_be_visible()
+    page.locator("#reviewer").press_sequentially("Rau 7")
+    page.locator("#shortcuts").uncheck()
+    page.locator("h1").click()
+    page.keyboard.press("a")
+    assert httpx.get(f"{site.url}/api/stats").json()["pending"] == 12

@@ -1,0 +1,81 @@
+"""The pictures of the four pages that the README shows: ``pytest tests/web/browser --screenshots``."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from PIL import Image
+
+from fastnn.datasets import load_dataset
+from fastnn.formats import load_model
+from tests.helpers import ROOT, fastnn
+from tests.web.browser.conftest import DESK, PHONE, fill
+from tests.web.browser.hand import draw, touch
+from tests.web.servers import TOKEN, servers
+
+expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra [dev])").expect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from playwright.sync_api import Page
+
+    from tests.web.servers import Server
+
+FOLDER = ROOT / "data" / "screenshots"
+
+# For each picture: the page, how the browser is set, and what the picture shows at least.
+PICTURES: dict[str, tuple[str, dict[str, Any]]] = {
+    "recognise": ("", DESK),
+    "contribute": ("contribute", DESK),
+    "review-dark": (f"review#token={TOKEN}", {**DESK, "color_scheme": "dark"}),
+    "data": ("data", DESK),
+    "recognise-phone-dark": ("", {**PHONE, "color_scheme": "dark"}),
+    "contribute-phone": ("contribute", PHONE),
+}
+
+
+@pytest.fixture(scope="module")
+def gallery(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with a network that has learnt longer than tests have time for."""
+    if not request.config.getoption("--screenshots"):
+        pytest.skip("pictures are taken with --screenshots")
+    folder = tmp_path_factory.mktemp("gallery")
+    done = fastnn("train", "--data", "drawn:8000", "--recipe", "modern", "--epochs", "20", "--out", "run", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    names = ("Ada", "Grace", "Konrad", "Alan")
+    fill(f"sqlite:///{folder / 'digits.db'}", load_dataset("drawn:1500:3"), load_model(folder / "run"), names)
+    with servers(folder, folder / "run") as start:
+        yield start("--rate", "0")
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_picture(gallery: Server, visit: Callable[..., Page], name: str) -> None:
+    path, options = PICTURES[name]
+    page = visit(f"{gallery.url}/{path}", **{**options, "locale": "en-GB", "timezone_id": "UTC"})
+    hand = touch if options.get("has_touch") else draw
+    if path == "":
+        hand(page, 3, every=1)
+        expect(page.locator("#guess")).to_have_text("3")
+    elif path == "contribute":
+        for _ in range(6):
+            hand(page, int(page.locator("#wanted").inner_text()), every=1)
+            page.locator("#next").click()
+        hand(page, int(page.locator("#wanted").inner_text()), every=1)
+        page.locator("#name").fill("Ada")
+        page.locator("#name").blur()
+        page.evaluate("scrollTo(0, 0)")
+    elif path == "data":
+        expect(page.locator("#mosaic")).to_have_js_property("complete", value=True)
+    else:
+        for key in "aa":
+            expect(page.locator("#accept")).to_be_enabled()
+            page.keyboard.press(key)
+        expect(page.locator("#figures dd").last).to_have_text("2")
+    image = Image.open(io.BytesIO(page.screenshot()))
+    # 64 colours are enough for these pages, and make a third of the bytes.
+    small = image.convert("RGB").quantize(64, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    FOLDER.mkdir(exist_ok=True)
+    small.save(FOLDER / f"{name}.png", optimize=True)

@@ -1,0 +1,205 @@
+"""``fastnn serve`` as a process: what it says, how it ends, what it refuses."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from fastnn.cli import app
+from fastnn.datasets.database import import_dataset
+from fastnn.formats import load_model, save_model
+from fastnn.model import Model
+from fastnn.network import Network
+from tests.helpers import PATIENCE, fastnn
+from tests.web.servers import BEARER, TOKEN, Server, digit, free_port, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from fastnn.datasets import Dataset
+
+runner = CliRunner()
+
+
+def requests(server: Server) -> list[dict[str, Any]]:
+    """The lines of the access log."""
+    lines = [json.loads(line) for line in server.log.read_text().splitlines() if line.startswith("{")]
+    return [line for line in lines if line["event"] == "request"]
+
+
+def test_it_prints_a_token_that_opens_the_review(serve: Callable[..., Server], model_file: Path) -> None:
+    server = serve(FASTNN_TOKEN=None)
+    assert server.url.startswith("http://127.0.0.1:")
+    wait_for(lambda: "token=" in server.log.read_text(), "the token")
+    found = re.search(rf"^review  {re.escape(server.url)}/review#token=(\S+)$", server.log.read_text(), re.MULTILINE)
+    assert found is not None
+    token = found[1]
+    assert len(token) >= 24
+    for given, status in ((token, 200), (TOKEN, 401)):
+        answer = httpx.get(f"{server.url}/api/review", headers={"Authorization": f"Bearer {given}"})
+        assert answer.status_code == status
+    health = httpx.get(f"{server.url}/api/health").json()
+    assert health["model"]["layers"] == list(load_model(model_file).sizes)
+
+
+def test_a_token_that_was_given_is_not_printed_and_what_anybody_says_of_his_address_not_believed(
+    serve: Callable[..., Server],
+) -> None:
+    server = serve()
+    claims = {"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "https"}
+    assert httpx.get(f"{server.url}/api/review", headers={**BEARER, **claims}).status_code == 200
+    server.process.terminate()
+    rest = server.process.communicate(timeout=PATIENCE)[0]
+    assert TOKEN not in rest + server.log.read_text()
+    assert [(line["path"], line["address"]) for line in requests(server)] == [("/api/review", "127.0.0.1")]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_lets_what_is_under_way_finish(
+    serve: Callable[..., Server], drawn: Dataset, number: signal.Signals, code: int
+) -> None:
+    server = serve()
+    body = json.dumps({"digits": [digit(drawn, 0)]}).encode()
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
+        head = f"POST /api/digits HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+        connection.sendall(head.encode() + b"\r\n\r\n" + body[:100])
+        # The server has to have begun with it, or it would be one of those that come too late.
+        httpx.get(f"{server.url}/api/health")
+        server.process.send_signal(number)
+        wait_for(lambda: not listens(host, int(port)), "the server to take no more connections")
+        connection.sendall(body[100:])
+        answer = b""
+        while part := connection.recv(1 << 16):
+            answer += part
+    assert answer.startswith(b"HTTP/1.1 201"), answer[:200]
+    assert answer.endswith(b'{"stored":1}')
+    assert server.process.wait(timeout=PATIENCE) == code
+    assert "Traceback" not in server.log.read_text()
+    with closing(sqlite3.connect(server.db.removeprefix("sqlite:///"))) as database:
+        assert database.execute("SELECT count(*) FROM fastnn_digits").fetchone() == (1,)
+
+
+def listens(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=PATIENCE).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+def test_a_second_server_on_the_same_port_ends_in_one_line(serve: Callable[..., Server], tmp_path: Path) -> None:
+    port = serve().url.rsplit(":", 1)[1]
+    done = fastnn("serve", "--db", "sqlite:///other.db", "--port", port, cwd=tmp_path, FASTNN_TOKEN=TOKEN)
+    assert done.returncode == 2
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("note:")]
+    assert len(lines) == 1
+    assert f"cannot listen on 127.0.0.1 port {port} (Address already in use)" in lines[0]
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--model", "missing.safetensors"], "missing.safetensors"),
+        (["--model", "broken.safetensors"], "broken.safetensors"),
+        (["--model", "small.safetensors"], "the model takes 9 values, but an image has 784"),
+        (["--db", "mysql://x@127.0.0.1/y"], "not a kind of database that is known"),
+        (["--db", "sqlite:///no/such/folder/x.db"], "the folder no/such/folder is not there"),
+        (["--db", "sqlite:///broken.safetensors"], "the database cannot be used"),
+        (["--db", "postgresql://nobody:hidden@127.0.0.1:1/x"], "the database cannot be used"),
+        (["--token", "short"], "the token must have 12 letters or more"),
+        (["--host", "no address at all"], "not an address to listen on"),
+        (["--train-every", "5", "--recipe", "nonsense"], "nonsense"),
+    ],
+)
+def test_what_it_cannot_start_with_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FASTNN_TOKEN", raising=False)
+    (tmp_path / "broken.safetensors").write_bytes(b"\xff" * 100)
+    save_model(Model((Network((9, 10)).initialise("uniform", 0),), tuple("0123456789")), tmp_path / "small.safetensors")
+    port = ["--port", str(free_port())]
+    done = runner.invoke(app, ["serve", *port, *options])
+    assert done.exit_code == 2, done.output
+    lines = [line for line in done.output.splitlines() if not line.startswith("note:")]
+    assert len(lines) == 1
+    assert message in lines[0]
+    assert "hidden" not in lines[0]
+
+
+def test_behind_a_proxy(serve: Callable[..., Server], drawn: Dataset) -> None:
+    """The proxy may take the path off or not; the addresses of its visitors count."""
+    server = serve("--root-path", "digits/", "--forwarded-allow-ips", "127.0.0.1", "--rate", "1")
+    assert server.url.endswith("/digits")
+    direct = server.url.removesuffix("/digits")
+    for address in (direct, server.url):
+        assert "<h1>Draw a digit</h1>" in httpx.get(f"{address}/").text
+        assert httpx.get(f"{address}/static/pad.js").status_code == 200
+    assert httpx.get(f"{server.url}/digits/").status_code == 404
+    description = httpx.get(f"{direct}/api/openapi.json", headers={"X-Forwarded-For": "203.0.113.5"}).json()
+    assert description["servers"] == [{"url": "/digits"}]
+    image = {"image": drawn.images[0].tolist()}
+
+    def predict(address: str) -> int:
+        return httpx.post(f"{direct}/api/predict", json=image, headers={"X-Forwarded-For": address}).status_code
+
+    codes = [predict("203.0.113.7") for _ in range(30)]
+    assert codes[-1] == 429
+    assert predict("203.0.113.8") == 200
+    addresses = {line["address"] for line in requests(server)}
+    assert {"203.0.113.7", "203.0.113.8"} <= addresses
+
+
+def test_it_trains_and_the_better_network_takes_over_for_good(
+    serve: Callable[..., Server], drawn: Dataset, tmp_path: Path
+) -> None:
+    (tmp_path / "quick.toml").write_text(
+        'name = "quick"\nrule = "backprop"\ninputs = "ink"\ninit = "xavier"\nhidden = [30]\nepochs = 4\nlr = 0.05\n'
+    )
+    old = tmp_path / "old.safetensors"
+    save_model(
+        Model((Network((784, 10)).initialise("uniform", 0),), tuple("0123456789"), info={"recipe": {"name": "old"}}),
+        old,
+    )
+    before = old.read_bytes()
+    url = f"sqlite:///{tmp_path / 'digits.db'}"
+    import_dataset(drawn.take(range(599)), url)
+    options = ("--model", str(old), "--train-every", "600", "--recipe", "quick.toml", "--runs", "runs")
+    server = serve(*options)
+    assert name(server) == "old"
+    # The 600th is accepted, and training begins.
+    last = digit(drawn, 700)
+    httpx.post(f"{server.url}/api/digits", json={"digits": [last]})
+    httpx.post(f"{server.url}/api/review/{last['id']}", json={"action": "accept"}, headers=BEARER)
+    wait_for(lambda: name(server) == "quick", "the new network")
+    server.process.terminate()
+    assert server.process.wait(timeout=PATIENCE) == 143
+    # The old one is kept, and the new one is a run like any other.
+    assert old.read_bytes() == before
+    (run,) = (tmp_path / "runs").iterdir()
+    assert load_model(run).info["metrics"]["test_accuracy"] > 0.3
+    again = serve(*options, "--no-access-log")
+    assert name(again) == "quick"
+    assert f"{run.relative_to(tmp_path)} took over from {old} and stays in use" in again.log.read_text()
+    image = drawn.images[3]
+    answer = httpx.post(f"{again.url}/api/predict", json={"image": image.tolist()}).json()
+    assert answer["probabilities"] == pytest.approx(load_model(run).predict_proba(image)[0].tolist())
+    again.process.terminate()
+    again.process.wait(timeout=PATIENCE)
+    assert requests(again) == []
+
+
+def name(server: Server) -> str:
+    return str(httpx.get(f"{server.url}/api/health").json()["model"]["name"])
