@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 def test_a_short_round(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
-    readme.write_text(f"before\n<!-- web:start -->\nold\n<!-- web:end -->\nafter\n")
+    readme.write_text("before\n<!-- web:start -->\nold\n<!-- web:end -->\nafter\n")
     few = "--visitors 5 --seconds 2 --pause 0.02 --digits 500 --epochs 1"
     main([*few.split(), "--readme", str(readme)])
     text = readme.read_text()
-    assert text.startswith(f"before\n<!-- web:start -->\n| what | measured |")
-    assert text.endswith(f"<!-- web:end -->\nafter\n")
+    assert text.startswith("before\n<!-- web:start -->\n| what | measured |")
+    assert text.endswith("<!-- web:end -->\nafter\n")
     assert "old" not in text
     assert "| errors | 0 |" in text
     assert "; 0, 0 |" in text
