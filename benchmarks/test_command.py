@@ -1,0 +1,64 @@
+"""The whole command on as many digits as the original has: how much of its time is spent in the kernels."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from benchmarks.problem import REAL_DIGITS
+from benchmarks.race import Timing
+from benchmarks.thresholds import KERNELS_SHARE
+from fastnn.datasets import load_dataset, per_class
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from benchmarks.conftest import Effort, Results
+
+EACH = 1394
+"""Digits of each class; the original has 13,942 in all."""
+
+
+def run(data: Path, place: Path, epochs: int, **environment: str) -> tuple[float, float]:
+    """Return the seconds of the command, and those of its training and tests."""
+    out = place / f"run-{time.monotonic_ns()}"
+    command = [sys.executable, "-m", "fastnn", "train", "--data", str(data), "--epochs", str(epochs), "--out", str(out)]
+    start = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, **environment})
+    seconds = time.perf_counter() - start
+    with (out / "history.csv").open() as file:
+        return seconds, sum(float(row["seconds"]) + float(row["test_seconds"]) for row in csv.DictReader(file))
+
+
+@pytest.mark.benchmark(group="whole command")
+def test_most_of_the_time_is_spent_in_the_kernels(
+    tmp_path: Path, effort: Effort, results: Results, benchmark: Any
+) -> None:
+    dataset = per_class(load_dataset(REAL_DIGITS if REAL_DIGITS.is_file() else "drawn"), EACH, seed=0)
+    data = tmp_path / "dataset.json"
+    rows = zip(dataset.images.tolist(), dataset.labels.tolist(), strict=True)
+    data.write_text(json.dumps([{"image": image, "label": label} for image, label in rows]))
+    caches = {"NUMBA_CACHE_DIR": str(tmp_path / "numba"), "FASTNN_CACHE_DIR": str(tmp_path / "cache")}
+    epochs = 2 if effort.quick else 60
+    first, _ = run(data, tmp_path, epochs, **caches)
+    warm = [run(data, tmp_path, epochs, **caches) for _ in range(1 if effort.quick else 3)]
+    best = min(seconds for seconds, _ in warm)
+    share = max(kernels / seconds for seconds, kernels in warm)
+    results.add(
+        f"fastnn train --epochs {epochs}, the whole command on {len(dataset):,} digits",
+        [
+            Timing("fastnn-command", "fastnn, the whole command", "", 1, [seconds for seconds, _ in warm]),
+            Timing("fastnn-kernels", "fastnn, training and tests in it", "", 1, [kernels for _, kernels in warm]),
+            Timing("fastnn-first", "fastnn, the whole command from empty caches", "", 1, [first]),
+        ],
+    )
+    benchmark.extra_info.update(share=share, first=first, warm=best)
+    benchmark.pedantic(lambda: None, rounds=1)
+    assert effort.quick or share >= KERNELS_SHARE
