@@ -72,8 +72,8 @@ def as_markdown(
         return f"{statistics.mean(values):.2%} ± {float(np.std(values, ddof=1 if seeds > 1 else 0)):.2%}"
 
     heading = (
-        f"{source}, {len(dataset):,} digits, of which the search flags {', '.join(counts)}; preset {recipe}, "
-        f"mean of {seeds} seeds, and their standard deviation."
+        f"{source}, of which the search flags {', '.join(counts)}; preset {recipe}, mean of {seeds} seeds, "
+        "and their standard deviation."
     )
     lines = [
         heading,

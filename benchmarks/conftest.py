@@ -82,7 +82,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def effort(pytestconfig: pytest.Config) -> Effort:
     if pytestconfig.getoption("--quick"):
         return Effort(rounds=1, seconds=0.02, quick=True)
-    return Effort(rounds=5, seconds=0.1, quick=False)
+    return Effort(rounds=5, seconds=0.08, quick=False)
 
 
 @pytest.fixture(scope="session")

@@ -109,9 +109,12 @@ def race(candidates: Iterable[Candidate], *, rounds: int, seconds: float) -> lis
         In the order of the candidates.
     """
     entrants = [_warmed(candidate, seconds) for candidate in candidates]
+    # What is there by now stays: with the peers' modules to look through, looking for garbage would take longer than
+    # most runs, a minute for the whole suite.
+    gc.collect()
+    gc.freeze()
     for number in range(rounds):
         for candidate, repeats, timing in entrants[:: -1 if number % 2 else 1]:
-            # Once, not before each run: with the peers' modules loaded it takes longer than most runs.
             gc.collect()
             timing.seconds += [clock(candidate.run, timing.items) for _ in range(repeats)]
     return [timing for _, _, timing in entrants]

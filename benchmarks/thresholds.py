@@ -28,7 +28,7 @@ INK_FROM_FULL = 2.0
 CHUNKS_AT_MOST = 1.03
 """An epoch in calls of a few milliseconds each, over one call for the whole epoch."""
 
-LOADING_AT_LEAST = 2.0
+LOADING_AT_LEAST = 1.5
 """`json` and NumPy over `load_dataset`, reading the original's file for the first time."""
 
 KERNELS_SHARE = 0.85
