@@ -60,9 +60,7 @@ def compare(dataset: Dataset, findings: Findings, recipe: Recipe, seeds: int) ->
     return results
 
 
-def as_markdown(
-    dataset: Dataset, findings: Findings, results: dict[tuple[str, str], list[float]], recipe: str, source: str
-) -> str:
+def as_markdown(findings: Findings, results: dict[tuple[str, str], list[float]], recipe: str, source: str) -> str:
     """Return the table."""
     counts = [f"{findings.count(kind)} {kind}" for kind in KINDS]
     seeds = len(results["raw", "raw"])
@@ -98,11 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     dataset = load_dataset(options.data)
     findings = find_issues(dataset)
     results = compare(dataset, findings, load_recipe(options.recipe), options.seeds)
-    show(
-        as_markdown(dataset, findings, results, options.recipe, options.name or dataset.source),
-        "cleaning",
-        options.readme,
-    )
+    table = as_markdown(findings, results, options.recipe, options.name or dataset.source)
+    show(table, "cleaning", options.readme)
 
 
 if __name__ == "__main__":

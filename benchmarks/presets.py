@@ -104,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             results.setdefault((preset, name), []).append(result)
             print(f"{preset}, seed {seed}: {result.accuracy:.2%} in {result.seconds:.1f} s", flush=True)
     about = machine()
-    show(as_markdown(results, f"{os.cpu_count()} cores of {about['cpu']}"), "presets", options.readme)
+    show(as_markdown(results, f"one core of {about['cpu']}, `best` on {os.cpu_count()}"), "presets", options.readme)
 
 
 if __name__ == "__main__":
