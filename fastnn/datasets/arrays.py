@@ -45,6 +45,9 @@ def read_npz(path: Path) -> Dataset:
     return from_arrays(read_arrays(path), str(path))
 
 
+_PIECE = 1 << 18
+
+
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """Return the arrays of an ``.npz`` file whose names are known here, each checked before it is allocated.
 
@@ -87,7 +90,12 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any
         if expected != info.file_size - member.tell():
             raise DataError(f"{info.filename} should hold {expected} bytes and does not; it is damaged")
         # Not a view of bytes: compiled functions tell read-only arrays from others and would be compiled once more.
-        array = np.frombuffer(bytearray(member.read()), dtype=dtype)
+        # Piece by piece, which stay in the processor's cache: half the time of two copies of the whole.
+        content, filled = bytearray(expected), 0
+        while piece := member.read(_PIECE):
+            content[filled : filled + len(piece)] = piece
+            filled += len(piece)
+        array = np.frombuffer(content, dtype=dtype)
     if dtype.kind == "U":
         array.tolist()  # raises here and now for what is no Unicode
     return array.reshape(shape, order="F" if fortran else "C")

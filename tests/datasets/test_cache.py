@@ -127,3 +127,44 @@ def test_small_sources_are_not_cached(tmp_path: Path, monkeypatch: pytest.Monkey
     write_dataset(Dataset(images(2), np.array([1, 2]), DIGITS, "a sample"), tmp_path / "a.json")
     load_dataset(tmp_path / "a.json")
     assert entries(tmp_path) == []
+
+
+def settled(path: Path, seconds: int = 60) -> None:
+    """Make a file look as if it had been written a while ago."""
+    status = path.stat()
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns - seconds * 10**9))
+
+
+def no_hashing(*_: object) -> None:
+    raise AssertionError("hashed again")
+
+
+def test_a_file_that_was_not_written_to_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "a.json"
+    write_dataset(sample(), source)
+    settled(source)
+    load_dataset(source)
+    load_dataset(source)
+    (note,) = (tmp_path / "cache").rglob("*.seen")
+    with monkeypatch.context() as patch:
+        patch.setattr(cache.hashlib, "file_digest", no_hashing)
+        assert load_dataset(source).content_hash == sample().content_hash
+    # Other content of the same size, and a note that is damaged or of nothing that is there.
+    content = source.read_bytes()
+    other = content.replace(b'"bee"', b'"fly"')
+    assert len(other) == len(content)
+    assert other != content
+    source.write_bytes(other)
+    settled(source, 30)
+    assert load_dataset(source).classes == ("ant", "cat", "fly")
+    for damaged in (b"", b"\xff nonsense", note.read_bytes()[:-1], note.read_bytes()[:-64] + b"0" * 64):
+        note.write_bytes(damaged)
+        assert load_dataset(source).classes == ("ant", "cat", "fly")
+
+
+def test_a_file_that_was_written_just_now_is_hashed_each_time(tmp_path: Path) -> None:
+    source = tmp_path / "a.json"
+    write_dataset(sample(), source)
+    for _ in range(3):
+        load_dataset(source)
+    assert not list((tmp_path / "cache").rglob("*.seen"))
