@@ -9,6 +9,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
+from multiprocessing import connection
 from typing import TYPE_CHECKING, Any
 
 from fastnn.cli._progress import View
@@ -80,8 +81,14 @@ def train_ensemble(plan: Plan, learner: Learner, view: View, stop: Stop) -> tupl
         raise TrainingError(f"{plan.folder}: a member's process has died, for want of memory perhaps") from None
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-        for process in set(multiprocessing.active_children()) - before:
+        members = set(multiprocessing.active_children()) - before
+        for process in members:
             process.terminate()
+        # A member that has much to tell waits until somebody listens, whatever signal it got.
+        while any(process.is_alive() for process in members):
+            while not reports.empty():
+                reports.get()
+            connection.wait([process.sentinel for process in members if process.is_alive()], timeout=_POLL)
         pool.shutdown(wait=True)
     spent.training = time.perf_counter() - start
     models = [load_model(plan.folder / f"member-{number + 1}") for number in range(count)]
