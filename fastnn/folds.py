@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fastnn.datasets.copies import group_copies
-from fastnn.errors import DataError, TrainingError
+from fastnn.errors import DataError
+from fastnn.workers import cores, side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -74,7 +70,7 @@ def out_of_sample(
     if any(np.bincount(folding, minlength=folds).min() == 0 for folding in dealt):
         raise DataError(f"{dataset.source}: {len(dataset)} images (copies count once) are too few for {folds} folds")
     jobs = [(repeat, fold) for repeat in range(repeats) for fold in range(folds)]
-    processes = min(len(jobs), workers or _cores())
+    processes = min(len(jobs), workers or cores())
     total = np.zeros((len(dataset), len(dataset.classes)))
     # Summed in the order of the jobs: floating point sums depend on it, and processes finish as they like.
     results: dict[tuple[int, int], NDArray[np.float64]] = {}
@@ -102,34 +98,11 @@ _Task = tuple["Dataset", "Recipe", "list[NDArray[np.int64]]"]
 _Job = tuple[int, int]
 
 
-def _cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _run(jobs: list[_Job], task: _Task, workers: int) -> Iterator[tuple[_Job, NDArray[np.float64]]]:
     if workers == 1:
-        for job in jobs:
-            yield job, train_fold(task, job)
-        return
+        return ((job, train_fold(task, job)) for job in jobs)
     _warm_up(task)
-    context = multiprocessing.get_context("spawn")
-    before = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(task,))
-    try:
-        futures = {pool.submit(_train_in_worker, job): job for job in jobs}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
-    except BrokenProcessPool:
-        raise TrainingError(
-            f"{task[0].source}: a worker process has died, for want of memory perhaps; take fewer workers"
-        ) from None
-    finally:
-        # After an error or Ctrl-C nobody waits for the trainings that are under way.
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in set(multiprocessing.active_children()) - before:
-            process.terminate()
-        pool.shutdown(wait=True)
+    return side_by_side(train_fold, task, jobs, workers)
 
 
 def _warm_up(task: _Task) -> None:
@@ -140,26 +113,7 @@ def _warm_up(task: _Task) -> None:
     Learner(recipe.network(dataset.images.shape[1], len(dataset.classes)), dataset, recipe).warm_up()
 
 
-_task: _Task | None = None
-"""What a worker process works on; sent once."""
-
-
-def _begin(task: _Task) -> None:
-    global _task  # noqa: PLW0603 - a worker's initialiser has no other way to leave something behind
-    # Ctrl-C is the parent's to answer.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # One core a process; read when Numba is imported, which is later.
-    os.environ["NUMBA_NUM_THREADS"] = "1"
-    _task = task
-
-
-def _train_in_worker(job: _Job) -> NDArray[np.float64]:
-    if _task is None:
-        raise TrainingError("a worker process was not set up")
-    return train_fold(_task, job)
-
-
-def train_fold(task: _Task, job: _Job) -> NDArray[np.float64]:
+def train_fold(task: _Task, job: _Job, tell: object = None) -> NDArray[np.float64]:  # noqa: ARG001 - for workers
     """Train on all folds but one; return the probabilities of that one's images, shape (its images, k)."""
     from fastnn.training import as_model, train
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +28,7 @@ DIGITS = tuple("0123456789")
 compiled_only = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="about compiled code; the JIT is off")
 
 # Long enough for a process that compiles on a busy machine; reached only by one that hangs.
-PATIENCE = 300
+PATIENCE = 200
 
 
 def blobs(n: int = 200, *, seed: int = 0, classes: tuple[str, ...] = DIGITS, pixels: int = PIXELS) -> Dataset:
@@ -84,9 +87,17 @@ def fastnn(*args: str | Path, cwd: Path, **changes: str | None) -> subprocess.Co
     )
 
 
-def start(command: list[str], *, cwd: Path, **changes: str | None) -> subprocess.Popen[str]:
+class Started(subprocess.Popen[str]):
+    """A process in a session of its own, which ends with the block: what hangs must fail its test, not hold up all."""
+
+    def __exit__(self, *error: Any) -> None:  # noqa: PYI036 - as Popen has it
+        end(self)
+        super().__exit__(*error)
+
+
+def start(command: list[str], *, cwd: Path, **changes: str | None) -> Started:
     """Start a process whose lines are read while it runs; its errors go where its output goes."""
-    return subprocess.Popen(
+    return Started(
         command,
         cwd=cwd,
         env=environment(**changes),
@@ -95,16 +106,31 @@ def start(command: list[str], *, cwd: Path, **changes: str | None) -> subprocess
         stderr=subprocess.STDOUT,
         text=True,
         bufsize=1,
+        start_new_session=True,
     )
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """Kill a process, with all that it has started if it is of :func:`start`."""
+    if isinstance(process, Started) and hasattr(os, "killpg"):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
 
 
 def lines_until(process: subprocess.Popen[str], text: str) -> list[str]:
     """Read lines of a process up to the first one that holds `text`."""
     lines: list[str] = []
-    for line in _lines(process):
-        lines.append(line)
-        if text in line:
-            return lines
+    alarm = threading.Timer(PATIENCE, end, [process])
+    alarm.start()
+    try:
+        for line in _lines(process):
+            lines.append(line)
+            if text in line:
+                return lines
+    finally:
+        alarm.cancel()
     raise AssertionError(f"the process ended without a line {text!r}:\n{''.join(lines)}")
 
 

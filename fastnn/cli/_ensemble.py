@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
 import time
-from concurrent.futures import ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
-from multiprocessing import connection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fastnn.cli._progress import View
 from fastnn.cli.train import Kept, Plan, Spent, Stop, Stopped, run_plan
 from fastnn.errors import TrainingError
 
 if TYPE_CHECKING:
-    from fastnn.training import EpochReport, Learner
+    from collections.abc import Callable
 
-_POLL = 0.1
-"""Seconds between two looks for a signal."""
+    from fastnn.training import EpochReport, Learner
 
 
 def member(plan: Plan, number: int) -> Plan:
@@ -52,87 +45,45 @@ def train_ensemble(plan: Plan, learner: Learner, view: View, stop: Stop) -> tupl
         If a member diverges, or a process dies.
     """
     from fastnn.formats import load_model
+    from fastnn.workers import cores, side_by_side
 
     with stop.at_once():
         # Compiled once and kept in the cache, so that the members load it rather than compile side by side.
         spent = Spent(compiling=learner.warm_up())
     view.start(plan, learner, spent.compiling)
-    count = plan.recipe.ensemble
     start = time.perf_counter()
-    shared = replace(plan, run=None)
-    before = set(multiprocessing.active_children())
-    context = multiprocessing.get_context("spawn")
-    reports = context.SimpleQueue()
-    pool = ProcessPoolExecutor(min(count, _cores()), mp_context=context, initializer=_begin, initargs=(shared, reports))
+    shared, numbers = replace(plan, run=None), range(plan.recipe.ensemble)
     try:
-        futures = [pool.submit(_train_member, number) for number in range(count)]
-        pending = set(futures)
-        while pending:
-            done, pending = wait(pending, timeout=_POLL)
-            # First, since after a Ctrl-C the members stop by themselves.
-            stop.check()
-            while not reports.empty():
-                view.member(*reports.get())
-            for future in done:
-                future.result()
+        for _ in side_by_side(_train_member, shared, numbers, cores(), told=view.member, check=stop.check):
+            pass
     except Stopped as stopped:
         raise Stopped(stopped.signal, plan.folder, plan.done) from None
-    except BrokenProcessPool:
-        raise TrainingError(f"{plan.folder}: a member's process has died, for want of memory perhaps") from None
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        members = set(multiprocessing.active_children()) - before
-        for process in members:
-            process.terminate()
-        # A member that has much to tell waits until somebody listens, whatever signal it got.
-        while any(process.is_alive() for process in members):
-            while not reports.empty():
-                reports.get()
-            connection.wait([process.sentinel for process in members if process.is_alive()], timeout=_POLL)
-        pool.shutdown(wait=True)
+    except TrainingError as error:
+        raise TrainingError(f"{plan.folder}: {error}") from error
     spent.training = time.perf_counter() - start
-    models = [load_model(plan.folder / f"member-{number + 1}") for number in range(count)]
+    models = [load_model(plan.folder / f"member-{number + 1}") for number in numbers]
     epochs = [int(model.info["epochs"]) for model in models]
     spent.samples = sum(max(0, reached - plan.done) for reached in epochs) * learner.samples
     return Kept(tuple(model.network for model in models), max(epochs)), spent
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 class Told(View):
     """Tells the parent what a member's epochs did."""
 
-    def __init__(self, number: int, reports: Any) -> None:
-        self._number, self._reports = number, reports
+    def __init__(self, tell: Callable[[EpochReport], None]) -> None:
+        self._tell = tell
 
     def epoch(self, report: EpochReport) -> None:
         """Tell what an epoch did."""
-        self._reports.put((self._number, report))
+        self._tell(report)
 
 
-_work: tuple[Plan, Any] | None = None
-"""What a worker process works on, and where it tells of it; sent once."""
-
-
-def _begin(plan: Plan, reports: Any) -> None:
-    global _work  # noqa: PLW0603 - a worker's initialiser has no other way to leave something behind
-    # Ctrl-C is the parent's to answer.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.environ["NUMBA_NUM_THREADS"] = "1"
-    _work = plan, reports
-
-
-def _train_member(number: int) -> None:
-    if _work is None:
-        raise TrainingError("a worker process was not set up")
-    plan = member(_work[0], number)
+def _train_member(shared: Plan, number: int, tell: Callable[[EpochReport], None]) -> None:
+    plan = member(shared, number)
     if plan.run is not None and plan.done >= plan.recipe.epochs and (plan.folder / "model.safetensors").exists():
         return
     try:
-        run_plan(plan, Told(number, _work[1]))
+        run_plan(plan, Told(tell))
     except Stopped as stopped:
-        # The checkpoint is written; the parent says that it was stopped. Had this worker gone on to live, it would
-        # take the next member, which the parent could not call back.
-        os._exit(128 + stopped.signal)
+        # The checkpoint is written; the parent says that it was stopped.
+        raise SystemExit(128 + stopped.signal) from None

@@ -386,13 +386,21 @@ class Stop:
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:
-        """Within, a signal raises :class:`Stopped` the moment it comes: compiling takes seconds and may be torn off."""
+        """Within, a signal raises :class:`Stopped` the moment it comes: compiling takes seconds and may be torn off.
+
+        Torn off within a callback of LLVM it is swallowed there, and Numba stumbles over what is missing; therefore
+        it is raised at the end whatever came of it.
+        """
         self._at_once = True
         try:
             self.check()
             yield
+        except Exception:
+            self.check()
+            raise
         finally:
             self._at_once = False
+        self.check()
 
     def catch(self, number: int, _: FrameType | None) -> None:
         """Handle a signal."""

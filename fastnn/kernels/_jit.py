@@ -7,6 +7,7 @@ from typing import Any
 
 import numba
 from llvmlite import binding, ir
+from numba import types
 from numba.extending import overload
 
 # Kernels get their arrays from outside and keep none, so that nobody counts who holds one: code that calls on Numba's
@@ -97,10 +98,10 @@ def object_code(function: Any, arguments: list[Any], codes: str, entry: str) -> 
     """
     if not hasattr(function, "py_func") or function.targetoptions["_nrt"]:
         return None
-    types = tuple(numba.typeof(argument) for argument in arguments)
+    wanted = tuple(_writeable(numba.typeof(argument)) for argument in arguments)
     lone: Any = inner(function.py_func)
-    lone.compile(types)
-    result = lone.overloads[types]
+    lone.compile(wanted)
+    result = lone.overloads[wanted]
     library, described = result.library, result.fndesc
     try:
         names = [part.name for part in library._final_module.functions if part.is_declaration]
@@ -117,6 +118,15 @@ def object_code(function: Any, arguments: list[Any], codes: str, entry: str) -> 
     module.triple, module.data_layout = triple, str(machine.target_data)
     _write_entry(module, entry, ir.Function(module, kind, described.mangled_name))
     return code, machine.emit_object(binding.parse_assembly(str(module)))
+
+
+def _writeable(kind: Any) -> Any:
+    """Return the type of an array, or of a tuple with arrays, as it were if nothing in it were read-only."""
+    if isinstance(kind, types.Array):
+        return kind.copy(readonly=False)
+    if isinstance(kind, types.NamedTuple):
+        return types.NamedTuple([_writeable(part) for part in kind.types], kind.instance_class)
+    return kind
 
 
 def _code(kind: ir.Type) -> str:

@@ -47,10 +47,10 @@ _RETURNED = (0, -2)
 _CALLS = ("log", "fma", "fmaf", "memcpy", "memset")
 """What LLVM may call for instructions that a processor lacks. What it cannot find ends the process."""
 
-_HARMLESS = ("NUMBA_CACHE_DIR", "NUMBA_CACHE_LOCATOR_CLASSES", "NUMBA_DEBUG_CACHE")
+_HARMLESS = ("NUMBA_CACHE_DIR", "NUMBA_CACHE_LOCATOR_CLASSES", "NUMBA_DEBUG_CACHE", "NUMBA_NUM_THREADS")
 """Numba's variables that do not change machine code; any other may."""
 
-_C_CONTIGUOUS, _F_CONTIGUOUS, _ALIGNED_WRITEABLE = 0x1, 0x2, 0x500  # bits of ndarray.flags.num
+_C_CONTIGUOUS, _F_CONTIGUOUS, _ALIGNED = 0x1, 0x2, 0x100  # bits of ndarray.flags.num
 
 _loaded: list[Any] = []  # LLVM's engines own the code.
 _lock = threading.RLock()
@@ -162,9 +162,13 @@ def _address(array: NDArray[Any]) -> int:
 
 
 def _array_kind(array: NDArray[Any], flags: int) -> Kind:
-    """Return the kind of an array, which says as much as its Numba type."""
+    """Return the kind of an array, which says as much as its Numba type, but for whether it is read-only.
+
+    Kernels do not write to what they are given to read, and code for both would be the same code twice: images are
+    read-only where they come from the cache, and not in a process that they were sent to.
+    """
     layout = flags & _C_CONTIGUOUS or flags & _F_CONTIGUOUS
-    name = f"{array.dtype.str}[{array.ndim}, {layout}, {flags & _ALIGNED_WRITEABLE}]"
+    name = f"{array.dtype.str}[{array.ndim}, {layout}, {flags & _ALIGNED}]"
     kind = Kind.of(name, "ppqqp" + 2 * array.ndim * "q")
     _array_kinds[array.dtype, array.ndim, flags] = kind
     return kind

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -423,6 +424,25 @@ def test_a_signal_while_it_compiles_stops_at_once(number: signal.Signals, monkey
     monkeypatch.setattr(Learner, "warm_up", compile_for_ever)
     result = run(*SMALL, "--out", "run", "-q")
     assert result.exit_code == 128 + number
+    assert result.stderr == "stopped: nothing was learnt yet; go on with: fastnn train --resume run\n"
+
+
+@pytest.mark.parametrize("stumbles", [True, False])
+def test_a_signal_that_is_swallowed_while_it_compiles_stops_nonetheless(
+    stumbles: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As LLVM's callbacks swallow what is raised in them, after which Numba stumbles over what they did not do."""
+
+    def compile_on(_: Learner) -> float:
+        with contextlib.suppress(BaseException):
+            signal.raise_signal(signal.SIGTERM)
+        if stumbles:
+            raise RuntimeError("no compiled object yet")
+        return 0.0
+
+    monkeypatch.setattr(Learner, "warm_up", compile_on)
+    result = run(*SMALL, "--out", "run", "-q")
+    assert result.exit_code == 143
     assert result.stderr == "stopped: nothing was learnt yet; go on with: fastnn train --resume run\n"
 
 

@@ -1,0 +1,131 @@
+"""Jobs done by processes side by side: what they give back, and that none outlives its parent or keeps it waiting."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fastnn import workers
+from fastnn.errors import DataError, TrainingError
+from fastnn.workers import side_by_side
+from tests.helpers import PATIENCE, ROOT, lines_until, start
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+posix_only = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+
+
+def double(common: int, job: int, tell: Callable[[Any], None]) -> int:
+    tell(f"{job} begun")
+    return common + 2 * job
+
+
+def refuse(_: None, job: int, __: object) -> int:
+    if job == 2:
+        raise DataError(f"job {job} has no data")
+    return job
+
+
+class OddError(Exception):
+    """Cannot be sent: unpickled, it wants two arguments."""
+
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+def fail_oddly(_: None, job: int, __: object) -> None:
+    raise OddError(job, 2)
+
+
+def die(_: None, __: int, ___: object) -> None:
+    os._exit(7)
+
+
+def flood(_: None, job: int, tell: Callable[[Any], None]) -> None:
+    """Tell without end, and take no notice of SIGTERM if the job is 1."""
+    if job:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    tell(os.getpid())
+    while True:
+        tell("still here")
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_jobs_and_what_they_tell() -> None:
+    told: list[tuple[int, str]] = []
+    done = side_by_side(double, 100, range(7), 3, told=lambda job, news: told.append((job, news)))
+    assert sorted(done) == [(job, 100 + 2 * job) for job in range(7)]
+    assert sorted(told) == [(job, f"{job} begun") for job in range(7)]
+    assert list(side_by_side(double, 100, [], 3)) == []
+
+
+def test_an_error_comes_with_its_traceback() -> None:
+    with pytest.raises(DataError, match="job 2 has no data") as caught:
+        list(side_by_side(refuse, None, range(4), 2))
+    assert "in refuse" in caught.value.__notes__[0]
+    with pytest.raises(RuntimeError, match="OddError: 0 and 2"):
+        list(side_by_side(fail_oddly, None, [0], 1))
+
+
+def test_a_worker_that_dies_ends_all() -> None:
+    with pytest.raises(TrainingError, match=r"exit code 7.*take fewer workers"):
+        list(side_by_side(die, None, range(4), 2))
+
+
+@posix_only
+def test_whoever_has_much_to_tell_or_takes_no_notice_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_GRACE", 0.5)
+    pids: list[int] = []
+
+    class EnoughError(Exception):
+        pass
+
+    def told(_: int, news: Any) -> None:
+        if isinstance(news, int):
+            pids.append(news)
+
+    def check() -> None:
+        if len(pids) == 2:
+            raise EnoughError
+
+    with pytest.raises(EnoughError):
+        list(side_by_side(flood, None, range(2), 2, told=told, check=check))
+    assert not any(map(is_alive, pids))
+
+
+ORPHANS = """
+from tests.test_workers import flood, side_by_side
+if __name__ == "__main__":
+    pids = []
+    def told(job, news):
+        if isinstance(news, int):
+            pids.append(news)
+            if len(pids) == 2:
+                print("workers", flush=True)
+    for _ in side_by_side(flood, None, range(2), 2, told=told):
+        pass
+"""
+
+
+@posix_only
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(ORPHANS)
+    with start([sys.executable, str(script)], cwd=ROOT) as process:
+        lines_until(process, "workers")
+        process.kill()
+        # Returns when no worker holds the pipe any more.
+        process.communicate(timeout=PATIENCE)
