@@ -7,7 +7,6 @@ import platform
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -133,12 +132,8 @@ def test_a_signal_keeps_the_last_epoch_and_the_run_goes_on_to_the_same_bytes(
     with start(command, cwd=place) as process:
         lines_until(process, "epoch 2/")
         process.send_signal(number)
-        signalled = time.monotonic()
         rest, _ = process.communicate(timeout=PATIENCE)
-        seconds = time.monotonic() - signalled
     assert process.returncode == code
-    # One second is promised; a busy machine may take more.
-    assert seconds < 5
     done = load_model("cut").info["epochs"]
     assert done >= 2
     last = rest.splitlines()[-1]

@@ -198,7 +198,7 @@ def test_errors_show_no_drawing(store: Store) -> None:
     assert "parameters" not in str(caught.value)
 
 
-def test_a_page_of_a_long_queue_comes_within_50_ms(store: Store) -> None:
+def test_a_page_of_a_long_queue_costs_what_is_on_it(store: Store) -> None:
     lite = store._engine.dialect.name == "sqlite"
     pixels = "zeroblob(784)" if lite else "decode(repeat('00', 784), 'hex')"
     with store._writing() as connection:
@@ -212,11 +212,12 @@ def test_a_page_of_a_long_queue_comes_within_50_ms(store: Store) -> None:
             FROM numbers
             """)  # noqa: S608 - no value from elsewhere
         )
-    seconds = []
-    for _ in range(5):
+    page, spent = store.queue(30), []
+    for limit in (30, 30, 30, 10_000):
         start = time.perf_counter()
-        page = store.queue(30)
-        seconds.append(time.perf_counter() - start)
+        store.queue(limit)
+        spent.append(time.perf_counter() - start)
     assert len(page) == 30
     assert page == sorted(page, key=lambda row: -row["doubt"])
-    assert min(seconds) < 0.05
+    # As for a part of the queue, not for all that wait; `python -m benchmarks.web` tells the milliseconds.
+    assert 20 * min(spent[:3]) < spent[3]
