@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 import time
 from dataclasses import fields
@@ -14,10 +15,12 @@ from fastnn.errors import FastnnError, ModelError, TrainingError
 from fastnn.files import atomic_write
 from fastnn.formats import CHECKPOINT_FILE, MODEL_FILE, write_model
 from fastnn.formats.tensors import read_with_extra
-from fastnn.recipes import Recipe
+from fastnn.recipes import WHOLE, Recipe
 from fastnn.training import EpochReport
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -150,6 +153,20 @@ class Run:
         """Add an epoch to the history."""
         self._history.append(report.as_dict())
 
+    def record_members(self, folders: Sequence[Path]) -> None:
+        """Take the mean over the runs of several networks for the history, epoch by epoch.
+
+        Parameters
+        ----------
+        folders : sequence of Path
+            Of the networks' own runs. Where one has stopped early, the mean is that of the others.
+        """
+        epochs: dict[int, list[dict[str, Any]]] = {}
+        for folder in folders:
+            for row in _read_history(folder / HISTORY_FILE, WHOLE["epochs"][1]):
+                epochs.setdefault(int(row["epoch"]), []).append(row)
+        self._history = [{**_means(epochs[epoch]), "epoch": epoch} for epoch in sorted(epochs)]
+
     def is_due(self) -> bool:
         """Whether the last checkpoint is old enough for a new one."""
         return time.monotonic() - self._last_time > max(_LEAST_SECONDS, _LEAST_RATIO * self._last_cost)
@@ -264,6 +281,17 @@ def _read_history(path: Path, epochs: int) -> list[dict[str, Any]]:
     if header != names:
         return []
     return [dict(zip(names, row, strict=True)) for row in rows if len(row) == len(names) and _is_within(row[0], epochs)]
+
+
+def _means(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the mean of each column; one in which not all rows have a number is empty."""
+    means: dict[str, Any] = {}
+    for name in rows[0]:
+        try:
+            means[name] = math.fsum(float(row[name]) for row in rows) / len(rows)
+        except ValueError:
+            means[name] = ""
+    return means
 
 
 def _is_within(epoch: str, epochs: int) -> bool:

@@ -12,7 +12,9 @@ from fastnn.errors import TrainingError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
+    from fastnn.runs import Run
     from fastnn.training import EpochReport, Learner
 
 
@@ -24,7 +26,7 @@ def member(plan: Plan, number: int) -> Plan:
     from fastnn.runs import Run
 
     recipe = plan.recipe.replace(seed=(plan.recipe.seed + number) % (1 << 63), ensemble=1)
-    folder = plan.folder / f"member-{number + 1}"
+    folder = _folder(plan, number)
     if not folder.exists():
         network = recipe.network(plan.network.sizes[0], plan.network.sizes[-1])
         return replace(plan, recipe=recipe, network=network, done=0, folder=folder, run=None)
@@ -32,10 +34,14 @@ def member(plan: Plan, number: int) -> Plan:
     return replace(plan, recipe=recipe, network=model.network, done=int(model.info["epochs"]), folder=folder, run=run)
 
 
-def train_ensemble(plan: Plan, learner: Learner, view: View, stop: Stop) -> tuple[Kept, Spent]:
+def _folder(plan: Plan, number: int) -> Path:
+    return plan.folder / f"member-{number + 1}"
+
+
+def train_ensemble(plan: Plan, learner: Learner, run: Run, view: View, stop: Stop) -> tuple[Kept, Spent]:
     """Train all members, as many at a time as there are cores; return their networks.
 
-    Each epoch of each member is shown by the view.
+    Each epoch of each member is shown by the view; the history of the run is the mean of theirs.
 
     Raises
     ------
@@ -61,7 +67,9 @@ def train_ensemble(plan: Plan, learner: Learner, view: View, stop: Stop) -> tupl
     except TrainingError as error:
         raise TrainingError(f"{plan.folder}: {error}") from error
     spent.training = time.perf_counter() - start
-    models = [load_model(plan.folder / f"member-{number + 1}") for number in numbers]
+    folders = [_folder(plan, number) for number in numbers]
+    models = [load_model(folder) for folder in folders]
+    run.record_members(folders)
     epochs = [int(model.info["epochs"]) for model in models]
     spent.samples = sum(max(0, reached - plan.done) for reached in epochs) * learner.samples
     return Kept(tuple(model.network for model in models), max(epochs)), spent

@@ -247,7 +247,7 @@ def run_plan(plan: Plan, view: View) -> dict[str, Any]:
             from fastnn.cli._ensemble import train_ensemble
 
             with view:
-                kept, spent = train_ensemble(plan, learner, view, stop)
+                kept, spent = train_ensemble(plan, learner, run, view, stop)
         else:
             with view:
                 kept, spent = _train_epochs(plan, learner, run, view, stop)

@@ -13,6 +13,7 @@ from fastnn import load_model
 from fastnn.cli import app
 from fastnn.errors import ModelError
 from fastnn.formats.tensors import read_with_extra, write_model
+from fastnn.report import read_history
 from fastnn.runs import Run
 from tests.helpers import blobs, compiled_only, saved
 
@@ -84,6 +85,11 @@ def test_an_ensemble_is_one_file_of_the_networks_of_its_seeds(tmp_path: Path) ->
     alone = train("--recipe", "r.toml", "--seed", "5", "--epochs", "2", "--out", "one")
     assert model.network.sha256() == alone["weights_sha256"] == result["weights_sha256"]
     assert model.networks[1].sha256() != model.network.sha256()
+    histories = [read_history(tmp_path / "two" / name / "history.csv") for name in ("", "member-1", "member-2")]
+    mean, *members = [history for history in histories if history is not None]
+    assert len(members) == 2
+    for column, values in mean.items():
+        assert values == pytest.approx((members[0][column] + members[1][column]) / 2)
     # A member that is lost is trained anew to the same bits, one that is there is gone on with.
     for file in (tmp_path / "two" / "member-2").iterdir():
         file.unlink()
