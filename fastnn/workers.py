@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing
 import os
 import pickle
 import signal
+import threading
 import time
 import traceback
 from collections import deque
 from multiprocessing import connection
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from fastnn.errors import TrainingError
 
@@ -30,10 +33,17 @@ _GRACE = 30.0
 
 _TOLD, _DONE, _FAILED = "told", "done", "failed"
 
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
 
 def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return how many cores this process may use: by its affinity, and by the quota of a container."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = (int(word) for word in _QUOTA.read_text().split())
+    except (OSError, ValueError):  # no such file, or "max"
+        return count
+    return max(1, min(count, math.ceil(quota / period)))
 
 
 def side_by_side(
@@ -50,7 +60,7 @@ def side_by_side(
     A worker has a pipe of its own and shares no lock or queue with another, so that none can be kept waiting by one
     that was stopped or killed. When the caller leaves early, by an error or by closing the generator, the workers are
     sent SIGTERM and waited for; those that have not ended after half a minute are killed. Workers do not see Ctrl-C,
-    which is the parent's to answer, and end by themselves should the parent be killed.
+    which is the parent's to answer, and get SIGTERM when the parent is killed.
 
     Parameters
     ----------
@@ -74,11 +84,13 @@ def side_by_side(
         What `work` raises, with the worker's traceback as a note.
     """
     waiting = deque(jobs)
-    crew: list[_Worker[Job]] = [_Worker(work, common) for _ in range(min(workers, len(waiting)))]
+    sent = pickle.dumps(common)
+    crew: list[_Worker[Job]] = [_Worker(work) for _ in range(min(workers, len(waiting)))]
     try:
         for worker in crew:
             worker.start()
         for worker in crew:
+            worker.send(sent)
             worker.give(waiting.popleft())
         while busy := [worker for worker in crew if worker.busy]:
             ready = connection.wait([worker.pipe for worker in busy], timeout=_POLL)
@@ -99,7 +111,7 @@ def side_by_side(
                 elif told is not None:
                     told(worker.job, content)
     finally:
-        _dismiss(crew)
+        _dismiss([worker for worker in crew if worker.process.pid is not None])
 
 
 class _Worker(Generic[Job]):
@@ -107,10 +119,11 @@ class _Worker(Generic[Job]):
 
     job: Job
 
-    def __init__(self, work: Callable[..., Any], common: Any) -> None:
+    def __init__(self, work: Callable[..., Any]) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, self._other_end = context.Pipe()
-        self.process: SpawnProcess = context.Process(target=_serve, args=(self._other_end, work, common), daemon=True)
+        # What is sent here is small: spawning would wait for ever for a process that died before it had read a lot.
+        self.process: SpawnProcess = context.Process(target=_serve, args=(self._other_end, work), daemon=True)
         self.busy = False
 
     def start(self) -> None:
@@ -119,22 +132,29 @@ class _Worker(Generic[Job]):
         # Held by the worker alone, so that its death is the pipe's end.
         self._other_end.close()
 
+    def send(self, message: bytes) -> None:
+        # A worker that is dead already says so when it is heard.
+        with contextlib.suppress(OSError):
+            self.pipe.send_bytes(message)
+
     def give(self, job: Job) -> None:
         self.job, self.busy = job, True
-        # A worker that is dead already says so when it is heard.
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self.pipe.send(job)
+        self.send(pickle.dumps((job,)))
 
     def hear(self) -> tuple[str, Any]:
         try:
-            kind, content = self.pipe.recv()
-        except (EOFError, ConnectionResetError):
+            message = self.pipe.recv_bytes()
+        except (EOFError, OSError):
             self.process.join(_GRACE)
-            raise TrainingError(
-                f"a worker process has died (exit code {self.process.exitcode}), for want of memory perhaps; "
-                "take fewer workers or smaller networks"
-            ) from None
+            code = self.process.exitcode
+            why = ", for want of memory perhaps; take fewer workers or smaller networks" if code == -_KILL else ""
+            raise TrainingError(f"a worker process has died (exit code {code}){why}") from None
+        kind, content = pickle.loads(message)  # noqa: S301 - by our own process
         return kind, content
+
+
+_KILL = 9
+_NO_MORE = pickle.dumps(())
 
 
 @contextlib.contextmanager
@@ -143,6 +163,10 @@ def _without_interrupts() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
+    from multiprocessing import resource_tracker
+
+    # Started with the first process otherwise, it would take the mask away.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield
@@ -152,43 +176,61 @@ def _without_interrupts() -> Iterator[None]:
 
 def _dismiss(crew: list[_Worker[Any]]) -> None:
     """End all processes: at once those that wait for a job, the others after they have written down what they have."""
-    alive = [worker for worker in crew if worker.process.pid is not None]
-    for worker in alive:
-        if worker.busy:
-            worker.process.terminate()
-        else:
-            worker.pipe.close()
-    end = time.monotonic() + _GRACE
-    for worker in alive:
+    try:
+        for worker in crew:
+            if worker.busy:
+                worker.process.terminate()
+            worker.send(_NO_MORE)
+        end = time.monotonic() + _GRACE
+        open_pipes = {worker.pipe for worker in crew}
         # Who has much to tell waits until somebody listens, whatever signal it got.
-        while worker.busy and connection.wait([worker.pipe], timeout=max(0.0, end - time.monotonic())):
-            try:
-                worker.pipe.recv_bytes()
-            except (EOFError, OSError):
-                break
-        worker.process.join(max(0.0, end - time.monotonic()))
-        if worker.process.is_alive():
-            worker.process.kill()
-            worker.process.join()
-        worker.pipe.close()
-        worker.process.close()
+        while open_pipes and (left := end - time.monotonic()) > 0:
+            for pipe in connection.wait(open_pipes, timeout=left):
+                try:
+                    cast("Connection", pipe).recv_bytes()
+                except (EOFError, OSError):
+                    open_pipes.discard(cast("Connection", pipe))
+        for worker in crew:
+            worker.process.join(max(0.0, end - time.monotonic()))
+    finally:
+        for worker in crew:
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+            worker.pipe.close()
+            worker.process.close()
 
 
-def _serve(pipe: Connection, work: Callable[..., Any], common: Any) -> None:
+def _serve(pipe: Connection, work: Callable[..., Any]) -> None:
     """Do one job after the other until there are no more."""
     # Where there is no mask; see `_without_interrupts`.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+    def tell(news: Any) -> None:
+        pipe.send((_TOLD, news))
+
     # The pipe ends when the parent does.
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        while True:
-            job = pipe.recv()
+        common = pickle.loads(pipe.recv_bytes())  # noqa: S301 - by our own parent
+        while message := pickle.loads(pipe.recv_bytes()):  # noqa: S301
             try:
-                answer = (_DONE, work(common, job, lambda news: pipe.send((_TOLD, news))))
+                answer = pickle.dumps((_DONE, work(common, message[0], tell)))
             except (BrokenPipeError, ConnectionResetError):
                 return
             except Exception as error:
-                answer = (_FAILED, _sendable(error))
-            pipe.send(answer)
+                answer = pickle.dumps((_FAILED, _sendable(error)))
+            pipe.send_bytes(answer)
+
+
+def _end_with_parent() -> None:
+    """Wait for the parent's end; then end as if it had asked for it."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(_GRACE)
+        os._exit(1)
 
 
 def _sendable(error: Exception) -> Exception:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
+from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -43,8 +45,10 @@ def fail_oddly(_: None, job: int, __: object) -> None:
     raise OddError(job, 2)
 
 
-def die(_: None, __: int, ___: object) -> None:
-    os._exit(7)
+def die(code: int, __: int, ___: object) -> None:
+    if code:
+        os._exit(code)
+    os.kill(os.getpid(), 9)
 
 
 def flood(_: None, job: int, tell: Callable[[Any], None]) -> None:
@@ -81,17 +85,16 @@ def test_an_error_comes_with_its_traceback() -> None:
 
 
 def test_a_worker_that_dies_ends_all() -> None:
-    with pytest.raises(TrainingError, match=r"exit code 7.*take fewer workers"):
-        list(side_by_side(die, None, range(4), 2))
+    with pytest.raises(TrainingError, match=r"exit code 7\)$"):
+        list(side_by_side(die, 7, range(4), 2))
+    with pytest.raises(TrainingError, match=r"exit code -9\).*take fewer workers"):
+        list(side_by_side(die, 0, range(4), 2))
 
 
 @posix_only
 def test_whoever_has_much_to_tell_or_takes_no_notice_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "_GRACE", 0.5)
     pids: list[int] = []
-
-    class EnoughError(Exception):
-        pass
 
     def told(_: int, news: Any) -> None:
         if isinstance(news, int):
@@ -106,26 +109,105 @@ def test_whoever_has_much_to_tell_or_takes_no_notice_is_ended(monkeypatch: pytes
     assert not any(map(is_alive, pids))
 
 
-ORPHANS = """
-from tests.test_workers import flood, side_by_side
+class EnoughError(Exception):
+    pass
+
+
+def enough(*_: object) -> None:
+    raise EnoughError
+
+
+def finish_nonetheless(_: None, __: int, tell: Callable[[Any], None]) -> str:
+    """Be done in spite of SIGTERM, as a member that is past its last epoch."""
+    told = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: told.set())
+    tell("ready")
+    told.wait(PATIENCE)
+    return "done"
+
+
+@posix_only
+def test_a_job_that_ends_after_the_signal_ends_its_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    def kill(_: Any) -> None:
+        raise AssertionError("waited in vain")
+
+    monkeypatch.setattr(BaseProcess, "kill", kill)
+    with pytest.raises(EnoughError):
+        list(side_by_side(finish_nonetheless, None, range(2), 1, told=enough))
+
+
+def die_unpickled(_: Any) -> None:
+    os._exit(9)
+
+
+class Deadly:
+    """Ends the process that unpickles it, and is long."""
+
+    def __init__(self) -> None:
+        self.weight = bytes(1 << 22)
+
+    def __reduce__(self) -> Any:
+        return die_unpickled, (self.weight,)
+
+
+def test_a_worker_that_dies_before_it_works_is_no_reason_to_wait() -> None:
+    with pytest.raises(TrainingError, match="exit code 9"):
+        list(side_by_side(double, Deadly(), range(4), 2))
+
+
+SCRIPT = """
+import os, signal, sys, time
+from tests.test_workers import ROOT, side_by_side
+def wait(common, job, tell):
+    tell(os.getpid())
+    while True:
+        time.sleep(0.01)
 if __name__ == "__main__":
-    pids = []
+    heard = []
     def told(job, news):
-        if isinstance(news, int):
-            pids.append(news)
-            if len(pids) == 2:
-                print("workers", flush=True)
-    for _ in side_by_side(flood, None, range(2), 2, told=told):
-        pass
+        heard.append(news)
+        if len(heard) == 2:
+            print("workers", flush=True)
+    try:
+        for _ in side_by_side(wait, bytes(1 << 22), range(2), 2, told=told):
+            pass
+    except KeyboardInterrupt:
+        print("stopped by the parent", flush=True)
+        sys.exit(130)
 """
 
 
 @posix_only
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    """Although their job, which tells nothing, would never."""
     script = tmp_path / "parent.py"
-    script.write_text(ORPHANS)
+    script.write_text(SCRIPT)
     with start([sys.executable, str(script)], cwd=ROOT) as process:
         lines_until(process, "workers")
         process.kill()
         # Returns when no worker holds the pipe any more.
         process.communicate(timeout=PATIENCE)
+
+
+@posix_only
+def test_ctrl_c_is_the_parents_to_answer(tmp_path: Path) -> None:
+    """A terminal sends it to all processes."""
+    script = tmp_path / "parent.py"
+    script.write_text(SCRIPT)
+    with start([sys.executable, str(script)], cwd=ROOT) as process:
+        lines_until(process, "workers")
+        os.killpg(process.pid, signal.SIGINT)
+        rest, _ = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, rest) == (130, "stopped by the parent\n")
+
+
+@posix_only
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_while_they_start_leaves_nobody_waiting(number: signal.Signals, tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(SCRIPT.replace("    heard = []\n", "    heard = []\n    print('begins', flush=True)\n"))
+    with start([sys.executable, str(script)], cwd=ROOT) as process:
+        lines_until(process, "begins")
+        os.killpg(process.pid, number)
+        process.communicate(timeout=PATIENCE)
+    assert process.returncode != 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -21,12 +22,16 @@ if TYPE_CHECKING:
 def member(plan: Plan, number: int) -> Plan:
     """Return the plan of one network: the seed goes up with the number, data and split stay.
 
-    A member that was begun before, in ``member-1`` and so on within the run's folder, is gone on with.
+    A member that was begun before, in ``member-1`` and so on within the run's folder, is gone on with. One that was
+    killed before its first checkpoint is begun anew.
     """
+    from fastnn.formats import CHECKPOINT_FILE, MODEL_FILE
     from fastnn.runs import Run
 
     recipe = plan.recipe.replace(seed=(plan.recipe.seed + number) % (1 << 63), ensemble=1)
     folder = _folder(plan, number)
+    if folder.is_dir() and not any((folder / name).is_file() for name in (CHECKPOINT_FILE, MODEL_FILE)):
+        shutil.rmtree(folder)
     if not folder.exists():
         network = recipe.network(plan.network.sizes[0], plan.network.sizes[-1])
         return replace(plan, recipe=recipe, network=network, done=0, folder=folder, run=None)

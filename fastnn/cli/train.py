@@ -241,8 +241,8 @@ def run_plan(plan: Plan, view: View) -> dict[str, Any]:
     from fastnn.runs import Run
 
     learner = prepare(plan)
-    run = plan.run or Run.create(plan.folder, plan.recipe, model_of(plan, (plan.network,), plan.done))
     with signals() as stop:
+        run = plan.run or Run.create(plan.folder, plan.recipe, model_of(plan, (plan.network,), plan.done))
         if plan.recipe.ensemble > 1:
             from fastnn.cli._ensemble import train_ensemble
 
