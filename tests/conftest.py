@@ -1,8 +1,17 @@
 """What many tests need: the real data where it stands beside the project."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+# What a terminal, a CI service or a user sets, and what tests expect to be as it is for most; read at import.
+_OURS = ("FASTNN_", "NUMBA_")
+_LEFT = ("FASTNN_CACHE_DIR", "NUMBA_CACHE_DIR", "NUMBA_DISABLE_JIT")
+_LOOKS = ("FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS", "LINES")
+for _name in list(os.environ):
+    if _name in _LOOKS or (_name.startswith(_OURS) and _name not in _LEFT):
+        del os.environ[_name]
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -28,7 +28,7 @@ DIGITS = tuple("0123456789")
 compiled_only = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="about compiled code; the JIT is off")
 
 # Long enough for a process that compiles on a busy machine; reached only by one that hangs.
-PATIENCE = 200
+PATIENCE = 120
 
 
 def blobs(n: int = 200, *, seed: int = 0, classes: tuple[str, ...] = DIGITS, pixels: int = PIXELS) -> Dataset:
@@ -73,18 +73,29 @@ def environment(**changes: str | None) -> dict[str, str]:
 
 def python(code: str, *args: str, cwd: Path | None = None, **changes: str | None) -> subprocess.CompletedProcess[str]:
     """Run Python code in a process of its own."""
-    command = [sys.executable, "-c", code, *args]
-    return subprocess.run(
-        command, cwd=cwd, env=environment(**changes), capture_output=True, text=True, timeout=PATIENCE, check=False
-    )
+    return _run([sys.executable, "-c", code, *args], cwd, changes)
 
 
 def fastnn(*args: str | Path, cwd: Path, **changes: str | None) -> subprocess.CompletedProcess[str]:
     """Run ``fastnn ARGS`` in a process of its own."""
-    command = [sys.executable, "-m", "fastnn", *map(str, args)]
-    return subprocess.run(
-        command, cwd=cwd, env=environment(**changes), capture_output=True, text=True, timeout=PATIENCE, check=False
-    )
+    return _run([sys.executable, "-m", "fastnn", *map(str, args)], cwd, changes)
+
+
+def _run(command: list[str], cwd: Path | None, changes: dict[str, str | None]) -> subprocess.CompletedProcess[str]:
+    pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with Started(command, cwd=cwd, env=environment(**changes), text=True, start_new_session=True, **pipes) as process:
+        output, errors = process.communicate(timeout=PATIENCE)
+    return subprocess.CompletedProcess(command, process.returncode, output, errors)
+
+
+def together(code: str, *environments: dict[str, str | None], cwd: Path | None = None) -> list[str]:
+    """Run Python code in processes of their own at the same time; return what each printed."""
+    with contextlib.ExitStack() as stack:
+        command = [sys.executable, "-c", code]
+        started = [stack.enter_context(start(command, cwd=cwd, **changes)) for changes in environments]
+        found = [process.communicate(timeout=PATIENCE)[0] for process in started]
+    assert [process.returncode for process in started] == [0] * len(started), found
+    return found
 
 
 class Started(subprocess.Popen[str]):
@@ -95,7 +106,7 @@ class Started(subprocess.Popen[str]):
         super().__exit__(*error)
 
 
-def start(command: list[str], *, cwd: Path, **changes: str | None) -> Started:
+def start(command: list[str], *, cwd: Path | None, **changes: str | None) -> Started:
     """Start a process whose lines are read while it runs; its errors go where its output goes."""
     return Started(
         command,

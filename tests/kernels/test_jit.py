@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numba
 import pytest
 
 from fastnn.kernels import _jit
-from tests.helpers import PATIENCE, compiled_only, environment, python, tree
+from tests.helpers import compiled_only, python, together, tree
 
 
 def double(x):
@@ -97,9 +95,8 @@ def test_kernels_run_where_numba_refuses_to_cache() -> None:
 
 @compiled_only
 def test_two_processes_may_fill_one_cache_together(tmp_path: Path) -> None:
-    cache = environment(NUMBA_CACHE_DIR=str(tmp_path))
-    started = [subprocess.Popen([sys.executable, "-c", OPEN_AND_CLOSE], env=cache) for _ in range(2)]
-    assert [process.wait(timeout=PATIENCE) for process in started] == [0, 0]
+    cache: dict[str, str | None] = {"NUMBA_CACHE_DIR": str(tmp_path)}
+    together(OPEN_AND_CLOSE, cache, cache)
     entries = tree(tmp_path)
     assert {Path(name).suffix for name in entries} == {".native"}
     assert python(OPEN_AND_CLOSE, NUMBA_CACHE_DIR=str(tmp_path)).returncode == 0

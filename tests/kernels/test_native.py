@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +17,7 @@ from fastnn.kernels import augment, native, sgd
 from fastnn.kernels.layout import Room
 from fastnn.network import Network
 from fastnn.recipes import Recipe
-from tests.helpers import PATIENCE, compiled_only, environment, python, tree
+from tests.helpers import compiled_only, python, together, tree
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -170,8 +168,7 @@ def test_an_edit_or_another_version_is_compiled_anew_over_the_old(folder: dict[s
 
 @compiled_only
 def test_two_cold_processes_at_once(folder: dict[str, Any], tmp_path: Path) -> None:
-    started = [subprocess.Popen([sys.executable, "-c", SMALL], env=environment(**folder)) for _ in range(2)]
-    assert [process.wait(timeout=PATIENCE) for process in started] == [0, 0]
+    together(SMALL, folder, folder)
     assert told(**folder)[1] == "False"
     assert len(tree(tmp_path)) == 1
 

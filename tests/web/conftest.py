@@ -69,7 +69,8 @@ def postgres_server() -> Iterator[str]:
         pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
     pytest.importorskip("psycopg", reason="psycopg is not installed")
     # Not under pytest's own folder: another session may clear that away while this one goes on.
-    folder = Path(tempfile.mkdtemp(prefix="fastnn-postgres-"))
+    # A temporary folder of this user's own would be closed to the one that PostgreSQL runs as.
+    folder = Path(tempfile.mkdtemp(prefix="fastnn-postgres-", dir="/tmp"))
     # PostgreSQL does not run as root.
     as_user: dict[str, Any] = {}
     if os.geteuid() == 0:
@@ -90,8 +91,8 @@ def postgres_server() -> Iterator[str]:
         )
 
     try:
-        run(tools / "initdb", "-D", data, "-A", "trust", "-U", "tester", "--no-sync", "--locale=C.UTF-8")
-        options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1"
+        run(tools / "initdb", "-D", data, "-A", "trust", "-U", "tester", "--no-sync", "--locale=C", "-E", "UTF8")
+        options = f"-p {port} -c unix_socket_directories= -c listen_addresses=127.0.0.1"
         run(tools / "pg_ctl", "-D", data, "-o", options, "-w", "-l", folder / "log", "start")
         try:
             yield f"postgresql://tester@127.0.0.1:{port}/"

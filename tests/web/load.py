@@ -115,7 +115,7 @@ def visit(
     return load
 
 
-async def until(holds: Callable[[], bool], seconds: float = 120.0) -> None:
+async def until(holds: Callable[[], bool], seconds: float = 240.0) -> None:
     """Wait until something holds."""
     end = time.monotonic() + seconds
     while not holds():

@@ -65,12 +65,14 @@ def servers(folder: Path, model: Path) -> Iterator[Callable[..., Server]]:
         started.append(Server(process, line.split()[1].rstrip("/"), url, log))
         return started[-1]
 
-    yield start
-    for server in started:
-        server.process.kill()
-        server.process.wait()
-        if server.process.stdout is not None:
-            server.process.stdout.close()
+    try:
+        yield start
+    finally:
+        for server in started:
+            server.process.kill()
+            server.process.wait()
+            if server.process.stdout is not None:
+                server.process.stdout.close()
 
 
 def wait_for(holds: Callable[[], bool], what: str) -> None:

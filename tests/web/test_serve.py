@@ -108,6 +108,10 @@ def test_a_second_server_on_the_same_port_ends_in_one_line(serve: Callable[..., 
     assert done.stdout == ""
 
 
+def unknown(*_: object, **__: object) -> None:
+    raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -131,6 +135,9 @@ def test_what_it_cannot_start_with_is_told_in_one_line(
     (tmp_path / "broken.safetensors").write_bytes(b"\xff" * 100)
     save_model(Model((Network((9, 10)).initialise("uniform", 0),), tuple("0123456789")), tmp_path / "small.safetensors")
     port = ["--port", str(free_port())]
+    if "--host" in options:
+        # Not the resolver of this machine, which may take its time.
+        monkeypatch.setattr(socket, "getaddrinfo", unknown)
     done = runner.invoke(app, ["serve", *port, *options])
     assert done.exit_code == 2, done.output
     lines = [line for line in done.output.splitlines() if not line.startswith("note:")]
@@ -155,11 +162,11 @@ def test_behind_a_proxy(serve: Callable[..., Server], drawn: Dataset) -> None:
     def predict(address: str) -> int:
         return httpx.post(f"{direct}/api/predict", json=image, headers={"X-Forwarded-For": address}).status_code
 
-    codes = [predict("203.0.113.7") for _ in range(30)]
-    assert codes[-1] == 429
+    # Ten at once and one a second are let through, and these are faster.
+    assert any(predict("203.0.113.7") == 429 for _ in range(1000))
     assert predict("203.0.113.8") == 200
-    addresses = {line["address"] for line in requests(server)}
-    assert {"203.0.113.7", "203.0.113.8"} <= addresses
+    # Written after the answer is sent.
+    wait_for(lambda: {"203.0.113.7", "203.0.113.8"} <= {line["address"] for line in requests(server)}, "the access log")
 
 
 def test_it_trains_and_the_better_network_takes_over_for_good(

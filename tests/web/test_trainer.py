@@ -14,6 +14,7 @@ from fastnn.web.app import Settings, create_app
 from fastnn.web.recogniser import Loaded
 from fastnn.web.store import Store
 from fastnn.web.trainer import Trainer, divide
+from tests.helpers import PATIENCE
 from tests.web.servers import BEARER, TOKEN, digit
 
 RECIPE = 'rule = "backprop"\ninputs = "ink"\ninit = "xavier"\nhidden = [30]\nepochs = 8\nlr = 0.05\n'
@@ -99,7 +100,7 @@ def test_the_app_trains_in_the_background_and_goes_on(
         client.post("/api/digits", json={"digits": [waiting, last]})
         before = client.get("/api/review", headers=BEARER).json()["digits"]
         client.post(f"/api/review/{last['id']}", json={"action": "accept"}, headers=BEARER)
-        assert taken.wait(60)
+        assert taken.wait(PATIENCE)
         assert client.get("/api/health").json()["model"]["name"] == "quick"
         state._judge.join()
         # The queue is sorted by the doubts of the new network.
@@ -119,7 +120,7 @@ def test_the_end_of_the_server_breaks_training_off(
     real = trainer._give_way
     trainer._give_way = lambda report: (begun.set(), real(report))  # type: ignore[method-assign, func-returns-value]
     trainer.start()
-    assert begun.wait(60)
+    assert begun.wait(PATIENCE)
     trainer.stop()
     assert not trainer._thread.is_alive()
     assert store.training() == (None, 0)
