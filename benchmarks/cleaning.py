@@ -70,8 +70,8 @@ def as_markdown(findings: Findings, results: dict[tuple[str, str], list[float]],
         return f"{statistics.mean(values):.2%} ± {float(np.std(values, ddof=1 if seeds > 1 else 0)):.2%}"
 
     heading = (
-        f"{source}, of which the search flags {', '.join(counts)}; preset {recipe}, mean of {seeds} seeds, "
-        "and their standard deviation."
+        f"{source}, of which the search flags {', '.join(counts)}; "
+        f"one network of preset {recipe}, mean of {seeds} seeds, and their standard deviation."
     )
     lines = [
         heading,

@@ -2,8 +2,8 @@
 
     python -m benchmarks.presets --digits dataset.json --mnist FOLDER --seeds 3
 
-Each is a whole command, ``fastnn train --recipe ... --data ...``, timed from its start to its end; `best` may use all
-cores, the others are kept on one.
+Each is a whole command, ``fastnn train --recipe ... --data ...``, timed from its start to its end; ensembles may use
+all cores, the others are kept on one.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def as_markdown(results: dict[tuple[str, str], list[Result]], machine_name: str)
         "| preset | data | test accuracy, mean | each seed | whole command | until 99 % |",
         "|---|---|---|---|---|---|",
     ]
-    for (preset, data), runs in results.items():
+    for (preset, data), runs in sorted(results.items(), key=lambda item: list(PRESETS).index(item[0][0])):
         accuracies = [result.accuracy for result in runs]
         goals = [result.until_goal for result in runs if result.until_goal is not None]
         lines.append(
@@ -86,6 +86,20 @@ def as_markdown(results: dict[tuple[str, str], list[Result]], machine_name: str)
     return "\n".join([*lines, "", f"Measured {time.strftime('%Y-%m-%d', time.gmtime())} on {machine_name}."])
 
 
+def read_results(path: Path | None) -> dict[tuple[str, str], list[Result]]:
+    """Return what :func:`write_results` wrote; nothing if there is no such file."""
+    if path is None or not path.is_file():
+        return {}
+    lines = json.loads(path.read_text(encoding="utf-8"))
+    return {(preset, data): [Result(*run) for run in runs] for preset, data, runs in lines}
+
+
+def write_results(path: Path | None, results: dict[tuple[str, str], list[Result]]) -> None:
+    """Keep the results: `best` alone takes an hour."""
+    if path is not None:
+        path.write_text(json.dumps([[*key, runs] for key, runs in results.items()]), encoding="utf-8")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the options, train and write."""
     parser = argparse.ArgumentParser(description="What the presets reach and how long they take.")
@@ -94,20 +108,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--presets", default="original,modern,mnist,best")
     parser.add_argument("--seeds", type=int, default=3, help="how many; of `best` three, which take an hour")
     parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--results", type=Path, help="file of results to add to; the table has all that are in it")
     parser.add_argument("--readme", type=Path, help="file to write the table into; printed without")
     options = parser.parse_args(arguments)
-    results: dict[tuple[str, str], list[Result]] = {}
+    results: dict[tuple[str, str], list[Result]] = read_results(options.results)
     for preset in options.presets.split(","):
         on_mnist = preset in ("mnist", "best")
         data, name = (options.mnist, "MNIST") if on_mnist else (options.digits, "digits")
         # The networks of an ensemble have seeds that follow each other, and no two runs should share one.
         step, count = PRESETS[preset].ensemble, 3 if preset == "best" else options.seeds
         for seed in range(options.first_seed, options.first_seed + count * step, step):
-            result = run(preset, data, seed, one_core=preset != "best")
+            result = run(preset, data, seed, one_core=PRESETS[preset].ensemble == 1)
             results.setdefault((preset, name), []).append(result)
+            write_results(options.results, results)
             print(f"{preset}, seed {seed}: {result.accuracy:.2%} in {result.seconds:.1f} s", flush=True)
     about = machine()
-    show(as_markdown(results, f"one core of {about['cpu']}, `best` on {os.cpu_count()}"), "presets", options.readme)
+    show(as_markdown(results, f"one core of {about['cpu']}, ensembles on {os.cpu_count()}"), "presets", options.readme)
 
 
 if __name__ == "__main__":

@@ -324,7 +324,7 @@ _MODERN = Recipe(
     activation="relu",
     init="he",
     inputs="ink",
-    epochs=120,
+    epochs=75,
     lr=0.015,
     schedule="cosine",
     label_smoothing=0.1,
@@ -334,6 +334,7 @@ _MODERN = Recipe(
     shear=0.15,
     shift=1.0,
     elastic_alpha=1.0,
+    ensemble=2,
 )
 _MNIST = _MODERN.replace(
     name="mnist",
@@ -345,11 +346,12 @@ _MNIST = _MODERN.replace(
     scale=0.08,
     shear=0.1,
     elastic_alpha=0.8,
+    ensemble=1,
 )
 _BEST = _MNIST.replace(
     name="best",
     hidden=(1000, 500),
-    epochs=80,
+    epochs=240,
     label_smoothing=0.1,
     rotation=12.0,
     scale=0.12,
@@ -358,7 +360,7 @@ _BEST = _MNIST.replace(
     elastic_sigma=4.5,
     averaging="tail",
     averaging_epochs=10,
-    ensemble=6,
+    ensemble=4,
 )
 
 PRESETS = {

@@ -50,7 +50,7 @@ class Trainer:
     folder : Path
         Where the runs' folders go. Those of earlier runs are left alone.
     recipe : str
-        A preset or a TOML file.
+        A preset or a TOML file; of an ensemble one network is trained, since the other cores are for the requests.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Trainer:
 
         self._store, self._every, self._folder = store, every, folder
         self._current, self._take_over = current, take_over
-        self._recipe = load_recipe(recipe)
+        self._recipe = load_recipe(recipe).replace(ensemble=1)
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="trainer", daemon=True)
 
