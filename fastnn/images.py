@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from fastnn.datasets.dataset import PIXELS, SIDE
 from fastnn.errors import DataError
+from fastnn.kernels.native import Kernel
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -22,7 +23,11 @@ POLARITIES: tuple[Polarity, ...] = ("auto", "dark-on-light", "light-on-dark")
 MAX_SIDE = 4096
 """Pictures wider or higher than this are refused before they are decoded."""
 
+normalise_images = Kernel("fastnn.kernels.images", "normalise_images")
+
 _SIGNS = {"auto": 0, "dark-on-light": 1, "light-on-dark": -1}
+_BOX = 20
+"""Longer side of a normalised drawing (as `BOX` of the kernels)."""
 _SMALL = 64
 """Up to this size a picture has no dust and no lighting to see to."""
 _PHOTO_SIDE = 1024
@@ -35,6 +40,48 @@ in lines of a thin pen right as they were, and 78 % thickened so."""
 _PEN_SIDE = 160
 _CANVAS_LEAST = 9
 """A drawing on a canvas that is smaller than this in 28x28 is enlarged; of 6,844 real digits none is smaller."""
+
+
+class Room(NamedTuple):
+    """Where the kernel works: for pictures of h x w pixels, of which the drawing's longer side becomes `_BOX`.
+
+    Attributes
+    ----------
+    counts : ndarray of int64, shape (256,)
+    levels : ndarray of uint8, shape (256,)
+        Ink for each grey level.
+    ink : ndarray of uint8, shape (h, w)
+        The picture as ink.
+    box : ndarray of int64, shape (4,)
+        Edges of the drawing.
+    rows, weights : ndarray of float64
+        A row of the picture, and what its pixels give to one of the result.
+    out : ndarray of float64, shape (20, 20)
+    small : ndarray of uint8, shape (20, 20)
+    """
+
+    counts: NDArray[np.int64]
+    levels: NDArray[np.uint8]
+    ink: NDArray[np.uint8]
+    box: NDArray[np.int64]
+    rows: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    out: NDArray[np.float64]
+    small: NDArray[np.uint8]
+
+    @classmethod
+    def of(cls, height: int, width: int) -> Room:
+        """Make room for pictures of this size."""
+        return cls(
+            counts=np.zeros(256, np.int64),
+            levels=np.zeros(256, np.uint8),
+            ink=np.zeros((height, width), np.uint8),
+            box=np.zeros(4, np.int64),
+            rows=np.zeros(width),
+            weights=np.zeros(max(height, width) // _BOX + 3),
+            out=np.zeros((_BOX, _BOX)),
+            small=np.zeros((_BOX, _BOX), np.uint8),
+        )
 
 
 def read_image(source: str | Path | bytes, *, polarity: Polarity | None = None, name: str = "") -> NDArray[np.uint8]:
@@ -206,8 +253,6 @@ def normalise_batch(
     DataError
         If the images are not an array as above.
     """
-    from fastnn.kernels.images import normalise_images
-
     images = np.asarray(images)
     if images.dtype == np.uint8 and images.ndim == 2 and images.shape[1] == PIXELS:
         images = images.reshape(len(images), SIDE, SIDE)
@@ -219,7 +264,7 @@ def normalise_batch(
     square = images.shape[1:] == (SIDE, SIDE)
     result = images.copy() if square else np.full((len(images), SIDE, SIDE), 255, np.uint8)
     blank = np.zeros(len(images), np.bool_)
-    normalise_images(np.ascontiguousarray(images), _sign(polarity), result, blank)
+    normalise_images(np.ascontiguousarray(images), _sign(polarity), Room.of(*images.shape[1:]), result, blank)
     return result.reshape(len(images), PIXELS), blank
 
 

@@ -18,20 +18,22 @@ LEAST = 16
 _ROUNDS = 24
 
 
-@inner(allocates=True)
-def _border_levels(picture):
+@inner
+def _border_levels(picture, counts):
     """Return the lower quartile, the median and the upper quartile of the outermost pixels.
 
     Parameters
     ----------
     picture : ndarray of uint8, shape (h, w)
+    counts : ndarray of int64, shape (256,)
+        Room.
 
     Returns
     -------
     tuple of int
     """
     height, width = picture.shape
-    counts = np.zeros(256, np.int64)
+    counts[:] = 0
     total = 0
     for y in range(height):
         step = 1 if y == 0 or y == height - 1 or width == 1 else width - 1
@@ -51,7 +53,7 @@ def _border_levels(picture):
     return low, middle, high
 
 
-@inner(allocates=True)
+@inner
 def _ink_levels(light, paper, levels):
     """Fill a table that turns grey into ink: paper and what is beyond it become 0, black (or white) becomes 255.
 
@@ -70,7 +72,7 @@ def _ink_levels(light, paper, levels):
         levels[grey] = (depth * 255 + span // 2) // span if depth > 0 else 0
 
 
-@inner(allocates=True)
+@inner
 def _bounds(ink, box):
     """Find the rows and columns that hold ink of at least an eighth of the darkest.
 
@@ -101,7 +103,7 @@ def _bounds(ink, box):
     return darkest
 
 
-@inner(allocates=True)
+@inner
 def _taps(start, scale, length, position, weights):
     """Write down the pixels that the output pixel at `position` is made of, with their weights.
 
@@ -137,7 +139,7 @@ def _taps(start, scale, length, position, weights):
     return left, 2
 
 
-@inner(allocates=True)
+@inner
 def _resample(ink, top, left, scale, height, width, rows, weights, out):
     """Resample height x width output pixels, each `scale` source pixels wide, from (top, left) on.
 
@@ -169,8 +171,8 @@ def _resample(ink, top, left, scale, height, width, rows, weights, out):
             out[i, j] = total
 
 
-@inner(allocates=True)
-def _fit(ink, darkest, box, fitted):
+@inner
+def _fit(ink, darkest, box, fitted, room):
     """Scale the drawing in `box` so that the edges of the result are just BOX pixels apart.
 
     Scaling can leave thin ink at an edge too faint to count. Such an edge is cut off and the rest scaled anew, until
@@ -185,11 +187,10 @@ def _fit(ink, darkest, box, fitted):
         Where the drawing is; filled with where it is in `fitted`.
     fitted : ndarray of uint8, shape (BOX, BOX)
         Filled.
+    room : fastnn.images.Room
     """
     top, left, bottom, right = float(box[0]), float(box[1]), float(box[2]), float(box[3])
-    out = np.zeros((BOX, BOX))
-    rows = np.zeros(ink.shape[1])
-    weights = np.zeros(max(ink.shape) // BOX + 3)
+    out = room.out
     for _ in range(_ROUNDS):
         scale = max(bottom - top, right - left) / BOX
         height = min(BOX, max(1, int(np.ceil((bottom - top) / scale - 1e-6))))
@@ -197,7 +198,7 @@ def _fit(ink, darkest, box, fitted):
         # The shorter side gets a part of a pixel on both ends, so that the aspect ratio is kept exactly.
         top = 0.5 * (top + bottom - height * scale)
         left = 0.5 * (left + right - width * scale)
-        _resample(ink, top, left, scale, height, width, rows, weights, out)
+        _resample(ink, top, left, scale, height, width, room.rows, room.weights, out)
         peak = 0.0
         for i in range(height):
             for j in range(width):
@@ -213,7 +214,7 @@ def _fit(ink, darkest, box, fitted):
         top, left = top + box[0] * scale, left + box[1] * scale
 
 
-@inner(allocates=True)
+@inner
 def _place(fitted, box, result):
     """Write the drawing in `box` to a page of its own, centred by mass; see :func:`normalise_images`.
 
@@ -247,8 +248,8 @@ def _place(fitted, box, result):
             result[y + i, x + j] = 255 - fitted[top + i, left + j]
 
 
-@jit(allocates=True)
-def normalise_images(images, polarity, result, blank):
+@jit
+def normalise_images(images, polarity, room, result, blank):
     """Crop drawings to their edges, scale the longer side to 20 pixels and centre them by mass in 28x28.
 
     Parameters
@@ -257,17 +258,15 @@ def normalise_images(images, polarity, result, blank):
         Grey.
     polarity : int
         1: the paper is lighter than the ink, -1: darker, 0: found from each picture's border.
+    room : fastnn.images.Room
     result : ndarray of uint8, shape (n, 28, 28)
         Filled; 255 = paper. The places of blank pictures are not touched.
     blank : ndarray of bool, shape (n,)
         Filled.
     """
-    levels = np.zeros(256, np.uint8)
-    ink = np.zeros(images.shape[1:], np.uint8)
-    small = np.zeros((BOX, BOX), np.uint8)
-    box = np.zeros(4, np.int64)
+    levels, ink, small, box = room.levels, room.ink, room.small, room.box
     for n in range(images.shape[0]):
-        low, middle, high = _border_levels(images[n])
+        low, middle, high = _border_levels(images[n], room.counts)
         light = middle >= 128 if polarity == 0 else polarity > 0
         paper = high if light else low
         # With the polarity given, ink may cover most of the border: then black (white) paper is no paper at all.
@@ -287,5 +286,5 @@ def normalise_images(images, polarity, result, blank):
         if max(box[2] - box[0], box[3] - box[1]) == BOX:
             _place(ink, box, result[n])
         else:
-            _fit(ink, darkest, box, small)
+            _fit(ink, darkest, box, small, room)
             _place(small, box, result[n])

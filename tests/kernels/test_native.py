@@ -40,6 +40,8 @@ WHOLE = (
     + """
 engine.train(images, np.arange(8) % 3, np.arange(8), 0.1, np.zeros(2))
 engine.close()
+from fastnn.images import normalise_batch
+normalise_batch(np.arange(2 * 784).astype(np.uint8).reshape(2, 784))
 """
 )
 TOLD = """
@@ -122,7 +124,7 @@ def test_the_second_process_needs_no_numba(folder: dict[str, Any], tmp_path: Pat
     assert first[0] == second[0]
     # A kernel a file, and nothing of Numba's own: it is not asked to keep what is kept here.
     assert {Path(name).suffix for name in tree(tmp_path)} == {".native"}
-    assert len(tree(tmp_path)) == 2
+    assert len(tree(tmp_path)) == 3
 
 
 @compiled_only
