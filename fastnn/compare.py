@@ -15,6 +15,7 @@ from fastnn.datasets.split import held_back
 from fastnn.errors import DataError, FastnnError, ModelError
 from fastnn.formats import find_model, load_model
 from fastnn.metrics import match_labels
+from fastnn.model import division
 from fastnn.statistics import McNemar, holm, mcnemar, wilson_interval
 
 if TYPE_CHECKING:
@@ -138,12 +139,13 @@ class Comparison:
 
 @dataclass(frozen=True, eq=False)
 class _Tested:
-    """A run's hits on the images of a data set, and which of them it was not trained on."""
+    """A run's hits on the images of a data set, and which of them it was not trained on, if that is sure."""
 
     hash: str
     unseen: NDArray[np.bool_]
     right: NDArray[np.bool_]
     part: str
+    sure: bool = True
 
 
 def compare_runs(
@@ -156,8 +158,8 @@ def compare_runs(
     """Compare runs on their test digits.
 
     Without `data` each run is measured on the test part of its own data. With `data` all are measured on the same
-    digits: those of the data set's test set, or where it has none all of it; of data that a run was trained on, the
-    part that it held back; of several parts what they have in common.
+    digits: those of the data set's test set, or where it has none all of it, but for those that one of the runs was
+    trained on, in whatever data set.
 
     Parameters
     ----------
@@ -190,7 +192,7 @@ def compare_runs(
         source = data if data is not None else _own_source(run, model)
         if source not in known:
             known[source] = _load(run, source, data is None, progress)
-        tested.append(_test(run, model, known[source], given=data is not None))
+        tested.append(_test(run, model, known[source], data is not None, progress))
     if data is not None:
         common = np.logical_and.reduce([one.unseen for one in tested])
         if not common.any():
@@ -220,7 +222,9 @@ def _load(run: str, source: str, own: bool, progress: Callable[[str, float], Non
         raise type(error)(f"{error}; these are the data {run} was trained on, --data names others") from None
 
 
-def _test(run: str, model: Model, dataset: Dataset, *, given: bool) -> _Tested:
+def _test(
+    run: str, model: Model, dataset: Dataset, given: bool, progress: Callable[[str, float], None] | None
+) -> _Tested:
     if model.sizes[0] != PIXELS:
         raise ModelError(f"{run}: the model takes {model.sizes[0]} values, but an image has {PIXELS}")
     own = _about(model).get("hash") == dataset.content_hash
@@ -238,17 +242,34 @@ def _test(run: str, model: Model, dataset: Dataset, *, given: bool) -> _Tested:
         unseen = np.ones(len(images), dtype=bool)
     if not len(images):
         raise DataError(f"{dataset.source}: no images to test on")
+    learnt: set[bytes] | None = set() if own else _learnt(model, progress)
+    if learnt:
+        unseen &= [image.tobytes() not in learnt for image in images.images]
     right = model.predict(images.images) == match_labels(images, model.classes)
-    return _Tested(images.content_hash, unseen, right, f"{dataset.source}, {part}")
+    return _Tested(images.content_hash, unseen, right, f"{dataset.source}, {part}", learnt is not None)
+
+
+def _learnt(model: Model, progress: Callable[[str, float], None] | None) -> set[bytes] | None:
+    """Return the images that a model was trained on; None if that cannot be told any more."""
+    about, divided = _about(model), division(model.info)
+    source = about.get("source")
+    if not isinstance(source, str) or divided is None:
+        return None
+    try:
+        dataset = load_dataset(source, progress=progress)
+        if dataset.content_hash != about.get("hash"):
+            return None
+        images = dataset.images if dataset.test is not None else dataset.images[~held_back(dataset, *divided)]
+    except FastnnError:
+        return None
+    return {image.tobytes() for image in images}
 
 
 def _division(run: str, model: Model) -> tuple[float, int]:
-    recipe = model.info.get("recipe")
-    if isinstance(recipe, dict):
-        fraction, seed = recipe.get("test_fraction"), recipe.get("seed")
-        if isinstance(fraction, int | float) and isinstance(seed, int):
-            return float(fraction), seed
-    raise ModelError(f"{run}: does not say how its data were divided; name other data with --data")
+    found = division(model.info)
+    if found is None:
+        raise ModelError(f"{run}: does not say how its data were divided; name other data with --data")
+    return found
 
 
 def _about(model: Model) -> dict[str, Any]:
@@ -311,6 +332,7 @@ def _notes(rows: tuple[Row, ...], tested: list[_Tested], data: str | None) -> tu
         notes.append("the runs held back different digits; pairs are compared on those that neither was trained on")
     if data is not None:
         for row, one in zip(rows, tested, strict=True):
-            if row.data == "unknown":
-                notes.append(f"{row.run} does not say what it was trained on; it may have learnt some of {one.part}")
+            if not one.sure:
+                why = "does not say what it was trained on" if row.data == "unknown" else f"was trained on {row.data}"
+                notes.append(f"{row.run} {why}, which cannot be looked up; it may have learnt some of {one.part}")
     return tuple(notes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -68,6 +69,11 @@ class Model:
     def sizes(self) -> tuple[int, ...]:
         """Layer sizes of the first network."""
         return self.network.sizes
+
+    def sha256(self) -> str:
+        """Return the checksum of the weights: that of the network, or of those of several."""
+        checksums = [network.sha256() for network in self.networks]
+        return checksums[0] if len(checksums) == 1 else hashlib.sha256("".join(checksums).encode()).hexdigest()
 
     def outputs(self, images: ArrayLike) -> NDArray[np.float64]:
         """Return the outputs of the networks, averaged, as they are.
@@ -144,6 +150,27 @@ class Model:
         ):
             raise DataError("pixels must be whole numbers of 0 to 255 (255 = paper)")
         return pixels.astype(np.uint8)
+
+
+def division(info: dict[str, Any]) -> tuple[float, int] | None:
+    """Return the test fraction and the seed that a model's data were divided with; None if it does not say.
+
+    The networks of an ensemble are trained on one division, whatever their own seeds.
+
+    Parameters
+    ----------
+    info : dict
+        Of a :class:`Model`.
+    """
+    recipe, data = info.get("recipe"), info.get("data")
+    if not isinstance(recipe, dict):
+        return None
+    fraction, seed = recipe.get("test_fraction"), recipe.get("seed")
+    if isinstance(data, dict):
+        seed = data.get("split_seed", seed)
+    if isinstance(fraction, int | float) and isinstance(seed, int):
+        return float(fraction), seed
+    return None
 
 
 def as_inputs(images: NDArray[np.uint8], inputs: Inputs, dtype: np.dtype[Any]) -> NDArray[Any]:

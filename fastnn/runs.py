@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import math
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastnn.errors import FastnnError, ModelError, TrainingError
 from fastnn.files import atomic_write
-from fastnn.formats import CHECKPOINT_FILE, MODEL_FILE, write_model
+from fastnn.formats import CHECKPOINT_FILE, MODEL_FILE, load_model, write_model
 from fastnn.formats.tensors import read_with_extra
 from fastnn.recipes import WHOLE, Recipe
 from fastnn.training import EpochReport
@@ -154,7 +155,7 @@ class Run:
         self._history.append(report.as_dict())
 
     def record_members(self, folders: Sequence[Path]) -> None:
-        """Take the mean over the runs of several networks for the history, epoch by epoch.
+        """Take the mean over the runs of several networks for the history, epoch by epoch; seconds are added up.
 
         Parameters
         ----------
@@ -244,6 +245,15 @@ class Run:
         return TrainingError(f"{self.folder}: the run cannot be written ({error.strerror or error})")
 
 
+def latest_model(folder: Path) -> Model | None:
+    """Return the model of a run that may be under way, of the last epoch that was kept; None if there is none."""
+    found = []
+    for name in (CHECKPOINT_FILE, MODEL_FILE):
+        with contextlib.suppress(ModelError):  # not there, or no longer
+            found.append(load_model(folder / name))
+    return max(found, key=lambda model: int(model.info["epochs"]), default=None)
+
+
 def _write(model: Model, path: Path, state: State | None) -> None:
     if state is None:
         write_model(model, path)
@@ -284,11 +294,12 @@ def _read_history(path: Path, epochs: int) -> list[dict[str, Any]]:
 
 
 def _means(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the mean of each column; one in which not all rows have a number is empty."""
+    """Return the mean of each column, and the sum of seconds; one in which not all rows have a number is empty."""
     means: dict[str, Any] = {}
     for name in rows[0]:
         try:
-            means[name] = math.fsum(float(row[name]) for row in rows) / len(rows)
+            total = math.fsum(float(row[name]) for row in rows)
+            means[name] = total if name in ("seconds", "test_seconds") else total / len(rows)
         except ValueError:
             means[name] = ""
     return means

@@ -100,6 +100,23 @@ def test_a_common_test_set(data: Dataset, tmp_path: Path) -> None:
     assert own.rows[1].correct == evaluate(made, split(data, 0.25, 0)[1]).correct
 
 
+def test_what_a_run_has_learnt_from_another_data_set_is_no_test(data: Dataset, tmp_path: Path) -> None:
+    """As of two runs of which one was trained on the cleaned digits, compared on the digits as they were."""
+    write_run("one", data)
+    cleaned = data.take(np.arange(0, 200, 2))
+    saved(cleaned, tmp_path / "cleaned.npz")
+    write_run("two", load_dataset("cleaned.npz"), seed=5)
+    result = compare_runs(["one", "two"], "a.npz")
+    learnt = {image.tobytes() for image in cleaned.images[~held_back(cleaned, 0.25, 5)]}
+    unseen = [image.tobytes() not in learnt for image in data.images]
+    assert result.rows[0].total == np.sum(held_back(data, 0.25, 0) & unseen) < 50
+    assert result.notes == ()
+    (tmp_path / "cleaned.npz").unlink()
+    result = compare_runs(["one", "two"], "a.npz")
+    assert result.rows[0].total == 50
+    assert result.notes[0].startswith("two was trained on cleaned.npz, which cannot be looked up; it may have learnt")
+
+
 def test_runs_on_different_data_share_nothing(data: Dataset, tmp_path: Path) -> None:
     write_run("one", data)
     saved(blobs(80, seed=5), tmp_path / "b.npz")

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from fastnn import Recipe, load_model
 from fastnn.cli import app
 from fastnn.engine import Engine, Prepared
+from fastnn.runs import latest_model
 from fastnn.training import epoch_order
 from fastnn.workers import cores
 from tests.helpers import (
@@ -57,7 +58,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def train_here(*options: str | Path) -> None:
+def train_here(*options: str | Path | int) -> None:
     """Run ``fastnn train`` in this process, which spares the start of another one."""
     result = CliRunner().invoke(app, ["train", "--quiet", *map(str, options)])
     assert result.exit_code == 0, result.output
@@ -150,10 +151,36 @@ def test_a_signal_stops_all_networks_of_an_ensemble(place: Path, number: signal.
         process.send_signal(number)
         rest, _ = process.communicate(timeout=PATIENCE)  # returns when no process holds the pipe any more
     assert process.returncode == code
-    assert rest.splitlines()[-1].startswith("stopped: ")
+    done = load_model("cut").info["epochs"]
+    assert done >= 1
+    assert rest.splitlines()[-1] == f"stopped: epoch {done} is kept; go on with: fastnn train --resume cut"
     members = [path for path in (place / "cut").iterdir() if path.name.startswith("member-")]
     assert 1 <= len(members) <= cores()
     assert all((path / "checkpoint.safetensors").is_file() for path in members)
+
+
+@posix_only
+def test_a_stopped_ensemble_can_be_used_and_goes_on_to_the_same_bytes(place: Path) -> None:
+    options = ["--data", "data.npz", "--ensemble", "3"]
+    command = [sys.executable, "-m", "fastnn", "train", *options, "--epochs", ENDLESS, "--out", "cut"]
+    with start(command, cwd=place) as process:
+        lines_until(process, "network 2  epoch 3/")
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=PATIENCE)
+    assert process.returncode == 143
+    stopped = load_model("cut")
+    members = [latest_model(place / "cut" / f"member-{number}") for number in (1, 2, 3)]
+    begun = [member for member in members if member is not None and member.info["epochs"]]
+    assert [network.sha256() for network in stopped.networks] == [member.network.sha256() for member in begun]
+    assert stopped.info["epochs"] == min(member.info["epochs"] for member in begun)
+    most = max(member.info["epochs"] for member in begun)
+    result = CliRunner().invoke(app, ["train", "--quiet", "--resume", "cut", "--epochs", str(most - 1)])
+    assert result.exit_code == 2
+    assert f"is trained for {most} epochs already" in result.output
+    train_here("--resume", "cut", "--epochs", most + 1)
+    train_here(*options, "--epochs", most + 1, "--out", "whole")
+    assert Path("cut/model.safetensors").read_bytes() == Path("whole/model.safetensors").read_bytes()
+    assert files(place / "cut") == files(place / "whole")
 
 
 # A checkpoint that takes for ever, to have time for a second Ctrl-C.

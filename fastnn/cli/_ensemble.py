@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fastnn.cli._progress import View
-from fastnn.cli.train import Kept, Plan, Spent, Stop, Stopped, run_plan
-from fastnn.errors import TrainingError
+from fastnn.cli.train import Kept, Plan, Spent, Stop, Stopped, model_of, run_plan
+from fastnn.errors import RecipeError, TrainingError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +46,8 @@ def _folder(plan: Plan, number: int) -> Path:
 def train_ensemble(plan: Plan, learner: Learner, run: Run, view: View, stop: Stop) -> tuple[Kept, Spent]:
     """Train all members, as many at a time as there are cores; return their networks.
 
-    Each epoch of each member is shown by the view; the history of the run is the mean of theirs.
+    Each epoch of each member is shown by the view; the history of the run is made of theirs. The run's checkpoint has
+    what the members had in their last ones, so that the folder can be used whatever happens.
 
     Raises
     ------
@@ -55,7 +56,6 @@ def train_ensemble(plan: Plan, learner: Learner, run: Run, view: View, stop: Sto
     TrainingError
         If a member diverges, or a process dies.
     """
-    from fastnn.formats import load_model
     from fastnn.workers import cores, side_by_side
 
     with stop.at_once():
@@ -64,20 +64,43 @@ def train_ensemble(plan: Plan, learner: Learner, run: Run, view: View, stop: Sto
     view.start(plan, learner, spent.compiling)
     start = time.perf_counter()
     shared, numbers = replace(plan, run=None), range(plan.recipe.ensemble)
+
+    def told(number: int, report: EpochReport) -> None:
+        view.member(number, report)
+        if run.is_due():
+            _checkpoint(plan, run)
+
     try:
-        for _ in side_by_side(_train_member, shared, numbers, cores(), told=view.member, check=stop.check):
-            pass
+        for _, epochs in side_by_side(_train_member, shared, numbers, cores(), told=told, check=stop.check):
+            spent.samples += epochs * learner.samples
     except Stopped as stopped:
-        raise Stopped(stopped.signal, plan.folder, plan.done) from None
+        raise Stopped(stopped.signal, plan.folder, _checkpoint(plan, run).epochs) from None
     except TrainingError as error:
-        raise TrainingError(f"{plan.folder}: {error}") from error
+        kept = _checkpoint(plan, run)
+        raise TrainingError(f"{plan.folder}: {error}; the run keeps epoch {kept.epochs}") from error
     spent.training = time.perf_counter() - start
-    folders = [_folder(plan, number) for number in numbers]
-    models = [load_model(folder) for folder in folders]
+    return _kept(plan, run), spent
+
+
+def _checkpoint(plan: Plan, run: Run) -> Kept:
+    """Write the members' last whole epochs as the run's own."""
+    kept = _kept(plan, run)
+    if kept.epochs:
+        run.checkpoint(model_of(plan, kept.networks, kept.epochs))
+    return kept
+
+
+def _kept(plan: Plan, run: Run) -> Kept:
+    """Return the networks of the members that have learnt something, and the epochs that all of these have done."""
+    from fastnn.runs import latest_model
+
+    folders = [_folder(plan, number) for number in range(plan.recipe.ensemble)]
+    models = [model for model in map(latest_model, folders) if model is not None and model.info["epochs"]]
     run.record_members(folders)
-    epochs = [int(model.info["epochs"]) for model in models]
-    spent.samples = sum(max(0, reached - plan.done) for reached in epochs) * learner.samples
-    return Kept(tuple(model.network for model in models), max(epochs)), spent
+    done = [int(model.info["epochs"]) for model in models]
+    # Members that stopped early, for want of progress, have done what they will do.
+    epochs = 0 if not done else max(done) if plan.recipe.patience is not None else min(done)
+    return Kept(tuple(model.network for model in models), epochs)
 
 
 class Told(View):
@@ -91,12 +114,15 @@ class Told(View):
         self._tell(report)
 
 
-def _train_member(shared: Plan, number: int, tell: Callable[[EpochReport], None]) -> None:
+def _train_member(shared: Plan, number: int, tell: Callable[[EpochReport], None]) -> int:
+    """Train one network; return the epochs that it took."""
     plan = member(shared, number)
-    if plan.run is not None and plan.done >= plan.recipe.epochs and (plan.folder / "model.safetensors").exists():
-        return
+    if plan.done > plan.recipe.epochs:
+        raise RecipeError(f"{plan.folder}: is trained for {plan.done} epochs already; ask for more with --epochs")
+    if plan.run is not None and plan.done == plan.recipe.epochs and (plan.folder / "model.safetensors").exists():
+        return 0
     try:
-        run_plan(plan, Told(tell))
+        return int(run_plan(plan, Told(tell))["epochs"]) - plan.done
     except Stopped as stopped:
         # The checkpoint is written; the parent says that it was stopped.
         raise SystemExit(128 + stopped.signal) from None

@@ -90,6 +90,7 @@ class Bars(Lines):
 
         super().__init__(console, epochs)
         self._last = 0.0
+        self._members: list[int] = []
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -113,7 +114,8 @@ class Bars(Lines):
         super().start(plan, learner, compile_seconds)
         self._progress.start_task(self._all)
         networks = plan.recipe.ensemble
-        self._progress.update(self._all, total=networks * self._epochs, completed=networks * plan.done)
+        self._members = [plan.done] * networks
+        self._progress.update(self._all, total=networks * self._epochs, completed=sum(self._members))
         # Of several networks the bar of one epoch would be anyone's.
         self._progress.update(self._one, visible=networks == 1)
 
@@ -138,7 +140,8 @@ class Bars(Lines):
     def member(self, number: int, report: EpochReport) -> None:
         """Show what an epoch of one of several networks did; the first has the number 0."""
         text = f"network {number + 1}, epoch {report.epoch}{_tested(report)}"
-        self._progress.update(self._all, advance=1, text=text)
+        self._members[number] = report.epoch
+        self._progress.update(self._all, completed=sum(self._members), text=text)
 
 
 def live(console: Console, epochs: int) -> View:

@@ -174,6 +174,7 @@ def _choose(
 ) -> tuple[Split, Dataset, tuple[str, ...]]:
     """Return the name of the part to measure on, the part, and what is to be said about it."""
     from fastnn.datasets import split as divide
+    from fastnn.model import division
 
     has_test = dataset.test is not None
     chosen: Split = wanted or ("test" if own or has_test else "all")
@@ -184,7 +185,7 @@ def _choose(
         if own:
             notes.append("most of these images were trained on; --split test has only those that were not")
         return chosen, _whole(dataset), tuple(notes)
-    fraction, seed = _division(model) if own else (0.1, 0)
+    fraction, seed = (division(model.info) if own else None) or (0.1, 0)
     if not own and not has_test:
         notes.append(f"{dataset.source} is divided anew, with test fraction {fraction} and seed {seed}")
     train, test = divide(dataset, fraction, seed)
@@ -206,16 +207,6 @@ def _whole(dataset: Dataset) -> Dataset:
         labels=np.concatenate([dataset.labels, match_labels(test, dataset.classes)]),
         test=None,
     )
-
-
-def _division(model: Model) -> tuple[float, int]:
-    """Return the test fraction and the seed that the model says its data were divided with."""
-    recipe = model.info.get("recipe")
-    if isinstance(recipe, dict):
-        fraction, seed = recipe.get("test_fraction"), recipe.get("seed")
-        if isinstance(fraction, int | float) and isinstance(seed, int):
-            return float(fraction), seed
-    return 0.1, 0
 
 
 def _show(report: Report) -> None:

@@ -174,7 +174,7 @@ def plan_new(data: str | None, recipe_source: str | None, changes: dict[str, Any
     if target.exists():
         raise FastnnError(f"{target}: exists already; name another folder with --out, or go on with --resume")
     name, dataset, notes = _load(data)
-    train_part, test_part = _divide(dataset, recipe)
+    train_part, test_part = _divide(dataset, recipe, recipe.seed)
     network = recipe.network(train_part.images.shape[1], len(dataset.classes))
     about = {
         "source": name,
@@ -182,6 +182,7 @@ def plan_new(data: str | None, recipe_source: str | None, changes: dict[str, Any
         "hash": dataset.content_hash,
         "n_train": len(train_part),
         "n_test": len(test_part),
+        "split_seed": recipe.seed,
     }
     return Plan(recipe, train_part, test_part, network, 0, about, target, None, (*notes, *dataset.notes))
 
@@ -195,6 +196,7 @@ def plan_resumed(folder: str, data: str | None, recipe_source: str | None, chang
         If the run or its data are not as they were, or more than the number of epochs is to be changed.
     """
     from fastnn.formats import CHECKPOINT_FILE
+    from fastnn.model import division
     from fastnn.runs import Run
 
     run, model, recipe = Run.resume(folder)
@@ -223,7 +225,8 @@ def plan_resumed(folder: str, data: str | None, recipe_source: str | None, chang
         raise DataError(f"{folder}: its data cannot be read; name them with --data ({error})") from None
     if dataset.content_hash != about["hash"]:
         raise DataError(f"{dataset.source}: is not the data that {folder} was begun with ({about['description']})")
-    train_part, test_part = _divide(dataset, recipe)
+    _, seed = division(model.info) or (recipe.test_fraction, recipe.seed)
+    train_part, test_part = _divide(dataset, recipe, seed)
     return Plan(recipe, train_part, test_part, model.network, done, about, Path(folder), run, notes)
 
 
@@ -274,7 +277,8 @@ def run_plan(plan: Plan, view: View) -> dict[str, Any]:
         "kernel": learner.kernel,
         "ink_share": learner.share,
         "seed": plan.recipe.seed,
-        "weights_sha256": model.network.sha256(),
+        "networks": len(model.networks),
+        "weights_sha256": model.sha256(),
     }
 
 
@@ -462,12 +466,12 @@ def _load(data: str | None) -> tuple[str, Dataset, tuple[str, ...]]:
         return "drawn", load_dataset("drawn"), (warning,)
 
 
-def _divide(dataset: Dataset, recipe: Recipe) -> tuple[Dataset, Dataset]:
+def _divide(dataset: Dataset, recipe: Recipe, seed: int) -> tuple[Dataset, Dataset]:
     from fastnn.datasets import per_class, split
 
-    train_part, test_part = split(dataset, recipe.test_fraction, recipe.seed)
+    train_part, test_part = split(dataset, recipe.test_fraction, seed)
     if recipe.per_class is not None:
-        train_part = per_class(train_part, recipe.per_class, recipe.seed)
+        train_part = per_class(train_part, recipe.per_class, seed)
     return train_part, test_part
 
 

@@ -11,8 +11,10 @@ from typer.testing import CliRunner
 
 from fastnn import load_model
 from fastnn.cli import app
+from fastnn.cli.evaluate import evaluate_file
 from fastnn.errors import ModelError
 from fastnn.formats.tensors import read_with_extra, write_model
+from fastnn.model import division
 from fastnn.report import read_history
 from fastnn.runs import Run
 from tests.helpers import blobs, compiled_only, saved
@@ -83,13 +85,19 @@ def test_an_ensemble_is_one_file_of_the_networks_of_its_seeds(tmp_path: Path) ->
     assert model.normalise
     assert result["epochs"] == 2
     alone = train("--recipe", "r.toml", "--seed", "5", "--epochs", "2", "--out", "one")
-    assert model.network.sha256() == alone["weights_sha256"] == result["weights_sha256"]
+    assert model.network.sha256() == alone["weights_sha256"] != result["weights_sha256"] == model.sha256()
+    assert (alone["networks"], result["networks"]) == (1, 2)
     assert model.networks[1].sha256() != model.network.sha256()
     histories = [read_history(tmp_path / "two" / name / "history.csv") for name in ("", "member-1", "member-2")]
     mean, *members = [history for history in histories if history is not None]
     assert len(members) == 2
     for column, values in mean.items():
         assert values == pytest.approx((members[0][column] + members[1][column]) / 2)
+    # Both were trained on the digits that the run did not hold back, and say so.
+    divisions = [division(load_model(tmp_path / "two" / name).info) for name in ("", "member-1", "member-2")]
+    assert len(set(divisions)) == 1
+    tested = [evaluate_file(f"two/{name}").evaluation.total for name in ("", "member-1", "member-2")]
+    assert tested == [result["n_test"]] * 3
     # A member that was killed before its first checkpoint is trained anew to the same bits, the other is gone on with.
     for name in ("history.csv", "model.safetensors"):
         (tmp_path / "two" / "member-2" / name).unlink()
