@@ -60,7 +60,7 @@ MOST_BODY = 512 << 10
 MOST_PICTURE = 4 << 20
 
 # What requests cost of an address's rate.
-_DIGIT_COST, _LIST_COST, _FILE_COST, _WRONG_TOKEN_COST = 5.0, 5.0, 20.0, 50.0
+_LOOK_COST, _PICTURE_COST, _DIGIT_COST, _LIST_COST, _FILE_COST, _WRONG_TOKEN_COST = 1.0, 6.0, 5.0, 5.0, 20.0, 50.0
 
 _CREDITS = 500
 _HISTORY = 20
@@ -255,8 +255,8 @@ def _add_recognition(app: FastAPI, state: _State) -> None:
         responses=_answers("Prediction", 408, 413, 415, 422, 429, 503),
     )
     async def predict(request: Request) -> Response:
-        state.limiter.spend(request, 1.0)
         kind = _kind(request, "application/json", "image/png", "image/jpeg")
+        state.limiter.spend(request, _LOOK_COST if kind == "application/json" else _PICTURE_COST)
         loaded = state.loaded
         if loaded is None:
             raise HTTPException(503, "no model is loaded; start fastnn serve with --model")
@@ -264,7 +264,6 @@ def _add_recognition(app: FastAPI, state: _State) -> None:
             message = decode(predict_request, await read_body(request, MOST_BODY))
             image = np.frombuffer(bytes(message.image), np.uint8)
         else:
-            state.limiter.spend(request, _LIST_COST)
             body = await read_body(request, MOST_PICTURE)
             try:
                 image = await anyio.to_thread.run_sync(lambda: read_image(body), limiter=state.pictures)
@@ -273,8 +272,9 @@ def _add_recognition(app: FastAPI, state: _State) -> None:
         result = loaded.predict(image) if loaded.quick else await run_in_threadpool(loaded.predict, image)
         return _json(result)
 
-    @app.get("/api/health", summary="Whether the server and its database work", responses=_answers(None, 503))
-    async def health() -> Response:
+    @app.get("/api/health", summary="Whether the server and its database work", responses=_answers(None, 429, 503))
+    async def health(request: Request) -> Response:
+        state.limiter.spend(request, _LOOK_COST)
         await run_in_threadpool(state.store.check)
         loaded = state.loaded
         return _json({"status": "ok", "version": __version__, "model": loaded.about() if loaded else None})
@@ -289,10 +289,16 @@ def _add_collection(app: FastAPI, state: _State) -> None:
         responses=_answers("Stored", 408, 413, 415, 422, 429, 503, success=201),
     )
     async def add_digits(request: Request) -> Response:
-        state.limiter.spend(request, _DIGIT_COST)
+        # Paid at once when the number is known: where all together cost a whole bucket, a part paid before would have
+        # to flow in again first.
+        state.limiter.spend(request, 0.0)
         _kind(request, "application/json")
-        message = decode(digits_request, await read_body(request, MOST_BODY))
-        state.limiter.spend(request, _DIGIT_COST * (len(message.digits) - 1))
+        try:
+            message = decode(digits_request, await read_body(request, MOST_BODY))
+        except HTTPException:
+            state.limiter.fine(request, _DIGIT_COST)
+            raise
+        state.limiter.spend(request, _DIGIT_COST * len(message.digits))
         images = np.frombuffer(b"".join(bytes(digit.image) for digit in message.digits), np.uint8)
         images = images.reshape(len(message.digits), -1)
         for position, image in enumerate(images):
@@ -331,12 +337,13 @@ def _add_collection(app: FastAPI, state: _State) -> None:
 
 
 def _add_review(app: FastAPI, state: _State) -> None:
-    def reviewer(request: Request) -> None:
+    async def reviewer(request: Request) -> None:
         """Let in who has the token. It comes in a header, which no other site can make a browser send."""
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         state.limiter.spend(request, 0.0)
         if scheme.lower() != "bearer" or not state.is_token(given.strip()):
-            state.limiter.spend(request, _WRONG_TOKEN_COST)
+            # Whatever is left, or who has little left could guess on for nothing.
+            state.limiter.fine(request, _WRONG_TOKEN_COST)
             raise HTTPException(401, "the review needs the token", {"WWW-Authenticate": "Bearer"})
 
     secured: dict[str, Any] = {"security": [{"token": []}]}

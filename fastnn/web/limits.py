@@ -59,15 +59,45 @@ class RateLimiter:
         """
         if self._rate <= 0:
             return 0.0
-        key, time_now, full = _network(address), self._clock(), self._rate * BURST_SECONDS
-        left, then = self._buckets.pop(key, (full, time_now))
-        left = min(full, left + (time_now - then) * self._rate)
-        needed = max(1.0, min(cost, full))
-        enough = left >= needed
-        self._buckets[key] = (left - min(cost, full) if enough else left, time_now)
+        # No more than a bucket holds can be asked for, be it less than one unit.
+        needed = min(self._full, max(1.0, cost))
+        left = self._left(address)
+        if left < needed:
+            return (needed - left) / self._rate
+        self._take(address, cost)
+        return 0.0
+
+    def charge(self, address: str, cost: float) -> None:
+        """Take `cost` out of the bucket of `address` though it hold less: it then fills up from below nothing.
+
+        Parameters
+        ----------
+        address : str
+        cost : float
+            Units; at most a whole bucket is taken, and at most one owed.
+        """
+        if self._rate > 0:
+            self._left(address)
+            self._take(address, cost)
+
+    @property
+    def _full(self) -> float:
+        return self._rate * BURST_SECONDS
+
+    def _left(self, address: str) -> float:
+        """Return what a bucket holds now, and note that it is not one of the quiet ones."""
+        key, time_now = _network(address), self._clock()
+        left, then = self._buckets.pop(key, (self._full, time_now))
+        left = min(self._full, left + (time_now - then) * self._rate)
+        self._buckets[key] = (left, time_now)
         if len(self._buckets) > MOST_ADDRESSES:
             self._buckets.popitem(last=False)
-        return 0.0 if enough else (needed - left) / self._rate
+        return left
+
+    def _take(self, address: str, cost: float) -> None:
+        key = _network(address)
+        left, then = self._buckets[key]
+        self._buckets[key] = (max(left - min(cost, self._full), -self._full), then)
 
     def spend(self, request: Request, cost: float) -> None:
         """Spend `cost` for the sender of a request.
@@ -77,9 +107,17 @@ class RateLimiter:
         HTTPException
             429 if there is not enough left.
         """
-        wait = self.wait(request.client.host if request.client else "", cost)
+        wait = self.wait(_sender(request), cost)
         if wait > 0:
             raise HTTPException(429, "too many requests; wait a little", {"Retry-After": str(int(wait) + 1)})
+
+    def fine(self, request: Request, cost: float) -> None:
+        """Charge the sender of a request that is refused, whatever is left."""
+        self.charge(_sender(request), cost)
+
+
+def _sender(request: Request) -> str:
+    return request.client.host if request.client else ""
 
 
 def _network(address: str) -> str:

@@ -5,6 +5,7 @@ import json
 import logging
 import re
 import sqlite3
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -255,10 +256,58 @@ def test_wrong_tokens_run_into_the_limit(sqlite_url: str) -> None:
 
 
 @pytest.mark.usefixtures("_frozen")
+def test_who_has_little_left_cannot_guess_for_nothing(sqlite_url: str, loaded: Loaded, drawn: Dataset) -> None:
+    with TestClient(create_app(Settings(Store(sqlite_url), TOKEN, loaded, rate=6))) as client:
+        for _ in range(20):
+            client.post("/api/predict", json={"image": drawn.images[0].tolist()})
+        # 40 units are left, and a wrong token costs 50.
+        assert client.get("/api/review", headers={"Authorization": "Bearer wrong"}).status_code == 401
+        assert client.get("/api/review", headers=BEARER).status_code == 429
+
+
+@pytest.mark.usefixtures("_frozen")
+def test_as_many_digits_as_the_page_sends_fit_any_rate(sqlite_url: str, drawn: Dataset) -> None:
+    digits = [digit(drawn, n) for n in range(20)]
+    with TestClient(create_app(Settings(Store(sqlite_url), TOKEN, None, rate=1))) as client:
+        assert send(client, *digits) == 20
+        # They took all there is for ten seconds.
+        assert client.post("/api/digits", json={"digits": digits}).status_code == 429
+
+
+@pytest.mark.usefixtures("_frozen")
+@pytest.mark.parametrize(
+    ("path", "content", "answers"),
+    [("/api/digits", b"{", [422] * 20 + [429]), ("/api/health", None, [200] * 100 + [429])],
+)
+def test_what_is_refused_and_what_only_asks_is_charged_too(
+    sqlite_url: str, path: str, content: bytes | None, answers: list[int]
+) -> None:
+    method = "GET" if content is None else "POST"
+    with TestClient(create_app(Settings(Store(sqlite_url), TOKEN, None, rate=10))) as client:
+        codes = [client.request(method, path, content=content, headers=JSON).status_code for _ in answers]
+    assert codes == answers
+
+
+@pytest.mark.usefixtures("_frozen")
 def test_an_address_that_asks_too_much_has_to_wait(sqlite_url: str, loaded: Loaded) -> None:
     with TestClient(create_app(Settings(Store(sqlite_url), TOKEN, loaded, rate=1))) as client:
         codes = [client.post("/api/predict", json={"image": IMAGE}).status_code for _ in range(30)]
     assert codes == [200] * 10 + [429] * 20
+
+
+def test_one_thread_alone_counts_what_is_spent(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limiter has no lock."""
+    threads: set[int] = set()
+    real = limits.RateLimiter.wait
+
+    def spy(self: limits.RateLimiter, address: str, cost: float) -> float:
+        threads.add(threading.get_ident())
+        return real(self, address, cost)
+
+    monkeypatch.setattr(limits.RateLimiter, "wait", spy)
+    for path in ("/api/health", "/api/review", "/api/stats", "/dataset.json", "/mosaic.png"):
+        assert client.get(path, headers=BEARER).status_code == 200
+    assert len(threads) == 1
 
 
 @pytest.mark.parametrize(

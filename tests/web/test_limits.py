@@ -33,6 +33,27 @@ def test_a_cost_beyond_the_bucket_takes_a_whole_one() -> None:
     assert limiter.wait("10.0.0.1", 500) == pytest.approx(10.0)
 
 
+def test_what_is_fined_is_owed_and_at_most_one_bucket_of_it() -> None:
+    clock = Clock()
+    limiter = RateLimiter(2, clock)
+    limiter.wait("10.0.0.1", 15)
+    for _ in range(9):
+        limiter.charge("10.0.0.1", 15)
+    assert limiter.wait("10.0.0.1", 0) == pytest.approx(10.5)
+    clock.time += 10.5
+    assert limiter.wait("10.0.0.1", 0) == 0.0
+    RateLimiter(0).charge("10.0.0.1", 15)
+
+
+def test_a_bucket_of_less_than_one_unit_is_spent_whole() -> None:
+    clock = Clock()
+    limiter = RateLimiter(0.05, clock)
+    assert limiter.wait("10.0.0.1", 1) == 0.0
+    assert limiter.wait("10.0.0.1", 1) == pytest.approx(10.0)
+    clock.time += 10.0
+    assert limiter.wait("10.0.0.1", 1) == 0.0
+
+
 def test_asking_costs_nothing() -> None:
     limiter = RateLimiter(1, Clock())
     assert [limiter.wait("10.0.0.1", 0) for _ in range(50)] == [0.0] * 50
