@@ -269,8 +269,8 @@ def normalise_batch(
 
 
 def is_blank(image: NDArray[np.uint8]) -> bool:
-    """Whether nothing is drawn on a 28x28 image (255 = paper)."""
-    return bool(image.min() > 255 - _BLANK)
+    """Whether nothing is drawn on a 28x28 image of dark ink: of one grey level, say, though it be no white."""
+    return bool(normalise_batch(image.reshape(1, PIXELS), polarity="dark-on-light")[1][0])
 
 
 def _sign(polarity: str | None) -> int:

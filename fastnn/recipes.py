@@ -199,7 +199,9 @@ class Recipe:
             for weight in self.class_weight:
                 _number("class_weight", weight, 0.0, 1e6)
         if self.patience is not None and not self.validation_fraction:
-            raise RecipeError("patience needs something to wait for; set validation_fraction too")
+            raise RecipeError(
+                "patience needs something to wait for: set validation_fraction, --validation-fraction, too"
+            )
         if self.averaging == "tail" and self.averaging_epochs > self.epochs:
             raise RecipeError(
                 f"averaging_epochs must be at most the epochs, {self.epochs}, not {self.averaging_epochs}"

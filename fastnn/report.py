@@ -226,13 +226,17 @@ def _draw(content: _Content, picture: str, folder: Path) -> bool:
     return False
 
 
+_VALIDATION = ("validation_loss", "validation_accuracy")
+
+
 def read_history(path: Path) -> dict[str, NDArray[np.float64]] | None:
     """Return the columns of a run's history; None if it is not there, not whole, or empty.
 
     Returns
     -------
     dict of ndarray of float64, shape (epochs,)
-        epoch, lr, loss, accuracy, test_loss, test_accuracy; NaN where a run had no test set.
+        epoch, lr, loss, accuracy, test_loss, test_accuracy, validation_loss, validation_accuracy; NaN where a run had
+        no such part.
     """
     names = ("epoch", "lr", "loss", "accuracy", "test_loss", "test_accuracy")
     try:
@@ -240,13 +244,16 @@ def read_history(path: Path) -> dict[str, NDArray[np.float64]] | None:
             content = file.read(_MOST_BYTES + 1)
         rows = list(csv.DictReader(content.decode().splitlines()))
         table = np.asarray([[float(row[name] or "nan") for name in names] for row in rows])
+        # Columns that came later.
+        added = np.asarray([[float(row.get(name) or "nan") for name in _VALIDATION] for row in rows])
+        table = np.concatenate([table, added.reshape(len(rows), len(_VALIDATION))], axis=1)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error):
         return None
     if len(content) > _MOST_BYTES or table.size == 0 or not np.isfinite(table[:, :4]).all():
         return None
     if np.isinf(table).any() or np.abs(table[np.isfinite(table)]).max() > 1e15:
         return None
-    return dict(zip(names, table.T, strict=True))
+    return dict(zip((*names, *_VALIDATION), table.T, strict=True))
 
 
 def _figure(
@@ -320,7 +327,11 @@ def _history(content: _Content, theme: Theme) -> Figure | None:
 
     figure, axes = _figure(9.2, 3.5, theme, 1, 2)
     for axis, key, title in zip(axes[0], ("accuracy", "loss"), ("accuracy", "loss"), strict=True):
-        for column, name, colour in ((key, "training", theme.second), (f"test_{key}", "test", theme.first)):
+        for column, name, colour in (
+            (key, "training", theme.second),
+            (f"validation_{key}", "validation", theme.faint),
+            (f"test_{key}", "test", theme.first),
+        ):
             values = history[column]
             known = np.isfinite(values)
             if not known.any():
@@ -431,11 +442,14 @@ _PAINTERS: dict[str, Callable[[_Content, Theme], Any]] = {
 
 _TITLES = {
     "confusion": ("What is taken for what", "Rows are the labels, columns what the model says; blue is right."),
-    "history": ("Learning", "After each epoch; training is measured on each digit just before it is learnt from."),
+    "history": (
+        "Learning",
+        "After each epoch, of several networks in the mean; training digits as they were read before they were learnt.",
+    ),
     "mistakes": ("The worst mistakes", "The label, what the model says instead, and how sure it is of that."),
     "weights": (
         "First layer",
-        "Each hidden unit's weights as an image, the strongest first, each by its own scale: ink on blue raises it.",
+        "Hidden units (of the first network) as images, the strongest first, by their own scales; ink on blue raises.",
     ),
     "reliability": (
         "How far to trust its confidence",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -129,6 +130,11 @@ def train(
     ------
     EpochReport
 
+    Warns
+    -----
+    UserWarning
+        Of drawings that are blank.
+
     Raises
     ------
     DataError
@@ -141,6 +147,8 @@ def train(
     learner = Learner(network, dataset, recipe, test, sample_weight=sample_weight)
     if first_epoch > 1 and learner.has_state:
         raise RecipeError("averages and validation need the state of the epochs before; give it to a Learner")
+    for note in learner.notes:
+        warnings.warn(note, stacklevel=2)
     learner.warm_up()
     for epoch in range(first_epoch, recipe.epochs + 1):
         if learner.stopped:
@@ -258,6 +266,11 @@ class Learner:
     def stopped(self) -> bool:
         """Whether the validation part has not got better for as many epochs as the recipe has patience."""
         return self._recipe.patience is not None and self._done - self._best_epoch >= self._recipe.patience
+
+    @property
+    def best(self) -> tuple[int, float] | None:
+        """The epoch that was best on the validation part, and its accuracy there; None without such a part."""
+        return (self._best_epoch, self._best_score[0]) if self._best_epoch else None
 
     @property
     def has_state(self) -> bool:
@@ -445,6 +458,12 @@ def _divide(
     if chosen.all() or not chosen.any():
         raise DataError(f"{dataset.source}: too few images for a validation part of {recipe.validation_fraction:g}")
     rest = np.flatnonzero(~chosen)
+    gone = np.setdiff1d(dataset.labels, dataset.labels[rest])
+    if len(gone):
+        raise DataError(
+            f"{dataset.source}: a validation part of {recipe.validation_fraction:g} leaves no drawing of "
+            f"{', '.join(dataset.classes[label] for label in gone.tolist())} to train on; take another seed or share"
+        )
     return dataset.take(rest), None if factors is None else factors[rest], dataset.take(np.flatnonzero(chosen))
 
 

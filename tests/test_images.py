@@ -156,6 +156,11 @@ def test_grey_paper_is_paper() -> None:
     assert np.array_equal(normalise(np.where(image == 255, np.uint8(180), image)), normalise(image))
 
 
+@pytest.mark.parametrize("level", [255, 241, 200, 128, 30])
+def test_one_grey_level_is_no_drawing(level: int) -> None:
+    assert is_blank(np.full(784, level, np.uint8)) == (level >= 128)
+
+
 def test_blank_images() -> None:
     images = np.stack([seven().ravel(), np.full(784, 255, np.uint8), np.full(784, 250, np.uint8)])
     result, blank = normalise_batch(images)

@@ -231,13 +231,26 @@ def test_a_normalised_run_is_one_on_normalised_images_and_its_model_says_so() ->
     recipe = RELU.replace(normalise=True)
     learner = Learner(recipe.network(784, 10), data, recipe)
     assert learner.notes == ("1 of the drawings to train on are blank and stay as they are",)
-    network, reports = trained(recipe, data, test=test)
+    with pytest.warns(UserWarning, match="1 of the drawings to train on are blank"):
+        network, reports = trained(recipe, data, test=test)
     images, _ = normalise_batch(data.images, polarity="dark-on-light")
     other, _ = trained(RELU, Dataset(images, data.labels, data.classes, "normalised"))
     assert network.sha256() == other.sha256()
     model = as_model(network, data, recipe)
     assert model.normalise
     assert evaluate(model, test).accuracy == reports[-1].test_accuracy
+
+
+def test_a_validation_part_leaves_some_of_each_class_to_train_on() -> None:
+    data = blobs(60)
+    alone = data.take(np.flatnonzero((data.labels != 3) | (np.arange(60) == 3)))
+    for seed in range(50):
+        recipe = RELU.replace(validation_fraction=0.3, seed=seed, epochs=1)
+        if held_back(alone, 0.3, seed)[3]:
+            with pytest.raises(DataError, match="leaves no drawing of 3 to train on"):
+                trained(recipe, alone)
+            return
+    pytest.fail("never held back")
 
 
 def test_averages_are_those_of_the_weights_after_each_epoch() -> None:

@@ -150,4 +150,5 @@ def live(console: Console, epochs: int) -> View:
 
 
 def _tested(report: EpochReport) -> str:
-    return "" if report.test_accuracy is None else f"  test {report.test_accuracy:.2%}"
+    parts = (("validation", report.validation_accuracy), ("test", report.test_accuracy))
+    return "".join(f"  {name} {accuracy:.2%}" for name, accuracy in parts if accuracy is not None)

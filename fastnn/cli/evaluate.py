@@ -179,6 +179,8 @@ def _choose(
     has_test = dataset.test is not None
     chosen: Split = wanted or ("test" if own or has_test else "all")
     notes: list[str] = []
+    if model.info.get("epochs") == 0:
+        notes.append("the model has not been trained yet")
     if not own and model.info.get("data"):
         notes.append(f"{dataset.source} is not the data that the model was trained on")
     if chosen == "all":

@@ -129,7 +129,7 @@ def predict_files(
             drawings.append(image)
     images = np.stack(drawings)
     probabilities = model.predict_proba(images)
-    seen = normalise_batch(images)[0] if model.normalise else images
+    seen = normalise_batch(images, polarity="dark-on-light")[0] if model.normalise else images
     predictions = [
         Prediction(_printable(file), index, model.classes[int(row.argmax())], tuple(row.tolist()), image)
         for (file, index), row, image in zip(places, probabilities, seen, strict=True)

@@ -47,7 +47,8 @@ def train(
     dtype: Annotated[str | None, typer.Option(help="float32 or float64.")] = None,
     kernel: Annotated[str | None, typer.Option(help="First layer on ink alone or dense: auto, ink or dense.")] = None,
     ensemble: Annotated[
-        int | None, typer.Option(help="Train so many networks side by side that predict as one.")
+        int | None,
+        typer.Option(help="Train so many networks side by side that predict as one, with seeds SEED, SEED + 1, ..."),
     ] = None,
     validation_fraction: Annotated[
         float | None, typer.Option(help="Keep the best epoch by this share of the training data, not trained on.")
@@ -169,11 +170,19 @@ def plan_new(data: str | None, recipe_source: str | None, changes: dict[str, Any
     """
     from fastnn.recipes import load_recipe
 
-    recipe = load_recipe("original" if recipe_source is None else recipe_source).replace(**changes)
+    base = load_recipe("original" if recipe_source is None else recipe_source)
+    notes = []
+    if base.averaging == "tail" and (changes["epochs"] or base.epochs) < base.averaging_epochs:
+        # Asked for less, the recipe would have nothing to say of how many of these count.
+        changes = {**changes, "averaging_epochs": changes["epochs"]}
+        notes.append(f"the weights are averaged over all {changes['epochs']} epochs")
+    recipe = base.replace(**changes)
+    if recipe.schedule != "step" and (changes["lr_decay"] or changes["lr_every"]):
+        notes.append(f"--lr-decay and --lr-every change nothing: the rate of {recipe.name} is {recipe.schedule}")
     target = Path(folder) if folder is not None else _free_folder(recipe.name)
     if target.exists():
         raise FastnnError(f"{target}: exists already; name another folder with --out, or go on with --resume")
-    name, dataset, notes = _load(data)
+    name, dataset, found = _load(data)
     train_part, test_part = _divide(dataset, recipe, recipe.seed)
     network = recipe.network(train_part.images.shape[1], len(dataset.classes))
     about = {
@@ -184,7 +193,7 @@ def plan_new(data: str | None, recipe_source: str | None, changes: dict[str, Any
         "n_test": len(test_part),
         "split_seed": recipe.seed,
     }
-    return Plan(recipe, train_part, test_part, network, 0, about, target, None, (*notes, *dataset.notes))
+    return Plan(recipe, train_part, test_part, network, 0, about, target, None, (*notes, *found, *dataset.notes))
 
 
 def plan_resumed(folder: str, data: str | None, recipe_source: str | None, changes: dict[str, Any]) -> Plan:
@@ -276,6 +285,9 @@ def run_plan(plan: Plan, view: View) -> dict[str, Any]:
         "samples_per_second": spent.samples / spent.training if spent.training else 0.0,
         "kernel": learner.kernel,
         "ink_share": learner.share,
+        "best_epoch": kept.best[0] if kept.best else None,
+        "validation_accuracy": kept.best[1] if kept.best else None,
+        "notes": [*plan.notes, *learner.notes],
         "seed": plan.recipe.seed,
         "networks": len(model.networks),
         "weights_sha256": model.sha256(),
@@ -308,11 +320,12 @@ class Kept:
     networks: tuple[Network, ...]
     epochs: int
     state: State | None = None
+    best: tuple[int, float] | None = None
 
     @classmethod
     def of(cls, learner: Learner, epochs: int) -> Kept:
         """Copy what a learner has."""
-        return cls((learner.result().copy(),), epochs, learner.state() if learner.has_state else None)
+        return cls((learner.result().copy(),), epochs, learner.state() if learner.has_state else None, learner.best)
 
 
 @dataclass
@@ -371,6 +384,9 @@ def show_summary(result: dict[str, Any]) -> None:
         f"({result['kernel']} kernel); {result['compile_seconds']:.1f} s to compile",
         "model": result["model"],
     }
+    if result["best_epoch"] is not None:
+        early = f", stopped after {result['epochs']}" if result["epochs"] > result["best_epoch"] else ""
+        rows["best epoch"] = f"{result['best_epoch']} (validation {result['validation_accuracy']:.2%}){early}"
     for name, value in rows.items():
         table.add_row(name, value if name == "test accuracy" else escape(value))
     out().print(table)

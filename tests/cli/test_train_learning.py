@@ -71,7 +71,11 @@ def test_patience_ends_a_run(tmp_path: Path) -> None:
         "--recipe", "r.toml", "--lr", "1e-30", "--validation-fraction", "0.2", "--patience", "2", "--out", "run"
     )
     assert result["epochs"] == 3
+    assert result["best_epoch"] == 1
+    assert 0 <= result["validation_accuracy"] <= 1
     assert load_model(tmp_path / "run").info["epochs"] == 3
+    shown = CliRunner().invoke(app, ["train", "--resume", "run", "--data", "data.npz", "--epochs", "4"])
+    assert re.search(r"best epoch +1 \(validation [0-9.]+%\), stopped after 3", shown.output), shown.output
     lines = (tmp_path / "run" / "history.csv").read_text().splitlines()
     assert len(lines) == 4
     assert not lines[-1].endswith(",")
@@ -92,7 +96,7 @@ def test_an_ensemble_is_one_file_of_the_networks_of_its_seeds(tmp_path: Path) ->
     mean, *members = [history for history in histories if history is not None]
     assert len(members) == 2
     for column, values in mean.items():
-        assert values == pytest.approx((members[0][column] + members[1][column]) / 2)
+        assert values == pytest.approx((members[0][column] + members[1][column]) / 2, nan_ok=True)
     # Both were trained on the digits that the run did not hold back, and say so.
     divisions = [division(load_model(tmp_path / "two" / name).info) for name in ("", "member-1", "member-2")]
     assert len(set(divisions)) == 1
@@ -133,6 +137,16 @@ def test_a_checkpoint_without_its_state_is_refused(tmp_path: Path) -> None:
     file.write_bytes(b"nonsense")
     with pytest.raises(ModelError):
         Run.resume(tmp_path / "run")
+
+
+def test_fewer_epochs_than_are_averaged() -> None:
+    result = train("--recipe", "best", "--hidden", "8", "--ensemble", "1", "--epochs", "2", "--out", "short")
+    assert result["notes"] == ["the weights are averaged over all 2 epochs"]
+
+
+def test_a_rate_that_is_asked_for_in_vain() -> None:
+    result = train("--recipe", "mnist", "--hidden", "8", "--epochs", "1", "--lr-decay", "0.9", "--out", "in-vain")
+    assert result["notes"] == ["--lr-decay and --lr-every change nothing: the rate of mnist is cosine"]
 
 
 def test_what_depends_on_the_number_of_epochs_is_not_extended() -> None:

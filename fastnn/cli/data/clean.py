@@ -64,6 +64,9 @@ def clean(
         return
     options: dict[str, Any] = {"folds": folds, "repeats": repeats, "epochs": epochs, "seed": seed, "workers": workers}
     dataset, findings = clean_data(source, out_file, sheet, force=force, show=not as_json, **options)
+    if sheet is not None and not findings.issues:
+        note(f"{sheet}: not drawn, for nothing wrong was found")
+        sheet = None
     for text in _notes(dataset):
         note(text)
     if as_json:
@@ -119,7 +122,11 @@ def clean_data(
     if out_file is not None:
         write_issues(findings.issues, out_file)
     if sheet is not None:
-        _draw(dataset, findings, sheet)
+        if findings.issues:
+            _draw(dataset, findings, sheet)
+        else:
+            # One of an earlier search would be taken for this one's.
+            sheet.unlink(missing_ok=True)
     return dataset, findings
 
 
@@ -234,8 +241,6 @@ def _draw(dataset: Dataset, findings: Findings, path: Path) -> None:
 
     issues = [issue for issue in findings.issues if issue.kind != "copy"][:_ON_SHEET]
     issues += [issue for issue in findings.issues if issue.kind == "copy"][: _ON_SHEET - len(issues)]
-    if not issues:
-        raise DataError(f"{path}: not drawn, for nothing wrong was found")
     words = {"wrong label": "unclear", "not a digit": "no digit", "copy": "copy"}
     captions = [
         (f"{issue.label}, {f'rather {issue.suggested}' if issue.suggested else words[issue.kind]}", f"#{issue.index}")
