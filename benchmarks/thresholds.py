@@ -33,3 +33,6 @@ LOADING_AT_LEAST = 1.5
 
 KERNELS_SHARE = 0.85
 """Training and tests over the whole command, 60 epochs on as many digits as the original has, compiled before."""
+
+NORMALISING_AT_LEAST = 2.0
+"""Pillow over `normalise_batch`, time an image."""

@@ -104,7 +104,7 @@ def test_flipped_labels_of_the_real_digits_are_found(shared: Path) -> None:
     flipped = rng.choice(known, round(0.03 * len(known)), replace=False)
     labels = data.labels.copy()
     labels[flipped] = (labels[flipped] + rng.integers(1, 10, len(flipped))) % 10
-    issues = find_issues(replace(data, labels=labels), repeats=2, epochs=8).issues
+    issues = find_issues(replace(data, labels=labels)).issues
     # A copy is a copy whatever its label; those are not counted, for or against.
     flagged = {issue.index for issue in issues if issue.kind != "copy"}
     hits = flagged & set(flipped.tolist())
