@@ -54,7 +54,8 @@ class Lines(View):
         """Show what begins."""
         sizes = "-".join(str(size) for size in plan.network.sizes)
         recipe = plan.recipe
-        self._print(f"{sizes}, recipe {recipe.name} (rule {recipe.rule}, {recipe.dtype}, seed {recipe.seed})")
+        several = f"{recipe.ensemble} networks of " if recipe.ensemble > 1 else ""
+        self._print(f"{several}{sizes}, recipe {recipe.name} (rule {recipe.rule}, {recipe.dtype}, seed {recipe.seed})")
         self._print(f"{plan.data['description']}: {len(plan.train):,} to train on, {len(plan.test):,} to test on")
         self._print(f"{learner.kernel} kernel ({learner.share:.0%} ink), compiled in {compile_seconds:.1f} s")
         for text in learner.notes:
