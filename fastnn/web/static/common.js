@@ -2,10 +2,14 @@
 
 export const SIDE = 28;
 
+const SOON = 3000; // ms; then a server that did not say when is asked once more
+const LATE = 60000; // ms; no page waits longer than that
+
 export class Refused extends Error {
-  constructor(status, detail) {
+  constructor(status, detail, wait) {
     super(detail);
     this.status = status;
+    this.wait = wait; // s, or null
   }
 }
 
@@ -24,11 +28,20 @@ export async function ask(path, { body, token, signal } = {}) {
   });
   if (answer.ok) return answer.json();
   const told = await answer.json().catch(() => ({}));
-  throw new Refused(answer.status, typeof told.detail === "string" ? told.detail : `the server answered ${answer.status}`);
+  const detail = typeof told.detail === "string" ? told.detail : `the server answered ${answer.status}`;
+  const wait = answer.headers.get("Retry-After");
+  throw new Refused(answer.status, detail, /^\d+$/.test(wait) ? Number(wait) : null);
 }
 
 export function explain(error) {
   return error instanceof Refused ? error.message : "the server cannot be reached";
+}
+
+/** In how many ms the same question may be answered; null where it never will be. */
+export function later(error) {
+  if (!(error instanceof Refused)) return SOON;
+  if (error.status !== 429 && error.status < 500) return null;
+  return error.wait === null ? SOON : Math.min(1000 * error.wait, LATE);
 }
 
 export const find = (id) => document.getElementById(id);
@@ -45,6 +58,11 @@ export function make(tag, { className, text, children = [] } = {}) {
 export function say(element, text, kind = "") {
   element.textContent = text;
   element.className = `message ${kind}`;
+}
+
+/** Let a button be pressed or not. Not by `disabled`, which takes the keyboard's focus from the button just pressed. */
+export function allow(button, may) {
+  button.setAttribute("aria-disabled", String(!may));
 }
 
 /** Show 784 values, 255 = paper, on a canvas of 28 by 28. */
@@ -94,5 +112,33 @@ export function remembered(storage, key) {
     get() { try { return storage()[key] ?? null; } catch { return null; } },
     set(value) { try { storage()[key] = value; } catch { /* nothing is remembered, then */ } },
     forget() { try { delete storage()[key]; } catch { /* as above */ } },
+  };
+}
+
+/** Records of which each has a key of its own in such a storage, so that no tab writes over those of another. */
+export function shelf(storage, prefix) {
+  const read = (text) => { try { return JSON.parse(text); } catch { return null; } };
+  return {
+    all() {
+      try {
+        return Object.entries(storage()).filter(([key]) => key.startsWith(prefix)).map(([, text]) => read(text));
+      } catch {
+        return [];
+      }
+    },
+    /** Whether it is kept. */
+    put(id, record) {
+      try {
+        storage().setItem(prefix + id, JSON.stringify(record));
+        return true;
+      } catch {
+        return false;
+      }
+    },
+    drop(id) { try { storage().removeItem(prefix + id); } catch { /* then it was not kept either */ } },
+    /** Call back when another tab has put or dropped something. */
+    watch(changed) {
+      addEventListener("storage", ({ key }) => { if (key === null || key.startsWith(prefix)) changed(); });
+    },
   };
 }

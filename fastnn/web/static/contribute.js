@@ -1,27 +1,31 @@
 // Asks for digits, keeps what is drawn in this browser until the server has said that it is stored.
 
-import { ask, explain, find, make, newId, paint, remembered, say } from "./common.js";
+import { allow, ask, explain, find, make, newId, paint, remembered, say, shelf } from "./common.js";
 import { Pad } from "./pad.js";
 
 const AT_ONCE = 20; // digits a request
 
-const kept = remembered(() => localStorage, "fastnn.digits");
+const kept = shelf(() => localStorage, "fastnn.digit.");
 const name = remembered(() => localStorage, "fastnn.name");
 
-let unsent = read();
+let loose = []; // what the browser would not keep: in this tab alone
+let unsent = gather();
 const sent = new Array(10).fill(0);
 let total = new Array(10).fill(0);
 let wanted = -1;
 let sending = false;
 
-function read() {
-  try {
-    const found = JSON.parse(kept.get() ?? "[]");
-    const fit = ({ id, image, label }) => typeof id === "string" && Array.isArray(image) && image.length === 784 && label >= 0 && label <= 9;
-    return Array.isArray(found) ? found.filter(fit) : [];
-  } catch {
-    return [];
-  }
+/** What was drawn in all tabs and not sent yet, oldest first. */
+function gather() {
+  const fit = (digit) => typeof digit?.id === "string" && Array.isArray(digit.image) && digit.image.length === 784
+    && digit.label >= 0 && digit.label <= 9;
+  return [...kept.all().filter(fit), ...loose].sort((a, b) => a.drawn - b.drawn);
+}
+
+function drop(digits) {
+  digits.forEach(({ id }) => kept.drop(id));
+  loose = loose.filter((digit) => !digits.includes(digit));
+  unsent = gather();
 }
 
 /** Ask for one of the digits that there are fewest of, but not for the same one again. */
@@ -32,7 +36,7 @@ function choose() {
   order.sort((a, b) => a[0] - b[0] || a[1] - b[1]);
   wanted = order[Math.floor(Math.random() * 5)][2];
   find("wanted").textContent = wanted;
-  find("next").disabled = pad.empty;
+  allow(find("next"), !pad.empty);
 }
 
 function show() {
@@ -52,19 +56,26 @@ function show() {
     paint(picture, image);
     return make("li", { children: [picture, make("span", { text: label })] });
   }));
-  find("send").disabled = sending || !unsent.length;
+  allow(find("send"), !sending && unsent.length > 0);
   find("send").textContent = unsent.length ? `Send ${unsent.length} ${unsent.length === 1 ? "digit" : "digits"}` : "Send";
-  find("last").disabled = sending || !unsent.length;
-  kept.set(JSON.stringify(unsent));
+  allow(find("last"), !sending && unsent.length > 0);
 }
 
 function next() {
   if (wanted < 0 || pad.empty) return;
-  unsent.push({ id: newId(), image: pad.image(), label: wanted });
+  const digit = { id: newId(), image: pad.image(), label: wanted, drawn: Date.now() };
+  if (!kept.put(digit.id, digit)) loose.push(digit);
+  unsent = gather();
   pad.renew();
   choose();
   show();
-  say(find("message"), "");
+  say(find("message"), loose.length ? "This browser keeps no more digits: send them before you leave the page." : "", "bad");
+}
+
+function dropLast() {
+  if (sending || !unsent.length) return;
+  drop(unsent.slice(-1));
+  show();
 }
 
 async function send() {
@@ -76,10 +87,10 @@ async function send() {
   try {
     while (unsent.length) {
       const part = unsent.slice(0, AT_ONCE);
-      await ask("api/digits", { body: { digits: part, contributor: find("name").value } });
+      const digits = part.map(({ id, image, label }) => ({ id, image, label }));
+      await ask("api/digits", { body: { digits, contributor: find("name").value } });
       // Only what the server has on its disk leaves this browser.
-      const stored = new Set(part.map(({ id }) => id));
-      unsent = unsent.filter(({ id }) => !stored.has(id));
+      drop(part);
       part.forEach(({ label }) => { sent[label] += 1; });
       n += part.length;
       show();
@@ -92,16 +103,20 @@ async function send() {
   show();
 }
 
-const pad = new Pad(find("pad"), (drawn) => { find("next").disabled = wanted < 0 || drawn.empty; });
+const pad = new Pad(find("pad"), (drawn) => allow(find("next"), wanted >= 0 && !drawn.empty));
 find("next").addEventListener("click", next);
 find("other").addEventListener("click", () => { choose(); show(); });
-find("last").addEventListener("click", () => { unsent.pop(); show(); });
+find("last").addEventListener("click", dropLast);
 find("form").addEventListener("submit", (event) => {
   event.preventDefault();
   if (!sending && unsent.length) send();
 });
 document.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.target === document.body || event.target === find("pad"))) next();
+});
+kept.watch(() => {
+  unsent = gather();
+  show();
 });
 find("name").value = name.get() ?? "";
 ask("api/stats").then(({ digits }) => {

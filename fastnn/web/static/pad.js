@@ -1,6 +1,6 @@
 // The drawing area: 280 by 280 points, a pen of 30, as the original's page has them.
 
-import { SIDE, find } from "./common.js";
+import { allow, SIDE, find } from "./common.js";
 
 const SIZE = 280;
 const PEN = 30;
@@ -35,6 +35,10 @@ export class Pad {
     return this.image().every((value) => value > 239);
   }
 
+  get #clearable() {
+    return this.#strokes.length > 0 && !this.#strokes.at(-1).clear;
+  }
+
   /** The drawing as 784 values: the mean of each block of 10 by 10 points, 255 = paper. */
   image() {
     const { data } = this.read.getImageData(0, 0, SIZE, SIZE);
@@ -64,6 +68,7 @@ export class Pad {
     find("eraser").addEventListener("click", () => choose(true));
     find("undo").addEventListener("click", () => this.#undo());
     find("clear").addEventListener("click", () => {
+      if (!this.#clearable) return;
       this.#stroke = this.#pointer = null;
       this.#strokes.push({ clear: true });
       this.#redraw();
@@ -85,8 +90,16 @@ export class Pad {
       const box = canvas.getBoundingClientRect();
       return [(event.clientX - box.left) * (SIZE / box.width), (event.clientY - box.top) * (SIZE / box.height)];
     };
+    const end = (event) => {
+      if (event.pointerId !== this.#pointer) return;
+      this.#pointer = null;
+      this.#stroke = null;
+      this.#tell();
+    };
     canvas.addEventListener("pointerdown", (event) => {
-      if (this.#pointer !== null || !event.isPrimary || (event.pointerType === "mouse" && event.button !== 0)) return;
+      if (!event.isPrimary || (event.pointerType === "mouse" && event.button !== 0)) return;
+      // The one that draws already may begin anew: nobody told that it was let go.
+      if (this.#pointer !== null && this.#pointer !== event.pointerId) return;
       event.preventDefault();
       canvas.focus({ preventScroll: true, focusVisible: false });
       canvas.setPointerCapture(event.pointerId);
@@ -95,18 +108,18 @@ export class Pad {
     });
     canvas.addEventListener("pointermove", (event) => {
       if (event.pointerId !== this.#pointer) return;
+      // It was let go where the page was not told, as over a menu of the browser.
+      if (event.buttons === 0) {
+        end(event);
+        return;
+      }
       // Between two frames a fast hand makes several points.
       const events = event.getCoalescedEvents?.() ?? [];
       this.#go((events.length ? events : [event]).map(place));
     });
-    const end = (event) => {
-      if (event.pointerId !== this.#pointer) return;
-      this.#pointer = null;
-      this.#stroke = null;
-      this.#tell();
-    };
-    canvas.addEventListener("pointerup", end);
-    canvas.addEventListener("pointercancel", end);
+    for (const kind of ["pointerup", "pointercancel", "lostpointercapture"]) canvas.addEventListener(kind, end);
+    // A menu over the drawing would swallow what the pen does next.
+    canvas.addEventListener("contextmenu", (event) => event.preventDefault());
   }
 
   #keyboard() {
@@ -198,8 +211,8 @@ export class Pad {
   }
 
   #tell() {
-    find("undo").disabled = !this.#strokes.length;
-    find("clear").disabled = !this.#strokes.length || this.#strokes.at(-1).clear === true;
+    allow(find("undo"), this.#strokes.length > 0);
+    allow(find("clear"), this.#clearable);
     this.#changed(this);
   }
 }

@@ -29,7 +29,8 @@ RECIPE = 'rule = "backprop"\ninputs = "ink"\ninit = "xavier"\nhidden = [40]\nepo
 
 def kept(page: Page) -> list[dict[str, Any]]:
     """The digits that the browser keeps until they are sent."""
-    return list(json.loads(page.evaluate("localStorage['fastnn.digits'] ?? '[]'")))
+    records = page.evaluate("Object.entries(localStorage).filter(([key]) => key.startsWith('fastnn.digit.'))")
+    return sorted((json.loads(record) for _, record in records), key=lambda digit: digit["drawn"])
 
 
 def contribute(page: Page, how_many: int) -> None:
@@ -211,6 +212,61 @@ def test_what_was_not_sent_stays_and_an_answer_that_was_lost_stores_nothing_twic
     page.locator("#send").click()
     expect(page.locator("#message")).to_contain_text("2 digits are stored")
     assert pending(inbox) == before + 2
+
+
+def test_two_tabs_do_not_lose_each_others_digits(inbox: Server, visit: Callable[..., Page]) -> None:
+    before = pending(inbox)
+    one = visit(f"{inbox.url}/contribute")
+    two = one.context.new_page()
+    two.goto(one.url)
+    contribute(one, 1)
+    expect(two.locator("#send")).to_have_text("Send 1 digit")
+    contribute(two, 2)
+    expect(one.locator("#send")).to_have_text("Send 3 digits")
+    contribute(one, 1)
+    assert len(kept(two)) == 4
+    two.locator("#last").click()
+    expect(one.locator("#drawn li")).to_have_count(3)
+    one.locator("#send").click()
+    expect(one.locator("#message")).to_contain_text("3 digits are stored")
+    expect(two.locator("#drawn li")).to_have_count(0)
+    expect(two.locator("#send")).to_be_disabled()
+    assert kept(two) == []
+    assert pending(inbox) == before + 3
+
+
+def test_a_browser_that_keeps_nothing_is_told_of_and_sends_all_the_same(
+    inbox: Server, visit: Callable[..., Page]
+) -> None:
+    before = pending(inbox)
+    page = visit(f"{inbox.url}/contribute")
+    contribute(page, 1)
+    page.evaluate("() => { Storage.prototype.setItem = () => { throw new DOMException('full'); }; }")
+    contribute(page, 1)
+    expect(page.locator("#message")).to_contain_text("This browser keeps no more digits")
+    expect(page.locator("#drawn li")).to_have_count(2)
+    page.locator("#send").click()
+    expect(page.locator("#message")).to_contain_text("2 digits are stored")
+    expect(page.locator("#drawn li")).to_have_count(0)
+    assert pending(inbox) == before + 2
+
+
+def test_a_button_keeps_the_focus_when_its_press_takes_it_out_of_use(sheet: Page) -> None:
+    contribute(sheet, 1)
+    draw(sheet, int(sheet.locator("#wanted").inner_text()))
+    for name in ("clear", "undo", "next", "last"):
+        button = sheet.locator(f"#{name}")
+        button.focus()
+        while button.get_attribute("aria-disabled") == "false":
+            sheet.keyboard.press("Enter")
+        expect(button).to_be_focused()
+        # Out of use it does nothing.
+        tally = sheet.locator("#tally").inner_text()
+        sheet.keyboard.press("Enter")
+        assert sheet.locator("#tally").inner_text() == tally
+        expect(button).to_be_focused()
+        if name == "undo":
+            draw(sheet, int(sheet.locator("#wanted").inner_text()))
 
 
 def test_contributing_on_a_phone(inbox: Server, visit: Callable[..., Page]) -> None:
