@@ -1,6 +1,6 @@
 // While drawing: what the network takes the drawing for.
 
-import { ask, bars, explain, find, paint, SIDE } from "./common.js";
+import { ask, bars, explain, find, later, paint, Refused, SIDE } from "./common.js";
 import { Pad } from "./pad.js";
 
 const PAUSE = 60; // ms; a question a movement would only queue up
@@ -13,16 +13,18 @@ let show = bars(find("bars"), names);
 let timer = 0;
 let asked = null; // the AbortController of the question under way
 let again = false; // something was drawn since it was asked
+let pausing = false; // the server wants no question for now
 
-function rest() {
+function rest(told = "Draw with the mouse, a finger or a stylus.") {
   show(names.map(() => ({ share: 0, text: "–", best: false })));
   find("guess").textContent = "–";
-  find("sure").textContent = "Draw with the mouse, a finger or a stylus.";
+  find("sure").textContent = told;
   paint(find("seen"), new Array(SIDE * SIDE).fill(255));
 }
 
 /** Ask for one drawing at a time; what is drawn meanwhile is asked for next, so the latest answer is the one that stays. */
 async function recognise(pad) {
+  if (pausing) return; // the drawing as it is then will be asked for
   if (asked) {
     again = true;
     return;
@@ -39,7 +41,7 @@ async function recognise(pad) {
     find("sure").textContent = `${best > 0.9 ? "Surely" : best > 0.5 ? "Probably" : "Perhaps"} a ${answer.label}: ${percent(best)}`;
     paint(find("seen"), answer.seen);
   } catch (error) {
-    if (mine === asked) find("sure").textContent = `No answer: ${explain(error)}.`;
+    if (mine === asked) fail(error, pad);
   } finally {
     clearTimeout(giveUp);
     if (mine === asked) {
@@ -47,6 +49,23 @@ async function recognise(pad) {
       if (again) look(pad);
     }
   }
+}
+
+/** An answer to another drawing must not stay; the question is asked once more if that may help. */
+function fail(error, pad) {
+  // Of next to no ink the server says that nothing is drawn.
+  if (error instanceof Refused && error.status === 422) {
+    rest();
+    return;
+  }
+  rest(`No answer: ${explain(error)}.`);
+  const wait = later(error);
+  if (wait === null) return;
+  pausing = true;
+  setTimeout(() => {
+    pausing = false;
+    look(pad);
+  }, wait);
 }
 
 /** Look at the drawing soon. While the pen moves, this goes on once a pause rather than waiting for the pen to rest. */

@@ -11,7 +11,7 @@ from fastnn.formats import save_model
 from fastnn.recipes import Recipe
 from fastnn.training import as_model, train
 from tests.web.browser.conftest import PHONE
-from tests.web.browser.hand import draw, line, touch
+from tests.web.browser.hand import draw, line, placed, touch
 from tests.web.servers import wait_for
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra [dev])").expect
@@ -207,6 +207,62 @@ def test_on_a_phone_with_a_finger(site: Server, visit: Callable[..., Page]) -> N
     expect(page.locator("#guess")).to_have_text("3")
     # The finger drew and did not move the page.
     assert page.evaluate("scrollY") == before
+
+
+def test_a_server_that_failed_is_asked_again_and_no_old_answer_stays(site: Server, visit: Callable[..., Page]) -> None:
+    page = visit(site.url, may_fail="Failed to load resource")
+    draw(page, 0)
+    expect(page.locator("#guess")).to_have_text("0")
+    fault = {"status": 503, "json": {"detail": "come again"}, "headers": {"Retry-After": "1"}}
+    page.route("**/api/predict", lambda route: route.fulfill(**fault))
+    line(page, [(140, 55), (141, 56)])
+    expect(page.locator("#sure")).to_have_text("No answer: come again.")
+    expect(page.locator("#guess")).to_have_text(NOTHING)
+    expect(page.locator("#bars .best")).to_have_count(0)
+    # Nothing more is drawn.
+    page.unroute("**/api/predict")
+    expect(page.locator("#guess")).to_have_text("0")
+
+
+def test_a_drawing_that_the_server_takes_for_blank_is_no_fault(site: Server, visit: Callable[..., Page]) -> None:
+    page = visit(site.url, may_fail="Failed to load resource")
+    rest = page.locator("#sure").inner_text()
+    draw(page, 0)
+    expect(page.locator("#guess")).to_have_text("0")
+    page.route("**/api/predict", lambda route: route.fulfill(status=422, json={"detail": "nothing is drawn"}))
+    line(page, [(140, 55), (141, 56)])
+    expect(page.locator("#guess")).to_have_text(NOTHING)
+    expect(page.locator("#sure")).to_have_text(rest)
+
+
+@pytest.mark.parametrize("missed", [["pointerup"], ["pointerup", "lostpointercapture"]])
+def test_the_pen_ends_where_its_letting_go_was_missed(
+    site: Server, visit: Callable[..., Page], missed: list[str]
+) -> None:
+    page = visit(site.url)
+    for kind in missed:
+        page.evaluate("kind => addEventListener(kind, (event) => event.stopImmediatePropagation(), true)", kind)
+    line(page, [(60, 60), (60, 140)])
+    page.mouse.move(*placed(page, [(220, 220)])[0])
+    line(page, [(140, 60), (140, 140)])
+    # The canvas is read once, as reading it more often has the browser warn.
+    ink = """(pad, points) => {
+        const { data } = pad.getContext('2d').getImageData(0, 0, pad.width, pad.height);
+        const place = (value) => Math.round((value * pad.width) / 280);
+        return points.map(([x, y]) => data[4 * (place(y) * pad.width + place(x))] < 128);
+    }"""
+    inked = page.locator("#pad").evaluate(ink, [(60, 100), (140, 100), (220, 220), (140, 180)])
+    assert inked == [True, True, False, False]
+    # The strokes are two.
+    page.locator("#undo").click()
+    page.locator("#undo").click()
+    expect(page.locator("#undo")).to_be_disabled()
+
+
+def test_the_drawing_area_has_no_menu(site: Server, visit: Callable[..., Page]) -> None:
+    page = visit(site.url)
+    event = "new MouseEvent('contextmenu', { bubbles: true, cancelable: true })"
+    assert page.locator("#pad").evaluate(f"pad => !pad.dispatchEvent({event})")
 
 
 def test_a_server_that_is_gone_is_told_and_comes_back(serve: Callable[..., Server], visit: Callable[..., Page]) -> None:
