@@ -1,8 +1,10 @@
 // The queue, one drawing after the other. The token stays in this tab and goes out in a header only.
 
-import { ask, explain, figures, find, make, paint, remembered, Refused, say } from "./common.js";
+import { allow, ask, explain, figures, find, later, make, paint, remembered, Refused, say } from "./common.js";
 
 const FEW = 8; // with fewer at hand, more are fetched
+const EVERY = 3000; // ms; so often an empty queue is looked into
+const NOTHING = "Nothing waits for review.";
 const WORDS = { accept: "accepted", reject: "rejected", relabel: "accepted as", undo: "put back" };
 
 const kept = remembered(() => sessionStorage, "fastnn.token");
@@ -10,20 +12,24 @@ const reviewer = remembered(() => localStorage, "fastnn.reviewer");
 
 let token = "";
 let queue = [];
-let done = []; // what this tab has reviewed: {digit}
+let done = []; // what this tab has reviewed: {digit, state, label}, the latter two as the server has them
 let counts = null;
 let busy = false;
-let exhausted = false;
-const gone = new Set(); // ids that were at hand once
+let acts = 0;
+let timer = 0; // of the next look into the queue
+let blind = false; // the last look failed
 
+/** Fetch the queue, the counts and the log; whether the answer was of use. */
 async function fetchMore() {
+  const before = acts;
   const found = await ask("api/review?limit=30", { token });
-  const fresh = found.digits.filter(({ id }) => !gone.has(id));
-  fresh.forEach(({ id }) => gone.add(id));
-  queue.push(...fresh);
-  exhausted = !fresh.length;
+  // What was done since then is not in the answer.
+  if (before !== acts) return false;
+  const held = new Set(queue.map(({ id }) => id));
+  queue.push(...found.digits.filter(({ id }) => !held.has(id)));
   counts = { pending: found.pending, accepted: found.accepted, rejected: found.rejected };
   find("log").replaceChildren(...found.history.map(entry));
+  return true;
 }
 
 function entry({ action, label, reviewer: who, created }) {
@@ -37,12 +43,12 @@ function entry({ action, label, reviewer: who, created }) {
 function show() {
   const digit = queue[0];
   figures(find("figures"), [["waiting", counts.pending], ["accepted", counts.accepted], ["rejected", counts.rejected], ["done by you now", done.length]]);
-  for (const button of document.querySelectorAll("#accept, #reject, #keys button")) button.disabled = !digit || busy;
-  find("undo").disabled = !done.length || busy;
+  for (const button of document.querySelectorAll("#accept, #reject, #keys button")) allow(button, digit && !busy);
+  allow(find("undo"), done.length > 0 && !busy);
   paint(find("drawing"), digit ? digit.image : new Array(784).fill(255));
   if (!digit) {
     find("facts").replaceChildren();
-    say(find("message"), "Nothing waits for review.");
+    find("drawing").setAttribute("aria-label", "No drawing");
     return;
   }
   const doubt = digit.opinion === null ? "has not seen it" : `takes it for a ${digit.opinion}, and gives the label ${(100 * (1 - digit.doubt)).toFixed(0)} %`;
@@ -51,16 +57,20 @@ function show() {
   find("drawing").setAttribute("aria-label", `A drawing said to be a ${digit.label}`);
 }
 
-/** Run one action after the other; what fails leaves the queue as it was. */
+const isRefused = (error, ...statuses) => error instanceof Refused && statuses.includes(error.status);
+
+/** Run one action after the other; each returns what to say. What fails leaves the queue as it was. */
 async function act(work) {
   if (busy) return;
   busy = true;
+  acts += 1;
   show();
   try {
-    say(find("message"), (await work()) ?? "");
-    if (queue.length < FEW && !exhausted) await fetchMore();
+    const { text, kind } = await work();
+    say(find("message"), text, kind);
+    if (queue.length < FEW) await refill(text, kind);
   } catch (error) {
-    if (error instanceof Refused && error.status === 401) {
+    if (isRefused(error, 401)) {
       leave(explain(error));
       return;
     }
@@ -68,69 +78,149 @@ async function act(work) {
   } finally {
     busy = false;
   }
-  const { textContent, className } = find("message");
   show();
-  if (queue.length) Object.assign(find("message"), { textContent, className });
+  watch();
 }
 
+/** Fetch more after an action; it is done, whether or not this fails. */
+async function refill(text, kind) {
+  try {
+    await fetchMore();
+    blind = false;
+    if (!queue.length && kind !== "bad") say(find("message"), NOTHING);
+  } catch (error) {
+    if (isRefused(error, 401)) throw error;
+    say(find("message"), `${text.replace(/\.$/, "")}. The queue cannot be read: ${explain(error)}.`, "bad");
+    blind = true;
+  }
+}
+
+/** While nothing is at hand, look now and then whether something has come. */
+function watch(wait = EVERY) {
+  if (find("desk").hidden) return;
+  clearTimeout(timer);
+  if (queue.length) return;
+  const mine = token;
+  timer = setTimeout(async () => {
+    try {
+      // An action fetches by itself, and a tab that nobody sees can wait.
+      if (!busy && !document.hidden && await fetchMore()) {
+        if (queue.length || blind) say(find("message"), queue.length ? "" : NOTHING);
+        blind = false;
+        show();
+      }
+      watch();
+    } catch (error) {
+      if (mine !== token) return;
+      if (isRefused(error, 401)) {
+        leave(explain(error));
+        return;
+      }
+      if (!blind) say(find("message"), `The queue cannot be read: ${explain(error)}.`, "bad");
+      blind = true;
+      watch(Math.max(EVERY, later(error) ?? 0));
+    }
+  }, wait);
+}
+
+const tell = ({ id }, body) => ask(`api/review/${encodeURIComponent(id)}`, { body, token });
+
 function judge(action, label) {
-  return act(async () => {
-    const digit = queue[0];
-    if (!digit) return "";
+  const digit = queue[0];
+  if (!digit) return;
+  act(async () => {
     reviewer.set(find("reviewer").value);
     const body = { action, reviewer: find("reviewer").value, ...(action === "relabel" ? { label } : {}) };
+    let now;
     try {
-      await ask(`api/review/${encodeURIComponent(digit.id)}`, { body, token });
+      now = await tell(digit, body);
     } catch (error) {
-      if (!(error instanceof Refused) || ![404, 409].includes(error.status)) throw error;
+      if (!isRefused(error, 404, 409)) throw error;
       queue.shift();
-      return `Left out: ${explain(error)}.`;
+      return { text: `Left out: ${explain(error)}.`, kind: "bad" };
     }
     queue.shift();
-    done.push({ digit, state: action === "reject" ? "rejected" : "accepted" });
+    done.push({ digit, state: now.state, label: now.label });
     counts.pending -= 1;
-    counts[done.at(-1).state] += 1;
+    counts[now.state] += 1;
     find("log").prepend(entry({ action, label: label ?? digit.label, reviewer: body.reviewer, created: Date.now() }));
-    exhausted = false;
-    return `${WORDS[action]}${action === "relabel" ? ` ${label}` : ""}`.replace(/^./, (letter) => letter.toUpperCase());
+    return { text: `${WORDS[action]}${action === "relabel" ? ` ${label}` : ""}`.replace(/^./, (letter) => letter.toUpperCase()) };
   });
 }
 
 function undo() {
-  return act(async () => {
-    const last = done.at(-1);
-    if (!last) return "";
-    await ask(`api/review/${encodeURIComponent(last.digit.id)}`, { body: { action: "undo", reviewer: find("reviewer").value }, token });
+  const last = done.at(-1);
+  if (!last) return;
+  act(async () => {
+    const { digit, state, label } = last;
+    const body = { action: "undo", state, label, reviewer: find("reviewer").value };
+    try {
+      await tell(digit, body);
+    } catch (error) {
+      if (!isRefused(error, 404, 409)) throw error;
+      done.pop();
+      const why = error.status === 409 ? "somebody else has decided meanwhile" : explain(error);
+      return { text: `Not put back: ${why}.`, kind: "bad" };
+    }
     done.pop();
-    queue.unshift(last.digit);
+    queue = [digit, ...queue.filter(({ id }) => id !== digit.id)];
     counts.pending += 1;
-    counts[last.state] -= 1;
-    find("log").prepend(entry({ action: "undo", reviewer: find("reviewer").value, created: Date.now() }));
-    return "Put back";
+    counts[state] -= 1;
+    find("log").prepend(entry({ action: "undo", reviewer: body.reviewer, created: Date.now() }));
+    return { text: "Put back" };
   });
+}
+
+function shut(reason) {
+  find("desk").hidden = true;
+  find("login").hidden = false;
+  // An alert is read out whenever it is written.
+  if (find("refused").textContent !== reason) find("refused").textContent = reason;
 }
 
 function leave(reason) {
   token = "";
   busy = false;
+  clearTimeout(timer);
   kept.forget();
-  find("desk").hidden = true;
-  find("login").hidden = false;
-  find("refused").textContent = reason;
+  shut(reason);
 }
 
 async function enter(given) {
+  clearTimeout(timer);
   token = given;
+  // Whatever else fails: only a server that does not know the token has this tab forget it.
+  kept.set(token);
   try {
     await fetchMore();
   } catch (error) {
-    leave(explain(error));
+    if (token !== given) return;
+    if (isRefused(error, 401)) {
+      leave(explain(error));
+      return;
+    }
+    find("token").value ||= token;
+    shut(explain(error));
+    const wait = later(error);
+    if (wait !== null) timer = setTimeout(() => enter(given), wait);
     return;
   }
-  kept.set(token);
+  find("token").value = "";
+  find("refused").textContent = "";
   find("login").hidden = true;
   find("desk").hidden = false;
+  if (!queue.length) say(find("message"), NOTHING);
   show();
+  watch();
+}
+
+/** Enter with the token behind the address, where it is not sent to any server; it is taken off the address at once. */
+function enterByAddress() {
+  const told = new URLSearchParams(location.hash.slice(1)).get("token");
+  if (!told) return false;
+  history.replaceState(null, "", location.pathname);
+  enter(told);
+  return true;
 }
 
 find("keys").replaceChildren(...[...Array(10).keys()].map((digit) => {
@@ -145,6 +235,7 @@ find("reject").addEventListener("click", () => judge("reject"));
 find("undo").addEventListener("click", undo);
 find("login").addEventListener("submit", (event) => {
   event.preventDefault();
+  find("refused").textContent = "";
   enter(find("token").value.trim());
 });
 document.addEventListener("keydown", (event) => {
@@ -162,9 +253,8 @@ document.addEventListener("keydown", (event) => {
 });
 find("reviewer").value = reviewer.get() ?? "";
 
-// The token may come behind the address, where it is not sent to any server; it is taken off the address at once.
-const told = new URLSearchParams(location.hash.slice(1)).get("token");
-if (told) history.replaceState(null, "", location.pathname);
-const known = told ?? kept.get();
-if (known) enter(known);
-else find("login").hidden = false;
+addEventListener("hashchange", enterByAddress);
+if (!enterByAddress()) {
+  if (kept.get()) enter(kept.get());
+  else find("login").hidden = false;
+}
