@@ -32,7 +32,10 @@ _DRAIN_SECONDS = 10
 def serve(
     model: Annotated[
         str | None,
-        typer.Option(help="A run folder, a model file or NN.json; by default the newest run in --runs."),
+        typer.Option(
+            help="A run folder, a model file or NN.json; by default what --train-every put into use last, "
+            "or else the newest run in --runs."
+        ),
     ] = None,
     db: Annotated[
         str, typer.Option(help="Where digits are kept: sqlite:///FILE or postgresql://USER@HOST/NAME.")
@@ -51,7 +54,9 @@ def serve(
         int, typer.Option(min=0, help="Train anew after so many newly accepted digits; 0 never.")
     ] = 0,
     recipe: Annotated[str, typer.Option(help="Of that training: a preset or a TOML file.")] = "original",
-    runs: Annotated[Path, typer.Option(help="Where runs are looked for and kept.")] = Path("runs"),
+    runs: Annotated[
+        Path, typer.Option(help="Where runs are looked for; those of --train-every are kept in its subfolder web.")
+    ] = Path("runs"),
     rate: Annotated[
         float, typer.Option(min=0, help="Requests a second from one address for long (ten times that at once); 0: any.")
     ] = 50.0,
@@ -142,6 +147,8 @@ def prepare(options: Options) -> Prepared:
     store = Store(options.db)
     try:
         loaded, notes = _choose_model(options, store.training()[0])
+        if options.train_every and loaded is not None:
+            _check_classes(loaded)
         new_token = secrets.token_urlsafe(24) if options.token is None else None
         settings = Settings(
             store=store,
@@ -159,27 +166,58 @@ def prepare(options: Options) -> Prepared:
 
 
 def _choose_model(options: Options, trained: str | None) -> tuple[Loaded | None, tuple[str, ...]]:
-    """Return the model to begin with: what was trained here, what was named, or the newest run."""
+    """Return the model to begin with, and what to say of it.
+
+    That is the model that was named, or the one that took over from it; where none was named, the one that took over
+    last, or else the newest run.
+    """
+    noted, notes = (None, ()) if trained is None else _taken_over(trained)
+    if options.model is not None:
+        named = _load(options.model)
+        if noted is not None and noted.named == named.key:
+            return noted, (f"{trained} took over from {options.model} and stays in use",)
+        if noted is not None and noted.key != named.key:
+            notes = (f"{options.model} is used; {trained} took over from another model than that",)
+        return named, notes
+    if noted is not None:
+        return noted, (f"{trained} took over last and stays in use; name another with --model",)
+    path = newest_run(options.runs)
+    if path is None:
+        nothing = (
+            f"no model: none was named and there is no run in {options.runs}; "
+            "drawings are collected but not recognised (fastnn train makes a model)"
+        )
+        return None, (*notes, nothing)
+    return _load(path), notes
+
+
+def _taken_over(trained: str) -> tuple[Loaded | None, tuple[str, ...]]:
+    """Return the run that took over last, or why it cannot be used: it is no reason not to serve."""
+    try:
+        return _load(trained, took_over=True), ()
+    except FastnnError as error:
+        return None, (f"the run that took over last cannot be used any more ({error})",)
+
+
+def _load(path: str, *, took_over: bool = False) -> Loaded:
     from fastnn.formats import load_model
     from fastnn.web.recogniser import Loaded, model_name
 
-    notes: tuple[str, ...] = ()
-    path: str | None = options.model
-    if options.train_every and trained is not None and Path(trained).is_dir():
-        if path is not None:
-            notes = (f"{trained} took over from {path} and stays in use",)
-        path = trained
-    elif path is None:
-        path = newest_run(options.runs)
-        if path is None:
-            return None, (
-                (
-                    f"no model: none was named and there is no run in {options.runs}; "
-                    "drawings are collected but not recognised (fastnn train makes a model)"
-                ),
-            )
     model = load_model(path)
-    return Loaded.of(model, model_name(model, Path(path).name)), notes
+    named = model.info.get("named") if took_over else None
+    return Loaded.of(model, model_name(model, Path(path).name), named if isinstance(named, str) else None)
+
+
+def _check_classes(loaded: Loaded) -> None:
+    """Refuse a model that could not be compared with what is trained on digits."""
+    from fastnn.datasets.database import DIGIT_CLASSES
+
+    missing = [digit for digit in DIGIT_CLASSES if digit not in loaded.model.classes]
+    if missing:
+        raise FastnnError(
+            f"{loaded.name}: the model does not know the class {missing[0]!r}, and --train-every trains on the digits; "
+            "leave that out, or name another --model"
+        )
 
 
 def newest_run(folder: Path) -> str | None:

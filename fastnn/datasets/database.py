@@ -39,6 +39,7 @@ _POOL: dict[str, Any] = {"pool_size": 8, "max_overflow": 8, "pool_timeout": 10, 
 # Sets the ids of imported digits apart from those that browsers make; never changes, so that an import made twice
 # stores once.
 _IMPORTED = uuid.UUID("2f0c5f0e-5b0b-5d7e-9f43-0c1b2a7d8e11")
+_VERSION_PLACE, _VERSION_OF_IMPORTED = 15, "5"
 
 # SQLite counts rows by itself only in a column of exactly this type.
 _BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
@@ -75,6 +76,13 @@ digits = sa.Table(
     # Without it, each page of the digits in order of arrival would be sorted out of all of them.
     sa.Index("fastnn_digits_arrival", "state", "seq"),
     sa.Index("fastnn_digits_credits", "state", "contributor"),
+)
+
+models = sa.Table(
+    "fastnn_models",
+    metadata,
+    sa.Column("model", sa.String(16), primary_key=True, comment="a model that was used, as scored_by has it"),
+    sa.Column("since", sa.BigInteger, nullable=False, comment="the last digit that was there when it first was"),
 )
 
 reviews = sa.Table(
@@ -299,6 +307,11 @@ def _check_rows(connection: Connection, source: str) -> None:
     seq = connection.execute(sa.select(sa.func.min(digits.c.seq)).where(digits.c.state == ACCEPTED, bad)).scalar()
     if seq is not None:
         raise DataError(f"{source}: digit {seq} is damaged: not {PIXELS} bytes of pixels with a label from 0 to 9")
+
+
+def is_imported() -> sa.ColumnElement[bool]:
+    """Whether a digit came by :func:`import_dataset`: the version of its UUID says so."""
+    return sa.func.substr(digits.c.id, _VERSION_PLACE, 1) == _VERSION_OF_IMPORTED
 
 
 def in_order(query: sa.Select[Any], after: int) -> sa.Select[Any]:

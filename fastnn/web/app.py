@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import hmac
 import re
-import threading
 import uuid  # noqa: TC003 - FastAPI reads the annotations
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +24,7 @@ from fastnn.errors import DataError
 from fastnn.images import is_blank, read_image
 from fastnn.web.export import Export, Kept
 from fastnn.web.guard import Guard, log
+from fastnn.web.judge import Judge
 from fastnn.web.limits import RateLimiter, read_body
 from fastnn.web.messages import (
     clean_name,
@@ -106,8 +106,7 @@ class _State:
         self.limiter = RateLimiter(settings.rate)
         self.pictures = anyio.CapacityLimiter(2)
         self._token = hashlib.sha256(settings.token.encode()).digest()
-        self._stopping = threading.Event()
-        self._judge: threading.Thread | None = None
+        self._judge = Judge(settings.store, lambda: self.loaded)
         self.trainer: Trainer | None = None
         if settings.train_every:
             self.trainer = Trainer(
@@ -126,51 +125,22 @@ class _State:
     def take_over(self, loaded: Loaded) -> None:
         """Use another model from now on, and sort the queue by its doubts."""
         self.loaded = loaded
-        self._judge_anew()
+        self._judge.nudge()
 
     def start(self) -> None:
-        self._judge_anew()
+        if self.loaded is not None:
+            # A database that is away now is asked again by the trainer, if there is one.
+            with contextlib.suppress(StoreError):
+                self.store.first_used(self.loaded.key)
+        self._judge.start()
         if self.trainer is not None:
             self.trainer.start()
 
     def stop(self) -> None:
-        self._stopping.set()
         if self.trainer is not None:
             self.trainer.stop()
-        if self._judge is not None:
-            self._judge.join()
+        self._judge.stop()
         self.store.close()
-
-    def _judge_anew(self) -> None:
-        before = self._judge
-
-        def work() -> None:
-            if before is not None:
-                before.join()
-            loaded = self.loaded
-            if loaded is None:
-                return
-            try:
-                last = -1
-                while not self._stopping.is_set() and loaded is self.loaded:
-                    waiting = self.store.stale(loaded.key, last)
-                    if not waiting and last < 0:
-                        return
-                    # After the last one once more from the first: what was judged by the old model may have come late.
-                    last = waiting[-1][0] if waiting else -1
-                    self._judge_some(loaded, waiting)
-            except (StoreError, DataError, ValueError) as error:
-                log("queue not sorted anew", reason=str(error)[:300])
-
-        self._judge = threading.Thread(target=work, name="judge", daemon=True)
-        self._judge.start()
-
-    def _judge_some(self, loaded: Loaded, waiting: list[tuple[int, bytes, int]]) -> None:
-        if not waiting:
-            return
-        pixels = np.frombuffer(b"".join(row[1] for row in waiting), np.uint8).reshape(len(waiting), -1)
-        opinions = loaded.opinions(pixels, [row[2] for row in waiting])
-        self.store.score({row[0]: opinion for row, opinion in zip(waiting, opinions, strict=True)}, loaded.key)
 
 
 def create_app(settings: Settings) -> FastAPI:

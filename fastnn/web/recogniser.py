@@ -36,16 +36,22 @@ class Loaded:
         Sixteen letters that tell it from others.
     quick : bool
         Whether a prediction is over before a thread would have taken it.
+    named : str
+        The key of the model that the server was given, from which this one took over, perhaps by way of others; empty
+        where it was given none. That of the model itself where it is the one given.
     """
 
     model: Model
     name: str
     key: str
     quick: bool
+    named: str = ""
 
     @classmethod
-    def of(cls, model: Model, name: str) -> Loaded:
+    def of(cls, model: Model, name: str, named: str | None = None) -> Loaded:
         """Make a model ready: compile what it needs and measure how long it takes.
+
+        Without `named` it is the one that the server was given.
 
         Raises
         ------
@@ -61,7 +67,8 @@ class Loaded:
         # The first time compiles; of the others the fastest counts, as something else may keep the processor busy.
         slowest = max(min([_timed(model, image) for _ in range(6)][1:]) for image in images)
         model.predict_proba(images)
-        return cls(model, name, digest.hexdigest()[:16], slowest < _QUICK)
+        key = digest.hexdigest()[:16]
+        return cls(model, name, key, slowest < _QUICK, key if named is None else named)
 
     def about(self) -> dict[str, Any]:
         """Return what the pages say of the model: ``name, layers, classes, accuracy, tested_on`` (or None)."""

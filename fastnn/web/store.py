@@ -23,6 +23,8 @@ from fastnn.datasets.database import (
     digits,
     in_order,
     insert_new,
+    is_imported,
+    models,
     now,
     open_engine,
     reviews,
@@ -367,6 +369,32 @@ class Store:
         ]
         with self._writing() as connection:
             connection.execute(query, values)
+
+    def first_used(self, model: str) -> int:
+        """Return the number of the last digit that was there when a model was first used; noted by the first call."""
+        query = sa.select(models.c.since).where(models.c.model == model)
+        with self._reading() as connection:
+            known = connection.execute(query).scalar()
+        if known is None:
+            with self._writing() as connection:
+                last = connection.execute(sa.select(sa.func.max(digits.c.seq))).scalar() or 0
+                insert_new(connection, models, [{"model": model, "since": last}], models.c.model)
+                known = connection.execute(query).scalar_one()
+        return int(known)
+
+    def unseen(self, since: int) -> set[bytes]:
+        """Return the pixels of accepted digits that nobody can have trained on when digit `since` was the last one.
+
+        They were drawn here after it. What was imported after it may be older, and so may that of which it is a copy.
+        """
+        accepted = sa.select(digits.c.pixels).where(digits.c.state == ACCEPTED)
+        accepted = accepted.execution_options(yield_per=_SCORED_AT_ONCE)
+        new = sa.and_(digits.c.seq > since, sa.not_(is_imported()))
+        with self._snapshot() as connection:
+            found = {bytes(pixels) for pixels in connection.execute(accepted.where(new)).scalars()}
+            for pixels in connection.execute(accepted.where(sa.not_(new))).scalars():
+                found.discard(bytes(pixels))
+        return found
 
     def training(self) -> tuple[str | None, int]:
         """Return the run that took over last, and how many digits were accepted when training was tried last."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shutil
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -12,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastnn import __version__
-from fastnn.errors import FastnnError
 from fastnn.web.guard import log
 from fastnn.web.recogniser import Loaded, model_name
 from fastnn.web.store import StoreError
@@ -31,6 +31,12 @@ _LOOK_EVERY = 60.0
 _HELD_BACK = 10
 """One in so many digits is never trained on."""
 
+HELD_BACK_RULE = f"one in {_HELD_BACK} by the SHA-256 of its pixels"
+"""What models trained here say of :func:`divide`; it changes with it."""
+
+FOLDER = "web"
+"""Where in the folder of runs those trained here go; one below the others, so that none is taken for the newest run."""
+
 LEAST_HELD_BACK = 20
 """With fewer digits held back, nothing can be said of which network is better."""
 
@@ -48,7 +54,7 @@ class Trainer:
     take_over : callable
         Called with the new model if it is better.
     folder : Path
-        Where the runs' folders go. Those of earlier runs are left alone.
+        Of the runs; those trained here go to its subfolder ``web``, and earlier ones are left alone.
     recipe : str
         A preset or a TOML file; of an ensemble one network is trained, since the other cores are for the requests.
     """
@@ -68,6 +74,8 @@ class Trainer:
         self._store, self._every, self._folder = store, every, folder
         self._current, self._take_over = current, take_over
         self._recipe = load_recipe(recipe).replace(ensemble=1)
+        # Accepted digits when it was tried last, should the database not take the note, and when they were too few.
+        self._tried = self._too_few = 0
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="trainer", daemon=True)
 
@@ -95,33 +103,63 @@ class Trainer:
                 self.train_if_due()
             except _Stopped:
                 return
-            except (FastnnError, StoreError, OSError) as error:
-                log("training failed", reason=" ".join(str(error).split())[:300])
+            except Exception as error:  # the next digits may mend it, whatever it is
+                log("training failed", kind=type(error).__name__, reason=" ".join(str(error).split())[:300])
             self._wake.wait(_LOOK_EVERY)
             self._wake.clear()
 
     def train_if_due(self) -> bool:
-        """Train if enough digits were accepted since the last time; return whether it was done."""
+        """Train if enough digits were accepted since the last time; return whether it was done.
+
+        Whatever comes of it, it is tried again only when as many have been accepted anew.
+        """
         accepted = self._store.states()["accepted"]
-        if accepted - self._store.training()[1] < self._every:
+        if accepted - max(self._tried, self._store.training()[1]) < self._every or accepted == self._too_few:
             return False
-        learn, held_back = divide(self._store.dataset())
-        if len(held_back) < LEAST_HELD_BACK or np.count_nonzero(learn.counts) < 2:
-            return False
-        log("training", digits=len(learn), held_back=len(held_back))
-        new, run = self._train(learn, held_back)
         old = self._current()
-        accuracy, before = _accuracy(new, held_back), None if old is None else _accuracy(old.model, held_back)
-        better = before is None or accuracy > before
-        # Noted first: a run that is in use but not noted would be forgotten at the next start.
-        self._store.note_training(accepted, str(run) if better else None)
-        if better:
-            self._take_over(Loaded.of(new, model_name(new, run.name)))
-        log("trained", run=str(run), accuracy=accuracy, before=before, takes_over=better)
+        learn, held_back = divide(self._store.dataset())
+        fair = held_back if old is None else self._unseen(old, held_back)
+        if len(fair) < LEAST_HELD_BACK or np.count_nonzero(learn.counts) < 2:
+            self._too_few = accepted
+            log("training waits", held_back=len(held_back), unseen_by_the_model=len(fair), needed=LEAST_HELD_BACK)
+            return False
+        log("training", digits=len(learn), held_back=len(held_back), compared_on=len(fair))
+        self._tried = accepted
+        try:
+            self._train_and_compare(learn, held_back, fair, old)
+        except Exception:
+            with contextlib.suppress(StoreError):
+                self._store.note_training(accepted, None)
+            raise
         return True
 
-    def _train(self, learn: Dataset, held_back: Dataset) -> tuple[Model, Path]:
-        """Train into a run folder of its own, as ``fastnn train`` does."""
+    def _unseen(self, old: Loaded, held_back: Dataset) -> Dataset:
+        """Return what of the digits held back `old` cannot have been trained on.
+
+        What was trained here saw none of them; any other model may have seen all that were there before it.
+        """
+        data = old.model.info.get("data")
+        if isinstance(data, dict) and data.get("held_back") == HELD_BACK_RULE:
+            return held_back
+        unseen = self._store.unseen(self._store.first_used(old.key))
+        return held_back.take([n for n, image in enumerate(held_back.images) if image.tobytes() in unseen])
+
+    def _train_and_compare(self, learn: Dataset, held_back: Dataset, fair: Dataset, old: Loaded | None) -> None:
+        # Before training: a model that cannot be measured on these digits is not worth the time.
+        before = None if old is None else _accuracy(old.model, fair)
+        named = "" if old is None else old.named
+        model, run = self._train(learn, held_back, named)
+        accuracy = _accuracy(model, fair)
+        better = before is None or accuracy > before
+        new = Loaded.of(model, model_name(model, run.name), named)
+        # Noted first: a run that is in use but not noted would be forgotten at the next start.
+        self._store.note_training(self._tried, str(run.resolve()) if better else None)
+        if better:
+            self._take_over(new)
+        log("trained", run=str(run), accuracy=accuracy, before=before, takes_over=better)
+
+    def _train(self, learn: Dataset, held_back: Dataset, named: str) -> tuple[Model, Path]:
+        """Train into a run folder of its own, as ``fastnn train`` does; one that is broken off is removed."""
         from fastnn.runs import Run
         from fastnn.training import as_model, train
 
@@ -136,18 +174,24 @@ class Trainer:
                 "hash": learn.content_hash,
                 "n_train": len(learn),
                 "n_test": len(held_back),
+                "held_back": HELD_BACK_RULE,
             },
             "seed": recipe.seed,
             "version": __version__,
             "metrics": {},
+            "named": named,
         }
-        folder = _free_folder(self._folder)
+        folder = _free_folder(self._folder / FOLDER)
         run = Run.create(folder, recipe, as_model(network, learn, recipe, info))
-        for report in train(network, learn, recipe, test=held_back, on_chunk=self._give_way):
-            run.record(report)
-        model = as_model(network, learn, recipe, {**info, "epochs": recipe.epochs})
-        model.info["metrics"] = self._metrics(model, held_back)
-        run.finish(model, recipe)
+        try:
+            for report in train(network, learn, recipe, test=held_back, on_chunk=self._give_way):
+                run.record(report)
+            model = as_model(network, learn, recipe, {**info, "epochs": recipe.epochs})
+            model.info["metrics"] = self._metrics(model, held_back)
+            run.finish(model, recipe)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         return model, folder
 
     def _metrics(self, model: Model, held_back: Dataset) -> dict[str, float]:
@@ -196,7 +240,7 @@ def _accuracy(model: Model, held_back: Dataset) -> float:
 
 def _free_folder(root: Path) -> Path:
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    folder, number = root / f"web-{stamp}", 2
+    folder, number = root / stamp, 2
     while folder.exists():
-        folder, number = root / f"web-{stamp}-{number}", number + 1
+        folder, number = root / f"{stamp}-{number}", number + 1
     return folder

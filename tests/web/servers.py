@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import sqlalchemy as sa
 
+from fastnn.datasets.database import bump_revision, digits
 from fastnn.web.store import NewDigit, Opinion
 from tests.helpers import PATIENCE, environment, lines_until
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fastnn.datasets import Dataset
+    from fastnn.web.store import Store
 
 TOKEN = "the-token-of-the-tests"  # noqa: S105
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -101,6 +104,20 @@ def new_digit(position: int, *, label: int = 0, doubt: float = 0.5, id: str | No
     """Return a digit as the store takes it; its pixels are noise that depends on `position` alone."""
     pixels = np.random.default_rng(position).integers(0, 256, 784, dtype=np.uint8).tobytes()
     return NewDigit(id or new_id(), pixels, label, Opinion(label, doubt))
+
+
+def accept(store: Store, dataset: Dataset) -> None:
+    """Have a data set drawn by visitors, digit by digit, and accepted."""
+    drawn = [
+        NewDigit(new_id(), image.tobytes(), int(label), Opinion(None, 1.0))
+        for image, label in zip(dataset.images, dataset.labels, strict=True)
+    ]
+    for start in range(0, len(drawn), 500):
+        store.add(drawn[start : start + 500], "", "")
+    with store._writing() as connection:
+        new = sa.update(digits).where(digits.c.state == "pending")
+        connection.execute(new.values(state="accepted", label=digits.c.given))
+        bump_revision(connection)
 
 
 def free_port() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import signal
@@ -15,12 +16,15 @@ import pytest
 from typer.testing import CliRunner
 
 from fastnn.cli import app
-from fastnn.datasets.database import import_dataset
+from fastnn.cli.serve import Options, prepare
+from fastnn.errors import FastnnError
 from fastnn.formats import load_model, save_model
 from fastnn.model import Model
 from fastnn.network import Network
+from fastnn.web.recogniser import Loaded
+from fastnn.web.store import Store
 from tests.helpers import PATIENCE, fastnn
-from tests.web.servers import BEARER, TOKEN, Server, digit, free_port, wait_for
+from tests.web.servers import BEARER, TOKEN, Server, accept, digit, free_port, new_id, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -181,11 +185,12 @@ def test_it_trains_and_the_better_network_takes_over_for_good(
         old,
     )
     before = old.read_bytes()
-    url = f"sqlite:///{tmp_path / 'digits.db'}"
-    import_dataset(drawn.take(range(599)), url)
     options = ("--model", str(old), "--train-every", "600", "--recipe", "quick.toml", "--runs", "runs")
     server = serve(*options)
     assert name(server) == "old"
+    store = Store(server.db)
+    accept(store, drawn.take(range(599)))
+    store.close()
     # The 600th is accepted, and training begins.
     last = digit(drawn, 700)
     httpx.post(f"{server.url}/api/digits", json={"digits": [last]})
@@ -195,17 +200,99 @@ def test_it_trains_and_the_better_network_takes_over_for_good(
     assert server.process.wait(timeout=PATIENCE) == 143
     # The old one is kept, and the new one is a run like any other.
     assert old.read_bytes() == before
-    (run,) = (tmp_path / "runs").iterdir()
+    (run,) = (tmp_path / "runs" / "web").iterdir()
     assert load_model(run).info["metrics"]["test_accuracy"] > 0.3
     again = serve(*options, "--no-access-log")
     assert name(again) == "quick"
-    assert f"{run.relative_to(tmp_path)} took over from {old} and stays in use" in again.log.read_text()
+    assert f"{run.resolve()} took over from {old} and stays in use" in again.log.read_text()
     image = drawn.images[3]
     answer = httpx.post(f"{again.url}/api/predict", json={"image": image.tolist()}).json()
     assert answer["probabilities"] == pytest.approx(load_model(run).predict_proba(image)[0].tolist())
     again.process.terminate()
     again.process.wait(timeout=PATIENCE)
     assert requests(again) == []
+
+
+def a_model(path: Path, seed: int, **info: Any) -> str:
+    """Save an untrained model; return its key."""
+    made = Model((Network((784, 10)).initialise("uniform", seed),), tuple("0123456789"), info=info)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_model(made, path)
+    return Loaded.of(made, "").key
+
+
+@pytest.fixture
+def begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[str | None, tuple[str, ...]]]:
+    """Prepares a server in a folder of its own; returns the key of the model that it begins with, and its notes."""
+
+    def prepared(model: str | None, noted: Path | None, **options: Any) -> tuple[str | None, tuple[str, ...]]:
+        elsewhere = tmp_path / "elsewhere"
+        elsewhere.mkdir(exist_ok=True)
+        monkeypatch.chdir(elsewhere)
+        url = f"sqlite:///{tmp_path / new_id()}.db"
+        store = Store(url)
+        store.note_training(1, None if noted is None else str(noted))
+        store.close()
+        found = prepare(Options(model=model, db=url, token=TOKEN, **options))
+        state = found.app.state.fastnn
+        state.store.close()
+        return state.loaded and state.loaded.key, found.notes
+
+    return prepared
+
+
+def test_after_a_restart_the_model_that_took_over_is_used_and_no_other_is_overruled(
+    begin: Callable[..., tuple[str | None, tuple[str, ...]]], tmp_path: Path
+) -> None:
+    given, better, runs = tmp_path / "given.safetensors", tmp_path / "better.safetensors", tmp_path / "runs"
+    first, second = a_model(given, 0), a_model(better, 1)
+    winner, newest = runs / "web" / "1", runs / "newest"
+    won = a_model(winner / "model.safetensors", 2, named=first)
+    a_model(runs / "web" / "2" / "model.safetensors", 3, named=first)  # lost
+    latest = a_model(newest / "model.safetensors", 4)
+    # With or without --train-every: what was better goes on.
+    for every in (0, 5):
+        assert begin(str(given), winner, runs=runs, train_every=every) == (
+            won,
+            (f"{winner} took over from {given} and stays in use",),
+        )
+    assert begin(None, winner, runs=runs)[0] == won
+    # It was never compared with this one.
+    assert begin(str(better), winner, runs=runs, train_every=5) == (
+        second,
+        (f"{better} is used; {winner} took over from another model than that",),
+    )
+    assert begin(str(winner), winner, runs=runs) == (won, ())
+    assert begin(None, None, runs=runs) == (latest, ())
+    # The one that lost is never taken for the newest.
+    (newest / "model.safetensors").unlink()
+    assert begin(None, None, runs=runs)[0] is None
+
+
+@pytest.mark.parametrize("damage", ["missing", "broken"])
+def test_a_run_that_took_over_and_is_gone_does_not_keep_the_server_from_starting(
+    begin: Callable[..., tuple[str | None, tuple[str, ...]]], tmp_path: Path, damage: str
+) -> None:
+    given, runs = tmp_path / "given.safetensors", tmp_path / "runs"
+    first, latest = a_model(given, 0), a_model(runs / "newest" / "model.safetensors", 1)
+    noted = runs / "web" / "1"
+    if damage == "broken":
+        noted.mkdir(parents=True)
+        (noted / "model.safetensors").write_bytes(b"\xff" * 100)
+    for model, key in ((str(given), first), (None, latest)):
+        found, (text,) = begin(model, noted, runs=runs, train_every=5)
+        assert found == key
+        assert text.startswith("the run that took over last cannot be used any more (")
+        assert str(noted) in text
+
+
+def test_training_on_digits_for_a_model_of_something_else_is_refused_at_once(sqlite_url: str, tmp_path: Path) -> None:
+    path = tmp_path / "pets.safetensors"
+    save_model(Model((Network((784, 2)).initialise("uniform", 0),), ("cat", "dog")), path)
+    options = Options(model=str(path), db=sqlite_url, token=TOKEN, train_every=5)
+    with pytest.raises(FastnnError, match=r"pets.safetensors: the model does not know the class '0'"):
+        prepare(options)
+    prepare(dataclasses.replace(options, train_every=0)).app.state.fastnn.store.close()
 
 
 def name(server: Server) -> str:

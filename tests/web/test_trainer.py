@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
+from fastnn.cli.serve import newest_run
 from fastnn.datasets import Dataset
 from fastnn.datasets.database import import_dataset
 from fastnn.formats import load_model
@@ -12,10 +13,10 @@ from fastnn.model import Model
 from fastnn.network import Network
 from fastnn.web.app import Settings, create_app
 from fastnn.web.recogniser import Loaded
-from fastnn.web.store import Store
-from fastnn.web.trainer import Trainer, divide
+from fastnn.web.store import Store, StoreError
+from fastnn.web.trainer import HELD_BACK_RULE, Trainer, divide
 from tests.helpers import PATIENCE
-from tests.web.servers import BEARER, TOKEN, digit
+from tests.web.servers import BEARER, TOKEN, accept, digit, wait_for
 
 RECIPE = 'rule = "backprop"\ninputs = "ink"\ninit = "xavier"\nhidden = [30]\nepochs = 8\nlr = 0.05\n'
 
@@ -47,9 +48,10 @@ def test_what_is_held_back_stays_so_and_copies_with_it(drawn: Dataset) -> None:
 
 
 def test_a_better_network_takes_over_and_the_old_runs_stay(
-    store: Store, url: str, drawn: Dataset, poor: Loaded, tmp_path: Path, recipe: str
+    store: Store, drawn: Dataset, poor: Loaded, tmp_path: Path, recipe: str
 ) -> None:
-    import_dataset(drawn.take(range(600)), url)
+    store.first_used(poor.key)
+    accept(store, drawn.take(range(600)))
     taken: list[Loaded] = []
     runs = tmp_path / "runs"
     trainer = make(store, 500, poor, taken, runs, recipe)
@@ -62,21 +64,107 @@ def test_a_better_network_takes_over_and_the_old_runs_stay(
     assert 0.4 < taken[0].model.info["metrics"]["test_accuracy"] <= 1
     # Not again before 500 more are accepted.
     assert not trainer.train_if_due()
-    import_dataset(drawn.take(range(600, 1200)), url)
+    accept(store, drawn.take(range(600, 1200)))
     assert trainer.train_if_due()
-    assert len(list(runs.iterdir())) == 2
+    # Where serve looks for the newest run, they are not: the second one may have lost.
+    assert len(list((runs / "web").glob("*/model.safetensors"))) == 2
+    assert newest_run(runs) is None
 
 
-def test_a_worse_network_does_not_take_over(
-    store: Store, url: str, drawn: Dataset, loaded: Loaded, tmp_path: Path
-) -> None:
-    import_dataset(drawn.take(range(600)), url)
+def test_a_worse_network_does_not_take_over(store: Store, drawn: Dataset, loaded: Loaded, tmp_path: Path) -> None:
+    store.first_used(loaded.key)
+    accept(store, drawn.take(range(600)))
     bad = tmp_path / "bad.toml"
     bad.write_text(RECIPE.replace("lr = 0.05", "lr = 1e-9").replace("epochs = 8", "epochs = 1"))
     taken: list[Loaded] = []
     assert make(store, 500, loaded, taken, tmp_path / "runs", str(bad)).train_if_due()
     assert taken == []
     assert store.training() == (None, 600)
+    assert newest_run(tmp_path / "runs") is None
+
+
+def test_a_model_is_compared_only_on_what_it_cannot_have_learnt(
+    store: Store, url: str, drawn: Dataset, poor: Loaded, tmp_path: Path, recipe: str
+) -> None:
+    """What was there before it, or is imported, or is a copy of such, may have been among its data."""
+    before = drawn.take(range(400))
+    accept(store, before)
+    known = store.first_used(poor.key)
+    accept(store, before)
+    import_dataset(drawn.take(range(400, 800)), url)
+    taken: list[Loaded] = []
+    trainer = make(store, 500, poor, taken, tmp_path / "runs", recipe)
+    assert store.unseen(known) == set()
+    assert not trainer.train_if_due()
+    assert not (tmp_path / "runs").exists()
+    new = drawn.take(range(800, 1200))
+    accept(store, new)
+    assert store.unseen(known) == {image.tobytes() for image in new.images}
+    assert store.first_used(poor.key) == known
+    assert trainer.train_if_due()
+    assert len(taken) == 1
+    # What was trained here has seen none of those held back, and is compared on all of them.
+    info = taken[0].model.info["data"]
+    assert info["held_back"] == HELD_BACK_RULE
+    assert info["n_test"] == len(trainer._unseen(taken[0], divide(store.dataset())[1])) > 80
+
+
+@pytest.mark.parametrize("part", ["fastnn.training.train", "fastnn.web.trainer._accuracy"])
+def test_a_training_that_fails_is_not_repeated_with_the_same_digits_and_leaves_nothing(
+    store: Store, drawn: Dataset, tmp_path: Path, recipe: str, poor: Loaded, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise KeyError("the unforeseen")
+
+    store.first_used(poor.key)
+    accept(store, drawn.take(range(600)))
+    trainer = make(store, 500, poor, [], tmp_path / "runs", recipe)
+    with monkeypatch.context() as patched:
+        patched.setattr(part, broken)
+        with pytest.raises(KeyError):
+            trainer.train_if_due()
+    assert not list((tmp_path / "runs").rglob("*.safetensors"))
+    assert store.training() == (None, 600)
+    assert not trainer.train_if_due()
+    assert not make(store, 500, poor, [], tmp_path / "runs", recipe).train_if_due()
+    accept(store, drawn.take(range(600, 1100)))
+    assert trainer.train_if_due()
+
+
+def test_a_database_that_takes_no_note_does_not_make_it_train_for_ever(
+    store: Store, drawn: Dataset, tmp_path: Path, recipe: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise StoreError("the disk is full")
+
+    accept(store, drawn.take(range(600)))
+    taken: list[Loaded] = []
+    trainer = make(store, 500, None, taken, tmp_path / "runs", recipe)
+    monkeypatch.setattr(store, "note_training", full)
+    with pytest.raises(StoreError):
+        trainer.train_if_due()
+    assert not trainer.train_if_due()
+    assert taken == []
+
+
+def test_the_thread_outlives_what_nobody_foresaw(
+    store: Store, tmp_path: Path, recipe: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make(store, 500, None, [], tmp_path / "runs", recipe)
+    tries: list[int] = []
+    twice = threading.Event()
+
+    def broken() -> bool:
+        tries.append(len(tries))
+        if len(tries) == 2:
+            twice.set()
+        trainer.nudge()
+        raise KeyError("the unforeseen")
+
+    monkeypatch.setattr(trainer, "train_if_due", broken)
+    trainer.start()
+    assert twice.wait(PATIENCE)
+    trainer.stop()
 
 
 def test_too_few_digits_are_not_trained_on(store: Store, url: str, drawn: Dataset, tmp_path: Path, recipe: str) -> None:
@@ -88,8 +176,10 @@ def test_too_few_digits_are_not_trained_on(store: Store, url: str, drawn: Datase
 def test_the_app_trains_in_the_background_and_goes_on(
     sqlite_url: str, drawn: Dataset, poor: Loaded, tmp_path: Path, recipe: str
 ) -> None:
-    import_dataset(drawn.take(range(599)), sqlite_url)
-    settings = Settings(Store(sqlite_url), TOKEN, poor, rate=0, train_every=600, runs=tmp_path / "runs", recipe=recipe)
+    store = Store(sqlite_url)
+    store.first_used(poor.key)
+    accept(store, drawn.take(range(599)))
+    settings = Settings(store, TOKEN, poor, rate=0, train_every=600, runs=tmp_path / "runs", recipe=recipe)
     app = create_app(settings)
     state = app.state.fastnn
     taken = threading.Event()
@@ -102,17 +192,16 @@ def test_the_app_trains_in_the_background_and_goes_on(
         client.post(f"/api/review/{last['id']}", json={"action": "accept"}, headers=BEARER)
         assert taken.wait(PATIENCE)
         assert client.get("/api/health").json()["model"]["name"] == "quick"
-        state._judge.join()
+        wait_for(lambda: store.stale(state.loaded.key) == [], "the new network to judge the queue")
         # The queue is sorted by the doubts of the new network.
         after = client.get("/api/review", headers=BEARER).json()["digits"]
         assert [one["id"] for one in after] == [waiting["id"]]
         assert after[0]["doubt"] != next(one for one in before if one["id"] == waiting["id"])["doubt"]
 
 
-def test_the_end_of_the_server_breaks_training_off(
-    store: Store, url: str, drawn: Dataset, poor: Loaded, tmp_path: Path
-) -> None:
-    import_dataset(drawn, url)
+def test_the_end_of_the_server_breaks_training_off(store: Store, drawn: Dataset, poor: Loaded, tmp_path: Path) -> None:
+    store.first_used(poor.key)
+    accept(store, drawn)
     endless = tmp_path / "endless.toml"
     endless.write_text(RECIPE.replace("epochs = 8", "epochs = 1000000"))
     trainer = make(store, 500, poor, [], tmp_path / "runs", str(endless))
@@ -123,4 +212,6 @@ def test_the_end_of_the_server_breaks_training_off(
     assert begun.wait(PATIENCE)
     trainer.stop()
     assert not trainer._thread.is_alive()
+    # It is begun anew when the server is back.
     assert store.training() == (None, 0)
+    assert list((tmp_path / "runs" / "web").iterdir()) == []
