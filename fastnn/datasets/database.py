@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import time
 import uuid
 from pathlib import Path
@@ -36,8 +37,19 @@ _MOST_DIGITS = (1 << 31) // PIXELS
 _BATCH = 500
 # Drawings stay out of error messages.
 _POOL: dict[str, Any] = {"pool_size": 8, "max_overflow": 8, "pool_timeout": 10, "hide_parameters": True}
-# Sets the ids of imported digits apart from those that browsers make; never changes, so that an import made twice
-# stores once.
+# A server that does not answer, or a network that is gone, is noticed in about 15 s; without, it would take hours.
+_PATIENCE: dict[str, Any] = {
+    "connect_timeout": 5,
+    "keepalives": 1,
+    "keepalives_idle": 5,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 15_000,
+}
+LOCK_SECONDS = 10.0
+"""How long somebody who writes waits for others who do."""
+
+# Sets the ids of imported digits apart from those that browsers make.
 _IMPORTED = uuid.UUID("2f0c5f0e-5b0b-5d7e-9f43-0c1b2a7d8e11")
 _VERSION_PLACE, _VERSION_OF_IMPORTED = 15, "5"
 
@@ -138,14 +150,18 @@ def open_engine(url: str, *, create: bool) -> Engine:
     shown = without_password(url)
     if parsed.get_backend_name() == "sqlite":
         _check_file(parsed, shown, create=create)
-        engine = sa.create_engine(parsed, connect_args={"timeout": 10}, **_POOL)
+        engine = sa.create_engine(parsed, connect_args={"timeout": LOCK_SECONDS}, **_POOL)
         event.listen(engine, "connect", _set_pragmas)
+        if create:
+            event.listen(engine, "connect", _write_ahead)
         event.listen(engine, "begin", _begin)
     else:
+        told = {name: value for name, value in _PATIENCE.items() if name not in parsed.query}
         try:
-            engine = sa.create_engine(parsed, connect_args={"connect_timeout": 5}, pool_pre_ping=True, **_POOL)
+            engine = sa.create_engine(parsed, connect_args=told, pool_pre_ping=True, **_POOL)
         except ModuleNotFoundError:
             raise MissingExtraError("a PostgreSQL database", "postgres") from None
+        event.listen(engine, "connect", _set_lock_timeout)
     try:
         with _explained(shown):
             _prepare(engine, shown, create=create)
@@ -183,9 +199,21 @@ def _set_pragmas(connection: Any, _: Any) -> None:
     # Transactions are begun by `_begin` alone.
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF"):
+    for pragma in ("synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _write_ahead(connection: Any, _: Any) -> None:
+    # Changes the file, which whoever only reads has no right to: it may be another program's.
+    connection.execute("PRAGMA journal_mode=WAL").close()
+
+
+def _set_lock_timeout(connection: Any, _: Any) -> None:
+    # Not by the option `options`, which poolers such as PgBouncer refuse.
+    connection.autocommit = True
+    connection.execute(f"SET lock_timeout = {int(LOCK_SECONDS * 1000)}").close()
+    connection.autocommit = False
 
 
 def _begin(connection: Connection) -> None:
@@ -334,7 +362,11 @@ def accepted_rows(connection: Connection) -> Iterator[tuple[bytes, int]]:
 
 
 def import_dataset(dataset: Dataset, url: str, *, contributor: str = "", review: bool = False) -> tuple[int, int]:
-    """Store a data set in a database, all of it or nothing; what the same import stored before stays as it is.
+    """Store a data set in a database, all of it or nothing; of what is there already, no more than is missing.
+
+    Whatever has the same pixels, and the same label given or reviewed, is the same digit: from an earlier import, also
+    of another version of the file, or from the web app whose export this is; accepted or not. A digit that the data set
+    holds several times is stored as often.
 
     Parameters
     ----------
@@ -350,7 +382,7 @@ def import_dataset(dataset: Dataset, url: str, *, contributor: str = "", review:
     Returns
     -------
     stored, known : int
-        Digits stored now, and those stored by an earlier import of the same data.
+        Digits stored now, and those that were there before.
 
     Raises
     ------
@@ -365,22 +397,51 @@ def import_dataset(dataset: Dataset, url: str, *, contributor: str = "", review:
     engine = open_engine(url, create=True)
     stored = 0
     try:
-        with _explained(shown), writing(engine) as connection:
-            for start in range(0, len(dataset), _BATCH):
-                rows = _rows(dataset, start, contributor, review=review)
-                stored += insert_new(connection, digits, rows, digits.c.id)
-            if stored and not review:
-                bump_revision(connection)
+        with _explained(shown):
+            # Read before the transaction that writes: the web app's writers wait for that.
+            with engine.connect() as connection:
+                new = _missing(connection, dataset)
+            with writing(engine) as connection:
+                for start in range(0, len(new), _BATCH):
+                    rows = _rows(dataset, new[start : start + _BATCH], contributor, review=review)
+                    stored += insert_new(connection, digits, rows, digits.c.id)
+                if stored and not review:
+                    bump_revision(connection)
     finally:
         engine.dispose()
     return stored, len(dataset) - stored
 
 
-def _rows(dataset: Dataset, start: int, contributor: str, *, review: bool) -> list[dict[str, Any]]:
+def _missing(connection: Connection, dataset: Dataset) -> list[tuple[int, str]]:
+    """Return positions and ids of the digits that are not in the database yet."""
+    names = [_name(image.tobytes(), label) for image, label in zip(dataset.images, dataset.labels, strict=True)]
+    there = dict.fromkeys(names, 0)
+    # Of a damaged database, no row of whatever size comes into memory.
+    columns = sa.select(digits.c.pixels, digits.c.given, digits.c.label)
+    columns = columns.where(sa.func.length(digits.c.pixels) == PIXELS)
+    for pixels, given, label in connection.execute(columns.execution_options(yield_per=_BATCH)):
+        for one in {given, label} if isinstance(pixels, bytes) else ():
+            name = _name(pixels, one)
+            if name in there:
+                there[name] += 1
+    missing, met = [], dict.fromkeys(names, 0)
+    for position, name in enumerate(names):
+        if met[name] >= there[name]:
+            # Made of the content alone, so that two imports at a time do not store it twice.
+            missing.append((position, str(uuid.uuid5(_IMPORTED, f"{name}:{met[name]}"))))
+        met[name] += 1
+    return missing
+
+
+def _name(pixels: bytes, label: int | None) -> str:
+    return f"{hashlib.sha256(pixels).hexdigest()}:{label}"
+
+
+def _rows(dataset: Dataset, new: Sequence[tuple[int, str]], contributor: str, *, review: bool) -> list[dict[str, Any]]:
     time_of_import = now()
     return [
         {
-            "id": str(uuid.uuid5(_IMPORTED, f"{dataset.content_hash}:{position}")),
+            "id": name,
             "pixels": dataset.images[position].tobytes(),
             "given": int(dataset.labels[position]),
             "label": None if review else int(dataset.labels[position]),
@@ -391,5 +452,5 @@ def _rows(dataset: Dataset, start: int, contributor: str, *, review: bool) -> li
             "doubt": 1.0,
             "scored_by": "",
         }
-        for position in range(start, min(start + _BATCH, len(dataset)))
+        for position, name in new
     ]

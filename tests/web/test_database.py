@@ -1,18 +1,20 @@
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from typer.testing import CliRunner
 
 from fastnn.cli import app
-from fastnn.datasets import Dataset, load_dataset
-from fastnn.datasets.database import import_dataset, without_password
+from fastnn.datasets import Dataset, database, load_dataset
+from fastnn.datasets.database import import_dataset, open_engine, without_password
 from fastnn.errors import DataError
-from fastnn.web.store import Store
+from fastnn.web.store import Store, StoreError
 from tests.helpers import fastnn
-from tests.web.servers import new_digit
+from tests.web.servers import accept, new_digit
 
 runner = CliRunner()
 
@@ -38,6 +40,66 @@ def test_a_data_set_goes_in_and_comes_back_without_loss(url: str, tmp_path: Path
     assert load_dataset(url).content_hash == some.content_hash
     store = Store(url)
     assert store.credits(5) == [{"name": "Ann", "digits": 603}]
+    store.close()
+
+
+def test_a_later_version_of_a_file_adds_what_is_new(url: str, drawn: Dataset) -> None:
+    assert import_dataset(drawn.take([*range(300), 7]), url) == (301, 0)
+    # Others before and between, in another order; one of them thrice where it was there twice.
+    later = drawn.take([*range(350, 360), 7, 7, *range(299, -1, -1), *range(360, 400)])
+    assert import_dataset(later, url) == (51, 301)
+    assert import_dataset(later, url) == (0, 352)
+    assert len(load_dataset(url)) == 352
+
+
+def test_an_export_that_comes_back_is_known_however_its_digits_came(url: str, drawn: Dataset) -> None:
+    store = Store(url)
+    accept(store, drawn.take(range(40)))
+    import_dataset(drawn.take(range(40, 80)), url)
+    first, second, third = (new_digit(n, label=4) for n in range(3))
+    store.add([first, second, third], "", "")
+    store.review(first.id, "relabel", 8, "")
+    store.review(second.id, "reject", None, "")
+    exported = load_dataset(url)
+    assert len(exported) == 81
+    assert import_dataset(exported, url) == (0, 81)
+    # Nor does what was relabelled, rejected or waits come in by the label that it was given.
+    given = np.stack([np.frombuffer(one.pixels, np.uint8) for one in (first, second, third)])
+    same = Dataset(given, np.full(3, 4), exported.classes, "given")
+    assert import_dataset(same, url) == (0, 3)
+    # The same drawing with a third label is another digit.
+    assert import_dataset(Dataset(given, np.full(3, 5), exported.classes, "other"), url) == (3, 0)
+    store.close()
+
+
+def test_reading_leaves_another_programs_file_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE addresses (name TEXT)")
+        other.commit()
+    before = path.read_bytes()
+    with pytest.raises(DataError, match="holds no digits of fastnn"):
+        load_dataset(f"sqlite:///{path}")
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["other.db"]
+
+
+def test_a_postgresql_that_is_silent_is_not_waited_for(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = open_engine(f"{postgres_url}?keepalives_count=9", create=True)
+    with engine.connect() as connection:
+        told = connection.connection.driver_connection.info.get_parameters()  # type: ignore[union-attr]
+        assert (told["connect_timeout"], told["tcp_user_timeout"], told["keepalives_idle"]) == ("5", "15000", "5")
+        assert told["keepalives_count"] == "9"  # what the URL says goes before
+        assert connection.execute(sa.text("SHOW lock_timeout")).scalar() == "10s"
+    engine.dispose()
+    monkeypatch.setattr(database, "LOCK_SECONDS", 0.01)
+    store = Store(postgres_url)
+    one = new_digit(1)
+    store.add([one], "", "")
+    with store._writing() as connection:
+        connection.execute(sa.text("SELECT * FROM fastnn_digits FOR UPDATE"))
+        with pytest.raises(StoreError, match="lock timeout"):
+            store.review(one.id, "accept", None, "")
     store.close()
 
 
@@ -99,6 +161,12 @@ def test_a_damaged_database_is_named(tmp_path: Path, statement: str, message: st
         load_dataset(f"sqlite:///{path}")
     assert str(caught.value).startswith(f"sqlite:///{path}: ")
     assert "\n" not in str(caught.value)
+
+
+def test_an_import_passes_damaged_rows_by(tmp_path: Path, drawn: Dataset) -> None:
+    path = tmp_path / "digits.db"
+    damaged(path, "UPDATE fastnn_digits SET pixels = printf('%784d', 1), given = 'x' WHERE seq = 2")
+    assert import_dataset(drawn.take(range(5)), f"sqlite:///{path}") == (5, 0)
 
 
 @pytest.mark.parametrize("content", [b"", b"no database", b"SQLite format 3\0" + b"\xff" * 4096])
