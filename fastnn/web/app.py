@@ -8,6 +8,7 @@ import hmac
 import re
 import uuid  # noqa: TC003 - FastAPI reads the annotations
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +28,7 @@ from fastnn.web.guard import Guard, log
 from fastnn.web.judge import Judge
 from fastnn.web.limits import RateLimiter, read_body
 from fastnn.web.messages import (
+    Undo,
     clean_name,
     decode,
     digits_request,
@@ -61,6 +63,13 @@ MOST_PICTURE = 4 << 20
 
 # What requests cost of an address's rate.
 _LOOK_COST, _PICTURE_COST, _DIGIT_COST, _LIST_COST, _FILE_COST, _WRONG_TOKEN_COST = 1.0, 6.0, 5.0, 5.0, 20.0, 50.0
+
+# Pages of other sites may read what has these.
+_OPEN = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Expose-Headers": "ETag, Retry-After",
+    "Cross-Origin-Resource-Policy": "cross-origin",
+}
 
 _CREDITS = 500
 _HISTORY = 20
@@ -104,7 +113,8 @@ class _State:
         self.store, self.loaded = settings.store, settings.loaded
         self.export = Export(settings.store)
         self.limiter = RateLimiter(settings.rate)
-        self.pictures = anyio.CapacityLimiter(2)
+        # Who waits for a file to be made has none of the threads that all else needs.
+        self.pictures, self.files = anyio.CapacityLimiter(2), anyio.CapacityLimiter(4)
         self._token = hashlib.sha256(settings.token.encode()).digest()
         self._judge = Judge(settings.store, lambda: self.loaded)
         self.trainer: Trainer | None = None
@@ -187,10 +197,16 @@ def create_app(settings: Settings) -> FastAPI:
 def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(StoreError)
     async def _store_failed(_: Request, error: StoreError) -> JSONResponse:
-        log("database failed", reason=str(error))
-        return JSONResponse(
-            {"detail": "the database cannot be used just now; try again"}, 503, headers={"Retry-After": "5"}
-        )
+        return _failed(error)
+
+
+def _failed(error: StoreError, headers: dict[str, str] | None = None) -> JSONResponse:
+    log("database failed", reason=str(error))
+    return JSONResponse(
+        {"detail": "the database cannot be used just now; try again"},
+        503,
+        headers={"Retry-After": "5", **(headers or {})},
+    )
 
 
 def _add_pages(app: FastAPI) -> None:
@@ -239,6 +255,8 @@ def _add_recognition(app: FastAPI, state: _State) -> None:
                 image = await anyio.to_thread.run_sync(lambda: read_image(body), limiter=state.pictures)
             except DataError as error:
                 raise HTTPException(422, str(error)) from None
+        if is_blank(image):
+            raise HTTPException(422, "nothing is drawn")
         result = loaded.predict(image) if loaded.quick else await run_in_threadpool(loaded.predict, image)
         return _json(result)
 
@@ -343,8 +361,10 @@ def _add_review(app: FastAPI, state: _State) -> None:
         _kind(request, "application/json")
         message = decode(review_request, await read_body(request, MOST_BODY))
         name = clean_name(message.reviewer)
+        undone = message.undone if isinstance(message, Undo) else None
+        work = partial(state.store.review, str(digit), message.action, message.label, name, undone=undone)
         try:
-            done = await run_in_threadpool(state.store.review, str(digit), message.action, message.label, name)
+            done = await run_in_threadpool(work)
         except UnknownDigitError:
             raise HTTPException(404, "there is no such digit") from None
         except AlreadyReviewedError:
@@ -356,22 +376,23 @@ def _add_review(app: FastAPI, state: _State) -> None:
 
 def _add_sharing(app: FastAPI, state: _State) -> None:
     async def dataset(request: Request) -> Response:
-        state.limiter.spend(request, _FILE_COST)
-        kept = await run_in_threadpool(state.export.dataset)
+        # What goes wrong, pages of other sites may read as well, or they could not tell why and when to come back.
+        try:
+            state.limiter.spend(request, _FILE_COST)
+            kept = await anyio.to_thread.run_sync(state.export.dataset, limiter=state.files)
+        except HTTPException as error:
+            raise HTTPException(error.status_code, error.detail, {**(error.headers or {}), **_OPEN}) from None
+        except StoreError as error:
+            return _failed(error, _OPEN)
         packed = _takes_gzip(request.headers.get("accept-encoding", ""))
-        headers = {
-            "Access-Control-Allow-Origin": "*",
-            "Access-Control-Expose-Headers": "ETag",
-            "Cross-Origin-Resource-Policy": "cross-origin",
-            "Vary": "Accept-Encoding",
-        }
+        headers = {**_OPEN, "Vary": "Accept-Encoding"}
         if packed:
             headers |= {"Content-Encoding": "gzip", "Content-Length": str(kept.size)}
         return _kept(request, kept, "application/json", headers, state.store.name, unpacked=not packed)
 
     async def mosaic(request: Request) -> Response:
         state.limiter.spend(request, _FILE_COST)
-        kept = await run_in_threadpool(state.export.mosaic)
+        kept = await anyio.to_thread.run_sync(state.export.mosaic, limiter=state.files)
         headers = {"Content-Length": str(kept.size)}
         return _kept(request, kept, "image/png", headers, state.store.name, unpacked=False)
 
@@ -412,7 +433,11 @@ def _kept(
             headers.pop(header, None)
         return Response(status_code=304, headers=headers)
     if request.method == "HEAD":
-        return Response(headers=headers, media_type=media_type)
+        answer = Response(headers=headers, media_type=media_type)
+        if "Content-Length" not in headers:
+            # Of a file that is unpacked on the way nobody knows the length; that of nothing is not it.
+            del answer.headers["Content-Length"]
+        return answer
     return StreamingResponse(kept.chunks(unpacked=unpacked), headers=headers, media_type=media_type)
 
 

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, RedirectResponse
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -45,6 +45,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        root = scope.get("root_path", "")
         scope = _below_root(scope)
         start, answer = time.perf_counter(), {"status": 0, "bytes": 0}
 
@@ -64,6 +65,9 @@ class Guard:
             if _is_forged(scope):
                 refused = JSONResponse({"detail": "requests from other sites are not taken"}, 403)
                 await refused(scope, receive, watched)
+            elif root and scope["path"] in (root, root * 2):
+                # The pages' addresses are relative, and count from behind the slash.
+                await RedirectResponse(f"{root}/", 308)(scope, receive, watched)
             else:
                 await self._app(scope, receive, watched)
         except Exception as error:

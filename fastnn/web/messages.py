@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from uuid import UUID  # noqa: TC003 - msgspec reads the annotations
 
 import msgspec
@@ -66,11 +66,17 @@ class Reject(Struct, tag_field="action", tag="reject"):
 
 
 class Undo(Struct, tag_field="action", tag="undo"):
-    """Back into the queue."""
+    """Back into the queue; with state and label, as the review answered, only if nobody has changed them since."""
 
     reviewer: Name = ""
-    label: ClassVar[int | None] = None
+    state: Literal["accepted", "rejected"] | None = None
+    label: Label | None = None
     action: ClassVar[Any] = "undo"
+
+    @property
+    def undone(self) -> tuple[str, int | None] | None:
+        """State and label that are to be undone; None for any."""
+        return None if self.state is None else (self.state, self.label)
 
 
 class Relabel(Struct, tag_field="action", tag="relabel"):

@@ -14,6 +14,7 @@ from sqlalchemy import exc
 from fastnn.datasets.database import (
     ACCEPTED,
     DIGIT_CLASSES,
+    LOCK_SECONDS,
     PENDING,
     REJECTED,
     about,
@@ -116,7 +117,7 @@ class Store:
         self.shown = without_password(url)
         self._engine = open_engine(url, create=True)
         # SQLite lets one connection write at a time and has the others poll; a lock hands over without the waiting.
-        self._lock = threading.Lock() if self._engine.dialect.name == "sqlite" else contextlib.nullcontext()
+        self._lock = threading.Lock() if self._engine.dialect.name == "sqlite" else None
         with self._reading() as connection:
             self.name = str(connection.execute(sa.select(about.c.name)).scalar_one())
 
@@ -131,8 +132,21 @@ class Store:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[Connection]:
-        with self._lock, _failing(), writing(self._engine) as connection:
+        with self._turn(), _failing(), writing(self._engine) as connection:
             yield connection
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        if self._lock is None:
+            yield
+            return
+        # Who waits has one of the few threads of the server.
+        if not self._lock.acquire(timeout=LOCK_SECONDS):
+            raise StoreError("others have been writing for too long")
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     def check(self) -> None:
         """Ask the database for anything at all."""
@@ -219,7 +233,15 @@ class Store:
             for row in rows
         ]
 
-    def review(self, digit: str, action: Action, label: int | None, reviewer: str) -> dict[str, Any]:
+    def review(
+        self,
+        digit: str,
+        action: Action,
+        label: int | None,
+        reviewer: str,
+        *,
+        undone: tuple[str, int | None] | None = None,
+    ) -> dict[str, Any]:
         """Accept, reject or relabel a digit that waits, or put a reviewed one back into the queue.
 
         Doing again what has been done changes nothing.
@@ -233,6 +255,8 @@ class Store:
             0 to 9, for "relabel".
         reviewer : str
             Who does it; may be empty.
+        undone : tuple of str and (int or None), optional
+            For "undo": the state and label to be undone, as the review returned them; any without it.
 
         Returns
         -------
@@ -259,7 +283,7 @@ class Store:
                 "undo": (PENDING, None),
             }[action]
             if after != before:
-                if before[0] != PENDING and action != "undo":
+                if before[0] != PENDING and (action != "undo" or undone not in (None, before)):
                     raise AlreadyReviewedError
                 _change(connection, digit, before[0], after)
                 values = {"digit": digit, "action": action, "label": after[1], "reviewer": reviewer, "created": now()}

@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import sqlalchemy as sa
@@ -22,7 +23,8 @@ from fastnn.web import app as app_module
 from fastnn.web import limits
 from fastnn.web.app import MOST_BODY, MOST_PICTURE, PAGES, STATIC, Settings, create_app
 from fastnn.web.recogniser import Loaded
-from fastnn.web.store import Store
+from fastnn.web.store import Store, StoreError
+from tests.helpers import PATIENCE
 from tests.models import png, seven
 from tests.web.servers import BEARER, TOKEN, digit, new_id
 
@@ -76,6 +78,7 @@ def bomb() -> bytes:
 
 
 IMAGE = [255] * 784
+INKED = [0, *IMAGE[1:]]
 
 
 @pytest.mark.parametrize(
@@ -93,6 +96,8 @@ IMAGE = [255] * 784
         ("/api/predict", json.dumps({"image": [*IMAGE[1:], None]}), "application/json", 422),
         ("/api/predict", json.dumps({"image": [*IMAGE[1:], True]}), "application/json", 422),
         ("/api/predict", b'{"image": ["\xff\xfe"]}', "application/json", 422),
+        ("/api/predict", json.dumps({"image": IMAGE}), "application/json", 422),
+        ("/api/predict", png(np.full((28, 28), 255, np.uint8)), "image/png", 422),
         ("/api/predict", json.dumps({"image": IMAGE}), "text/plain", 415),
         ("/api/predict", json.dumps({"image": IMAGE}), "application/x-www-form-urlencoded", 415),
         ("/api/predict", b"no picture", "image/png", 422),
@@ -219,6 +224,26 @@ def test_a_second_reviewer_is_told(client: TestClient, drawn: Dataset) -> None:
     assert client.post("/api/review/not-a-uuid", json={"action": "accept"}, headers=BEARER).status_code == 422
 
 
+def test_an_undo_of_what_another_reviewer_changed_is_refused(client: TestClient, drawn: Dataset) -> None:
+    one = digit(drawn, 0)
+    send(client, one)
+    first = review(client, one, "accept").json()
+    told = {"state": first["state"], "label": first["label"]}
+    review(client, one, "undo")
+    review(client, one, "reject")
+    assert review(client, one, "undo", **told).status_code == 409
+    assert client.get("/api/stats").json()["rejected"] == 1
+    # With another label it is not what was undone either.
+    assert review(client, one, "undo", state="rejected", label=None).json()["state"] == "pending"
+    review(client, one, "relabel", label=(first["label"] + 1) % 10)
+    assert review(client, one, "undo", **told).status_code == 409
+    # Without them it is as before, and what waits already is left alone.
+    assert review(client, one, "undo").status_code == 200
+    assert review(client, one, "undo", **told).json() == {"id": one["id"], "state": "pending", "label": None}
+    for wrong in ({"state": "pending"}, {"state": 1}, {"state": "accepted", "label": 10}):
+        assert review(client, one, "undo", **wrong).status_code == 422
+
+
 @pytest.mark.parametrize(
     "header",
     [None, "", TOKEN, f"Basic {TOKEN}", "Bearer ", f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", "Bearer \u00fc"],
@@ -291,7 +316,7 @@ def test_what_is_refused_and_what_only_asks_is_charged_too(
 @pytest.mark.usefixtures("_frozen")
 def test_an_address_that_asks_too_much_has_to_wait(sqlite_url: str, loaded: Loaded) -> None:
     with TestClient(create_app(Settings(Store(sqlite_url), TOKEN, loaded, rate=1))) as client:
-        codes = [client.post("/api/predict", json={"image": IMAGE}).status_code for _ in range(30)]
+        codes = [client.post("/api/predict", json={"image": INKED}).status_code for _ in range(30)]
     assert codes == [200] * 10 + [429] * 20
 
 
@@ -399,6 +424,51 @@ def test_dataset_json_is_packed_for_those_who_take_it(client: TestClient, accept
     assert answer.json() == []
 
 
+def test_head_tells_the_length_of_what_is_packed_alone(client: TestClient) -> None:
+    for coding, length in (("gzip", True), ("identity", False)):
+        headers = {"Accept-Encoding": coding}
+        head, got = client.head("/dataset.json", headers=headers), client.get("/dataset.json", headers=headers)
+        assert head.headers.get("content-length") == got.headers.get("content-length")
+        assert ("content-length" in head.headers) == length
+
+
+@pytest.mark.usefixtures("_frozen")
+def test_other_sites_may_read_why_there_is_no_data_set(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone() -> None:
+        raise StoreError("gone")
+
+    app = create_app(Settings(Store(sqlite_url), TOKEN, None, rate=4))
+    monkeypatch.setattr(app.state.fastnn.export, "dataset", gone)
+    with TestClient(app) as client:
+        answers = [client.get("/dataset.json", headers={"Origin": "https://example.org"}) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [503, 503, 429]
+    for answer in answers:
+        assert answer.headers["access-control-allow-origin"] == "*"
+        assert answer.headers["access-control-expose-headers"] == "ETag, Retry-After"
+        assert answer.headers["cross-origin-resource-policy"] == "cross-origin"
+        assert int(answer.headers["retry-after"]) > 0
+
+
+def test_who_waits_for_a_file_leaves_the_threads_to_others(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = threading.Event()
+    app = create_app(Settings(Store(sqlite_url), TOKEN, None, rate=0))
+    real = app.state.fastnn.export.dataset
+    monkeypatch.setattr(app.state.fastnn.export, "dataset", lambda: (made.wait(PATIENCE), real())[1])
+
+    async def run() -> list[int]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:
+            # Of the pool that all routes share there are 40.
+            waiting = [asyncio.create_task(client.get("/dataset.json", timeout=PATIENCE)) for _ in range(60)]
+            try:
+                stats = await asyncio.wait_for(client.get("/api/stats"), PATIENCE / 2)
+            finally:
+                made.set()
+            return [stats.status_code, *[(await task).status_code for task in waiting]]
+
+    assert asyncio.run(run()) == [200] * 61
+    app.state.fastnn.store.close()
+
+
 def test_the_mosaic_shows_the_accepted_digits(client: TestClient, drawn: Dataset) -> None:
     digits = [digit(drawn, n) for n in range(5)]
     send(client, *digits)
@@ -467,7 +537,7 @@ def test_an_error_of_ours_is_a_500_without_details(client: TestClient, monkeypat
         raise RuntimeError("inner workings")
 
     monkeypatch.setattr(Loaded, "predict", broken)
-    answer = client.post("/api/predict", json={"image": IMAGE})
+    answer = client.post("/api/predict", json={"image": INKED})
     assert answer.status_code == 500
     assert answer.json() == {"detail": "something went wrong here"}
 
@@ -531,6 +601,9 @@ def test_under_a_path_of_a_proxy(sqlite_url: str, loaded: Loaded) -> None:
     with TestClient(app, root_path="/digits") as client:
         for path in ("/digits/", "/digits/contribute", "/digits/api/health", "/digits/static/pad.js"):
             assert client.get(path).status_code == 200, path
+        # Its pages' addresses are relative: without the slash they would lead beside it.
+        answer = client.get("/digits", follow_redirects=False)
+        assert (answer.status_code, answer.headers["location"]) == (308, "/digits/")
     assert all('="/' not in page.read_text(encoding="utf-8") for page in STATIC.glob("*.html"))
 
 
@@ -545,5 +618,5 @@ def test_a_slow_model_is_given_a_thread(sqlite_url: str, model: Model, monkeypat
     monkeypatch.setattr(app_module, "run_in_threadpool", spy)
     slow = Loaded(model, "slow", "k", quick=False)
     with TestClient(create_app(Settings(Store(sqlite_url), TOKEN, slow))) as client:
-        assert client.post("/api/predict", json={"image": IMAGE}).status_code == 200
+        assert client.post("/api/predict", json={"image": INKED}).status_code == 200
     assert "predict" in used

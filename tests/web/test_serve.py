@@ -158,6 +158,7 @@ def test_behind_a_proxy(serve: Callable[..., Server], drawn: Dataset) -> None:
     for address in (direct, server.url):
         assert "<h1>Draw a digit</h1>" in httpx.get(f"{address}/").text
         assert httpx.get(f"{address}/static/pad.js").status_code == 200
+        assert httpx.get(server.url).headers["location"] == "/digits/"
     assert httpx.get(f"{server.url}/digits/").status_code == 404
     description = httpx.get(f"{direct}/api/openapi.json", headers={"X-Forwarded-For": "203.0.113.5"}).json()
     assert description["servers"] == [{"url": "/digits"}]

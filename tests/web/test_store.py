@@ -189,6 +189,17 @@ def test_a_database_that_is_locked_answers_with_an_error_and_not_with_silence(tm
     store.close()
 
 
+def test_who_writes_for_long_keeps_the_others_waiting_for_a_time_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "LOCK_SECONDS", 0.01)
+    store = Store(f"sqlite:///{tmp_path / 'digits.db'}")
+    with store._writing(), pytest.raises(StoreError, match="writing for too long"):
+        store.add([new_digit(1)], "", "m")
+    assert store.add([new_digit(1)], "", "m") == 1
+    store.close()
+
+
 def test_errors_show_no_drawing(store: Store) -> None:
     with store._writing() as connection:
         connection.execute(sa.text(f"DROP TABLE {digits.name}"))
