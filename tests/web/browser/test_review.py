@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from playwright.sync_api import Page, Route
+    from playwright.sync_api import Page
 
     from fastnn.datasets import Dataset
     from tests.web.servers import Server
@@ -116,28 +116,28 @@ def test_what_is_reviewed_is_told_though_no_more_can_be_fetched(
 def test_undo_tells_what_it_takes_back_and_does_not_overrule_another(
     quiet: Server, visit: Callable[..., Page], drawn: Dataset
 ) -> None:
-    first, second = send(quiet, drawn, 2, 3)
+    send(quiet, drawn, 2, 3)
+    first, second = waiting(quiet)
     page = enter(quiet, visit, may_fail=NETWORK)
-    expected = []
-    for key in ("7", "r"):
-        shown = page.locator("#facts .large").inner_text()
-        expected.append(("rejected", None) if key == "r" else ("accepted", 7))
-        assert int(shown) in (first["label"], second["label"])
+    undone: list[Any] = []
+    page.on("request", lambda request: undone.append(request.post_data_json) if request.method == "POST" else None)
+    other = (first["label"] + 1) % 10
+    for key, number in ((str(other), "1"), ("r", "2")):
         page.keyboard.press(key)
-        expect(page.locator("#figures dd").last).to_have_text(str(len(expected)))
-    undone: list[dict[str, Any]] = []
-
-    def decided(route: Route) -> None:
-        undone.append(route.request.post_data_json)
-        route.fulfill(status=409, json={"detail": "reviewed otherwise"})
-
-    page.route("**/api/review/*", decided)
-    for left in ("1", "0"):
-        page.keyboard.press("u")
-        expect(page.locator("#figures dd").last).to_have_text(left)
-        expect(page.locator("#message")).to_have_text("Not put back: somebody else has decided meanwhile.")
-    assert [(body["state"], body["label"]) for body in undone] == expected[::-1]
+        expect(page.locator("#figures dd").last).to_have_text(number)
+    review(quiet, second["id"], action="undo")
+    review(quiet, second["id"], action="accept")
+    page.keyboard.press("u")
+    expect(page.locator("#message")).to_have_text("Not put back: somebody else has decided meanwhile.")
+    expect(page.locator("#figures dd").last).to_have_text("1")
+    page.keyboard.press("u")
+    expect(page.locator("#message")).to_have_text("Put back")
     expect(page.locator("#undo")).to_be_disabled()
+    assert [(body["action"], body["state"], body["label"]) for body in undone[2:]] == [
+        ("undo", "rejected", None),
+        ("undo", "accepted", other),
+    ]
+    assert [one["id"] for one in waiting(quiet)] == [first["id"]]
 
 
 def test_a_button_keeps_the_focus_while_it_works(quiet: Server, visit: Callable[..., Page], drawn: Dataset) -> None:
