@@ -32,10 +32,12 @@ class Judge:
     def __init__(self, store: Store, current: Callable[[], Loaded | None]) -> None:
         self._store, self._current = store, current
         self._wake, self._stopping = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._run, name="judge", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin to look for work."""
+        """Begin to look for work; again, if it was stopped."""
+        self._stopping.clear()
+        self._thread = threading.Thread(target=self._run, name="judge", daemon=True)
         self._thread.start()
 
     def nudge(self) -> None:
@@ -46,7 +48,7 @@ class Judge:
         """Stop after the digits that are being judged, and wait until that is done."""
         self._stopping.set()
         self._wake.set()
-        if self._thread.is_alive():
+        if self._thread is not None:
             self._thread.join()
 
     def _run(self) -> None:

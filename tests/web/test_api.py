@@ -515,6 +515,14 @@ def test_health_and_stats_name_the_model(client: TestClient, model: Model) -> No
     assert about["classes"] == list("0123456789")
 
 
+def test_an_app_that_was_stopped_can_be_started_again(sqlite_url: str, loaded: Loaded, drawn: Dataset) -> None:
+    """Servers that restart an app within their process do so, and clients of tests."""
+    app = create_app(Settings(Store(sqlite_url), TOKEN, loaded, rate=0))
+    for expected in (1, 0):
+        with TestClient(app) as client:
+            assert send(client, digit(drawn, 0, id="00000000-0000-4000-8000-000000000000")) == expected
+
+
 def test_the_log_has_a_line_a_request_and_no_drawing(
     client: TestClient, drawn: Dataset, caplog: pytest.LogCaptureFixture
 ) -> None:
