@@ -205,6 +205,8 @@ class Engine:
         self._arrays: dict[str, Packed] = {}
         self._run = run_samples_listed if network.activation == "relu" else run_samples
         self._no_weights = np.empty(0, dtype=dtype)
+        # The offset's base for which the weights are in the memory as the network has them.
+        self._open_for: float | None = None
         self._no_outputs = pack(np.empty((0, network.sizes[-1]), dtype=dtype))
 
     def open(self, prepared: Prepared) -> None:
@@ -219,12 +221,17 @@ class Engine:
             raise DataError(
                 f"the network takes {self.network.sizes[0]} inputs, but the images have {prepared.pixels} pixels"
             )
+        base = float(prepared.ink.base)
+        if self._open_for == base and self.network.frozen:
+            return
         for own, given in zip(self._weights + self._biases, self.network.weights + self.network.biases, strict=True):
             own[...] = given
         open_offsets(self._net, prepared.ink.base)
+        self._open_for = base
 
     def close(self) -> None:
         """Give the network its new weights."""
+        self._open_for = None
         self._weights[0] += self._offset
         self._offset[...] = 0
         for own, given in zip(self._weights + self._biases, self.network.weights + self.network.biases, strict=True):
@@ -260,6 +267,7 @@ class Engine:
         weights : ndarray of dtype, shape (n,), optional
             Factor of the learning rate for each sample.
         """
+        self._open_for = None
         scalar: Any = self.network.dtype.type
         low = smoothing / self.network.sizes[-1]
         low, high = scalar(low), scalar(1.0 - smoothing + low)

@@ -158,6 +158,16 @@ class Network:
                 raise RecipeError(f"unknown initialisation {init!r}; choose one of {', '.join(INITS)}")
         return self
 
+    def freeze(self) -> None:
+        """Make the parameters read-only for good: who uses them often need not look whether they have changed."""
+        self.parameters.flags.writeable = False
+        self._adopt(self.parameters)
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the parameters are read-only; see :meth:`freeze`."""
+        return not self.parameters.flags.writeable
+
     def copy(self) -> Network:
         """Return a network of its own with the same parameters."""
         twin = Network(self.sizes, rule=self.rule, activation=self.activation, dtype=self.dtype)

@@ -138,6 +138,27 @@ def test_memory_is_in_proportion_to_the_network() -> None:
     assert peak < 20_000_000
 
 
+@pytest.mark.parametrize("inputs", ["paper", "ink"])
+def test_frozen_networks_predict_the_same(inputs: Any) -> None:
+    made = network(), network(1)
+    rng = np.random.default_rng(0)
+    # Of little ink and of much, which other kernels see to, one after the other.
+    images = [np.where(rng.random((5, 784)) < share, 0, 255).astype(np.uint8) for share in (0.1, 0.9, 0.1, 0.2, 0.9)]
+    before = [Model(made, CLASSES, inputs).outputs(each) for each in images]
+    for one in made:
+        one.freeze()
+    model = Model(made, CLASSES, inputs)
+    for each, expected in zip(images, before, strict=True):
+        assert np.array_equal(model.outputs(each), expected)
+    for array in (made[0].parameters, made[0].weights[1], made[0].biases[0]):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1
+    assert made[0].frozen
+    twin = made[0].copy()
+    twin.parameters[0] = 1
+    assert not twin.frozen
+
+
 def test_engines_are_used_again_with_the_weights_as_they_are() -> None:
     model = Model((network(), network(1)), CLASSES)
     image = IMAGES[0]

@@ -61,6 +61,9 @@ class Loaded:
         if model.sizes[0] != PIXELS:
             raise ModelError(f"{name}: the model takes {model.sizes[0]} values, but an image has {PIXELS}")
         digest = hashlib.sha256("".join(network.sha256() for network in model.networks).encode())
+        for network in model.networks:
+            # Copied for each drawing otherwise, which takes longer than to classify it.
+            network.freeze()
         # Of little ink and of much: other kernels may be compiled for each.
         images = np.full((3, PIXELS), 255, np.uint8)
         images[0, 300:400] = images[1, :500] = images[2] = 0
