@@ -88,8 +88,7 @@ def weights(monkeypatch: pytest.MonkeyPatch, network: Network, dtype: DTypeLike,
 
 
 @compiled_only
-@pytest.mark.parametrize("activation", ["sigmoid", "relu"])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("activation", "dtype"), [("sigmoid", "float32"), ("relu", "float64")])  # 8 s each, to compile
 def test_the_same_bits_as_through_numba(activation: Any, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     rule = "toy" if activation == "sigmoid" else "backprop"
     network = Network((20, 7, 3), activation=activation, rule=rule, dtype=dtype).initialise()  # type: ignore[arg-type]
