@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastnn.web.guard import log
+from fastnn.web.background import Background
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,11 +14,8 @@ if TYPE_CHECKING:
     from fastnn.web.recogniser import Loaded
     from fastnn.web.store import Store
 
-_LOOK_EVERY = 60.0
-"""Seconds after which it looks by itself: digits also come by ``fastnn data import``, and a database comes back."""
 
-
-class Judge:
+class Judge(Background):
     """A thread that has the model in use judge the digits of the queue which another one judged, or none.
 
     Parameters
@@ -31,34 +27,11 @@ class Judge:
 
     def __init__(self, store: Store, current: Callable[[], Loaded | None]) -> None:
         self._store, self._current = store, current
-        self._wake, self._stopping = threading.Event(), threading.Event()
-        self._thread: threading.Thread | None = None
+        super().__init__("judge", "queue not sorted anew")
 
-    def start(self) -> None:
-        """Begin to look for work; again, if it was stopped."""
-        self._stopping.clear()
-        self._thread = threading.Thread(target=self._run, name="judge", daemon=True)
-        self._thread.start()
-
-    def nudge(self) -> None:
-        """Look now: another model is in use."""
-        self._wake.set()
-
-    def stop(self) -> None:
-        """Stop after the digits that are being judged, and wait until that is done."""
-        self._stopping.set()
-        self._wake.set()
-        if self._thread is not None:
-            self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                self.judge()
-            except Exception as error:  # tried again: whatever it is must not leave the queue unsorted for good
-                log("queue not sorted anew", kind=type(error).__name__, reason=" ".join(str(error).split())[:300])
-            self._wake.wait(_LOOK_EVERY)
-            self._wake.clear()
+    def work(self) -> None:
+        """Judge what there is to judge."""
+        self.judge()
 
     def judge(self) -> None:
         """Judge what the model in use has not judged yet, until nothing is left or another model is in use."""

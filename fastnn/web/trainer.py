@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastnn import __version__
+from fastnn.web.background import Background, BrokenOffError
 from fastnn.web.guard import log
 from fastnn.web.recogniser import Loaded, model_name
 from fastnn.web.store import StoreError
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from fastnn.datasets.dataset import Dataset
     from fastnn.model import Model
     from fastnn.web.store import Store
-
-_LOOK_EVERY = 60.0
-"""Seconds after which it looks by itself: digits also come by ``fastnn data import``."""
 
 _HELD_BACK = 10
 """One in so many digits is never trained on."""
@@ -41,7 +39,7 @@ LEAST_HELD_BACK = 20
 """With fewer digits held back, nothing can be said of which network is better."""
 
 
-class Trainer:
+class Trainer(Background):
     """A thread that trains on the accepted digits.
 
     Parameters
@@ -71,42 +69,22 @@ class Trainer:
     ) -> None:
         from fastnn.recipes import load_recipe
 
+        super().__init__("trainer", "training failed")
         self._store, self._every, self._folder = store, every, folder
         self._current, self._take_over = current, take_over
         self._recipe = load_recipe(recipe).replace(ensemble=1)
         # Accepted digits when it was tried last, should the database not take the note, and when they were too few.
         self._tried = self._too_few = 0
-        self._wake, self._stopping = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._run, name="trainer", daemon=True)
 
-    def start(self) -> None:
-        """Begin to look for work."""
-        self._thread.start()
-
-    def nudge(self) -> None:
-        """Look now: digits have been accepted."""
-        self._wake.set()
-
-    def stop(self) -> None:
-        """Break off what is being trained, and wait until that is done."""
-        self._stopping.set()
-        self._wake.set()
-        if self._thread.is_alive():
-            self._thread.join()
+    def work(self) -> None:
+        """Train if it is time."""
+        self.train_if_due()
 
     def _run(self) -> None:
         # Requests go first where the system can tell threads apart.
         with contextlib.suppress(AttributeError, OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
-        while not self._stopping.is_set():
-            try:
-                self.train_if_due()
-            except _Stopped:
-                return
-            except Exception as error:  # the next digits may mend it, whatever it is
-                log("training failed", kind=type(error).__name__, reason=" ".join(str(error).split())[:300])
-            self._wake.wait(_LOOK_EVERY)
-            self._wake.clear()
+        super()._run()
 
     def train_if_due(self) -> bool:
         """Train if enough digits were accepted since the last time; return whether it was done.
@@ -206,11 +184,7 @@ class Trainer:
 
     def _give_way(self, _: object) -> None:
         if self._stopping.is_set():
-            raise _Stopped
-
-
-class _Stopped(BaseException):
-    """The server ends; raised in the midst of an epoch."""
+            raise BrokenOffError
 
 
 def divide(dataset: Dataset) -> tuple[Dataset, Dataset]:

@@ -7,7 +7,7 @@ import pytest
 
 from fastnn.model import Model
 from fastnn.network import Network
-from fastnn.web import judge as judge_module
+from fastnn.web import background
 from fastnn.web.judge import Judge
 from fastnn.web.recogniser import Loaded
 from fastnn.web.store import Store, StoreError
@@ -39,7 +39,7 @@ def test_a_database_that_is_away_for_a_while_is_asked_again(
         done.set()
 
     monkeypatch.setattr(waiting, "score", score)
-    monkeypatch.setattr(judge_module, "_LOOK_EVERY", 0.01)
+    monkeypatch.setattr(background, "_LOOK_EVERY", 0.01)
     judge = Judge(waiting, lambda: loaded)
     judge.start()
     assert done.wait(PATIENCE)
