@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,7 @@ from fastnn.errors import DataError
 from fastnn.workers import cores, side_by_side
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
     from numpy.typing import NDArray
 
@@ -74,10 +75,12 @@ def out_of_sample(
     total = np.zeros((len(dataset), len(dataset.classes)))
     # Summed in the order of the jobs: floating point sums depend on it, and processes finish as they like.
     results: dict[tuple[int, int], NDArray[np.float64]] = {}
-    for job, probabilities in _run(jobs, (dataset, recipe, dealt), processes):
-        results[job] = probabilities
-        if progress is not None:
-            progress(len(results), len(jobs))
+    # Closed also where `progress` raises: the workers end then and there.
+    with contextlib.closing(_run(jobs, (dataset, recipe, dealt), processes)) as done:
+        for job, probabilities in done:
+            results[job] = probabilities
+            if progress is not None:
+                progress(len(results), len(jobs))
     for repeat, fold in jobs:
         total[dealt[repeat] == fold] += results[repeat, fold]
     return total / repeats
@@ -98,7 +101,7 @@ _Task = tuple["Dataset", "Recipe", "list[NDArray[np.int64]]"]
 _Job = tuple[int, int]
 
 
-def _run(jobs: list[_Job], task: _Task, workers: int) -> Iterator[tuple[_Job, NDArray[np.float64]]]:
+def _run(jobs: list[_Job], task: _Task, workers: int) -> Generator[tuple[_Job, NDArray[np.float64]], None, None]:
     if workers == 1:
         return ((job, train_fold(task, job)) for job in jobs)
     _warm_up(task)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 from fastnn.errors import TrainingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
     from multiprocessing.connection import Connection
     from multiprocessing.context import SpawnProcess
 
@@ -54,7 +54,7 @@ def side_by_side(
     *,
     told: Callable[[Job, Any], None] | None = None,
     check: Callable[[], None] | None = None,
-) -> Iterator[tuple[Job, Result]]:
+) -> Generator[tuple[Job, Result], None, None]:
     """Do jobs in processes that are spawned; yield each with its result as they end.
 
     A worker has a pipe of its own and shares no lock or queue with another, so that none can be kept waiting by one

@@ -14,10 +14,10 @@ import pytest
 from fastnn import workers
 from fastnn.errors import DataError, TrainingError
 from fastnn.workers import side_by_side
-from tests.helpers import PATIENCE, ROOT, lines_until, start
+from tests.helpers import PATIENCE, ROOT, Started, lines_until, start
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
@@ -163,6 +163,7 @@ def wait(common, job, tell):
     while True:
         time.sleep(0.01)
 if __name__ == "__main__":
+    print("begins", flush=True)
     heard = []
     def told(job, news):
         heard.append(news)
@@ -177,37 +178,37 @@ if __name__ == "__main__":
 """
 
 
+@pytest.fixture
+def parent(tmp_path: Path) -> Iterator[Started]:
+    """A process that has workers, and says when it begins and when they are at work."""
+    script = tmp_path / "parent.py"
+    script.write_text(SCRIPT)
+    with start([sys.executable, str(script)], cwd=ROOT) as process:
+        yield process
+
+
 @posix_only
-def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+def test_workers_end_when_their_parent_is_killed(parent: Started) -> None:
     """Although their job, which tells nothing, would never."""
-    script = tmp_path / "parent.py"
-    script.write_text(SCRIPT)
-    with start([sys.executable, str(script)], cwd=ROOT) as process:
-        lines_until(process, "workers")
-        process.kill()
-        # Returns when no worker holds the pipe any more.
-        process.communicate(timeout=PATIENCE)
+    lines_until(parent, "workers")
+    parent.kill()
+    # Returns when no worker holds the pipe any more.
+    parent.communicate(timeout=PATIENCE)
 
 
 @posix_only
-def test_ctrl_c_is_the_parents_to_answer(tmp_path: Path) -> None:
+def test_ctrl_c_is_the_parents_to_answer(parent: Started) -> None:
     """A terminal sends it to all processes."""
-    script = tmp_path / "parent.py"
-    script.write_text(SCRIPT)
-    with start([sys.executable, str(script)], cwd=ROOT) as process:
-        lines_until(process, "workers")
-        os.killpg(process.pid, signal.SIGINT)
-        rest, _ = process.communicate(timeout=PATIENCE)
-    assert (process.returncode, rest) == (130, "stopped by the parent\n")
+    lines_until(parent, "workers")
+    os.killpg(parent.pid, signal.SIGINT)
+    rest, _ = parent.communicate(timeout=PATIENCE)
+    assert (parent.returncode, rest) == (130, "stopped by the parent\n")
 
 
 @posix_only
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_to_all_while_they_start_leaves_nobody_waiting(number: signal.Signals, tmp_path: Path) -> None:
-    script = tmp_path / "parent.py"
-    script.write_text(SCRIPT.replace("    heard = []\n", "    heard = []\n    print('begins', flush=True)\n"))
-    with start([sys.executable, str(script)], cwd=ROOT) as process:
-        lines_until(process, "begins")
-        os.killpg(process.pid, number)
-        process.communicate(timeout=PATIENCE)
-    assert process.returncode != 0
+def test_a_signal_to_all_while_they_start_leaves_nobody_waiting(number: signal.Signals, parent: Started) -> None:
+    lines_until(parent, "begins")
+    os.killpg(parent.pid, number)
+    parent.communicate(timeout=PATIENCE)
+    assert parent.returncode != 0
