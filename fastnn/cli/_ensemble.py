@@ -79,7 +79,11 @@ def train_ensemble(plan: Plan, learner: Learner, run: Run, view: View, stop: Sto
         kept = _checkpoint(plan, run)
         raise TrainingError(f"{plan.folder}: {error}; the run keeps epoch {kept.epochs}") from error
     spent.training = time.perf_counter() - start
-    return _kept(plan, run), spent
+    kept = _kept(plan, run)
+    if len(kept.networks) < plan.recipe.ensemble:
+        # What was written a moment ago cannot be read any more; a smaller ensemble would pass for the whole one.
+        raise TrainingError(f"{plan.folder}: only {len(kept.networks)} of its {plan.recipe.ensemble} networks are left")
+    return kept, spent
 
 
 def _checkpoint(plan: Plan, run: Run) -> Kept:
