@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 PARTS = {
     "reading and listing the ink of a block": "            _open_block(net, ink, size",
-    "first layer, forward": "            _gather_inks(m, peek",
+    "first layer, forward": "            gather_block(m, peek",
     "first layer, sums and corrections": "                _first_sums(m, places, peek(layout, UNITS)",
-    "first layer, update": "                _update_inks(m, w, stride, registers, peek",
+    "first layer, update": "                update_block(m, peek",
     "upper layers, forward": "            _up(listed,",
     "upper layers, update and errors": "            _down(listed,",
     "activations": "            _activate(m, u, stop, live, hidden",

@@ -27,9 +27,13 @@ VARIANTS: dict[str, tuple[str, str]] = {
     "blocks of 2 digits": ("BLOCK = 4\n", "BLOCK = 2\n"),
     "blocks of 3 digits": ("BLOCK = 4\n", "BLOCK = 3\n"),
     "blocks of 5 digits": ("BLOCK = 4\n", "BLOCK = 5\n"),
-    "strips of at most 6 registers in the first layer": (
-        "width = -(-registers // -(-registers // 7))\n",
-        "width = -(-registers // -(-registers // 6))\n",
+    "3 rows of the first layer at once": ("GROUP = 4\n", "GROUP = 3\n"),
+    "5 rows of the first layer at once": ("GROUP = 4\n", "GROUP = 5\n"),
+    "8 rows of the first layer at once": ("GROUP = 4\n", "GROUP = 8\n"),
+    "registers of 64 bytes also without AVX-512": ("NATIVE = (0,) if LARGE else ()\n", "NATIVE = (0,)\n"),
+    "upper layers' rows first to last, up and down": (
+        "        at, errors, steps = w + k * stride, e + k, e + behind + k\n",
+        "        j = -(-rows // 4) * 4 - 4 - k\n        at, errors, steps = w + j * stride, e + j, e + behind + j\n",
     ),
     "the next digits' pixels not asked for early": (
         "                _fetch(ink, order[k])\n",

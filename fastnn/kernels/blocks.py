@@ -1,9 +1,11 @@
 """The first layer for a block of samples at once: loops over pixels sorted by which samples have ink on them.
 
 Of four samples a pixel is inked by one of fifteen sets of them, its case: bit t of the case's number says whether
-sample t is among them. The pixels of a case stand in a list of their own. A list's loop holds the sums (steps) of its
-samples in registers and touches each row of weights once, without a test and without multiplying by zeros. Fifteen
-loops for each width are built here as LLVM code: written out in Python they would take Numba's compiler seconds.
+sample t is among them. The pixels of a case stand in a list of their own. Its rows of weights are touched once each,
+without a test and without multiplying by zeros: a few rows at once, whose pixels' values wait in registers while a loop
+goes along the columns. All these loops are as long as a row, so that the processor foresees their ends; with loops
+along the lists, a few columns at once, it was wrong at the end of each. The loops for each case and number of rows are
+built here as LLVM code: written out in Python they would take Numba's compiler seconds.
 
 With ``NUMBA_DISABLE_JIT=1`` the same names are plain functions on NumPy arrays. Everything said in
 ``fastnn.kernels.simd`` holds here.
@@ -13,9 +15,12 @@ import numba
 import numpy as np
 
 from fastnn.kernels.layout import BLOCK, CASES, PAIRS
-from fastnn.kernels.simd import lanes
+from fastnn.kernels.simd import NATIVE, lanes
 
 PAPER = 255
+
+GROUP = 4
+"""So many rows are taken at once: one loop along the columns for all of them. Three took as long, eight longer."""
 
 
 def members_of(case):
@@ -39,23 +44,20 @@ if numba.config.DISABLE_JIT:
         packed = np.packbits(cases[:pixels] != 0, bitorder="little")
         unions.view(np.uint8)[: len(packed)] = packed
 
-    def gather_block(m, target, apart, w, stride, lists, span, ends, v, far, width):
-        """Find the sums of a strip; see the compiled twin."""
-        n = lanes(m.dtype, width)
-        for t in range(BLOCK):
-            m[target + t * apart :][:n] = 0
+    def gather_block(m, sums, apart, length, w, stride, lists, span, ends, v, far):
+        """Find the sums; see the compiled twin."""
+        m[sums : sums + BLOCK * apart] = 0
         for case in range(1, CASES):
             for p in lists[case * span : ends[case]]:
                 for t in members_of(case):
-                    m[target + t * apart :][:n] += m[v + t * far + p] * m[w + p * stride :][:n]
+                    m[sums + t * apart :][:length] += m[v + t * far + p] * m[w + p * stride :][:length]
 
-    def update_block(m, w, stride, steps, apart, lists, span, ends, v, far, width):
-        """Update the weights of a strip; see the compiled twin."""
-        n = lanes(m.dtype, width)
+    def update_block(m, steps, apart, length, w, stride, lists, span, ends, v, far):
+        """Update the weights; see the compiled twin."""
         for case in range(1, CASES):
             for p in lists[case * span : ends[case]]:
                 for t in members_of(case):
-                    m[w + p * stride :][:n] += m[v + t * far + p] * m[steps + t * apart :][:n]
+                    m[w + p * stride :][:length] += m[v + t * far + p] * m[steps + t * apart :][:length]
 
 else:
     from llvmlite import ir
@@ -70,105 +72,127 @@ else:
         """Return the address of ``array[index]`` as one of `kind`."""
         return builder.bitcast(builder.gep(array, [index]), kind.as_pointer())
 
-    def _rows(context, builder, m, w, stride, lists, span, ends, v, far, dtype, emit):
-        """Emit the loops over all cases.
+    class _Block:
+        """Where a block's rows and lists are, as the intrinsics below are told; emits the loops over them."""
 
-        `emit` is called for each case with its samples, the place of the row in `m`, and for each sample its value,
-        in every lane of a register.
-        """
-        register = ir.VectorType(context.get_value_type(dtype), Vector(dtype, 1).lanes)
-        for case in range(1, CASES):
-            first = builder.mul(span, _I64(case))
-            last = builder.load(builder.gep(ends, [_I64(case)]))
-            with cgutils.for_range_slice(builder, first, last, _I64(1)) as (index, _):
+        def __init__(self, context, builder, dtype, arguments):
+            self.builder = builder
+            self.register = ir.VectorType(context.get_value_type(dtype), Vector(dtype, len(NATIVE)).lanes)
+            self.align = dtype.bitwidth // 8
+            self.m, self.data, self.apart, self.length, self.w, self.stride = arguments[:6]
+            self.lists, self.span, self.ends, self.v, self.far = arguments[6:]
+
+        def load(self, place):
+            return self.builder.load(_at(self.builder, self.m, place, self.register), align=self.align)
+
+        def store(self, value, place):
+            self.builder.store(value, _at(self.builder, self.m, place, self.register), align=self.align)
+
+        def columns(self, start, length):
+            """Emit a loop over columns, a register a time; gives their place."""
+            return cgutils.for_range_slice(
+                self.builder, start, self.builder.add(start, length), _I64(self.register.count)
+            )
+
+        def each_group(self, emit):
+            """Emit ``emit(data, rows, values)`` in a loop over the columns, for all rows of all cases.
+
+            `data` are the places of the sums (steps) of a case's samples, `rows` those of a few rows, and
+            ``values[i][t]`` is what row i's pixel is in sample t of the case, in every lane of a register.
+            """
+            builder = self.builder
+            for case in range(1, CASES):
+                members = members_of(case)
+                first = builder.mul(self.span, _I64(case))
+                last = builder.load(builder.gep(self.ends, [_I64(case)]))
+                rest = builder.sub(last, builder.urem(builder.sub(last, first), _I64(GROUP)))
+                for start, stop, size in ((first, rest, GROUP), (rest, last, 1)):
+                    with cgutils.for_range_slice(builder, start, stop, _I64(size)) as (index, _):
+                        emit_rolled(builder)
+                        self._rows(members, index, size, emit)
+
+        def _rows(self, members, index, size, emit):
+            builder = self.builder
+            rows, values = [], []
+            for i in range(size):
+                p = builder.load(builder.gep(self.lists, [builder.add(index, _I64(i))]))
+                p = builder.sext(p, _I64)
+                rows.append(builder.add(self.w, builder.mul(p, self.stride)))
+                places = [builder.add(builder.add(self.v, builder.mul(self.far, _I64(t))), p) for t in members]
+                numbers = [builder.load(builder.gep(self.m, [place])) for place in places]
+                values.append([emit_splat(builder, number, self.register) for number in numbers])
+            data = [builder.add(self.data, builder.mul(self.apart, _I64(t))) for t in members]
+            with self.columns(_I64(0), self.length) as (column, _):
                 emit_rolled(builder)
-                p = builder.sext(builder.load(builder.gep(lists, [index])), _I64)
-                row = builder.add(w, builder.mul(p, stride))
-                values = []
-                for t in members_of(case):
-                    at = builder.add(builder.add(v, builder.mul(far, _I64(t))), p)
-                    values.append(emit_splat(builder, builder.load(builder.gep(m, [at])), register))
-                emit(members_of(case), row, values)
+                emit([builder.add(place, column) for place in data], [builder.add(row, column) for row in rows], values)
 
     @intrinsic
-    def gather_block(typingctx, m, target, apart, w, stride, lists, span, ends, v, far, width):
-        """Find the sums of a strip of the first layer for each sample of a block.
+    def gather_block(typingctx, m, sums, apart, length, w, stride, lists, span, ends, v, far):
+        """Find the sums of the first layer for each sample of a block.
 
         Parameters
         ----------
         m : pointer
             All numbers; the following are places in it or distances.
-        target, apart : int
+        sums, apart : int
             Where the first sample's sums go, and how far behind those of the next.
+        length : int
+            How many columns there are: whole registers, of the length that ``simd.NATIVE`` says.
         w, stride : int
-            Where the strip of the first row of weights begins, and the distance of two rows.
+            Where the first row of weights begins, and the distance of two rows.
         lists, span, ends : pointer to int32, int, pointer to int64
             The pixels of case c stand in ``lists[c * span:ends[c]]``.
         v, far : int
             Where the values of the first sample's pixels begin, and how far behind those of the next.
-        width : tuple
-            As many entries as the strip has registers.
         """
-        vector = Vector(m.dtype, len(width))
 
         def codegen(context, builder, signature, args):
-            m, target, apart, w, stride, lists, span, ends, v, far, _ = args
-            register = ir.VectorType(context.get_value_type(vector.dtype), vector.lanes)
-            align = vector.dtype.bitwidth // 8
-            zero = ir.Constant(register, [0.0] * vector.lanes)
-            # LLVM turns these into registers.
-            sums = [[cgutils.alloca_once_value(builder, zero) for _ in width] for _ in range(BLOCK)]
+            block = _Block(context, builder, m.dtype, args)
+            zero = ir.Constant(block.register, [0.0] * block.register.count)
+            with block.columns(block.data, builder.mul(block.apart, _I64(BLOCK))) as (place, _):
+                emit_rolled(builder)
+                block.store(zero, place)
 
-            def emit(members, row, values):
-                for r in range(vector.registers):
-                    at = _at(builder, m, builder.add(row, _I64(r * vector.lanes)), register)
-                    weights = builder.load(at, align=align)
-                    for t, value in zip(members, values, strict=True):
-                        builder.store(emit_fma(builder, value, weights, builder.load(sums[t][r])), sums[t][r])
+            def emit(data, rows, values):
+                sums = [block.load(place) for place in data]
+                for row, numbers in zip(rows, values, strict=True):
+                    weights = block.load(row)
+                    sums = [
+                        emit_fma(builder, value, weights, total) for value, total in zip(numbers, sums, strict=True)
+                    ]
+                for place, total in zip(data, sums, strict=True):
+                    block.store(total, place)
 
-            _rows(context, builder, m, w, stride, lists, span, ends, v, far, vector.dtype, emit)
-            for t in range(BLOCK):
-                start = builder.add(target, builder.mul(apart, _I64(t)))
-                for r in range(vector.registers):
-                    at = _at(builder, m, builder.add(start, _I64(r * vector.lanes)), register)
-                    builder.store(builder.load(sums[t][r]), at, align=align)
+            block.each_group(emit)
             return context.get_dummy_value()
 
         places = [types.intp] * 2
-        return types.void(m, *places, *places, lists, types.intp, ends, *places, width), codegen
+        return types.void(m, *places, types.intp, *places, lists, types.intp, ends, *places), codegen
 
     @intrinsic
-    def update_block(typingctx, m, w, stride, steps, apart, lists, span, ends, v, far, width):
-        """Add to a strip of the first layer's weights the steps of each sample of a block times its pixels' values.
+    def update_block(typingctx, m, steps, apart, length, w, stride, lists, span, ends, v, far):
+        """Add to the first layer's weights the steps of each sample of a block times its pixels' values.
 
-        `steps` and `apart` say where the strip of the first sample's steps begins, and how far behind that of the
-        next; for the others see :func:`gather_block`.
+        `steps` and `apart` say where the first sample's steps begin, and how far behind those of the next; for the
+        others see :func:`gather_block`.
         """
-        vector = Vector(m.dtype, len(width))
 
         def codegen(context, builder, signature, args):
-            m, w, stride, steps, apart, lists, span, ends, v, far, _ = args
-            register = ir.VectorType(context.get_value_type(vector.dtype), vector.lanes)
-            align = vector.dtype.bitwidth // 8
-            held = []
-            for t in range(BLOCK):
-                start = builder.add(steps, builder.mul(apart, _I64(t)))
-                places = [builder.add(start, _I64(r * vector.lanes)) for r in range(vector.registers)]
-                held.append([builder.load(_at(builder, m, place, register), align=align) for place in places])
+            block = _Block(context, builder, m.dtype, args)
 
-            def emit(members, row, values):
-                for r in range(vector.registers):
-                    at = _at(builder, m, builder.add(row, _I64(r * vector.lanes)), register)
-                    weights = builder.load(at, align=align)
-                    for t, value in zip(members, values, strict=True):
-                        weights = emit_fma(builder, value, held[t][r], weights)
-                    builder.store(weights, at, align=align)
+            def emit(data, rows, values):
+                steps = [block.load(place) for place in data]
+                for row, numbers in zip(rows, values, strict=True):
+                    weights = block.load(row)
+                    for value, step in zip(numbers, steps, strict=True):
+                        weights = emit_fma(builder, value, step, weights)
+                    block.store(weights, row)
 
-            _rows(context, builder, m, w, stride, lists, span, ends, v, far, vector.dtype, emit)
+            block.each_group(emit)
             return context.get_dummy_value()
 
         places = [types.intp] * 2
-        return types.void(m, *places, *places, lists, types.intp, ends, *places, width), codegen
+        return types.void(m, *places, types.intp, *places, lists, types.intp, ends, *places), codegen
 
     @intrinsic
     def open_block(typingctx, m, v, far, products, images, starts, cases, unions, pixels, shift, present):

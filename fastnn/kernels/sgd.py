@@ -67,6 +67,7 @@ from fastnn.kernels.layout import (
     WEIGHTS,
 )
 from fastnn.kernels.simd import (
+    NATIVE,
     add,
     count_greater,
     data,
@@ -93,9 +94,9 @@ from fastnn.kernels.simd import (
     where_positive,
 )
 
-_BUILT_IN = {"blocks": "b39a1e4728a1974b", "layout": "44ac55cfadc5b171", "simd": "876af9f6bf4cc973"}
+_BUILT_IN = {"blocks": "9f609798849b7456", "layout": "44ac55cfadc5b171", "simd": "47ec9a93c28a7c5c"}
 
-_W1, _W3, _W4, _W6, _W7 = (0,), (0,) * 3, (0,) * 4, (0,) * 6, (0,) * 7
+_W1, _W3, _W4 = (0,), (0,) * 3, (0,) * 4
 
 
 @inner
@@ -148,59 +149,6 @@ def _gather(m, target, start, registers, w, lists, o, v, count, zero, lanes):
 
 
 @inner
-def _wide_strip(registers):
-    """Return the width of the next strip of a block, 7, 6, 4 or 1: 13 registers are 7 + 6, 16 are 6 + 4 + 6."""
-    width = -(-registers // -(-registers // 7))
-    if width == 5:
-        return 4
-    return width if width > 3 else 1
-
-
-@inner
-def _gather_inks(m, target, registers, w, stride, inks, v, far, lanes):
-    """Find V s for each sample of a block, at ``m[target:]`` one behind the other; see :func:`_open_block`."""
-    out_of_line()
-    apart = registers * lanes
-    lists, span, ends = inks
-    while registers > 0:
-        rolled()
-        width = _wide_strip(registers)
-        if width == 7:
-            gather_block(m, target, apart, w, stride, lists, span, ends, v, far, _W7)
-        elif width == 6:
-            gather_block(m, target, apart, w, stride, lists, span, ends, v, far, _W6)
-        elif width == 4:
-            gather_block(m, target, apart, w, stride, lists, span, ends, v, far, _W4)
-        else:
-            gather_block(m, target, apart, w, stride, lists, span, ends, v, far, _W1)
-        target += width * lanes
-        w += width * lanes
-        registers -= width
-
-
-@inner
-def _update_inks(m, w, stride, registers, steps, inks, v, far, lanes):
-    """Add the updates of all samples of a block to V."""
-    out_of_line()
-    apart = registers * lanes
-    lists, span, ends = inks
-    while registers > 0:
-        rolled()
-        width = _wide_strip(registers)
-        if width == 7:
-            update_block(m, w, stride, steps, apart, lists, span, ends, v, far, _W7)
-        elif width == 6:
-            update_block(m, w, stride, steps, apart, lists, span, ends, v, far, _W6)
-        elif width == 4:
-            update_block(m, w, stride, steps, apart, lists, span, ends, v, far, _W4)
-        else:
-            update_block(m, w, stride, steps, apart, lists, span, ends, v, far, _W1)
-        steps += width * lanes
-        w += width * lanes
-        registers -= width
-
-
-@inner
 def _dots(m, w, stride, rows, h, registers, sums, zero, lanes):
     """Leave at ``m[sums:]`` the products of rows of weights with ``m[h:]``, one register a row, lanes not yet summed.
 
@@ -212,13 +160,15 @@ def _dots(m, w, stride, rows, h, registers, sums, zero, lanes):
         rolled()
         x0, x1, x2, x3 = none, none, none, none
         at = w + k * stride
-        for r in range(0, registers * lanes, lanes):
+        r = 0
+        while r < registers * lanes:  # a range would divide by its step
             rolled()
             y = load(m, h + r, _W1)
             x0 = fma(load(m, at + r, _W1), y, x0)
             x1 = fma(load(m, at + stride + r, _W1), y, x1)
             x2 = fma(load(m, at + 2 * stride + r, _W1), y, x2)
             x3 = fma(load(m, at + 3 * stride + r, _W1), y, x3)
+            r += lanes
         store(m, sums + k * lanes, x0)
         store(m, sums + (k + 1) * lanes, x1)
         store(m, sums + (k + 2) * lanes, x2)
@@ -231,40 +181,64 @@ def _dots(m, w, stride, rows, h, registers, sums, zero, lanes):
 
 
 @inner
-def _combine_strip(m, w, stride, rows, h, e, behind, target, updated, zero, width):
-    x = load(m, h, width)
-    y = splat(zero, width)
-    for k in range(rows):
+def _native(lanes):
+    """Return how many numbers a register of width NATIVE holds."""
+    return lanes if len(NATIVE) else lanes // 2
+
+
+@inner
+def _combine_four(m, at, stride, length, h, e, s, target, updated, lanes):
+    """Take four rows into :func:`_combine`; `updated` is empty for no."""
+    e0, e1 = splat(peek(m, e), NATIVE), splat(peek(m, e + 1), NATIVE)
+    e2, e3 = splat(peek(m, e + 2), NATIVE), splat(peek(m, e + 3), NATIVE)
+    s0, s1 = splat(peek(m, s), NATIVE), splat(peek(m, s + 1), NATIVE)
+    s2, s3 = splat(peek(m, s + 2), NATIVE), splat(peek(m, s + 3), NATIVE)
+    r = 0
+    while r < length:  # a range would divide by its step
         rolled()
-        at = w + k * stride
-        old = load(m, at, width)
-        new = fma(splat(peek(m, e + behind + k), width), x, old)
-        store(m, at, new)
-        error = splat(peek(m, e + k), width)
-        y = fma(error, new if updated else old, y)
-    store(m, target, y)
+        x, y = load(m, h + r, NATIVE), load(m, target + r, NATIVE)
+        old = load(m, at + r, NATIVE)
+        new = fma(s0, x, old)
+        store(m, at + r, new)
+        y = fma(e0, new if len(updated) else old, y)
+        old = load(m, at + stride + r, NATIVE)
+        new = fma(s1, x, old)
+        store(m, at + stride + r, new)
+        y = fma(e1, new if len(updated) else old, y)
+        old = load(m, at + 2 * stride + r, NATIVE)
+        new = fma(s2, x, old)
+        store(m, at + 2 * stride + r, new)
+        y = fma(e2, new if len(updated) else old, y)
+        old = load(m, at + 3 * stride + r, NATIVE)
+        new = fma(s3, x, old)
+        store(m, at + 3 * stride + r, new)
+        y = fma(e3, new if len(updated) else old, y)
+        store(m, target + r, y)
+        r += _native(lanes)
 
 
 @inner
 def _combine(m, w, stride, rows, registers, h, e, behind, target, updated, zero, lanes):
     """Add to each row of weights its step (at ``m[e + behind:]``) times ``m[h:]``; sum the rows times ``m[e:]``.
 
-    The sum, at ``m[target:]``, is of the rows as they are after the update if `updated`, else before.
+    The sum, at ``m[target:]``, is of the rows as they are after the update if `updated`, else before. Four rows at a
+    time, as :func:`_dots` takes them, but the last first: what that has left in the first-level cache is used before
+    it is lost, and what this leaves there is what the next sample's :func:`_dots` begins with.
     """
     out_of_line()
-    while registers > 0:
+    none = splat(zero, _W1)
+    for r in range(0, registers * lanes, lanes):
         rolled()
-        width = _strip(registers)
-        if width == 4:
-            _combine_strip(m, w, stride, rows, h, e, behind, target, updated, zero, _W4)
-        elif width == 3:
-            _combine_strip(m, w, stride, rows, h, e, behind, target, updated, zero, _W3)
+        store(m, target + r, none)
+    k = -(-rows // 4) * 4
+    while k > 0:
+        rolled()
+        k -= 4
+        at, errors, steps = w + k * stride, e + k, e + behind + k
+        if updated:
+            _combine_four(m, at, stride, registers * lanes, h, errors, steps, target, _W1, lanes)
         else:
-            _combine_strip(m, w, stride, rows, h, e, behind, target, updated, zero, _W1)
-        w += width * lanes
-        h += width * lanes
-        target += width * lanes
-        registers -= width
+            _combine_four(m, at, stride, registers * lanes, h, errors, steps, target, (), lanes)
 
 
 @inner
@@ -288,10 +262,10 @@ def _descend_strip(m, w, s, e, lists, o, v, count, sums, lanes, updated, first, 
 
 @inner
 def _descend(m, w, registers, s, e, lists, o, v, count, sums, updated, zero, lanes):
-    """Update rows as :func:`_scatter` does, and leave each row's product with ``m[e:]`` at ``m[sums:]``.
+    """Add ``m[v + k]`` times ``m[s:]`` to row k, and leave each row's product with ``m[e:]`` at ``m[sums:]``.
 
-    The products, one register a row, are still to be summed over their lanes; they are taken with the rows as they
-    are after the update if `updated`, else before.
+    Rows are found as :func:`_gather` finds them. The products, one register a row, are still to be summed over their
+    lanes; they are taken with the rows as they are after the update if `updated`, else before.
     """
     out_of_line()
     first = True
@@ -642,7 +616,8 @@ def _samples(listed):
         u, last_width = peek(layout, last + UNITS), peek(layout, last + REGISTERS) * lanes
         registers, w, stride = peek(layout, REGISTERS), peek(layout, WEIGHTS), peek(layout, STRIDE)
         v, span, width = peek(places, INK), peek(places, SPAN), registers * lanes
-        inks = (data(net.rows), span, data(net.ends))
+        rows, ends = data(net.rows), data(net.ends)
+        length = -(-peek(layout, OUTPUTS) // _native(lanes)) * _native(lanes)
         n, learns = len(order), len(outputs) == 0
         for first in range(0, n, BLOCK):
             rolled()
@@ -654,7 +629,7 @@ def _samples(listed):
                 rolled()
                 poke(starts, t, order[first + min(t, size - 1)] * ink.images.shape[1])
             _open_block(net, ink, size, m)
-            _gather_inks(m, peek(places, PARTS), registers, w, stride, inks, v, span, lanes)
+            gather_block(m, peek(places, PARTS), width, length, w, stride, rows, span, ends, v, span)
             for t in range(size):
                 rolled()
                 i = order[first + t]
@@ -674,7 +649,7 @@ def _samples(listed):
                         rolled()
                         outputs[first + t, k] = peek(m, u + k)
             if learns:
-                _update_inks(m, w, stride, registers, peek(places, GRADIENTS), inks, v, span, lanes)
+                update_block(m, peek(places, GRADIENTS), width, length, w, stride, rows, span, ends, v, span)
 
     return run_samples
 

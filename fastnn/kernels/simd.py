@@ -1,22 +1,39 @@
 """Explicit vectors for the kernels: a small Numba type and its instructions, with plain twins.
 
-A :class:`Vector` holds a whole number of 64-byte registers in LLVM's own vector type; each target splits it into what
-it has (AVX-512, AVX2, SSE, NEON). Its lanes never mix unless :func:`sum_rows` says so, and :func:`fma` rounds once on
-every machine, so the results are the same bits everywhere. Why not leave it to LLVM's loop vectoriser: it keeps
-accumulators in memory in loops like ours, and turns short fixed loops into slow scalar code (measured in
-benchmarks/PERFORMANCE.md).
+A :class:`Vector` holds a whole number of 64-byte registers, or half of one, in LLVM's own vector type; each target
+splits it into what it has (AVX-512, AVX2, SSE, NEON). Its lanes never mix unless :func:`sum_rows` says so, and
+:func:`fma` rounds once on every machine, so the results are the same bits everywhere. Why not leave it to LLVM's loop
+vectoriser: it keeps accumulators in memory in loops like ours, and turns short fixed loops into slow scalar code
+(measured in benchmarks/PERFORMANCE.md).
 
 With ``NUMBA_DISABLE_JIT=1`` the same names are plain functions on NumPy arrays, for coverage and for reading.
 
 Every function that makes a vector takes `width`, a tuple whose length says how many registers; only the length counts,
-since a tuple's length is part of its type and so known when the kernel is compiled.
+since a tuple's length is part of its type and so known when the kernel is compiled. An empty one stands for half a
+register: see `NATIVE`.
 """
 
 import numba
 import numpy as np
+from numba.core.registry import cpu_target
 
 REGISTER = 64
 """Bytes of one register."""
+
+
+def _large_registers():
+    """Return whether code is compiled for 32 registers of 64 bytes; Numba's cache has code apart for each answer."""
+    if numba.config.DISABLE_JIT:
+        return False
+    _, _, features = cpu_target.target_context.codegen().magic_tuple()
+    return "+avx512f" in features.split(",")
+
+
+LARGE = _large_registers()
+"""Whether the processor has 32 registers of 64 bytes; others have 16 of 32 bytes, or of 16, or 32 of 16."""
+
+NATIVE = (0,) if LARGE else ()
+"""Width for loops in which many registers are at work: two halves of one would not find room beside the others."""
 
 # exp(x) = 2**n * exp(r), n = round(x / log 2), r = x - n * log 2 in two steps (Cody and Waite 1980). float32: the
 # polynomial of Cephes' expf (Moshier 1992); float64: Taylor's, whose remainder is below 5e-18 for |r| <= log(2) / 2.
@@ -47,7 +64,8 @@ _EXP = {
 
 def lanes(dtype, width):
     """Return how many numbers of `dtype` stand in a vector of `width`."""
-    return REGISTER // np.dtype(dtype).itemsize * len(width)
+    register = REGISTER // np.dtype(dtype).itemsize
+    return register * len(width) if width else register // 2
 
 
 if numba.config.DISABLE_JIT:
@@ -160,12 +178,12 @@ else:
     from numba.extending import intrinsic, models, register_model
 
     class Vector(types.Type):
-        """`registers` registers of the scalar Numba type `dtype`."""
+        """`registers` registers of the scalar Numba type `dtype`, of `lanes` numbers each; 0 is half a register."""
 
         def __init__(self, dtype, registers):
             self.dtype = dtype
-            self.registers = registers
-            self.lanes = REGISTER * 8 // dtype.bitwidth
+            self.registers = max(1, registers)
+            self.lanes = REGISTER * 8 // dtype.bitwidth // (1 if registers else 2)
             super().__init__(name=f"Vector({dtype}, {registers})")
 
     @register_model(Vector)

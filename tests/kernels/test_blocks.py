@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 PIXELS = 16 * CHUNK
-STRIDE, WIDTH = 64, (0, 0)
+STRIDE = 80
 
 
 @pytest.fixture(scope="module")
@@ -85,40 +85,57 @@ def test_reading_a_block_equals_its_plain_twin(plain: ModuleType, dtype: str, sh
     assert list(products) == [int(signed[s] @ signed[t]) for s, t in PAIRS]
 
 
-@compiled_only
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_sums_and_updates_equal_their_plain_twins(plain: ModuleType, dtype: str) -> None:
-    given = problem(dtype)
+def summed_and_updated(module: ModuleType, given: SimpleNamespace, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the memory before and after the sums and the updates of so many columns, the first 16 left out."""
     memory, cases, _ = opened(blocks, given, 255, CASES - 1)
     lists, ends = np.zeros(CASES * PIXELS, np.int32), np.arange(CASES) * PIXELS
     for p in np.flatnonzero(cases):
         lists[ends[cases[p]]] = p
         ends[cases[p]] += 1
     assert len(set(cases.tolist())) == CASES
-    results = []
-    for module in (blocks, plain):
-        after = memory.copy()
+    assert {(ends[case] - case * PIXELS) % blocks.GROUP for case in range(CASES)} == set(range(blocks.GROUP))
 
-        def function(m, lists, ends, v, parts, steps, pixels, stride):
-            module.gather_block(m, parts, stride, 16, stride, lists, pixels, ends, v, pixels, WIDTH)  # noqa: B023
-            module.update_block(m, 16, stride, steps, stride, lists, pixels, ends, v, pixels, WIDTH)  # noqa: B023
+    def function(m, lists, ends, v, parts, steps, pixels, stride, length):
+        module.gather_block(m, parts, stride, length, 16, stride, lists, pixels, ends, v, pixels)
+        module.update_block(m, steps, stride, length, 16, stride, lists, pixels, ends, v, pixels)
 
-        run(function, after, lists, ends, given.v, given.parts, given.steps, PIXELS, STRIDE)
-        results.append(after)
+    after = memory.copy()
+    run(function, after, lists, ends, given.v, given.parts, given.steps, PIXELS, STRIDE, length)
+    return memory, after
+
+
+@compiled_only
+@pytest.mark.parametrize("native", [(), (0,)], ids=["half registers", "whole registers"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_sums_and_updates_equal_their_plain_twins(
+    plain: ModuleType, dtype: str, native: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocks, "NATIVE", native)
+    given, n = problem(dtype), 3 * simd.lanes(dtype, native)
+    memory, after = summed_and_updated(blocks, given, n)
     # Sums of up to 256 products of 255 and a number below 4, each rounded once here and twice there.
     tolerance = 256 * 255 * 4 * np.finfo(dtype).eps
-    np.testing.assert_allclose(results[0], results[1], rtol=0, atol=tolerance)
-    n = simd.lanes(dtype, WIDTH)
+    np.testing.assert_allclose(after, summed_and_updated(plain, given, n)[1], rtol=0, atol=tolerance)
     weights, values = memory[: PIXELS * STRIDE].reshape(PIXELS, STRIDE), memory[given.v :][: BLOCK * PIXELS]
     values = values.reshape(BLOCK, PIXELS)
-    sums = results[0][given.parts : given.steps].reshape(BLOCK, STRIDE)
+    sums = after[given.parts : given.steps].reshape(BLOCK, STRIDE)
     np.testing.assert_allclose(sums[:, :n], values @ weights[:, 16 : 16 + n], rtol=0, atol=tolerance)
-    new = results[0][: PIXELS * STRIDE].reshape(PIXELS, STRIDE)
+    new = after[: PIXELS * STRIDE].reshape(PIXELS, STRIDE)
     steps = memory[given.steps :].reshape(BLOCK, STRIDE)[:, :n]
     np.testing.assert_allclose(new[:, 16 : 16 + n], weights[:, 16 : 16 + n] + values.T @ steps, rtol=0, atol=tolerance)
-    # Nothing beside the strip was touched.
+    # Nothing beside these columns was touched.
     np.testing.assert_array_equal(new[:, :16], weights[:, :16])
     np.testing.assert_array_equal(new[:, 16 + n :], weights[:, 16 + n :])
+
+
+@compiled_only
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_sums_and_updates_are_the_same_bits_with_larger_registers(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for native in ((), (0,)):
+        monkeypatch.setattr(blocks, "NATIVE", native)
+        found.append(summed_and_updated(blocks, problem(dtype), 48)[1].tobytes())
+    assert found[0] == found[1]
 
 
 def test_cases_are_sets_of_samples() -> None:

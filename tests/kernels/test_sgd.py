@@ -8,11 +8,14 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 
 from fastnn.engine import Engine, Prepared, run
 from fastnn.errors import DataError
+from fastnn.kernels import sgd, simd
+from fastnn.kernels.layout import UNITS
 from fastnn.model import as_inputs
 from fastnn.network import Network
 from fastnn.reference import ReferenceNetwork
@@ -100,7 +103,17 @@ def train(network: Network, case: Case, n: int = STEPS, *, chunks: int = 1) -> n
     for order in np.array_split(np.arange(n), chunks):
         engine.train(prepared, case.labels(), order, case.lr, totals, smoothing=case.smoothing, weights=weights)
     engine.close()
+    if network.is_finite():
+        assert_pads_of_the_memory_are_zero(engine)
     return totals
+
+
+def assert_pads_of_the_memory_are_zero(engine: Engine) -> None:
+    """Look at what fills rows up, and rows up to fours; the engine's own weights are lost."""
+    for view in (*engine._weights, *engine._biases):
+        view[...] = 0
+    net = engine._net.value
+    assert not net.memory[: net.layout[UNITS]].any()
 
 
 def sample_weights(dtype: Any) -> np.ndarray:
@@ -346,6 +359,33 @@ def test_images_of_another_size_are_refused() -> None:
     engine = Engine(Network((8, 3)))
     with pytest.raises(DataError, match="takes 8 inputs, but the images have 9 pixels"):
         engine.open(Prepared(np.zeros((1, 9), dtype=np.uint8), "paper", np.dtype("float32")))
+
+
+@compiled_only
+@pytest.mark.parametrize("updated", [(), (0,)], ids=["before", "updated"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_processors_with_larger_registers_find_the_same_bits(
+    dtype: str, updated: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(3)
+    # Four rows of 48 numbers, the inputs, the sums so far, four errors and four steps.
+    before = rng.normal(size=6 * 48 + 8).astype(dtype)
+    results = []
+    for native in ((), (0,)):
+        monkeypatch.setattr(sgd, "NATIVE", native)
+        monkeypatch.setattr(sgd, "_native", numba.njit(sgd._native.py_func))
+        four = numba.njit(sgd._combine_four.py_func)
+        call = numba.njit(lambda a: four(simd.data(a), 0, 48, 48, 192, 288, 292, 240, updated, 64 // a.itemsize))  # noqa: B023
+        after = before.copy()
+        call(after)
+        results.append(after)
+    assert results[0].tobytes() == results[1].tobytes()
+    rows, h, e, steps = before[:192].reshape(4, 48), before[192:240], before[288:292], before[292:]
+    new = rows + np.outer(steps, h)
+    np.testing.assert_allclose(results[0][:192].reshape(4, 48), new, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        results[0][240:288], before[240:288] + e @ (new if updated else rows), rtol=1e-4, atol=1e-5
+    )
 
 
 @compiled_only

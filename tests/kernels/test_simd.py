@@ -29,14 +29,14 @@ def plain() -> ModuleType:
     return plain_copy(simd)
 
 
-def lanewise(simd: ModuleType) -> Callable[..., None]:
+def lanewise(simd: ModuleType, width: tuple[int, ...] = WIDTH) -> Callable[..., None]:
     """Return a function that writes each lane-wise operation on a, b and c to a row of `out`, in LANEWISE's order."""
 
     def function(a, b, c, out, lanes):
         n = a.size
         pa, pb, pc, po = simd.data(a), simd.data(b), simd.data(c), simd.data(out)
         for k in range(0, n, lanes):
-            x, y, z = simd.load(pa, k, WIDTH), simd.load(pb, k, WIDTH), simd.load(pc, k, WIDTH)
+            x, y, z = simd.load(pa, k, width), simd.load(pb, k, width), simd.load(pc, k, width)
             simd.rolled()
             simd.prefetch(pa, k + 1000)
             simd.store(po, k, simd.add(x, y))
@@ -47,7 +47,7 @@ def lanewise(simd: ModuleType) -> Callable[..., None]:
             simd.store(po, 5 * n + k, simd.relu(x))
             simd.store(po, 6 * n + k, simd.where_positive(x, y, z))
             simd.store(po, 7 * n + k, simd.maximum(x, y))
-            simd.store(po, 8 * n + k, simd.splat(simd.peek(pa, k), WIDTH))
+            simd.store(po, 8 * n + k, simd.splat(simd.peek(pa, k), width))
             simd.store(po, 9 * n + k, simd.exp(x))
 
     return function
@@ -83,12 +83,13 @@ def samples(dtype: str, n: int) -> list[np.ndarray]:
     return arrays
 
 
+@pytest.mark.parametrize("width", [WIDTH, ()], ids=["3 registers", "half a register"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_lanewise_operations_equal_their_plain_twins(plain: ModuleType, dtype: str) -> None:
-    lanes = simd.lanes(dtype, WIDTH)
+def test_lanewise_operations_equal_their_plain_twins(plain: ModuleType, dtype: str, width: tuple[int, ...]) -> None:
+    lanes = simd.lanes(dtype, width)
     arrays = samples(dtype, 4 * lanes)
     results = []
-    for function in (numba.njit(lanewise(simd)), lanewise(plain)):
+    for function in (numba.njit(lanewise(simd, width)), lanewise(plain, width)):
         out = np.full((len(LANEWISE), 4 * lanes), 77, dtype=dtype)
         function(*arrays, out.reshape(-1), lanes)
         results.append(out)
@@ -209,6 +210,7 @@ def test_nan_stays_nan(dtype: str) -> None:
 
 def test_lanes_of_a_width() -> None:
     assert simd.lanes("float32", (0,)) == 16
+    assert simd.lanes("float32", ()) == 8
     assert simd.lanes(np.float64, (0, 0, 0)) == 24
 
 
