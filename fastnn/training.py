@@ -121,7 +121,7 @@ def train(
         Where to begin; epochs before count as done. Not with averages or a validation part, whose state
         :class:`Learner` gives and takes.
     on_chunk : callable, optional
-        Called with a :class:`ChunkReport` every few milliseconds. What it raises ends the training, in the midst of
+        Called with a :class:`ChunkReport` every 20 ms or so. What it raises ends the training, in the midst of
         an epoch.
     sample_weight : ndarray, shape (n,), optional
         Factor of the learning rate for each image; comes on top of class weights.
@@ -200,7 +200,7 @@ class Learner:
         self._labels, self.samples = dataset.labels, len(dataset)
         self.kernel, self.share = self._images.kernel, self._images.share
         self._test, self._validation = self._exam(test), self._exam(validation)
-        self._chunk = self._engine.chunk
+        self._chunk = self._engine.chunk_for(self._images)
         self._distorter = Distorter(recipe) if recipe.distorts else None
         self._buffer = self._images.blank(self._chunk) if self._distorter else self._images
         self._grey = np.zeros(self._chunk, dtype=np.int64)
