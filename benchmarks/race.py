@@ -81,6 +81,16 @@ class Timing:
         }
 
 
+def side_by_side(one: Timing, other: Timing) -> float:
+    """Return how many times as long as another one took, an item, in rounds that timed both as often.
+
+    The median over the runs. A slow phase of the machine, which lasts for seconds, hits both runs of a round, where the
+    best of all runs of either may have found a quiet moment that the other did not. For ratios near 1, that is.
+    """
+    ratios = [a / b for a, b in zip(one.seconds, other.seconds, strict=True)]
+    return statistics.median(ratios) * other.items / one.items
+
+
 def clock(run: Callable[[int], object], n: int) -> float:
     """Return the seconds that ``run(n)`` takes, with the garbage collector held."""
     gc.disable()
@@ -123,8 +133,10 @@ def race(candidates: Iterable[Candidate], *, rounds: int, seconds: float) -> lis
 def _warmed(candidate: Candidate, seconds: float) -> tuple[Candidate, int, Timing]:
     """Let the candidate compile, and find how many items and runs of it take about `seconds`."""
     items = candidate.least
-    candidate.run(items)
     took = clock(candidate.run, items)
+    # Not again what takes far longer than asked for, compiled or not.
+    if items < candidate.limit or took < 10 * seconds:
+        took = clock(candidate.run, items)
     while items < candidate.limit and took < seconds / 4:
         items = min(candidate.limit, 4 * items)
         candidate.run(items)  # some compile anew for each number of items

@@ -1,6 +1,7 @@
 """The ratios that must hold, all in one place; never seconds, which differ from machine to machine.
 
-A ratio is the peer's best time a digit over fastnn's, both from the same interleaved rounds on one core.
+A ratio is the peer's best time a digit over fastnn's, both from the same interleaved rounds on one core; where it must
+stay near 1, or what is timed takes long, it is the median over runs side by side.
 """
 
 AT_LEAST = {
@@ -20,7 +21,7 @@ FLOAT64_AT_MOST = 2.2
 """float64 over float32, time a digit."""
 
 LARGE_RUN_AT_MOST = 1.15
-"""Time a digit in one call for a million digits, over that for 12,547: cost is linear in the number of digits."""
+"""Time a digit in one call for a million digits, over that in calls for 12,547: cost is linear in their number."""
 
 INK_FROM_FULL = 2.0
 """5 % of the pixels inked must be faster than 100 % by this at least: cost grows with ink, not with pixels."""
