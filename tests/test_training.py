@@ -9,9 +9,10 @@ import pytest
 
 from fastnn import Dataset, EpochReport, Network, Recipe, evaluate, split, train
 from fastnn.datasets.split import held_back
-from fastnn.engine import Engine, run
+from fastnn.engine import Engine, Prepared, run
 from fastnn.errors import DataError, ModelError, RecipeError, TrainingError
 from fastnn.images import normalise_batch
+from fastnn.kernels.layout import BLOCK
 from fastnn.training import ChunkReport, Learner, as_model, epoch_order
 from tests.helpers import blobs, compiled_only
 
@@ -107,6 +108,18 @@ def test_taken_up_again_it_ends_with_the_same_bits(recipe: Recipe) -> None:
 def test_testing_on_the_way_changes_nothing() -> None:
     data = blobs(90)
     assert trained(TOY, data)[0].sha256() == trained(TOY, data, test=blobs(30, seed=1))[0].sha256()
+
+
+def test_chunks_are_whole_blocks_and_shorter_where_more_weights_are_touched() -> None:
+    images = blobs(8).images
+
+    def chunk(*hidden: int, kernel: str = "ink") -> int:
+        engine = Engine(TOY.replace(hidden=hidden).network(784, 10))
+        return engine.chunk_for(Prepared(images, "paper", np.dtype("float32"), kernel))
+
+    assert chunk(32) == 4096
+    assert chunk(500, 150) > chunk(500, 150, kernel="dense") > chunk(1503, 1503) > 0
+    assert all(chunk(width, width) % BLOCK == 0 for width in (500, 701, 1503))
 
 
 @compiled_only

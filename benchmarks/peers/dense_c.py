@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastnn.network import aligned_zeros
+
 if TYPE_CHECKING:
     from benchmarks.problem import Problem
 
 SOURCE = Path(__file__).with_name("dense.c")
 FLAGS = ("-std=gnu11", "-O3", "-march=native", "-ffast-math", "-fPIC")
 X86_FLAGS = ("-mprefer-vector-width=512",)
-LINE = 64
 
 
 @cache
@@ -52,10 +53,8 @@ class Fused:
 
     def __init__(self, problem: Problem) -> None:
         self.library = library(problem.sizes, self.dtype)
-        size = self.library.network_bytes()
-        raw = np.zeros(size + LINE, dtype=np.uint8)
-        start = -raw.ctypes.data % LINE
-        self.memory = raw[start : start + size].view(self.dtype)
+        dtype = np.dtype(self.dtype)
+        self.memory = aligned_zeros(self.library.network_bytes() // dtype.itemsize, dtype)
         layout = np.empty((6, 2), dtype=np.int64)
         self.library.network_layout(layout.ctypes.data)
         self.views = []
@@ -94,10 +93,7 @@ class Bandwidth(Fused):
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
-        size = self.memory.nbytes
-        raws = [np.zeros(size + LINE, dtype=np.uint8) for _ in range(self.PLACES)]
-        starts = [-raw.ctypes.data % LINE for raw in raws]
-        places = [raw[start : start + size] for raw, start in zip(raws, starts, strict=True)]
+        places = [aligned_zeros(self.memory.size, self.memory.dtype) for _ in range(self.PLACES)]
         took = dict.fromkeys(range(self.PLACES), float("inf"))
         for _ in range(10):
             for number, place in enumerate(places):

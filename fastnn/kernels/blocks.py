@@ -3,9 +3,9 @@
 Of four samples a pixel is inked by one of fifteen sets of them, its case: bit t of the case's number says whether
 sample t is among them. The pixels of a case stand in a list of their own. Its rows of weights are touched once each,
 without a test and without multiplying by zeros: a few rows at once, whose pixels' values wait in registers while a loop
-goes along the columns. All these loops are as long as a row, so that the processor foresees their ends; with loops
-along the lists, a few columns at once, it was wrong at the end of each. The loops for each case and number of rows are
-built here as LLVM code: written out in Python they would take Numba's compiler seconds.
+goes along the columns. That took less time than loops along the lists for a few columns at once, which have to hold
+their sums in registers and begin anew for the next columns. The loops for each case and number of rows are built here
+as LLVM code: written out in Python they would take Numba's compiler seconds.
 
 With ``NUMBA_DISABLE_JIT=1`` the same names are plain functions on NumPy arrays. Everything said in
 ``fastnn.kernels.simd`` holds here.
