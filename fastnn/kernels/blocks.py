@@ -101,27 +101,45 @@ else:
             ``values[i][t]`` is what row i's pixel is in sample t of the case, in every lane of a register.
             """
             builder = self.builder
-            for case in range(1, CASES):
-                members = members_of(case)
-                first = builder.mul(self.span, _I64(case))
-                last = builder.load(builder.gep(self.ends, [_I64(case)]))
+            with cgutils.for_range_slice(builder, _I64(1), _I64(CASES), _I64(1)) as (case, _):
+                emit_rolled(builder)
+                first = builder.mul(self.span, case)
+                last = builder.load(builder.gep(self.ends, [case]))
                 rest = builder.sub(last, builder.urem(builder.sub(last, first), _I64(GROUP)))
-                for start, stop, size in ((first, rest, GROUP), (rest, last, 1)):
-                    with cgutils.for_range_slice(builder, start, stop, _I64(size)) as (index, _):
-                        emit_rolled(builder)
-                        self._rows(members, index, size, emit)
+                done = builder.append_basic_block("done")
+                sizes = builder.switch(builder.ctpop(case), done)
+                for size in range(1, BLOCK + 1):
+                    sizes.add_case(_I64(size), builder.append_basic_block(f"members_{size}"))
+                for size, block in sizes.cases:
+                    builder.position_at_end(block)
+                    members = self._members(case, size.constant)
+                    for start, stop, rows in ((first, rest, GROUP), (rest, last, 1)):
+                        with cgutils.for_range_slice(builder, start, stop, _I64(rows)) as (index, _):
+                            emit_rolled(builder)
+                            self._rows(members, index, rows, emit)
+                    builder.branch(done)
+                builder.position_at_end(done)
+
+        def _members(self, case, size):
+            """Return the numbers of a case's samples, of which there are `size`."""
+            builder = self.builder
+            members = []
+            for _ in range(size):
+                members.append(builder.cttz(case, ir.IntType(1)(1)))
+                case = builder.and_(case, builder.sub(case, _I64(1)))
+            return members
 
         def _rows(self, members, index, size, emit):
             builder = self.builder
+            data = [builder.add(self.data, builder.mul(self.apart, t)) for t in members]
+            begins = [builder.add(self.v, builder.mul(self.far, t)) for t in members]
             rows, values = [], []
             for i in range(size):
                 p = builder.load(builder.gep(self.lists, [builder.add(index, _I64(i))]))
                 p = builder.sext(p, _I64)
                 rows.append(builder.add(self.w, builder.mul(p, self.stride)))
-                places = [builder.add(builder.add(self.v, builder.mul(self.far, _I64(t))), p) for t in members]
-                numbers = [builder.load(builder.gep(self.m, [place])) for place in places]
+                numbers = [builder.load(builder.gep(self.m, [builder.add(begin, p)])) for begin in begins]
                 values.append([emit_splat(builder, number, self.register) for number in numbers])
-            data = [builder.add(self.data, builder.mul(self.apart, _I64(t))) for t in members]
             with self.columns(_I64(0), self.length) as (column, _):
                 emit_rolled(builder)
                 emit([builder.add(place, column) for place in data], [builder.add(row, column) for row in rows], values)

@@ -94,7 +94,7 @@ from fastnn.kernels.simd import (
     where_positive,
 )
 
-_BUILT_IN = {"blocks": "3792360a6976c9f0", "layout": "44ac55cfadc5b171", "simd": "47ec9a93c28a7c5c"}
+_BUILT_IN = {"blocks": "82f832a09c4a550e", "layout": "44ac55cfadc5b171", "simd": "47ec9a93c28a7c5c"}
 
 _W1, _W3, _W4 = (0,), (0,) * 3, (0,) * 4
 
