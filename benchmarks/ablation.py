@@ -79,18 +79,15 @@ def prepare(module: ModuleType) -> Any:
 
     problem = make_problem()
     network = Network(problem.sizes).initialise("uniform", 0)
-    # An engine takes its kernels from its module when it is made and opened.
-    kept = engine.open_offsets, engine.run_samples
-    engine.open_offsets, engine.run_samples = (
-        Kernel(module.__name__, "open_offsets"),
-        Kernel(module.__name__, "run_samples"),
-    )
+    # An engine takes its kernel from its module when it is made.
+    kept = engine.run_samples
+    engine.run_samples = Kernel(module.__name__, "run_samples")
     try:
         images = engine.Prepared(problem.images, "paper", network.dtype)
         trainer = engine.Engine(network)
         trainer.open(images)
     finally:
-        engine.open_offsets, engine.run_samples = kept
+        engine.run_samples = kept
     labels = np.ascontiguousarray(problem.labels, dtype=np.int64)
     order, totals = np.arange(SAMPLES), np.zeros(2)
     return lambda: trainer.train(images, labels, order, 1e-6, totals)

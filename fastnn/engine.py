@@ -27,7 +27,6 @@ _CHUNK_WEIGHTS = 1 << 28
 """Weights that a chunk of samples may touch."""
 
 _SGD = "fastnn.kernels.sgd"
-open_offsets = Kernel(_SGD, "open_offsets")
 run_samples, run_samples_listed = Kernel(_SGD, "run_samples"), Kernel(_SGD, "run_samples_listed")
 
 _ACTIVATIONS = {"sigmoid": numbers.SIGMOID, "tanh": numbers.TANH, "relu": numbers.RELU}
@@ -138,6 +137,7 @@ class Engine:
         span = -(-int(n_in[0]) // CHUNK) * CHUNK
         # What the memory holds, in this order, and how much of it; each a whole number of registers.
         lengths = {
+            "above": int(strides[0]),
             "weights": int((rows * strides).sum()),
             "biases": int(units.sum()),
             "units": 5 * int(units.sum()),
@@ -182,6 +182,9 @@ class Engine:
                 self._weights.append(memory[w : w + a * stride].reshape(a, stride)[:, :b])
         self._biases = [memory[row[numbers.BIASES] :][: row[numbers.OUTPUTS]] for row in layout.tolist()]
         self._offset = memory[place["offset"] :][: network.sizes[1]]
+        self._paper = memory[place["paper"] :][: units[0]]
+        # Its biases stand above the first layer's weights, once more: to be summed in one go.
+        self._first = memory[: (n_in[0] + 1) * strides[0]].reshape(-1, strides[0])[:, : units[0]]
         for row in layout.tolist():
             outputs, masked = row[numbers.OUTPUTS], row[numbers.UNITS] + 3 * int(units.sum())
             memory[masked:][:outputs] = 1
@@ -226,7 +229,10 @@ class Engine:
             return
         for own, given in zip(self._weights + self._biases, self.network.weights + self.network.biases, strict=True):
             own[...] = given
-        open_offsets(self._net, prepared.ink.base)
+        self._first[0, : len(self._offset)] = self._biases[0]
+        # One row after the other, so that the sums are the same bits on every machine.
+        np.add.reduce(self._first[: None if base else 1], axis=0, out=self._paper)
+        self._offset[...] = 0
         self._open_for = base
 
     def close(self) -> None:

@@ -64,7 +64,7 @@ else:
     from numba.core import cgutils, types
     from numba.extending import intrinsic
 
-    from fastnn.kernels.simd import Vector, emit_fma, emit_rolled, emit_splat
+    from fastnn.kernels.simd import emit_fma, emit_rolled, emit_splat, lanes_of
 
     _I8, _I32, _I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 
@@ -77,7 +77,7 @@ else:
 
         def __init__(self, context, builder, dtype, arguments):
             self.builder = builder
-            self.register = ir.VectorType(context.get_value_type(dtype), Vector(dtype, len(NATIVE)).lanes)
+            self.register = ir.VectorType(context.get_value_type(dtype), lanes_of(dtype, NATIVE))
             self.align = dtype.bitwidth // 8
             self.m, self.data, self.apart, self.length, self.w, self.stride = arguments[:6]
             self.lists, self.span, self.ends, self.v, self.far = arguments[6:]
@@ -238,7 +238,7 @@ else:
             See `v`; and the case in which only samples are that count.
         """
         dtype = m.dtype
-        n = Vector(dtype, 1).lanes
+        n = lanes_of(dtype, (0,))
 
         def codegen(context, builder, signature, args):
             m, v, far, products, images, starts, cases, unions, pixels, shift, present = args

@@ -6,8 +6,8 @@ else 0. With W = V + c 1' (one offset a hidden unit) and a = b + W (base 1), the
     W x + b = a + V d + c sum(d)
 
 and the update of W by g x' is c += base g, V += g d', a += g (1 + base sum(x)): the same descent in exact arithmetic at
-a cost proportional to the ink. :func:`open_offsets` finds a; the caller adds c to the weights in the end, and in
-between the first layer's weights lack c. Without a base, c stays 0 and a is the bias itself.
+a cost proportional to the ink. The caller finds a and sets c to 0; it adds c to the weights in the end, and in between
+the first layer's weights lack c. Without a base, c stays 0 and a is the bias itself.
 
 Samples are taken in blocks of four (``fastnn.kernels.blocks``). V d is found for all with the weights before the
 block, and corrected by what those before have changed: V_t d_t = V_0 d_t + the sum over s < t of g_s (d_s d_t). After
@@ -77,6 +77,7 @@ from fastnn.kernels.simd import (
     fma,
     greatest,
     load,
+    load_four,
     lowest_bit,
     maximum,
     mul,
@@ -87,16 +88,24 @@ from fastnn.kernels.simd import (
     relu,
     rolled,
     splat,
+    splat_four,
     store,
+    store_four,
     sub,
     sum_rows,
     total,
     where_positive,
 )
 
-_BUILT_IN = {"blocks": "82f832a09c4a550e", "layout": "44ac55cfadc5b171", "simd": "47ec9a93c28a7c5c"}
+_BUILT_IN = {"blocks": "ea5ffeab4e701653", "layout": "44ac55cfadc5b171", "simd": "64838d7672fab6a1"}
 
 _W1, _W3, _W4 = (0,), (0,) * 3, (0,) * 4
+
+_TINY = 1e-30
+"""What is smaller counts as this for the loss."""
+
+_NATIVE_IN_ONE = 1 if NATIVE else 2
+"""Registers of width NATIVE in one."""
 
 
 @inner
@@ -154,67 +163,36 @@ def _dots(m, w, stride, rows, h, registers, sums, zero, lanes):
 
     Four rows at a time; `rows` is rounded up to fours, then with zeros to whole registers.
     """
-    none = splat(zero, _W1)
     k = 0
     while k < rows:
         rolled()
-        x0, x1, x2, x3 = none, none, none, none
+        x = splat(zero, _W4)
         at = w + k * stride
         r = 0
         while r < registers * lanes:  # a range would divide by its step
             rolled()
-            y = load(m, h + r, _W1)
-            x0 = fma(load(m, at + r, _W1), y, x0)
-            x1 = fma(load(m, at + stride + r, _W1), y, x1)
-            x2 = fma(load(m, at + 2 * stride + r, _W1), y, x2)
-            x3 = fma(load(m, at + 3 * stride + r, _W1), y, x3)
+            x = fma(load_four(m, at + r, stride, _W1), load(m, h + r, _W1), x)
             r += lanes
-        store(m, sums + k * lanes, x0)
-        store(m, sums + (k + 1) * lanes, x1)
-        store(m, sums + (k + 2) * lanes, x2)
-        store(m, sums + (k + 3) * lanes, x3)
+        store(m, sums + k * lanes, x)
         k += 4
     while k % lanes != 0:
         rolled()
-        store(m, sums + k * lanes, none)
+        store(m, sums + k * lanes, splat(zero, _W1))
         k += 1
-
-
-@inner
-def _native(lanes):
-    """Return how many numbers a register of width NATIVE holds."""
-    return lanes if len(NATIVE) else lanes // 2
 
 
 @inner
 def _combine_four(m, at, stride, length, h, e, s, target, updated, lanes):
     """Take four rows into :func:`_combine`; `updated` is empty for no."""
-    e0, e1 = splat(peek(m, e), NATIVE), splat(peek(m, e + 1), NATIVE)
-    e2, e3 = splat(peek(m, e + 2), NATIVE), splat(peek(m, e + 3), NATIVE)
-    s0, s1 = splat(peek(m, s), NATIVE), splat(peek(m, s + 1), NATIVE)
-    s2, s3 = splat(peek(m, s + 2), NATIVE), splat(peek(m, s + 3), NATIVE)
+    errors, steps = splat_four(m, e, NATIVE), splat_four(m, s, NATIVE)
     r = 0
     while r < length:  # a range would divide by its step
         rolled()
-        x, y = load(m, h + r, NATIVE), load(m, target + r, NATIVE)
-        old = load(m, at + r, NATIVE)
-        new = fma(s0, x, old)
-        store(m, at + r, new)
-        y = fma(e0, new if len(updated) else old, y)
-        old = load(m, at + stride + r, NATIVE)
-        new = fma(s1, x, old)
-        store(m, at + stride + r, new)
-        y = fma(e1, new if len(updated) else old, y)
-        old = load(m, at + 2 * stride + r, NATIVE)
-        new = fma(s2, x, old)
-        store(m, at + 2 * stride + r, new)
-        y = fma(e2, new if len(updated) else old, y)
-        old = load(m, at + 3 * stride + r, NATIVE)
-        new = fma(s3, x, old)
-        store(m, at + 3 * stride + r, new)
-        y = fma(e3, new if len(updated) else old, y)
-        store(m, target + r, y)
-        r += _native(lanes)
+        old = load_four(m, at + r, stride, NATIVE)
+        new = fma(steps, load(m, h + r, NATIVE), old)
+        store_four(m, at + r, stride, new)
+        store(m, target + r, dot(new if len(updated) else old, errors, load(m, target + r, NATIVE)))
+        r += lanes // _NATIVE_IN_ONE
 
 
 @inner
@@ -483,9 +461,10 @@ def _judge(m, u, stop, behind, label, number, low, high, toy, one, lanes, totals
     loss = math.nan
     if toy:
         loss = float(total(squares))
-    elif output == output:
-        # A network that has diverged gives NaN, which max would lose.
-        loss = -math.log(max(float(output), 1e-30))
+    elif output > _TINY:
+        loss = -math.log(np.float64(output))
+    elif output <= _TINY:  # and not NaN, which a network that has diverged gives
+        loss = -math.log(_TINY)
     poke(totals, 0, peek(totals, 0) + loss)
     poke(totals, 1, peek(totals, 1) + (better == 0))
 
@@ -580,24 +559,6 @@ def _backward(m, t, lists, layout, places, counts, hidden, toy, listed, total_d,
                 store(m, c + r, fma(offset, g, load(m, c + r, _W1)))
 
 
-@jit
-def open_offsets(net, base):
-    """Find a = b + W (base 1) and set c to 0; to be called before the others."""
-    m, layout, places = data(net.memory), data(net.layout), data(net.places)
-    lanes = 64 // net.memory.itemsize
-    stride, w, b = peek(layout, STRIDE), peek(layout, WEIGHTS), peek(layout, BIASES)
-    all_bases, none = splat(base, _W1), splat(base - base, _W1)
-    for r in range(0, peek(layout, REGISTERS) * lanes, lanes):
-        rolled()
-        a = load(m, b + r, _W1)
-        if base != 0:
-            for p in range(peek(layout, INPUTS)):
-                rolled()
-                a = fma(all_bases, load(m, w + p * stride + r, _W1), a)
-        store(m, peek(places, PAPER) + r, a)
-        store(m, peek(places, OFFSET) + r, none)
-
-
 def _samples(listed):
     """Return the kernel for weights that are transposed above the first layer; with (0,) that for ReLU, as they are.
 
@@ -617,17 +578,20 @@ def _samples(listed):
         registers, w, stride = peek(layout, REGISTERS), peek(layout, WEIGHTS), peek(layout, STRIDE)
         v, span, width = peek(places, INK), peek(places, SPAN), registers * lanes
         rows, ends = data(net.rows), data(net.ends)
-        length = -(-peek(layout, OUTPUTS) // _native(lanes)) * _native(lanes)
+        native = lanes // _NATIVE_IN_ONE
+        length = -(-peek(layout, OUTPUTS) // native) * native
         n, learns = len(order), len(outputs) == 0
         for first in range(0, n, BLOCK):
             rolled()
-            size = min(BLOCK, n - first)
-            for k in range(first + size, min(first + size + BLOCK, n)):
-                rolled()
-                _fetch(ink, order[k])
+            # Numba's min and max would take longer to compile than to write out.
+            size, i = 0, order[first]
             for t in range(BLOCK):
                 rolled()
-                poke(starts, t, order[first + min(t, size - 1)] * ink.images.shape[1])
+                if first + t < n:
+                    size, i = t + 1, order[first + t]
+                poke(starts, t, i * ink.images.shape[1])
+                if first + t + BLOCK < n:
+                    _fetch(ink, order[first + t + BLOCK])
             _open_block(net, ink, size, m)
             gather_block(m, peek(places, PARTS), width, length, w, stride, rows, span, ends, v, span)
             for t in range(size):
@@ -662,7 +626,7 @@ The second is for ReLU; its weights are not transposed and its silent units are 
 Parameters
 ----------
 net, ink
-    See the classes; after :func:`open_offsets`. The weights above the first layer are transposed.
+    See the classes; a and c are in their places. The weights above the first layer are transposed.
 labels : ndarray of int64, shape (n,)
 order : ndarray of int64, shape (m,)
     Which samples, in which order.

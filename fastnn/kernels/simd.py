@@ -6,11 +6,15 @@ splits it into what it has (AVX-512, AVX2, SSE, NEON). Its lanes never mix unles
 vectoriser: it keeps accumulators in memory in loops like ours, and turns short fixed loops into slow scalar code
 (measured in benchmarks/PERFORMANCE.md).
 
-With ``NUMBA_DISABLE_JIT=1`` the same names are plain functions on NumPy arrays, for coverage and for reading.
+With ``NUMBA_DISABLE_JIT=1`` the same names are plain functions on NumPy arrays, for coverage and for reading; a vector
+is then an array of shape (registers, lanes).
 
 Every function that makes a vector takes `width`, a tuple whose length says how many registers; only the length counts,
 since a tuple's length is part of its type and so known when the kernel is compiled. An empty one stands for half a
 register: see `NATIVE`.
+
+``load_four``, ``store_four`` and ``splat_four`` are for four rows of a matrix at once, a register of each: fewer words
+than a name for each row, and a fraction of the time to compile. With such a vector a single register counts four times.
 """
 
 import numba
@@ -97,15 +101,28 @@ if numba.config.DISABLE_JIT:
 
     def load(array, offset, width):
         """Return the vector that begins at ``array[offset]``."""
-        return array[offset : offset + lanes(array.dtype, width)].copy()
+        return array[offset : offset + lanes(array.dtype, width)].reshape(max(1, len(width)), -1).copy()
 
     def store(array, offset, vector):
         """Write a vector to where ``array[offset]`` begins."""
-        array[offset : offset + len(vector)] = vector
+        array[offset : offset + vector.size] = vector.reshape(-1)
 
     def splat(value, width):
         """Return a vector with `value` in each lane."""
-        return np.full(lanes(value.dtype, width), value)
+        return np.full(lanes(value.dtype, width), value).reshape(max(1, len(width)), -1)
+
+    def load_four(array, offset, stride, width):
+        """Return four registers, of which the first begins at ``array[offset]`` and each next `stride` later."""
+        return np.concatenate([load(array, offset + row * stride, width) for row in range(4)])
+
+    def store_four(array, offset, stride, vector):
+        """Write four registers, as :func:`load_four` reads them."""
+        for row, register in enumerate(vector):
+            store(array, offset + row * stride, register)
+
+    def splat_four(array, offset, width):
+        """Return four registers, with ``array[offset]`` in each lane of the first, the next number in the next's."""
+        return np.concatenate([splat(array[offset + row], width) for row in range(4)])
 
     def add(a, b):
         """Return a + b."""
@@ -129,7 +146,7 @@ if numba.config.DISABLE_JIT:
 
     def dot(a, b, c):
         """Return c + a * b summed over the registers of a and b, as one register."""
-        return c + (a * b).reshape(-1, len(c)).sum(axis=0)
+        return c + (a * b).sum(axis=0, keepdims=True)
 
     def total(a):
         """Return the sum of the lanes of one register."""
@@ -170,21 +187,29 @@ if numba.config.DISABLE_JIT:
     def sum_rows(array, offset):
         """Return the sums of as many registers as one has lanes, one after the other from ``array[offset]`` on."""
         n = REGISTER // array.dtype.itemsize
-        return array[offset : offset + n * n].reshape(n, n).sum(axis=1)
+        return array[offset : offset + n * n].reshape(n, n).sum(axis=1)[None]
 
 else:
     from llvmlite import ir
     from numba.core import types
     from numba.extending import intrinsic, models, register_model
 
-    class Vector(types.Type):
-        """`registers` registers of the scalar Numba type `dtype`, of `lanes` numbers each; 0 is half a register."""
+    def lanes_of(dtype, width):
+        """Return how many numbers of a scalar Numba type stand in one register of a vector of `width`."""
+        return REGISTER * 8 // dtype.bitwidth // (1 if len(width) else 2)
 
-        def __init__(self, dtype, registers):
-            self.dtype = dtype
-            self.registers = max(1, registers)
-            self.lanes = REGISTER * 8 // dtype.bitwidth // (1 if registers else 2)
-            super().__init__(name=f"Vector({dtype}, {registers})")
+    class Vector(types.Type):
+        """`registers` registers of `lanes` numbers each, of the scalar Numba type `dtype`."""
+
+        def __init__(self, dtype, lanes, registers):
+            self.dtype, self.lanes, self.registers = dtype, lanes, registers
+            super().__init__(name=f"Vector({dtype}, {lanes}, {registers})")
+
+    def _vector(dtype, width):
+        return Vector(dtype, lanes_of(dtype, width), max(1, len(width)))
+
+    def _four(dtype, width):
+        return Vector(dtype, lanes_of(dtype, width), 4)
 
     @register_model(Vector)
     class _VectorModel(models.PrimitiveModel):
@@ -233,12 +258,25 @@ else:
 
         return types.CPointer(array.dtype)(array), codegen
 
-    def _register_pointers(context, builder, array_type, array, offset, vector):
+    def _register_pointers(context, builder, array_type, array, offset, vector, stride=None):
+        """Find the address of each of a vector's registers; without a `stride` they lie one behind the other."""
         start = _pointer(context, builder, array_type, array, offset)
         kind = context.get_value_type(vector).element.as_pointer()
         for register in range(vector.registers):
-            step = ir.Constant(ir.IntType(64), register * vector.lanes)
+            number = ir.IntType(64)(register)
+            step = builder.mul(stride, number) if stride else ir.IntType(64)(register * vector.lanes)
             yield builder.bitcast(builder.gep(start, [step]), kind)
+
+    def _load_registers(context, builder, vector, pointers):
+        result = ir.Constant(context.get_value_type(vector), ir.Undefined)
+        for register, pointer in enumerate(pointers):
+            value = builder.load(pointer, align=vector.dtype.bitwidth // 8)
+            result = builder.insert_value(result, value, register)
+        return result
+
+    def _store_registers(builder, vector, value, pointers):
+        for register, pointer in enumerate(pointers):
+            builder.store(builder.extract_value(value, register), pointer, align=vector.dtype.bitwidth // 8)
 
     def _constant(register, value):
         return ir.Constant(register, [value] * register.count)
@@ -260,20 +298,23 @@ else:
         """Make an intrinsic of a function that acts on one register of each argument."""
 
         def codegen(context, builder, signature, args):
-            result = ir.Constant(args[0].type, ir.Undefined)
+            result = ir.Constant(context.get_value_type(signature.return_type), ir.Undefined)
             for register in range(signature.return_type.registers):
-                parts = [builder.extract_value(arg, register) for arg in args]
+                parts = [builder.extract_value(arg, register % arg.type.count) for arg in args]
                 result = builder.insert_value(result, emit(builder, *parts), register)
             return result
 
+        def typed(*vectors):
+            return max(vectors, key=lambda vector: vector.registers)(*vectors), codegen
+
         def unary(typingctx, a):
-            return a(a), codegen
+            return typed(a)
 
         def binary(typingctx, a, b):
-            return a(a, a), codegen
+            return typed(a, b)
 
         def ternary(typingctx, a, b, c):
-            return a(a, a, a), codegen
+            return typed(a, b, c)
 
         typing = (unary, binary, ternary)[arity - 1]
         typing.__name__ = typing.__qualname__ = name
@@ -337,15 +378,11 @@ else:
     @intrinsic
     def load(typingctx, array, offset, width):
         """Return the vector that begins at ``array[offset]``."""
-        vector = Vector(array.dtype, len(width))
+        vector = _vector(array.dtype, width)
 
         def codegen(context, builder, signature, args):
-            result = ir.Constant(context.get_value_type(vector), ir.Undefined)
             pointers = _register_pointers(context, builder, signature.args[0], args[0], args[1], vector)
-            for register, pointer in enumerate(pointers):
-                value = builder.load(pointer, align=vector.dtype.bitwidth // 8)
-                result = builder.insert_value(result, value, register)
-            return result
+            return _load_registers(context, builder, vector, pointers)
 
         return vector(array, types.intp, width), codegen
 
@@ -355,16 +392,53 @@ else:
 
         def codegen(context, builder, signature, args):
             pointers = _register_pointers(context, builder, signature.args[0], args[0], args[1], vector)
-            for register, pointer in enumerate(pointers):
-                builder.store(builder.extract_value(args[2], register), pointer, align=vector.dtype.bitwidth // 8)
+            _store_registers(builder, vector, args[2], pointers)
             return context.get_dummy_value()
 
         return types.void(array, types.intp, vector), codegen
 
     @intrinsic
+    def load_four(typingctx, array, offset, stride, width):
+        """Return four registers, of which the first begins at ``array[offset]`` and each next `stride` later."""
+        vector = _four(array.dtype, width)
+
+        def codegen(context, builder, signature, args):
+            pointers = _register_pointers(context, builder, signature.args[0], *args[:2], vector, args[2])
+            return _load_registers(context, builder, vector, pointers)
+
+        return vector(array, types.intp, types.intp, width), codegen
+
+    @intrinsic
+    def store_four(typingctx, array, offset, stride, vector):
+        """Write four registers, as :func:`load_four` reads them."""
+
+        def codegen(context, builder, signature, args):
+            pointers = _register_pointers(context, builder, signature.args[0], *args[:2], vector, args[2])
+            _store_registers(builder, vector, args[3], pointers)
+            return context.get_dummy_value()
+
+        return types.void(array, types.intp, types.intp, vector), codegen
+
+    @intrinsic
+    def splat_four(typingctx, array, offset, width):
+        """Return four registers, with ``array[offset]`` in each lane of the first, the next number in the next's."""
+        vector = _four(array.dtype, width)
+
+        def codegen(context, builder, signature, args):
+            kind = context.get_value_type(vector)
+            start = _pointer(context, builder, signature.args[0], *args[:2])
+            result = ir.Constant(kind, ir.Undefined)
+            for row in range(4):
+                number = builder.load(builder.gep(start, [ir.IntType(64)(row)]))
+                result = builder.insert_value(result, emit_splat(builder, number, kind.element), row)
+            return result
+
+        return vector(array, types.intp, width), codegen
+
+    @intrinsic
     def splat(typingctx, value, width):
         """Return a vector with `value` in each lane."""
-        vector = Vector(value, len(width))
+        vector = _vector(value, width)
 
         def codegen(context, builder, signature, args):
             kind = context.get_value_type(vector)
@@ -474,11 +548,11 @@ else:
 
         A tree that halves the registers and keeps their number of lanes: two shuffles and one addition for each pair.
         """
-        vector = Vector(array.dtype, 1)
+        vector = _vector(array.dtype, (0,))
 
         def codegen(context, builder, signature, args):
             n = vector.lanes
-            many = Vector(array.dtype, n)
+            many = Vector(array.dtype, n, n)
             pointers = _register_pointers(context, builder, signature.args[0], args[0], args[1], many)
             rows = [builder.load(pointer, align=array.dtype.bitwidth // 8) for pointer in pointers]
             index = ir.VectorType(ir.IntType(32), n)

@@ -9,6 +9,7 @@ import pytest
 
 from fastnn.kernels import _jit
 from tests.helpers import compiled_only, python, together, tree
+from tests.kernels.small import RUN
 
 
 def double(x):
@@ -64,18 +65,6 @@ def test_no_option_that_makes_results_depend_on_the_machine(option: str) -> None
         assert wrap(double).targetoptions["nogil"]
 
 
-# Compiles the two kernels that are small, and runs them.
-OPEN_AND_CLOSE = """
-import numpy as np
-from fastnn.engine import Engine, Prepared
-from fastnn.network import Network
-network = Network((5, 3)).initialise()
-engine, before = Engine(network), network.sha256()
-engine.open(Prepared(np.full((1, 5), 7, dtype=np.uint8), "paper", network.dtype, "ink"))
-engine.close()
-assert network.sha256() == before
-"""
-
 REFUSED = """
 import numba
 try:
@@ -89,15 +78,15 @@ else:
 
 def test_kernels_run_where_numba_refuses_to_cache() -> None:
     """Holds Numba's wording of today, which the fall-back goes by."""
-    done = python(REFUSED + OPEN_AND_CLOSE, NUMBA_CACHE_LOCATOR_CLASSES="IPythonCacheLocator")
+    done = python(REFUSED + RUN, NUMBA_CACHE_LOCATOR_CLASSES="IPythonCacheLocator")
     assert done.returncode == 0, done.stderr
 
 
 @compiled_only
 def test_two_processes_may_fill_one_cache_together(tmp_path: Path) -> None:
     cache: dict[str, str | None] = {"NUMBA_CACHE_DIR": str(tmp_path)}
-    together(OPEN_AND_CLOSE, cache, cache)
+    together(RUN, cache, cache)
     entries = tree(tmp_path)
     assert {Path(name).suffix for name in entries} == {".native"}
-    assert python(OPEN_AND_CLOSE, NUMBA_CACHE_DIR=str(tmp_path)).returncode == 0
+    assert python(RUN, NUMBA_CACHE_DIR=str(tmp_path)).returncode == 0
     assert tree(tmp_path) == entries  # the third one found what it needs

@@ -18,14 +18,15 @@ from fastnn.kernels.layout import Room
 from fastnn.network import Network
 from fastnn.recipes import Recipe
 from tests.helpers import compiled_only, python, together, tree
+from tests.kernels.small import RUN
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (9, 20), dtype=np.uint8)
 
-# Trains, tests and distorts; prints the weights' checksum and whether Numba was needed.
-SMALL = """
+# Trains and normalises.
+WHOLE = """
 import sys
 import numpy as np
 from fastnn.engine import Engine, Prepared
@@ -34,22 +35,19 @@ network = Network((5, 4, 3)).initialise()
 engine = Engine(network)
 images = Prepared(np.arange(40, dtype=np.uint8).reshape(8, 5), "paper", network.dtype)
 engine.open(images)
-"""
-WHOLE = (
-    SMALL
-    + """
 engine.train(images, np.arange(8) % 3, np.arange(8), 0.1, np.zeros(2))
 engine.close()
 from fastnn.images import normalise_batch
 normalise_batch(np.arange(2 * 784).astype(np.uint8).reshape(2, 784))
+result = network.sha256()
 """
-)
+# Prints what came out and whether Numba was needed.
 TOLD = """
-print(network.sha256(), "numba" in sys.modules)
+print(result, "numba" in sys.modules)
 """
 
 
-def told(code: str = SMALL, **changes: str | None) -> list[str]:
+def told(code: str = RUN, **changes: str | None) -> list[str]:
     done = python(code + TOLD, **changes)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     return done.stdout.split()
@@ -123,13 +121,13 @@ def test_the_second_process_needs_no_numba(folder: dict[str, Any], tmp_path: Pat
     assert first[0] == second[0]
     # A kernel a file, and nothing of Numba's own: it is not asked to keep what is kept here.
     assert {Path(name).suffix for name in tree(tmp_path)} == {".native"}
-    assert len(tree(tmp_path)) == 3
+    assert len(tree(tmp_path)) == 2
 
 
 @compiled_only
 @pytest.mark.parametrize("damage", ["truncated", "emptied", "one bit", "another's", "garbage"])
 def test_a_damaged_file_is_written_anew(damage: str, folder: dict[str, Any], tmp_path: Path) -> None:
-    weights, _ = told(**folder)
+    result, _ = told(**folder)
     file = kept(tmp_path)
     whole = file.read_bytes()
     damaged = {
@@ -140,9 +138,9 @@ def test_a_damaged_file_is_written_anew(damage: str, folder: dict[str, Any], tmp
         "garbage": os.urandom(4000),
     }[damage]
     file.write_bytes(damaged)
-    assert told(**folder) == [weights, "True"]
+    assert told(**folder) == [result, "True"]
     assert file.read_bytes() != damaged
-    assert told(**folder) == [weights, "False"]
+    assert told(**folder) == [result, "False"]
 
 
 @compiled_only
@@ -150,18 +148,18 @@ def test_a_damaged_file_is_written_anew(damage: str, folder: dict[str, Any], tmp
 def test_what_changes_the_code_has_a_file_of_its_own(
     change: dict[str, Any], folder: dict[str, Any], tmp_path: Path
 ) -> None:
-    weights, _ = told(**folder)
-    assert told(**folder, **change) == [weights, "True"]
+    result, _ = told(**folder)
+    assert told(**folder, **change) == [result, "True"]
     assert len(list(tmp_path.rglob("*.native"))) == 2
-    assert told(**folder, **change) == [weights, "False"]
-    assert told(**folder) == [weights, "False"]
+    assert told(**folder, **change) == [result, "False"]
+    assert told(**folder) == [result, "False"]
 
 
 @compiled_only
 def test_an_edit_or_another_version_is_compiled_anew_over_the_old(folder: dict[str, Any], tmp_path: Path) -> None:
     told(**folder)
     before = kept(tmp_path).read_bytes()
-    other = "from fastnn.kernels import native\nnative._made_from = lambda: b'other'\n" + SMALL
+    other = "from fastnn.kernels import native\nnative._made_from = lambda: b'other'\n" + RUN
     assert told(other, **folder)[1] == "True"
     assert kept(tmp_path).read_bytes()[32:64] != before[32:64]
     assert told(other, **folder)[1] == "False"
@@ -169,7 +167,7 @@ def test_an_edit_or_another_version_is_compiled_anew_over_the_old(folder: dict[s
 
 @compiled_only
 def test_two_cold_processes_at_once(folder: dict[str, Any], tmp_path: Path) -> None:
-    together(SMALL, folder, folder)
+    together(RUN, folder, folder)
     assert told(**folder)[1] == "False"
     assert len(tree(tmp_path)) == 1
 
@@ -188,7 +186,7 @@ def test_where_no_folder_can_be_written_it_only_takes_longer(tmp_path: Path) -> 
     blocked.write_bytes(b"")
     for _ in range(2):
         done = python(
-            "import os\nos.environ['NUMBA_CACHE_DIR'] = os.environ.pop('LATER')\n" + SMALL + TOLD,
+            "import os\nos.environ['NUMBA_CACHE_DIR'] = os.environ.pop('LATER')\n" + RUN + TOLD,
             LATER=str(blocked),
             NUMBA_CACHE_LOCATOR_CLASSES="IPythonCacheLocator",
             FASTNN_CACHE=None,

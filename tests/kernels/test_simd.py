@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 WIDTH = (0, 0, 0)
+FOUR = ("load_four", "store_four", "splat_four")
 LANEWISE = ("add", "sub", "mul", "div", "fma", "relu", "where_positive", "maximum", "splat", "exp")
 ONE_REGISTER = ("dot", "total", "greatest", "count_greater", "sum_rows", "peek", "poke", "lowest_bit")
 WITHOUT_EFFECT = ("prefetch", "out_of_line", "rolled")
@@ -132,16 +133,51 @@ def test_operations_on_one_register_equal_their_plain_twins(plain: ModuleType, d
     assert (rows["peek"][0], rows["poke"][0]) == (b[3], 2)
 
 
+def four_rows(simd: ModuleType, width: tuple[int, ...]) -> Callable[..., None]:
+    """Return a function that updates four rows of a matrix and sums them, each weighted."""
+
+    def function(m, at, stride, steps, h, out):
+        new = simd.fma(simd.splat_four(m, steps, width), simd.load(m, h, width), simd.load_four(m, at, stride, width))
+        simd.store_four(m, at, stride, new)
+        # A single register is taken four times, whichever of the arguments it is.
+        new = simd.sub(simd.load(m, h, width), new)
+        simd.store(m, out, simd.dot(new, simd.splat_four(m, steps, width), simd.load(m, out, width)))
+
+    return function
+
+
+@pytest.mark.parametrize("width", [(0,), ()], ids=["registers", "halves"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_four_rows_at_once(plain: ModuleType, dtype: str, width: tuple[int, ...]) -> None:
+    n = simd.lanes(dtype, width)
+    stride, steps, h, out = n + 3, 4 * (n + 3), 5 * (n + 3), 6 * (n + 3)
+    before = np.random.default_rng(9).normal(0, 1, 7 * stride).astype(dtype)
+    rows, wanted = before[: 4 * stride].reshape(4, stride), before.astype(float)
+    rows = rows.astype(float)
+    rows[:, :n] += np.outer(before[steps : steps + 4], before[h : h + n])
+    wanted[: 4 * stride] = rows.reshape(-1)
+    wanted[out : out + n] += before[steps : steps + 4].astype(float) @ (before[h : h + n] - rows[:, :n])
+    for function in (numba.njit(four_rows(simd, width)), four_rows(plain, width)):
+        m = before.copy()
+        function(m, 0, stride, steps, h, out)
+        np.testing.assert_allclose(m, wanted, rtol=0, atol=20 * np.finfo(dtype).eps)
+        # Between the rows and behind them nothing is written.
+        untouched = np.ones(len(m), dtype=bool)
+        for start in (0, stride, 2 * stride, 3 * stride, out):
+            untouched[start : start + n] = False
+        assert np.array_equal(m[untouched], before[untouched])
+
+
 def test_both_copies_have_the_same_functions(plain: ModuleType) -> None:
     def functions(module: ModuleType) -> set[str]:
         made_here = (name for name, value in vars(module).items() if callable(value) and not isinstance(value, type))
-        imported = {"intrinsic", "register_model"}
+        imported = {"intrinsic", "register_model", "lanes_of"}
         # What emits LLVM code for other intrinsics is no function of a kernel.
         return {name for name in made_here if not name.startswith(("_", "emit_"))} - imported
 
     assert functions(simd) == functions(plain)
     # And this file runs every one of them.
-    assert functions(plain) == {*LANEWISE, *ONE_REGISTER, "load", "store", "data", "lanes", *WITHOUT_EFFECT}
+    assert functions(plain) == {*LANEWISE, *ONE_REGISTER, *FOUR, "load", "store", "data", "lanes", *WITHOUT_EFFECT}
 
 
 @compiled_only
