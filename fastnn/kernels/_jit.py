@@ -93,15 +93,25 @@ def jit(function: Callable[..., Any] | None = None, *, allocates: bool = False) 
     return numba.njit(**options)(function)
 
 
-def inner(function: Callable[..., Any] | None = None, *, allocates: bool = False) -> Callable[..., Any]:
+def inner(
+    function: Callable[..., Any] | None = None, *, allocates: bool = False, vectorised: bool = False
+) -> Callable[..., Any]:
     """Compile `function` for calls from other compiled functions of its file alone.
 
     It has no way in from Python and no cache file of its own; its machine code is part of its callers'. That takes a
-    fraction of the time that compiling it on its own would. Parameters as for :func:`jit`.
+    fraction of the time that compiling it on its own would.
+
+    Parameters
+    ----------
+    function, allocates
+        As for :func:`jit`.
+    vectorised : bool
+        Whether LLVM is to make vectors of its loops. It is then optimised on its own as well: left to its callers,
+        distortions and normalising took a third longer.
     """
     if function is None:
-        return partial(inner, allocates=allocates)
-    return numba.njit(**_INNER, **(_ALLOCATING if allocates else _OPTIONS))(function)
+        return partial(inner, allocates=allocates, vectorised=vectorised)
+    return numba.njit(**(_BARE if vectorised else _INNER), **(_ALLOCATING if allocates else _OPTIONS))(function)
 
 
 def either(one: Callable[..., Any], other: Callable[..., Any]) -> Callable[..., Any]:

@@ -21,7 +21,7 @@ _WHOLE = (0, 0)
 """Registers of a row."""
 
 
-@inner
+@inner(vectorised=True)
 def _corners(image, rows, corners):
     """Pack for each square between four pixel centres their ink, 16 bits each: a sample is then a single load.
 
@@ -38,7 +38,7 @@ def _corners(image, rows, corners):
             square[x] = upper[x] + (lower[x] << 16) + (upper[x + 1] << 32) + (lower[x + 1] << 48)
 
 
-@inner
+@inner(vectorised=True)
 def _add_field(noise, n, smooth, nodes, part, positions):
     """Add ``smooth' noise smooth``, shape (28, 32), to the positions along one axis; `noise` begins at `n`."""
     zero = np.float32(0)
@@ -58,7 +58,7 @@ def _add_field(noise, n, smooth, nodes, part, positions):
         store(positions, y * ROW, row)
 
 
-@inner
+@inner(vectorised=True)
 def _start(a, b, c, columns, positions):
     """Write the positions of an affine map along one axis."""
     for y in range(SIDE):
@@ -67,7 +67,7 @@ def _start(a, b, c, columns, positions):
             row[x] = a * columns[x] + start
 
 
-@inner
+@inner(vectorised=True)
 def _locate(along_x, along_y, cells):
     """Turn positions into the squares they lie in (bits 16 on), and the weights of their right and lower sides."""
     for i in range(SIDE * ROW):
@@ -81,7 +81,7 @@ def _locate(along_x, along_y, cells):
         cells[i] = (((iy >> 8) * ROW + (ix >> 8)) << 16) + ((ix & 255) << 8) + (iy & 255)
 
 
-@inner
+@inner(vectorised=True)
 def _sample(corners, cells, found, out):
     """Write the image; return the sum of its ink."""
     for i in range(SIDE * ROW):

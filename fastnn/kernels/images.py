@@ -18,7 +18,7 @@ LEAST = 16
 _ROUNDS = 24
 
 
-@inner
+@inner(vectorised=True)
 def _border_levels(picture, counts):
     """Return the lower quartile, the median and the upper quartile of the outermost pixels.
 
@@ -53,7 +53,7 @@ def _border_levels(picture, counts):
     return low, middle, high
 
 
-@inner
+@inner(vectorised=True)
 def _ink_levels(light, paper, levels):
     """Fill a table that turns grey into ink: paper and what is beyond it become 0, black (or white) becomes 255.
 
@@ -72,7 +72,7 @@ def _ink_levels(light, paper, levels):
         levels[grey] = (depth * 255 + span // 2) // span if depth > 0 else 0
 
 
-@inner
+@inner(vectorised=True)
 def _bounds(ink, box):
     """Find the rows and columns that hold ink of at least an eighth of the darkest.
 
@@ -103,7 +103,7 @@ def _bounds(ink, box):
     return darkest
 
 
-@inner
+@inner(vectorised=True)
 def _taps(start, scale, length, position, weights):
     """Write down the pixels that the output pixel at `position` is made of, with their weights.
 
@@ -139,7 +139,7 @@ def _taps(start, scale, length, position, weights):
     return left, 2
 
 
-@inner
+@inner(vectorised=True)
 def _resample(ink, top, left, scale, height, width, rows, weights, out):
     """Resample height x width output pixels, each `scale` source pixels wide, from (top, left) on.
 
@@ -171,7 +171,7 @@ def _resample(ink, top, left, scale, height, width, rows, weights, out):
             out[i, j] = total
 
 
-@inner
+@inner(vectorised=True)
 def _fit(ink, darkest, box, fitted, room):
     """Scale the drawing in `box` so that the edges of the result are just BOX pixels apart.
 
@@ -214,7 +214,7 @@ def _fit(ink, darkest, box, fitted, room):
         top, left = top + box[0] * scale, left + box[1] * scale
 
 
-@inner
+@inner(vectorised=True)
 def _place(fitted, box, result):
     """Write the drawing in `box` to a page of its own, centred by mass; see :func:`normalise_images`.
 
