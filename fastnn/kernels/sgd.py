@@ -426,10 +426,8 @@ def _forward(m, lists, layout, places, counts, hidden, toy, listed, one, lanes):
         stop, live = u + peek(layout, depth * LAYOUT + REGISTERS) * lanes, u + 3 * peek(places, BEHIND)
         if depth > 0:
             _up(listed, m, lists, layout, places, counts, depth, one - one, lanes)
-        if depth < layers - 1:
-            _activate(m, u, stop, live, hidden, one, lanes)
-        elif toy:
-            _activate(m, u, stop, live, SIGMOID, one, lanes)
+        if toy or depth < layers - 1:
+            _activate(m, u, stop, live, hidden if depth < layers - 1 else SIGMOID, one, lanes)
         else:
             _softmax(m, u, stop, live, one, lanes)
 
@@ -583,12 +581,14 @@ def _samples(listed):
         n, learns = len(order), len(outputs) == 0
         for first in range(0, n, BLOCK):
             rolled()
-            # Numba's min and max would take longer to compile than to write out.
-            size, i = 0, order[first]
+            size = n - first
+            if size > BLOCK:  # Numba's min would take longer to compile
+                size = BLOCK
+            i = order[first]
             for t in range(BLOCK):
                 rolled()
-                if first + t < n:
-                    size, i = t + 1, order[first + t]
+                if t < size:
+                    i = order[first + t]
                 poke(starts, t, i * ink.images.shape[1])
                 if first + t + BLOCK < n:
                     _fetch(ink, order[first + t + BLOCK])
