@@ -201,7 +201,7 @@ class Engine:
             places=places,
             counts=np.zeros(len(n_in), dtype=np.int64),
             hidden=np.int64(_ACTIVATIONS[network.activation]),
-            toy=network.rule == "toy",
+            toy=(0,) if network.rule == "toy" else (),
         )
         # Taken apart once: the better half of the time of a call.
         self._net = pack(net)

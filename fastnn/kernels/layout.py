@@ -52,8 +52,9 @@ class Net(NamedTuple):
         How many rows of each layer take part in the sample at hand.
     hidden : int
         Activation of the hidden layers: SIGMOID, TANH or RELU.
-    toy : bool
-        The learning rule.
+    toy : tuple
+        The learning rule: empty for backprop. As with a vector's width the length is known when a kernel is compiled:
+        then only what the rule needs is.
     """
 
     memory: Any

@@ -119,7 +119,7 @@ def pack(argument: Any) -> Packed:
 
     Parameters
     ----------
-    argument : ndarray, number, bool or NamedTuple of such
+    argument : ndarray, number, bool or tuple of such
 
     Raises
     ------
@@ -145,7 +145,7 @@ def _flat(argument: Any) -> tuple[Kind, bytes]:
         kind, content_of = _SCALARS[form]
         return kind, content_of(argument)
     if isinstance(argument, tuple):
-        kinds, contents = zip(*map(_flat, argument), strict=True)
+        kinds, contents = zip(*map(_flat, argument), strict=True) if argument else ((), ())
         name = f"{form.__name__}({', '.join(kind.name for kind in kinds)})"
         return Kind.of(name, "".join(kind.codes for kind in kinds)), b"".join(contents)
     if isinstance(argument, np.ndarray):

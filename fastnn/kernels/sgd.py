@@ -97,7 +97,7 @@ from fastnn.kernels.simd import (
     where_positive,
 )
 
-_BUILT_IN = {"blocks": "ea5ffeab4e701653", "layout": "44ac55cfadc5b171", "simd": "64838d7672fab6a1"}
+_BUILT_IN = {"blocks": "ea5ffeab4e701653", "layout": "5e01aeada88d66cc", "simd": "64838d7672fab6a1"}
 
 _W1, _W3, _W4 = (0,), (0,) * 3, (0,) * 4
 
@@ -183,7 +183,7 @@ def _dots(m, w, stride, rows, h, registers, sums, zero, lanes):
 
 @inner
 def _combine_four(m, at, stride, length, h, e, s, target, updated, lanes):
-    """Take four rows into :func:`_combine`; `updated` is empty for no."""
+    """Take four rows into :func:`_combine`."""
     errors, steps = splat_four(m, e, NATIVE), splat_four(m, s, NATIVE)
     r = 0
     while r < length:  # a range would divide by its step
@@ -199,9 +199,9 @@ def _combine_four(m, at, stride, length, h, e, s, target, updated, lanes):
 def _combine(m, w, stride, rows, registers, h, e, behind, target, updated, zero, lanes):
     """Add to each row of weights its step (at ``m[e + behind:]``) times ``m[h:]``; sum the rows times ``m[e:]``.
 
-    The sum, at ``m[target:]``, is of the rows as they are after the update if `updated`, else before. Four rows at a
-    time, as :func:`_dots` takes them, but the last first: what that has left in the first-level cache is used before
-    it is lost, and what this leaves there is what the next sample's :func:`_dots` begins with.
+    The sum, at ``m[target:]``, is of the rows as they are after the update unless `updated` is empty; then before. Four
+    rows at a time, as :func:`_dots` takes them, but the last first: what that has left in the first-level cache is used
+    before it is lost, and what this leaves there is what the next sample's :func:`_dots` begins with.
     """
     out_of_line()
     none = splat(zero, _W1)
@@ -213,10 +213,7 @@ def _combine(m, w, stride, rows, registers, h, e, behind, target, updated, zero,
         rolled()
         k -= 4
         at, errors, steps = w + k * stride, e + k, e + behind + k
-        if updated:
-            _combine_four(m, at, stride, registers * lanes, h, errors, steps, target, _W1, lanes)
-        else:
-            _combine_four(m, at, stride, registers * lanes, h, errors, steps, target, (), lanes)
+        _combine_four(m, at, stride, registers * lanes, h, errors, steps, target, updated, lanes)
 
 
 @inner
@@ -232,10 +229,7 @@ def _descend_strip(m, w, s, e, lists, o, v, count, sums, lanes, updated, first, 
         so_far = nothing
         if not first:
             so_far = load(m, sums + k * lanes, _W1)
-        if updated:
-            store(m, sums + k * lanes, dot(new, errors, so_far))
-        else:
-            store(m, sums + k * lanes, dot(old, errors, so_far))
+        store(m, sums + k * lanes, dot(new if len(updated) else old, errors, so_far))
 
 
 @inner
@@ -243,7 +237,7 @@ def _descend(m, w, registers, s, e, lists, o, v, count, sums, updated, zero, lan
     """Add ``m[v + k]`` times ``m[s:]`` to row k, and leave each row's product with ``m[e:]`` at ``m[sums:]``.
 
     Rows are found as :func:`_gather` finds them. The products, one register a row, are still to be summed over their
-    lanes; they are taken with the rows as they are after the update if `updated`, else before.
+    lanes; they are taken with the rows as they are after the update unless `updated` is empty; then before.
     """
     out_of_line()
     first = True
@@ -286,7 +280,7 @@ def _activate(m, u, stop, live, kind, one, lanes):
 
 
 @inner
-def _softmax(m, u, stop, live, one, lanes):
+def _softmax(m, u, stop, live, _kind, one, lanes):
     """Turn the sums ``m[u:stop]`` into a softmax in place; pads, where ``m[live:]`` is 0, become 0."""
     ones = splat(one, _W1)
     none = sub(ones, ones)
@@ -414,6 +408,7 @@ def _up_listed(m, lists, layout, places, counts, depth, zero, lanes):
 
 
 _up = either(_up_transposed, _up_listed)
+_activate_last = either(_softmax, _activate)
 
 
 @inner
@@ -426,10 +421,11 @@ def _forward(m, lists, layout, places, counts, hidden, toy, listed, one, lanes):
         stop, live = u + peek(layout, depth * LAYOUT + REGISTERS) * lanes, u + 3 * peek(places, BEHIND)
         if depth > 0:
             _up(listed, m, lists, layout, places, counts, depth, one - one, lanes)
-        if toy or depth < layers - 1:
-            _activate(m, u, stop, live, hidden if depth < layers - 1 else SIGMOID, one, lanes)
+        kind = hidden if depth < layers - 1 else SIGMOID
+        if depth < layers - 1:
+            _activate(m, u, stop, live, kind, one, lanes)
         else:
-            _softmax(m, u, stop, live, one, lanes)
+            _activate_last(toy, m, u, stop, live, kind, one, lanes)
 
 
 @inner
@@ -457,7 +453,7 @@ def _judge(m, u, stop, behind, label, number, low, high, toy, one, lanes, totals
         # Of equal outputs the first is the network's answer.
         better += peek(m, k) == output
     loss = math.nan
-    if toy:
+    if len(toy):
         loss = float(total(squares))
     elif output > _TINY:
         loss = -math.log(np.float64(output))
@@ -479,13 +475,13 @@ def _step(m, u, stop, behind, lr, kind, toy, one, lanes):
     for r in range(u, stop, lanes):
         rolled()
         h, e = load(m, r, _W1), load(m, r + behind, _W1)
-        if toy or kind == SIGMOID:
+        if len(toy) or kind == SIGMOID:
             e = mul(mul(e, h), sub(ones, h))
         elif kind == TANH:
             e = mul(e, mul(sub(ones, h), add(ones, h)))
         elif kind == RELU:
             e = where_positive(h, e, none)
-        if not toy:
+        if not len(toy):
             store(m, r + behind, e)
         store(m, r + 2 * behind, mul(rate, e))
 
