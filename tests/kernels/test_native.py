@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,23 @@ def kept(folder: Path) -> Path:
 @pytest.fixture
 def folder(tmp_path: Path) -> dict[str, Any]:
     return {"NUMBA_CACHE_DIR": str(tmp_path), "FASTNN_CACHE": None}
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Return a folder with the code for RUN, and what that gave."""
+    place = tmp_path_factory.mktemp("compiled")
+    result, needed = told(NUMBA_CACHE_DIR=str(place), FASTNN_CACHE=None)
+    assert needed == "True"
+    return place, result
+
+
+@pytest.fixture
+def result(compiled: tuple[Path, str], folder: dict[str, Any]) -> str:
+    """Fill the folder; what RUN gives."""
+    place, result = compiled
+    shutil.copytree(place, folder["NUMBA_CACHE_DIR"], dirs_exist_ok=True)
+    return result
 
 
 # ---- the same bits ----
@@ -126,8 +144,7 @@ def test_the_second_process_needs_no_numba(folder: dict[str, Any], tmp_path: Pat
 
 @compiled_only
 @pytest.mark.parametrize("damage", ["truncated", "emptied", "one bit", "another's", "garbage"])
-def test_a_damaged_file_is_written_anew(damage: str, folder: dict[str, Any], tmp_path: Path) -> None:
-    result, _ = told(**folder)
+def test_a_damaged_file_is_written_anew(damage: str, result: str, folder: dict[str, Any], tmp_path: Path) -> None:
     file = kept(tmp_path)
     whole = file.read_bytes()
     damaged = {
@@ -146,9 +163,8 @@ def test_a_damaged_file_is_written_anew(damage: str, folder: dict[str, Any], tmp
 @compiled_only
 @pytest.mark.parametrize("change", [{"NUMBA_OPT": "2"}, {"NUMBA_CPU_NAME": "generic"}])
 def test_what_changes_the_code_has_a_file_of_its_own(
-    change: dict[str, Any], folder: dict[str, Any], tmp_path: Path
+    change: dict[str, Any], result: str, folder: dict[str, Any], tmp_path: Path
 ) -> None:
-    result, _ = told(**folder)
     assert told(**folder, **change) == [result, "True"]
     assert len(list(tmp_path.rglob("*.native"))) == 2
     assert told(**folder, **change) == [result, "False"]
@@ -156,8 +172,8 @@ def test_what_changes_the_code_has_a_file_of_its_own(
 
 
 @compiled_only
+@pytest.mark.usefixtures("result")
 def test_an_edit_or_another_version_is_compiled_anew_over_the_old(folder: dict[str, Any], tmp_path: Path) -> None:
-    told(**folder)
     before = kept(tmp_path).read_bytes()
     other = "from fastnn.kernels import native\nnative._made_from = lambda: b'other'\n" + RUN
     assert told(other, **folder)[1] == "True"
@@ -173,8 +189,8 @@ def test_two_cold_processes_at_once(folder: dict[str, Any], tmp_path: Path) -> N
 
 
 @compiled_only
+@pytest.mark.usefixtures("result")
 def test_without_a_cache_nothing_is_read_or_written(folder: dict[str, Any], tmp_path: Path) -> None:
-    told(**folder)
     before = tree(tmp_path)
     assert told(**{**folder, "FASTNN_CACHE": "0"})[1] == "True"
     assert tree(tmp_path) == before
