@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fastnn.kernels.native import Packed
     from fastnn.model import Inputs
 
 DENSE_FROM = 0.6
@@ -205,7 +204,10 @@ class Engine:
         )
         # Taken apart once: the better half of the time of a call.
         self._net = pack(net)
-        self._arrays: dict[str, Packed] = {}
+        # What the last call learnt by, and the kernel with that.
+        self._learns_by: tuple[object, ...] = ()
+        self._learn: Callable[[NDArray[np.int64]], None]
+        self._prepared: Prepared
         self._run = run_samples_listed if network.activation == "relu" else run_samples
         self._no_weights = np.empty(0, dtype=dtype)
         # The offset's base for which the weights are in the memory as the network has them.
@@ -274,20 +276,18 @@ class Engine:
             Factor of the learning rate for each sample.
         """
         self._open_for = None
-        scalar: Any = self.network.dtype.type
-        low = smoothing / self.network.sizes[-1]
-        low, high = scalar(low), scalar(1.0 - smoothing + low)
-        classes, sums = self._known("labels", labels), self._known("totals", totals)
-        factors = self._known("weights", self._no_weights if weights is None else weights)
-        rate = scalar(lr)
-        self._run(self._net, prepared.packed, classes, order, rate, low, high, factors, sums, self._no_outputs)
-
-    def _known(self, name: str, array: NDArray[Any]) -> Packed:
-        """Return an array packed, which most often is the one of the last call: 3 us a call."""
-        packed = self._arrays.get(name)
-        if packed is None or packed.value is not array:
-            packed = self._arrays[name] = pack(array)
-        return packed
+        # Most often all is as in the last call. What has these identities lives: the kernel holds it.
+        by = (id(prepared), id(labels), id(totals), id(weights), lr, smoothing)
+        if by != self._learns_by:
+            scalar: Any = self.network.dtype.type
+            low = smoothing / self.network.sizes[-1]
+            rate, low, high = scalar(lr), scalar(low), scalar(1.0 - smoothing + low)
+            factors = self._no_weights if weights is None else weights
+            self._learn = self._run.bound(
+                (self._net, prepared.packed, labels), (rate, low, high, factors, totals, self._no_outputs)
+            )
+            self._prepared, self._learns_by = prepared, by
+        self._learn(order)
 
     def chunk_for(self, prepared: Prepared) -> int:
         """Return how many of these images, in whole blocks, take 20 ms or so: then Ctrl-C and progress get a turn."""

@@ -31,7 +31,7 @@ import numpy as np
 from fastnn.files import atomic_write
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -200,6 +200,28 @@ class Kernel:
         if self._plain is not None:
             self._plain(*map(_value, arguments))
 
+    def bound(self, before: Iterable[Any], after: Iterable[Any]) -> Callable[[Any], None]:
+        """Return a function of the one argument between these, which are taken apart once for all its calls.
+
+        For calls that are many and short: one takes 2 us, where taking ten arguments apart makes it 5.
+        """
+        first, last = [[_packed(argument) for argument in some] for some in (before, after)]
+        front, back = [b"".join(argument.content for argument in some) for some in (first, last)]
+        entries: dict[Kind, Entry] = {}
+
+        def call(argument: Any) -> None:
+            kind, content = _flat(argument)
+            entry = entries.get(kind)
+            if entry is None:
+                self(*first, argument, *last)
+                kinds = (*(each.kind for each in first), kind, *(each.kind for each in last))
+                if kinds in self._entries:
+                    entries[kind] = self._entries[kinds]
+            elif entry(front + content + back) not in _RETURNED:
+                raise RuntimeError(f"{self._module}.{self._name} failed")
+
+        return call
+
     def _open(self, kinds: tuple[Kind, ...], arguments: tuple[Any, ...]) -> Entry | None:
         """Load or compile the code for such arguments; without any, leave the work to Numba or plain Python."""
         with _lock:
@@ -220,6 +242,10 @@ class Kernel:
                 store.write(code)
             self._entries[kinds] = entry
             return entry
+
+
+def _packed(argument: Any) -> Packed:
+    return argument if isinstance(argument, Packed) else pack(argument)
 
 
 def _value(argument: Any) -> Any:

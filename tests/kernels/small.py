@@ -26,3 +26,9 @@ def _twice(x: float) -> float:
 def double(numbers: Any) -> None:
     for k in range(numbers.size):
         numbers[k] = _twice(numbers[k])
+
+
+@jit
+def add_product(total: Any, factor: float, numbers: Any, last: float) -> None:
+    for k in range(numbers.size):
+        total[0] += factor * numbers[k] * last

@@ -232,6 +232,30 @@ def test_with_the_jit_off_plain_functions_are_called(folder: dict[str, Any], tmp
     assert tree(tmp_path) == {}
 
 
+@compiled_only
+def test_a_kernel_bound_to_all_arguments_but_one() -> None:
+    kernel = native.Kernel("tests.kernels.small", "add_product")
+    numbers, total = np.arange(3.0), np.zeros(2)
+    call = kernel.bound((total, native.pack(2.0)), (3.0,))
+    for _ in range(3):
+        call(numbers)
+    assert total.tolist() == [3 * 2 * 3 * 3, 0]
+    call(numbers.astype(np.float32))
+    assert total[0] == 4 * 2 * 3 * 3
+    numbers[:] = 1
+    call(numbers)
+    assert total[0] == 5 * 2 * 3 * 3
+
+
+def test_a_bound_kernel_of_plain_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel, got = native.Kernel("math", "hypot"), []
+    monkeypatch.setattr(kernel, "_plain", lambda *arguments: got.append(arguments))
+    call = kernel.bound((native.pack(2.0),), (4,))
+    call(3)
+    call(5)
+    assert got == [(2.0, 3, 4), (2.0, 5, 4)]
+
+
 # ---- what cannot be done this way ----
 
 

@@ -270,6 +270,41 @@ def test_any_number_of_samples_may_be_trained_on(n: int) -> None:
     assert_same_parameters(network, reference, 1e-13)
 
 
+def test_what_is_learnt_by_may_change_from_call_to_call() -> None:
+    case = replace(CASES[2], inputs="ink")
+    network = case.network("float32")
+    prepared = Prepared(case.pixels(), case.inputs, network.dtype, case.kernel)
+    others = Prepared(255 - case.pixels(), case.inputs, network.dtype, case.kernel)
+    labels, totals = case.labels(), np.zeros(2)
+    calls: list[dict[str, Any]] = [
+        {},
+        {},
+        {"lr": 0.3},
+        {"labels": labels[::-1].copy()},
+        {"prepared": others},
+        {"smoothing": 0.1},
+        {"weights": sample_weights(network.dtype)},
+        {"totals": np.zeros(2)},
+        {},
+    ]
+    usual = {"prepared": prepared, "labels": labels, "order": np.arange(STEPS), "lr": case.lr, "totals": totals}
+    engine, anew = Engine(network.copy()), network.copy()
+    engine.open(prepared)
+    found = []
+    for each in (*calls, *calls[::-1]):
+        engine.train(**{**usual, **each})
+        before = totals.copy()
+        # Without an offset nothing is rounded when weights are taken out and in.
+        other = Engine(anew)
+        other.open(prepared)
+        other.train(**{**usual, **each})
+        other.close()
+        np.testing.assert_array_equal(totals - before, before - (found[-1] if found else 0))
+        found.append(totals.copy())
+    engine.close()
+    assert engine.network.sha256() == anew.sha256() != network.sha256()
+
+
 def test_a_sample_may_come_again_at_once() -> None:
     case = CASES[2]
     network = case.network()
