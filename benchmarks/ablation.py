@@ -31,10 +31,10 @@ PARTS = {
     "first layer, update": "                update_block(m, peek",
     "upper layers, forward": "            _up(listed,",
     "upper layers, update and errors": "            _down(listed,",
-    "activations": "            _activate(m, u, stop, live, hidden",
+    "activations": "            _activate(m, u, stop, live, kind",
     "steps": "        _step(m, u, u + width",
     "loss and hits": "                    _judge(m, u",
-    "prefetching the next block": "                _fetch(ink, order[k])",
+    "prefetching the next block": "                    _fetch(ink, order[first",
 }
 """How the line begins that is taken out for each part."""
 

@@ -36,8 +36,12 @@ VARIANTS: dict[str, tuple[str, str]] = {
         "        j = -(-rows // 4) * 4 - 4 - k\n        at, errors, steps = w + j * stride, e + j, e + behind + j\n",
     ),
     "the next digits' pixels not asked for early": (
-        "                _fetch(ink, order[k])\n",
-        "                pass\n",
+        "                    _fetch(ink, order[first + t + BLOCK])\n",
+        "                    pass\n",
+    ),
+    "every function optimised by itself too": (
+        '_INNER = {**_BARE, "pipeline_class": _PartCompiler}\n',
+        "_INNER = _BARE\n",
     ),
     "loops copied and unrolled as LLVM likes": (
         '        builder.call(ir.InlineAsm(kind, "", "", side_effect=True)',
