@@ -50,7 +50,7 @@ VARIANTS: dict[str, tuple[str, str]] = {
 }
 """What stands in the kernels' source, in one place, and what each variant has there instead."""
 
-ROUNDS = 9
+ROUNDS = 40
 
 CHILD = """
 import sys, time
