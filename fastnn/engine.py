@@ -202,12 +202,9 @@ class Engine:
             hidden=np.int64(_ACTIVATIONS[network.activation]),
             toy=(0,) if network.rule == "toy" else (),
         )
-        # Taken apart once: the better half of the time of a call.
         self._net = pack(net)
-        # What the last call learnt by, and the kernel with that.
-        self._learns_by: tuple[object, ...] = ()
-        self._learn: Callable[[NDArray[np.int64]], None]
-        self._prepared: Prepared
+        # What the last call of `train` learnt by, and the kernel with that; and the images, so that they live as long.
+        self._bound: tuple[tuple[object, ...], Callable[[NDArray[np.int64]], None], Prepared] | None = None
         self._run = run_samples_listed if network.activation == "relu" else run_samples
         self._no_weights = np.empty(0, dtype=dtype)
         # The offset's base for which the weights are in the memory as the network has them.
@@ -276,18 +273,18 @@ class Engine:
             Factor of the learning rate for each sample.
         """
         self._open_for = None
-        # Most often all is as in the last call. What has these identities lives: the kernel holds it.
+        # Most often all is as in the last call. What has these identities is kept alive, so that nothing else has them.
         by = (id(prepared), id(labels), id(totals), id(weights), lr, smoothing)
-        if by != self._learns_by:
+        if self._bound is None or self._bound[0] != by:
             scalar: Any = self.network.dtype.type
             low = smoothing / self.network.sizes[-1]
             rate, low, high = scalar(lr), scalar(low), scalar(1.0 - smoothing + low)
             factors = self._no_weights if weights is None else weights
-            self._learn = self._run.bound(
+            learn = self._run.bound(
                 (self._net, prepared.packed, labels), (rate, low, high, factors, totals, self._no_outputs)
             )
-            self._prepared, self._learns_by = prepared, by
-        self._learn(order)
+            self._bound = by, learn, prepared
+        self._bound[1](order)
 
     def chunk_for(self, prepared: Prepared) -> int:
         """Return how many of these images, in whole blocks, take 20 ms or so: then Ctrl-C and progress get a turn."""

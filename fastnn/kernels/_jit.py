@@ -1,5 +1,6 @@
 """The only file that knows Numba's options and the cache fall-back."""
 
+import contextlib
 import os
 from collections.abc import Callable
 from functools import partial
@@ -8,8 +9,6 @@ from typing import Any
 import numba
 from llvmlite import binding, ir
 from numba import types
-from numba.core.codegen import JITCodeLibrary
-from numba.core.compiler import Compiler
 from numba.extending import overload
 
 # Kernels get their arrays from outside and keep none, so that nobody counts who holds one: code that calls on Numba's
@@ -17,53 +16,11 @@ from numba.extending import overload
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "boundscheck": False, "_nrt": False}
 _ALLOCATING = {**_OPTIONS, "_nrt": True}
 _BARE = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+_INNER: dict[str, Any] = dict(_BARE)
+with contextlib.suppress(ImportError):
+    from fastnn.kernels._parts import PartCompiler
 
-
-class _Part(JITCodeLibrary):
-    """The code of a function that only compiled functions call: linked into theirs, and optimised there.
-
-    Numba would optimise it, make machine code of it that nobody runs, and then optimise it again in each of its callers
-    and theirs, which was 1.4 of the 5.3 s that compiling took.
-    """
-
-    def add_llvm_module(self, module: Any) -> None:
-        module.data_layout = self._codegen._data_layout
-        self._final_module.link_in(module)
-
-    def _optimize_final_module(self) -> None:
-        pass
-
-    def _finalize_final_module(self) -> None:
-        self._finalized = True
-
-    def get_pointer_to_function(self, _name: str) -> int:
-        self._ensure_finalized()
-        return 0
-
-    @property
-    def codegen(self) -> Any:
-        return _Nowhere
-
-
-class _Nowhere:
-    """Where Numba writes the address of Python's objects that belong to a function, which ours do not use."""
-
-    @staticmethod
-    def set_env(_name: str, _environment: Any) -> None:
-        pass
-
-
-class _PartCompiler(Compiler):
-    """Numba's compiler, with :class:`_Part` for the result."""
-
-    def define_pipelines(self) -> Any:
-        state = self.state
-        if state.library is None:
-            state.library = _Part(state.targetctx.codegen(), state.func_id.func_qualname)
-        return super().define_pipelines()
-
-
-_INNER = {**_BARE, "pipeline_class": _PartCompiler}
+    _INNER["pipeline_class"] = PartCompiler
 
 
 def jit(function: Callable[..., Any] | None = None, *, allocates: bool = False) -> Callable[..., Any]:
@@ -98,8 +55,8 @@ def inner(
 ) -> Callable[..., Any]:
     """Compile `function` for calls from other compiled functions of its file alone.
 
-    It has no way in from Python and no cache file of its own; its machine code is part of its callers'. That takes a
-    fraction of the time that compiling it on its own would.
+    It has no way in from Python and no cache file of its own; its code is part of its callers', see
+    :mod:`fastnn.kernels._parts`. It must not call on Python's interpreter, nor be one of several that call each other.
 
     Parameters
     ----------

@@ -36,8 +36,9 @@ class Net(NamedTuple):
     Attributes
     ----------
     memory : ndarray of dtype, shape (m,)
-        Parameters, then for each layer outputs, errors (what is handed down to it) and steps (the update of its
-        biases), then the rest; see `places`. All begin on registers and are padded to whole ones with zeros.
+        A copy of the first layer's biases, the parameters, then for each layer outputs, errors (what is handed down to
+        it) and steps (the update of its biases), then the rest; see `places`. All begin on registers and are padded to
+        whole ones with zeros.
     rows, ends, starts, cases, unions : ndarray
         Of int32, int64, int64, uint8 and uint64; what ``fastnn.kernels.blocks`` reads and writes for a block: the
         pixels of each case and where their lists end, where the images begin, cases and unions.

@@ -204,9 +204,21 @@ class Kernel:
         """Return a function of the one argument between these, which are taken apart once for all its calls.
 
         For calls that are many and short: one takes 2 us, where taking ten arguments apart makes it 5.
+
+        Parameters
+        ----------
+        before, after : iterable
+            The other arguments, as :meth:`__call__` takes them. They live as long as the function does.
+
+        Returns
+        -------
+        callable
+            Raises what :meth:`__call__` raises.
         """
-        first, last = [[_packed(argument) for argument in some] for some in (before, after)]
-        front, back = [b"".join(argument.content for argument in some) for some in (first, last)]
+        first = [_packed(argument) for argument in before]
+        last = [_packed(argument) for argument in after]
+        front = b"".join(argument.content for argument in first)
+        back = b"".join(argument.content for argument in last)
         entries: dict[Kind, Entry] = {}
 
         def call(argument: Any) -> None:
@@ -227,7 +239,7 @@ class Kernel:
         with _lock:
             if kinds in self._entries:
                 return self._entries[kinds]
-            store = _Store(self._name, kinds)
+            store = _Store(self._module, self._name, kinds)
             entry = _load(store.read())
             if entry is None:
                 function = getattr(importlib.import_module(self._module), self._name)
@@ -280,9 +292,9 @@ class _Store:
     was made from. Before all stands the checksum of the rest.
     """
 
-    def __init__(self, name: str, kinds: tuple[Kind, ...]) -> None:
+    def __init__(self, module: str, name: str, kinds: tuple[Kind, ...]) -> None:
         self._made_from = None if os.environ.get("FASTNN_CACHE") == "0" else _made_from()
-        purpose = repr((str(_FOLDER), _machine(), _settings(), [kind.name for kind in kinds]))
+        purpose = repr((str(_FOLDER), module, _machine(), _settings(), [kind.name for kind in kinds]))
         self._file = f"{name}-{hashlib.sha256(purpose.encode()).hexdigest()[:16]}.native"
         self._purpose = purpose.encode()
 

@@ -97,7 +97,7 @@ from fastnn.kernels.simd import (
     where_positive,
 )
 
-_BUILT_IN = {"blocks": "ea5ffeab4e701653", "layout": "5e01aeada88d66cc", "simd": "64838d7672fab6a1"}
+_BUILT_IN = {"blocks": "513d2b3b22d69181", "layout": "9c8df375d28a6da4", "simd": "024266e4576962cb"}
 
 _W1, _W3, _W4 = (0,), (0,) * 3, (0,) * 4
 
@@ -281,7 +281,10 @@ def _activate(m, u, stop, live, kind, one, lanes):
 
 @inner
 def _softmax(m, u, stop, live, _kind, one, lanes):
-    """Turn the sums ``m[u:stop]`` into a softmax in place; pads, where ``m[live:]`` is 0, become 0."""
+    """Turn the sums ``m[u:stop]`` into a softmax in place; pads, where ``m[live:]`` is 0, become 0.
+
+    Called in the place of :func:`_activate`, and so as that is.
+    """
     ones = splat(one, _W1)
     none = sub(ones, ones)
     # The first output stands in for the pads.
@@ -421,6 +424,7 @@ def _forward(m, lists, layout, places, counts, hidden, toy, listed, one, lanes):
         stop, live = u + peek(layout, depth * LAYOUT + REGISTERS) * lanes, u + 3 * peek(places, BEHIND)
         if depth > 0:
             _up(listed, m, lists, layout, places, counts, depth, one - one, lanes)
+        # A number of one type for both: the constant would be a type of its own, and compiled for once more.
         kind = hidden if depth < layers - 1 else SIGMOID
         if depth < layers - 1:
             _activate(m, u, stop, live, kind, one, lanes)
@@ -455,6 +459,7 @@ def _judge(m, u, stop, behind, label, number, low, high, toy, one, lanes, totals
     loss = math.nan
     if len(toy):
         loss = float(total(squares))
+    # Written out, since Numba's max takes 0.05 s to compile.
     elif output > _TINY:
         loss = -math.log(np.float64(output))
     elif output <= _TINY:  # and not NaN, which a network that has diverged gives
@@ -556,8 +561,7 @@ def _backward(m, t, lists, layout, places, counts, hidden, toy, listed, total_d,
 def _samples(listed):
     """Return the kernel for weights that are transposed above the first layer; with (0,) that for ReLU, as they are.
 
-    Training and prediction are one function, and that one is not called by another: LLVM's work on it is done anew in
-    each function that takes it in, and is most of the time that compiling takes.
+    Training and prediction are one function: as two, what they share would be compiled twice.
     """
 
     @jit
@@ -578,7 +582,7 @@ def _samples(listed):
         for first in range(0, n, BLOCK):
             rolled()
             size = n - first
-            if size > BLOCK:  # Numba's min would take longer to compile
+            if size > BLOCK:  # Numba's min takes 0.05 s to compile
                 size = BLOCK
             i = order[first]
             for t in range(BLOCK):

@@ -1,6 +1,6 @@
 """Explicit vectors for the kernels: a small Numba type and its instructions, with plain twins.
 
-A :class:`Vector` holds a whole number of 64-byte registers, or half of one, in LLVM's own vector type; each target
+A :class:`Vector` holds 64-byte registers, or halves of them, in LLVM's own vector type; each target
 splits it into what it has (AVX-512, AVX2, SSE, NEON). Its lanes never mix unless :func:`sum_rows` says so, and
 :func:`fma` rounds once on every machine, so the results are the same bits everywhere. Why not leave it to LLVM's loop
 vectoriser: it keeps accumulators in memory in loops like ours, and turns short fixed loops into slow scalar code
@@ -13,8 +13,9 @@ Every function that makes a vector takes `width`, a tuple whose length says how 
 since a tuple's length is part of its type and so known when the kernel is compiled. An empty one stands for half a
 register: see `NATIVE`.
 
-``load_four``, ``store_four`` and ``splat_four`` are for four rows of a matrix at once, a register of each: fewer words
-than a name for each row, and a fraction of the time to compile. With such a vector a single register counts four times.
+``load_four``, ``store_four`` and ``splat_four`` are for four rows of a matrix at once, a register (`width` of one, or
+empty) of each: fewer words than a name for each row, and a fraction of the time to compile. Beside several registers a
+single one counts as often.
 """
 
 import numba
@@ -305,7 +306,11 @@ else:
             return result
 
         def typed(*vectors):
-            return max(vectors, key=lambda vector: vector.registers)(*vectors), codegen
+            result = max(vectors, key=lambda vector: vector.registers)
+            # None is no type, which Numba tells the kernel's author.
+            if any(each not in (result, Vector(result.dtype, result.lanes, 1)) for each in vectors):
+                return None
+            return result(*vectors), codegen
 
         def unary(typingctx, a):
             return typed(a)
@@ -400,6 +405,8 @@ else:
     @intrinsic
     def load_four(typingctx, array, offset, stride, width):
         """Return four registers, of which the first begins at ``array[offset]`` and each next `stride` later."""
+        if len(width) > 1:
+            return None
         vector = _four(array.dtype, width)
 
         def codegen(context, builder, signature, args):
@@ -422,6 +429,8 @@ else:
     @intrinsic
     def splat_four(typingctx, array, offset, width):
         """Return four registers, with ``array[offset]`` in each lane of the first, the next number in the next's."""
+        if len(width) > 1:
+            return None
         vector = _four(array.dtype, width)
 
         def codegen(context, builder, signature, args):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numba
 import pytest
@@ -76,9 +77,11 @@ else:
 """
 
 
-def test_kernels_run_where_numba_refuses_to_cache() -> None:
+def test_kernels_run_where_numba_refuses_to_cache(tmp_path: Path) -> None:
     """Holds Numba's wording of today, which the fall-back goes by."""
-    done = python(REFUSED + RUN, NUMBA_CACHE_LOCATOR_CLASSES="IPythonCacheLocator")
+    compiled = 'assert "tests.kernels.small" in sys.modules\n'
+    folders = {"NUMBA_CACHE_LOCATOR_CLASSES": "IPythonCacheLocator", "NUMBA_CACHE_DIR": str(tmp_path)}
+    done = python(REFUSED + RUN + compiled, **folders)
     assert done.returncode == 0, done.stderr
 
 
@@ -90,3 +93,43 @@ def test_two_processes_may_fill_one_cache_together(tmp_path: Path) -> None:
     assert {Path(name).suffix for name in entries} == {".native"}
     assert python(RUN, NUMBA_CACHE_DIR=str(tmp_path)).returncode == 0
     assert tree(tmp_path) == entries  # the third one found what it needs
+
+
+@compiled_only
+def test_an_inner_function_is_part_of_its_callers_alone() -> None:
+    """Else compiling takes half as long again, and nothing else would show it."""
+    from fastnn.kernels._parts import Part
+
+    part = _jit.inner(double)
+    assert numba.njit(lambda x: part(x) + 1)(2.0) == 5
+    (compiled,) = part.overloads.values()
+    assert type(compiled.library) is Part
+    assert not compiled.library._codegen._engine.is_symbol_defined(compiled.fndesc.mangled_name)
+    whole = _jit.inner(vectorised=True)(double)
+    assert numba.njit(lambda x: whole(x) + 1)(2.0) == 5
+    (compiled,) = whole.overloads.values()
+    assert compiled.library._codegen._engine.is_symbol_defined(compiled.fndesc.mangled_name)
+
+
+@compiled_only
+def test_what_cannot_be_a_part_is_told() -> None:
+    @_jit.inner
+    def speaks(x):
+        print("x is", x)
+        return x
+
+    with pytest.raises(NotImplementedError, match="speaks cannot be a part of others, it needs"):
+        numba.njit(lambda x: speaks(x) + 1)(2.0)
+
+
+@compiled_only
+def test_functions_that_call_each_other_are_no_parts() -> None:
+    names: dict[str, Any] = {"inner": _jit.inner}
+    exec(  # noqa: S102 - each needs the other's name in its globals
+        "@inner\ndef even(n):\n    return odd(n - 1) if n else True\n"
+        "@inner\ndef odd(n):\n    return even(n - 1) if n else False\n",
+        names,
+    )
+    even = names["even"]
+    with pytest.raises(NotImplementedError, match="cannot be a part of others"):
+        numba.njit(lambda n: not even(n))(3)

@@ -233,7 +233,8 @@ def test_with_the_jit_off_plain_functions_are_called(folder: dict[str, Any], tmp
 
 
 @compiled_only
-def test_a_kernel_bound_to_all_arguments_but_one() -> None:
+def test_a_kernel_bound_to_all_arguments_but_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     kernel = native.Kernel("tests.kernels.small", "add_product")
     numbers, total = np.arange(3.0), np.zeros(2)
     call = kernel.bound((total, native.pack(2.0)), (3.0,))

@@ -168,6 +168,27 @@ def test_four_rows_at_once(plain: ModuleType, dtype: str, width: tuple[int, ...]
         assert np.array_equal(m[untouched], before[untouched])
 
 
+@compiled_only
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda m: simd.add(simd.load(m, 0, (0, 0)), simd.load(m, 0, (0, 0, 0, 0))),
+        lambda m: simd.add(simd.load(m, 0, ()), simd.load(m, 0, (0,))),
+        lambda m: simd.load_four(m, 0, 64, (0, 0)),
+        lambda m: simd.splat_four(m, 0, (0, 0)),
+    ],
+    ids=["2 and 4 registers", "half and whole registers", "four pairs", "four pairs of numbers"],
+)
+def test_vectors_that_do_not_fit_each_other(function: Callable[..., Any]) -> None:
+    make = numba.njit(function)
+
+    def store(m):
+        simd.store(m, 0, make(m))
+
+    with pytest.raises(numba.TypingError):
+        numba.njit(store)(np.zeros(1000))
+
+
 def test_both_copies_have_the_same_functions(plain: ModuleType) -> None:
     def functions(module: ModuleType) -> set[str]:
         made_here = (name for name, value in vars(module).items() if callable(value) and not isinstance(value, type))
