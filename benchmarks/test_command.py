@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks.problem import REAL_DIGITS
 from benchmarks.race import Timing
-from benchmarks.thresholds import KERNELS_SHARE
+from benchmarks.thresholds import FIRST_COMMAND_AT_MOST, KERNELS_SHARE
 from fastnn.datasets import load_dataset, per_class
 
 if TYPE_CHECKING:
@@ -62,3 +62,4 @@ def test_most_of_the_time_is_spent_in_the_kernels(
     benchmark.extra_info.update(share=share, first=first, warm=best)
     benchmark.pedantic(lambda: None, rounds=1)
     assert effort.quick or share >= KERNELS_SHARE
+    assert effort.quick or first / best <= FIRST_COMMAND_AT_MOST

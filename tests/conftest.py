@@ -1,6 +1,7 @@
 """What many tests need: the real data where it stands beside the project."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,10 @@ _LOOKS = ("FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "TTY_COMPATIBLE", "TTY_I
 for _name in list(os.environ):
     if _name in _LOOKS or (_name.startswith(_OURS) and _name not in _LEFT):
         del os.environ[_name]
+
+# Who is started in the background of a script is deaf to Ctrl-C, and so are its children, of which some tests send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
