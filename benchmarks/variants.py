@@ -40,8 +40,8 @@ VARIANTS: dict[str, tuple[str, str]] = {
         "                    pass\n",
     ),
     "every function optimised by itself too": (
-        '_INNER = {**_BARE, "pipeline_class": _PartCompiler}\n',
-        "_INNER = _BARE\n",
+        '    _INNER["pipeline_class"] = PartCompiler\n',
+        "    pass\n",
     ),
     "loops copied and unrolled as LLVM likes": (
         '        builder.call(ir.InlineAsm(kind, "", "", side_effect=True)',
