@@ -231,7 +231,8 @@ def test_bad_files_are_named_in_one_line(content: bytes, message: str, tmp_path:
         load_recipe(file)
     assert str(caught.value).startswith(f"{file}: ")
     assert message in str(caught.value)
-    assert len(str(caught.value)) < 500
+    # However long the file's name is.
+    assert len(str(caught.value).removeprefix(str(file))) < 420
 
 
 @pytest.mark.parametrize("source", ["orginal", "missing.toml", "folder.toml", "\0.toml"])
