@@ -16,10 +16,12 @@ from numba.extending import overload
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "boundscheck": False, "_nrt": False}
 _ALLOCATING = {**_OPTIONS, "_nrt": True}
 _BARE = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+_OUTER: dict[str, Any] = {}
 _INNER: dict[str, Any] = dict(_BARE)
 with contextlib.suppress(ImportError):
-    from fastnn.kernels._parts import PartCompiler
+    from fastnn.kernels._compiler import LeanCompiler, PartCompiler
 
+    _OUTER["pipeline_class"] = LeanCompiler
     _INNER["pipeline_class"] = PartCompiler
 
 
@@ -56,7 +58,8 @@ def inner(
     """Compile `function` for calls from other compiled functions of its file alone.
 
     It has no way in from Python and no cache file of its own; its code is part of its callers', see
-    :mod:`fastnn.kernels._parts`. It must not call on Python's interpreter, nor be one of several that call each other.
+    :mod:`fastnn.kernels._compiler`. It must not call on Python's interpreter, nor be one of several that call each
+    other.
 
     Parameters
     ----------
@@ -115,7 +118,7 @@ def object_code(function: Any, arguments: list[Any], codes: str, entry: str) -> 
     if not hasattr(function, "py_func") or function.targetoptions["_nrt"]:
         return None
     wanted = tuple(_writeable(numba.typeof(argument)) for argument in arguments)
-    lone: Any = numba.njit(**_BARE, **_OPTIONS)(function.py_func)
+    lone: Any = numba.njit(**_OUTER, **_BARE, **_OPTIONS)(function.py_func)
     lone.compile(wanted)
     result = lone.overloads[wanted]
     library, described = result.library, result.fndesc

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
+import numpy as np
 import pytest
 
 from fastnn.kernels import _jit
@@ -98,7 +99,7 @@ def test_two_processes_may_fill_one_cache_together(tmp_path: Path) -> None:
 @compiled_only
 def test_an_inner_function_is_part_of_its_callers_alone() -> None:
     """Else compiling takes half as long again, and nothing else would show it."""
-    from fastnn.kernels._parts import Part
+    from fastnn.kernels._compiler import Part
 
     part = _jit.inner(double)
     assert numba.njit(lambda x: part(x) + 1)(2.0) == 5
@@ -109,6 +110,39 @@ def test_an_inner_function_is_part_of_its_callers_alone() -> None:
     assert numba.njit(lambda x: whole(x) + 1)(2.0) == 5
     (compiled,) = whole.overloads.values()
     assert compiled.library._codegen._engine.is_symbol_defined(compiled.fndesc.mangled_name)
+
+
+@compiled_only
+def test_kernels_are_compiled_by_the_lean_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it takes a quarter longer: each call is looked into again and again, and code is optimised twice."""
+    from numba.core.typing import Context
+
+    from fastnn.kernels._compiler import LeanCompiler, Part, Whole
+
+    libraries, asked = [], []
+    make, resolve = LeanCompiler.define_pipelines, Context.resolve_function_type
+
+    def define(compiler: Any) -> Any:
+        pipelines = make(compiler)
+        libraries.append(type(compiler.state.library))
+        return pipelines
+
+    def count(*arguments: Any) -> Any:
+        asked.append(arguments[1:3])
+        return resolve(*arguments)
+
+    monkeypatch.setattr(LeanCompiler, "define_pipelines", define)
+    monkeypatch.setattr(Context, "resolve_function_type", count)
+    part = _jit.inner(lambda x: x * x * x)
+
+    def kernel(x):
+        for k in range(x.size):
+            x[k] = part(x[k]) + x[k] * x[k]
+
+    assert _jit.object_code(_jit.jit(kernel), [np.zeros(3)], "ppqqpqq", "entry") is not None
+    assert libraries == [Whole, Part]
+    products = [arguments for function, arguments in asked if "mul" in str(function)]
+    assert len(products) == len(set(products)) <= 1
 
 
 @compiled_only
