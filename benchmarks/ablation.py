@@ -4,7 +4,8 @@ Takes one call at a time out of fastnn/kernels/sgd.py, compiles the rest and tim
 absence saves: parts overlap in the processor, so that the savings do not add up to the whole. The network learns
 nothing sensible meanwhile, which the time does not depend on.
 
-Also prints how many rows of the first layer a block of digits touches, a digit: what larger blocks would save.
+Also prints how many rows of the first layer a block of digits touches, a digit: what larger blocks would save. And how
+many of them are full ink in each digit that inks them, for which one sum of steps could serve them all.
 """
 
 from __future__ import annotations
@@ -93,16 +94,24 @@ def prepare(module: ModuleType) -> Any:
     return lambda: trainer.train(images, labels, order, 1e-6, totals)
 
 
-def touched_rows(images: Any, sizes: tuple[int, ...] = (1, 2, 3, 4, 8, 16, 32)) -> dict[int, float]:
-    """Return for blocks of so many digits in random order how many pixels any of them has ink on, a digit."""
+def touched_rows(images: Any, sizes: tuple[int, ...] = (1, 2, 3, 4, 8, 16, 32)) -> dict[int, tuple[float, float]]:
+    """Count for blocks of so many digits, in random order, the pixels that any of them has ink on, a digit.
+
+    The second number is how many of these are full ink in two digits or more, and in no other digit grey.
+    """
     import numpy as np
 
-    inked = images != 255
     order = np.random.default_rng(0).permutation(len(images))
     rows = {}
     for size in sizes:
+        touched = full = 0
         blocks = order[: len(order) // size * size].reshape(-1, size)
-        rows[size] = float(np.mean([inked[block].any(axis=0).sum() for block in blocks])) / size
+        for block in blocks:
+            inked = images[block] != 255
+            touched += np.count_nonzero(inked.any(axis=0))
+            black = ((images[block] == 0) | ~inked).all(axis=0)
+            full += np.count_nonzero(black & (inked.sum(axis=0) > 1))
+        rows[size] = touched / blocks.size, full / blocks.size
     return rows
 
 
@@ -133,9 +142,9 @@ def main() -> int:
         table.add_row(name, f"{value:.2f}", "" if name == "everything" else f"{whole - value:.2f}")
     console = Console()
     console.print(table)
-    rows = Table("digits in a block", "rows touched, a digit")
-    for size, count in touched_rows(make_problem().images).items():
-        rows.add_row(str(size), f"{count:.1f}")
+    rows = Table("digits in a block", "rows touched, a digit", "of them full ink wherever inked, by two or more")
+    for size, counts in touched_rows(make_problem().images).items():
+        rows.add_row(str(size), *(f"{count:.1f}" for count in counts))
     console.print(rows)
     return 0
 

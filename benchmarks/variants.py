@@ -1,138 +1,227 @@
-"""What single decisions in the kernels are worth: ``python -m benchmarks.variants``.
+"""What single decisions in the kernels are worth: ``python -m benchmarks.variants``; about six minutes.
 
-Each variant is a copy of the package in which one place of the source reads otherwise. All variants train 784-200-40-10
-by the original rule in float32, each in a process of its own, in interleaved rounds on one core.
+Each variant is a copy of the package in which a few places of the source read otherwise. All variants train
+784-200-40-10 by the original rule in float32, each in a process of its own, by turns on one core.
 """
 
 from __future__ import annotations
 
-from benchmarks import environment
+import shutil
+import sys
+import tempfile
+from pathlib import Path
 
-environment.pin()
-
-import os  # noqa: E402 -- nothing that could load NumPy may come before pin()
-import shutil  # noqa: E402
-import subprocess  # noqa: E402
-import sys  # noqa: E402
-import tempfile  # noqa: E402
-from pathlib import Path  # noqa: E402
-
-ROOT = Path(__file__).resolve().parents[1]
+from benchmarks.builds import ROOT, Build, copy_benchmarks, race, seconds
 
 AS_IT_IS = "as it is"
 
-VARIANTS: dict[str, tuple[str, str]] = {
-    AS_IT_IS: ("", ""),
-    "one digit at a time": ("BLOCK = 4\n", "BLOCK = 1\n"),
-    "blocks of 2 digits": ("BLOCK = 4\n", "BLOCK = 2\n"),
-    "blocks of 3 digits": ("BLOCK = 4\n", "BLOCK = 3\n"),
-    "blocks of 5 digits": ("BLOCK = 4\n", "BLOCK = 5\n"),
-    "3 rows of the first layer at once": ("GROUP = 4\n", "GROUP = 3\n"),
-    "5 rows of the first layer at once": ("GROUP = 4\n", "GROUP = 5\n"),
-    "8 rows of the first layer at once": ("GROUP = 4\n", "GROUP = 8\n"),
-    "registers of 64 bytes also without AVX-512": ("NATIVE = (0,) if LARGE else ()\n", "NATIVE = (0,)\n"),
+SIZES: dict[str, tuple[tuple[str, str], ...]] = {
+    AS_IT_IS: (),
+    "one digit at a time": (("BLOCK = 4\n", "BLOCK = 1\n"),),
+    "blocks of 2 digits": (("BLOCK = 4\n", "BLOCK = 2\n"),),
+    "blocks of 3 digits": (("BLOCK = 4\n", "BLOCK = 3\n"),),
+    "blocks of 5 digits": (("BLOCK = 4\n", "BLOCK = 5\n"),),
+    "blocks of 6 digits": (("BLOCK = 4\n", "BLOCK = 6\n"),),
+    "blocks of 8 digits": (("BLOCK = 4\n", "BLOCK = 8\n"),),
+    "3 rows of the first layer at once": (("GROUP = 4\n", "GROUP = 3\n"),),
+    "5 rows of the first layer at once": (("GROUP = 4\n", "GROUP = 5\n"),),
+    "8 rows of the first layer at once": (("GROUP = 4\n", "GROUP = 8\n"),),
+    "registers of 64 bytes also without AVX-512": (("NATIVE = (0,) if LARGE else ()\n", "NATIVE = (0,)\n"),),
     "upper layers' rows first to last, up and down": (
-        "        at, errors, steps = w + k * stride, e + k, e + behind + k\n",
-        "        j = -(-rows // 4) * 4 - 4 - k\n        at, errors, steps = w + j * stride, e + j, e + behind + j\n",
+        (
+            """\
+        at, errors, steps = w + k * stride, e + k, e + behind + k
+""",
+            """\
+        j = -(-rows // 4) * 4 - 4 - k
+        at, errors, steps = w + j * stride, e + j, e + behind + j
+""",
+        ),
     ),
     "the next digits' pixels not asked for early": (
-        "                    _fetch(ink, order[first + t + BLOCK])\n",
-        "                    pass\n",
+        ("                    _fetch(ink, order[first + t + BLOCK])\n", "                    pass\n"),
     ),
-    "every function optimised by itself too": (
-        '    _INNER["pipeline_class"] = PartCompiler\n',
-        "    pass\n",
+    "numbers begin 32 bytes behind a cache line": (
+        (
+            """\
+    raw = np.zeros(length * dtype.itemsize + LINE, dtype=np.uint8)
+    start = -raw.ctypes.data % LINE
+""",
+            """\
+    raw = np.zeros(length * dtype.itemsize + 2 * LINE, dtype=np.uint8)
+    start = -raw.ctypes.data % LINE + LINE // 2
+""",
+        ),
     ),
     "loops copied and unrolled as LLVM likes": (
-        '        builder.call(ir.InlineAsm(kind, "", "", side_effect=True)',
-        '        _ = lambda: builder.call(ir.InlineAsm(kind, "", "", side_effect=True)',
+        (
+            '        builder.call(ir.InlineAsm(kind, "", "", side_effect=True)',
+            '        _ = lambda: builder.call(ir.InlineAsm(kind, "", "", side_effect=True)',
+        ),
+    ),
+    "compiled by Numba's own compiler": (
+        (
+            """\
+    _OUTER["pipeline_class"] = LeanCompiler
+    _INNER["pipeline_class"] = PartCompiler
+""",
+            """\
+    pass
+""",
+        ),
     ),
 }
-"""What stands in the kernels' source, in one place, and what each variant has there instead."""
+"""What stands in the source, in one place, and what each variant has there instead."""
+
+DROPPED: dict[str, tuple[tuple[str, str], ...]] = {
+    AS_IT_IS: (),
+    "each row of a block times all 4 digits, zeros too": (
+        ("                case = np.int64(peek(cases, p))\n", "                case = everyone\n"),
+    ),
+    "larger pages for the weights (madvise)": (
+        (
+            """\
+    raw = np.zeros(length * dtype.itemsize + LINE, dtype=np.uint8)
+    start = -raw.ctypes.data % LINE
+""",
+            """\
+    import mmap
+    page = 2 << 20
+    pages = mmap.mmap(-1, -(-length * dtype.itemsize // page) * page + page)
+    pages.madvise(mmap.MADV_HUGEPAGE)
+    raw = np.frombuffer(pages, np.uint8)
+    start = -raw.ctypes.data % page
+""",
+        ),
+    ),
+    "two registers of columns in each turn of the loop": (
+        (
+            """\
+            with self.columns(_I64(0), self.length) as (column, _):
+                emit_rolled(builder)
+                emit([builder.add(place, column) for place in data], [builder.add(row, column) for row in rows], values)
+""",
+            """\
+            one = self.register.count
+            even = builder.sub(self.length, builder.urem(self.length, _I64(2 * one)))
+            for first, last, step in ((_I64(0), even, 2), (even, self.length, 1)):
+                with cgutils.for_range_slice(builder, first, last, _I64(step * one)) as (column, _):
+                    emit_rolled(builder)
+                    for k in range(step):
+                        at = builder.add(column, _I64(k * one))
+                        emit([builder.add(place, at) for place in data], [builder.add(row, at) for row in rows], values)
+""",
+        ),
+    ),
+    "code of its own for two rows that are left over": (
+        (
+            """\
+                    for start, stop, rows in ((first, rest, GROUP), (rest, last, 1)):
+""",
+            """\
+                    two = builder.sub(last, builder.urem(builder.sub(last, first), _I64(2)))
+                    for start, stop, rows in ((first, rest, GROUP), (rest, two, 2), (two, last, 1)):
+""",
+        ),
+    ),
+    "asking for the first lines of the next four rows early": (
+        (
+            """\
+            with self.columns(_I64(0), self.length) as (column, _):
+                emit_rolled(builder)
+                emit([""",
+            """\
+            kind = ir.FunctionType(ir.VoidType(), [_I8.as_pointer()] + [_I32] * 3)
+            ask = builder.module.declare_intrinsic('llvm.prefetch', [_I8.as_pointer()], kind)
+            for i in range(size if size == GROUP else 0):
+                ahead = builder.load(builder.gep(self.lists, [builder.add(index, _I64(GROUP + i))]))
+                row = builder.add(self.w, builder.mul(builder.sext(ahead, _I64), self.stride))
+                for line in range(2):
+                    place = builder.gep(self.m, [builder.add(row, _I64(16 * line))])
+                    place = builder.bitcast(place, _I8.as_pointer())
+                    builder.call(ask, [place, _I32(0), _I32(3), _I32(1)])
+            with self.columns(_I64(0), self.length) as (column, _):
+                emit_rolled(builder)
+                emit([""",
+        ),
+    ),
+    "eight rows of the second layer at once on the way up": (
+        (
+            """\
+    k = 0
+    while k < rows:
+        rolled()
+        x = splat(zero, _W4)
+""",
+            """\
+    k = 0
+    while k + 8 <= rows:
+        rolled()
+        x, y = splat(zero, _W4), splat(zero, _W4)
+        at, r = w + k * stride, 0
+        while r < registers * lanes:
+            rolled()
+            below = load(m, h + r, _W1)
+            x = fma(load_four(m, at + r, stride, _W1), below, x)
+            y = fma(load_four(m, at + 4 * stride + r, stride, _W1), below, y)
+            r += lanes
+        store(m, sums + k * lanes, x)
+        store(m, sums + (k + 4) * lanes, y)
+        k += 8
+    while k < rows:
+        rolled()
+        x = splat(zero, _W4)
+""",
+        ),
+    ),
+    "one LLVM vector as long as the hidden layer": (
+        (
+            """\
+self.register = ir.VectorType(context.get_value_type(dtype), lanes_of(dtype, NATIVE))
+""",
+            """\
+self.register = ir.VectorType(context.get_value_type(dtype), 200)
+""",
+        ),
+    ),
+}
+"""The same for what was tried and dropped."""
 
 ROUNDS = 40
 
-CHILD = """
-import sys, time
-from benchmarks.peers.ours import Ink
-from benchmarks.problem import make_problem
-state = Ink(make_problem())
-for line in sys.stdin:
-    start = time.perf_counter()
-    state.run(int(line))
-    print(time.perf_counter() - start, flush=True)
-"""
 
-SAMPLES = 12_544
-
-
-def copy_with(folder: Path, old: str, new: str) -> None:
-    """Copy the package into a folder, one place of the kernels changed."""
+def copy_with(folder: Path, places: tuple[tuple[str, str], ...]) -> None:
+    """Copy the package into a folder, a few places of the source changed; raise ValueError where they are not found."""
     shutil.copytree(ROOT / "fastnn", folder / "fastnn", ignore=shutil.ignore_patterns("__pycache__", "static"))
-    shutil.copytree(ROOT / "benchmarks", folder / "benchmarks", ignore=shutil.ignore_patterns("__pycache__"))
-    if not old:
-        return
-    found = [path for path in (folder / "fastnn" / "kernels").glob("*.py") if old in path.read_text()]
-    if len(found) != 1 or found[0].read_text().count(old) != 1:
-        raise ValueError(f"the kernels have {old.strip()!r} in {len(found)} files, not in one place")
-    found[0].write_text(found[0].read_text().replace(old, new))
-
-
-def start(folder: Path) -> subprocess.Popen[str]:
-    """Start a process that trains on as many digits as it is told, and tells how long it took."""
-    data = ROOT.parent / "shared"
-    if data.is_dir():
-        (folder.parent / "shared").unlink(missing_ok=True)
-        (folder.parent / "shared").symlink_to(data)
-    caches = {"NUMBA_CACHE_DIR": str(folder / "cache"), "PYTHONPATH": str(folder)}
-    return subprocess.Popen(
-        [sys.executable, "-c", CHILD],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=folder,
-        env={**os.environ, **caches},
-    )
-
-
-def ask(child: subprocess.Popen[str], samples: int) -> float:
-    """Return the microseconds a digit of one run."""
-    if child.stdin is None or child.stdout is None:
-        raise ValueError("the process has no pipes")
-    child.stdin.write(f"{samples}\n")
-    child.stdin.flush()
-    return float(child.stdout.readline()) / samples * 1e6
+    sources = [*(folder / "fastnn" / "kernels").glob("*.py"), folder / "fastnn" / "network.py"]
+    for old, new in places:
+        found = [path for path in sources if old in path.read_text()]
+        if len(found) != 1 or found[0].read_text().count(old) != 1:
+            raise ValueError(f"the source has {old.strip()!r} in {len(found)} files, not in one place")
+        found[0].write_text(found[0].read_text().replace(old, new))
 
 
 def main() -> int:
-    """Measure all variants by turns; print the table."""
+    """Measure all variants by turns; print the tables."""
     from rich.console import Console
     from rich.table import Table
 
-    children: dict[str, subprocess.Popen[str]] = {}
-    best = dict.fromkeys(VARIANTS, float("inf"))
-    compiling: dict[str, float] = {}
-    with tempfile.TemporaryDirectory() as work:
-        try:
-            for number, (name, (old, new)) in enumerate(VARIANTS.items()):
-                print(f"compiling: {name} ...", file=sys.stderr)
-                folder = Path(work) / f"variant{number}"
-                copy_with(folder, old, new)
-                children[name] = start(folder)
-                compiling[name] = ask(children[name], 8) * 8 / 1e6
-            for _ in range(ROUNDS):
-                for name, child in children.items():
-                    best[name] = min(best[name], ask(child, SAMPLES))
-        finally:
-            for child in children.values():
-                child.kill()
-                child.wait()
-    table = Table("kernels", "µs a digit", "compared", "s to compile", title="Training 784-200-40-10, original rule")
-    for name, value in best.items():
-        table.add_row(name, f"{value:.2f}", f"{value / best[AS_IT_IS]:.2f}", f"{compiling[name]:.1f}")
-    Console(width=max(100, Console().width)).print(table)
+    console = Console(width=max(100, Console().width))
+    for title, variants in (("sizes and decisions", SIZES), ("tried and dropped", DROPPED)):
+        with tempfile.TemporaryDirectory() as work:
+            builds = []
+            for number, (name, places) in enumerate(variants.items()):
+                folder = Path(work) / str(number)
+                copy_benchmarks(folder)
+                copy_with(folder, places)
+                builds.append(Build(name, folder))
+            race(builds, ROUNDS)
+        table = Table(title, "µs a digit", "compared", "s to compile", title="Training 784-200-40-10, original rule")
+        for build in builds:
+            table.add_row(build.name, f"{build.best:.2f}", f"{build.best / builds[0].best:.2f}", seconds(build))
+        console.print(table)
     return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""What each step to today's kernels was worth: ``python -m benchmarks.steps``; a quarter of an hour.
+
+Takes the package as it was after each step out of the repository's history, and trains with all of them by turns, so
+that the figures are of one machine and of the same minutes. Arguments are numbers of commits, to measure those alone.
+"""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+from benchmarks.builds import ROOT, Build, copy_benchmarks, race, seconds
+
+FIRST = "benchmarks.peers.numba_dense:FirstWritten"
+
+STEPS = {
+    "": "loops as first written (peers/numba_dense.py)",
+    "f943d46": "ink, offset c, explicit vectors",
+    "95acc6e": "vectors in the small loops too; the next digit's pixels asked for early",
+    "4f21c6e": "one memory for everything, kernels hand on one address",
+    "650e239": "pairs of digits; transposed upper layers; loops kept rolled",
+    "a9d0718": "blocks of four digits, pixels sorted by which of the four ink them",
+    "44ff004": "rows four at a time, loops along the columns",
+    "419c359": "code for each number of members of a case, not for each case",
+    "ea5301b": "inner functions linked into their callers as they are",
+    "85b540c": "four rows of weights one vector",
+    "43ab221": "nothing compiled twice",
+    "3147ca7": "each learning rule a kernel of its own",
+    "dfd82eb": "Numba's compiler with less to do",
+    "HEAD": "the commit that is checked out",
+}
+"""Commits, and what was new in them; without one, a peer."""
+
+ROUNDS = 30
+STARTS = 3
+
+
+def take_out(commit: str, folder: Path) -> None:
+    """Write the package as it was at a commit; raise SystemExit where the history is not there."""
+    command = ["git", "-C", str(ROOT), "archive", commit, "fastnn"]
+    try:
+        done = subprocess.run(command, check=True, capture_output=True)
+    except FileNotFoundError:
+        raise SystemExit("benchmarks.steps needs git") from None
+    except subprocess.CalledProcessError as error:
+        raise SystemExit(
+            f"benchmarks.steps needs the repository with its history: {error.stderr.decode().strip()}"
+        ) from None
+    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+        archive.extractall(folder, filter="data")
+
+
+def main(commits: list[str]) -> int:
+    """Measure all steps by turns, or those of `commits`; print the table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    steps = {commit: STEPS.get(commit, "") for commit in commits} or STEPS
+    builds = []
+    with tempfile.TemporaryDirectory() as work:
+        for number, (commit, name) in enumerate(steps.items()):
+            folder = Path(work) / str(number)
+            copy_benchmarks(folder)
+            take_out(commit or "HEAD", folder)
+            build = Build(f"{commit} {name}", folder)
+            if not commit:
+                build.trainer = FIRST
+            builds.append(build)
+        race(builds, ROUNDS, STARTS)
+    table = Table("commit", "step", "µs a digit", "s from an empty cache, least (median)")
+    for (commit, name), build in zip(steps.items(), builds, strict=True):
+        table.add_row(commit, name, f"{build.best:.2f}", seconds(build))
+    Console(width=max(120, Console().width)).print(table)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
