@@ -39,7 +39,7 @@ PARTS = {
 }
 """How the line begins that is taken out for each part."""
 
-ROUNDS = 9
+ROUNDS = 25
 SAMPLES = 4000
 
 

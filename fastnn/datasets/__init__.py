@@ -69,12 +69,12 @@ def _load_name(name: str, progress: Progress | None) -> Dataset:
 
 
 def _drawn(name: str) -> Dataset:
-    from fastnn.datasets.drawn import drawn
+    from fastnn.datasets.drawn import built_in, drawn
 
     numbers = name.split(":")[1:]
     if len(numbers) > 2 or not all(number.isascii() and number.isdigit() for number in numbers):
         raise DataError(f"{name}: drawn takes a number of digits and a seed, as in drawn:2000:7")
-    return drawn(*(int(number) for number in numbers))
+    return drawn(*(int(number) for number in numbers)) if numbers else built_in()
 
 
 def _load_path(source: str | Path) -> Dataset:

@@ -17,7 +17,6 @@ from numba.core.compiler import CompilerBase
 from numba.core.compiler_machinery import PassManager
 from numba.core.typed_passes import (
     AnnotateTypes,
-    IRLegalization,
     NativeLowering,
     NoPythonBackend,
     NopythonTypeInference,
@@ -45,12 +44,14 @@ _PASSES = (
     DeadBranchPrune,
     NopythonTypeInference,
     PreLowerStripPhis,
-    IRLegalization,
     AnnotateTypes,
     NativeLowering,
     NoPythonBackend,
 )
-"""Those of Numba's passes, in its order, that numbers, tuples, arrays, branches and loops need."""
+"""Those of Numba's passes, in its order, that numbers, tuples, arrays, branches and loops need.
+
+None of them says when a variable is used no more: kernels make no arrays, and nobody counts who holds one.
+"""
 
 _OVERRIDDEN = {
     JITCodeLibrary: (
@@ -95,7 +96,7 @@ class _Typing:
 
 
 class LeanCompiler(CompilerBase):
-    """Numba's compiler for functions without closures, comprehensions, ``with``, exceptions and array expressions."""
+    """Numba's compiler for functions that make no arrays and have no closures, comprehensions, ``with`` or ``raise``."""
 
     def define_pipelines(self) -> Any:
         state = self.state
@@ -104,9 +105,7 @@ class LeanCompiler(CompilerBase):
             state.library = self._library()
         passes = PassManager("lean")
         for each in _PASSES:
-            # Says when variables are used no more, which nobody asks where nobody counts who holds an array.
-            if each is not IRLegalization or state.flags.nrt:
-                passes.add_pass(each, each.name())
+            passes.add_pass(each, each.name())
         passes.finalize()
         return [passes]
 

@@ -14,7 +14,6 @@ from numba.extending import overload
 # Kernels get their arrays from outside and keep none, so that nobody counts who holds one: code that calls on Numba's
 # own memory ("nrt") could not be loaded without Numba.
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "boundscheck": False, "_nrt": False}
-_ALLOCATING = {**_OPTIONS, "_nrt": True}
 _BARE = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 _OUTER: dict[str, Any] = {}
 _INNER: dict[str, Any] = dict(_BARE)
@@ -25,36 +24,24 @@ with contextlib.suppress(ImportError):
     _INNER["pipeline_class"] = PartCompiler
 
 
-def jit(function: Callable[..., Any] | None = None, *, allocates: bool = False) -> Callable[..., Any]:
+def jit(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile `function` on first use, keep the machine code on disk where a folder can be written.
 
     No ``fastmath``: it lets NaN checks be folded away and makes weights differ by CPU. ``error_model="numpy"``
     drops the checks for division by zero, ``nogil`` lets other threads predict while one trains. Where neither
     the package's own folder nor the user's cache can be written, Numba refuses to cache when it decorates; the
     function is then compiled anew in each process. ``FASTNN_CACHE=0`` asks for that.
-
-    Parameters
-    ----------
-    function : callable, optional
-        Without it a decorator is returned.
-    allocates : bool
-        Whether it, or one that it calls, makes arrays.
     """
-    if function is None:
-        return partial(jit, allocates=allocates)
-    options = _ALLOCATING if allocates else _OPTIONS
     if os.environ.get("FASTNN_CACHE") != "0":
         try:
-            return numba.njit(cache=True, **options)(function)
+            return numba.njit(cache=True, **_OPTIONS)(function)
         except RuntimeError as error:
             if "cannot cache function" not in str(error):
                 raise
-    return numba.njit(**options)(function)
+    return numba.njit(**_OPTIONS)(function)
 
 
-def inner(
-    function: Callable[..., Any] | None = None, *, allocates: bool = False, vectorised: bool = False
-) -> Callable[..., Any]:
+def inner(function: Callable[..., Any] | None = None, *, vectorised: bool = False) -> Callable[..., Any]:
     """Compile `function` for calls from other compiled functions of its file alone.
 
     It has no way in from Python and no cache file of its own; its code is part of its callers', see
@@ -63,15 +50,15 @@ def inner(
 
     Parameters
     ----------
-    function, allocates
-        As for :func:`jit`.
+    function : callable, optional
+        Without it a decorator is returned.
     vectorised : bool
         Whether LLVM is to make vectors of its loops. It is then optimised on its own as well: left to its callers,
         distortions and normalising took a third longer.
     """
     if function is None:
-        return partial(inner, allocates=allocates, vectorised=vectorised)
-    return numba.njit(**(_BARE if vectorised else _INNER), **(_ALLOCATING if allocates else _OPTIONS))(function)
+        return partial(inner, vectorised=vectorised)
+    return numba.njit(**(_BARE if vectorised else _INNER), **_OPTIONS)(function)
 
 
 def either(one: Callable[..., Any], other: Callable[..., Any]) -> Callable[..., Any]:
@@ -113,9 +100,9 @@ def object_code(function: Any, arguments: list[Any], codes: str, entry: str) -> 
     -------
     tuple of bytes or None
         Two object files: the function, and the entry. None if this cannot be: with the JIT off, if the function
-        allocates or calls on others, if Numba takes arguments apart in another way, or has other insides.
+        calls on others, if Numba takes arguments apart in another way, or has other insides.
     """
-    if not hasattr(function, "py_func") or function.targetoptions["_nrt"]:
+    if not hasattr(function, "py_func"):
         return None
     wanted = tuple(_writeable(numba.typeof(argument)) for argument in arguments)
     lone: Any = numba.njit(**_OUTER, **_BARE, **_OPTIONS)(function.py_func)

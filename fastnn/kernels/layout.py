@@ -136,3 +136,36 @@ class Room(NamedTuple):
     along_y: Any
     cells: Any
     found: Any
+
+
+CANVAS, CELL = 280, 10
+"""Pixels of a side of the original's page's canvas, and of one of the cells that it is averaged in."""
+
+DIAMETER, DAB_ROW = 30, 32
+"""Of the dab that the page draws, and the length of a row of its picture: whole registers."""
+
+MARGIN = 32
+"""What the canvas is wider on each side: a dab that just misses it needs no clipping."""
+
+WIDE = CANVAS + 2 * MARGIN
+
+
+class Page(NamedTuple):
+    """Where digits are drawn.
+
+    Attributes
+    ----------
+    canvas : ndarray of float32, shape (WIDE * WIDE + 16,)
+        1 = paper; white before and after. Behind it a register, so that rows may be written in whole ones.
+    row : ndarray of float32, shape (WIDE,)
+        Sums of the rows of a cell.
+    dabs : ndarray of int64, shape (room, 2)
+        Where the pointer events of a digit are.
+    arc : ndarray of float64, shape (points,)
+        How far each point is from the start of its stroke.
+    """
+
+    canvas: Any
+    row: Any
+    dabs: Any
+    arc: Any

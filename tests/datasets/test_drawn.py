@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import numba
 import numpy as np
@@ -12,6 +13,9 @@ from fastnn.datasets import drawn as module
 from fastnn.datasets import load_dataset
 from fastnn.datasets.drawn import COUNTS, MOST, drawn
 from fastnn.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # Without the compiler a digit takes some tens of milliseconds.
 COMPILED = not numba.config.DISABLE_JIT
@@ -175,6 +179,18 @@ def test_real_digits_are_read_by_their_drawn_neighbours(full, shared):
     known = full.take(np.arange(4000))
     nearest = (centred(images) @ centred(known.images).T).argmax(axis=1)
     assert (known.labels[nearest] == labels).mean() > 0.85
+
+
+@compiled_only
+def test_the_built_in_set_is_drawn_once(full, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FASTNN_CACHE_DIR", str(tmp_path))
+    drawings = []
+    monkeypatch.setattr(module, "drawn", lambda: drawings.append(1) or full)
+    first, second = load_dataset("drawn"), load_dataset("drawn")
+    assert drawings == [1]
+    assert first.content_hash == second.content_hash == full.content_hash
+    assert first.source == second.source == full.source
+    assert full.content_hash == "20e8e68e59cbbbcb59308c807cf293b9594a42b3f18666b00289da1aace9dd45"
 
 
 def test_number_and_seed_stand_behind_the_name() -> None:

@@ -5,13 +5,33 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
+import numba
 import numpy as np
 import pytest
 
-from fastnn.kernels.strokes import CANVAS, MARGIN, draw, ink, pen_events, round_dab
+from fastnn.datasets.drawn import draw, empty_page, round_dab
+from fastnn.kernels import strokes
+from fastnn.kernels.layout import CANVAS, WIDE
+from fastnn.kernels.simd import data
 
 DAB = round_dab()
 ONE_STROKE = np.array([0, 2], dtype=np.int64)
+
+
+@numba.njit
+def run_events(path, pace, starts, arc, dabs):
+    n = starts.shape[0] - 1
+    return strokes.pen_events(data(path), 0, data(pace), data(starts), n, data(arc), data(dabs), dabs.shape[0])
+
+
+@numba.njit
+def run_ink(dabs, count, dab, canvas, row, image):
+    strokes.ink(data(dabs), count, data(dab), data(canvas), data(row), data(image), 0)
+
+
+def pen_events(path, pace, starts, dabs):
+    """Return how many events a pen leaves, which are in `dabs`."""
+    return run_events(path, pace, starts, np.zeros(len(path)), dabs)
 
 
 def plain_image(dabs):
@@ -47,12 +67,12 @@ def image_of(dabs, canvas=None):
     if canvas is None:
         canvas = white()
     image = np.full(784, 7, dtype=np.uint8)
-    ink(dabs, len(dabs), DAB, canvas, image)
+    run_ink(dabs, len(dabs), DAB, canvas, np.zeros(WIDE, np.float32), image)
     return image
 
 
 def white():
-    return np.ones((CANVAS + 2 * MARGIN, CANVAS + 2 * MARGIN), dtype=np.float32)
+    return empty_page(1).canvas
 
 
 def line(start, end, pace, room=200):
@@ -175,7 +195,7 @@ def test_draw_is_events_and_ink():
     drawings = [wandering(seed, 2) for seed in range(3)]
     paths, paces = np.stack([d[0] for d in drawings]), np.stack([d[1] for d in drawings])
     images = np.zeros((3, 784), dtype=np.uint8)
-    draw(paths, paces, drawings[0][2], DAB, images)
+    draw(paths, paces, drawings[0][2], DAB, empty_page(paths.shape[1]), images)
     for path, pace, image in zip(paths, paces, images, strict=True):
         dabs = np.zeros((1000, 2), dtype=np.int64)
         count = pen_events(path, pace, drawings[0][2], dabs)
