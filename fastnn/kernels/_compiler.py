@@ -96,7 +96,7 @@ class _Typing:
 
 
 class LeanCompiler(CompilerBase):
-    """Numba's compiler for functions that make no arrays and have no closures, comprehensions, ``with`` or ``raise``."""
+    """Numba's compiler, for functions that make no arrays and have no closures, comprehensions, ``with``, ``raise``."""
 
     def define_pipelines(self) -> Any:
         state = self.state
