@@ -29,12 +29,17 @@ from benchmarks.problem import make_problem  # noqa: E402
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from benchmarks.problem import Problem
+
 ROOT = Path(__file__).resolve().parents[1]
 
 INK = "benchmarks.peers.ours:Ink"
 """What trains: a class as those of :mod:`benchmarks.peers`, by module and name."""
 
 SAMPLES = 12_544
+
+DIGITS = "digits"
+"""The name of the suite's problem."""
 
 CHILD = f"""
 import importlib, pickle, sys, time
@@ -49,10 +54,11 @@ state = make(checked)
 state.run({correctness.SAMPLES})
 print(time.perf_counter() - start, flush=True)
 np.savez(weights, *state.weights())
-state = make(timed)
+states = {{name: make(problem) for name, problem in timed.items()}}
 for line in sys.stdin:
+    name, samples = line.split()
     start = time.perf_counter()
-    state.run(int(line))
+    states[name].run(int(samples))
     print(time.perf_counter() - start, flush=True)
 """
 
@@ -70,15 +76,18 @@ class Build:
         See :data:`INK`.
     first : list of float
         Seconds of each first use from an empty cache: the import of the kernels, with Numba's, and compiling.
-    best : float
-        Microseconds a digit.
+    problems : dict of Problem
+        What it trains on.
+    best : dict of float
+        Microseconds a digit of each problem.
     """
 
     name: str
     folder: Path
     trainer: str = INK
     first: list[float] = field(default_factory=list)
-    best: float = float("inf")
+    problems: dict[str, Problem] = field(default_factory=lambda: {DIGITS: make_problem()})
+    best: dict[str, float] = field(default_factory=dict)
     _child: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
@@ -87,7 +96,7 @@ class Build:
         caches, given, weights = (self.folder / name for name in ("caches", "problem.pickle", "weights.npz"))
         shutil.rmtree(caches, ignore_errors=True)
         with given.open("wb") as file:
-            pickle.dump((correctness.problem(), make_problem()), file)
+            pickle.dump((correctness.problem(), self.problems), file)
         folders = {"NUMBA_CACHE_DIR": str(caches), "FASTNN_CACHE_DIR": str(caches), "PYTHONPATH": str(self.folder)}
         self._child = subprocess.Popen(
             [sys.executable, "-c", CHILD, self.trainer, given, weights],
@@ -98,15 +107,17 @@ class Build:
             env={**os.environ, **folders},
         )
         self.first.append(self._answer())
-        self._ask(1)  # the weights are written by then
+        for name in self.problems:
+            self._ask(name, 8)  # The weights are written by then, and what else there is to compile is compiled.
         with np.load(weights) as arrays:
             deviation = correctness.deviation_from_reference([arrays[name] for name in arrays.files])
         if not deviation < correctness.TOLERANCE["float32"]:
             raise ValueError(f"{self.name}: trained by another rule, {deviation:.2g} from the reference")
 
     def run(self) -> None:
-        """Train once more."""
-        self.best = min(self.best, self._ask(SAMPLES) / SAMPLES * 1e6)
+        """Train on each problem once more."""
+        for name in self.problems:
+            self.best[name] = min(self.best.get(name, np.inf), self._ask(name, SAMPLES) / SAMPLES * 1e6)
 
     def stop(self) -> None:
         """End its process."""
@@ -115,10 +126,10 @@ class Build:
             self._child.wait()
             self._child = None
 
-    def _ask(self, samples: int) -> float:
+    def _ask(self, name: str, samples: int) -> float:
         if self._child is None or self._child.stdin is None:
             raise ValueError(f"{self.name} was not started")
-        self._child.stdin.write(f"{samples}\n")
+        self._child.stdin.write(f"{name} {samples}\n")
         self._child.stdin.flush()
         return self._answer()
 

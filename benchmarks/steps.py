@@ -2,6 +2,9 @@
 
 Takes the package as it was after each step out of the repository's history, and trains with all of them by turns, so
 that the figures are of one machine and of the same minutes. Arguments are numbers of commits, to measure those alone.
+
+Where the time goes is told by what each step saves on less: blank images cost all but the ink, a network without its
+second hidden layer all but that.
 """
 
 from __future__ import annotations
@@ -11,9 +14,17 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from benchmarks.builds import ROOT, Build, copy_benchmarks, race, seconds
+import numpy as np
+
+from benchmarks.builds import DIGITS, ROOT, Build, copy_benchmarks, race, seconds
+from benchmarks.problem import SIZES, make_problem
+
+if TYPE_CHECKING:
+    from benchmarks.problem import Problem
 
 FIRST = "benchmarks.peers.numba_dense:FirstWritten"
 
@@ -35,6 +46,8 @@ STEPS = {
 }
 """Commits, and what was new in them; without one, a peer."""
 
+BLANK, SHALLOW = "blank", "shallow"
+
 ROUNDS = 30
 STARTS = 3
 
@@ -54,6 +67,14 @@ def take_out(commit: str, folder: Path) -> None:
         archive.extractall(folder, filter="data")
 
 
+def problems() -> dict[str, Problem]:
+    """Return the suite's problem, with blank images, and without the second hidden layer."""
+    digits = make_problem()
+    blank = replace(digits, images=np.full_like(digits.images, 255))
+    shallow = make_problem(SIZES[:2] + SIZES[3:])
+    return {DIGITS: digits, BLANK: blank, SHALLOW: shallow}
+
+
 def main(commits: list[str]) -> int:
     """Measure all steps by turns, or those of `commits`; print the table."""
     from rich.console import Console
@@ -67,13 +88,19 @@ def main(commits: list[str]) -> int:
             copy_benchmarks(folder)
             take_out(commit or "HEAD", folder)
             build = Build(f"{commit} {name}", folder)
-            if not commit:
+            if commit:
+                build.problems = problems()
+            else:
                 build.trainer = FIRST
             builds.append(build)
         race(builds, ROUNDS, STARTS)
-    table = Table("commit", "step", "µs a digit", "s from an empty cache, least (median)")
+    table = Table("commit", "step", "µs a digit", "ink", "second layer", "rest", "s from empty caches, least (median)")
     for (commit, name), build in zip(steps.items(), builds, strict=True):
-        table.add_row(commit, name, f"{build.best:.2f}", seconds(build))
+        whole = build.best[DIGITS]
+        parts = [whole - build.best[other] for other in (BLANK, SHALLOW) if other in build.best]
+        parts += [whole - sum(parts)] if parts else []
+        columns = [f"{part:.2f}" for part in (whole, *parts)] + [""] * (3 - len(parts))
+        table.add_row(commit, name, *columns, seconds(build))
     Console(width=max(120, Console().width)).print(table)
     return 0
 

@@ -50,14 +50,15 @@ def test_most_of_the_time_is_spent_in_the_kernels(
     rows = zip(dataset.images.tolist(), dataset.labels.tolist(), strict=True)
     data.write_text(json.dumps([{"image": image, "label": label} for image, label in rows]))
     epochs, times = (2, 1) if effort.quick else (60, 2)
-    first, following, drawing = [], [], []
+    drawing = [run("drawn", tmp_path, 1, **empty_caches(tmp_path / "drawn"))[0]]
+    first, following = [], []
     for number in range(times):
         folder = tmp_path / str(number)
-        drawing.append(run("drawn", tmp_path, 1, **empty_caches(folder / "drawn"))[0])
         caches = empty_caches(folder)
         first.append(run(data, tmp_path, 1, **caches)[0])
         following.append(run(data, tmp_path, 1, **caches)[0])
-    warm = [run(data, tmp_path, epochs, **caches) for _ in range(times)]
+    # Once more, since a slow phase of the machine hits the start more than the kernels.
+    warm = [run(data, tmp_path, epochs, **caches) for _ in range(times + 1)]
     best = min(seconds for seconds, _ in warm)
     compiling = min(first) - min(following)
     share = max(kernels / seconds for seconds, kernels in warm)

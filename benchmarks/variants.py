@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.builds import ROOT, Build, copy_benchmarks, race, seconds
+from benchmarks.builds import DIGITS, ROOT, Build, copy_benchmarks, race, seconds
 
 AS_IT_IS = "as it is"
 
@@ -218,7 +218,8 @@ def main() -> int:
             race(builds, ROUNDS)
         table = Table(title, "µs a digit", "compared", "s to compile", title="Training 784-200-40-10, original rule")
         for build in builds:
-            table.add_row(build.name, f"{build.best:.2f}", f"{build.best / builds[0].best:.2f}", seconds(build))
+            best = build.best[DIGITS]
+            table.add_row(build.name, f"{best:.2f}", f"{best / builds[0].best[DIGITS]:.2f}", seconds(build))
         console.print(table)
     return 0
 
