@@ -45,7 +45,10 @@ TOLERANCE = 1e-4
 def compiled(folder: Path) -> Callable[..., int]:
     """Return ``blocks`` of blocking.c, compiled for this machine."""
     shared = folder / "blocking.so"
-    subprocess.run(["gcc", *FLAGS, "-shared", SOURCE, "-o", shared], check=True)
+    try:
+        subprocess.run(["gcc", *FLAGS, "-shared", SOURCE, "-o", shared], check=True)
+    except FileNotFoundError:
+        raise SystemExit("benchmarks.blocking needs gcc") from None
     function = ctypes.CDLL(str(shared)).blocks
     pointer = ctypes.c_void_p
     function.argtypes = [pointer, pointer, pointer, ctypes.c_long, ctypes.c_int, ctypes.c_int, pointer, pointer]
@@ -70,7 +73,10 @@ class Layer:
 
     def run(self, order: int, size: int) -> NDArray[np.float64]:
         """Return the microseconds a digit of forward pass, corrections and update."""
+        if DIGITS % size:
+            raise ValueError(f"{DIGITS} digits are no whole blocks of {size}")
         self.weights[:] = self.start.reshape(-1)
+        self.sums[:] = np.nan
         seconds = np.zeros(3)
         arrays = (self.weights, self.inputs, self.steps)
         places = [array.ctypes.data for array in arrays]

@@ -1,4 +1,4 @@
-"""What each step to today's kernels was worth: ``python -m benchmarks.steps``; a quarter of an hour.
+"""What each step to today's kernels was worth: ``python -m benchmarks.steps``; nine minutes.
 
 Takes the package as it was after each step out of the repository's history, and trains with all of them by turns, so
 that the figures are of one machine and of the same minutes. Arguments are numbers of commits, to measure those alone.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
 from benchmarks.ablation import PARTS, without
+from benchmarks.steps import STEPS
 from benchmarks.variants import DROPPED, ROOT, SIZES, copy_with
 
 if TYPE_CHECKING:
@@ -20,6 +22,20 @@ def test_the_places_of_a_variant_are_in_the_source(name: str, tmp_path: Path) ->
     copy_with(tmp_path, VARIANTS[name])
     for path in (tmp_path / "fastnn").rglob("*.py"):
         compile(path.read_text(), str(path), "exec")
+
+
+@pytest.mark.parametrize("commit", [commit for commit in STEPS if commit])
+def test_the_commits_of_the_steps_are_in_the_history(commit: str) -> None:
+    git = ["git", "-C", str(ROOT)]
+    try:
+        shallow = subprocess.run(
+            [*git, "rev-parse", "--is-shallow-repository"], check=False, capture_output=True, text=True
+        )
+    except FileNotFoundError:
+        pytest.skip("there is no git here")
+    if shallow.stdout.strip() != "false":
+        pytest.skip("not a clone with its history")
+    assert subprocess.run([*git, "cat-file", "-e", f"{commit}:fastnn"], check=False).returncode == 0
 
 
 @pytest.mark.parametrize("part", PARTS)

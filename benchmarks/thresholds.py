@@ -36,8 +36,11 @@ KERNELS_SHARE = 0.85
 """Training and tests over the whole command, 60 epochs on as many digits as the original has, compiled before."""
 
 COMPILING_AT_MOST = 1.5
-"""What the first command of all takes more than the next, for reading the data and compiling, over the command that
-trains 60 epochs. In seconds, which differ from machine to machine, it should be 6 at the most."""
+"""What the first command of all takes more than the next, for compiling and for reading or drawing the digits, over the
+command that trains 60 epochs. In seconds, which differ from machine to machine, it should be 6 at the most."""
+
+DISTORTING_AT_LEAST = 3.0
+"""SciPy's `affine_transform` over the affine and elastic distortion, time an image."""
 
 NORMALISING_AT_LEAST = 2.0
 """Pillow over `normalise_batch`, time an image."""

@@ -20,7 +20,7 @@ from fastnn.datasets.cache import cached
 from fastnn.datasets.dataset import PIXELS, Dataset
 from fastnn.errors import DataError
 from fastnn.kernels import layout
-from fastnn.kernels.layout import DAB_ROW, DIAMETER, WIDE, Page
+from fastnn.kernels.layout import CANVAS, DAB_ROW, DIAMETER, REGISTER, WIDE, Page
 from fastnn.kernels.native import Kernel
 
 if TYPE_CHECKING:
@@ -101,8 +101,7 @@ _STYLES: tuple[tuple[int, float, str], ...] = (
     (_SCRIBBLE, 0.25, "30,48 30,52"),
 )
 
-# The page's canvas and how much of it a pen's path may span, in pixels.
-_CANVAS = 280.0
+# How much of the page's canvas a pen's path may span, in pixels.
 _ROOM = 270.0
 # Splines are followed in this many steps from point to point.
 _STEPS = 8
@@ -188,11 +187,12 @@ def drawn(n: int = sum(COUNTS), seed: int = 0) -> Dataset:
 def built_in() -> Dataset:
     """Return what :func:`drawn` draws without being told more, from the user's cache where it was drawn before.
 
-    It is what everybody trains on who has no other digits; drawing it takes as long as six epochs.
+    It is what everybody trains on who has no other digits, and drawing it takes longer than an epoch.
     """
     digest = hashlib.sha256(np.__version__.encode())
     try:
-        for path in (Path(__file__), Path(layout.__file__).with_name("strokes.py")):
+        kernels = sorted(Path(layout.__file__).parent.glob("*.py"))
+        for path in (Path(__file__), *kernels):
             digest.update(path.read_bytes())
     except OSError:
         return drawn()
@@ -236,6 +236,8 @@ def _draw(style: int, n: int, rng: np.random.Generator) -> NDArray[np.uint8]:
     change = rng.standard_normal((n, _TREMOR_KNOTS)) @ skeleton.tremor.T
     paces = np.clip(hurry * (1.0 + 0.3 * change), 4.0, 60.0)
     images = np.empty((n, PIXELS), dtype=np.uint8)
+    # The kernel walks along the memory.
+    paths, paces = np.ascontiguousarray(paths), np.ascontiguousarray(paces)
     draw(paths, paces, skeleton.starts, round_dab(), empty_page(paths.shape[1]), images)
     return images
 
@@ -243,7 +245,7 @@ def _draw(style: int, n: int, rng: np.random.Generator) -> NDArray[np.uint8]:
 def empty_page(points: int) -> Page:
     """Return a white page for paths of so many points."""
     return Page(
-        canvas=np.ones(WIDE * WIDE + 16, np.float32),
+        canvas=np.ones(WIDE * WIDE + REGISTER, np.float32),
         row=np.zeros(WIDE, np.float32),
         dabs=np.zeros((_MOST_EVENTS, 2), np.int64),
         arc=np.zeros(points),
@@ -268,6 +270,7 @@ def round_dab() -> NDArray[np.float32]:
     share = inside.reshape(DIAMETER, fine, DIAMETER, fine).sum(axis=(1, 3))
     dab = np.ones((DIAMETER, DAB_ROW), np.float32)
     dab[:, :DIAMETER] = 1.0 - share / (fine * fine)
+    dab.flags.writeable = False
     return dab
 
 
@@ -307,7 +310,7 @@ def _place(
     extent = (high - low).max(axis=2, keepdims=True)
     fit = np.minimum(1.0, _ROOM / extent)
     spare = 0.5 * np.maximum(0.0, _ROOM - (high - low))
-    centre = 0.5 * _CANVAS + np.clip((14.5, 16.0) * normal((n, 1, 2)), -spare, spare)
+    centre = 0.5 * CANVAS + np.clip((14.5, 16.0) * normal((n, 1, 2)), -spare, spare)
     placed: NDArray[np.float64] = centre + fit * (paths - 0.5 * (low + high))
     return placed
 

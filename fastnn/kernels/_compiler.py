@@ -5,12 +5,14 @@ functions call. Those are linked into their callers as they are, and optimised t
 itself, make machine code of it that nobody runs, and then optimise it again in each of its callers and theirs.
 Together they save two fifths of the time.
 
-What is here builds on Numba's insides. Where they are others this module cannot be imported, and Numba's own way is
+What is here builds on Numba's insides. Where they are others, :func:`works` says so, and Numba's own way is
 taken instead.
 """
 
-from typing import Any
+from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
+import numba
 from numba.core import types
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase
@@ -22,7 +24,6 @@ from numba.core.typed_passes import (
     NopythonTypeInference,
     PreLowerStripPhis,
 )
-from numba.core.typing import Context
 from numba.core.untyped_passes import (
     DeadBranchPrune,
     FixupArgs,
@@ -50,22 +51,8 @@ _PASSES = (
 )
 """Those of Numba's passes, in its order, that numbers, tuples, arrays, branches and loops need.
 
-None of them says when a variable is used no more: kernels make no arrays, and nobody counts who holds one.
+Without IRLegalization, which says when a variable is used no more: kernels make no arrays, so nobody counts references.
 """
-
-_OVERRIDDEN = {
-    JITCodeLibrary: (
-        "_optimize_functions",
-        "_optimize_final_module",
-        "_finalize_final_module",
-        "get_pointer_to_function",
-        "codegen",
-    ),
-    Context: ("resolve_function_type",),
-}
-for _kind, _names in _OVERRIDDEN.items():
-    if _missing := [name for name in _names if not hasattr(_kind, name)]:
-        raise ImportError(f"Numba's {_kind.__name__} has no {', '.join(_missing)} any more")
 
 
 class _Typing:
@@ -74,10 +61,11 @@ class _Typing:
     Numba asks anew at each place of a call, for each turn that its inference takes.
     """
 
-    _known: dict[Any, Any] = {}  # noqa: RUF012 - what is known is so for all
+    _of_context: ClassVar[WeakKeyDictionary[Any, dict[Any, Any]]] = WeakKeyDictionary()
 
     def __init__(self, context: Any) -> None:
         self._context = context
+        self._known = self._of_context.setdefault(context, {})
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._context, name)
@@ -173,3 +161,20 @@ class _Nowhere:
     @staticmethod
     def set_env(_name: str, _environment: Any) -> None:
         pass
+
+
+def works() -> bool:
+    """Return whether Numba is as this module takes it to be: a function with a part comes out right."""
+    options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "_nrt": False}
+    try:
+        part = numba.njit(pipeline_class=PartCompiler, **options)(_one_more)
+        whole = numba.njit(pipeline_class=LeanCompiler, **options)(lambda x: part(x) + part(x))
+        whole.compile((types.int64,))
+        (compiled,) = whole.overloads.values()
+        return type(compiled.library) is Whole and bool(compiled.library.serialize_using_object_code())
+    except Exception:
+        return False
+
+
+def _one_more(x: int) -> int:
+    return x + 1

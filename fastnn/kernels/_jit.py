@@ -18,10 +18,11 @@ _BARE = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 _OUTER: dict[str, Any] = {}
 _INNER: dict[str, Any] = dict(_BARE)
 with contextlib.suppress(ImportError):
-    from fastnn.kernels._compiler import LeanCompiler, PartCompiler
+    from fastnn.kernels._compiler import LeanCompiler, PartCompiler, works
 
-    _OUTER["pipeline_class"] = LeanCompiler
-    _INNER["pipeline_class"] = PartCompiler
+    if works():
+        _OUTER["pipeline_class"] = LeanCompiler
+        _INNER["pipeline_class"] = PartCompiler
 
 
 def jit(function: Callable[..., Any]) -> Callable[..., Any]:

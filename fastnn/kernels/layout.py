@@ -138,11 +138,15 @@ class Room(NamedTuple):
     found: Any
 
 
-CANVAS, CELL = 280, 10
-"""Pixels of a side of the original's page's canvas, and of one of the cells that it is averaged in."""
+CELL = 10
+CANVAS = SIDE * CELL
+"""Pixels of a side of the original's page's canvas; CELL of one of the cells that it is averaged in."""
 
 DIAMETER, DAB_ROW = 30, 32
 """Of the dab that the page draws, and the length of a row of its picture: whole registers."""
+
+REGISTER = 16
+"""Numbers of float32 that are written at once, over the end of a row if need be."""
 
 MARGIN = 32
 """What the canvas is wider on each side: a dab that just misses it needs no clipping."""
@@ -155,8 +159,8 @@ class Page(NamedTuple):
 
     Attributes
     ----------
-    canvas : ndarray of float32, shape (WIDE * WIDE + 16,)
-        1 = paper; white before and after. Behind it a register, so that rows may be written in whole ones.
+    canvas : ndarray of float32, shape (WIDE * WIDE + REGISTER,)
+        1 = paper; white before and after. Behind it is room for a register, so that rows may be written in whole ones.
     row : ndarray of float32, shape (WIDE,)
         Sums of the rows of a cell.
     dabs : ndarray of int64, shape (room, 2)

@@ -97,7 +97,7 @@ from fastnn.kernels.simd import (
     where_positive,
 )
 
-_BUILT_IN = {"blocks": "513d2b3b22d69181", "layout": "29549f3bbc04f57e", "simd": "024266e4576962cb"}
+_BUILT_IN = {"blocks": "513d2b3b22d69181", "layout": "d9ed32721d214538", "simd": "024266e4576962cb"}
 
 _W1, _W3, _W4 = (0,), (0,) * 3, (0,) * 4
 

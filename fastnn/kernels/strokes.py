@@ -12,20 +12,17 @@ import math
 import numpy as np
 
 from fastnn.kernels._jit import inner, jit
-from fastnn.kernels.layout import CANVAS, CELL, DAB_ROW, DIAMETER, MARGIN, SIDE, WIDE
+from fastnn.kernels.layout import CANVAS, CELL, DAB_ROW, DIAMETER, MARGIN, REGISTER, SIDE, WIDE
 from fastnn.kernels.simd import add, data, load, mul, peek, poke, rolled, splat, store
 
 # As in sgd.py: what Numba's cache would not notice.
-_BUILT_IN = {"layout": "29549f3bbc04f57e", "simd": "024266e4576962cb"}
+_BUILT_IN = {"layout": "d9ed32721d214538", "simd": "024266e4576962cb"}
 
 _RADIUS = DIAMETER // 2
 _LOW, _HIGH = -_RADIUS, CANVAS + _RADIUS
 _REACH = 4
 
 _ONE, _TWO = (0,), (0, 0)
-_LANES = 16
-"""Of one register."""
-
 _ROUNDS = 1.5 * 2.0**52
 """Added and taken away again it rounds to a whole number, of two as near to the even one."""
 
@@ -148,7 +145,7 @@ def ink(dabs, count, dab, canvas, row, image, o):
     for y in range(low_y, high_y):
         rolled()
         start = (MARGIN + y * CELL) * WIDE + MARGIN + low_x * CELL
-        for j in range(0, columns, _LANES):
+        for j in range(0, columns, REGISTER):
             rolled()
             total = load(canvas, start + j, _ONE)
             for i in range(1, CELL):
@@ -167,7 +164,7 @@ def ink(dabs, count, dab, canvas, row, image, o):
         # Dabs over the edge leave ink in the margin too.
         for i in range(low_y * CELL, high_y * CELL + 2 * MARGIN):
             rolled()
-            for j in range(low_x * CELL, high_x * CELL + 2 * MARGIN, _LANES):
+            for j in range(low_x * CELL, high_x * CELL + 2 * MARGIN, REGISTER):
                 rolled()
                 store(canvas, i * WIDE + j, white)
 
@@ -179,7 +176,7 @@ def draw(paths, paces, starts, dab, page, images):
     Parameters
     ----------
     paths : ndarray of float64, shape (n, p, 2)
-        As in :func:`pen_events`, one digit a row.
+        As in :func:`pen_events`, one digit a row. C-contiguous, as all arrays here.
     paces : ndarray of float64, shape (n, p)
     starts : ndarray of int64, shape (strokes + 1,)
     dab : ndarray of float32, shape (30, 32)

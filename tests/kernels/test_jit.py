@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numba
 import numpy as np
@@ -114,13 +116,15 @@ def test_an_inner_function_is_part_of_its_callers_alone() -> None:
 
 @compiled_only
 def test_kernels_are_compiled_by_the_lean_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else it takes a quarter longer: each call is looked into again and again, and code is optimised twice."""
+    """Else it takes longer: each call is looked into again and again, and code is optimised twice."""
+    from numba.core.codegen import CPUCodegen
     from numba.core.typing import Context
 
-    from fastnn.kernels._compiler import LeanCompiler, Part, Whole
+    from fastnn.kernels._compiler import LeanCompiler, Part, Whole, _Typing
 
-    libraries, asked = [], []
+    libraries, asked, optimised = [], [], []
     make, resolve = LeanCompiler.define_pipelines, Context.resolve_function_type
+    passes = CPUCodegen._module_pass_manager
 
     def define(compiler: Any) -> Any:
         pipelines = make(compiler)
@@ -131,6 +135,12 @@ def test_kernels_are_compiled_by_the_lean_compiler(monkeypatch: pytest.MonkeyPat
         asked.append(arguments[1:3])
         return resolve(*arguments)
 
+    def optimise(*arguments: Any, **options: Any) -> Any:
+        optimised.append(options)
+        return passes(*arguments, **options)
+
+    monkeypatch.setattr(_Typing, "_of_context", WeakKeyDictionary())
+    monkeypatch.setattr(CPUCodegen, "_module_pass_manager", optimise)
     monkeypatch.setattr(LeanCompiler, "define_pipelines", define)
     monkeypatch.setattr(Context, "resolve_function_type", count)
     part = _jit.inner(lambda x: x * x * x)
@@ -142,7 +152,30 @@ def test_kernels_are_compiled_by_the_lean_compiler(monkeypatch: pytest.MonkeyPat
     assert _jit.object_code(_jit.jit(kernel), [np.zeros(3)], "ppqqpqq", "entry") is not None
     assert libraries == [Whole, Part]
     products = [arguments for function, arguments in asked if "mul" in str(function)]
-    assert len(products) == len(set(products)) <= 1
+    assert len(products) == len(set(products)) == 1
+    assert len(optimised) == 1
+
+
+@compiled_only
+def test_where_numba_has_other_insides_its_own_compiler_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    from numba.core.codegen import CPUCodegen
+
+    from fastnn.kernels import _compiler
+
+    assert _compiler.works()
+    monkeypatch.setattr(CPUCodegen, "_module_pass_manager", lambda _: None)
+    assert not _compiler.works()
+    monkeypatch.undo()
+    monkeypatch.setattr(_compiler, "works", lambda: False)
+    spec = importlib.util.spec_from_file_location("other_jit", str(_jit.__file__))
+    assert spec is not None
+    assert spec.loader is not None
+    other = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(other)
+    assert "pipeline_class" not in other._INNER
+    assert "pipeline_class" not in other._OUTER
+    part = other.inner(double)
+    assert numba.njit(lambda x: part(x) + 1)(2.0) == 5
 
 
 @compiled_only

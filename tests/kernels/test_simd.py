@@ -10,7 +10,7 @@ import numba
 import numpy as np
 import pytest
 
-from fastnn.kernels import augment, sgd, simd
+from fastnn.kernels import augment, sgd, simd, strokes
 from tests.helpers import compiled_only, plain_copy
 
 if TYPE_CHECKING:
@@ -271,7 +271,7 @@ def test_lanes_of_a_width() -> None:
     assert simd.lanes(np.float64, (0, 0, 0)) == 24
 
 
-@pytest.mark.parametrize("kernels", [sgd, augment], ids=["sgd", "augment"])
+@pytest.mark.parametrize("kernels", [sgd, augment, strokes], ids=["sgd", "augment", "strokes"])
 def test_the_kernels_know_what_they_were_built_with(kernels: ModuleType) -> None:
     """Numba's cache notices edits in a file of kernels alone, so an edit in these has to change a line there."""
     for name, noted in kernels._BUILT_IN.items():

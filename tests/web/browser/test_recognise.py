@@ -98,12 +98,12 @@ def test_answers_come_while_the_pen_is_down_and_not_for_every_movement(
     page.mouse.down()
     moves = 0
     # The pen never rests for as long as a debounce that starts anew with each movement would want.
-    while page.locator("#guess").inner_text() == NOTHING:
+    while moves == 0 or page.locator("#guess").inner_text() == NOTHING:
         page.evaluate(MOVES, [box["x"] + 100, box["y"] + 60, AT_ONCE])
         moves += AT_ONCE
         assert moves < 1000 * AT_ONCE
     page.mouse.up()
-    assert 1 <= len(asked) <= 3 * moves / AT_ONCE
+    assert 1 <= len(asked) <= moves / 5
 
 
 STALE = {"label": 3, "probabilities": [0, 0, 0, 1, 0, 0, 0, 0, 0, 0], "seen": [255] * 784}
