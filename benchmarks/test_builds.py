@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import subprocess
-from typing import TYPE_CHECKING
 
 import pytest
 
 from benchmarks.ablation import PARTS, without
 from benchmarks.steps import STEPS
-from benchmarks.variants import DROPPED, ROOT, SIZES, copy_with
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from benchmarks.variants import DROPPED, ROOT, SIZES, edited
 
 VARIANTS = {**SIZES, **DROPPED}
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_the_places_of_a_variant_are_in_the_source(name: str, tmp_path: Path) -> None:
-    copy_with(tmp_path, VARIANTS[name])
-    for path in (tmp_path / "fastnn").rglob("*.py"):
-        compile(path.read_text(), str(path), "exec")
+def test_the_places_of_a_variant_are_in_the_source(name: str) -> None:
+    for path, text in edited(VARIANTS[name]).items():
+        compile(text, str(path), "exec")
 
 
 @pytest.mark.parametrize("commit", [commit for commit in STEPS if commit])

@@ -189,15 +189,24 @@ self.register = ir.VectorType(context.get_value_type(dtype), 200)
 ROUNDS = 40
 
 
-def copy_with(folder: Path, places: tuple[tuple[str, str], ...]) -> None:
-    """Copy the package into a folder, a few places of the source changed; raise ValueError where they are not found."""
-    shutil.copytree(ROOT / "fastnn", folder / "fastnn", ignore=shutil.ignore_patterns("__pycache__", "static"))
-    sources = [*(folder / "fastnn" / "kernels").glob("*.py"), folder / "fastnn" / "network.py"]
+def edited(places: tuple[tuple[str, str], ...]) -> dict[Path, str]:
+    """Return the files of the source that read otherwise; raise ValueError for a place that is not there."""
+    files = [*(ROOT / "fastnn" / "kernels").glob("*.py"), ROOT / "fastnn" / "network.py"]
+    texts = {path.relative_to(ROOT): path.read_text() for path in files}
+    changed = {}
     for old, new in places:
-        found = [path for path in sources if old in path.read_text()]
-        if len(found) != 1 or found[0].read_text().count(old) != 1:
+        found = [path for path, text in texts.items() if old in text]
+        if len(found) != 1 or texts[found[0]].count(old) != 1:
             raise ValueError(f"the source has {old.strip()!r} in {len(found)} files, not in one place")
-        found[0].write_text(found[0].read_text().replace(old, new))
+        changed[found[0]] = texts[found[0]] = texts[found[0]].replace(old, new)
+    return changed
+
+
+def copy_with(folder: Path, places: tuple[tuple[str, str], ...]) -> None:
+    """Copy the package into a folder, a few places of the source changed."""
+    shutil.copytree(ROOT / "fastnn", folder / "fastnn", ignore=shutil.ignore_patterns("__pycache__", "static"))
+    for path, text in edited(places).items():
+        (folder / path).write_text(text)
 
 
 def main() -> int:
