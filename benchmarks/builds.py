@@ -18,6 +18,7 @@ import statistics  # noqa: E402
 import subprocess  # noqa: E402
 import sys  # noqa: E402
 from dataclasses import dataclass, field  # noqa: E402
+from functools import partial  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import TYPE_CHECKING  # noqa: E402
 
@@ -25,6 +26,7 @@ import numpy as np  # noqa: E402
 
 from benchmarks import correctness  # noqa: E402
 from benchmarks.problem import make_problem  # noqa: E402
+from benchmarks.race import Candidate, Timing, race  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,9 +59,8 @@ np.savez(weights, *state.weights())
 states = {{name: make(problem) for name, problem in timed.items()}}
 for line in sys.stdin:
     name, samples = line.split()
-    start = time.perf_counter()
     states[name].run(int(samples))
-    print(time.perf_counter() - start, flush=True)
+    print("done", flush=True)
 """
 
 
@@ -78,8 +79,8 @@ class Build:
         Seconds of each first use from an empty cache: the import of the kernels, with Numba's, and compiling.
     problems : dict of Problem
         What it trains on.
-    best : dict of float
-        Microseconds a digit of each problem.
+    timings : dict of Timing
+        Of each problem.
     """
 
     name: str
@@ -87,7 +88,7 @@ class Build:
     trainer: str = INK
     first: list[float] = field(default_factory=list)
     problems: dict[str, Problem] = field(default_factory=lambda: {DIGITS: make_problem()})
-    best: dict[str, float] = field(default_factory=dict)
+    timings: dict[str, Timing] = field(default_factory=dict)
     _child: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
@@ -106,18 +107,25 @@ class Build:
             cwd=self.folder,
             env={**os.environ, **folders},
         )
-        self.first.append(self._answer())
+        self.first.append(float(self._answer()))
         for name in self.problems:
-            self._ask(name, 8)  # The weights are written by then, and what else there is to compile is compiled.
+            self.train(name, 8)  # The weights are written by then, and what else there is to compile is compiled.
         with np.load(weights) as arrays:
             deviation = correctness.deviation_from_reference([arrays[name] for name in arrays.files])
         if not deviation < correctness.TOLERANCE["float32"]:
             raise ValueError(f"{self.name}: trained by another rule, {deviation:.2g} from the reference")
 
-    def run(self) -> None:
-        """Train on each problem once more."""
-        for name in self.problems:
-            self.best[name] = min(self.best.get(name, np.inf), self._ask(name, SAMPLES) / SAMPLES * 1e6)
+    def train(self, name: str, samples: int) -> None:
+        """Train on the first digits of a problem."""
+        if self._child is None or self._child.stdin is None:
+            raise ValueError(f"{self.name} was not started")
+        self._child.stdin.write(f"{name} {samples}\n")
+        self._child.stdin.flush()
+        self._answer()
+
+    def best(self, name: str = DIGITS) -> float:
+        """Return the microseconds a digit of a problem in the fastest run."""
+        return self.timings[name].best * 1e6
 
     def stop(self) -> None:
         """End its process."""
@@ -126,20 +134,13 @@ class Build:
             self._child.wait()
             self._child = None
 
-    def _ask(self, name: str, samples: int) -> float:
-        if self._child is None or self._child.stdin is None:
-            raise ValueError(f"{self.name} was not started")
-        self._child.stdin.write(f"{name} {samples}\n")
-        self._child.stdin.flush()
-        return self._answer()
-
-    def _answer(self) -> float:
+    def _answer(self) -> str:
         if self._child is None or self._child.stdout is None:
             raise ValueError(f"{self.name} was not started")
         line = self._child.stdout.readline()
         if not line:
             raise ValueError(f"{self.name} ended, see above")
-        return float(line)
+        return line
 
 
 def copy_benchmarks(folder: Path) -> None:
@@ -147,16 +148,17 @@ def copy_benchmarks(folder: Path) -> None:
     shutil.copytree(ROOT / "benchmarks", folder / "benchmarks", ignore=shutil.ignore_patterns("__pycache__"))
 
 
-def race(builds: Sequence[Build], rounds: int, starts: int = 1) -> None:
-    """Start all builds by turns, `starts` times; then time them by turns."""
+def measure(builds: Sequence[Build], rounds: int, starts: int = 1) -> None:
+    """Start all builds by turns, `starts` times; then time them by turns on each of their problems."""
     try:
         for turn in range(starts):
             for build in builds:
                 print(f"compiling ({turn + 1} of {starts}): {build.name} ...", file=sys.stderr)
                 build.start()
-        for _ in range(rounds):
-            for build in builds:
-                build.run()
+        jobs = [(build, name) for build in builds for name in build.problems]
+        candidates = [Candidate(name, build.name, partial(build.train, name), SAMPLES, SAMPLES) for build, name in jobs]
+        for (build, name), timing in zip(jobs, race(candidates, rounds=rounds, seconds=0), strict=True):
+            build.timings[name] = timing
     finally:
         for build in builds:
             build.stop()

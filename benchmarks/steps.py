@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.builds import DIGITS, ROOT, Build, copy_benchmarks, race, seconds
+from benchmarks.builds import DIGITS, ROOT, Build, copy_benchmarks, measure, seconds
 from benchmarks.problem import SIZES, make_problem
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def main(commits: list[str]) -> int:
     from rich.table import Table
 
     steps = {commit: STEPS.get(commit, "") for commit in commits} or STEPS
-    builds = []
+    builds, given = [], problems()
     with tempfile.TemporaryDirectory() as work:
         for number, (commit, name) in enumerate(steps.items()):
             folder = Path(work) / str(number)
@@ -89,15 +89,15 @@ def main(commits: list[str]) -> int:
             take_out(commit or "HEAD", folder)
             build = Build(f"{commit} {name}", folder)
             if commit:
-                build.problems = problems()
+                build.problems = given
             else:
                 build.trainer = FIRST
             builds.append(build)
-        race(builds, ROUNDS, STARTS)
+        measure(builds, ROUNDS, STARTS)
     table = Table("commit", "step", "µs a digit", "ink", "second layer", "rest", "s from empty caches, least (median)")
     for (commit, name), build in zip(steps.items(), builds, strict=True):
-        whole = build.best[DIGITS]
-        parts = [whole - build.best[other] for other in (BLANK, SHALLOW) if other in build.best]
+        whole = build.best()
+        parts = [whole - build.best(other) for other in (BLANK, SHALLOW) if other in build.problems]
         parts += [whole - sum(parts)] if parts else []
         columns = [f"{part:.2f}" for part in (whole, *parts)] + [""] * (3 - len(parts))
         table.add_row(commit, name, *columns, seconds(build))

@@ -7,11 +7,10 @@ Each variant is a copy of the package in which a few places of the source read o
 from __future__ import annotations
 
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.builds import DIGITS, ROOT, Build, copy_benchmarks, race, seconds
+from benchmarks.builds import ROOT, Build, copy_benchmarks, measure, seconds
 
 AS_IT_IS = "as it is"
 
@@ -223,16 +222,15 @@ def main() -> int:
                 copy_benchmarks(folder)
                 copy_with(folder, places)
                 builds.append(Build(name, folder))
-            race(builds, ROUNDS)
+            measure(builds, ROUNDS)
         table = Table(
             title, "µs a digit", "compared", "s from empty caches", title="Training 784-200-40-10, original rule"
         )
         for build in builds:
-            best = build.best[DIGITS]
-            table.add_row(build.name, f"{best:.2f}", f"{best / builds[0].best[DIGITS]:.2f}", seconds(build))
+            table.add_row(build.name, f"{build.best():.2f}", f"{build.best() / builds[0].best():.2f}", seconds(build))
         console.print(table)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -19,9 +19,8 @@ import numpy as np
 from fastnn.datasets.cache import cached
 from fastnn.datasets.dataset import PIXELS, Dataset
 from fastnn.errors import DataError
-from fastnn.kernels import layout
 from fastnn.kernels.layout import CANVAS, DAB_ROW, DIAMETER, REGISTER, WIDE, Page
-from fastnn.kernels.native import Kernel
+from fastnn.kernels.native import Kernel, checksum_of_kernels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -189,14 +188,11 @@ def built_in() -> Dataset:
 
     It is what everybody trains on who has no other digits, and drawing it takes longer than an epoch.
     """
-    digest = hashlib.sha256(np.__version__.encode())
-    try:
-        kernels = sorted(Path(layout.__file__).parent.glob("*.py"))
-        for path in (Path(__file__), *kernels):
-            digest.update(path.read_bytes())
-    except OSError:
+    kernels = checksum_of_kernels()
+    if kernels is None:
         return drawn()
-    return cached(digest.hexdigest(), sum(COUNTS) * PIXELS, _source(0), drawn)
+    made_from = np.__version__.encode() + kernels + Path(__file__).read_bytes()
+    return cached(hashlib.sha256(made_from).hexdigest(), sum(COUNTS) * PIXELS, _source(0), drawn)
 
 
 def _source(seed: int) -> str:

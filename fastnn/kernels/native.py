@@ -342,24 +342,35 @@ def _folders() -> Iterator[Path]:
 
 
 @cache
-def _made_from() -> bytes | None:
-    """Return a checksum of all that decides what the code for a purpose is; None where that is not known.
+def checksum_of_kernels() -> bytes | None:
+    """Return a checksum of all files of kernels, so that none can be forgotten: 1 ms. None if they are not files."""
+    return _checksum(sorted(_FOLDER.glob("*.py")))
 
-    All files of kernels count, needed or not: 1 ms, and nothing that could be forgotten.
-    """
-    from llvmlite import __version__ as llvmlite_version
 
-    sources = sorted(_FOLDER.glob("*.py"))
-    numba = find_spec("numba")  # does not import it
-    if not sources or numba is None or numba.origin is None:
-        return None
-    digest = hashlib.sha256(repr((llvmlite_version, np.__version__, platform.python_version())).encode())
+def _checksum(paths: list[Path]) -> bytes | None:
+    """Return a checksum of files' names and contents; None if there are none, or one cannot be read."""
+    digest = hashlib.sha256()
     try:
-        for path in (*sources, Path(numba.origin).with_name("_version.py")):
+        for path in paths:
             digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
     except OSError:
         return None
-    return digest.digest()
+    return digest.digest() if paths else None
+
+
+@cache
+def _made_from() -> bytes | None:
+    """Return a checksum of all that decides what the code for a purpose is; None where that is not known."""
+    from llvmlite import __version__ as llvmlite_version
+
+    numba = find_spec("numba")  # does not import it
+    if numba is None or numba.origin is None:
+        return None
+    kernels, version = checksum_of_kernels(), _checksum([Path(numba.origin).with_name("_version.py")])
+    if kernels is None or version is None:
+        return None
+    parts = (llvmlite_version, np.__version__, platform.python_version(), kernels, version)
+    return hashlib.sha256(repr(parts).encode()).digest()
 
 
 @cache

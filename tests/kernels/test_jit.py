@@ -100,7 +100,7 @@ def test_two_processes_may_fill_one_cache_together(tmp_path: Path) -> None:
 
 @compiled_only
 def test_an_inner_function_is_part_of_its_callers_alone() -> None:
-    """Else compiling takes half as long again, and nothing else would show it."""
+    """Else compiling takes longer, and nothing else would show it."""
     from fastnn.kernels._compiler import Part
 
     part = _jit.inner(double)
