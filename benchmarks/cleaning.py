@@ -17,17 +17,17 @@ import numpy as np
 from benchmarks.readme import show
 from fastnn.datasets import load_dataset
 from fastnn.datasets.split import held_back
-from fastnn.labels import KINDS, find_issues
-from fastnn.metrics import evaluate
-from fastnn.recipes import load_recipe
+from fastnn.evaluation.metrics import evaluate
+from fastnn.label_issues import KINDS, find_issues
+from fastnn.recipe import load_recipe
 from fastnn.training import as_model, train
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fastnn.datasets import Dataset
-    from fastnn.labels import Findings
-    from fastnn.recipes import Recipe
+    from fastnn.label_issues import Findings
+    from fastnn.recipe import Recipe
 
 
 def mended(dataset: Dataset, findings: Findings) -> tuple[Dataset, Any]:

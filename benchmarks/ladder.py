@@ -17,8 +17,8 @@ import numpy as np
 
 from benchmarks.readme import show
 from fastnn.datasets import load_dataset, split
-from fastnn.metrics import evaluate
-from fastnn.recipes import Recipe
+from fastnn.evaluation.metrics import evaluate
+from fastnn.recipe import Recipe
 from fastnn.training import Learner, as_model
 
 if TYPE_CHECKING:

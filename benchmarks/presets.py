@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from benchmarks.environment import machine
 from benchmarks.readme import show
-from fastnn.recipes import PRESETS
+from fastnn.recipe import PRESETS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

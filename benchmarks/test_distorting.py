@@ -10,8 +10,8 @@ import pytest
 from benchmarks.problem import make_problem
 from benchmarks.race import Candidate, Timing, race
 from benchmarks.thresholds import DISTORTING_AT_LEAST
-from fastnn.augment import Distorter
-from fastnn.recipes import Recipe
+from fastnn.images.distort import Distorter
+from fastnn.recipe import Recipe
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

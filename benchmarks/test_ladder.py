@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.ladder import RUNGS, Rung, as_markdown, climb
 from benchmarks.readme import insert
-from fastnn.recipes import Recipe
+from fastnn.recipe import Recipe
 from tests.helpers import blobs
 
 

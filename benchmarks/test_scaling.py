@@ -107,7 +107,7 @@ def test_the_loop_around_the_kernel_costs_little(measure, effort: Effort) -> Non
     """`Learner.epoch` calls the kernel in chunks of milliseconds, looks at the loss and reports progress after each."""
     from fastnn.datasets.dataset import Dataset
     from fastnn.network import Network
-    from fastnn.recipes import Recipe
+    from fastnn.recipe import Recipe
     from fastnn.training import Learner, epoch_order
 
     problem = make_problem()

@@ -16,12 +16,12 @@ import numpy as np
 
 from fastnn.datasets.dataset import PIXELS, SIDE
 from fastnn.errors import FastnnError, MissingExtraError
-from fastnn.files import atomic_write
-from fastnn.metrics import Evaluation, evaluate, match_labels
-from fastnn.sheets import DARK as SHEET_DARK
-from fastnn.sheets import LIGHT as SHEET_LIGHT
-from fastnn.sheets import Colours, sheet
-from fastnn.statistics import Reliability, reliability, wilson_interval
+from fastnn.evaluation.intervals import Reliability, reliability, wilson_interval
+from fastnn.evaluation.metrics import Evaluation, evaluate, match_labels
+from fastnn.images.sheets import DARK as SHEET_DARK
+from fastnn.images.sheets import LIGHT as SHEET_LIGHT
+from fastnn.images.sheets import Colours, sheet
+from fastnn.storage import atomic_write
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastnn.errors import FastnnError, ModelError, TrainingError
-from fastnn.files import atomic_write
 from fastnn.formats import CHECKPOINT_FILE, MODEL_FILE, load_model, write_model
-from fastnn.formats.tensors import read_with_extra
-from fastnn.recipes import WHOLE, Recipe
+from fastnn.formats.safetensors import read_with_extra
+from fastnn.recipe import WHOLE, Recipe
+from fastnn.storage import atomic_write
 from fastnn.training import EpochReport
 
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn.augment import Distorter
 from fastnn.datasets.split import held_back
 from fastnn.engine import Engine, Prepared
 from fastnn.errors import DataError, ModelError, RecipeError, TrainingError
-from fastnn.metrics import mean_loss
+from fastnn.evaluation.metrics import mean_loss
+from fastnn.images.distort import Distorter
 from fastnn.model import Inputs, Model
 from fastnn.network import Network
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastnn.datasets import Dataset
-    from fastnn.recipes import Recipe
+    from fastnn.recipe import Recipe
 
     OnChunk = Callable[["ChunkReport"], None]
 
@@ -39,8 +39,8 @@ class EpochReport:
     lr : float
         Learning rate of the epoch.
     loss, accuracy : float
-        Mean loss (see :func:`fastnn.metrics.mean_loss`) and share of hits on the training samples, each taken just
-        before the network learnt from the sample.
+        Mean loss (see :func:`fastnn.evaluation.metrics.mean_loss`) and accuracy on the training samples, each measured
+        just before the sample's own update.
     test_loss, test_accuracy : float or None
         On the test set after the epoch; None without one.
     samples_per_second : float

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from fastnn.cli import app
 from fastnn.formats import write_original
-from fastnn.formats.tensors import dump_model
+from fastnn.formats.safetensors import dump_model
 from tests.models import jpeg, model, png, seven
 
 PIXELS = seven().ravel().tolist()

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 from fastnn.cli import app
 from fastnn.errors import FastnnError, MissingExtraError
 from fastnn.formats import save_model
+from fastnn.images.sheets import DARK, sheet
 from fastnn.model import Model
 from fastnn.report import read_history, write_report
-from fastnn.sheets import DARK, sheet
 from tests.helpers import blobs, saved
 from tests.models import model, network
 

@@ -12,7 +12,7 @@ import pytest
 from fastnn import EpochReport, Model, Recipe, load_model
 from fastnn.errors import FastnnError, ModelError, RecipeError, TrainingError
 from fastnn.formats import save_model
-from fastnn.recipes import load_recipe
+from fastnn.recipe import load_recipe
 from fastnn.runs import Run
 
 RECIPE = Recipe(name="small", hidden=(3,), epochs=9)

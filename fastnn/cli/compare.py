@@ -12,7 +12,7 @@ from fastnn.cli._console import command, note, out, print_json
 from fastnn.cli._downloads import download_progress
 
 if TYPE_CHECKING:
-    from fastnn.compare import Comparison, Pair, Row
+    from fastnn.evaluation.compare import Comparison, Pair, Row
 
 
 @command
@@ -26,7 +26,7 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Compare runs: recipes, accuracy with its interval, and McNemar's test on the test digits that two share."""
-    from fastnn.compare import compare_runs
+    from fastnn.evaluation.compare import compare_runs
 
     with download_progress() as progress:
         comparison = compare_runs(runs, data, confidence=confidence, progress=progress)

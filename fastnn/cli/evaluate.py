@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastnn.datasets import Dataset
-    from fastnn.metrics import Evaluation
+    from fastnn.evaluation.metrics import Evaluation
     from fastnn.model import Model
 
 Split: TypeAlias = Literal["test", "train", "all"]
@@ -127,8 +127,8 @@ def evaluate_file(
     """
     from fastnn.datasets import PIXELS
     from fastnn.errors import ModelError
+    from fastnn.evaluation.metrics import evaluate
     from fastnn.formats import load_model
-    from fastnn.metrics import evaluate
 
     if report is not None:
         from fastnn.report import check_folder
@@ -198,7 +198,7 @@ def _whole(dataset: Dataset) -> Dataset:
     """Return the data set together with its own test set, if it has one."""
     import numpy as np
 
-    from fastnn.metrics import match_labels
+    from fastnn.evaluation.metrics import match_labels
 
     test = dataset.test
     if test is None:

@@ -10,7 +10,7 @@ from rich.markup import escape
 from fastnn.cli._console import command, out
 
 if TYPE_CHECKING:
-    from fastnn.formats.original import Original
+    from fastnn.formats.original_json import Original
 
 
 @command

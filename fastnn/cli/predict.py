@@ -156,8 +156,8 @@ def _read_json(path: Path, polarity: Polarity | None) -> Iterator[NDArray[np.uin
     import numpy as np
 
     from fastnn.datasets import SIDE
-    from fastnn.datasets.bounded import read_file
     from fastnn.datasets.digits_json import parse_pixels
+    from fastnn.datasets.safe_read import read_file
     from fastnn.errors import DataError
     from fastnn.images import fit
 

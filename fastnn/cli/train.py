@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fastnn.datasets import Dataset
     from fastnn.model import Model
     from fastnn.network import Network
-    from fastnn.recipes import Recipe
+    from fastnn.recipe import Recipe
     from fastnn.runs import Run, State
     from fastnn.training import ChunkReport, Learner
 
@@ -168,7 +168,7 @@ def plan_new(data: str | None, recipe_source: str | None, changes: dict[str, Any
     FastnnError
         If recipe, data or folder are not as they should be.
     """
-    from fastnn.recipes import load_recipe
+    from fastnn.recipe import load_recipe
 
     base = load_recipe("original" if recipe_source is None else recipe_source)
     notes = []
@@ -249,7 +249,7 @@ def run_plan(plan: Plan, view: View) -> dict[str, Any]:
     TrainingError
         If training diverges or the folder cannot be written; the last whole epoch is kept where possible.
     """
-    from fastnn.metrics import evaluate
+    from fastnn.evaluation.metrics import evaluate
     from fastnn.runs import Run
 
     learner = prepare(plan)

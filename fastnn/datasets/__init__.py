@@ -55,10 +55,10 @@ def load_dataset(source: str | Path, *, progress: Progress | None = None) -> Dat
 
 
 def _load_name(name: str, progress: Progress | None) -> Dataset:
-    from fastnn.datasets.places import cache_dir
+    from fastnn.storage import cache_dir
 
     if name == "digits":
-        from fastnn.datasets.original import digits
+        from fastnn.datasets.digits import digits
 
         return digits(cache_dir() / name, progress)
     if name == "mnist":
@@ -78,7 +78,7 @@ def _drawn(name: str) -> Dataset:
 
 
 def _load_path(source: str | Path) -> Dataset:
-    from fastnn.datasets.paths import read_path
+    from fastnn.datasets.readers import read_path
 
     path = Path(source).expanduser()
     try:

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastnn.datasets.arrays import from_arrays, read_arrays
-from fastnn.datasets.bounded import FILE_LIMIT
-from fastnn.datasets.places import cache_dir
+from fastnn.datasets.npz import from_arrays, read_arrays
+from fastnn.datasets.safe_read import FILE_LIMIT
 from fastnn.errors import DataError
-from fastnn.files import atomic_write
+from fastnn.storage import atomic_write, cache_dir
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fastnn.datasets import idx
 from fastnn.datasets.labels import classes_of
 from fastnn.errors import DataError
-from fastnn.files import atomic_write
+from fastnn.storage import atomic_write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,9 +60,9 @@ def write_dataset(dataset: Dataset, out: Path, *, force: bool = False) -> tuple[
 
 
 def _write_file(dataset: Dataset, out: Path, name: str, force: bool) -> tuple[list[Path], list[str]]:
-    from fastnn.datasets.arrays import write_npz
     from fastnn.datasets.csv_rows import write_csv
     from fastnn.datasets.digits_json import write_json
+    from fastnn.datasets.npz import write_npz
 
     _refuse_existing([out], force)
     _write(dataset, out, write_npz if name.endswith(".npz") else write_csv if ".csv" in name else write_json)

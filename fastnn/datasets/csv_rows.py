@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from fastnn.datasets.bounded import read_file
 from fastnn.datasets.cache import cached
 from fastnn.datasets.dataset import PIXELS, Dataset
 from fastnn.datasets.digits_json import parse_pixels
 from fastnn.datasets.labels import classes_of
+from fastnn.datasets.safe_read import read_file
 from fastnn.errors import DataError
 
 if TYPE_CHECKING:

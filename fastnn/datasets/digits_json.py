@@ -10,10 +10,10 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from fastnn.datasets.bounded import read_file
 from fastnn.datasets.cache import cached, cached_file
 from fastnn.datasets.dataset import PIXELS, Dataset
 from fastnn.datasets.labels import classes_of, is_digit
+from fastnn.datasets.safe_read import read_file
 from fastnn.errors import DataError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fastnn.errors import FetchError
-from fastnn.files import atomic_write
+from fastnn.storage import atomic_write
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastnn.datasets.bounded import read_file
 from fastnn.datasets.dataset import PIXELS, SIDE, Dataset
 from fastnn.datasets.labels import classes_of
+from fastnn.datasets.safe_read import read_file
 from fastnn.errors import DataError
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ import io
 from typing import TYPE_CHECKING
 
 from fastnn.datasets import idx
-from fastnn.datasets.bounded import read_file, unpack
 from fastnn.datasets.fetch import Remote, download
-from fastnn.datasets.places import search_folders
+from fastnn.datasets.safe_read import read_file, unpack
 from fastnn.errors import DataError
+from fastnn.storage import search_folders
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

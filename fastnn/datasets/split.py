@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastnn.datasets.copies import group_copies
+from fastnn.datasets.duplicates import group_copies
 from fastnn.errors import DataError
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn.datasets.copies import group_copies
+from fastnn.datasets.duplicates import group_copies
 
 if TYPE_CHECKING:
     from fastnn.datasets.dataset import Dataset

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastnn.errors import ModelError
-from fastnn.formats.original import read_original, write_original
-from fastnn.formats.tensors import read_model, write_model
+from fastnn.formats.original_json import read_original, write_original
+from fastnn.formats.safetensors import read_model, write_model
 
 if TYPE_CHECKING:
     from fastnn.model import Model

@@ -1,7 +1,7 @@
 """Distorts images: an affine map and a smooth random field of displacements, sampled bilinearly.
 
-What is drawn at random comes in as arrays; see ``fastnn.augment``. Positions are float32, contracted by name alone, and
-weights whole numbers of 1/256, so that the pixels are the same on every machine.
+What is drawn at random comes in as arrays; see ``fastnn.images.distort``. Positions are float32, contracted by name
+alone, and weights whole numbers of 1/256, so that the pixels are the same on every machine.
 """
 
 import numpy as np

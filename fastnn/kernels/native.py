@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from fastnn.files import atomic_write
+from fastnn.storage import atomic_write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -336,7 +336,7 @@ def _folders() -> Iterator[Path]:
         yield Path(named) / "fastnn"
         return
     yield _FOLDER / "__pycache__"
-    from fastnn.datasets.places import cache_dir
+    from fastnn.storage import cache_dir
 
     yield cache_dir() / "kernels"
 

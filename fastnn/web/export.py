@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 
 from fastnn.datasets.database import DIGIT_CLASSES
 from fastnn.datasets.dataset import PIXELS, Dataset
-from fastnn.datasets.mosaic import FITTING, mosaic
+from fastnn.images.mosaic import FITTING, mosaic
 from fastnn.web.store import StoreError
 
 if TYPE_CHECKING:

@@ -67,7 +67,7 @@ class Trainer(Background):
         folder: Path,
         recipe: str = "original",
     ) -> None:
-        from fastnn.recipes import load_recipe
+        from fastnn.recipe import load_recipe
 
         super().__init__("trainer", "training failed")
         self._store, self._every, self._folder = store, every, folder
@@ -173,7 +173,7 @@ class Trainer(Background):
         return model, folder
 
     def _metrics(self, model: Model, held_back: Dataset) -> dict[str, float]:
-        from fastnn.metrics import evaluate
+        from fastnn.evaluation.metrics import evaluate
 
         result = evaluate(model, held_back)
         return {
@@ -207,7 +207,7 @@ def divide(dataset: Dataset) -> tuple[Dataset, Dataset]:
 
 
 def _accuracy(model: Model, held_back: Dataset) -> float:
-    from fastnn.metrics import evaluate
+    from fastnn.evaluation.metrics import evaluate
 
     return evaluate(model, held_back).accuracy
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from fastnn.cli import app
 from fastnn.datasets import load_dataset
-from fastnn.labels import Findings
+from fastnn.label_issues import Findings
 from tests.helpers import blobs, compiled_only, saved
 
 QUICK = ("--folds", "3", "--repeats", "1", "--epochs", "4", "--workers", "1")
@@ -47,7 +47,7 @@ def error(result: Result) -> str:
 def test_of_nothing_wrong_no_sheet_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved(blobs(40), tmp_path / "a.npz")
     nothing = Findings((), 1.0, np.full((40, 10), 0.1))
-    monkeypatch.setattr("fastnn.labels.find_issues", lambda *_, **__: nothing)
+    monkeypatch.setattr("fastnn.label_issues.find_issues", lambda *_, **__: nothing)
     Path("worst.png").write_bytes(b"of an earlier search")
     result = run("a.npz", "--out", "list.csv", "--sheet", "worst.png", "--force", "--json")
     assert result.exit_code == 0, result.output

@@ -152,7 +152,7 @@ def test_fetch_mends_its_cache_but_not_a_folder_of_yours(tmp_path: Path) -> None
 
 def test_fetch_by_command(monkeypatch: pytest.MonkeyPatch) -> None:
     with served({"/one.gz": FILES["one.gz"]}) as (url, _):
-        monkeypatch.setattr("fastnn.datasets.original.REMOTE", remotes(url)[0])
+        monkeypatch.setattr("fastnn.datasets.digits.REMOTE", remotes(url)[0])
         result = run("fetch", "digits", "--to", "data")
         assert (result.exit_code, result.stdout) == (0, "data/one.gz\n")
         again = run("fetch", "digits", "--to", "data")
@@ -162,7 +162,7 @@ def test_fetch_by_command(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_failed_fetch_exits_1(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with served({"/one.gz": b"wrong"}) as (url, _):
-        monkeypatch.setattr("fastnn.datasets.original.REMOTE", remotes(url)[0])
+        monkeypatch.setattr("fastnn.datasets.digits.REMOTE", remotes(url)[0])
         result = run("fetch", "digits")
         with pytest.raises(FetchError):
             fetch_files("digits")

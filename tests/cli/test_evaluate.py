@@ -11,8 +11,8 @@ from fastnn.cli import app, evaluate
 from fastnn.cli.evaluate import evaluate_file
 from fastnn.datasets import Dataset, load_dataset, split
 from fastnn.errors import DataError, FastnnError, ModelError
+from fastnn.evaluation.metrics import evaluate as measure
 from fastnn.formats import save_model
-from fastnn.metrics import evaluate as measure
 from fastnn.model import Model
 from tests.models import DIGITS, compiled, model, network
 

@@ -25,7 +25,7 @@ from fastnn.cli import app
 from fastnn.cli._progress import Bars, View
 from fastnn.cli.train import Stopped, parse_hidden, plan_new, plan_resumed, run_plan
 from fastnn.errors import DataError, RecipeError, TrainingError
-from fastnn.recipes import load_recipe
+from fastnn.recipe import load_recipe
 from fastnn.runs import Run
 from fastnn.training import Learner
 from tests.helpers import blobs, compiled_only, saved

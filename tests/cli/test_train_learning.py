@@ -13,7 +13,7 @@ from fastnn import load_model
 from fastnn.cli import app
 from fastnn.cli.evaluate import evaluate_file
 from fastnn.errors import ModelError
-from fastnn.formats.tensors import read_with_extra, write_model
+from fastnn.formats.safetensors import read_with_extra, write_model
 from fastnn.model import division
 from fastnn.report import read_history
 from fastnn.runs import Run

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastnn.datasets import load_dataset, mnist, original
+from fastnn.datasets import digits as original
+from fastnn.datasets import load_dataset, mnist
 from fastnn.datasets.fetch import Remote, download
 from fastnn.errors import DataError, FetchError
 from tests.datasets.samples import digit, idx_images, idx_labels, images, json_bytes, served

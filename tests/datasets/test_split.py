@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fastnn.datasets import Dataset, per_class, split
-from fastnn.datasets.copies import group_copies
+from fastnn.datasets.duplicates import group_copies
 from fastnn.errors import DataError
 from tests.datasets.samples import DIGITS, dataset, images
 

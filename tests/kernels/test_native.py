@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from fastnn import engine
-from fastnn.augment import Distorter
 from fastnn.engine import Engine, Prepared
+from fastnn.images.distort import Distorter
 from fastnn.kernels import augment, native, sgd
 from fastnn.kernels.layout import Room
 from fastnn.network import Network
-from fastnn.recipes import Recipe
+from fastnn.recipe import Recipe
 from tests.helpers import compiled_only, python, together, tree
 from tests.kernels.small import RUN
 
@@ -122,7 +122,7 @@ def test_distortions_are_the_same_as_through_numba(monkeypatch: pytest.MonkeyPat
     results = []
     for kernel in (native.Kernel("fastnn.kernels.augment", "distort"), directly):
         out, grey = np.zeros_like(images), np.zeros(4, np.int64)
-        monkeypatch.setattr("fastnn.augment.distort", kernel)
+        monkeypatch.setattr("fastnn.images.distort.distort", kernel)
         Distorter(recipe)(images, np.arange(4), 1, out, grey)
         results.append((out.tobytes(), grey.tobytes()))
     assert results[0] == results[1]

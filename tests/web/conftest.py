@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 
 from fastnn.datasets import Dataset, load_dataset, split
 from fastnn.formats import save_model
-from fastnn.recipes import Recipe
+from fastnn.recipe import Recipe
 from fastnn.training import as_model, train
 from fastnn.web.app import Settings, create_app
 from fastnn.web.recogniser import Loaded

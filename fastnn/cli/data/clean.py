@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fastnn.datasets import Dataset
-    from fastnn.labels import Findings
+    from fastnn.label_issues import Findings
 
 _SHOWN = 15
 _ON_SHEET = 120
@@ -97,7 +97,7 @@ def clean_data(
     show : bool
         Show on standard error how far it is.
     **options
-        As :func:`fastnn.labels.find_issues` takes them.
+        As :func:`fastnn.label_issues.find_issues` takes them.
 
     Returns
     -------
@@ -110,7 +110,7 @@ def clean_data(
         If a file is there already, or reading, searching or writing fails.
     """
     from fastnn.datasets import load_dataset
-    from fastnn.labels import find_issues, write_issues
+    from fastnn.label_issues import find_issues, write_issues
 
     with download_progress() as progress:
         dataset = load_dataset(source, progress=progress)
@@ -155,7 +155,7 @@ def apply_list(source: str, listed: Path, target: Path, *, force: bool = False) 
     """
     from fastnn.datasets import load_dataset
     from fastnn.datasets.convert import write_dataset
-    from fastnn.labels import apply_issues
+    from fastnn.label_issues import apply_issues
 
     with download_progress() as progress:
         dataset = load_dataset(source, progress=progress)
@@ -236,8 +236,8 @@ def _draw(dataset: Dataset, findings: Findings, path: Path) -> None:
     import numpy as np
 
     from fastnn.errors import DataError
-    from fastnn.files import atomic_write
-    from fastnn.sheets import sheet
+    from fastnn.images.sheets import sheet
+    from fastnn.storage import atomic_write
 
     issues = [issue for issue in findings.issues if issue.kind != "copy"][:_ON_SHEET]
     issues += [issue for issue in findings.issues if issue.kind == "copy"][: _ON_SHEET - len(issues)]
@@ -261,7 +261,7 @@ def _notes(dataset: Dataset) -> tuple[str, ...]:
 
 
 def _as_dict(dataset: Dataset, findings: Findings, out_file: Path | None, sheet: Path | None) -> dict[str, Any]:
-    from fastnn.labels import KINDS
+    from fastnn.label_issues import KINDS
 
     return {
         "source": dataset.source,
@@ -285,7 +285,7 @@ def _as_dict(dataset: Dataset, findings: Findings, out_file: Path | None, sheet:
 
 
 def _show(dataset: Dataset, findings: Findings, out_file: Path | None, sheet: Path | None) -> None:
-    from fastnn.labels import KINDS
+    from fastnn.label_issues import KINDS
 
     console = out()
     summary = Table.grid(padding=(0, 2))

@@ -67,14 +67,14 @@ def fetch_files(
     FetchError
         If a download fails.
     """
-    from fastnn.datasets import mnist, original
+    from fastnn.datasets import digits, mnist
     from fastnn.datasets.fetch import download
-    from fastnn.datasets.places import cache_dir
+    from fastnn.storage import cache_dir
 
     if name not in ("digits", "mnist"):
         raise DataError(f"{name}: nothing to download by this name; digits and mnist are")
     if files is None:
-        files = (original.REMOTE,) if name == "digits" else mnist.remotes()
+        files = (digits.REMOTE,) if name == "digits" else mnist.remotes()
     folder = cache_dir() / name if to is None else to
     paths, fresh = [], []
     for file in files:

@@ -48,7 +48,7 @@ def make_mosaic(
     target : Path
         A ``.png`` file.
     rows, columns, klass, seed
-        As :func:`fastnn.datasets.mosaic.mosaic` takes them.
+        As :func:`fastnn.images.mosaic.mosaic` takes them.
     force : bool
         Replace a file that is there.
 
@@ -66,8 +66,8 @@ def make_mosaic(
     """
     from fastnn.cli._downloads import download_progress
     from fastnn.datasets import SIDE, load_dataset
-    from fastnn.datasets.mosaic import check_png, save_png
-    from fastnn.datasets.mosaic import mosaic as lay_out
+    from fastnn.images.mosaic import check_png, save_png
+    from fastnn.images.mosaic import mosaic as lay_out
 
     check_png(target, force=force)
     with download_progress() as progress:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fastnn.formats import save_model
-from fastnn.recipes import Recipe
+from fastnn.recipe import Recipe
 from fastnn.training import as_model, train
 from tests.web.browser.conftest import PHONE
 from tests.web.browser.hand import draw, line, placed, touch

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn.datasets.bounded import unpacked_limit
 from fastnn.datasets.dataset import PIXELS, SIDE, Dataset
 from fastnn.datasets.labels import check_name, classes_of
+from fastnn.datasets.safe_read import unpacked_limit
 from fastnn.errors import DataError
 
 if TYPE_CHECKING:

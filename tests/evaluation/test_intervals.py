@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fastnn.errors import DataError
-from fastnn.statistics import EXACT_UP_TO, holm, mcnemar, reliability, wilson_interval
+from fastnn.evaluation.intervals import EXACT_UP_TO, holm, mcnemar, reliability, wilson_interval
 
 
 # R: prop.test(x, n, conf.level = level, correct = FALSE)$conf.int

@@ -7,14 +7,14 @@ import pytest
 from typer.testing import CliRunner
 
 from fastnn.cli import app
-from fastnn.compare import compare_runs
 from fastnn.datasets import Dataset, load_dataset, split
 from fastnn.datasets.split import held_back
 from fastnn.errors import FastnnError
+from fastnn.evaluation.compare import compare_runs
+from fastnn.evaluation.intervals import mcnemar, wilson_interval
+from fastnn.evaluation.metrics import evaluate
 from fastnn.formats import save_model
-from fastnn.metrics import evaluate
 from fastnn.model import Model
-from fastnn.statistics import mcnemar, wilson_interval
 from tests.helpers import DIGITS, blobs, saved
 from tests.models import network
 

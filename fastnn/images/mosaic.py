@@ -9,7 +9,7 @@ import numpy as np
 
 from fastnn.datasets.dataset import SIDE
 from fastnn.errors import DataError
-from fastnn.files import atomic_write
+from fastnn.storage import atomic_write
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fastnn.files import atomic_write
+from fastnn.storage import atomic_write
 from tests.helpers import python
 
 OLD, NEW = b"old" * 1000, b"new" * 1000
@@ -93,7 +93,7 @@ def test_a_missing_folder_is_an_oserror(tmp_path: Path) -> None:
 KILL_ITSELF = """
 import os, signal, sys
 from pathlib import Path
-from fastnn.files import atomic_write
+from fastnn.storage import atomic_write
 deadline = int(sys.argv[2])
 calls = 0
 def dying(function):

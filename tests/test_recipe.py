@@ -10,7 +10,7 @@ import pytest
 
 from fastnn import Network, Recipe
 from fastnn.errors import RecipeError
-from fastnn.recipes import MAX_HIDDEN, PRESETS, load_recipe
+from fastnn.recipe import MAX_HIDDEN, PRESETS, load_recipe
 
 OTHER = Recipe(
     name='a "quoted" näme',

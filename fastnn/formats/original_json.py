@@ -15,9 +15,9 @@ import numpy as np
 from msgspec import Meta
 
 from fastnn.errors import FastnnError, ModelError
-from fastnn.files import atomic_write
 from fastnn.model import Model
 from fastnn.network import Network
+from fastnn.storage import atomic_write
 
 if TYPE_CHECKING:
     from typing import BinaryIO

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastnn.datasets.copies import group_copies
+from fastnn.datasets.duplicates import group_copies
 from fastnn.errors import DataError
 from fastnn.workers import cores, side_by_side
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastnn.datasets import Dataset
-    from fastnn.recipes import Recipe
+    from fastnn.recipe import Recipe
 
 _FOLD_STREAM = 0xF01D5
 """Sets the draw of the folds apart from other draws of the same seed."""

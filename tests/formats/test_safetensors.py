@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fastnn.errors import ModelError
 from fastnn.formats import load_model, save_model
-from fastnn.formats.tensors import dump_model, read_with_extra, write_model
+from fastnn.formats.safetensors import dump_model, read_with_extra, write_model
 from fastnn.model import Model
 from tests.models import model, network
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from fastnn.datasets import load_dataset
 from fastnn.errors import ModelError
+from fastnn.evaluation.metrics import evaluate
 from fastnn.formats import load_model, read_original, save_model, write_original
-from fastnn.metrics import evaluate
 from fastnn.model import Model
 from tests.models import compiled, model, network
 

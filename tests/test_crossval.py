@@ -3,11 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fastnn.crossval import deal, out_of_sample
 from fastnn.datasets import Dataset
-from fastnn.datasets.copies import group_copies
+from fastnn.datasets.duplicates import group_copies
 from fastnn.errors import DataError, TrainingError
-from fastnn.folds import deal, out_of_sample
-from fastnn.recipes import Recipe
+from fastnn.recipe import Recipe
 from tests.helpers import blobs, compiled_only
 
 RECIPE = Recipe(name="t", hidden=(8,), rule="backprop", activation="relu", init="he", inputs="ink", epochs=2, lr=0.02)

@@ -10,8 +10,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from fastnn.datasets import Dataset
-from fastnn.datasets.mosaic import MOST_TILES, mosaic, save_png
 from fastnn.errors import DataError
+from fastnn.images.mosaic import MOST_TILES, mosaic, save_png
 
 
 def grey(n, classes=("a", "b")):

@@ -1,4 +1,4 @@
-"""Writing files so that a crash leaves the old one or the new one, never a broken one."""
+"""Folders for data and caches, and writing files so that a crash leaves the old one or the new one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import platformdirs
+
+from fastnn.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,3 +61,39 @@ def atomic_write(path: Path | str) -> Iterator[BinaryIO]:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def cache_dir() -> Path:
+    """Return the folder for downloads and cached arrays; ``$FASTNN_CACHE_DIR`` overrides it. It need not exist."""
+    named = os.environ.get("FASTNN_CACHE_DIR")
+    return Path(named) if named else Path(platformdirs.user_cache_dir("fastnn"))
+
+
+def named_place() -> Path | None:
+    """Return what ``$FASTNN_DATA`` names, or None where it is not set.
+
+    Raises
+    ------
+    DataError
+        If it names nothing that exists: a wrong path here should not quietly become a download.
+    """
+    named = os.environ.get("FASTNN_DATA")
+    if not named:
+        return None
+    place = Path(named).expanduser()
+    if not place.exists():
+        raise DataError(f"FASTNN_DATA={named}: no such file or folder; correct or unset it")
+    return place
+
+
+def search_folders(name: str) -> list[Path]:
+    """Return the folders in which the data set `name` is looked for, the first one first.
+
+    Parameters
+    ----------
+    name : str
+        ``digits`` or ``mnist``; a folder of that name within each place is searched too.
+    """
+    roots = [place for place in (named_place(), Path("data")) if place is not None]
+    folders = [folder for root in roots for folder in (root, root / name)]
+    return [*folders, cache_dir() / name]

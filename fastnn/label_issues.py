@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from fastnn.datasets.copies import group_copies
 from fastnn.datasets.dataset import SIDE
+from fastnn.datasets.duplicates import group_copies
 from fastnn.errors import DataError, MissingExtraError
-from fastnn.files import atomic_write
-from fastnn.recipes import Recipe
+from fastnn.recipe import Recipe
+from fastnn.storage import atomic_write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,14 +118,14 @@ def find_issues(
 
     Networks say of images that they were not trained on how likely each class is; from that cleanlab estimates how
     many labels of each class are wrong, and takes those that fit worst (confident learning: Northcutt, Jiang, Chuang,
-    JAIR 70, 2021). See :func:`fastnn.folds.out_of_sample` for what processes need.
+    JAIR 70, 2021). See :func:`fastnn.crossval.out_of_sample` for what processes need.
 
     Parameters
     ----------
     dataset : Dataset
         Its own test set, if it has one, is not looked at.
     folds, repeats, workers, progress
-        As :func:`fastnn.folds.out_of_sample` takes them.
+        As :func:`fastnn.crossval.out_of_sample` takes them.
     epochs : int, optional
         Of each training; by default 10.
     seed : int
@@ -141,7 +141,7 @@ def find_issues(
     MissingExtraError
         If cleanlab is not installed.
     """
-    from fastnn.folds import out_of_sample
+    from fastnn.crossval import out_of_sample
     from fastnn.images import normalise_batch
 
     _cleanlab()

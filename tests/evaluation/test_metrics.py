@@ -7,7 +7,7 @@ import pytest
 
 from fastnn.datasets import Dataset
 from fastnn.errors import DataError
-from fastnn.metrics import confusion_matrix, evaluate, match_labels, mean_loss
+from fastnn.evaluation.metrics import confusion_matrix, evaluate, match_labels, mean_loss
 from fastnn.model import Model
 from fastnn.network import Network
 from tests.models import model

@@ -12,7 +12,7 @@ from fastnn.kernels.native import Kernel, pack
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fastnn.recipes import Recipe
+    from fastnn.recipe import Recipe
 
 distort = Kernel("fastnn.kernels.augment", "distort")
 

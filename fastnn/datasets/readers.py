@@ -55,7 +55,7 @@ def _read_file(path: Path) -> Dataset:
 
         return read_csv(path)
     if name.endswith(".npz"):
-        from fastnn.datasets.arrays import read_npz
+        from fastnn.datasets.npz import read_npz
 
         return read_npz(path)
     if idx.is_idx(path):
@@ -81,7 +81,7 @@ def _read_folder(folder: Path) -> Dataset:
     whole = idx.existing(folder, "dataset.json")
     if whole:
         return _read_file(whole)
-    from fastnn.datasets.folders import class_folders, read_class_folders
+    from fastnn.datasets.class_folders import class_folders, read_class_folders
 
     folders, empty = class_folders(folder)
     if folders:

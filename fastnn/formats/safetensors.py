@@ -19,9 +19,9 @@ import safetensors.numpy
 from msgspec import Meta
 
 from fastnn.errors import FastnnError, ModelError
-from fastnn.files import atomic_write
 from fastnn.model import Inputs, Model
 from fastnn.network import Activation, Network, Rule
+from fastnn.storage import atomic_write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

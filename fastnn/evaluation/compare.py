@@ -13,10 +13,10 @@ import numpy as np
 from fastnn.datasets import PIXELS, load_dataset
 from fastnn.datasets.split import held_back
 from fastnn.errors import DataError, FastnnError, ModelError
+from fastnn.evaluation.intervals import McNemar, holm, mcnemar, wilson_interval
+from fastnn.evaluation.metrics import match_labels
 from fastnn.formats import find_model, load_model
-from fastnn.metrics import match_labels
 from fastnn.model import division
-from fastnn.statistics import McNemar, holm, mcnemar, wilson_interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -7,7 +7,7 @@ import pytest
 
 from fastnn.datasets import Dataset, load_dataset
 from fastnn.errors import DataError, MissingExtraError
-from fastnn.labels import Findings, Issue, apply_issues, find_issues, write_issues
+from fastnn.label_issues import Findings, Issue, apply_issues, find_issues, write_issues
 from tests.helpers import blobs, compiled_only
 
 WELL_KNOWN = (0, 3, 5, 6, 8)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastnn.datasets.bounded import read_file
 from fastnn.datasets.digits_json import from_bytes
 from fastnn.datasets.fetch import Remote, download
-from fastnn.datasets.places import named_place, search_folders
+from fastnn.datasets.safe_read import read_file
+from fastnn.storage import named_place, search_folders
 
 if TYPE_CHECKING:
     from pathlib import Path

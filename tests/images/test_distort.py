@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastnn import augment
-from fastnn.augment import Distorter, random_words, smoothing
-from fastnn.recipes import Recipe
+from fastnn.images import distort as augment
+from fastnn.images.distort import Distorter, random_words, smoothing
+from fastnn.recipe import Recipe
 from tests.helpers import ROOT, compiled_only, python
 
 AFFINE = Recipe(rotation=15.0, scale=0.15, shear=0.2, shift=2.0)
@@ -166,7 +166,7 @@ def test_own_functions_are_the_librarys() -> None:
 
 _DIGEST = """
 import hashlib, sys
-from tests.test_augment import ELASTIC, distorted, drawings
+from tests.images.test_distort import ELASTIC, distorted, drawings
 print(hashlib.sha256(distorted(ELASTIC, drawings())[0].tobytes()).hexdigest())
 """
 

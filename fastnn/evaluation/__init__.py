@@ -1,0 +1,1 @@
+"""Measures of a model: metrics, confidence intervals and comparisons of runs."""
