@@ -374,7 +374,7 @@ def _weights(content: _Content, theme: Theme) -> Image.Image | None:
     if weights.shape[0] != PIXELS:
         return None
     # As seen by ink: where paper is the 1, a negative weight is one that ink raises.
-    signed = weights if content.model.inputs == "ink" else -weights
+    signed = weights if content.model.invert else -weights
     shown = np.argsort(-np.mean(signed * signed, axis=0), kind="stable")[:_MOST_UNITS]
     signed = signed[:, shown].T
     # A few pixels at the border keep their first values; they would pale all others.
