@@ -6,6 +6,7 @@ import logging
 import re
 import sqlite3
 import threading
+from contextlib import closing
 from typing import Any
 
 import httpx
@@ -492,14 +493,13 @@ def test_a_locked_database_gives_a_503_until_it_is_unlocked(
     stored, refused = digit(drawn, 0), digit(drawn, 1)
     with TestClient(create_app(Settings(Store(sqlite_url), TOKEN, None, rate=0))) as client:
         send(client, stored)
-        other = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
-        other.execute("BEGIN EXCLUSIVE")
-        answer = client.post("/api/digits", json={"digits": [refused]})
-        assert answer.status_code == 503
-        assert answer.headers["retry-after"] == "5"
-        assert "sql" not in answer.text.lower()
-        other.execute("ROLLBACK")
-        other.close()
+        with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            answer = client.post("/api/digits", json={"digits": [refused]})
+            assert answer.status_code == 503
+            assert answer.headers["retry-after"] == "5"
+            assert "sql" not in answer.text.lower()
+            other.execute("ROLLBACK")
         assert send(client, stored, refused) == 1
 
 

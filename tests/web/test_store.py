@@ -232,13 +232,12 @@ def test_a_locked_database_raises_an_error_after_a_while(tmp_path: Path, monkeyp
     monkeypatch.setattr(database, "LOCK_SECONDS", 0.01)
     path = tmp_path / "digits.db"
     store = Store(f"sqlite:///{path}")
-    other = sqlite3.connect(path, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(StoreError, match="locked"):
-        store.add([new_digit(1)], "", "m")
-    assert store.queue(1) == []  # reading still works
-    other.execute("ROLLBACK")
-    other.close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match="locked"):
+            store.add([new_digit(1)], "", "m")
+        assert store.queue(1) == []  # reading still works
+        other.execute("ROLLBACK")
     assert store.add([new_digit(1)], "", "m") == 1
     store.close()
 
