@@ -40,11 +40,9 @@ class Engine:
 
     def __init__(self, network: Network, kernel: Callable[[int], Any] | None = None) -> None:
         self.network = network
-        self._memory = plan_workspace(network.sizes, network.activation, network.dtype)
-        workspace, original = self._memory.record, network.rule == "original"
-        self._arguments = ArgumentBlock(
-            arguments_dtype(network.dtype), workspace=workspace, one=1, original_rule=original
-        )
+        self._workspace = plan_workspace(network.sizes, network.activation, network.dtype)
+        self._arguments = ArgumentBlock(arguments_dtype(network.dtype), workspace=self._workspace.block.record, one=1)
+        self._arguments.put(original_rule=network.rule == "original")
         self._kernel = kernel or kernel_for(network.dtype.name, network.rule, network.activation).run
         # What the arguments were last set for; most calls differ only in the order of samples.
         self._kind: tuple[Any, ...] = ()
@@ -67,21 +65,21 @@ class Engine:
             )
         if self._loaded_for == data.baseline and self.network.frozen:
             return
-        memory, network = self._memory, self.network
-        for own, given in zip(memory.weights + memory.biases, network.weights + network.biases, strict=True):
+        ws, network = self._workspace, self.network
+        for own, given in zip(ws.weights + ws.biases, network.weights + network.biases, strict=True):
             own[...] = given
-        memory.bias_and_weights[0, : network.sizes[1]] = memory.biases[0]
+        ws.bias_and_weights[0] = ws.biases[0]
         # One row after the other, so that the sums are the same bits on every machine.
-        np.add.reduce(memory.bias_and_weights[: None if data.baseline else 1], axis=0, out=memory.folded_bias)
-        memory.column_offset[...] = 0
+        np.add.reduce(ws.bias_and_weights[: None if data.baseline else 1], axis=0, out=ws.folded_bias)
+        ws.column_offset[...] = 0
         self._loaded_for = data.baseline
 
     def store_weights(self) -> None:
         """Copy the weights of the workspace to the network."""
         self._loaded_for = None
-        memory, network = self._memory, self.network
-        np.add(memory.weights[0], memory.column_offset, out=network.weights[0])
-        own, given = memory.weights[1:] + memory.biases, network.weights[1:] + network.biases
+        ws, network = self._workspace, self.network
+        np.add(ws.weights[0], ws.column_offset, out=network.weights[0])
+        own, given = ws.weights[1:] + ws.biases, network.weights[1:] + network.biases
         for mine, theirs in zip(own, given, strict=True):
             theirs[...] = mine
 
@@ -120,45 +118,24 @@ class Engine:
             If an array has another dtype, or not the data's length.
         """
         self._loaded_for = None
-        bound, arguments = self._bound, self._arguments
-        same = (
-            len(bound) == 6 and bound[0] is data and bound[1] is labels and bound[2] is totals and bound[3] is weights
-        )
-        if not same or bound[4:] != (learning_rate, smoothing):
-            self._bind(data, labels, totals, weights, (learning_rate, smoothing))
+        last, arguments = self._bound, self._arguments
+        same = last and last[0] is data and last[1] is labels and last[2] is totals and last[3] is weights
+        if not same or last[4:] != (learning_rate, smoothing):
+            wanted: dict[str, tuple[Any, Any]] = {"labels": (labels, _INT64), "totals": (totals, np.float64)}
+            wanted["sample_weights"] = (weights, self.network.dtype)
+            for name, (array, dtype) in wanted.items():
+                if array is not None and (array.dtype != dtype or array.ndim != 1):
+                    raise DataError(f"{name}: must be a row of {np.dtype(dtype)}, not {array.dtype} {array.shape}")
+                arguments.put(**{name: 0 if array is None else array})
+            self._bind_data(data)
+            low = smoothing / self.network.sizes[-1]
+            arguments.put(learning_rate=learning_rate, low=low, high=1.0 - smoothing + low, outputs=0)
+            self._bound = (data, labels, totals, weights, learning_rate, smoothing)
         if order.dtype is not _INT64 and order.dtype != _INT64:
             raise DataError(f"the order of samples must be int64, not {order.dtype}")
         arguments.put_array("order", order)
         arguments.put_word("n", len(order))
         self._kernel(arguments.address)
-
-    def _bind(
-        self,
-        data: KernelInput,
-        labels: NDArray[np.int64],
-        totals: NDArray[np.float64],
-        weights: NDArray[Any] | None,
-        rates: tuple[float, float],
-    ) -> None:
-        """Set everything but the order."""
-        wanted = [("labels", labels, _INT64), ("totals", totals, np.dtype(np.float64))]
-        wanted += [("sample_weights", weights, self.network.dtype)] if weights is not None else []
-        for name, array, dtype in wanted:
-            if array.dtype != dtype or array.ndim != 1:
-                raise DataError(f"{name} must be an array of {dtype} of one dimension, not {array.dtype} {array.shape}")
-        learning_rate, smoothing = rates
-        low = smoothing / self.network.sizes[-1]
-        self._bind_data(data)
-        self._arguments.put(
-            labels=labels,
-            totals=totals,
-            sample_weights=0 if weights is None else weights,
-            learning_rate=learning_rate,
-            low=low,
-            high=1.0 - smoothing + low,
-            outputs=0,
-        )
-        self._bound = (data, labels, totals, weights, learning_rate, smoothing)
 
     def _bind_data(self, data: KernelInput) -> None:
         if self._kind != data.kind:

@@ -20,7 +20,7 @@ from fastnn.datasets.cache import cached
 from fastnn.datasets.dataset import PIXELS, Dataset
 from fastnn.errors import DataError
 from fastnn.kernels.loader import Kernel, checksum_of_kernels
-from fastnn.kernels.records import CANVAS, CANVAS_ROW, DAB_DIAMETER, DAB_ROW, FLOATS_PER_VECTOR, STROKES
+from fastnn.kernels.records import CANVAS, CANVAS_ROW, DAB_DIAMETER, DAB_ROW, FLOATS_PER_VECTOR, SIDE, STROKES
 from fastnn.kernels.workspace import ArgumentBlock
 
 if TYPE_CHECKING:

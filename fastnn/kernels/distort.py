@@ -8,7 +8,7 @@ import numpy as np
 from numba import float32, int32, int64, uint8
 
 from fastnn.kernels.records import DISTORT, ROW, SIDE
-from fastnn.kernels.vector import TWO, device, fma, load, no_unroll, pointer, record_at, splat, store, zeros
+from fastnn.kernels.vector import TWO, device, fma, load, pointer, record_at, small_code, splat, store, zeros
 
 PIXELS = SIDE * SIDE
 
@@ -36,19 +36,16 @@ def pack_corners(image, ink, corners):
 @device
 def add_field(noise, first, field, positions):
     """Add ``smooth' noise smooth``, shape (28, 32), to the positions along one axis; the noise begins at `first`."""
+    small_code()
     smooth, n_nodes, part = field
     for k in range(n_nodes):
-        no_unroll()
         row = zeros(part, TWO)
         for j in range(n_nodes):
-            no_unroll()
             row = fma(splat(noise[first + k * n_nodes + j], TWO), load(smooth, j * ROW, TWO), row)
         store(part, k * ROW, row)
     for y in range(SIDE):
-        no_unroll()
         row = load(positions, y * ROW, TWO)
         for k in range(n_nodes):
-            no_unroll()
             row = fma(splat(smooth[k * ROW + y], TWO), load(part, k * ROW, TWO), row)
         store(positions, y * ROW, row)
 

@@ -12,15 +12,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastnn.kernels.vector import (
-    NATIVE,
-    ONE,
-    emit_field,
-    emit_fma,
-    emit_range,
-    emit_splat,
-    lanes_of,
-)
+from fastnn.kernels.vector import INT1, INT8, INT32, INT64, NATIVE, ONE, Emitter, emits, lanes_of
 from fastnn.kernels.workspace import BLOCK, N_MASKS, PAIRS
 
 WHITE = 255
@@ -28,66 +20,52 @@ WHITE = 255
 ROWS_AT_ONCE = 4
 """Rows of weights in one loop along the columns. Three took as long, eight longer."""
 
-_I1, _I8, _I32, _I64 = (ir.IntType(bits) for bits in (1, 8, 32, 64))
 
-
-class _Emitter:
+class _Arrays(Emitter):
     """Emits loads and stores of numbers and vectors in the arrays whose addresses a record holds."""
 
-    def __init__(self, context, builder, record_type, width):
-        self.builder = builder
-        self.dtype = record_type.typeof("one")
-        self.float = context.get_value_type(self.dtype)
-        self.vector = ir.VectorType(self.float, lanes_of(self.dtype, width))
-        self.align = self.dtype.bitwidth // 8
-
-    def place(self, base, index, kind, result=None):
-        """Return where number `index` of an array of `kind` stands, as a pointer to `result`."""
-        place = self.builder.gep(base, [index], source_etype=kind)
-        return self.builder.bitcast(place, (result or kind).as_pointer())
+    def __init__(self, e, ws_type, width):
+        super().__init__(e.context, e.builder)
+        dtype = ws_type.typeof("one")
+        self.float, self.align = self.kind(dtype), dtype.bitwidth // 8
+        self.vector = ir.VectorType(self.float, lanes_of(dtype, width))
+        self.zero = ir.Constant(self.vector, [0.0] * self.vector.count)
+        self.whole_lanes = lanes_of(dtype, ONE)
 
     def array(self, kind, record, name, element=None):
         """Return the address in a record's field as a pointer to numbers; floats unless `element` is given."""
-        address = emit_field(self.builder, kind, record, name)
-        return self.builder.inttoptr(address, (element or self.float).as_pointer())
-
-    def number(self, base, index, kind):
-        return self.builder.load(self.place(base, index, kind), typ=kind)
+        return self.builder.inttoptr(self.field(kind, record, name), (element or self.float).as_pointer())
 
     def load(self, base, index):
-        return self.builder.load(self.place(base, index, self.float, self.vector), align=self.align, typ=self.vector)
+        place = self.place(base, index, self.float, self.vector)
+        return self.builder.load(place, align=self.align, typ=self.vector)
 
     def store(self, value, base, index):
         self.builder.store(value, self.place(base, index, self.float, value.type), align=self.align)
 
 
-class _MaskLoops(_Emitter):
+class _MaskLoops(_Arrays):
     """Emits the loops over the columns of the weights' rows, for the pixels of each sample mask.
 
     `rows_of` names the field of the workspace that holds a row of n_vectors for each sample.
     """
 
-    def __init__(self, context, builder, signature, args, rows_of):
-        ws_type, layer_type = signature.args
-        super().__init__(context, builder, ws_type, NATIVE)
-        ws, layer = args
-        self.samples, self.values = (self.array(ws_type, ws, name) for name in (rows_of, "pixel_values"))
-        self.lists, self.ends = (
-            self.array(ws_type, ws, "active_pixels", _I32),
-            self.array(ws_type, ws, "list_ends", _I64),
-        )
-        self.n_pixels = emit_field(builder, ws_type, ws, "pixel_stride")
-        self.weights = self.array(layer_type, layer, "weights")
-        n_vectors, self.stride, n_outputs = (
-            emit_field(builder, layer_type, layer, name) for name in ("n_vectors", "stride", "n_outputs")
-        )
-        self.row_length = builder.mul(n_vectors, _I64(lanes_of(self.dtype, ONE)))
-        lanes = self.vector.count
-        whole = builder.udiv(builder.add(n_outputs, _I64(lanes - 1)), _I64(lanes))
-        self.n_columns = builder.mul(whole, _I64(lanes))
+    def __init__(self, e, kinds, records, rows_of):
+        (ws_kind, layer_kind), (ws, layer) = kinds, records
+        super().__init__(e, ws_kind, NATIVE)
+        self.samples, self.values = self.array(ws_kind, ws, rows_of), self.array(ws_kind, ws, "pixel_values")
+        self.lists = self.array(ws_kind, ws, "active_pixels", INT32)
+        self.ends = self.array(ws_kind, ws, "list_ends", INT64)
+        self.n_pixels = self.field(ws_kind, ws, "pixel_stride")
+        self.weights, self.stride = self.array(layer_kind, layer, "weights"), self.field(layer_kind, layer, "stride")
+        n_vectors, n_outputs = self.field(layer_kind, layer, "n_vectors"), self.field(layer_kind, layer, "n_outputs")
+        self.row_length = self.builder.mul(n_vectors, INT64(self.whole_lanes))
+        lanes = INT64(self.vector.count)
+        whole = self.builder.udiv(self.builder.add(n_outputs, INT64(self.vector.count - 1)), lanes)
+        self.n_columns = self.builder.mul(whole, lanes)
 
     def columns(self, length):
-        return emit_range(self.builder, _I64(0), length, _I64(self.vector.count))
+        return self.range(INT64(0), length, INT64(self.vector.count))
 
     def for_each_mask(self, emit):
         """Emit ``emit(samples, rows, values)`` in a loop over the columns, for all pixels of all masks.
@@ -97,20 +75,19 @@ class _MaskLoops(_Emitter):
         """
         builder = self.builder
         # Code for each number of samples (4), not for each of 15 masks: as fast, and compiled a second sooner.
-        with emit_range(builder, _I64(1), _I64(N_MASKS), _I64(1)) as mask:
-            first = builder.mul(self.n_pixels, mask)
-            last = self.number(self.ends, mask, _I64)
-            rest = builder.sub(last, builder.urem(builder.sub(last, first), _I64(ROWS_AT_ONCE)))
+        with self.range(INT64(1), INT64(N_MASKS), INT64(1)) as mask:
+            first, last = builder.mul(self.n_pixels, mask), self.number(self.ends, mask, INT64)
+            rest = builder.sub(last, builder.urem(builder.sub(last, first), INT64(ROWS_AT_ONCE)))
             done = builder.append_basic_block("done")
             sizes = builder.switch(builder.ctpop(mask), done)
             for size in range(1, BLOCK + 1):
-                sizes.add_case(_I64(size), builder.append_basic_block(f"samples_{size}"))
+                sizes.add_case(INT64(size), builder.append_basic_block(f"samples_{size}"))
             for size, block in sizes.cases:
                 builder.position_at_end(block)
                 samples = self._samples_in(mask, size.constant)
-                for start, stop, rows in ((first, rest, ROWS_AT_ONCE), (rest, last, 1)):
-                    with emit_range(builder, start, stop, _I64(rows)) as index:
-                        self._emit_rows(samples, index, rows, emit)
+                for start, stop, n_rows in ((first, rest, ROWS_AT_ONCE), (rest, last, 1)):
+                    with self.range(start, stop, INT64(n_rows)) as index:
+                        self._emit_rows(samples, index, n_rows, emit)
                 builder.branch(done)
             builder.position_at_end(done)
 
@@ -118,8 +95,8 @@ class _MaskLoops(_Emitter):
         """Return the numbers of a mask's samples, of which there are `size`."""
         builder, samples = self.builder, []
         for _ in range(size):
-            samples.append(builder.cttz(mask, _I1(1)))
-            mask = builder.and_(mask, builder.sub(mask, _I64(1)))
+            samples.append(builder.cttz(mask, INT1(1)))
+            mask = builder.and_(mask, builder.sub(mask, INT64(1)))
         return samples
 
     def _emit_rows(self, samples, index, n_rows, emit):
@@ -128,10 +105,10 @@ class _MaskLoops(_Emitter):
         pixel_rows = [builder.mul(self.n_pixels, t) for t in samples]
         rows, values = [], []
         for i in range(n_rows):
-            pixel = builder.sext(self.number(self.lists, builder.add(index, _I64(i)), _I32), _I64)
+            pixel = builder.sext(self.number(self.lists, builder.add(index, INT64(i)), INT32), INT64)
             rows.append(builder.mul(pixel, self.stride))
             numbers = [self.number(self.values, builder.add(start, pixel), self.float) for start in pixel_rows]
-            values.append([emit_splat(builder, number, self.vector) for number in numbers])
+            values.append([self.splat(number, self.vector) for number in numbers])
         with self.columns(self.n_columns) as column:
             emit([builder.add(place, column) for place in places], [builder.add(row, column) for row in rows], values)
 
@@ -140,45 +117,42 @@ class _MaskLoops(_Emitter):
 def first_layer_forward(typingctx, ws, layer):
     """Write V·d / factor of each sample of a block to the workspace's `block_preactivations`."""
 
-    def codegen(context, builder, signature, args):
-        loops = _MaskLoops(context, builder, signature, args, "block_preactivations")
-        zero = ir.Constant(loops.vector, [0.0] * loops.vector.count)
-        with loops.columns(builder.mul(loops.row_length, _I64(BLOCK))) as column:
-            loops.store(zero, loops.samples, column)
+    def emit(e, *records):
+        loops = _MaskLoops(e, (ws, layer), records, "block_preactivations")
+        with loops.columns(e.builder.mul(loops.row_length, INT64(BLOCK))) as column:
+            loops.store(loops.zero, loops.samples, column)
 
-        def emit(samples, rows, values):
+        def add_products(samples, rows, values):
             sums = [loops.load(loops.samples, place) for place in samples]
             for row, numbers in zip(rows, values, strict=True):
                 weights = loops.load(loops.weights, row)
-                sums = [emit_fma(builder, value, weights, total) for value, total in zip(numbers, sums, strict=True)]
+                sums = [e.fma(value, weights, total) for value, total in zip(numbers, sums, strict=True)]
             for place, total in zip(samples, sums, strict=True):
                 loops.store(total, loops.samples, place)
 
-        loops.for_each_mask(emit)
-        return context.get_dummy_value()
+        loops.for_each_mask(add_products)
 
-    return types.void(ws, layer), codegen
+    return emits(types.void(ws, layer), emit)
 
 
 @intrinsic
 def first_layer_update(typingctx, ws, layer):
     """Add each sample's `block_deltas` times its pixels' values to the first layer's weights."""
 
-    def codegen(context, builder, signature, args):
-        loops = _MaskLoops(context, builder, signature, args, "block_deltas")
+    def emit(e, *records):
+        loops = _MaskLoops(e, (ws, layer), records, "block_deltas")
 
-        def emit(samples, rows, values):
+        def update(samples, rows, values):
             deltas = [loops.load(loops.samples, place) for place in samples]
             for row, numbers in zip(rows, values, strict=True):
                 weights = loops.load(loops.weights, row)
                 for value, delta in zip(numbers, deltas, strict=True):
-                    weights = emit_fma(builder, value, delta, weights)
+                    weights = e.fma(value, delta, weights)
                 loops.store(weights, loops.weights, row)
 
-        loops.for_each_mask(emit)
-        return context.get_dummy_value()
+        loops.for_each_mask(update)
 
-    return types.void(ws, layer), codegen
+    return emits(types.void(ws, layer), emit)
 
 
 @intrinsic
@@ -197,52 +171,45 @@ def read_block(typingctx, ws, images, white, valid_mask):
         Sample mask of the samples that exist: the last block may be short.
     """
 
-    def codegen(context, builder, signature, args):
-        with builder.if_else(builder.icmp_signed("==", args[3], _I64(1))) as (single, several):
-            with single:  # saves a fifth of the time of a sample by itself
-                _emit_read(context, builder, signature, args, 1)
-            with several:
-                _emit_read(context, builder, signature, args, BLOCK)
-        return context.get_dummy_value()
+    def emit(e, record, images, white, valid):
+        arrays = _Arrays(e, ws, ONE)
+        with e.builder.if_else(e.builder.icmp_signed("==", valid, INT64(1))) as (single, several):
+            for branch, n_samples in ((single, 1), (several, BLOCK)):
+                with branch:
+                    _emit_read(arrays, (ws, record), images, (white, valid), n_samples)
 
-    return types.void(ws, types.int64, types.int64, types.int64), codegen
+    return emits(types.void(ws, types.int64, types.int64, types.int64), emit)
 
 
-def _emit_read(context, builder, signature, args, n_samples):
-    ws, images, white, valid = args
-    emitter, kind = _Emitter(context, builder, signature.args[0], ONE), signature.args[0]
-    n = emitter.vector.count
+def _emit_read(arrays, workspace, images, levels, n_samples):
+    builder, lanes = arrays.builder, arrays.vector.count
     pairs = [(s, t) for s, t in PAIRS if t < n_samples]
-    values, gram = (emitter.array(kind, ws, name) for name in ("pixel_values", "gram"))
-    masks, any_mask = (emitter.array(kind, ws, name, _I8) for name in ("sample_masks", "any_mask"))
-    offsets = emitter.array(kind, ws, "image_offsets", _I64)
-    n_pixels = emit_field(builder, kind, ws, "pixel_stride")
-    bytes_, wholes = ir.VectorType(_I8, n), ir.VectorType(_I32, n)
-    shift = emit_splat(builder, builder.trunc(white, _I32), wholes)
-    valid = emit_splat(builder, builder.trunc(valid, _I8), bytes_)
-    white_bytes, none = ir.Constant(bytes_, [WHITE] * n), ir.Constant(bytes_, [0] * n)
-    with builder.goto_entry_block():
-        sums = [builder.alloca(emitter.vector) for _ in pairs]
-    for total in sums:
-        builder.store(ir.Constant(emitter.vector, [0.0] * n), total)
-    images = builder.inttoptr(images, _I8.as_pointer())
-    starts = [emitter.place(images, emitter.number(offsets, _I64(t), _I64), _I8) for t in range(n_samples)]
-    with emit_range(builder, _I64(0), n_pixels, _I64(n)) as pixel:
+    values, gram = (arrays.array(*workspace, name) for name in ("pixel_values", "gram"))
+    masks, any_mask = (arrays.array(*workspace, name, INT8) for name in ("sample_masks", "any_mask"))
+    offsets, n_pixels = arrays.array(*workspace, "image_offsets", INT64), arrays.field(*workspace, "pixel_stride")
+    bytes_, wholes = ir.VectorType(INT8, lanes), ir.VectorType(INT32, lanes)
+    white = arrays.splat(builder.trunc(levels[0], INT32), wholes)
+    valid = arrays.splat(builder.trunc(levels[1], INT8), bytes_)
+    blank, none = ir.Constant(bytes_, [WHITE] * lanes), ir.Constant(bytes_, [0] * lanes)
+    sums = [arrays.variable(arrays.vector, arrays.zero) for _ in pairs]
+    images = builder.inttoptr(images, INT8.as_pointer())
+    starts = [arrays.place(images, arrays.number(offsets, INT64(t), INT64), INT8) for t in range(n_samples)]
+    with arrays.range(INT64(0), n_pixels, INT64(lanes)) as pixel:
         mask, deviations = none, []
         for t in range(n_samples):
-            grey = builder.load(emitter.place(starts[t], pixel, _I8, bytes_), align=1, typ=bytes_)
-            inked = builder.icmp_unsigned("!=", grey, white_bytes)
-            mask = builder.or_(mask, builder.select(inked, ir.Constant(bytes_, [1 << t] * n), none))
-            value = builder.sitofp(builder.sub(builder.zext(grey, wholes), shift), emitter.vector)
-            emitter.store(value, values, builder.add(builder.mul(n_pixels, _I64(t)), pixel))
+            grey = builder.load(arrays.place(starts[t], pixel, INT8, bytes_), align=1, typ=bytes_)
+            bit = ir.Constant(bytes_, [1 << t] * lanes)
+            mask = builder.or_(mask, builder.select(builder.icmp_unsigned("!=", grey, blank), bit, none))
+            value = builder.sitofp(builder.sub(builder.zext(grey, wholes), white), arrays.vector)
+            arrays.store(value, values, builder.add(builder.mul(n_pixels, INT64(t)), pixel))
             deviations.append(value)
         for (s, t), total in zip(pairs, sums, strict=True):
-            product = emit_fma(builder, deviations[s], deviations[t], builder.load(total, typ=emitter.vector))
-            builder.store(product, total)
+            so_far = builder.load(total, typ=arrays.vector)
+            builder.store(arrays.fma(deviations[s], deviations[t], so_far), total)
         mask = builder.and_(mask, valid)
-        builder.store(mask, emitter.place(masks, pixel, _I8, bytes_), align=1)
-        any_bits = builder.bitcast(builder.icmp_unsigned("!=", mask, none), ir.IntType(n))
-        place = emitter.place(any_mask, builder.lshr(pixel, _I64(3)), _I8, any_bits.type)
+        builder.store(mask, arrays.place(masks, pixel, INT8, bytes_), align=1)
+        any_bits = builder.bitcast(builder.icmp_unsigned("!=", mask, none), ir.IntType(lanes))
+        place = arrays.place(any_mask, builder.lshr(pixel, INT64(3)), INT8, any_bits.type)
         builder.store(any_bits, place, align=1)
     for index, total in enumerate(sums):
-        emitter.store(builder.load(total, typ=emitter.vector), gram, _I64(index * n))
+        arrays.store(builder.load(total, typ=arrays.vector), gram, INT64(index * lanes))

@@ -33,7 +33,7 @@ from fastnn.errors import FastnnError
 from fastnn.storage import atomic_write, cache_dir
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from fastnn.kernels.workspace import ArgumentBlock
 
@@ -41,17 +41,13 @@ if TYPE_CHECKING:
 
 _FOLDER = Path(__file__).parent
 
-_RUNTIME_SYMBOLS = {"log", "fma", "fmaf", "memcpy", "memset", "memmove"}
+_RUNTIME_SYMBOLS = ("fma", "fmaf", "log", "memcpy", "memset")
 """What machine code may call. LLVM ends the process if a symbol is missing."""
 
-_ENV_WITHOUT_EFFECT_ON_CODE = {
-    "NUMBA_CACHE_DIR",
-    "NUMBA_CACHE_LOCATOR_CLASSES",
-    "NUMBA_DEBUG_CACHE",
-    "NUMBA_NUM_THREADS",
-}
+_WITHOUT_EFFECT = ("NUMBA_CACHE_DIR", "NUMBA_CACHE_LOCATOR_CLASSES", "NUMBA_DEBUG_CACHE", "NUMBA_NUM_THREADS")
+"""Numba's variables that do not change machine code."""
 
-_engines: list[Any] = []  # They own the machine code.
+_alive: list[Any] = []  # LLVM's engines, which own the machine code
 _lock = threading.RLock()
 
 
@@ -78,60 +74,47 @@ class Kernel:
         self.run(arguments.address)
 
     def run(self, address: int) -> None:
-        """Run the kernel on the record at an address. The caller keeps alive what the record points to."""
-        (self._entry or self.load())(address)
-
-    def load(self) -> Entry:
-        """Return the function to call with an address; compile it if there is no kept code.
+        """Run the kernel on the record at an address. The caller keeps alive what the record points to.
 
         Raises
         ------
         FastnnError
             If NUMBA_DISABLE_JIT is set.
         """
-        with _lock:
-            if self._entry is None:
-                self._entry = self._load()
-            return self._entry
+        if self._entry is None:
+            with _lock:
+                self._entry = self._entry or self._load()
+        self._entry(address)
 
     def _load(self) -> Entry:
         file = _CodeFile(self._module, self._factory, self._arguments)
         with contextlib.suppress(Exception):
-            # Anything wrong with kept code only costs the time to compile it anew.
+            # Anything wrong with kept code only costs the time to compile it again.
             return self._checked(*file.read())
-        function = self._function()
+        import numba
+
+        if numba.config.DISABLE_JIT:
+            raise FastnnError("NUMBA_DISABLE_JIT is set, but fastnn's kernels run only compiled; unset it")
+        function = getattr(importlib.import_module(self._module), self._factory)(*self._arguments)
         try:
             code = object_code(function)
             entry = self._checked(*code)
         except Exception as error:
             text = f"{self._factory}: Numba calls this kernel, since its machine code cannot be kept ({error})"
             warnings.warn(text, RuntimeWarning, stacklevel=2)
-            return _dispatcher(function)
+            return numba.njit(nogil=True, error_model="numpy", boundscheck=False)(function)
         file.write(*code)
         return entry
 
-    def _function(self) -> Any:
-        import numba
-
-        if numba.config.DISABLE_JIT:
-            raise FastnnError("NUMBA_DISABLE_JIT is set, but fastnn's kernels run only compiled; unset it")
-        return getattr(importlib.import_module(self._module), self._factory)(*self._arguments)
-
     def _checked(self, name: str, code: bytes) -> Entry:
         """Return the entry of machine code if it passes the check."""
-        entry = _load_object(name, code)
+        entry = load_object(name, code)
         if not self._check(entry):
             raise RuntimeError("it computes other numbers than NumPy")
         return entry
 
 
-def _dispatcher(function: Any, **options: bool) -> Any:
-    import numba
-
-    return numba.njit(nogil=True, error_model="numpy", boundscheck=False, no_cfunc_wrapper=True, **options)(function)
-
-
-def object_code(function: Any) -> tuple[str, bytes]:
+def object_code(function: Callable[[int], None]) -> tuple[str, bytes]:
     """Compile a function of an int64; return the name of its machine code and the code, an object file.
 
     Raises
@@ -141,18 +124,20 @@ def object_code(function: Any) -> tuple[str, bytes]:
     """
     import numba
 
-    signature, dispatcher = (numba.int64,), _dispatcher(function, no_cpython_wrapper=True)
+    options = {"nogil": True, "error_model": "numpy", "boundscheck": False}
+    dispatcher = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)(function)
+    signature = (numba.int64,)
     dispatcher.compile(signature)
     compiled = dispatcher.overloads[signature]
     _, _, (code, _) = compiled.library.serialize_using_object_code()
     called = set(re.findall(r"^declare [^@]*@\"?([^\s\"(]+)", dispatcher.inspect_llvm(signature), re.MULTILINE))
-    unknown = {name for name in called if not name.startswith("llvm.")} - _RUNTIME_SYMBOLS
+    unknown = {name for name in called if not name.startswith("llvm.")} - set(_RUNTIME_SYMBOLS)
     if unknown:
         raise RuntimeError(f"it calls {', '.join(sorted(unknown))}")
     return compiled.fndesc.llvm_func_name, bytes(code)
 
 
-def _load_object(name: str, code: bytes) -> Entry:
+def load_object(name: str, code: bytes) -> Entry:
     """Return the function in an object file; it releases the GIL.
 
     Raises
@@ -168,7 +153,7 @@ def _load_object(name: str, code: bytes) -> Entry:
     # An engine for each, since names in the code of two may be the same.
     engine = binding.create_mcjit_compiler(binding.parse_assembly(""), machine)
     # Asked once there is an engine: without one the answer is always no.
-    missing = [symbol for symbol in sorted(_RUNTIME_SYMBOLS) if not binding.address_of_symbol(symbol)]
+    missing = [symbol for symbol in _RUNTIME_SYMBOLS if not binding.address_of_symbol(symbol)]
     if missing:
         raise RuntimeError(f"this process has no {', '.join(missing)}")
     engine.add_object_file(binding.ObjectFileRef.from_data(code))
@@ -176,25 +161,26 @@ def _load_object(name: str, code: bytes) -> Entry:
     address = engine.get_function_address(name)
     if not address:
         raise RuntimeError(f"it has no function {name}")
-    _engines.append(engine)
     # Numba's functions take where to put the result and an exception before their own arguments; kernels have neither.
     function = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)(address)
     unused = (ctypes.c_int64 * 2)()
-    _engines.append(unused)
+    _alive.extend((engine, unused))
     return partial(function, ctypes.addressof(unused), ctypes.addressof(unused) + 8)
 
 
 class _CodeFile:
-    """The file for the machine code of one kernel; if anything is wrong with it, the code is compiled anew.
+    """The file for the machine code of one kernel.
 
     Its name says what the code is for, so that an edit or another version overwrites it; the key inside says what it
     was made from. First comes the checksum of the rest.
     """
 
     def __init__(self, module: str, factory: str, arguments: tuple[str, ...]) -> None:
-        self._made_from = None if os.environ.get("FASTNN_CACHE") == "0" else _made_from()
-        self._purpose = repr((str(_FOLDER), module, arguments, _machine(), _settings())).encode()
-        self._file = f"{factory}-{hashlib.sha256(self._purpose).hexdigest()[:16]}.native"
+        purpose = repr((str(_FOLDER), module, arguments, _machine(), _settings())).encode()
+        made_from = None if os.environ.get("FASTNN_CACHE") == "0" else _made_from()
+        self._key = hashlib.sha256(purpose + (made_from or b"")).digest()
+        file = f"{factory}-{hashlib.sha256(purpose).hexdigest()[:16]}.native"
+        self._paths = [] if made_from is None else [folder / file for folder in _folders()]
 
     def read(self) -> tuple[str, bytes]:
         """Return what :meth:`write` was given, by this or another process.
@@ -204,39 +190,30 @@ class _CodeFile:
         LookupError
             If there is nothing, or nothing valid.
         """
-        for folder in _folders() if self._made_from is not None else ():
-            try:
-                content = (folder / self._file).read_bytes()
-            except OSError:
-                continue
-            rest = content[32:]
-            if hashlib.sha256(rest).digest() == content[:32] and rest[:32] == self._key():
-                (length,) = struct.unpack_from("<q", rest, 32)
-                return rest[40 : 40 + length].decode(), rest[40 + length :]
-        raise LookupError(self._file)
+        for path in self._paths:
+            with contextlib.suppress(OSError):
+                content = path.read_bytes()
+                rest = content[32:]
+                if hashlib.sha256(rest).digest() == content[:32] and rest[:32] == self._key:
+                    (length,) = struct.unpack_from("<q", rest, 32)
+                    return rest[40 : 40 + length].decode(), rest[40 + length :]
+        raise LookupError("no valid machine code is kept")
 
     def write(self, name: str, code: bytes) -> None:
         """Keep the code in the first folder that can be written."""
-        rest = self._key() + struct.pack("<q", len(name.encode())) + name.encode() + code
-        for folder in _folders() if self._made_from is not None else ():
+        rest = self._key + struct.pack("<q", len(name.encode())) + name.encode() + code
+        for path in self._paths:
             with contextlib.suppress(OSError):
-                folder.mkdir(parents=True, exist_ok=True)
-                with atomic_write(folder / self._file) as file:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with atomic_write(path) as file:
                     file.write(hashlib.sha256(rest).digest() + rest)
                 return
 
-    def _key(self) -> bytes:
-        return hashlib.sha256(self._purpose + (self._made_from or b"")).digest()
 
-
-def _folders() -> Iterator[Path]:
-    """Yield the folders for machine code, the preferred one first: Numba's own place, then the user's cache."""
+def _folders() -> list[Path]:
+    """Return the folders for machine code, the preferred one first: Numba's own place, then the user's cache."""
     named = os.environ.get("NUMBA_CACHE_DIR")
-    if named:
-        yield Path(named) / "fastnn"
-        return
-    yield _FOLDER / "__pycache__"
-    yield cache_dir() / "kernels"
+    return [Path(named) / "fastnn"] if named else [_FOLDER / "__pycache__", cache_dir() / "kernels"]
 
 
 @cache
@@ -262,12 +239,11 @@ def _made_from() -> bytes | None:
     from llvmlite import __version__ as llvmlite_version
 
     numba = find_spec("numba")  # does not import it
-    if numba is None or numba.origin is None:
-        return None
-    kernels, version = checksum_of_kernels(), _checksum([Path(numba.origin).with_name("_version.py")])
-    if kernels is None or version is None:
-        return None
-    return hashlib.sha256(repr((llvmlite_version, platform.python_version(), kernels, version)).encode()).digest()
+    version = (
+        None if numba is None or numba.origin is None else _checksum([Path(numba.origin).with_name("_version.py")])
+    )
+    parts = (checksum_of_kernels(), version, llvmlite_version, platform.python_version())
+    return None if None in parts else hashlib.sha256(repr(parts).encode()).digest()
 
 
 @cache
@@ -279,9 +255,6 @@ def _machine() -> tuple[str, ...]:
 
 def _settings() -> tuple[Any, ...]:
     """Return Numba's settings from the environment and from its file."""
-    names = sorted(name for name in os.environ if name.startswith("NUMBA_"))
-    told = [(name, os.environ[name]) for name in names if name not in _ENV_WITHOUT_EFFECT_ON_CODE]
-    try:
-        return *told, Path(".numba_config.yaml").read_bytes()
-    except OSError:
-        return tuple(told)
+    names = sorted(name for name in os.environ if name.startswith("NUMBA_") and name not in _WITHOUT_EFFECT)
+    file = Path(".numba_config.yaml")
+    return *((name, os.environ[name]) for name in names), file.read_bytes() if file.is_file() else b""

@@ -29,7 +29,9 @@ DISTORT = record_of_int64(
     "cells",  # int32
     "found",  # int64
 )
-"""Arguments of ``distort.distort``: pixel (x, y) of the result is what stands at (a x + b y + e, c x + d y + f), plus the displacement."""
+"""Arguments of ``distort.distort``.
+
+Pixel (x, y) of the result is what stands at (a x + b y + e, c x + d y + f), plus the displacement."""
 
 NORMALISE = record_of_int64(
     "images",  # uint8, n images of height x width; grey

@@ -1,7 +1,7 @@
 """Rasterises pen strokes: where the page draws its dabs, and how they look after averaging to 28x28.
 
-The original's page draws one filled circle of 30 px at each pointer event on a canvas of 280x280 px, however far the pen
-moved since the last event: a slow stroke is a line, a fast one leaves separate dots. It then averages the canvas in
+The original's page draws one filled circle of 30 px at each pointer event on a canvas of 280x280 px, however far the
+pen moved since the last event: a slow stroke is a line, a fast one leaves separate dots. It then averages the canvas in
 cells of 10x10 px.
 
 Sums and products are computed in an order that no compiler changes: the same pixels on every machine.
@@ -24,7 +24,7 @@ from fastnn.kernels.records import (
     SIDE,
     STROKES,
 )
-from fastnn.kernels.vector import ONE, TWO, add, device, load, mul, no_unroll, pointer, record_at, splat, store
+from fastnn.kernels.vector import ONE, TWO, add, device, load, mul, pointer, record_at, small_code, splat, store
 
 _RADIUS = DAB_DIAMETER // 2
 _LOW, _HIGH = -_RADIUS, CANVAS + _RADIUS
@@ -45,10 +45,10 @@ Page = namedtuple("Page", "dab canvas row")
 @device
 def measure_arc(path, first, last):
     """Write how far each point of a stroke is from its start along the stroke."""
+    small_code()
     points, arc = path.points, path.arc
     arc[first] = 0.0
     for i in range(first, last):
-        no_unroll()
         dx, dy = points[2 * i + 2] - points[2 * i], points[2 * i + 3] - points[2 * i + 1]
         arc[i + 1] = arc[i] + math.sqrt(dx * dx + dy * dy)
 
@@ -76,15 +76,14 @@ def pen_events(path, events):
 
     Events come at a fixed rate; positions are rounded to whole pixels. Events beyond `events.most` are lost.
     """
+    small_code()
     count, points = 0, path.points
     for stroke in range(path.n_strokes):
-        no_unroll()
         first, last = path.starts[stroke], path.starts[stroke + 1] - 1
         measure_arc(path, first, last)
         # `clock` counts events; the next one is due at a whole number, the first at once.
         clock, due = 0.0, 0.0
         for i in range(first, last + 1):
-            no_unroll()
             x, y = points[2 * i], points[2 * i + 1]
             # There is an event at the end of a stroke too.
             x_way = y_way = duration = 0.0
@@ -94,7 +93,6 @@ def pen_events(path, events):
                 duration = (path.arc[i + 1] - path.arc[i]) / speed_at(path, i, first, last)
                 until = clock + duration
             while due <= until:
-                no_unroll()
                 along = 0.0
                 if duration > 0.0:
                     along = (due - clock) / duration
@@ -113,15 +111,14 @@ def draw_dabs(positions, count, page):
 
     Positions too far outside to leave ink are skipped.
     """
+    small_code()
     low_x, high_x, low_y, high_y = SIDE, 0, SIDE, 0
     last_x, last_y = _LOW, _LOW
     for d in range(count):
-        no_unroll()
         x, y = positions[2 * d], positions[2 * d + 1]
         if (x != last_x or y != last_y) and x > _LOW and x < _HIGH and y > _LOW and y < _HIGH:
             at = (y - _RADIUS + MARGIN) * CANVAS_ROW + x - _RADIUS + MARGIN
             for i in range(DAB_DIAMETER):
-                no_unroll()
                 store(page.canvas, at, mul(load(page.canvas, at, TWO), load(page.dab, i * DAB_ROW, TWO)))
                 at += CANVAS_ROW
             low_x, high_x = min(low_x, max(0, x - _RADIUS) // CELL), max(high_x, (x + _RADIUS - 1) // CELL + 1)
@@ -133,25 +130,20 @@ def draw_dabs(positions, count, page):
 @device
 def average_cells(page, cells, image):
     """Write the means of the canvas's cells to the image: 255 = white, 0 = ink."""
+    small_code()
     first_row, end_row, first_column, end_column = cells
     for k in range(SIDE * SIDE):
-        no_unroll()
         image[k] = 255
     for y in range(first_row, end_row):
-        no_unroll()
         start = (MARGIN + y * CELL) * CANVAS_ROW + MARGIN + first_column * CELL
         for j in range(0, (end_column - first_column) * CELL, FLOATS_PER_VECTOR):
-            no_unroll()
             total = load(page.canvas, start + j, ONE)
             for i in range(1, CELL):
-                no_unroll()
                 total = add(total, load(page.canvas, start + j + i * CANVAS_ROW, ONE))
             store(page.row, j, total)
         for x in range(first_column, end_column):
-            no_unroll()
             paper = 0.0
             for j in range((x - first_column) * CELL, (x - first_column + 1) * CELL):
-                no_unroll()
                 paper += page.row[j]
             image[y * SIDE + x] = np.uint8((paper * 255.0 + 0.5 * CELL * CELL) / (CELL * CELL))
 
@@ -159,13 +151,12 @@ def average_cells(page, cells, image):
 @device
 def erase(page, cells):
     """Make the canvas white where dabs have reached; those over the edge leave ink in the margin too."""
+    small_code()
     first_row, end_row, first_column, end_column = cells
     white = splat(np.float32(1), ONE)
     if first_column < end_column:
         for i in range(first_row * CELL, end_row * CELL + 2 * MARGIN):
-            no_unroll()
             for j in range(first_column * CELL, end_column * CELL + 2 * MARGIN, FLOATS_PER_VECTOR):
-                no_unroll()
                 store(page.canvas, i * CANVAS_ROW + j, white)
 
 

@@ -36,38 +36,29 @@ ACTIVATIONS = {"sigmoid": SIGMOID, "tanh": TANH, "relu": RELU}
 _Nothing = ctypes.c_char * 0
 
 
-def record_of_int64(*names: str, one: Any = None) -> np.dtype[Any]:
-    """Return the dtype of a record of int64 fields, with a field `one` of another type at its end if that is given."""
-    return np.dtype([*((name, np.int64) for name in names), *([] if one is None else [("one", one)])], align=True)
+def record_of_int64(*names: str, **others: Any) -> np.dtype[Any]:
+    """Return the dtype of a record of int64 fields; other fields, with their types, come last."""
+    fields: list[tuple[str, Any]] = [(name, np.int64) for line in names for name in line.split()]
+    return np.dtype([*fields, *others.items()], align=True)
 
 
 LAYER = record_of_int64(
-    "n_inputs",
-    "n_outputs",
-    "n_vectors",  # that hold the outputs
-    "n_input_vectors",
-    "stride",  # numbers from one row of weights to the next
-    "weights",  # a row an input; above the first layer a row an output, unless the activation is ReLU
+    "n_inputs n_outputs n_input_vectors n_vectors",  # the last two: vectors that hold the inputs and the outputs
+    "weights stride",  # a row an input, or in dense layers a row an output; numbers from one row to the next
     "biases",
     "activations",  # of the sample at hand; pre-activations before the activation is applied
-    "deltas",  # dL/d pre-activation; under the original rule the raw error
-    "scaled_deltas",  # learning rate * delta
-    "unit_mask",  # 1 for units, 0 for the padding behind them
-    "unit_numbers",  # 0, 1, 2, ...
-    "active_rows",  # numbers of the non-zero inputs, int64
-    "active_offsets",  # the same times `stride`
-    "active_values",  # their values
-    "n_active",
+    "deltas scaled_deltas",  # dL/d pre-activation, under the original rule the raw error; learning rate * delta
+    "unit_mask unit_numbers",  # 1 for units, 0 for the padding behind them; 0, 1, 2, ...
+    "active_rows active_offsets active_values n_active",  # the non-zero inputs: numbers, times `stride`, values, count
 )
 """One layer."""
 
 
 @cache
 def workspace_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the dtype of the record of a network's workspace; see the comments for its fields."""
+    """Return the dtype of the record of a network's workspace."""
     return record_of_int64(
-        "layers",  # LAYER records
-        "n_layers",
+        "layers n_layers",  # LAYER records
         "hidden_activation",
         "lane_sums",  # scratch: a vector for each row of a layer, still to be summed over its lanes
         "folded_bias",  # a = b + W·baseline
@@ -75,37 +66,31 @@ def workspace_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
         "block_preactivations",  # V·d of each sample of a block, a row of n_vectors each
         "block_deltas",  # factor * scaled delta of each sample of a block
         "gram",  # d_s·d_t of each of PAIRS, lanes not summed yet
-        "pixel_values",  # d / factor of each sample of a block
-        "pixel_stride",  # pixels of an image with its padding
-        "active_pixels",  # int32; those of mask k begin at k * pixel_stride
-        "list_ends",  # int64; where in it the pixels of each mask end
+        "pixel_values pixel_stride",  # d / factor of each sample of a block; pixels of an image with its padding
+        "active_pixels list_ends",  # int32 lists of mask k from k * pixel_stride on; int64: where each ends
         "image_offsets",  # int64; where in the images each sample of a block begins
-        "sample_masks",  # uint8; for each pixel which samples of the block deviate from the baseline there
-        "any_mask",  # uint64; bit p % 64 of word p // 64: whether any sample of the block deviates at pixel p
+        "sample_masks",  # uint8; for each pixel in which samples of the block it deviates from the baseline
+        "any_mask",  # uint64; bit p % 64 of word p // 64: whether pixel p deviates in any sample of the block
         one=dtype,
     )
 
 
 @cache
 def arguments_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the dtype of the argument block of ``sgd.run_samples``; see the comments for its fields."""
-    addresses = ("workspace", "images", "labels", "order", "sample_weights", "totals", "outputs")
-    fields: list[tuple[str, Any]] = [(name, np.int64) for name in addresses]
-    fields += [
-        ("n", np.int64),  # samples in `order`
-        ("n_pixels", np.int64),  # from one image to the next
-        ("white", np.int64),  # grey level whose deviation is 0
-        ("dense", np.int64),  # whether all pixels take part
-        ("original_rule", np.int64),
-        ("factor", dtype),  # a pixel's deviation is (grey level - white) * factor
-        ("baseline", dtype),  # x where the deviation is 0: 0 or 1
-        ("bias_gain", dtype),  # 1 + mu·mu: change of the pre-activation at the baseline input per unit of delta
-        ("learning_rate", dtype),
-        ("low", dtype),  # target of the wrong classes
-        ("high", dtype),  # target of the right class
-        ("one", dtype),
-    ]
-    return np.dtype(fields, align=True)
+    """Return the dtype of the argument block of ``sgd.run_samples``."""
+    return record_of_int64(
+        "workspace images labels order sample_weights totals outputs",  # addresses; 0: no weights, no outputs
+        "n n_pixels",  # samples in `order`; from one image to the next
+        "white",  # grey level whose deviation is 0; a pixel's deviation is (grey level - white) * factor
+        "dense original_rule",  # whether all pixels take part; whether the rule is the original one
+        factor=dtype,
+        baseline=dtype,  # x where the deviation is 0: 0 or 1
+        bias_gain=dtype,  # 1 + mu·mu: change of the pre-activation at the baseline input per unit of delta
+        learning_rate=dtype,
+        low=dtype,  # target of the wrong classes
+        high=dtype,  # target of the right class
+        one=dtype,
+    )
 
 
 class ArgumentBlock:
@@ -129,10 +114,15 @@ class ArgumentBlock:
         self.record = np.zeros(1, dtype=dtype)
         self.address = address_of(self.record)
         # Whole-number fields by position: setting one by its name takes three times as long.
-        self._words = memoryview(self.record.view(np.int64))
+        self._words = memoryview(self.record.view(np.int64))  # type: ignore[arg-type]
         self._positions = {name: offset // 8 for name, (_, offset, *_) in (dtype.fields or {}).items()}
         self._kept: dict[str, NDArray[Any]] = {}
+        self._others: tuple[NDArray[Any], ...] = ()
         self.put(**values)
+
+    def keep(self, *arrays: NDArray[Any]) -> None:
+        """Keep arrays alive that are reached through others."""
+        self._others = arrays
 
     def put(self, **values: Any) -> None:
         """Set fields to numbers, or to the addresses of arrays."""
@@ -154,7 +144,6 @@ class ArgumentBlock:
         TypeError
             If the array is not C-contiguous.
         """
-        self._kept[name] = array
         try:
             # A third of the time that NumPy's own ways take.
             address = ctypes.addressof(_Nothing.from_buffer(array))  # type: ignore[arg-type]
@@ -162,39 +151,34 @@ class ArgumentBlock:
             if not array.flags.c_contiguous:
                 raise TypeError(f"{name} must be C-contiguous") from None
             address = address_of(array)
-        self._words[self._positions[name]] = address
+        self._words[self._positions[name]], self._kept[name] = address, array
 
     def advance(self, name: str, count: int) -> None:
         """Move an array's address by a number of its items."""
         self._words[self._positions[name]] += count * self._kept[name].itemsize
 
 
-class Memory(NamedTuple):
+class Workspace(NamedTuple):
     """A network's workspace, and views of it for Python.
 
     Attributes
     ----------
-    record : ndarray of workspace_dtype, shape (1,)
-    layers : ndarray of LAYER, shape (n_layers,)
-    weights : list of ndarray
-        Each of shape (inputs, outputs), whatever the order in memory.
-    biases : list of ndarray
-    column_offset : ndarray, shape (n_hidden,)
-    folded_bias : ndarray, shape (padded n_hidden,)
-    bias_and_weights : ndarray, shape (inputs + 1, padded n_hidden)
-        The first layer's weights, above them a row for its biases: their sum over rows is b + W·1.
-    arrays : tuple of ndarray
-        What the addresses in the records point to.
+    block : ArgumentBlock
+        The record that kernels read.
+    weights, biases : list of ndarray
+        Of each layer; weights of shape (inputs, outputs), however they lie in memory.
+    column_offset, folded_bias : ndarray, shape (n_hidden,)
+        c and a of the first layer.
+    bias_and_weights : ndarray, shape (inputs + 1, n_hidden)
+        The first layer's weights below a row for its biases: their sum over rows is b + W·1.
     """
 
-    record: NDArray[Any]
-    layers: NDArray[Any]
+    block: ArgumentBlock
     weights: list[NDArray[Any]]
     biases: list[NDArray[Any]]
     column_offset: NDArray[Any]
     folded_bias: NDArray[Any]
     bias_and_weights: NDArray[Any]
-    arrays: tuple[NDArray[Any], ...]
 
 
 def address_of(array: NDArray[Any]) -> int:
@@ -202,7 +186,7 @@ def address_of(array: NDArray[Any]) -> int:
     return int(array.__array_interface__["data"][0])
 
 
-def plan_workspace(sizes: tuple[int, ...], activation: str, dtype: np.dtype[Any]) -> Memory:
+def plan_workspace(sizes: tuple[int, ...], activation: str, dtype: np.dtype[Any]) -> Workspace:
     """Lay a network out in memory.
 
     Parameters
@@ -217,7 +201,7 @@ def plan_workspace(sizes: tuple[int, ...], activation: str, dtype: np.dtype[Any]
 
     Returns
     -------
-    Memory
+    Workspace
         All zeros, but for the masks and numbers of units.
     """
     lanes = LINE // dtype.itemsize
@@ -229,69 +213,57 @@ def plan_workspace(sizes: tuple[int, ...], activation: str, dtype: np.dtype[Any]
     rows = np.where(transposed, -(-n_out // 4) * 4, n_in)
     units, inputs = n_vectors * lanes, n_input_vectors * lanes
     n_pixels = -(-int(n_in[0]) // PIXELS_PER_STEP) * PIXELS_PER_STEP
+    per_unit = ("biases", "activations", "deltas", "scaled_deltas", "unit_mask", "unit_numbers")
     # The parts of the memory in their order, with their lengths in numbers; each is a whole number of vectors.
     lengths = {
         "first_row": int(strides[0]),
         "weights": int((rows * strides).sum()),
-        "biases": int(units.sum()),
-        **dict.fromkeys(("activations", "deltas", "scaled_deltas", "unit_mask", "unit_numbers"), int(units.sum())),
+        **dict.fromkeys(per_unit, int(units.sum())),
         "pixel_values": BLOCK * n_pixels,
         "active_values": int(inputs.sum()),
         "lane_sums": (int(max(n_in.max(), n_out.max())) + lanes) * lanes,
-        "folded_bias": int(units[0]),
-        "column_offset": int(units[0]),
-        "block_preactivations": BLOCK * int(units[0]),
-        "block_deltas": BLOCK * int(units[0]),
+        **dict.fromkeys(("folded_bias", "column_offset"), int(units[0])),
+        **dict.fromkeys(("block_preactivations", "block_deltas"), BLOCK * int(units[0])),
         "gram": len(PAIRS) * lanes,
     }
     memory = aligned_zeros(sum(lengths.values()), dtype)
-    ends = np.cumsum(list(lengths.values()))
-    part = {name: memory[end - length : end] for (name, length), end in zip(lengths.items(), ends, strict=True)}
-    whole_numbers = np.zeros((2, int(inputs.sum())), dtype=np.int64)
+    part = dict(zip(lengths, np.split(memory, np.cumsum(list(lengths.values()))[:-1]), strict=True))
+    whole = {name: np.zeros(int(inputs.sum()), dtype=np.int64) for name in ("active_offsets", "active_rows")}
     layers = np.zeros(len(n_in), dtype=LAYER)
     layers["n_inputs"], layers["n_outputs"], layers["stride"] = n_in, n_out, strides
     layers["n_vectors"], layers["n_input_vectors"] = n_vectors, n_input_vectors
-    layers["weights"] = address_of(part["weights"]) + _starts(rows * strides) * dtype.itemsize
-    for name in ("biases", "activations", "deltas", "scaled_deltas", "unit_mask", "unit_numbers"):
-        layers[name] = address_of(part[name]) + _starts(units) * dtype.itemsize
-    layers["active_values"] = address_of(part["active_values"]) + _starts(inputs) * dtype.itemsize
-    layers["active_offsets"] = address_of(whole_numbers[0]) + _starts(inputs) * 8
-    layers["active_rows"] = address_of(whole_numbers[1]) + _starts(inputs) * 8
-    for start, outputs in zip(_starts(units).tolist(), n_out.tolist(), strict=True):
-        part["unit_mask"][start : start + outputs] = 1
-        part["unit_numbers"][start : start + outputs] = np.arange(outputs)
-    lists = {
-        "active_pixels": np.zeros(N_MASKS * n_pixels, dtype=np.int32),
-        "list_ends": np.zeros(N_MASKS, dtype=np.int64),
-        "image_offsets": np.zeros(BLOCK, dtype=np.int64),
-        "sample_masks": np.zeros(n_pixels, dtype=np.uint8),
-        "any_mask": np.zeros(-(-n_pixels // 64), dtype=np.uint64),
-    }
-    record = np.zeros(1, dtype=workspace_dtype(dtype))
-    record["layers"], record["n_layers"], record["one"] = address_of(layers), len(layers), 1
-    record["hidden_activation"], record["pixel_stride"] = ACTIVATIONS[activation], n_pixels
-    for name, array in {**part, **lists}.items():
-        if name in (record.dtype.names or ()):
-            record[name] = address_of(array)
-    weights = []
-    for start, count, stride, a, b, flip in zip(
-        _starts(rows * strides).tolist(), rows.tolist(), strides.tolist(), n_in.tolist(), n_out.tolist(), transposed,
-        strict=True,
-    ):  # fmt: skip
-        matrix = part["weights"][start : start + count * stride].reshape(count, stride)
-        weights.append(matrix[:b, :a].T if flip else matrix[:, :b])
-    starts = _starts(units).tolist()
-    first = memory[: (n_in[0] + 1) * strides[0]].reshape(-1, strides[0])[:, : units[0]]
-    return Memory(
-        record=record,
+    starts = {"weights": _starts(rows * strides), **dict.fromkeys(per_unit, _starts(units))}
+    starts.update(dict.fromkeys(("active_values", *whole), _starts(inputs)))
+    for name, begins in starts.items():
+        array = (whole if name in whole else part)[name]
+        layers[name] = address_of(array) + begins * array.itemsize
+    biases = [part["biases"][start : start + n] for start, n in zip(starts["biases"], n_out, strict=True)]
+    weights: list[NDArray[Any]] = []
+    for start, n_rows, stride, n_outputs, n_inputs in zip(starts["weights"], rows, strides, n_out, n_in, strict=True):
+        matrix = part["weights"][start : start + n_rows * stride].reshape(n_rows, stride)
+        weights.append(matrix[:n_outputs, :n_inputs].T if transposed[len(weights)] else matrix[:, :n_outputs])
+        unit = starts["unit_mask"][len(weights) - 1]
+        part["unit_mask"][unit : unit + n_outputs] = 1
+        part["unit_numbers"][unit : unit + n_outputs] = np.arange(n_outputs)
+    kind = workspace_dtype(dtype)
+    block = ArgumentBlock(
+        kind,
         layers=layers,
-        weights=weights,
-        biases=[part["biases"][start : start + n] for start, n in zip(starts, n_out.tolist(), strict=True)],
-        column_offset=part["column_offset"][: sizes[1]],
-        folded_bias=part["folded_bias"],
-        bias_and_weights=first,
-        arrays=(memory, whole_numbers, *lists.values()),
+        n_layers=len(layers),
+        hidden_activation=ACTIVATIONS[activation],
+        active_pixels=np.zeros(N_MASKS * n_pixels, dtype=np.int32),
+        list_ends=np.zeros(N_MASKS, dtype=np.int64),
+        image_offsets=np.zeros(BLOCK, dtype=np.int64),
+        sample_masks=np.zeros(n_pixels, dtype=np.uint8),
+        any_mask=np.zeros(-(-n_pixels // 64), dtype=np.uint64),
+        pixel_stride=n_pixels,
+        one=1,
+        **{name: array for name, array in part.items() if name in (kind.names or ())},
     )
+    block.keep(memory, *whole.values())
+    first = memory[: (n_in[0] + 1) * strides[0]].reshape(-1, strides[0])[:, : sizes[1]]
+    column_offset, folded_bias = part["column_offset"][: sizes[1]], part["folded_bias"][: sizes[1]]
+    return Workspace(block, weights, biases, column_offset, folded_bias, first)
 
 
 def _starts(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
