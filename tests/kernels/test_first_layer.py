@@ -1,4 +1,4 @@
-"""The loops over the pixels of a block: each compiled one against its plain twin, and what it leaves alone."""
+"""The first layer's loops over the pixels of a block: each compiled one against its plain twin, and what it leaves."""
 
 from __future__ import annotations
 
@@ -9,136 +9,160 @@ import numba
 import numpy as np
 import pytest
 
-from fastnn.kernels import blocks, simd
-from fastnn.kernels.layout import BLOCK, CASES, CHUNK, PAIRS
-from tests.helpers import compiled_only, plain_copy
+from fastnn.kernels import first_layer, vector
+from fastnn.kernels.vector import HALF, ONE
+from fastnn.kernels.workspace import (
+    BLOCK,
+    LAYER,
+    N_MASKS,
+    PAIRS,
+    PIXELS_PER_STEP,
+    ArgumentBlock,
+    address_of,
+    workspace_dtype,
+)
+from tests.helpers import compiled_only
+from tests.kernels import plain
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType
 
-PIXELS = 16 * CHUNK
+PIXELS = 16 * PIXELS_PER_STEP
 STRIDE = 80
+IMAGES = [3, 0, 5, 2]
 
 
-@pytest.fixture(scope="module")
-def plain() -> ModuleType:
-    return plain_copy(blocks)
-
-
-def problem(dtype: str) -> SimpleNamespace:
-    """Images of which half the pixels are paper, and room for all that the loops write."""
+def problem(dtype: str, n_outputs: int = 48) -> SimpleNamespace:
+    """Return a workspace of random numbers, and images of which half the pixels are white."""
     rng = np.random.default_rng(4)
     images = rng.integers(0, 256, (6, PIXELS), dtype=np.uint8)
     images[rng.random(images.shape) < 0.5] = 255
-    room = SimpleNamespace(v=PIXELS * STRIDE)
-    room.products = room.v + BLOCK * PIXELS
-    room.parts = room.products + len(PAIRS) * simd.lanes(dtype, (0,))
-    room.steps = room.parts + BLOCK * STRIDE
-    memory = rng.normal(0, 1, room.steps + BLOCK * STRIDE).astype(dtype)
-    return SimpleNamespace(images=images, memory=memory, **vars(room))
+    lanes = plain.lanes_of(dtype, ONE)
+    width = -(-n_outputs // lanes) * lanes
+    floats = {
+        "weights": rng.normal(0, 1, (PIXELS, STRIDE)),
+        "pixel_values": rng.normal(0, 1, (BLOCK, PIXELS)),
+        "gram": rng.normal(0, 1, (len(PAIRS), lanes)),
+        "block_preactivations": rng.normal(0, 1, (BLOCK, width)),
+        "block_deltas": rng.normal(0, 1, (BLOCK, width)),
+    }
+    arrays: dict[str, Any] = {name: array.astype(dtype) for name, array in floats.items()}
+    arrays["image_offsets"] = np.array(IMAGES) * PIXELS
+    arrays["sample_masks"], arrays["any_mask"] = np.zeros(PIXELS, np.uint8), np.zeros(PIXELS // 64, np.uint64)
+    arrays["active_pixels"] = np.zeros(N_MASKS * PIXELS, np.int32)
+    arrays["list_ends"] = np.arange(N_MASKS) * PIXELS
+    layer = ArgumentBlock(
+        LAYER, weights=arrays["weights"], stride=STRIDE, n_inputs=PIXELS, n_outputs=n_outputs, n_vectors=width // lanes
+    )
+    fields = {name: array for name, array in arrays.items() if name != "weights"}
+    ws = ArgumentBlock(workspace_dtype(np.dtype(dtype)), one=1, pixel_stride=PIXELS, **fields)
+    return SimpleNamespace(images=images, layer=layer, ws=ws, **arrays)
 
 
-def opened(module: ModuleType, given: SimpleNamespace, shift: int, present: int) -> tuple[Any, Any, Any]:
-    memory, starts = given.memory.copy(), np.array([3, 0, 5, 2]) * PIXELS
-    cases, unions = np.zeros(PIXELS, np.uint8), np.zeros(4, np.uint64)
+def reads(module: ModuleType, dtype: str) -> Callable[..., None]:
+    record_at = plain.record_at if module is plain else vector.record_at
+    workspace = workspace_dtype(np.dtype(dtype))
 
-    def function(m, images, starts, cases, unions, v, products, pixels, shift, present):
-        module.open_block(m, v, pixels, products, images, starts, cases, unions, pixels, shift, present)
+    def function(ws, images, white, valid_mask):
+        module.read_block(record_at(ws, workspace), images, white, valid_mask)
 
-    run(function, memory, given.images, starts, cases, unions, given.v, given.products, PIXELS, shift, present)
-    return memory, cases, unions
+    return function
 
 
-def run(function: Any, *arguments: Any) -> None:
-    """Run a kernel on addresses as its module wants them."""
-    compiled = function.__closure__[0].cell_contents is blocks
-    take = simd.data if compiled else np.ravel
-    count = sum(isinstance(argument, np.ndarray) for argument in arguments)
+def forward_and_update(module: ModuleType, dtype: str) -> Callable[..., None]:
+    record_at = plain.record_at if module is plain else vector.record_at
+    workspace = workspace_dtype(np.dtype(dtype))
 
-    if not compiled:
-        function(*(take(argument) for argument in arguments[:count]), *arguments[count:])
-        return
-    inner = numba.njit(function)
-    if count == 5:
-        numba.njit(lambda a, b, c, d, e, *rest: inner(take(a), take(b), take(c), take(d), take(e), *rest))(*arguments)
-    else:
-        numba.njit(lambda a, b, c, *rest: inner(take(a), take(b), take(c), *rest))(*arguments)
+    def function(ws, layer):
+        module.first_layer_forward(record_at(ws, workspace), record_at(layer, LAYER))
+        module.first_layer_update(record_at(ws, workspace), record_at(layer, LAYER))
+
+    return function
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_reading_a_block_equals_its_plain_twin(dtype: str) -> None:
+    compiled = numba.njit(reads(first_layer, dtype))
+    for white, valid in ((255, 15), (0, 15), (255, 5), (255, 1), (0, 1)):
+        given, twin = problem(dtype), problem(dtype)
+        rows, size = given.images[IMAGES], 1 if valid == 1 else BLOCK
+        pairs = [(s, t) for s, t in PAIRS if t < size]
+        for function, room in ((compiled, given), (reads(plain, dtype), twin)):
+            before = room.pixel_values.copy()
+            function(room.ws.address, address_of(room.images), white, valid)
+            # All are whole numbers, and the sums of their products are below 2**24: no rounding anywhere.
+            np.testing.assert_array_equal(room.pixel_values[:size], rows[:size].astype(int) - white)
+            np.testing.assert_array_equal(room.pixel_values[size:], before[size:])
+            signed = rows.astype(np.int64) - white
+            products = room.gram.sum(axis=1)[: len(pairs)]
+            assert products.tolist() == [int(signed[s] @ signed[t]) for s, t in pairs]
+            for t in range(BLOCK):
+                wanted = (rows[t] != 255) & bool(valid >> t & 1)
+                np.testing.assert_array_equal(room.sample_masks >> t & 1, wanted)
+            bits = np.unpackbits(room.any_mask.view(np.uint8), bitorder="little")
+            np.testing.assert_array_equal(bits, room.sample_masks != 0)
+        np.testing.assert_array_equal(given.gram, twin.gram)
+
+
+def summed_and_updated(module: ModuleType, dtype: str, n_outputs: int) -> tuple[SimpleNamespace, SimpleNamespace]:
+    """Return the arrays before and after the forward pass and the update, with as many outputs."""
+    before, after = problem(dtype, n_outputs), problem(dtype, n_outputs)
+    for room in (before, after):
+        reads(plain, dtype)(room.ws.address, address_of(room.images), 255, N_MASKS - 1)
+        for p in np.flatnonzero(room.sample_masks):
+            mask = room.sample_masks[p]
+            room.active_pixels[room.list_ends[mask]] = p
+            room.list_ends[mask] += 1
+    # Each mask has pixels, and every rest of a division by 4 occurs: so many rows are taken at once.
+    assert set(before.sample_masks.tolist()) == set(range(N_MASKS))
+    lengths = before.list_ends - np.arange(N_MASKS) * PIXELS
+    assert set((lengths % 4).tolist()) == {0, 1, 2, 3}
+    function = forward_and_update(module, dtype)
+    (function if module is plain else numba.njit(function))(after.ws.address, after.layer.address)
+    return before, after
 
 
 @compiled_only
+@pytest.mark.parametrize("native", [HALF, ONE], ids=["half vectors", "whole vectors"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(("shift", "present"), [(255, 15), (0, 15), (255, 5)])
-def test_reading_a_block_equals_its_plain_twin(plain: ModuleType, dtype: str, shift: int, present: int) -> None:
-    given = problem(dtype)
-    memory, cases, unions = opened(blocks, given, shift, present)
-    twin, twin_cases, twin_unions = opened(plain, given, shift, present)
-    # All are whole numbers, and the sums of their products are below 2**24: no rounding anywhere.
-    np.testing.assert_array_equal(memory, twin)
-    np.testing.assert_array_equal(cases, twin_cases)
-    np.testing.assert_array_equal(unions, twin_unions)
-    rows = given.images[[3, 0, 5, 2]]
-    np.testing.assert_array_equal(memory[given.v :][: BLOCK * PIXELS].reshape(BLOCK, -1), rows.astype(int) - shift)
-    for t in range(BLOCK):
-        np.testing.assert_array_equal(cases >> t & 1, (rows[t] != 255) & bool(present >> t & 1))
-    products = memory[given.products : given.parts].reshape(len(PAIRS), -1).sum(axis=1)
-    signed = rows.astype(np.int64) - shift
-    assert list(products) == [int(signed[s] @ signed[t]) for s, t in PAIRS]
-
-
-def summed_and_updated(module: ModuleType, given: SimpleNamespace, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the memory before and after the sums and the updates of so many columns, the first 16 left out."""
-    memory, cases, _ = opened(blocks, given, 255, CASES - 1)
-    lists, ends = np.zeros(CASES * PIXELS, np.int32), np.arange(CASES) * PIXELS
-    for p in np.flatnonzero(cases):
-        lists[ends[cases[p]]] = p
-        ends[cases[p]] += 1
-    assert len(set(cases.tolist())) == CASES
-    assert {(ends[case] - case * PIXELS) % blocks.GROUP for case in range(CASES)} == set(range(blocks.GROUP))
-
-    def function(m, lists, ends, v, parts, steps, pixels, stride, length):
-        module.gather_block(m, parts, stride, length, 16, stride, lists, pixels, ends, v, pixels)
-        module.update_block(m, steps, stride, length, 16, stride, lists, pixels, ends, v, pixels)
-
-    after = memory.copy()
-    run(function, after, lists, ends, given.v, given.parts, given.steps, PIXELS, STRIDE, length)
-    return memory, after
-
-
-@compiled_only
-@pytest.mark.parametrize("native", [(), (0,)], ids=["half registers", "whole registers"])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_sums_and_updates_equal_their_plain_twins(
-    plain: ModuleType, dtype: str, native: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(blocks, "NATIVE", native)
-    given, n = problem(dtype), 3 * simd.lanes(dtype, native)
-    memory, after = summed_and_updated(blocks, given, n)
+def test_sums_and_updates_equal_their_plain_twins(dtype: str, native: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (first_layer, plain):
+        monkeypatch.setattr(module, "NATIVE", native)
+    # Columns are taken a native vector at a time: three, of which one number is missing.
+    n = 3 * plain.lanes_of(dtype, native)
+    before, after = summed_and_updated(first_layer, dtype, n - 1)
     # Sums of up to 256 products of 255 and a number below 4, each rounded once here and twice there.
     tolerance = 256 * 255 * 4 * np.finfo(dtype).eps
-    np.testing.assert_allclose(after, summed_and_updated(plain, given, n)[1], rtol=0, atol=tolerance)
-    weights, values = memory[: PIXELS * STRIDE].reshape(PIXELS, STRIDE), memory[given.v :][: BLOCK * PIXELS]
-    values = values.reshape(BLOCK, PIXELS)
-    sums = after[given.parts : given.steps].reshape(BLOCK, STRIDE)
-    np.testing.assert_allclose(sums[:, :n], values @ weights[:, 16 : 16 + n], rtol=0, atol=tolerance)
-    new = after[: PIXELS * STRIDE].reshape(PIXELS, STRIDE)
-    steps = memory[given.steps :].reshape(BLOCK, STRIDE)[:, :n]
-    np.testing.assert_allclose(new[:, 16 : 16 + n], weights[:, 16 : 16 + n] + values.T @ steps, rtol=0, atol=tolerance)
-    # Nothing beside these columns was touched.
-    np.testing.assert_array_equal(new[:, :16], weights[:, :16])
-    np.testing.assert_array_equal(new[:, 16 + n :], weights[:, 16 + n :])
+    _, twin = summed_and_updated(plain, dtype, n - 1)
+    for room in (after, twin):
+        sums = before.pixel_values @ before.weights[:, :n]
+        np.testing.assert_allclose(room.block_preactivations[:, :n], sums, rtol=0, atol=tolerance)
+        assert not room.block_preactivations[:, n:].any()
+        new = before.weights[:, :n] + before.pixel_values.T @ before.block_deltas[:, :n]
+        np.testing.assert_allclose(room.weights[:, :n], new, rtol=0, atol=tolerance)
+        # Nothing beside these columns was touched.
+        np.testing.assert_array_equal(room.weights[:, n:], before.weights[:, n:])
 
 
 @compiled_only
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_sums_and_updates_are_the_same_bits_with_larger_registers(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sums_and_updates_are_the_same_bits_with_larger_vectors(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
-    for native in ((), (0,)):
-        monkeypatch.setattr(blocks, "NATIVE", native)
-        found.append(summed_and_updated(blocks, problem(dtype), 48)[1].tobytes())
+    for native in (HALF, ONE):
+        monkeypatch.setattr(first_layer, "NATIVE", native)
+        _, after = summed_and_updated(first_layer, dtype, 48)
+        found.append((after.weights.tobytes(), after.block_preactivations.tobytes()))
     assert found[0] == found[1]
 
 
-def test_cases_are_sets_of_samples() -> None:
-    assert blocks.members_of(0) == []
-    assert blocks.members_of(0b1010) == [1, 3]
-    assert blocks.members_of(CASES - 1) == list(range(BLOCK))
+def test_the_twins_add_up_what_numpy_does() -> None:
+    before, after = summed_and_updated(plain, "float64", 48)
+    expected = before.weights[:, :48] + before.pixel_values.T @ before.block_deltas
+    np.testing.assert_allclose(after.weights[:, :48], expected, rtol=0, atol=1e-9)
+
+
+def test_masks_are_sets_of_samples() -> None:
+    assert plain.samples_of(0) == []
+    assert plain.samples_of(0b1010) == [1, 3]
+    assert plain.samples_of(N_MASKS - 1) == list(range(BLOCK))

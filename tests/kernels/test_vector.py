@@ -1,77 +1,65 @@
-"""The vectors: each compiled operation against its plain twin, the exponential against wider arithmetic."""
+"""The intrinsics: each compiled one against its plain twin, the exponential against wider arithmetic."""
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
 import pytest
 
-from fastnn.kernels import augment, sgd, simd, strokes
-from tests.helpers import compiled_only, plain_copy
+from fastnn.kernels import vector
+from fastnn.kernels.vector import FOUR, HALF, ONE, THREE, TWO
+from fastnn.kernels.workspace import address_of
+from tests.helpers import compiled_only
+from tests.kernels import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
-WIDTH = (0, 0, 0)
-FOUR = ("load_four", "store_four", "splat_four")
-LANEWISE = ("add", "sub", "mul", "div", "fma", "relu", "where_positive", "maximum", "splat", "exp")
-ONE_REGISTER = ("dot", "total", "greatest", "count_greater", "sum_rows", "peek", "poke", "lowest_bit")
-WITHOUT_EFFECT = ("prefetch", "out_of_line", "rolled")
+KINDS = {"float32": numba.float32, "float64": numba.float64}
+ROWS = ("load_rows", "store_rows", "splat_rows")
+LANEWISE = ("add", "sub", "mul", "div", "fma", "relu", "where_positive", "maximum", "splat", "exp", "zeros")
+ONE_VECTOR = ("dot", "sum_lanes", "max_lanes", "count_greater", "sum_each", "lowest_bit", "floats_per_vector")
+RECORDS = ("record_at", "float_pointer", "pointer", "advance", "load", "store")
+HINTS = ("prefetch", "noinline", "small_code", "no_unroll")
 LONGER = pytest.mark.skipif(np.finfo(np.longdouble).nmant <= 52, reason="long double is no wider than double here")
 
 
-@pytest.fixture(scope="module")
-def plain() -> ModuleType:
-    return plain_copy(simd)
+def lanewise(simd: ModuleType, dtype: str, width: int = THREE) -> Callable[..., None]:
+    """Return a function that writes each lanewise operation on a, b and c to a row of `out`, in LANEWISE's order."""
+    kind = KINDS[dtype]
 
-
-def lanewise(simd: ModuleType, width: tuple[int, ...] = WIDTH) -> Callable[..., None]:
-    """Return a function that writes each lane-wise operation on a, b and c to a row of `out`, in LANEWISE's order."""
-
-    def function(a, b, c, out, lanes):
-        n = a.size
-        pa, pb, pc, po = simd.data(a), simd.data(b), simd.data(c), simd.data(out)
+    def function(a, b, c, out, n, lanes):
+        a, b, c = simd.pointer(a, kind), simd.pointer(b, kind), simd.pointer(c, kind)
+        out = simd.pointer(out, kind)
         for k in range(0, n, lanes):
-            x, y, z = simd.load(pa, k, width), simd.load(pb, k, width), simd.load(pc, k, width)
-            simd.rolled()
-            simd.prefetch(pa, k + 1000)
-            simd.store(po, k, simd.add(x, y))
-            simd.store(po, n + k, simd.sub(x, y))
-            simd.store(po, 2 * n + k, simd.mul(x, y))
-            simd.store(po, 3 * n + k, simd.div(x, y))
-            simd.store(po, 4 * n + k, simd.fma(x, y, z))
-            simd.store(po, 5 * n + k, simd.relu(x))
-            simd.store(po, 6 * n + k, simd.where_positive(x, y, z))
-            simd.store(po, 7 * n + k, simd.maximum(x, y))
-            simd.store(po, 8 * n + k, simd.splat(simd.peek(pa, k), width))
-            simd.store(po, 9 * n + k, simd.exp(x))
+            x, y, z = simd.load(a, k, width), simd.load(b, k, width), simd.load(c, k, width)
+            simd.prefetch(a, k + 1000)
+            simd.store(out, k, simd.add(x, y))
+            simd.store(out, n + k, simd.sub(x, y))
+            simd.store(out, 2 * n + k, simd.mul(x, y))
+            simd.store(out, 3 * n + k, simd.div(x, y))
+            simd.store(out, 4 * n + k, simd.fma(x, y, z))
+            simd.store(out, 5 * n + k, simd.relu(x))
+            simd.store(out, 6 * n + k, simd.where_positive(x, y, z))
+            simd.store(out, 7 * n + k, simd.maximum(x, y))
+            simd.store(out, 8 * n + k, simd.splat(a[k], width))
+            simd.store(out, 9 * n + k, simd.exp(x))
+            simd.store(out, 10 * n + k, simd.zeros(a, width))
 
     return function
 
 
-def one_register(simd: ModuleType) -> Callable[..., None]:
-    """Return a function that writes each operation on single registers to a row of `out`, in ONE_REGISTER's order."""
-
-    def function(a, b, c, bits, out, counts, lanes):
-        simd.out_of_line()
-        x, y = simd.load(a, 0, WIDTH), simd.load(b, 0, WIDTH)
-        first, second, third = simd.load(a, 0, (0,)), simd.load(b, 0, (0,)), simd.load(c, 0, (0,))
-        simd.store(out, 0, simd.dot(x, y, third))
-        simd.poke(out, lanes, simd.total(first))
-        simd.poke(out, 2 * lanes, simd.greatest(first))
-        counts[0] = simd.count_greater(first, second)
-        simd.store(out, 4 * lanes, simd.sum_rows(c, lanes))
-        simd.poke(out, 5 * lanes, simd.peek(b, 3))
-        simd.poke(out, 6 * lanes, 2)
-        for k in range(bits.size):
-            counts[k + 1] = simd.lowest_bit(simd.peek(bits, k))
-
-    return function
+def run_lanewise(simd: ModuleType, arrays: list[np.ndarray], width: int = THREE) -> dict[str, np.ndarray]:
+    """Return the result of each lanewise operation on three arrays of the same length."""
+    dtype, n = arrays[0].dtype, len(arrays[0])
+    out = np.full((len(LANEWISE), n), 77, dtype)
+    function = lanewise(simd, dtype.name, width)
+    compiled = function if simd is plain else numba.njit(function)
+    compiled(*map(address_of, arrays), address_of(out), n, max(1, width) * plain.lanes_of(dtype, width))
+    return dict(zip(LANEWISE, out, strict=True))
 
 
 def samples(dtype: str, n: int) -> list[np.ndarray]:
@@ -84,141 +72,187 @@ def samples(dtype: str, n: int) -> list[np.ndarray]:
     return arrays
 
 
-@pytest.mark.parametrize("width", [WIDTH, ()], ids=["3 registers", "half a register"])
+@pytest.mark.parametrize("width", [THREE, HALF], ids=["three vectors", "half a vector"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_lanewise_operations_equal_their_plain_twins(plain: ModuleType, dtype: str, width: tuple[int, ...]) -> None:
-    lanes = simd.lanes(dtype, width)
-    arrays = samples(dtype, 4 * lanes)
-    results = []
-    for function in (numba.njit(lanewise(simd, width)), lanewise(plain, width)):
-        out = np.full((len(LANEWISE), 4 * lanes), 77, dtype=dtype)
-        function(*arrays, out.reshape(-1), lanes)
-        results.append(out)
-    for name, compiled, twin in zip(LANEWISE, *results, strict=True):
+def test_lanewise_operations_equal_their_plain_twins(dtype: str, width: int) -> None:
+    arrays = samples(dtype, 12 * plain.lanes_of(dtype, width))
+    compiled, twins = run_lanewise(vector, arrays, width), run_lanewise(plain, arrays, width)
+    for name in LANEWISE:
         if name in ("fma", "exp"):
-            # fma rounds once here and twice there, in the product, which is below 100 (once below 1e31).
-            np.testing.assert_allclose(compiled, twin, rtol=4 * np.finfo(dtype).eps, atol=100 * np.finfo(dtype).eps)
+            # The twin of fma may round twice: in the product, which is below 100 (once below 1e31), and in the sum.
+            eps = np.finfo(dtype).eps
+            np.testing.assert_allclose(compiled[name], twins[name], rtol=4 * eps, atol=100 * eps)
         else:
-            np.testing.assert_array_equal(compiled, twin, err_msg=name)
-            assert np.array_equal(np.signbit(compiled), np.signbit(twin)), name
+            np.testing.assert_array_equal(compiled[name], twins[name], err_msg=name)
+            assert np.array_equal(np.signbit(compiled[name]), np.signbit(twins[name])), name
     a, b, c = arrays
     expected = [a + b, a - b, a * b, a / b, a * b + c, np.maximum(a, 0), np.where(a > 0, b, c), np.maximum(a, b)]
-    for name, compiled, wanted in zip(LANEWISE, results[0], expected, strict=False):
-        np.testing.assert_allclose(compiled, wanted, rtol=1e-6, atol=1e-5, err_msg=name)
+    for name, wanted in zip(LANEWISE, expected, strict=False):
+        np.testing.assert_allclose(compiled[name], wanted, rtol=1e-6, atol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_operations_on_one_register_equal_their_plain_twins(plain: ModuleType, dtype: str) -> None:
-    lanes = simd.lanes(dtype, (0,))
-    a, b, _ = samples(dtype, 3 * lanes)
-    a[1] = 40
-    c = np.random.default_rng(4).normal(0, 1, (lanes + 1) * lanes).astype(dtype)
-    bits = np.array([1, 2, 12, 1 << 63, (1 << 64) - 1, 3 << 40], dtype=np.uint64)
-    results, counts = [], []
-    for function in (numba.njit(one_register(simd)), one_register(plain)):
-        out, count = np.full((len(ONE_REGISTER), lanes), 77, dtype=dtype), np.zeros(7, dtype=np.int64)
-        function(a, b, c, bits, out.reshape(-1), count, lanes)
-        results.append(out)
-        counts.append(count.tolist())
-    # Up to 16 terms, of which the greatest is below 1000, in another order.
-    np.testing.assert_allclose(results[0], results[1], rtol=0, atol=1000 * np.finfo(dtype).eps)
-    rows = dict(zip(ONE_REGISTER, results[0], strict=True))
-    wide = (a.astype(float) * b).reshape(3, lanes).sum(axis=0) + c[:lanes]
-    np.testing.assert_allclose(rows["dot"], wide, rtol=1e-6, atol=1e-4)
-    assert rows["total"][0] == pytest.approx(float(a[:lanes].sum(dtype=float)), rel=1e-6)
-    assert rows["greatest"][0] == a[:lanes].max()
-    assert counts == [[np.count_nonzero(a[:lanes] > b[:lanes]), 0, 1, 2, 63, 0, 40]] * 2
-    sums = c[lanes:].reshape(lanes, lanes).sum(axis=1, dtype=float)
-    np.testing.assert_allclose(rows["sum_rows"], sums, rtol=0, atol=1e-5)
-    assert (rows["peek"][0], rows["poke"][0]) == (b[3], 2)
+def one_vector(simd: ModuleType, dtype: str) -> Callable[..., None]:
+    """Return a function that writes each operation of ONE_VECTOR to `out` or `counts`."""
+    kind = KINDS[dtype]
 
-
-def four_rows(simd: ModuleType, width: tuple[int, ...]) -> Callable[..., None]:
-    """Return a function that updates four rows of a matrix and sums them, each weighted."""
-
-    def function(m, at, stride, steps, h, out):
-        new = simd.fma(simd.splat_four(m, steps, width), simd.load(m, h, width), simd.load_four(m, at, stride, width))
-        simd.store_four(m, at, stride, new)
-        # A single register is taken four times, whichever of the arguments it is.
-        new = simd.sub(simd.load(m, h, width), new)
-        simd.store(m, out, simd.dot(new, simd.splat_four(m, steps, width), simd.load(m, out, width)))
+    def function(a, b, c, bits, out, counts):
+        simd.noinline()
+        a, b, c = simd.pointer(a, kind), simd.pointer(b, kind), simd.pointer(c, kind)
+        out, counts, bits = simd.pointer(out, kind), simd.pointer(counts, numba.int64), simd.pointer(bits, numba.uint64)
+        lanes = simd.floats_per_vector(a)
+        x, y = simd.load(a, 0, THREE), simd.load(b, 0, THREE)
+        first, second, third = simd.load(a, 0, ONE), simd.load(b, 0, ONE), simd.load(c, 0, ONE)
+        simd.store(out, 0, simd.dot(x, y, third))
+        simd.store(out, lanes, simd.sum_each(c, lanes))
+        numbers = simd.advance(out, 2 * lanes)
+        numbers[0] = simd.sum_lanes(first)
+        numbers[1] = simd.max_lanes(first)
+        counts[0] = simd.count_greater(first, second)
+        counts[1] = lanes
+        for k in range(6):
+            counts[k + 2] = simd.lowest_bit(bits[k])
 
     return function
 
 
-@pytest.mark.parametrize("width", [(0,), ()], ids=["registers", "halves"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_four_rows_at_once(plain: ModuleType, dtype: str, width: tuple[int, ...]) -> None:
-    n = simd.lanes(dtype, width)
-    stride, steps, h, out = n + 3, 4 * (n + 3), 5 * (n + 3), 6 * (n + 3)
-    before = np.random.default_rng(9).normal(0, 1, 7 * stride).astype(dtype)
-    rows, wanted = before[: 4 * stride].reshape(4, stride), before.astype(float)
-    rows = rows.astype(float)
-    rows[:, :n] += np.outer(before[steps : steps + 4], before[h : h + n])
-    wanted[: 4 * stride] = rows.reshape(-1)
-    wanted[out : out + n] += before[steps : steps + 4].astype(float) @ (before[h : h + n] - rows[:, :n])
-    for function in (numba.njit(four_rows(simd, width)), four_rows(plain, width)):
-        m = before.copy()
-        function(m, 0, stride, steps, h, out)
-        np.testing.assert_allclose(m, wanted, rtol=0, atol=20 * np.finfo(dtype).eps)
+def test_operations_on_one_vector_equal_their_plain_twins(dtype: str) -> None:
+    lanes = plain.lanes_of(dtype, ONE)
+    a, b, _ = samples(dtype, 3 * lanes)
+    a[1] = 40
+    c = np.random.default_rng(4).normal(0, 1, (lanes + 1) * lanes).astype(dtype)
+    bits = np.array([1, 2, 12, 1 << 63, (1 << 64) - 1, 3 << 40], dtype=np.uint64)
+    found = []
+    for function in (numba.njit(one_vector(vector, dtype)), one_vector(plain, dtype)):
+        out, counts = np.full(3 * lanes, 77, dtype), np.zeros(8, dtype=np.int64)
+        function(*map(address_of, (a, b, c, bits, out, counts)))
+        found.append(out)
+        assert counts.tolist() == [np.count_nonzero(a[:lanes] > b[:lanes]), lanes, 0, 1, 2, 63, 0, 40]
+    # Up to 16 terms, of which the greatest is below 1000, in another order.
+    np.testing.assert_allclose(found[0], found[1], rtol=0, atol=1000 * np.finfo(dtype).eps)
+    wide = (a.astype(float) * b).reshape(3, lanes).sum(axis=0) + c[:lanes]
+    np.testing.assert_allclose(found[0][:lanes], wide, rtol=1e-6, atol=1e-4)
+    sums = c[lanes:].reshape(lanes, lanes).sum(axis=1, dtype=float)
+    np.testing.assert_allclose(found[0][lanes : 2 * lanes], sums, rtol=0, atol=1e-5)
+    assert found[0][2 * lanes] == pytest.approx(float(a[:lanes].sum(dtype=float)), rel=1e-6)
+    assert found[0][2 * lanes + 1] == a[:lanes].max()
+
+
+def four_rows(simd: ModuleType, dtype: str, width: int) -> Callable[..., None]:
+    """Return a function that updates four rows of a matrix and sums them, each weighted."""
+    kind = KINDS[dtype]
+
+    def function(rows, stride, factors, x, out):
+        rows, factors = simd.pointer(rows, kind), simd.pointer(factors, kind)
+        x, out = simd.pointer(x, kind), simd.pointer(out, kind)
+        scaled = simd.splat_rows(factors, 1, width)
+        new = simd.fma(scaled, simd.load(x, 0, width), simd.load_rows(rows, stride, width))
+        simd.store_rows(rows, stride, new)
+        # A single vector is used with each of four, whichever argument it is.
+        difference = simd.sub(simd.load(x, 0, width), new)
+        simd.store(out, 0, simd.dot(difference, scaled, simd.load(out, 0, width)))
+
+    return function
+
+
+@pytest.mark.parametrize("width", [ONE, HALF], ids=["vectors", "halves"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_four_rows_at_once(dtype: str, width: int) -> None:
+    n = plain.lanes_of(dtype, width)
+    rng, stride = np.random.default_rng(9), n + 3
+    rows, factors, x, out = (rng.normal(0, 1, size).astype(dtype) for size in ((5, stride), 6, stride, stride))
+    new, sums = rows.astype(float), out.astype(float)
+    new[:4, :n] += np.outer(factors[1:5], x[:n])
+    sums[:n] += factors[1:5].astype(float) @ (x[:n] - new[:4, :n])
+    for function in (numba.njit(four_rows(vector, dtype, width)), four_rows(plain, dtype, width)):
+        own_rows, own_out = rows.copy(), out.copy()
+        function(address_of(own_rows), stride, address_of(factors), address_of(x), address_of(own_out))
+        np.testing.assert_allclose(own_rows, new, rtol=0, atol=20 * np.finfo(dtype).eps)
+        np.testing.assert_allclose(own_out, sums, rtol=0, atol=20 * np.finfo(dtype).eps)
         # Between the rows and behind them nothing is written.
-        untouched = np.ones(len(m), dtype=bool)
-        for start in (0, stride, 2 * stride, 3 * stride, out):
-            untouched[start : start + n] = False
-        assert np.array_equal(m[untouched], before[untouched])
+        assert np.array_equal(own_rows[:, n:], rows[:, n:])
+        assert np.array_equal(own_rows[4], rows[4])
+        assert np.array_equal(own_out[n:], out[n:])
+
+
+RECORD = np.dtype([("numbers", np.int64), ("n", np.int64), ("one", np.float32)], align=True)
+
+
+def halve(simd: ModuleType) -> Callable[[int], None]:
+    """Return a kernel that halves the numbers of a record and counts them down."""
+
+    def function(address):
+        args = simd.record_at(address, RECORD)
+        numbers = simd.float_pointer(args, args.numbers)
+        while args.n > 0:
+            args.n -= 1
+            numbers[args.n] = numbers[args.n] * (args.one / 2)
+
+    return function
+
+
+def test_records_are_read_and_written() -> None:
+    for function in (numba.njit(halve(vector)), halve(plain)):
+        numbers, record = np.arange(6, dtype=np.float32), np.zeros(2, RECORD)
+        record["numbers"], record["n"], record["one"] = address_of(numbers), [0, 5], 1
+        function(address_of(record[1:]))
+        assert numbers.tolist() == [0, 0.5, 1, 1.5, 2, 5]
+        assert record["n"].tolist() == [0, 0]
 
 
 @compiled_only
 @pytest.mark.parametrize(
     "function",
     [
-        lambda m: simd.add(simd.load(m, 0, (0, 0)), simd.load(m, 0, (0, 0, 0, 0))),
-        lambda m: simd.add(simd.load(m, 0, ()), simd.load(m, 0, (0,))),
-        lambda m: simd.load_four(m, 0, 64, (0, 0)),
-        lambda m: simd.splat_four(m, 0, (0, 0)),
+        lambda m: vector.add(vector.load(m, 0, TWO), vector.load(m, 0, FOUR)),
+        lambda m: vector.add(vector.load(m, 0, HALF), vector.load(m, 0, ONE)),
     ],
-    ids=["2 and 4 registers", "half and whole registers", "four pairs", "four pairs of numbers"],
+    ids=["2 and 4 vectors", "half and whole vectors"],
 )
 def test_vectors_that_do_not_fit_each_other(function: Callable[..., Any]) -> None:
     make = numba.njit(function)
 
-    def store(m):
-        simd.store(m, 0, make(m))
+    def store(address):
+        m = vector.pointer(address, numba.float64)
+        vector.store(m, 0, make(m))
 
     with pytest.raises(numba.TypingError):
-        numba.njit(store)(np.zeros(1000))
+        numba.njit(store)(address_of(np.zeros(1000)))
 
 
-def test_both_copies_have_the_same_functions(plain: ModuleType) -> None:
-    def functions(module: ModuleType) -> set[str]:
-        made_here = (name for name, value in vars(module).items() if callable(value) and not isinstance(value, type))
-        imported = {"intrinsic", "register_model", "lanes_of"}
-        # What emits LLVM code for other intrinsics is no function of a kernel.
-        return {name for name in made_here if not name.startswith(("_", "emit_"))} - imported
+@compiled_only
+def test_a_width_must_be_a_constant() -> None:
+    def store(address, width):
+        m = vector.pointer(address, numba.float64)
+        vector.store(m, 0, vector.load(m, 0, width))
 
-    assert functions(simd) == functions(plain)
-    # And this file runs every one of them.
-    assert functions(plain) == {*LANEWISE, *ONE_REGISTER, *FOUR, "load", "store", "data", "lanes", *WITHOUT_EFFECT}
+    with pytest.raises(TypeError, match="a width must be a constant"):
+        numba.njit(store)(address_of(np.zeros(1000)), 2)
+
+
+@compiled_only
+def test_every_intrinsic_has_a_plain_twin() -> None:
+    intrinsics = {name for name, value in vars(vector).items() if type(value) is type(vector.load)}
+    # And this file runs every one of them that has a result.
+    assert intrinsics - {*HINTS} == {*LANEWISE, *ONE_VECTOR, *ROWS, *RECORDS}
+    assert all(callable(getattr(plain, name)) for name in intrinsics)
 
 
 @compiled_only
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_fma_rounds_once(dtype: str) -> None:
-    lanes, eps = simd.lanes(dtype, WIDTH), np.finfo(dtype).eps
-    a, b, c = (np.full(lanes, value, dtype=dtype) for value in (1 + eps, 1 - eps, -1.0))
-    out = np.zeros((len(LANEWISE), lanes), dtype=dtype)
-    numba.njit(lanewise(simd))(a, b, c, out.reshape(-1), lanes)
+    eps = np.finfo(dtype).eps
+    arrays = [np.full(plain.lanes_of(dtype, ONE) * 3, value, dtype) for value in (1 + eps, 1 - eps, -1.0)]
     # (1 + eps)(1 - eps) - 1 is -eps**2; rounded to 1 on the way it would be 0.
-    assert set(out[LANEWISE.index("fma")]) == {np.dtype(dtype).type(-(float(eps) ** 2))}
+    assert set(run_lanewise(vector, arrays)["fma"]) == {np.dtype(dtype).type(-(float(eps) ** 2))}
 
 
-def exponentials(module: ModuleType, x: np.ndarray, jit: Callable[..., Any]) -> np.ndarray:
-    lanes = module.lanes(x.dtype, WIDTH)
-    padded = np.zeros(-(-len(x) // lanes) * lanes, dtype=x.dtype)
+def exponentials(x: np.ndarray) -> np.ndarray:
+    lanes = 3 * plain.lanes_of(x.dtype, ONE)
+    padded = np.zeros(-(-len(x) // lanes) * lanes, x.dtype)
     padded[: len(x)] = x
-    ones, out = np.ones_like(padded), np.zeros((len(LANEWISE), len(padded)), dtype=x.dtype)
-    jit(lanewise(module))(padded, ones, ones, out.reshape(-1), lanes)
-    return out[LANEWISE.index("exp"), : len(x)]
+    ones = np.ones_like(padded)
+    return run_lanewise(vector, [padded, ones, ones])["exp"][: len(x)]
 
 
 def ulps(found: np.ndarray, exact: np.ndarray) -> float:
@@ -230,7 +264,7 @@ def ulps(found: np.ndarray, exact: np.ndarray) -> float:
     ("dtype", "low", "high"),
     [("float32", -87.0, 88.0), pytest.param("float64", -708.0, 709.0, marks=LONGER)],
 )
-def test_exp_is_within_a_unit_in_the_last_place(plain: ModuleType, dtype: str, low: float, high: float) -> None:
+def test_exp_is_within_a_unit_in_the_last_place(dtype: str, low: float, high: float) -> None:
     rng = np.random.default_rng(5)
     # All over the range, densely where networks work, near 0, and at the ends of the argument's reduction.
     halves = (np.arange(round(low / np.log(2)) + 1, round(high / np.log(2)) - 1) + 0.5) * np.log(2)
@@ -238,42 +272,20 @@ def test_exp_is_within_a_unit_in_the_last_place(plain: ModuleType, dtype: str, l
     parts = [rng.uniform(low, high, 40_000), rng.normal(0, 4, 40_000), rng.normal(0, 1e-4, 5000), edges]
     x = np.clip(np.concatenate(parts), low, high).astype(dtype)
     exact = np.exp(x.astype(np.float64 if dtype == "float32" else np.longdouble))
-    if not numba.config.DISABLE_JIT:
-        assert ulps(exponentials(simd, x, numba.njit), exact) <= 1.0
-    assert ulps(exponentials(plain, x, lambda function: function), exact) <= 2.0
+    assert ulps(exponentials(x), exact) <= 1.0
 
 
 @pytest.mark.parametrize(("dtype", "low", "high"), [("float32", -87, 88), ("float64", -708, 709)])
 def test_exp_beyond_its_range_stays_positive_and_finite(dtype: str, low: float, high: float) -> None:
-    x = np.array([-np.inf, -1e9, low - 1, low, high, high + 1, 1e9, np.inf], dtype=dtype)
-    found = exponentials(simd, x, numba.njit)
+    found = exponentials(np.array([-np.inf, -1e9, low - 1, low, high, high + 1, 1e9, np.inf], dtype))
     assert np.isfinite(found).all()
     assert found[0] == found[1] == found[2] == found[3] > 0
     assert found[4] == found[5] == found[6] == found[7]
 
 
-@compiled_only
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_nan_stays_nan(dtype: str) -> None:
-    lanes = simd.lanes(dtype, WIDTH)
-    a, b, c = (np.full(lanes, value, dtype=dtype) for value in (np.nan, 1.0, 2.0))
-    out = np.zeros((len(LANEWISE), lanes), dtype=dtype)
-    numba.njit(lanewise(simd))(a, b, c, out.reshape(-1), lanes)
-    rows = dict(zip(LANEWISE, out, strict=True))
+    found = run_lanewise(vector, [np.full(3 * plain.lanes_of(dtype, ONE), value, dtype) for value in (np.nan, 1, 2)])
     for name in ("add", "sub", "mul", "div", "fma", "relu", "maximum", "splat", "exp"):
-        assert np.isnan(rows[name]).all(), name
-    assert (rows["where_positive"] == 2).all()
-
-
-def test_lanes_of_a_width() -> None:
-    assert simd.lanes("float32", (0,)) == 16
-    assert simd.lanes("float32", ()) == 8
-    assert simd.lanes(np.float64, (0, 0, 0)) == 24
-
-
-@pytest.mark.parametrize("kernels", [sgd, augment, strokes], ids=["sgd", "augment", "strokes"])
-def test_the_kernels_know_what_they_were_built_with(kernels: ModuleType) -> None:
-    """Numba's cache notices edits in a file of kernels alone, so an edit in these has to change a line there."""
-    for name, noted in kernels._BUILT_IN.items():
-        checksum = hashlib.sha256((Path(kernels.__file__ or "").parent / f"{name}.py").read_bytes()).hexdigest()[:16]
-        assert checksum == noted, f"set _BUILT_IN in {kernels.__file__} to {checksum!r} for {name}"
+        assert np.isnan(found[name]).all(), name
+    assert (found["where_positive"] == 2).all()
