@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnn.datasets.split import held_back
-from fastnn.engine import Engine, KernelInput
+from fastnn.engine import Engine
 from fastnn.errors import DataError, ModelError, RecipeError, TrainingError
 from fastnn.evaluation.metrics import mean_loss
 from fastnn.images.distort import Distorter
+from fastnn.inputs import KernelInput, density
 from fastnn.model import Model
 from fastnn.network import Network
 
@@ -196,14 +197,13 @@ class Trainer:
         self._factors = None if factors is None else factors.astype(network.dtype)
         images, blank = _pixels(dataset, recipe)
         self.notes = (f"{blank} of the drawings to train on are blank and stay as they are",) if blank else ()
-        self._images = KernelInput(images, recipe.invert, network.dtype, recipe.first_layer)
+        self._images = KernelInput(images, recipe.invert, recipe.first_layer)
         self._labels, self.samples = dataset.labels, len(dataset)
-        self.first_layer, self.density = self._images.first_layer, self._images.density
+        self.first_layer, self.density = self._images.first_layer, density(images)
         self._test, self._validation = self._exam(test), self._exam(validation)
         self._chunk = self._engine.chunk_size(self._images)
         self._distorter = Distorter(recipe) if recipe.distorts else None
         self._buffer = self._images.empty_like(self._chunk) if self._distorter else self._images
-        self._grey = np.zeros(self._chunk, dtype=np.int64)
         self._average: NDArray[Any] | None = None
         self._best: NDArray[Any] | None = None
         self._best_epoch, self._best_score, self._done = 0, (-1.0, 0.0), 0
@@ -212,7 +212,7 @@ class Trainer:
         if dataset is None:
             return None
         images, _ = _pixels(dataset, self._recipe)
-        return KernelInput(images, self._recipe.invert, self._network.dtype, self.first_layer), dataset.labels
+        return KernelInput(images, self._recipe.invert, self.first_layer), dataset.labels
 
     def warm_up(self) -> float:
         """Compile or load the kernels without changing the network; return the seconds that it took."""
@@ -223,9 +223,6 @@ class Trainer:
             self._distort(nothing, 0)
         self._engine.train(self._images, self._labels, nothing, 0.0, np.zeros(2), weights=self._factors)
         self._engine.store_weights()
-        self._engine.outputs(
-            KernelInput(np.empty((0, self._images.pixels), dtype=np.uint8), False, self._network.dtype)
-        )
         return time.perf_counter() - start
 
     def epoch(self, epoch: int, on_chunk: OnChunk | None = None) -> EpochReport:
@@ -343,9 +340,7 @@ class Trainer:
 
     def _distort(self, chunk: NDArray[np.int64], epoch: int) -> None:
         if self._distorter is not None:
-            ink, grey = self._buffer.ink, self._grey[: len(chunk)]
-            self._distorter(self._images.ink.images, chunk, epoch, ink.images, grey)
-            self._buffer.update_sums(grey)
+            self._distorter(self._images.images, chunk, epoch, self._buffer.images)
 
     def _train_epoch(self, epoch: int, lr: float, on_chunk: OnChunk | None) -> list[float]:
         n, smoothing = self.samples, self._recipe.label_smoothing

@@ -19,13 +19,15 @@ import numpy as np
 from fastnn.datasets.cache import cached
 from fastnn.datasets.dataset import PIXELS, Dataset
 from fastnn.errors import DataError
-from fastnn.kernels.layout import CANVAS, DAB_ROW, DIAMETER, REGISTER, WIDE, Page
-from fastnn.kernels.native import Kernel, checksum_of_kernels
+from fastnn.kernels.loader import Kernel, checksum_of_kernels
+from fastnn.kernels.records import CANVAS, CANVAS_ROW, DAB_DIAMETER, DAB_ROW, FLOATS_PER_VECTOR, SIDE, STROKES
+from fastnn.kernels.workspace import ArgumentBlock
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
-draw = Kernel("fastnn.kernels.strokes", "draw")
 
 # How many of each digit the original's data set has.
 COUNTS = (1284, 1441, 1439, 1376, 1431, 1357, 1374, 1465, 1328, 1447)
@@ -232,20 +234,50 @@ def _draw(style: int, n: int, rng: np.random.Generator) -> NDArray[np.uint8]:
     change = rng.standard_normal((n, _TREMOR_KNOTS)) @ skeleton.tremor.T
     paces = np.clip(hurry * (1.0 + 0.3 * change), 4.0, 60.0)
     images = np.empty((n, PIXELS), dtype=np.uint8)
-    # The kernel walks along the memory.
-    paths, paces = np.ascontiguousarray(paths), np.ascontiguousarray(paces)
-    draw(paths, paces, skeleton.starts, round_dab(), empty_page(paths.shape[1]), images)
+    draw(strokes_block(np.ascontiguousarray(paths), np.ascontiguousarray(paces), skeleton.starts, images))
     return images
 
 
-def empty_page(points: int) -> Page:
-    """Return a white page for paths of so many points."""
-    return Page(
-        canvas=np.ones(WIDE * WIDE + REGISTER, np.float32),
-        row=np.zeros(WIDE, np.float32),
-        dabs=np.zeros((_MOST_EVENTS, 2), np.int64),
-        arc=np.zeros(points),
+def strokes_block(
+    paths: NDArray[np.float64], paces: NDArray[np.float64], starts: NDArray[np.int64], images: NDArray[np.uint8]
+) -> ArgumentBlock:
+    """Return the kernel's argument block, with a white canvas; see ``fastnn.kernels.records``."""
+    n, n_points = paces.shape
+    return ArgumentBlock(
+        STROKES,
+        paths=paths,
+        paces=paces,
+        n=n,
+        n_points=n_points,
+        starts=starts,
+        n_strokes=len(starts) - 1,
+        dab=round_dab(),
+        images=images,
+        canvas=np.ones(CANVAS_ROW * CANVAS_ROW + FLOATS_PER_VECTOR, np.float32),
+        row=np.zeros(CANVAS_ROW, np.float32),
+        events=np.zeros((_MOST_EVENTS, 2), np.int64),
+        max_events=_MOST_EVENTS,
+        arc=np.zeros(n_points),
     )
+
+
+def _draws_a_dab(kernel: Callable[[int], object]) -> bool:
+    """Return whether four strokes of one point leave the means of one dab, computed with NumPy."""
+    centres = np.array([[140.0, 140.0], [100.0, 60.0], [33.0, 201.0], [250.0, 250.0]])
+    images = np.zeros((4, PIXELS), np.uint8)
+    block = strokes_block(np.ascontiguousarray(centres[:, None]), np.ones((4, 1)), np.array([0, 1]), images)
+    kernel(block.address)
+    dab, radius = round_dab()[:, :DAB_DIAMETER], DAB_DIAMETER // 2
+    for (x, y), image in zip(centres.astype(int).tolist(), images, strict=True):
+        canvas = np.ones((CANVAS, CANVAS))
+        canvas[y - radius : y + radius, x - radius : x + radius] = dab
+        means = canvas.reshape(SIDE, CANVAS // SIDE, SIDE, CANVAS // SIDE).mean(axis=(1, 3))
+        if np.abs(means.reshape(-1) * 255 - image).max() > 1:
+            return False
+    return True
+
+
+draw = Kernel("fastnn.kernels.strokes", "draw", (), _draws_a_dab)
 
 
 @cache
@@ -261,11 +293,11 @@ def round_dab() -> NDArray[np.float32]:
         Two columns of ones at the right make a row whole registers.
     """
     fine = 16
-    position = 2 * np.arange(DIAMETER * fine) + 1 - DIAMETER * fine
-    inside = position[:, None] ** 2 + position[None, :] ** 2 <= (DIAMETER * fine) ** 2
-    share = inside.reshape(DIAMETER, fine, DIAMETER, fine).sum(axis=(1, 3))
-    dab = np.ones((DIAMETER, DAB_ROW), np.float32)
-    dab[:, :DIAMETER] = 1.0 - share / (fine * fine)
+    position = 2 * np.arange(DAB_DIAMETER * fine) + 1 - DAB_DIAMETER * fine
+    inside = position[:, None] ** 2 + position[None, :] ** 2 <= (DAB_DIAMETER * fine) ** 2
+    share = inside.reshape(DAB_DIAMETER, fine, DAB_DIAMETER, fine).sum(axis=(1, 3))
+    dab = np.ones((DAB_DIAMETER, DAB_ROW), np.float32)
+    dab[:, :DAB_DIAMETER] = 1.0 - share / (fine * fine)
     dab.flags.writeable = False
     return dab
 

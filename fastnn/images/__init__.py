@@ -5,15 +5,19 @@ from __future__ import annotations
 import io
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias
 
 import numpy as np
 
 from fastnn.datasets.dataset import PIXELS, SIDE
 from fastnn.errors import DataError
-from fastnn.kernels.native import Kernel
+from fastnn.kernels.loader import Kernel
+from fastnn.kernels.records import NORMALISE
+from fastnn.kernels.workspace import ArgumentBlock
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import ArrayLike, NDArray
     from PIL import Image
 
@@ -22,8 +26,6 @@ POLARITIES: tuple[Polarity, ...] = ("auto", "dark-on-light", "light-on-dark")
 
 MAX_SIDE = 4096
 """Pictures wider or higher than this are refused before they are decoded."""
-
-normalise_images = Kernel("fastnn.kernels.images", "normalise_images")
 
 _SIGNS = {"auto": 0, "dark-on-light": 1, "light-on-dark": -1}
 _BOX = 20
@@ -42,46 +44,47 @@ _CANVAS_LEAST = 9
 """A drawing on a canvas that is smaller than this in 28x28 is enlarged; of 6,844 real digits none is smaller."""
 
 
-class Room(NamedTuple):
-    """Where the kernel works: for pictures of h x w pixels, of which the drawing's longer side becomes `_BOX`.
+def _arguments(
+    images: NDArray[np.uint8], sign: int, result: NDArray[np.uint8], blank: NDArray[np.bool_]
+) -> ArgumentBlock:
+    """Return the kernel's argument block with its scratch memory."""
+    n, height, width = images.shape
+    n_weights = max(height, width) // _BOX + 3
+    return ArgumentBlock(
+        NORMALISE,
+        images=images,
+        n=n,
+        height=height,
+        width=width,
+        polarity=sign,
+        result=result,
+        blank=blank,
+        counts=np.zeros(256, np.int64),
+        levels=np.zeros(256, np.uint8),
+        ink=np.zeros((height, width), np.uint8),
+        box=np.zeros(4, np.int64),
+        rows=np.zeros(width),
+        weights=np.zeros(n_weights),
+        n_weights=n_weights,
+        small=np.zeros((_BOX, _BOX), np.uint8),
+        out=np.zeros((_BOX, _BOX)),
+    )
 
-    Attributes
-    ----------
-    counts : ndarray of int64, shape (256,)
-    levels : ndarray of uint8, shape (256,)
-        Ink for each grey level.
-    ink : ndarray of uint8, shape (h, w)
-        The picture as ink.
-    box : ndarray of int64, shape (4,)
-        Edges of the drawing.
-    rows, weights : ndarray of float64
-        A row of the picture, and what its pixels give to one of the result.
-    out : ndarray of float64, shape (20, 20)
-    small : ndarray of uint8, shape (20, 20)
-    """
 
-    counts: NDArray[np.int64]
-    levels: NDArray[np.uint8]
-    ink: NDArray[np.uint8]
-    box: NDArray[np.int64]
-    rows: NDArray[np.float64]
-    weights: NDArray[np.float64]
-    out: NDArray[np.float64]
-    small: NDArray[np.uint8]
+def _centres_drawings(kernel: Callable[[int], object]) -> bool:
+    """Return whether four drawings of the right size are moved to the centre and nothing else."""
+    images = np.full((4, SIDE, SIDE), 255, np.uint8)
+    for k in range(4):
+        images[k, 2 * k : 2 * k + _BOX, k : k + 7] = 0
+    result, blank = np.zeros_like(images), np.ones(4, np.bool_)
+    block = _arguments(images, 1, result, blank)
+    kernel(block.address)
+    centred = np.full((SIDE, SIDE), 255, np.uint8)
+    centred[5 : 5 + _BOX, 11:18] = 0
+    return not blank.any() and bool((result == centred).all())
 
-    @classmethod
-    def of(cls, height: int, width: int) -> Room:
-        """Make room for pictures of this size."""
-        return cls(
-            counts=np.zeros(256, np.int64),
-            levels=np.zeros(256, np.uint8),
-            ink=np.zeros((height, width), np.uint8),
-            box=np.zeros(4, np.int64),
-            rows=np.zeros(width),
-            weights=np.zeros(max(height, width) // _BOX + 3),
-            out=np.zeros((_BOX, _BOX)),
-            small=np.zeros((_BOX, _BOX), np.uint8),
-        )
+
+normalise_kernel = Kernel("fastnn.kernels.normalise", "normalise", (), _centres_drawings)
 
 
 def read_image(source: str | Path | bytes, *, polarity: Polarity | None = None, name: str = "") -> NDArray[np.uint8]:
@@ -264,7 +267,7 @@ def normalise_batch(
     square = images.shape[1:] == (SIDE, SIDE)
     result = images.copy() if square else np.full((len(images), SIDE, SIDE), 255, np.uint8)
     blank = np.zeros(len(images), np.bool_)
-    normalise_images(np.ascontiguousarray(images), _sign(polarity), Room.of(*images.shape[1:]), result, blank)
+    normalise_kernel(_arguments(np.ascontiguousarray(images), _sign(polarity), result, blank))
     return result.reshape(len(images), PIXELS), blank
 
 

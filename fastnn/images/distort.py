@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastnn.kernels.layout import ROW, SIDE, Room
-from fastnn.kernels.native import Kernel, pack
+from fastnn.kernels.loader import Kernel
+from fastnn.kernels.records import DISTORT, ROW, SIDE
+from fastnn.kernels.workspace import ArgumentBlock
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from fastnn.recipe import Recipe
 
-distort = Kernel("fastnn.kernels.augment", "distort")
 
 _GOLDEN = 0x9E3779B97F4A7C15
 _M1, _M2 = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
@@ -89,7 +91,7 @@ class Distorter:
             self._smooth = smoothing(recipe.elastic_sigma)
             # Noise is uniform in int16, of variance 2^32 / 12.
             self._gain = np.float32(recipe.elastic_alpha * 12**0.5 / (1 << 16))
-        self._room = pack(_room(len(self._smooth)))
+        self._arguments = _arguments(self._smooth)
 
     def maps(self, words: NDArray[np.uint64]) -> NDArray[np.float32]:
         """Return the affine maps for random words of shape (m, 6), in the form that the kernel takes them."""
@@ -118,7 +120,6 @@ class Distorter:
         order: NDArray[np.int64],
         epoch: int,
         out: NDArray[np.uint8],
-        grey: NDArray[np.int64],
     ) -> None:
         """Distort some images.
 
@@ -130,26 +131,44 @@ class Distorter:
         epoch : int
         out : ndarray of uint8, shape (m, 784)
             Filled.
-        grey : ndarray of int64, shape (m,)
-            Filled: the sum of each image's values.
         """
         nodes = len(self._smooth)
         words = random_words(self._seed, epoch, order, _UNIFORMS + -(-2 * nodes * nodes // 4))
         maps, noise = self.maps(words[:, :_UNIFORMS]), self.noise(words[:, _UNIFORMS:])
-        distort(images, order, maps, noise, self._smooth, self._room, out, grey)
+        block = self._arguments
+        block.put(images=images, order=order, n=len(order), maps=maps, noise=noise if nodes else 0, out=out)
+        distort(block)
 
 
-def _room(nodes: int) -> Room:
-    return Room(
-        rows=np.zeros((SIDE + 2, SIDE + 2), np.int64),
-        corners=np.zeros(ROW * (SIDE + 1), np.int64),
+def _arguments(smooth: NDArray[np.float32]) -> ArgumentBlock:
+    """Return an argument block with its scratch memory."""
+    nodes = len(smooth)
+    return ArgumentBlock(
+        DISTORT,
+        smooth=smooth,
+        n_nodes=nodes,
+        ink=np.zeros((SIDE + 2, SIDE + 2), np.int64),
+        corners=np.zeros((SIDE + 1, ROW), np.int64),
         columns=np.arange(ROW, dtype=np.float32),
         part=np.zeros((nodes, ROW), np.float32),
-        along_x=np.zeros(SIDE * ROW, np.float32),
-        along_y=np.zeros(SIDE * ROW, np.float32),
-        cells=np.zeros(SIDE * ROW, np.int32),
-        found=np.zeros(SIDE * ROW, np.int64),
+        along_x=np.zeros((SIDE, ROW), np.float32),
+        along_y=np.zeros((SIDE, ROW), np.float32),
+        cells=np.zeros((SIDE, ROW), np.int32),
+        found=np.zeros((SIDE, ROW), np.int64),
     )
+
+
+def _keeps_images(kernel: Callable[[int], object]) -> bool:
+    """Return whether the identity map leaves four images as they are."""
+    images = (np.arange(4 * SIDE * SIDE) % 251).astype(np.uint8).reshape(4, -1)
+    maps, out = np.tile(np.array([1, 0, 0, 1, 0, 0], np.float32), (4, 1)), np.zeros_like(images)
+    block = _arguments(np.zeros((0, ROW), np.float32))
+    block.put(images=images, order=np.arange(4), n=4, maps=maps, out=out)
+    kernel(block.address)
+    return np.array_equal(out, images)
+
+
+distort = Kernel("fastnn.kernels.distort", "distort", (), _keeps_images)
 
 
 def smoothing(sigma: float) -> NDArray[np.float32]:

@@ -1,643 +1,540 @@
-"""Per-sample stochastic gradient descent: the matrix kernels, and the loop over samples made of them.
+"""Per-sample stochastic gradient descent: the loop over samples and the layers' forward and backward passes.
 
-The first layer works on ink. An input is written x = base + d with d = 0 for most pixels; base is 1 where paper is 1,
-else 0. With W = V + c 1' (one offset a hidden unit) and a = b + W (base 1), the sums of the first layer are
+The first layer is sparse. An input is x = baseline + d, and only pixels with d != 0 are visited. The baseline is 1
+everywhere where white is fed as 1, else 0. With W = V + c·1' (c: one offset a hidden unit) and a = b + W·baseline the
+pre-activations of the first layer are
 
-    W x + b = a + V d + c sum(d)
+    W·x + b = a + V·d + c·sum(d)
 
-and the update of W by g x' is c += base g, V += g d', a += g (1 + base sum(x)): the same descent in exact arithmetic at
-a cost proportional to the ink. The caller finds a and sets c to 0; it adds c to the weights in the end, and in between
-the first layer's weights lack c. Without a base, c stays 0 and a is the bias itself.
+and the update of W by g·x' is c += baseline·g, V += g·d', a += g·(1 + baseline·sum(x)): the same SGD in exact
+arithmetic, at a cost proportional to the non-zero d. The caller computes a and sets c to 0, and adds c to the weights
+at the end; between, the first layer's weights lack c. With baseline 0, c stays 0 and a is the bias itself.
 
-Samples are taken in blocks of four (``fastnn.kernels.blocks``). V d is found for all with the weights before the
-block, and corrected by what those before have changed: V_t d_t = V_0 d_t + the sum over s < t of g_s (d_s d_t). After
-the block V takes all updates at once. That too is the same descent in exact arithmetic, and the rows of V that several
-have ink on, which the second-level cache holds, are read and written once a block.
+Samples are taken in blocks of four (``fastnn.kernels.first_layer``). V·d is computed for all four with the weights
+before the block, then corrected by what the earlier samples of the block change:
+V_t·d_t = V_0·d_t + the sum over s < t of g_s (d_s·d_t). After the block V takes all four updates at once. This too is
+the same SGD in exact arithmetic, and rows of V in the second-level cache are read and written once a block. Pixels are
+whole numbers s with d = factor·s: V·d is factor·(V·s), and V is updated by (factor·g)·s'.
 
-The kernels read pixels as whole numbers s, d = factor s: V d is factor (V s), and V takes (factor g) s'.
+Layers above the first are dense. With ReLU they keep the network's order, a row of weights an input, and rows of
+inactive inputs are skipped ("sparse"). With the other activations they are transposed, a row an output ("dense"): then
+the deltas for the layer below are sums of whole rows, and only the few outputs are sums over lanes.
 
-Layers above the first have no paper to leave out. With ReLU they keep the network's order, a row of weights an input,
-and leave out the rows of silent inputs. With the other activations they are kept transposed, a row an output: then the
-errors to hand down are sums of whole rows, and only the few outputs are sums over lanes.
-
-Rules "toy" (the original's; see ``fastnn.reference``) and "backprop" differ in what a layer hands down: toy the raw
-error through the weights already updated, backprop the error times the slope through the weights as they were.
-
-All numbers of a network and of the work on it lie in one array, so that kernels hand each other one address and
-offsets into it: `net.memory`, with the offsets in `net.layout` and `net.places`.
-
-A jitted function here calls jitted functions of this file alone: Numba's cache notices no edit in another file. What
-``simd``, ``blocks`` and ``layout`` hold is built into this code, so `_BUILT_IN` has those files' checksums and a test
-keeps them true.
+Rules "original" (see ``fastnn.reference``) and "backprop" differ in what a layer passes down. The original rule passes
+the raw error through the weights after their update, backprop passes the delta through the weights before it.
 """
 
 import math
+from collections import namedtuple
+from functools import cache
 
 import numpy as np
+from numba import float64, int32, int64, uint8, uint64
 
-from fastnn.kernels._jit import either, inner, jit
-from fastnn.kernels.blocks import gather_block, open_block, update_block
-from fastnn.kernels.layout import (
-    BEHIND,
-    BIASES,
-    BLOCK,
-    CASES,
-    GRADIENTS,
-    INK,
-    INPUTS,
-    LAYERS,
-    LAYOUT,
-    LISTS,
-    OFFSET,
-    OUTPUTS,
-    PAPER,
-    PARTS,
-    PRODUCTS,
-    REGISTERS,
-    RELU,
-    ROWS,
-    SIGMOID,
-    SOFTMAX,
-    SPAN,
-    STRIDE,
-    SUMS,
-    TANH,
-    UNITS,
-    VALUES,
-    WEIGHTS,
-)
-from fastnn.kernels.simd import (
-    NATIVE,
-    add,
-    count_greater,
-    data,
-    div,
-    dot,
-    exp,
-    fma,
-    greatest,
-    load,
-    load_four,
-    lowest_bit,
-    maximum,
-    mul,
-    out_of_line,
-    peek,
-    poke,
-    prefetch,
-    relu,
-    rolled,
-    splat,
-    splat_four,
-    store,
-    store_four,
-    sub,
-    sum_rows,
-    total,
-    where_positive,
-)
-
-_BUILT_IN = {"blocks": "513d2b3b22d69181", "layout": "d9ed32721d214538", "simd": "024266e4576962cb"}
-
-_W1, _W3, _W4 = (0,), (0,) * 3, (0,) * 4
+from fastnn.kernels import vector as simd
+from fastnn.kernels import workspace as plan
+from fastnn.kernels.first_layer import first_layer_forward, first_layer_update, read_block
+from fastnn.kernels.vector import FOUR, NATIVE, ONE, THREE, advance, device, float_pointer, pointer, record_at
+from fastnn.kernels.workspace import BLOCK, LAYER
 
 _TINY = 1e-30
-"""What is smaller counts as this for the loss."""
+"""Smaller probabilities count as this in the loss."""
 
-_NATIVE_IN_ONE = 1 if NATIVE else 2
-"""Registers of width NATIVE in one."""
+_LAYER_BYTES = LAYER.itemsize
 
+ActiveRows = namedtuple("ActiveRows", "offsets values count")
+"""The non-zero inputs of a layer: where their rows of weights begin, their values, how many there are."""
 
-@inner
-def _strip(registers):
-    """Return the width of the next strip, 4, 3 or 1: 13 registers are 4 + 3 + 3 + 3, so that few strips are narrow."""
-    width = -(-registers // -(-registers // 4))
-    return width if width != 2 else 1
+Tile = namedtuple("Tile", "weights source target first")
+"""Columns of a layer that are passed over at once: pointers to the first column, and whether this is the first tile."""
 
 
-@inner
-def _gather_strip(m, target, start, w, lists, o, v, count, zero, width):
-    x = load(m, start, width)
-    k = 0
-    if len(width) < 4:
-        # Few registers are too few sums under way at once to hide the latency of an addition: take two rows at a time.
-        y = splat(zero, width)
-        while k + 1 < count:
-            rolled()
-            x = fma(splat(peek(m, v + k), width), load(m, w + peek(lists, o + k), width), x)
-            y = fma(splat(peek(m, v + k + 1), width), load(m, w + peek(lists, o + k + 1), width), y)
-            k += 2
-        x = add(x, y)
-    while k < count:
-        rolled()
-        x = fma(splat(peek(m, v + k), width), load(m, w + peek(lists, o + k), width), x)
-        k += 1
-    store(m, target, x)
+@device
+def layer_at(ws, depth):
+    """Return the record of a layer."""
+    return record_at(ws.layers + depth * _LAYER_BYTES, LAYER)
 
 
-@inner
-def _gather(m, target, start, registers, w, lists, o, v, count, zero, lanes):
-    """``m[target:] = m[start:] + m[v + k] * row k`` over `count` rows: the transposed matrix-vector product.
+# ---- sparse layers: a row of weights an input ----
 
-    Row k begins at ``m[w + lists[o + k]]`` and has as many registers as target and start.
+
+@device
+def for_each_tile(tile, n_vectors, one, three, four, rows, more):
+    """Call the functions `one`, `three` or `four` for tiles of so many vectors along the columns of a layer.
+
+    13 vectors are 4 + 3 + 3 + 3, so that few tiles are narrow. The functions get the tile, `rows` and `more`.
     """
-    out_of_line()
-    while registers > 0:
-        rolled()
-        width = _strip(registers)
+    simd.small_code()
+    while n_vectors > 0:
+        width = -(-n_vectors // -(-n_vectors // 4))
         if width == 4:
-            _gather_strip(m, target, start, w, lists, o, v, count, zero, _W4)
+            four(tile, rows, more)
         elif width == 3:
-            _gather_strip(m, target, start, w, lists, o, v, count, zero, _W3)
+            three(tile, rows, more)
         else:
-            _gather_strip(m, target, start, w, lists, o, v, count, zero, _W1)
-        target += width * lanes
-        start += width * lanes
-        w += width * lanes
-        registers -= width
+            width = 1
+            one(tile, rows, more)
+        step = width * simd.floats_per_vector(tile.weights)
+        tile = Tile(advance(tile.weights, step), advance(tile.source, step), advance(tile.target, step), False)
+        n_vectors -= width
 
 
-@inner
-def _dots(m, w, stride, rows, h, registers, sums, zero, lanes):
-    """Leave at ``m[sums:]`` the products of rows of weights with ``m[h:]``, one register a row, lanes not yet summed.
+def _make_add_rows(width):
+    @device
+    def add_rows(tile, rows, _):
+        """Compute ``target = source + sum over k of values[k] * weights row k``."""
+        simd.small_code()
+        x, weights, k = simd.load(tile.source, 0, width), tile.weights, 0
+        if width < 4:
+            # Few vectors are too few sums at once to hide the latency of an addition: take two rows at a time.
+            y = simd.zeros(weights, width)
+            while k + 1 < rows.count:
+                x = simd.fma(simd.splat(rows.values[k], width), simd.load(weights, rows.offsets[k], width), x)
+                y = simd.fma(simd.splat(rows.values[k + 1], width), simd.load(weights, rows.offsets[k + 1], width), y)
+                k += 2
+            x = simd.add(x, y)
+        while k < rows.count:
+            x = simd.fma(simd.splat(rows.values[k], width), simd.load(weights, rows.offsets[k], width), x)
+            k += 1
+        simd.store(tile.target, 0, x)
 
-    Four rows at a time; `rows` is rounded up to fours, then with zeros to whole registers.
-    """
-    k = 0
-    while k < rows:
-        rolled()
-        x = splat(zero, _W4)
-        at = w + k * stride
+    return add_rows
+
+
+def _make_update_rows(width):
+    @device
+    def update_rows(tile, rows, more):
+        """Add values[k] * source to row k; add the rows' products with the target to `lane_sums`, a vector a row."""
+        simd.small_code()
+        lane_sums, weights_used = more
+        scaled_deltas, deltas = simd.load(tile.source, 0, width), simd.load(tile.target, 0, width)
+        lanes = simd.floats_per_vector(lane_sums)
+        for k in range(rows.count):
+            old = simd.load(tile.weights, rows.offsets[k], width)
+            new = simd.fma(simd.splat(rows.values[k], width), scaled_deltas, old)
+            simd.store(tile.weights, rows.offsets[k], new)
+            so_far = simd.zeros(lane_sums, ONE)
+            if not tile.first:
+                so_far = simd.load(lane_sums, k * lanes, ONE)
+            simd.store(lane_sums, k * lanes, simd.dot(weights_used(old, new), deltas, so_far))
+
+    return update_rows
+
+
+_add_one, _add_three, _add_four = map(_make_add_rows, (ONE, THREE, FOUR))
+_update_one, _update_three, _update_four = map(_make_update_rows, (ONE, THREE, FOUR))
+
+
+@device
+def compact_nonzero(ws, layer, below):
+    """List the inputs of a layer that are not 0, and return the rows of weights that they multiply."""
+    simd.small_code()
+    inputs, values = float_pointer(ws, below.activations), float_pointer(ws, layer.active_values)
+    rows, offsets = pointer(layer.active_rows, int64), pointer(layer.active_offsets, int64)
+    stride, count = layer.stride, 0
+    for j in range(layer.n_inputs):
+        value = inputs[j]
+        rows[count], offsets[count], values[count] = j, j * stride, value
+        count += value != 0
+    layer.n_active = count
+    return ActiveRows(offsets, values, count)
+
+
+@device
+def forward_sparse(ws, layer, below):
+    """Compute a layer's pre-activations from its non-zero inputs: the transposed matrix-vector product."""
+    simd.noinline()
+    weights, biases = float_pointer(ws, layer.weights), float_pointer(ws, layer.biases)
+    tile = Tile(weights, biases, float_pointer(ws, layer.activations), True)
+    rows = compact_nonzero(ws, layer, below)
+    for_each_tile(tile, layer.n_vectors, _add_one, _add_three, _add_four, rows, None)
+
+
+@device
+def update_sparse(ws, layer, below, weights_used):
+    """Update the rows of a layer's non-zero inputs, and compute the deltas of the layer below."""
+    simd.noinline()
+    simd.small_code()
+    weights, lane_sums = float_pointer(ws, layer.weights), float_pointer(ws, ws.lane_sums)
+    tile = Tile(weights, float_pointer(ws, layer.scaled_deltas), float_pointer(ws, layer.deltas), True)
+    count, lanes = layer.n_active, simd.floats_per_vector(lane_sums)
+    rows = ActiveRows(pointer(layer.active_offsets, int64), float_pointer(ws, layer.active_values), count)
+    more = lane_sums, weights_used
+    for_each_tile(tile, layer.n_vectors, _update_one, _update_three, _update_four, rows, more)
+    for k in range(count, -(-count // lanes) * lanes):
+        simd.store(lane_sums, k * lanes, simd.zeros(lane_sums, ONE))
+    # Inactive units get 0, the others the sum over the lanes of their row's product.
+    deltas, numbers = float_pointer(ws, below.deltas), pointer(layer.active_rows, int64)
+    for j in range(0, layer.n_inputs, lanes):
+        simd.store(deltas, j, simd.zeros(deltas, ONE))
+    for k in range(0, count, lanes):
+        # The vectors that were summed are not needed again: the first takes the result.
+        simd.store(lane_sums, k * lanes, simd.sum_each(lane_sums, k * lanes))
+        for i in range(min(lanes, count - k)):
+            deltas[numbers[k + i]] = lane_sums[k * lanes + i]
+
+
+# ---- dense layers: a row of weights an output ----
+
+
+@device
+def forward_dense(ws, layer, below):
+    """Compute a layer's pre-activations: products of four rows at a time with the inputs, then sums over the lanes."""
+    simd.small_code()
+    x, lane_sums = float_pointer(ws, below.activations), float_pointer(ws, ws.lane_sums)
+    weights, stride, lanes = float_pointer(ws, layer.weights), layer.stride, simd.floats_per_vector(x)
+    length, k = layer.n_input_vectors * lanes, 0
+    while k < layer.n_outputs:
+        sums, row = simd.zeros(x, FOUR), advance(weights, k * stride)
         r = 0
-        while r < registers * lanes:  # a range would divide by its step
-            rolled()
-            x = fma(load_four(m, at + r, stride, _W1), load(m, h + r, _W1), x)
+        while r < length:  # a range would divide by its step
+            sums = simd.fma(simd.load_rows(advance(row, r), stride, ONE), simd.load(x, r, ONE), sums)
             r += lanes
-        store(m, sums + k * lanes, x)
+        simd.store(lane_sums, k * lanes, sums)
         k += 4
     while k % lanes != 0:
-        rolled()
-        store(m, sums + k * lanes, splat(zero, _W1))
+        simd.store(lane_sums, k * lanes, simd.zeros(x, ONE))
         k += 1
+    out, biases = float_pointer(ws, layer.activations), float_pointer(ws, layer.biases)
+    for r in range(0, layer.n_vectors * lanes, lanes):
+        simd.store(out, r, simd.add(simd.load(biases, r, ONE), simd.sum_each(lane_sums, r * lanes)))
 
 
-@inner
-def _combine_four(m, at, stride, length, h, e, s, target, updated, lanes):
-    """Take four rows into :func:`_combine`."""
-    errors, steps = splat_four(m, e, NATIVE), splat_four(m, s, NATIVE)
-    r = 0
-    while r < length:  # a range would divide by its step
-        rolled()
-        old = load_four(m, at + r, stride, NATIVE)
-        new = fma(steps, load(m, h + r, NATIVE), old)
-        store_four(m, at + r, stride, new)
-        store(m, target + r, dot(new if len(updated) else old, errors, load(m, target + r, NATIVE)))
-        r += lanes // _NATIVE_IN_ONE
+@device
+def update_dense(ws, layer, below, weights_used):
+    """Update a layer's weights, and compute the deltas of the layer below.
 
-
-@inner
-def _combine(m, w, stride, rows, registers, h, e, behind, target, updated, zero, lanes):
-    """Add to each row of weights its step (at ``m[e + behind:]``) times ``m[h:]``; sum the rows times ``m[e:]``.
-
-    The sum, at ``m[target:]``, is of the rows as they are after the update unless `updated` is empty; then before. Four
-    rows at a time, as :func:`_dots` takes them, but the last first: what that has left in the first-level cache is used
-    before it is lost, and what this leaves there is what the next sample's :func:`_dots` begins with.
+    Four rows at a time, the last first: they are still in the first-level cache from :func:`forward_dense`, and the
+    first rows are left there for the next sample.
     """
-    out_of_line()
-    none = splat(zero, _W1)
-    for r in range(0, registers * lanes, lanes):
-        rolled()
-        store(m, target + r, none)
-    k = -(-rows // 4) * 4
+    simd.noinline()
+    simd.small_code()
+    x, target = float_pointer(ws, below.activations), float_pointer(ws, below.deltas)
+    weights, stride = float_pointer(ws, layer.weights), layer.stride
+    deltas, scaled_deltas = float_pointer(ws, layer.deltas), float_pointer(ws, layer.scaled_deltas)
+    lanes = simd.floats_per_vector(x)
+    length, step = layer.n_input_vectors * lanes, lanes // simd.NATIVE_PER_VECTOR
+    for r in range(0, length, lanes):
+        simd.store(target, r, simd.zeros(target, ONE))
+    k = -(-layer.n_outputs // 4) * 4
     while k > 0:
-        rolled()
         k -= 4
-        at, errors, steps = w + k * stride, e + k, e + behind + k
-        _combine_four(m, at, stride, registers * lanes, h, errors, steps, target, updated, lanes)
+        row_deltas, row_steps = simd.splat_rows(deltas, k, NATIVE), simd.splat_rows(scaled_deltas, k, NATIVE)
+        r = 0
+        while r < length:  # a range would divide by its step
+            row = advance(weights, k * stride + r)
+            old = simd.load_rows(row, stride, NATIVE)
+            new = simd.fma(row_steps, simd.load(x, r, NATIVE), old)
+            simd.store_rows(row, stride, new)
+            simd.store(target, r, simd.dot(weights_used(old, new), row_deltas, simd.load(target, r, NATIVE)))
+            r += step
 
 
-@inner
-def _descend_strip(m, w, s, e, lists, o, v, count, sums, lanes, updated, first, nothing, width):
-    steps = load(m, s, width)
-    errors = load(m, e, width)
-    for k in range(count):
-        rolled()
-        row = w + peek(lists, o + k)
-        old = load(m, row, width)
-        new = fma(splat(peek(m, v + k), width), steps, old)
-        store(m, row, new)
-        so_far = nothing
-        if not first:
-            so_far = load(m, sums + k * lanes, _W1)
-        store(m, sums + k * lanes, dot(new if len(updated) else old, errors, so_far))
+@device
+def weights_before(old, _new):
+    """Return the weights before their update, which backprop passes deltas through."""
+    return old
 
 
-@inner
-def _descend(m, w, registers, s, e, lists, o, v, count, sums, updated, zero, lanes):
-    """Add ``m[v + k]`` times ``m[s:]`` to row k, and leave each row's product with ``m[e:]`` at ``m[sums:]``.
-
-    Rows are found as :func:`_gather` finds them. The products, one register a row, are still to be summed over their
-    lanes; they are taken with the rows as they are after the update unless `updated` is empty; then before.
-    """
-    out_of_line()
-    first = True
-    nothing = splat(zero, _W1)
-    while registers > 0:
-        rolled()
-        width = _strip(registers)
-        if width == 4:
-            _descend_strip(m, w, s, e, lists, o, v, count, sums, lanes, updated, first, nothing, _W4)
-        elif width == 3:
-            _descend_strip(m, w, s, e, lists, o, v, count, sums, lanes, updated, first, nothing, _W3)
-        else:
-            _descend_strip(m, w, s, e, lists, o, v, count, sums, lanes, updated, first, nothing, _W1)
-        first = False
-        s += width * lanes
-        e += width * lanes
-        w += width * lanes
-        registers -= width
-    for k in range(count, -(-count // lanes) * lanes):
-        rolled()
-        store(m, sums + k * lanes, nothing)
+@device
+def weights_after(_old, new):
+    """Return the weights after their update, which the original rule passes errors through."""
+    return new
 
 
-@inner
-def _activate(m, u, stop, live, kind, one, lanes):
-    """Apply an activation in place to ``m[u:stop]``; pads, where ``m[live:]`` is 0, become 0."""
-    ones = splat(one, _W1)
-    twos = add(ones, ones)
-    for r in range(u, stop, lanes):
-        rolled()
-        z = load(m, r, _W1)
-        if kind == RELU:
-            z = relu(z)
-        elif kind == TANH:
+# ---- activations, loss and deltas ----
+
+
+@device
+def activate(ws, layer, kind):
+    """Apply an activation in place; the padding becomes 0."""
+    simd.small_code()
+    units, mask = float_pointer(ws, layer.activations), float_pointer(ws, layer.unit_mask)
+    lanes, ones = simd.floats_per_vector(units), simd.splat(ws.one, ONE)
+    twos, none = simd.add(ones, ones), simd.zeros(units, ONE)
+    for r in range(0, layer.n_vectors * lanes, lanes):
+        z = simd.load(units, r, ONE)
+        if kind == plan.RELU:
+            z = simd.relu(z)
+        elif kind == plan.TANH:
             # tanh(z) = 2 / (1 + exp(-2 z)) - 1
-            z = sub(div(twos, add(ones, exp(mul(sub(ones, add(twos, ones)), z)))), ones)
+            z = simd.sub(simd.div(twos, simd.add(ones, simd.exp(simd.mul(simd.sub(none, twos), z)))), ones)
         else:
-            z = div(load(m, live + r - u, _W1), add(ones, exp(sub(sub(ones, ones), z))))
-        store(m, r, z)
+            z = simd.div(simd.load(mask, r, ONE), simd.add(ones, simd.exp(simd.sub(none, z))))
+        simd.store(units, r, z)
 
 
-@inner
-def _softmax(m, u, stop, live, _kind, one, lanes):
-    """Turn the sums ``m[u:stop]`` into a softmax in place; pads, where ``m[live:]`` is 0, become 0.
-
-    Called in the place of :func:`_activate`, and so as that is.
-    """
-    ones = splat(one, _W1)
-    none = sub(ones, ones)
-    # The first output stands in for the pads.
-    first = splat(peek(m, u), _W1)
+@device
+def softmax(ws, layer):
+    """Turn the pre-activations into a softmax in place; the padding becomes 0."""
+    simd.small_code()
+    units, mask = float_pointer(ws, layer.activations), float_pointer(ws, layer.unit_mask)
+    lanes, none = simd.floats_per_vector(units), simd.zeros(units, ONE)
+    stop = layer.n_vectors * lanes
+    # The first output stands in for the padding.
+    first = simd.splat(units[0], ONE)
     top = first
-    for r in range(u, stop, lanes):
-        rolled()
-        top = maximum(where_positive(load(m, live + r - u, _W1), load(m, r, _W1), first), top)
-    shift = splat(greatest(top), _W1)
-    totals = none
-    for r in range(u, stop, lanes):
-        rolled()
-        e = where_positive(load(m, live + r - u, _W1), exp(sub(load(m, r, _W1), shift)), none)
-        totals = add(totals, e)
-        store(m, r, e)
-    scale = splat(total(totals), _W1)
-    for r in range(u, stop, lanes):
-        rolled()
-        store(m, r, div(load(m, r, _W1), scale))
+    for r in range(0, stop, lanes):
+        top = simd.maximum(simd.where_positive(simd.load(mask, r, ONE), simd.load(units, r, ONE), first), top)
+    shift, totals = simd.splat(simd.max_lanes(top), ONE), none
+    for r in range(0, stop, lanes):
+        powers = simd.exp(simd.sub(simd.load(units, r, ONE), shift))
+        e = simd.where_positive(simd.load(mask, r, ONE), powers, none)
+        totals = simd.add(totals, e)
+        simd.store(units, r, e)
+    scale = simd.splat(simd.sum_lanes(totals), ONE)
+    for r in range(0, stop, lanes):
+        simd.store(units, r, simd.div(simd.load(units, r, ONE), scale))
 
 
-@inner
-def _open_block(net, ink, size, m):
-    """Read the images that begin at `net.starts`, and list their pixels by case; see ``fastnn.kernels.blocks``.
-
-    What is listed is the whole image where paper is not left out. In a block of fewer samples than it has room for,
-    only the first `size` images are in the cases.
-    """
-    images, starts, cases, unions = data(ink.images), data(net.starts), data(net.cases), data(net.unions)
-    lists, ends, places = data(net.rows), data(net.ends), data(net.places)
-    pixels, span = ink.images.shape[1], peek(places, SPAN)
-    everyone = (1 << size) - 1
-    v, products = peek(places, INK), peek(places, PRODUCTS)
-    open_block(m, v, span, products, images, starts, cases, unions, pixels, ink.shift, everyone)
-    for case in range(CASES):
-        rolled()
-        poke(ends, case, case * span)
-    if ink.whole_images:
-        for p in range(peek(data(net.layout), INPUTS)):
-            rolled()
-            poke(lists, everyone * span + p, p)
-        poke(ends, everyone, everyone * span + peek(data(net.layout), INPUTS))
-    else:
-        for word in range(-(-pixels // 64)):
-            rolled()
-            bits = peek(unions, word)
-            while bits != 0:
-                rolled()
-                p = 64 * word + lowest_bit(bits)
-                bits &= bits - np.uint64(1)
-                case = np.int64(peek(cases, p))
-                end = peek(ends, case)
-                poke(lists, end, p)
-                poke(ends, case, end + 1)
-
-
-@inner
-def _fetch(ink, i):
-    """Ask for image i, which lies anywhere in memory since the order is random."""
-    images, pixels = data(ink.images), ink.images.shape[1]
-    for k in range(i * pixels, (i + 1) * pixels, 64):
-        rolled()
-        prefetch(images, k)
-
-
-@inner
-def _first_sums(m, places, u, width, t, learnt, total_d, factor, lanes):
-    """Put together the first layer's sums for sample t of a block of which the first `learnt` have been learnt.
-
-    They are a + c sum(d) + V_0 d, and g_s (d_s d_t) for each s that was learnt.
-    """
-    paper, offset, parts = peek(places, PAPER), peek(places, OFFSET), peek(places, PARTS) + t * width
-    steps, e = peek(places, GRADIENTS), peek(places, PRODUCTS) + t * (t - 1) // 2 * lanes
-    d, share = splat(total_d, _W1), splat(factor, _W1)
-    for r in range(0, width, lanes):
-        rolled()
-        x = fma(load(m, offset + r, _W1), d, load(m, paper + r, _W1))
-        store(m, u + r, fma(load(m, parts + r, _W1), share, x))
-    for s in range(learnt):
-        rolled()
-        product = splat(factor * total(load(m, e + s * lanes, _W1)), _W1)
-        for r in range(0, width, lanes):
-            rolled()
-            store(m, u + r, fma(product, load(m, steps + s * width + r, _W1), load(m, u + r, _W1)))
-
-
-@inner
-def _active(m, u, n, stride, lists, o, rows, v):
-    """List the units of ``m[u:u + n]`` that are not silent; return how many they are."""
-    count = 0
-    for j in range(n):
-        rolled()
-        value = peek(m, u + j)
-        poke(lists, rows + o + count, j)
-        poke(lists, o + count, j * stride)
-        poke(m, v + count, value)
-        count += value != 0
-    return count
-
-
-@inner
-def _up_transposed(m, _lists, layout, places, _counts, depth, zero, lanes):
-    """Find the sums of a layer whose weights are transposed."""
-    at = depth * LAYOUT
-    u, w, b, sums = peek(layout, at + UNITS), peek(layout, at + WEIGHTS), peek(layout, at + BIASES), peek(places, SUMS)
-    below, across = peek(layout, at - LAYOUT + UNITS), -(-peek(layout, at + INPUTS) // lanes)
-    _dots(m, w, peek(layout, at + STRIDE), peek(layout, at + OUTPUTS), below, across, sums, zero, lanes)
-    for r in range(0, peek(layout, at + REGISTERS) * lanes, lanes):
-        rolled()
-        store(m, u + r, add(load(m, b + r, _W1), sum_rows(m, sums + r * lanes)))
-
-
-@inner
-def _up_listed(m, lists, layout, places, counts, depth, zero, lanes):
-    """Find the sums of a layer from the inputs that are not silent."""
-    at = depth * LAYOUT
-    u, registers, b = peek(layout, at + UNITS), peek(layout, at + REGISTERS), peek(layout, at + BIASES)
-    below, n, stride = peek(layout, at - LAYOUT + UNITS), peek(layout, at + INPUTS), peek(layout, at + STRIDE)
-    o, rows = peek(layout, at + LISTS), peek(places, ROWS)
-    v = peek(places, VALUES) + o
-    count = _active(m, below, n, stride, lists, o, rows, v)
-    poke(counts, depth, count)
-    _gather(m, u, b, registers, peek(layout, at + WEIGHTS), lists, o, v, count, zero, lanes)
-
-
-_up = either(_up_transposed, _up_listed)
-_activate_last = either(_softmax, _activate)
-
-
-@inner
-def _forward(m, lists, layout, places, counts, hidden, toy, listed, one, lanes):
-    """Run the network on from the first layer's sums."""
-    layers = peek(places, LAYERS)
-    for depth in range(layers):
-        rolled()
-        u = peek(layout, depth * LAYOUT + UNITS)
-        stop, live = u + peek(layout, depth * LAYOUT + REGISTERS) * lanes, u + 3 * peek(places, BEHIND)
-        if depth > 0:
-            _up(listed, m, lists, layout, places, counts, depth, one - one, lanes)
-        # A number of one type for both: the constant would be a type of its own, and compiled for once more.
-        kind = hidden if depth < layers - 1 else SIGMOID
-        if depth < layers - 1:
-            _activate(m, u, stop, live, kind, one, lanes)
-        else:
-            _activate_last(toy, m, u, stop, live, kind, one, lanes)
-
-
-@inner
-def _judge(m, u, stop, behind, label, number, low, high, toy, one, lanes, totals):
-    """Write the errors of the outputs ``m[u:stop]``; add loss and hit to `totals`.
-
-    The target of the output whose number is `label` (as `number`, in the dtype) is `high`, that of the others `low`.
-    """
-    output = peek(m, u + label)
-    mine = splat(output, _W1)
-    mine_is, others, own, none = splat(number, _W1), splat(low, _W1), splat(high, _W1), splat(one - one, _W1)
-    squares = none
-    better = 0
-    for r in range(0, stop - u, lanes):
-        rolled()
-        h = load(m, u + r, _W1)
-        away = sub(load(m, u + 4 * behind + r, _W1), mine_is)
-        target = where_positive(mul(away, away), others, own)
-        e = where_positive(load(m, u + 3 * behind + r, _W1), sub(target, h), none)
-        better += count_greater(h, mine)
-        squares = fma(e, e, squares)
-        store(m, u + behind + r, e)
-    for k in range(u, u + label):
-        rolled()
+@device
+def output_delta_and_loss(ws, layer, args, label):
+    """Write target - output of each output to its delta; add loss and hit to the totals."""
+    simd.small_code()
+    units, deltas = float_pointer(ws, layer.activations), float_pointer(ws, layer.deltas)
+    mask, numbers = float_pointer(ws, layer.unit_mask), float_pointer(ws, layer.unit_numbers)
+    lanes, label_output = simd.floats_per_vector(units), units[label]
+    label_outputs, label_number = simd.splat(label_output, ONE), simd.splat(numbers[label], ONE)
+    low, high, none = simd.splat(args.low, ONE), simd.splat(args.high, ONE), simd.zeros(units, ONE)
+    squares, n_greater = none, 0
+    for r in range(0, layer.n_vectors * lanes, lanes):
+        output, distance = simd.load(units, r, ONE), simd.sub(simd.load(numbers, r, ONE), label_number)
+        target = simd.where_positive(simd.mul(distance, distance), low, high)
+        error = simd.where_positive(simd.load(mask, r, ONE), simd.sub(target, output), none)
+        n_greater += simd.count_greater(output, label_outputs)
+        squares = simd.fma(error, error, squares)
+        simd.store(deltas, r, error)
+    for k in range(label):
         # Of equal outputs the first is the network's answer.
-        better += peek(m, k) == output
-    loss = math.nan
-    if len(toy):
-        loss = float(total(squares))
-    # Written out, since Numba's max takes 0.05 s to compile.
-    elif output > _TINY:
-        loss = -math.log(np.float64(output))
-    elif output <= _TINY:  # and not NaN, which a network that has diverged gives
-        loss = -math.log(_TINY)
-    poke(totals, 0, peek(totals, 0) + loss)
-    poke(totals, 1, peek(totals, 1) + (better == 0))
+        n_greater += units[k] == label_output
+    loss = float(simd.sum_lanes(squares))
+    if not args.original_rule:
+        # Of a diverged network the probability is NaN, and stays so.
+        probability = np.float64(label_output)
+        loss = -math.log(_TINY if probability <= _TINY else probability)  # noqa: FURB136 - NaN
+    totals = pointer(args.totals, float64)
+    totals[0] += loss
+    totals[1] += n_greater == 0
 
 
-@inner
-def _step(m, u, stop, behind, lr, kind, toy, one, lanes):
-    """Turn the errors of a layer into the steps of its sums, ``lr * error * slope``.
+@device
+def scale_deltas(ws, layer, kind, args, learning_rate):
+    """Compute ``learning_rate * delta``. Softmax with cross-entropy has slope 1.
 
-    Under rule backprop the error itself is multiplied by the slope too, since that is what is handed down; SOFTMAX
-    with cross-entropy has slope 1.
+    The delta is the error times the slope of the activation. The original rule passes the error itself down, so there
+    the deltas keep it.
     """
-    ones, rate = splat(one, _W1), splat(lr, _W1)
-    none = sub(ones, ones)
-    for r in range(u, stop, lanes):
-        rolled()
-        h, e = load(m, r, _W1), load(m, r + behind, _W1)
-        if len(toy) or kind == SIGMOID:
-            e = mul(mul(e, h), sub(ones, h))
-        elif kind == TANH:
-            e = mul(e, mul(sub(ones, h), add(ones, h)))
-        elif kind == RELU:
-            e = where_positive(h, e, none)
-        if not len(toy):
-            store(m, r + behind, e)
-        store(m, r + 2 * behind, mul(rate, e))
+    simd.small_code()
+    units, deltas = float_pointer(ws, layer.activations), float_pointer(ws, layer.deltas)
+    scaled_deltas, lanes = float_pointer(ws, layer.scaled_deltas), simd.floats_per_vector(units)
+    ones, rate, none = simd.splat(ws.one, ONE), simd.splat(learning_rate, ONE), simd.zeros(units, ONE)
+    for r in range(0, layer.n_vectors * lanes, lanes):
+        h, delta = simd.load(units, r, ONE), simd.load(deltas, r, ONE)
+        if args.original_rule or kind == plan.SIGMOID:
+            delta = simd.mul(simd.mul(delta, h), simd.sub(ones, h))
+        elif kind == plan.TANH:
+            delta = simd.mul(delta, simd.mul(simd.sub(ones, h), simd.add(ones, h)))
+        elif kind == plan.RELU:
+            delta = simd.where_positive(h, delta, none)
+        if not args.original_rule:
+            simd.store(deltas, r, delta)
+        simd.store(scaled_deltas, r, simd.mul(rate, delta))
 
 
-@inner
-def _hand_down(m, e, n, lists, rows, count, sums, zero, lanes):
-    """Sum the products that :func:`_descend` left over their lanes, into the n errors ``m[e:]`` of the layer below."""
-    none = splat(zero, _W1)
-    for j in range(0, n, lanes):
-        rolled()
-        store(m, e + j, none)
-    for k in range(0, count, lanes):
-        rolled()
-        # The registers of sums have served: the first takes the result.
-        store(m, sums + k * lanes, sum_rows(m, sums + k * lanes))
-        for i in range(min(lanes, count - k)):
-            rolled()
-            poke(m, e + peek(lists, rows + k + i), peek(m, sums + k * lanes + i))
+# ---- the first layer ----
 
 
-@inner
-def _down_transposed(m, _lists, layout, places, _counts, depth, toy, zero, lanes):
-    """Update a layer whose weights are transposed, and find the errors to hand down."""
-    at, behind = depth * LAYOUT, peek(places, BEHIND)
-    u, w, stride = peek(layout, at + UNITS), peek(layout, at + WEIGHTS), peek(layout, at + STRIDE)
-    below, across = peek(layout, at - LAYOUT + UNITS), -(-peek(layout, at + INPUTS) // lanes)
-    rows, target = peek(layout, at + OUTPUTS), below + behind
-    _combine(m, w, stride, rows, across, below, u + behind, behind, target, toy, zero, lanes)
+@device
+def list_pixels(ws, args, size):
+    """Read the images that begin at `image_offsets`, and list their pixels by sample mask.
+
+    If the layer is dense the list of the mask of all samples holds every pixel. In a block of fewer samples than
+    usual only the first `size` have bits in the masks.
+    """
+    simd.small_code()
+    all_samples, stride = (1 << size) - 1, ws.pixel_stride
+    read_block(ws, args.images, args.white, all_samples)
+    lists, ends = pointer(ws.active_pixels, int32), pointer(ws.list_ends, int64)
+    masks, any_mask = pointer(ws.sample_masks, uint8), pointer(ws.any_mask, uint64)
+    for mask in range(plan.N_MASKS):
+        ends[mask] = mask * stride
+    if args.dense:
+        n_inputs = layer_at(ws, 0).n_inputs
+        for p in range(n_inputs):
+            lists[all_samples * stride + p] = p
+        ends[all_samples] += n_inputs
+        return
+    for word in range(-(-stride // 64)):
+        bits = any_mask[word]
+        while bits != 0:
+            p = 64 * word + simd.lowest_bit(bits)
+            bits &= bits - np.uint64(1)
+            mask = int64(masks[p])
+            lists[ends[mask]] = p
+            ends[mask] += 1
 
 
-@inner
-def _down_listed(m, lists, layout, places, counts, depth, toy, zero, lanes):
-    """Update the rows of a layer's inputs that are not silent, and find the errors to hand down to those."""
-    at, behind, sums = depth * LAYOUT, peek(places, BEHIND), peek(places, SUMS)
-    u, w, registers = peek(layout, at + UNITS), peek(layout, at + WEIGHTS), peek(layout, at + REGISTERS)
-    o, n, below = peek(layout, at + LISTS), peek(layout, at + INPUTS), peek(layout, at - LAYOUT + UNITS)
-    v, rows, count = peek(places, VALUES) + o, peek(places, ROWS) + o, peek(counts, depth)
-    _descend(m, w, registers, u + 2 * behind, u + behind, lists, o, v, count, sums, toy, zero, lanes)
-    _hand_down(m, below + behind, n, lists, rows, count, sums, zero, lanes)
+@device
+def deviation_sum_of(ws, args, i):
+    """Return sum(d) of image i."""
+    images, n_inputs = pointer(args.images, uint8), layer_at(ws, 0).n_inputs
+    grey = 0
+    for k in range(i * args.n_pixels, i * args.n_pixels + n_inputs):
+        grey += images[k]
+    # Of whole numbers, so that neither order nor dtype matters. The factor is negative where pixels are inverted.
+    fed = 255 * n_inputs - grey if args.factor < 0 else grey
+    scratch = float_pointer(ws, ws.lane_sums)
+    scratch[0] = fed / 255 - args.baseline * n_inputs  # in float64, then rounded to the network's type
+    return scratch[0]
 
 
-_down = either(_down_transposed, _down_listed)
+@device
+def first_preactivations(ws, layer, args, deviation_sum, t, n_learned):
+    """Compute the first layer's pre-activations for sample t of a block whose first `n_learned` samples were learned.
 
-
-@inner
-def _backward(m, t, lists, layout, places, counts, hidden, toy, listed, total_d, ink, lr, one, lanes):
-    """Update all weights after :func:`_forward` and :func:`_judge`; the steps of V are kept for the block's end."""
-    layers, behind = peek(places, LAYERS), peek(places, BEHIND)
-    for depth in range(layers - 1, -1, -1):
-        rolled()
-        at = depth * LAYOUT
-        u, width, b = peek(layout, at + UNITS), peek(layout, at + REGISTERS) * lanes, peek(layout, at + BIASES)
-        steps = u + 2 * behind
-        _step(m, u, u + width, behind, lr, SOFTMAX if depth == layers - 1 else hidden, toy, one, lanes)
+    They are a + c·sum(d) + V_0·d, and g_s (d_s·d_t) for each s that was learned.
+    """
+    simd.small_code()
+    units, folded_bias = float_pointer(ws, layer.activations), float_pointer(ws, ws.folded_bias)
+    column_offset, lanes = float_pointer(ws, ws.column_offset), simd.floats_per_vector(units)
+    width = layer.n_vectors * lanes
+    before = advance(float_pointer(ws, ws.block_preactivations), t * width)
+    block_deltas, gram = float_pointer(ws, ws.block_deltas), float_pointer(ws, ws.gram)
+    total, factor = simd.splat(deviation_sum, ONE), simd.splat(args.factor, ONE)
+    for r in range(0, width, lanes):
+        z = simd.fma(simd.load(column_offset, r, ONE), total, simd.load(folded_bias, r, ONE))
+        simd.store(units, r, simd.fma(simd.load(before, r, ONE), factor, z))
+    for s in range(n_learned):
+        pair = t * (t - 1) // 2 + s
+        product = simd.splat(args.factor * simd.sum_lanes(simd.load(gram, pair * lanes, ONE)), ONE)
         for r in range(0, width, lanes):
-            rolled()
-            store(m, b + r, add(load(m, b + r, _W1), load(m, steps + r, _W1)))
+            delta = simd.load(block_deltas, s * width + r, ONE)
+            simd.store(units, r, simd.fma(product, delta, simd.load(units, r, ONE)))
+
+
+@device
+def keep_first_deltas(ws, layer, args, deviation_sum, t):
+    """Keep sample t's scaled deltas for the update after the block; update a and c at once."""
+    simd.small_code()
+    scaled_deltas, lanes = float_pointer(ws, layer.scaled_deltas), simd.floats_per_vector(float_pointer(ws, ws.gram))
+    folded_bias, column_offset = float_pointer(ws, ws.folded_bias), float_pointer(ws, ws.column_offset)
+    width = layer.n_vectors * lanes
+    kept = advance(float_pointer(ws, ws.block_deltas), t * width)
+    bias_gain = simd.splat(args.bias_gain + args.baseline * deviation_sum, ONE)
+    baseline, factor = simd.splat(args.baseline, ONE), simd.splat(args.factor, ONE)
+    for r in range(0, width, lanes):
+        g = simd.load(scaled_deltas, r, ONE)
+        simd.store(kept, r, simd.mul(factor, g))
+        simd.store(folded_bias, r, simd.fma(bias_gain, g, simd.load(folded_bias, r, ONE)))
+        simd.store(column_offset, r, simd.fma(baseline, g, simd.load(column_offset, r, ONE)))
+
+
+# ---- a sample, and the loop over samples ----
+
+
+@device
+def forward(ws, args, forward_layer):
+    """Run the network from the first layer's pre-activations to its outputs."""
+    simd.small_code()
+    last = ws.n_layers - 1
+    for depth in range(last + 1):
+        layer = layer_at(ws, depth)
         if depth > 0:
-            _down(listed, m, lists, layout, places, counts, depth, toy, one - one, lanes)
+            forward_layer(ws, layer, layer_at(ws, depth - 1))
+        if depth < last:
+            activate(ws, layer, ws.hidden_activation)
+        elif args.original_rule:
+            activate(ws, layer, plan.SIGMOID)
         else:
-            paper, offset = splat(ink.whole + ink.base * total_d, _W1), splat(ink.base, _W1)
-            share = splat(ink.factor, _W1)
-            a, c, kept = peek(places, PAPER), peek(places, OFFSET), peek(places, GRADIENTS) + t * width
-            for r in range(0, width, lanes):
-                rolled()
-                g = load(m, steps + r, _W1)
-                store(m, kept + r, mul(share, g))
-                store(m, a + r, fma(paper, g, load(m, a + r, _W1)))
-                store(m, c + r, fma(offset, g, load(m, c + r, _W1)))
+            softmax(ws, layer)
 
 
-def _samples(listed):
-    """Return the kernel for weights that are transposed above the first layer; with (0,) that for ReLU, as they are.
+@device
+def backward(ws, args, learning_rate, update_layer, weights_used):
+    """Update all layers but the first one's weights after a forward pass; leaves the first layer's scaled deltas."""
+    simd.small_code()
+    last = ws.n_layers - 1
+    for depth in range(last, -1, -1):
+        layer = layer_at(ws, depth)
+        scale_deltas(ws, layer, plan.SOFTMAX if depth == last else ws.hidden_activation, args, learning_rate)
+        biases, scaled_deltas = float_pointer(ws, layer.biases), float_pointer(ws, layer.scaled_deltas)
+        lanes = simd.floats_per_vector(biases)
+        for r in range(0, layer.n_vectors * lanes, lanes):
+            simd.store(biases, r, simd.add(simd.load(biases, r, ONE), simd.load(scaled_deltas, r, ONE)))
+        if depth > 0:
+            update_layer(ws, layer, layer_at(ws, depth - 1), weights_used)
+
+
+@device
+def locate_images(ws, args, first, size):
+    """Write where the images of a block begin, and prefetch those of the next: the order is random."""
+    simd.small_code()
+    offsets, order, images = pointer(ws.image_offsets, int64), pointer(args.order, int64), pointer(args.images, uint8)
+    i = order[first]
+    for t in range(BLOCK):
+        if t < size:
+            i = order[first + t]
+        offsets[t] = i * args.n_pixels
+        if first + t + BLOCK < args.n:
+            start = order[first + t + BLOCK] * args.n_pixels
+            for k in range(start, start + args.n_pixels, 64):
+                simd.prefetch(images, k)
+
+
+@cache
+def run_samples(dtype, rule, activation):
+    """Return the kernel that trains a network on samples one after the other, or runs it on them.
 
     Training and prediction are one function: as two, what they share would be compiled twice.
+
+    Parameters
+    ----------
+    dtype : {"float32", "float64"}
+    rule : {"original", "backprop"}
+    activation : {"sigmoid", "tanh", "relu"}
+
+    Returns
+    -------
+    callable
+        Takes the address of an argument block (``workspace.arguments_dtype``). If the block's `outputs` is 0, the
+        samples of `order` are learned, and `totals` (two float64) gets the sum of the losses and the number of hits
+        before each sample's update; a loss of NaN marks a divergence. Else the network's outputs are written there,
+        in the order of `order`, and no weight is changed.
     """
+    arguments, workspace = plan.arguments_dtype(np.dtype(dtype)), plan.workspace_dtype(np.dtype(dtype))
+    forward_layer = forward_sparse if activation == "relu" else forward_dense
+    update_layer = update_sparse if activation == "relu" else update_dense
+    weights_used = weights_after if rule == "original" else weights_before
 
-    @jit
-    def run_samples(net, ink, labels, order, lr, low, high, weights, totals, outputs):
-        m, lists, layout, places = data(net.memory), data(net.lists), data(net.layout), data(net.places)
-        counts, sums, judged, starts = data(net.counts), data(ink.sums), data(totals), data(net.starts)
-        lanes = 64 // net.memory.itemsize
-        one, hidden, toy = net.memory.dtype.type(1), net.hidden, net.toy
-        behind = peek(places, BEHIND)
-        last = (peek(places, LAYERS) - 1) * LAYOUT
-        u, last_width = peek(layout, last + UNITS), peek(layout, last + REGISTERS) * lanes
-        registers, w, stride = peek(layout, REGISTERS), peek(layout, WEIGHTS), peek(layout, STRIDE)
-        v, span, width = peek(places, INK), peek(places, SPAN), registers * lanes
-        rows, ends = data(net.rows), data(net.ends)
-        native = lanes // _NATIVE_IN_ONE
-        length = -(-peek(layout, OUTPUTS) // native) * native
-        n, learns = len(order), len(outputs) == 0
-        for first in range(0, n, BLOCK):
-            rolled()
-            size = n - first
-            if size > BLOCK:  # Numba's min takes 0.05 s to compile
-                size = BLOCK
-            i = order[first]
-            for t in range(BLOCK):
-                rolled()
-                if t < size:
-                    i = order[first + t]
-                poke(starts, t, i * ink.images.shape[1])
-                if first + t + BLOCK < n:
-                    _fetch(ink, order[first + t + BLOCK])
-            _open_block(net, ink, size, m)
-            gather_block(m, peek(places, PARTS), width, length, w, stride, rows, span, ends, v, span)
+    def run(address):
+        simd.small_code()
+        args = record_at(address, arguments)
+        ws = record_at(args.workspace, workspace)
+        first_layer, last_layer = layer_at(ws, 0), layer_at(ws, ws.n_layers - 1)
+        order, labels = pointer(args.order, int64), pointer(args.labels, int64)
+        answers, outputs = float_pointer(ws, last_layer.activations), float_pointer(ws, args.outputs)
+        sample_weights, learns = float_pointer(ws, args.sample_weights), args.outputs == 0
+        for first in range(0, args.n, BLOCK):
+            size = min(BLOCK, args.n - first)
+            locate_images(ws, args, first, size)
+            list_pixels(ws, args, size)
+            first_layer_forward(ws, first_layer)
             for t in range(size):
-                rolled()
                 i = order[first + t]
-                d, learnt = peek(sums, i), t if learns else 0
-                _first_sums(m, places, peek(layout, UNITS), width, t, learnt, d, ink.factor, lanes)
-                _forward(m, lists, layout, places, counts, hidden, toy, listed, one, lanes)
+                deviation_sum, n_learned = deviation_sum_of(ws, args, i), t if learns else 0
+                first_preactivations(ws, first_layer, args, deviation_sum, t, n_learned)
+                forward(ws, args, forward_layer)
                 if learns:
-                    label = labels[i]
-                    number = net.memory.dtype.type(label)
-                    _judge(m, u, u + last_width, behind, label, number, low, high, toy, one, lanes, judged)
-                    rate = lr
-                    if weights.size > 0:
-                        rate = lr * weights[i]
-                    _backward(m, t, lists, layout, places, counts, hidden, toy, listed, d, ink, rate, one, lanes)
+                    output_delta_and_loss(ws, last_layer, args, labels[i])
+                    rate = args.learning_rate
+                    if args.sample_weights != 0:
+                        rate = rate * sample_weights[i]
+                    backward(ws, args, rate, update_layer, weights_used)
+                    keep_first_deltas(ws, first_layer, args, deviation_sum, t)
                 else:
-                    for k in range(outputs.shape[1]):
-                        rolled()
-                        outputs[first + t, k] = peek(m, u + k)
+                    for k in range(last_layer.n_outputs):
+                        outputs[(first + t) * last_layer.n_outputs + k] = answers[k]
             if learns:
-                update_block(m, peek(places, GRADIENTS), width, length, w, stride, rows, span, ends, v, span)
+                first_layer_update(ws, first_layer)
 
-    return run_samples
-
-
-run_samples, run_samples_listed = _samples(()), _samples((0,))
-"""Train on the samples of `order`, one after the other, or run the network on them.
-
-The second is for ReLU; its weights are not transposed and its silent units are left out.
-
-Parameters
-----------
-net, ink
-    See the classes; a and c are in their places. The weights above the first layer are transposed.
-labels : ndarray of int64, shape (n,)
-order : ndarray of int64, shape (m,)
-    Which samples, in which order.
-lr : dtype
-    Learning rate.
-low, high : dtype
-    Targets of the other classes and of the right one: 0 and 1 but for label smoothing.
-weights : ndarray of dtype, shape (n,) or (0,)
-    Factors of the learning rate for each sample; none if empty.
-totals : ndarray of float64, shape (2,)
-    The losses and hits before each sample's update are added to it. A loss of NaN marks a divergence.
-outputs : ndarray of dtype, shape (m, classes) or (0, classes)
-    If it is empty, the samples are learnt. Else it is filled, and of what stands before it only the order is read.
-"""
+    return run

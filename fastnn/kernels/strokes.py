@@ -1,193 +1,185 @@
 """Rasterises pen strokes: where the page draws its dabs, and how they look after averaging to 28x28.
 
-The original's page draws one filled circle of 30 px at each pointer event on a canvas of 280x280 px, whatever way
-the pen has gone since the last event: a slow stroke is a line, a fast one leaves separate dots. It then averages the
-canvas in cells of 10x10 px.
+The original's page draws one filled circle of 30 px at each pointer event on a canvas of 280x280 px, however far the
+pen moved since the last event: a slow stroke is a line, a fast one leaves separate dots. It then averages the canvas in
+cells of 10x10 px.
 
-Sums and products are made one after the other, in an order that no compiler changes: the same pixels on every machine.
+Sums and products are computed in an order that no compiler changes: the same pixels on every machine.
 """
 
 import math
+from collections import namedtuple
 
 import numpy as np
+from numba import float32, float64, int64, uint8
 
-from fastnn.kernels._jit import inner, jit
-from fastnn.kernels.layout import CANVAS, CELL, DAB_ROW, DIAMETER, MARGIN, REGISTER, SIDE, WIDE
-from fastnn.kernels.simd import add, data, load, mul, peek, poke, rolled, splat, store
+from fastnn.kernels.records import (
+    CANVAS,
+    CANVAS_ROW,
+    CELL,
+    DAB_DIAMETER,
+    DAB_ROW,
+    FLOATS_PER_VECTOR,
+    MARGIN,
+    SIDE,
+    STROKES,
+)
+from fastnn.kernels.vector import ONE, TWO, add, device, load, mul, pointer, record_at, small_code, splat, store
 
-# As in sgd.py: what Numba's cache would not notice.
-_BUILT_IN = {"layout": "d9ed32721d214538", "simd": "024266e4576962cb"}
-
-_RADIUS = DIAMETER // 2
+_RADIUS = DAB_DIAMETER // 2
 _LOW, _HIGH = -_RADIUS, CANVAS + _RADIUS
 _REACH = 4
+_ROUNDING = 1.5 * 2.0**52
+"""Adding and subtracting it rounds to a whole number, halves to even."""
 
-_ONE, _TWO = (0,), (0, 0)
-_ROUNDS = 1.5 * 2.0**52
-"""Added and taken away again it rounds to a whole number, of two as near to the even one."""
+Path = namedtuple("Path", "points pace starts n_strokes arc")
+"""The strokes of one digit; see the fields of STROKES."""
+
+Events = namedtuple("Events", "positions most")
+"""Room for pointer events."""
+
+Page = namedtuple("Page", "dab canvas row")
+"""The canvas and its scratch memory."""
 
 
-@inner
-def pen_events(path, p, pace, starts, strokes, arc, dabs, room):
-    """Walk along the strokes as a hand does and write down where the pointer events come.
+@device
+def measure_arc(path, first, last):
+    """Write how far each point of a stroke is from its start along the stroke."""
+    small_code()
+    points, arc = path.points, path.arc
+    arc[first] = 0.0
+    for i in range(first, last):
+        dx, dy = points[2 * i + 2] - points[2 * i], points[2 * i + 3] - points[2 * i + 1]
+        arc[i + 1] = arc[i] + math.sqrt(dx * dx + dy * dy)
 
-    Events come at a fixed rate. The hand slows down where the path bends (by the ratio of chord to arc over a few
-    points) and near both ends of a stroke, so a fast hand leaves dots on the straights and ink in the corners.
 
-    Parameters
-    ----------
-    path : pointer to float64
-        Points of all strokes one after another, x and y in canvas pixels; the first is point `p`.
-    pace : pointer to float64
-        Pixels that the pen goes between two events where nothing slows it down; positive. One for each point.
-    starts : pointer to int64
-        Where each stroke begins, counted from point `p`; last, the number of points.
-    strokes : int
-    arc : pointer to float64
-        To work in, as many as there are points.
-    dabs : pointer to int64
-        Filled with the events, x and y rounded to whole pixels; those beyond `room` are lost.
+@device
+def speed_at(path, i, first, last):
+    """Return how far the pen moves between two events after point i, in canvas pixels.
 
-    Returns
-    -------
-    int
-        How many events there are in `dabs`.
+    The hand slows down where the path bends (by the ratio of chord to arc over a few points) and near both ends of a
+    stroke, so a fast hand leaves dots on the straights and ink in the corners.
     """
-    count = 0
-    for stroke in range(strokes):
-        rolled()
-        first, last = peek(starts, stroke), peek(starts, stroke + 1) - 1
-        poke(arc, first, 0.0)
-        for i in range(first, last):
-            rolled()
-            k = 2 * (p + i)
-            dx, dy = peek(path, k + 2) - peek(path, k), peek(path, k + 3) - peek(path, k + 1)
-            poke(arc, i + 1, peek(arc, i) + math.sqrt(dx * dx + dy * dy))
+    points, arc = path.points, path.arc
+    a, b = max(first, i - _REACH), min(last, i + 1 + _REACH)
+    dx, dy = points[2 * b] - points[2 * a], points[2 * b + 1] - points[2 * a + 1]
+    along_arc = arc[b] - arc[a]
+    straight = (dx * dx + dy * dy) / max(along_arc * along_arc, 1e-9)
+    done, to_do = arc[i], arc[last] - arc[i + 1]
+    ease = 0.4 + min(done, to_do) / 60.0
+    return path.pace[i] * (0.25 + 0.75 * straight) * min(ease, 1.0)
+
+
+@device
+def pen_events(path, events):
+    """Write the pointer events of a hand that moves along the strokes; return their number.
+
+    Events come at a fixed rate; positions are rounded to whole pixels. Events beyond `events.most` are lost.
+    """
+    small_code()
+    count, points = 0, path.points
+    for stroke in range(path.n_strokes):
+        first, last = path.starts[stroke], path.starts[stroke + 1] - 1
+        measure_arc(path, first, last)
         # `clock` counts events; the next one is due at a whole number, the first at once.
-        clock, due, whole = 0.0, 0.0, peek(arc, last)
+        clock, due = 0.0, 0.0
         for i in range(first, last + 1):
-            rolled()
-            x, y = peek(path, 2 * (p + i)), peek(path, 2 * (p + i) + 1)
-            # Where the stroke ends there is an event too.
+            x, y = points[2 * i], points[2 * i + 1]
+            # There is an event at the end of a stroke too.
             x_way = y_way = duration = 0.0
             until = due
             if i < last:
-                x_way, y_way = peek(path, 2 * (p + i) + 2) - x, peek(path, 2 * (p + i) + 3) - y
-                # Numba's min and max would take 0.05 s each to compile.
-                a, b = i - _REACH, i + 1 + _REACH
-                a, b = a if a > first else first, b if b < last else last  # noqa: FURB136
-                dx = peek(path, 2 * (p + b)) - peek(path, 2 * (p + a))
-                dy = peek(path, 2 * (p + b) + 1) - peek(path, 2 * (p + a) + 1)
-                along_arc = peek(arc, b) - peek(arc, a)
-                square = along_arc * along_arc
-                straight = (dx * dx + dy * dy) / (square if square > 1e-9 else 1e-9)  # noqa: FURB136
-                gone, to_go = peek(arc, i), whole - peek(arc, i + 1)
-                ease = 0.4 + (gone if gone < to_go else to_go) / 60.0  # noqa: FURB136
-                speed = peek(pace, p + i) * (0.25 + 0.75 * straight) * (ease if ease < 1.0 else 1.0)  # noqa: FURB136
-                duration = (peek(arc, i + 1) - peek(arc, i)) / speed
+                x_way, y_way = points[2 * i + 2] - x, points[2 * i + 3] - y
+                duration = (path.arc[i + 1] - path.arc[i]) / speed_at(path, i, first, last)
                 until = clock + duration
             while due <= until:
-                rolled()
                 along = 0.0
                 if duration > 0.0:
                     along = (due - clock) / duration
-                if count < room:
-                    poke(dabs, 2 * count, np.int64(x + along * x_way + _ROUNDS - _ROUNDS))
-                    poke(dabs, 2 * count + 1, np.int64(y + along * y_way + _ROUNDS - _ROUNDS))
+                if count < events.most:
+                    events.positions[2 * count] = np.int64(x + along * x_way + _ROUNDING - _ROUNDING)
+                    events.positions[2 * count + 1] = np.int64(y + along * y_way + _ROUNDING - _ROUNDING)
                     count += 1
                 due += 1.0
             clock = until
     return count
 
 
-@inner
-def ink(dabs, count, dab, canvas, row, image, o):
-    """Draw dabs on a canvas and average it to the image that the network sees.
+@device
+def draw_dabs(positions, count, page):
+    """Draw a dab at each position on the canvas; return the cells reached: first and end row, first and end column.
 
-    Parameters
-    ----------
-    dabs : pointer to int64
-        Centres, x and y in canvas pixels; one that is too far outside to leave ink is passed over.
-    count : int
-        How many of them to draw.
-    dab : pointer to float32
-        What one leaves of the paper: DIAMETER rows of DAB_ROW.
-    canvas : pointer to float32
-        See ``layout.Page``. White before and after.
-    row : pointer to float32
-        To work in.
-    image : pointer to uint8
-        Filled from `o` on: 255 = paper, 0 = ink.
+    Positions too far outside to leave ink are skipped.
     """
-    # Only the cells that dabs can reach are averaged and wiped: at the cost of the digit, not of the canvas.
+    small_code()
     low_x, high_x, low_y, high_y = SIDE, 0, SIDE, 0
     last_x, last_y = _LOW, _LOW
     for d in range(count):
-        rolled()
-        x, y = peek(dabs, 2 * d), peek(dabs, 2 * d + 1)
+        x, y = positions[2 * d], positions[2 * d + 1]
         if (x != last_x or y != last_y) and x > _LOW and x < _HIGH and y > _LOW and y < _HIGH:
-            at = (y - _RADIUS + MARGIN) * WIDE + x - _RADIUS + MARGIN
-            for i in range(DIAMETER):
-                rolled()
-                store(canvas, at, mul(load(canvas, at, _TWO), load(dab, i * DAB_ROW, _TWO)))
-                at += WIDE
-            left, right = x - _RADIUS, (x + _RADIUS - 1) // CELL + 1
-            top, bottom = y - _RADIUS, (y + _RADIUS - 1) // CELL + 1
-            left, top = left // CELL if left > 0 else 0, top // CELL if top > 0 else 0
-            low_x, high_x = left if left < low_x else low_x, right if right > high_x else high_x  # noqa: FURB136
-            low_y, high_y = top if top < low_y else low_y, bottom if bottom > high_y else high_y  # noqa: FURB136
+            at = (y - _RADIUS + MARGIN) * CANVAS_ROW + x - _RADIUS + MARGIN
+            for i in range(DAB_DIAMETER):
+                store(page.canvas, at, mul(load(page.canvas, at, TWO), load(page.dab, i * DAB_ROW, TWO)))
+                at += CANVAS_ROW
+            low_x, high_x = min(low_x, max(0, x - _RADIUS) // CELL), max(high_x, (x + _RADIUS - 1) // CELL + 1)
+            low_y, high_y = min(low_y, max(0, y - _RADIUS) // CELL), max(high_y, (y + _RADIUS - 1) // CELL + 1)
         last_x, last_y = x, y
-    high_x, high_y = high_x if high_x < SIDE else SIDE, high_y if high_y < SIDE else SIDE  # noqa: FURB136
+    return low_y, min(high_y, SIDE), low_x, min(high_x, SIDE)
+
+
+@device
+def average_cells(page, cells, image):
+    """Write the means of the canvas's cells to the image: 255 = white, 0 = ink."""
+    small_code()
+    first_row, end_row, first_column, end_column = cells
     for k in range(SIDE * SIDE):
-        rolled()
-        poke(image, o + k, 255)
-    columns = (high_x - low_x) * CELL
-    for y in range(low_y, high_y):
-        rolled()
-        start = (MARGIN + y * CELL) * WIDE + MARGIN + low_x * CELL
-        for j in range(0, columns, REGISTER):
-            rolled()
-            total = load(canvas, start + j, _ONE)
+        image[k] = 255
+    for y in range(first_row, end_row):
+        start = (MARGIN + y * CELL) * CANVAS_ROW + MARGIN + first_column * CELL
+        for j in range(0, (end_column - first_column) * CELL, FLOATS_PER_VECTOR):
+            total = load(page.canvas, start + j, ONE)
             for i in range(1, CELL):
-                rolled()
-                total = add(total, load(canvas, start + j + i * WIDE, _ONE))
-            store(row, j, total)
-        for x in range(low_x, high_x):
-            rolled()
+                total = add(total, load(page.canvas, start + j + i * CANVAS_ROW, ONE))
+            store(page.row, j, total)
+        for x in range(first_column, end_column):
             paper = 0.0
-            for j in range((x - low_x) * CELL, (x - low_x + 1) * CELL):
-                rolled()
-                paper += peek(row, j)
-            poke(image, o + y * SIDE + x, np.uint8((paper * 255.0 + 0.5 * CELL * CELL) / (CELL * CELL)))
-    white = splat(np.float32(1), _ONE)
-    if low_x < high_x:
-        # Dabs over the edge leave ink in the margin too.
-        for i in range(low_y * CELL, high_y * CELL + 2 * MARGIN):
-            rolled()
-            for j in range(low_x * CELL, high_x * CELL + 2 * MARGIN, REGISTER):
-                rolled()
-                store(canvas, i * WIDE + j, white)
+            for j in range((x - first_column) * CELL, (x - first_column + 1) * CELL):
+                paper += page.row[j]
+            image[y * SIDE + x] = np.uint8((paper * 255.0 + 0.5 * CELL * CELL) / (CELL * CELL))
 
 
-@jit
-def draw(paths, paces, starts, dab, page, images):
-    """Draw a batch of digits that have the same strokes.
+@device
+def erase(page, cells):
+    """Make the canvas white where dabs have reached; those over the edge leave ink in the margin too."""
+    small_code()
+    first_row, end_row, first_column, end_column = cells
+    white = splat(np.float32(1), ONE)
+    if first_column < end_column:
+        for i in range(first_row * CELL, end_row * CELL + 2 * MARGIN):
+            for j in range(first_column * CELL, end_column * CELL + 2 * MARGIN, FLOATS_PER_VECTOR):
+                store(page.canvas, i * CANVAS_ROW + j, white)
 
-    Parameters
-    ----------
-    paths : ndarray of float64, shape (n, p, 2)
-        As in :func:`pen_events`, one digit a row. C-contiguous, as all arrays here.
-    paces : ndarray of float64, shape (n, p)
-    starts : ndarray of int64, shape (strokes + 1,)
-    dab : ndarray of float32, shape (30, 32)
-        See :func:`ink`.
-    page : Page
-        To work in; its `arc` has room for p points.
-    images : ndarray of uint8, shape (n, 784)
-        Filled: 255 = paper, 0 = ink.
+
+def draw():
+    """Return the kernel that draws digits which have the same strokes; its argument is the address of STROKES.
+
+    Only the cells that dabs can reach are averaged and erased: at the cost of the digit, not of the canvas.
     """
-    points, strokes, room = paces.shape[1], starts.shape[0] - 1, page.dabs.shape[0]
-    arc, dabs, canvas, row = data(page.arc), data(page.dabs), data(page.canvas), data(page.row)
-    for n in range(paths.shape[0]):
-        count = pen_events(data(paths), n * points, data(paces), data(starts), strokes, arc, dabs, room)
-        ink(dabs, count, data(dab), canvas, row, data(images), n * SIDE * SIDE)
+
+    def run(address):
+        args = record_at(address, STROKES)
+        events = Events(pointer(args.events, int64), args.max_events)
+        page = Page(pointer(args.dab, float32), pointer(args.canvas, float32), pointer(args.row, float32))
+        for k in range(args.n):
+            path = Path(
+                pointer(args.paths + k * args.n_points * 16, float64),
+                pointer(args.paces + k * args.n_points * 8, float64),
+                pointer(args.starts, int64),
+                args.n_strokes,
+                pointer(args.arc, float64),
+            )
+            cells = draw_dabs(events.positions, pen_events(path, events), page)
+            average_cells(page, cells, pointer(args.images + k * SIDE * SIDE, uint8))
+            erase(page, cells)
+
+    return run

@@ -3,11 +3,14 @@
 All of it works on ink: 0 = paper, 255 = the darkest ink.
 """
 
+from collections import namedtuple
+
 import numpy as np
+from numba import float64, int64, uint8
 
-from fastnn.kernels._jit import inner, jit
+from fastnn.kernels.records import NORMALISE, SIDE
+from fastnn.kernels.vector import device, pointer, record_at
 
-SIDE = 28
 BOX = 20
 CENTRE = 14
 """Where the centre of mass comes to lie, in rows and columns counted from 0: where MNIST has it."""
@@ -17,28 +20,31 @@ LEAST = 16
 """A picture whose darkest ink is lighter than this is blank."""
 _ROUNDS = 24
 
+Picture = namedtuple("Picture", "levels height width")
+"""Grey levels or ink, row by row, as a pointer to uint8."""
 
-@inner(vectorised=True)
-def _border_levels(picture, counts):
+
+@device
+def border_levels(picture, counts):
     """Return the lower quartile, the median and the upper quartile of the outermost pixels.
 
     Parameters
     ----------
-    picture : ndarray of uint8, shape (h, w)
-    counts : ndarray of int64, shape (256,)
-        Room.
+    picture : Picture
+    counts : pointer to int64
+        Room for 256 numbers.
 
     Returns
     -------
     tuple of int
     """
-    height, width = picture.shape
-    counts[:] = 0
-    total = 0
+    height, width, total = picture.height, picture.width, 0
+    for level in range(256):
+        counts[level] = 0
     for y in range(height):
         step = 1 if y == 0 or y == height - 1 or width == 1 else width - 1
         for x in range(0, width, step):
-            counts[picture[y, x]] += 1
+            counts[picture.levels[y * width + x]] += 1
             total += 1
     low, middle, high = -1, -1, -1
     seen = 0
@@ -53,8 +59,8 @@ def _border_levels(picture, counts):
     return low, middle, high
 
 
-@inner(vectorised=True)
-def _ink_levels(light, paper, levels):
+@device
+def ink_levels(light, paper, levels):
     """Fill a table that turns grey into ink: paper and what is beyond it become 0, black (or white) becomes 255.
 
     Parameters
@@ -63,8 +69,8 @@ def _ink_levels(light, paper, levels):
         Whether the paper is lighter than the ink.
     paper : int
         Grey level of the paper.
-    levels : ndarray of uint8, shape (256,)
-        Filled.
+    levels : pointer to uint8
+        Filled: 256 levels.
     """
     span = paper if light else 255 - paper
     for grey in range(256):
@@ -72,14 +78,14 @@ def _ink_levels(light, paper, levels):
         levels[grey] = (depth * 255 + span // 2) // span if depth > 0 else 0
 
 
-@inner(vectorised=True)
-def _bounds(ink, box):
+@device
+def find_bounds(ink, box):
     """Find the rows and columns that hold ink of at least an eighth of the darkest.
 
     Parameters
     ----------
-    ink : ndarray of uint8, shape (h, w)
-    box : ndarray of int64, shape (4,)
+    ink : Picture
+    box : pointer to int64
         Filled with first row, first column, and the row and column after the last ones.
 
     Returns
@@ -87,15 +93,13 @@ def _bounds(ink, box):
     int
         The darkest ink.
     """
-    height, width = ink.shape
-    darkest = 0
-    for y in range(height):
-        for x in range(width):
-            darkest = max(darkest, np.int64(ink[y, x]))
+    height, width, darkest = ink.height, ink.width, 0
+    for k in range(height * width):
+        darkest = max(darkest, np.int64(ink.levels[k]))
     top, left, bottom, right = height, width, 0, 0
     for y in range(height):
         for x in range(width):
-            value = np.int64(ink[y, x])
+            value = np.int64(ink.levels[y * width + x])
             if value > 0 and FAINT * value >= darkest:
                 top, bottom = min(top, y), y + 1
                 left, right = min(left, x), max(right, x + 1)
@@ -103,12 +107,12 @@ def _bounds(ink, box):
     return darkest
 
 
-@inner(vectorised=True)
-def _taps(start, scale, length, position, weights):
-    """Write down the pixels that the output pixel at `position` is made of, with their weights.
+@device
+def interpolation_weights(start, scale, length, position, weights):
+    """Return which source pixels the output pixel at `position` is made of, and write their weights.
 
     Shrinking (scale above 1 source pixels per output pixel) takes the mean over the area; growing is linear between
-    the two nearest. Pixels off the picture are paper and are left out.
+    the two nearest. Pixels outside the picture are white and are left out.
 
     Returns
     -------
@@ -139,58 +143,60 @@ def _taps(start, scale, length, position, weights):
     return left, 2
 
 
-@inner(vectorised=True)
-def _resample(ink, top, left, scale, height, width, rows, weights, out):
-    """Resample height x width output pixels, each `scale` source pixels wide, from (top, left) on.
+@device
+def resample(ink, window, scratch):
+    """Resample a window of the picture to `height` x `width` output pixels, each `scale` source pixels wide.
 
     Parameters
     ----------
-    ink : ndarray of uint8, shape (h, w)
-    rows : ndarray of float64, shape (w,)
-        Room for one output row before its columns are resampled.
-    weights : ndarray of float64
-        Room for as many taps as an output pixel has.
-    out : ndarray of float64, shape (BOX, BOX)
-        Filled up to height and width.
+    ink : Picture
+    window : tuple of float, float, float, int, int
+        Upper edge, left edge, scale, height and width.
+    scratch : tuple of pointer to float64
+        Room for one output row before its columns are resampled, for as many weights as an output pixel has, and for
+        the result, BOX rows of BOX, which is filled up to height and width.
     """
+    top, left, scale, height, width = window
+    rows, weights, out = scratch
     first_column = max(0, int(np.floor(left - 1.0)))
-    end_column = min(ink.shape[1], int(np.ceil(left + width * scale + 1.0)))
+    end_column = min(ink.width, int(np.ceil(left + width * scale + 1.0)))
     for i in range(height):
-        first, count = _taps(top, scale, ink.shape[0], i, weights)
+        first, count = interpolation_weights(top, scale, ink.height, i, weights)
         for x in range(first_column, end_column):
             rows[x] = 0.0
         for k in range(count):
             weight = weights[k]
             for x in range(first_column, end_column):
-                rows[x] += weight * ink[first + k, x]
+                rows[x] += weight * ink.levels[(first + k) * ink.width + x]
         for j in range(width):
-            begin, taps = _taps(left, scale, ink.shape[1], j, weights)
+            begin, count_across = interpolation_weights(left, scale, ink.width, j, weights)
             total = 0.0
-            for k in range(taps):
+            for k in range(count_across):
                 total += weights[k] * rows[begin + k]
-            out[i, j] = total
+            out[i * BOX + j] = total
 
 
-@inner(vectorised=True)
-def _fit(ink, darkest, box, fitted, room):
-    """Scale the drawing in `box` so that the edges of the result are just BOX pixels apart.
+@device
+def fit(ink, darkest, box, fitted, scratch):
+    """Scale the drawing in `box` so that its longer side is exactly BOX pixels.
 
-    Scaling can leave thin ink at an edge too faint to count. Such an edge is cut off and the rest scaled anew, until
-    what is seen fills BOX pixels: that is why a second normalisation finds nothing to do. The result is as dark as
+    Scaling can leave thin ink at an edge too faint to count. Such an edge is cut off and the rest scaled again, until
+    the visible part fills BOX pixels: that is why a second normalisation changes nothing. The result is as dark as
     the drawing was, however thin its lines have become.
 
     Parameters
     ----------
-    ink : ndarray of uint8, shape (h, w)
+    ink : Picture
     darkest : int
-    box : ndarray of int64, shape (4,)
+    box : pointer to int64
         Where the drawing is; filled with where it is in `fitted`.
-    fitted : ndarray of uint8, shape (BOX, BOX)
-        Filled.
-    room : fastnn.images.Room
+    fitted : Picture
+        BOX x BOX; filled.
+    scratch : tuple of pointer to float64
+        See :func:`resample`.
     """
     top, left, bottom, right = float(box[0]), float(box[1]), float(box[2]), float(box[3])
-    out = room.out
+    out = scratch[2]
     for _ in range(_ROUNDS):
         scale = max(bottom - top, right - left) / BOX
         height = min(BOX, max(1, int(np.ceil((bottom - top) / scale - 1e-6))))
@@ -198,41 +204,41 @@ def _fit(ink, darkest, box, fitted, room):
         # The shorter side gets a part of a pixel on both ends, so that the aspect ratio is kept exactly.
         top = 0.5 * (top + bottom - height * scale)
         left = 0.5 * (left + right - width * scale)
-        _resample(ink, top, left, scale, height, width, room.rows, room.weights, out)
+        resample(ink, (top, left, scale, height, width), scratch)
         peak = 0.0
         for i in range(height):
             for j in range(width):
-                peak = max(peak, out[i, j])
+                peak = max(peak, out[i * BOX + j])
         for i in range(BOX):
             for j in range(BOX):
                 seen = i < height and j < width and peak > 0.0
-                fitted[i, j] = int(out[i, j] * (darkest / peak) + 0.5) if seen else 0
-        _bounds(fitted, box)
+                fitted.levels[i * BOX + j] = int(out[i * BOX + j] * (darkest / peak) + 0.5) if seen else 0
+        find_bounds(fitted, box)
         if max(box[2] - box[0], box[3] - box[1]) == BOX:
             return
         bottom, right = top + box[2] * scale, left + box[3] * scale
         top, left = top + box[0] * scale, left + box[1] * scale
 
 
-@inner(vectorised=True)
-def _place(fitted, box, result):
-    """Write the drawing in `box` to a page of its own, centred by mass; see :func:`normalise_images`.
+@device
+def place(fitted, box, result):
+    """Write the drawing in `box` to a page of its own, centred by mass; see :func:`normalise`.
 
     Parameters
     ----------
-    fitted : ndarray of uint8, shape (h, w)
+    fitted : Picture
         Ink.
-    box : ndarray of int64, shape (4,)
+    box : pointer to int64
         Where the drawing is; no side longer than BOX.
-    result : ndarray of uint8, shape (28, 28)
-        Filled; 255 = paper.
+    result : pointer to uint8
+        28 x 28; filled, 255 = white.
     """
     top, left = box[0], box[1]
     height, width = box[2] - top, box[3] - left
     mass, moment_y, moment_x = 0, 0, 0
     for i in range(height):
         for j in range(width):
-            value = np.int64(fitted[top + i, left + j])
+            value = np.int64(fitted.levels[(top + i) * fitted.width + left + j])
             mass += value
             moment_y += value * i
             moment_x += value * j
@@ -240,51 +246,50 @@ def _place(fitted, box, result):
     y = (2 * (CENTRE * mass - moment_y) + mass) // (2 * mass)
     x = (2 * (CENTRE * mass - moment_x) + mass) // (2 * mass)
     y, x = min(max(y, 0), SIDE - height), min(max(x, 0), SIDE - width)
-    for i in range(SIDE):
-        for j in range(SIDE):
-            result[i, j] = 255
+    for k in range(SIDE * SIDE):
+        result[k] = 255
     for i in range(height):
         for j in range(width):
-            result[y + i, x + j] = 255 - fitted[top + i, left + j]
+            result[(y + i) * SIDE + x + j] = 255 - np.int64(fitted.levels[(top + i) * fitted.width + left + j])
 
 
-@jit
-def normalise_images(images, polarity, room, result, blank):
-    """Crop drawings to their edges, scale the longer side to 20 pixels and centre them by mass in 28x28.
+def normalise():
+    """Return the kernel that normalises drawings; its argument is the address of a NORMALISE record.
 
-    Parameters
-    ----------
-    images : ndarray of uint8, shape (n, h, w)
-        Grey.
-    polarity : int
-        1: the paper is lighter than the ink, -1: darker, 0: found from each picture's border.
-    room : fastnn.images.Room
-    result : ndarray of uint8, shape (n, 28, 28)
-        Filled; 255 = paper. The places of blank pictures are not touched.
-    blank : ndarray of bool, shape (n,)
-        Filled.
+    It crops each drawing to its edges, scales the longer side to 20 pixels and centres it by mass in 28x28.
     """
-    levels, ink, small, box = room.levels, room.ink, room.small, room.box
-    for n in range(images.shape[0]):
-        low, middle, high = _border_levels(images[n], room.counts)
-        light = middle >= 128 if polarity == 0 else polarity > 0
-        paper = high if light else low
-        # With the polarity given, ink may cover most of the border: then black (white) paper is no paper at all.
-        if light and paper < 128:
-            paper = 255
-        if not light and paper >= 128:
-            paper = 0
-        _ink_levels(light, paper, levels)
-        for y in range(ink.shape[0]):
-            for x in range(ink.shape[1]):
-                ink[y, x] = levels[images[n, y, x]]
-        darkest = _bounds(ink, box)
-        blank[n] = darkest < LEAST
-        if blank[n]:
-            continue
-        # A drawing of the right size is moved by whole pixels and not resampled.
-        if max(box[2] - box[0], box[3] - box[1]) == BOX:
-            _place(ink, box, result[n])
-        else:
-            _fit(ink, darkest, box, small, room)
-            _place(small, box, result[n])
+
+    def run(address):
+        args = record_at(address, NORMALISE)
+        size = args.height * args.width
+        ink = Picture(pointer(args.ink, uint8), args.height, args.width)
+        small = Picture(pointer(args.small, uint8), BOX, BOX)
+        scratch = pointer(args.rows, float64), pointer(args.weights, float64), pointer(args.out, float64)
+        counts, levels = pointer(args.counts, int64), pointer(args.levels, uint8)
+        box, blank = pointer(args.box, int64), pointer(args.blank, uint8)
+        for i in range(args.n):
+            picture = Picture(pointer(args.images + i * size, uint8), args.height, args.width)
+            result = pointer(args.result + i * SIDE * SIDE, uint8)
+            low, middle, high = border_levels(picture, counts)
+            light = middle >= 128 if args.polarity == 0 else args.polarity > 0
+            paper = high if light else low
+            # With the polarity given, ink may cover most of the border: then black (white) paper is no paper at all.
+            if light and paper < 128:
+                paper = 255
+            if not light and paper >= 128:
+                paper = 0
+            ink_levels(light, paper, levels)
+            for k in range(size):
+                ink.levels[k] = levels[picture.levels[k]]
+            darkest = find_bounds(ink, box)
+            blank[i] = darkest < LEAST
+            if darkest < LEAST:
+                continue
+            # A drawing of the right size is moved by whole pixels and not resampled.
+            if max(box[2] - box[0], box[3] - box[1]) == BOX:
+                place(ink, box, result)
+            else:
+                fit(ink, darkest, box, small, scratch)
+                place(small, box, result)
+
+    return run

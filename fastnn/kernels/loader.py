@@ -1,0 +1,260 @@
+"""Kernels are compiled once per machine: their machine code is kept and later loaded without importing Numba.
+
+``import numba`` and a look into its own cache take 0.65 s, a sixth of training 60 epochs on 13,942 digits; loading from
+here takes 0.05 s. A kernel is a compiled function of one argument, the address of a record
+(``fastnn.kernels.workspace``), so that calling it takes well under a microsecond.
+
+This file alone uses what Numba does not document: the finished object code and the name of its function. If anything
+about it is not as expected, or the loaded code computes other numbers than NumPy, the kernel is called through Numba's
+own dispatcher and a warning says so.
+
+The folder of kept code is as sensitive as Numba's own cache: who can write there decides what is run. Nothing in it is
+unpickled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import hashlib
+import importlib
+import os
+import platform
+import re
+import struct
+import threading
+import warnings
+from functools import cache, partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastnn.errors import FastnnError
+from fastnn.storage import atomic_write, cache_dir
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fastnn.kernels.workspace import ArgumentBlock
+
+    Entry = Callable[[int], Any]
+
+_FOLDER = Path(__file__).parent
+
+_RUNTIME_SYMBOLS = ("fma", "fmaf", "log", "memcpy", "memset")
+"""What machine code may call. LLVM ends the process if a symbol is missing."""
+
+_WITHOUT_EFFECT = ("NUMBA_CACHE_DIR", "NUMBA_CACHE_LOCATOR_CLASSES", "NUMBA_DEBUG_CACHE", "NUMBA_NUM_THREADS")
+"""Numba's variables that do not change machine code."""
+
+_alive: list[Any] = []  # LLVM's engines, which own the machine code
+_lock = threading.RLock()
+
+
+class Kernel:
+    """A compiled function, by its name.
+
+    Parameters
+    ----------
+    module, factory : str
+        The module and the function in it that returns the plain Python function to compile. It is imported only if
+        there is no kept code.
+    arguments : tuple of str
+        Arguments of the factory.
+    check : callable
+        Called once with the loaded code; returns whether it computes what NumPy does.
+    """
+
+    def __init__(self, module: str, factory: str, arguments: tuple[str, ...], check: Callable[[Entry], bool]) -> None:
+        self._module, self._factory, self._arguments, self._check = module, factory, arguments, check
+        self._entry: Entry | None = None
+
+    def __call__(self, arguments: ArgumentBlock) -> None:
+        """Run the kernel."""
+        self.run(arguments.address)
+
+    def run(self, address: int) -> None:
+        """Run the kernel on the record at an address. The caller keeps alive what the record points to.
+
+        Raises
+        ------
+        FastnnError
+            If NUMBA_DISABLE_JIT is set.
+        """
+        if self._entry is None:
+            with _lock:
+                self._entry = self._entry or self._load()
+        self._entry(address)
+
+    def _load(self) -> Entry:
+        file = _CodeFile(self._module, self._factory, self._arguments)
+        with contextlib.suppress(Exception):
+            # Anything wrong with kept code only costs the time to compile it again.
+            return self._checked(*file.read())
+        import numba
+
+        if numba.config.DISABLE_JIT:
+            raise FastnnError("NUMBA_DISABLE_JIT is set, but fastnn's kernels run only compiled; unset it")
+        function = getattr(importlib.import_module(self._module), self._factory)(*self._arguments)
+        try:
+            code = object_code(function)
+            entry = self._checked(*code)
+        except Exception as error:
+            text = f"{self._factory}: Numba calls this kernel, since its machine code cannot be kept ({error})"
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
+            return numba.njit(nogil=True, error_model="numpy", boundscheck=False)(function)
+        file.write(*code)
+        return entry
+
+    def _checked(self, name: str, code: bytes) -> Entry:
+        """Return the entry of machine code if it passes the check."""
+        entry = load_object(name, code)
+        if not self._check(entry):
+            raise RuntimeError("it computes other numbers than NumPy")
+        return entry
+
+
+def object_code(function: Callable[[int], None]) -> tuple[str, bytes]:
+    """Compile a function of an int64; return the name of its machine code and the code, an object file.
+
+    Raises
+    ------
+    Exception
+        Whatever goes wrong in Numba, and RuntimeError if the code calls what only Numba can provide.
+    """
+    import numba
+
+    options = {"nogil": True, "error_model": "numpy", "boundscheck": False}
+    dispatcher = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)(function)
+    signature = (numba.int64,)
+    dispatcher.compile(signature)
+    compiled = dispatcher.overloads[signature]
+    _, _, (code, _) = compiled.library.serialize_using_object_code()
+    called = set(re.findall(r"^declare [^@]*@\"?([^\s\"(]+)", dispatcher.inspect_llvm(signature), re.MULTILINE))
+    unknown = {name for name in called if not name.startswith("llvm.")} - set(_RUNTIME_SYMBOLS)
+    if unknown:
+        raise RuntimeError(f"it calls {', '.join(sorted(unknown))}")
+    return compiled.fndesc.llvm_func_name, bytes(code)
+
+
+def load_object(name: str, code: bytes) -> Entry:
+    """Return the function in an object file; it releases the GIL.
+
+    Raises
+    ------
+    RuntimeError
+        If the function is not there, or this process lacks what it may call.
+    """
+    from llvmlite import binding
+
+    binding.initialize_native_target()
+    binding.initialize_native_asmprinter()
+    machine = binding.Target.from_triple(binding.get_process_triple()).create_target_machine()
+    # An engine for each, since names in the code of two may be the same.
+    engine = binding.create_mcjit_compiler(binding.parse_assembly(""), machine)
+    # Asked once there is an engine: without one the answer is always no.
+    missing = [symbol for symbol in _RUNTIME_SYMBOLS if not binding.address_of_symbol(symbol)]
+    if missing:
+        raise RuntimeError(f"this process has no {', '.join(missing)}")
+    engine.add_object_file(binding.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    address = engine.get_function_address(name)
+    if not address:
+        raise RuntimeError(f"it has no function {name}")
+    # Numba's functions take where to put the result and an exception before their own arguments; kernels have neither.
+    function = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)(address)
+    unused = (ctypes.c_int64 * 2)()
+    _alive.extend((engine, unused))
+    return partial(function, ctypes.addressof(unused), ctypes.addressof(unused) + 8)
+
+
+class _CodeFile:
+    """The file for the machine code of one kernel.
+
+    Its name says what the code is for, so that an edit or another version overwrites it; the key inside says what it
+    was made from. First comes the checksum of the rest.
+    """
+
+    def __init__(self, module: str, factory: str, arguments: tuple[str, ...]) -> None:
+        purpose = repr((str(_FOLDER), module, arguments, _machine(), _settings())).encode()
+        made_from = None if os.environ.get("FASTNN_CACHE") == "0" else _made_from()
+        self._key = hashlib.sha256(purpose + (made_from or b"")).digest()
+        file = f"{factory}-{hashlib.sha256(purpose).hexdigest()[:16]}.native"
+        self._paths = [] if made_from is None else [folder / file for folder in _folders()]
+
+    def read(self) -> tuple[str, bytes]:
+        """Return what :meth:`write` was given, by this or another process.
+
+        Raises
+        ------
+        LookupError
+            If there is nothing, or nothing valid.
+        """
+        for path in self._paths:
+            with contextlib.suppress(OSError):
+                content = path.read_bytes()
+                rest = content[32:]
+                if hashlib.sha256(rest).digest() == content[:32] and rest[:32] == self._key:
+                    (length,) = struct.unpack_from("<q", rest, 32)
+                    return rest[40 : 40 + length].decode(), rest[40 + length :]
+        raise LookupError("no valid machine code is kept")
+
+    def write(self, name: str, code: bytes) -> None:
+        """Keep the code in the first folder that can be written."""
+        rest = self._key + struct.pack("<q", len(name.encode())) + name.encode() + code
+        for path in self._paths:
+            with contextlib.suppress(OSError):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with atomic_write(path) as file:
+                    file.write(hashlib.sha256(rest).digest() + rest)
+                return
+
+
+def _folders() -> list[Path]:
+    """Return the folders for machine code, the preferred one first: Numba's own place, then the user's cache."""
+    named = os.environ.get("NUMBA_CACHE_DIR")
+    return [Path(named) / "fastnn"] if named else [_FOLDER / "__pycache__", cache_dir() / "kernels"]
+
+
+@cache
+def checksum_of_kernels() -> bytes | None:
+    """Return a checksum of all files of kernels: 1 ms. None if they are not files."""
+    return _checksum(sorted(_FOLDER.glob("*.py")))
+
+
+def _checksum(paths: list[Path]) -> bytes | None:
+    """Return a checksum of files' names and contents; None if there are none, or one cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        for path in paths:
+            digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
+    except OSError:
+        return None
+    return digest.digest() if paths else None
+
+
+@cache
+def _made_from() -> bytes | None:
+    """Return a checksum of everything that decides what the code for a purpose is; None where that is not known."""
+    from llvmlite import __version__ as llvmlite_version
+
+    numba = find_spec("numba")  # does not import it
+    version = (
+        None if numba is None or numba.origin is None else _checksum([Path(numba.origin).with_name("_version.py")])
+    )
+    parts = (checksum_of_kernels(), version, llvmlite_version, platform.python_version())
+    return None if None in parts else hashlib.sha256(repr(parts).encode()).digest()
+
+
+@cache
+def _machine() -> tuple[str, ...]:
+    from llvmlite import binding
+
+    return binding.get_process_triple(), binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten()
+
+
+def _settings() -> tuple[Any, ...]:
+    """Return Numba's settings from the environment and from its file."""
+    names = sorted(name for name in os.environ if name.startswith("NUMBA_") and name not in _WITHOUT_EFFECT)
+    file = Path(".numba_config.yaml")
+    return *((name, os.environ[name]) for name in names), file.read_bytes() if file.is_file() else b""

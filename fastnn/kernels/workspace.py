@@ -1,0 +1,271 @@
+"""What Python and the kernels share: records with named fields, and the plan of a network's memory.
+
+Knows no Numba, so that callers of kept kernels need not import it: that takes longer than an epoch. Fields of int64
+that are called after an array hold its address.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from fastnn.network import LINE, aligned_zeros, row_lines
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+BLOCK = 4
+"""Samples of a block. Two took 0.5 us a digit more, five no less."""
+
+N_MASKS = 1 << BLOCK
+"""A sample mask has bit t set for sample t of a block."""
+
+PAIRS = [(s, t) for t in range(BLOCK) for s in range(t)]
+"""The pairs of a block's samples, in the order of their dot products in `gram`."""
+
+PIXELS_PER_STEP = 16
+"""Pixels are read by so many at once; images are padded to a multiple of it."""
+
+SIGMOID, TANH, RELU, SOFTMAX = 0, 1, 2, 3
+ACTIVATIONS = {"sigmoid": SIGMOID, "tanh": TANH, "relu": RELU}
+
+
+_Nothing = ctypes.c_char * 0
+
+
+def record_of_int64(*names: str, **others: Any) -> np.dtype[Any]:
+    """Return the dtype of a record of int64 fields; other fields, with their types, come last."""
+    fields: list[tuple[str, Any]] = [(name, np.int64) for line in names for name in line.split()]
+    return np.dtype([*fields, *others.items()], align=True)
+
+
+LAYER = record_of_int64(
+    "n_inputs n_outputs n_input_vectors n_vectors",  # the last two: vectors that hold the inputs and the outputs
+    "weights stride",  # a row an input, or in dense layers a row an output; numbers from one row to the next
+    "biases",
+    "activations",  # of the sample at hand; pre-activations before the activation is applied
+    "deltas scaled_deltas",  # dL/d pre-activation, under the original rule the raw error; learning rate * delta
+    "unit_mask unit_numbers",  # 1 for units, 0 for the padding behind them; 0, 1, 2, ...
+    "active_rows active_offsets active_values n_active",  # the non-zero inputs: numbers, times `stride`, values, count
+)
+"""One layer."""
+
+
+@cache
+def workspace_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the dtype of the record of a network's workspace."""
+    return record_of_int64(
+        "layers n_layers",  # LAYER records
+        "hidden_activation",
+        "lane_sums",  # scratch: a vector for each row of a layer, still to be summed over its lanes
+        "folded_bias",  # a = b + W·baseline
+        "column_offset",  # c: the first layer's weights are V + c·baseline'
+        "block_preactivations",  # V·d of each sample of a block, a row of n_vectors each
+        "block_deltas",  # factor * scaled delta of each sample of a block
+        "gram",  # d_s·d_t of each of PAIRS, lanes not summed yet
+        "pixel_values pixel_stride",  # d / factor of each sample of a block; pixels of an image with its padding
+        "active_pixels list_ends",  # int32 lists of mask k from k * pixel_stride on; int64: where each ends
+        "image_offsets",  # int64; where in the images each sample of a block begins
+        "sample_masks",  # uint8; for each pixel in which samples of the block it deviates from the baseline
+        "any_mask",  # uint64; bit p % 64 of word p // 64: whether pixel p deviates in any sample of the block
+        one=dtype,
+    )
+
+
+@cache
+def arguments_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the dtype of the argument block of ``sgd.run_samples``."""
+    return record_of_int64(
+        "workspace images labels order sample_weights totals outputs",  # addresses; 0: no weights, no outputs
+        "n n_pixels",  # samples in `order`; from one image to the next
+        "white",  # grey level whose deviation is 0; a pixel's deviation is (grey level - white) * factor
+        "dense original_rule",  # whether all pixels take part; whether the rule is the original one
+        factor=dtype,
+        baseline=dtype,  # x where the deviation is 0: 0 or 1
+        bias_gain=dtype,  # 1 + mu·mu: change of the pre-activation at the baseline input per unit of delta
+        learning_rate=dtype,
+        low=dtype,  # target of the wrong classes
+        high=dtype,  # target of the right class
+        one=dtype,
+    )
+
+
+class ArgumentBlock:
+    """A record for a kernel, with what its addresses point to.
+
+    Parameters
+    ----------
+    dtype : dtype
+        Of the record.
+    **values : number or ndarray
+        See :meth:`put`.
+
+    Attributes
+    ----------
+    record : ndarray of dtype, shape (1,)
+    address : int
+        What the kernel is called with.
+    """
+
+    def __init__(self, dtype: np.dtype[Any], **values: Any) -> None:
+        self.record = np.zeros(1, dtype=dtype)
+        self.address = address_of(self.record)
+        # Whole-number fields by position: setting one by its name takes three times as long.
+        self._words = memoryview(self.record.view(np.int64))  # type: ignore[arg-type]
+        self._positions = {name: offset // 8 for name, (_, offset, *_) in (dtype.fields or {}).items()}
+        self._kept: dict[str, NDArray[Any]] = {}
+        self._others: tuple[NDArray[Any], ...] = ()
+        self.put(**values)
+
+    def keep(self, *arrays: NDArray[Any]) -> None:
+        """Keep arrays alive that are reached through others."""
+        self._others = arrays
+
+    def put(self, **values: Any) -> None:
+        """Set fields to numbers, or to the addresses of arrays."""
+        for name, value in values.items():
+            if isinstance(value, np.ndarray):
+                self.put_array(name, value)
+            else:
+                self.record[name] = value
+
+    def put_word(self, name: str, value: int) -> None:
+        """Set a field of int64."""
+        self._words[self._positions[name]] = value
+
+    def put_array(self, name: str, array: NDArray[Any]) -> None:
+        """Set a field to the address of an array's first number, and keep the array alive.
+
+        Raises
+        ------
+        TypeError
+            If the array is not C-contiguous.
+        """
+        try:
+            # A third of the time that NumPy's own ways take.
+            address = ctypes.addressof(_Nothing.from_buffer(array))  # type: ignore[arg-type]
+        except (TypeError, ValueError, BufferError):  # read-only, empty or not contiguous
+            if not array.flags.c_contiguous:
+                raise TypeError(f"{name} must be C-contiguous") from None
+            address = address_of(array)
+        self._words[self._positions[name]], self._kept[name] = address, array
+
+    def advance(self, name: str, count: int) -> None:
+        """Move an array's address by a number of its items."""
+        self._words[self._positions[name]] += count * self._kept[name].itemsize
+
+
+class Workspace(NamedTuple):
+    """A network's workspace, and views of it for Python.
+
+    Attributes
+    ----------
+    block : ArgumentBlock
+        The record that kernels read.
+    weights, biases : list of ndarray
+        Of each layer; weights of shape (inputs, outputs), however they lie in memory.
+    column_offset, folded_bias : ndarray, shape (n_hidden,)
+        c and a of the first layer.
+    bias_and_weights : ndarray, shape (inputs + 1, n_hidden)
+        The first layer's weights below a row for its biases: their sum over rows is b + W·1.
+    """
+
+    block: ArgumentBlock
+    weights: list[NDArray[Any]]
+    biases: list[NDArray[Any]]
+    column_offset: NDArray[Any]
+    folded_bias: NDArray[Any]
+    bias_and_weights: NDArray[Any]
+
+
+def address_of(array: NDArray[Any]) -> int:
+    """Return the address of an array's first number."""
+    return int(array.__array_interface__["data"][0])
+
+
+def plan_workspace(sizes: tuple[int, ...], activation: str, dtype: np.dtype[Any]) -> Workspace:
+    """Lay a network out in memory.
+
+    Parameters
+    ----------
+    sizes : tuple of int
+        Units of each layer, inputs first.
+    activation : {"sigmoid", "tanh", "relu"}
+        Of the hidden layers. With ReLU all weights are kept a row an input, so that inactive inputs are skipped; with
+        the others those above the first layer a row an output.
+    dtype : dtype
+        float32 or float64.
+
+    Returns
+    -------
+    Workspace
+        All zeros, but for the masks and numbers of units.
+    """
+    lanes = LINE // dtype.itemsize
+    n_in, n_out = np.array(sizes[:-1]), np.array(sizes[1:])
+    n_vectors, n_input_vectors = -(-n_out // lanes), -(-n_in // lanes)
+    transposed = np.arange(len(n_in)) * (activation != "relu") > 0
+    strides = np.where(transposed, row_lines(n_input_vectors), row_lines(n_vectors)) * lanes
+    # Transposed rows are taken four at a time; the missing ones are zeros.
+    rows = np.where(transposed, -(-n_out // 4) * 4, n_in)
+    units, inputs = n_vectors * lanes, n_input_vectors * lanes
+    n_pixels = -(-int(n_in[0]) // PIXELS_PER_STEP) * PIXELS_PER_STEP
+    per_unit = ("biases", "activations", "deltas", "scaled_deltas", "unit_mask", "unit_numbers")
+    # The parts of the memory in their order, with their lengths in numbers; each is a whole number of vectors.
+    lengths = {
+        "first_row": int(strides[0]),
+        "weights": int((rows * strides).sum()),
+        **dict.fromkeys(per_unit, int(units.sum())),
+        "pixel_values": BLOCK * n_pixels,
+        "active_values": int(inputs.sum()),
+        "lane_sums": (int(max(n_in.max(), n_out.max())) + lanes) * lanes,
+        **dict.fromkeys(("folded_bias", "column_offset"), int(units[0])),
+        **dict.fromkeys(("block_preactivations", "block_deltas"), BLOCK * int(units[0])),
+        "gram": len(PAIRS) * lanes,
+    }
+    memory = aligned_zeros(sum(lengths.values()), dtype)
+    part = dict(zip(lengths, np.split(memory, np.cumsum(list(lengths.values()))[:-1]), strict=True))
+    whole = {name: np.zeros(int(inputs.sum()), dtype=np.int64) for name in ("active_offsets", "active_rows")}
+    layers = np.zeros(len(n_in), dtype=LAYER)
+    layers["n_inputs"], layers["n_outputs"], layers["stride"] = n_in, n_out, strides
+    layers["n_vectors"], layers["n_input_vectors"] = n_vectors, n_input_vectors
+    starts = {"weights": _starts(rows * strides), **dict.fromkeys(per_unit, _starts(units))}
+    starts.update(dict.fromkeys(("active_values", *whole), _starts(inputs)))
+    for name, begins in starts.items():
+        array = (whole if name in whole else part)[name]
+        layers[name] = address_of(array) + begins * array.itemsize
+    biases = [part["biases"][start : start + n] for start, n in zip(starts["biases"], n_out, strict=True)]
+    weights: list[NDArray[Any]] = []
+    for start, n_rows, stride, n_outputs, n_inputs in zip(starts["weights"], rows, strides, n_out, n_in, strict=True):
+        matrix = part["weights"][start : start + n_rows * stride].reshape(n_rows, stride)
+        weights.append(matrix[:n_outputs, :n_inputs].T if transposed[len(weights)] else matrix[:, :n_outputs])
+        unit = starts["unit_mask"][len(weights) - 1]
+        part["unit_mask"][unit : unit + n_outputs] = 1
+        part["unit_numbers"][unit : unit + n_outputs] = np.arange(n_outputs)
+    kind = workspace_dtype(dtype)
+    block = ArgumentBlock(
+        kind,
+        layers=layers,
+        n_layers=len(layers),
+        hidden_activation=ACTIVATIONS[activation],
+        active_pixels=np.zeros(N_MASKS * n_pixels, dtype=np.int32),
+        list_ends=np.zeros(N_MASKS, dtype=np.int64),
+        image_offsets=np.zeros(BLOCK, dtype=np.int64),
+        sample_masks=np.zeros(n_pixels, dtype=np.uint8),
+        any_mask=np.zeros(-(-n_pixels // 64), dtype=np.uint64),
+        pixel_stride=n_pixels,
+        one=1,
+        **{name: array for name, array in part.items() if name in (kind.names or ())},
+    )
+    block.keep(memory, *whole.values())
+    first = memory[: (n_in[0] + 1) * strides[0]].reshape(-1, strides[0])[:, : sizes[1]]
+    column_offset, folded_bias = part["column_offset"][: sizes[1]], part["folded_bias"][: sizes[1]]
+    return Workspace(block, weights, biases, column_offset, folded_bias, first)
+
+
+def _starts(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return where parts of these lengths begin that lie one behind the other."""
+    return np.cumsum(lengths) - lengths

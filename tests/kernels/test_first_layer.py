@@ -1,0 +1,168 @@
+"""The first layer's loops over the pixels of a block: each compiled one against its plain twin, and what it leaves."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numba
+import numpy as np
+import pytest
+
+from fastnn.kernels import first_layer, vector
+from fastnn.kernels.vector import HALF, ONE
+from fastnn.kernels.workspace import (
+    BLOCK,
+    LAYER,
+    N_MASKS,
+    PAIRS,
+    PIXELS_PER_STEP,
+    ArgumentBlock,
+    address_of,
+    workspace_dtype,
+)
+from tests.helpers import compiled_only
+from tests.kernels import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+PIXELS = 16 * PIXELS_PER_STEP
+STRIDE = 80
+IMAGES = [3, 0, 5, 2]
+
+
+def problem(dtype: str, n_outputs: int = 48) -> SimpleNamespace:
+    """Return a workspace of random numbers, and images of which half the pixels are white."""
+    rng = np.random.default_rng(4)
+    images = rng.integers(0, 256, (6, PIXELS), dtype=np.uint8)
+    images[rng.random(images.shape) < 0.5] = 255
+    lanes = plain.lanes_of(dtype, ONE)
+    width = -(-n_outputs // lanes) * lanes
+    floats = {
+        "weights": rng.normal(0, 1, (PIXELS, STRIDE)),
+        "pixel_values": rng.normal(0, 1, (BLOCK, PIXELS)),
+        "gram": rng.normal(0, 1, (len(PAIRS), lanes)),
+        "block_preactivations": rng.normal(0, 1, (BLOCK, width)),
+        "block_deltas": rng.normal(0, 1, (BLOCK, width)),
+    }
+    arrays: dict[str, Any] = {name: array.astype(dtype) for name, array in floats.items()}
+    arrays["image_offsets"] = np.array(IMAGES) * PIXELS
+    arrays["sample_masks"], arrays["any_mask"] = np.zeros(PIXELS, np.uint8), np.zeros(PIXELS // 64, np.uint64)
+    arrays["active_pixels"] = np.zeros(N_MASKS * PIXELS, np.int32)
+    arrays["list_ends"] = np.arange(N_MASKS) * PIXELS
+    layer = ArgumentBlock(
+        LAYER, weights=arrays["weights"], stride=STRIDE, n_inputs=PIXELS, n_outputs=n_outputs, n_vectors=width // lanes
+    )
+    fields = {name: array for name, array in arrays.items() if name != "weights"}
+    ws = ArgumentBlock(workspace_dtype(np.dtype(dtype)), one=1, pixel_stride=PIXELS, **fields)
+    return SimpleNamespace(images=images, layer=layer, ws=ws, **arrays)
+
+
+def reads(module: ModuleType, dtype: str) -> Callable[..., None]:
+    record_at = plain.record_at if module is plain else vector.record_at
+    workspace = workspace_dtype(np.dtype(dtype))
+
+    def function(ws, images, white, valid_mask):
+        module.read_block(record_at(ws, workspace), images, white, valid_mask)
+
+    return function
+
+
+def forward_and_update(module: ModuleType, dtype: str) -> Callable[..., None]:
+    record_at = plain.record_at if module is plain else vector.record_at
+    workspace = workspace_dtype(np.dtype(dtype))
+
+    def function(ws, layer):
+        module.first_layer_forward(record_at(ws, workspace), record_at(layer, LAYER))
+        module.first_layer_update(record_at(ws, workspace), record_at(layer, LAYER))
+
+    return function
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_reading_a_block_equals_its_plain_twin(dtype: str) -> None:
+    compiled = numba.njit(reads(first_layer, dtype))
+    for white, valid in ((255, 15), (0, 15), (255, 5), (255, 1), (0, 1)):
+        given, twin = problem(dtype), problem(dtype)
+        rows, size = given.images[IMAGES], 1 if valid == 1 else BLOCK
+        pairs = [(s, t) for s, t in PAIRS if t < size]
+        for function, room in ((compiled, given), (reads(plain, dtype), twin)):
+            before = room.pixel_values.copy()
+            function(room.ws.address, address_of(room.images), white, valid)
+            # All are whole numbers, and the sums of their products are below 2**24: no rounding anywhere.
+            np.testing.assert_array_equal(room.pixel_values[:size], rows[:size].astype(int) - white)
+            np.testing.assert_array_equal(room.pixel_values[size:], before[size:])
+            signed = rows.astype(np.int64) - white
+            products = room.gram.sum(axis=1)[: len(pairs)]
+            assert products.tolist() == [int(signed[s] @ signed[t]) for s, t in pairs]
+            for t in range(BLOCK):
+                wanted = (rows[t] != 255) & bool(valid >> t & 1)
+                np.testing.assert_array_equal(room.sample_masks >> t & 1, wanted)
+            bits = np.unpackbits(room.any_mask.view(np.uint8), bitorder="little")
+            np.testing.assert_array_equal(bits, room.sample_masks != 0)
+        np.testing.assert_array_equal(given.gram, twin.gram)
+
+
+def summed_and_updated(module: ModuleType, dtype: str, n_outputs: int) -> tuple[SimpleNamespace, SimpleNamespace]:
+    """Return the arrays before and after the forward pass and the update, with as many outputs."""
+    before, after = problem(dtype, n_outputs), problem(dtype, n_outputs)
+    for room in (before, after):
+        reads(plain, dtype)(room.ws.address, address_of(room.images), 255, N_MASKS - 1)
+        for p in np.flatnonzero(room.sample_masks):
+            mask = room.sample_masks[p]
+            room.active_pixels[room.list_ends[mask]] = p
+            room.list_ends[mask] += 1
+    # Each mask has pixels, and every rest of a division by 4 occurs: so many rows are taken at once.
+    assert set(before.sample_masks.tolist()) == set(range(N_MASKS))
+    lengths = before.list_ends - np.arange(N_MASKS) * PIXELS
+    assert set((lengths % 4).tolist()) == {0, 1, 2, 3}
+    function = forward_and_update(module, dtype)
+    (function if module is plain else numba.njit(function))(after.ws.address, after.layer.address)
+    return before, after
+
+
+@compiled_only
+@pytest.mark.parametrize("native", [HALF, ONE], ids=["half vectors", "whole vectors"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_sums_and_updates_equal_their_plain_twins(dtype: str, native: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (first_layer, plain):
+        monkeypatch.setattr(module, "NATIVE", native)
+    # Columns are taken a native vector at a time: three, of which one number is missing.
+    n = 3 * plain.lanes_of(dtype, native)
+    before, after = summed_and_updated(first_layer, dtype, n - 1)
+    # Sums of up to 256 products of 255 and a number below 4, each rounded once here and twice there.
+    tolerance = 256 * 255 * 4 * np.finfo(dtype).eps
+    _, twin = summed_and_updated(plain, dtype, n - 1)
+    for room in (after, twin):
+        sums = before.pixel_values @ before.weights[:, :n]
+        np.testing.assert_allclose(room.block_preactivations[:, :n], sums, rtol=0, atol=tolerance)
+        assert not room.block_preactivations[:, n:].any()
+        new = before.weights[:, :n] + before.pixel_values.T @ before.block_deltas[:, :n]
+        np.testing.assert_allclose(room.weights[:, :n], new, rtol=0, atol=tolerance)
+        # Nothing beside these columns was touched.
+        np.testing.assert_array_equal(room.weights[:, n:], before.weights[:, n:])
+
+
+@compiled_only
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_sums_and_updates_are_the_same_bits_with_larger_vectors(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for native in (HALF, ONE):
+        monkeypatch.setattr(first_layer, "NATIVE", native)
+        _, after = summed_and_updated(first_layer, dtype, 48)
+        found.append((after.weights.tobytes(), after.block_preactivations.tobytes()))
+    assert found[0] == found[1]
+
+
+def test_the_twins_add_up_what_numpy_does() -> None:
+    before, after = summed_and_updated(plain, "float64", 48)
+    expected = before.weights[:, :48] + before.pixel_values.T @ before.block_deltas
+    np.testing.assert_allclose(after.weights[:, :48], expected, rtol=0, atol=1e-9)
+
+
+def test_masks_are_sets_of_samples() -> None:
+    assert plain.samples_of(0) == []
+    assert plain.samples_of(0b1010) == [1, 3]
+    assert plain.samples_of(N_MASKS - 1) == list(range(BLOCK))

@@ -1,0 +1,399 @@
+"""Kernels whose machine code is kept: the same bits as Numba's own way, and no Numba where there is no need."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from fastnn.engine import Engine, kernel_for
+from fastnn.errors import FastnnError
+from fastnn.inputs import KernelInput
+from fastnn.kernels import loader
+from fastnn.network import Network
+from tests.helpers import ROOT, compiled_only, python, together, tree
+from tests.kernels import small
+from tests.kernels.small import RUN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# Compiles every kind of kernel: dense and sparse layers, distortions, normalisation and strokes.
+EVERY_KERNEL = """
+import hashlib, sys
+import numpy as np
+from fastnn.datasets.drawn import drawn
+from fastnn.engine import Engine
+from fastnn.images import normalise_batch
+from fastnn.images.distort import Distorter
+from fastnn.inputs import KernelInput
+from fastnn.network import Network
+from fastnn.recipe import Recipe
+
+def trained(rule, activation):
+    network = Network((784, 33, 17, 3), rule=rule, activation=activation).initialise("xavier")
+    images = np.random.default_rng(0).integers(0, 256, (9, 784), dtype=np.uint8)
+    engine, data = Engine(network), KernelInput(images, False)
+    engine.load_weights(data)
+    engine.train(data, np.arange(9) % 3, np.arange(9), 0.1, np.zeros(2))
+    engine.store_weights()
+    return network.sha256()
+
+def distorted(images):
+    out = np.zeros_like(images)
+    Distorter(Recipe(rotation=10, shift=2, elastic_alpha=8, elastic_sigma=5))(images, np.arange(len(images)), 1, out)
+    return out
+
+def results():
+    digits = drawn(12, seed=3).images
+    pictures = digits, distorted(digits), normalise_batch(digits)[0]
+    found = [hashlib.sha256(images.tobytes()).hexdigest() for images in pictures]
+    return [*found, trained("original", "sigmoid")]
+"""
+FEW_KERNELS = EVERY_KERNEL + "result = trained('original', 'sigmoid')\n"
+
+# Prints what came out and whether Numba was needed.
+TOLD = """
+print(result, "numba" in sys.modules)
+"""
+
+
+def told(code: str = RUN, **changes: str | None) -> list[str]:
+    done = python(code + TOLD, cwd=ROOT, **changes)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    return done.stdout.split()
+
+
+def kept(folder: Path) -> Path:
+    (file,) = folder.rglob("*.native")
+    return file
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> dict[str, Any]:
+    return {"NUMBA_CACHE_DIR": str(tmp_path), "FASTNN_CACHE": None}
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Return a folder with the code for RUN, and what that gave."""
+    place = tmp_path_factory.mktemp("compiled")
+    result, needed = told(NUMBA_CACHE_DIR=str(place), FASTNN_CACHE=None)
+    assert needed == "True"
+    return place, result
+
+
+@pytest.fixture
+def result(compiled: tuple[Path, str], folder: dict[str, Any]) -> str:
+    """Fill the folder; what RUN gives."""
+    place, result = compiled
+    shutil.copytree(place, folder["NUMBA_CACHE_DIR"], dirs_exist_ok=True)
+    return result
+
+
+@pytest.fixture(scope="module")
+def results() -> list[str]:
+    """Return the results of every kernel, as this process gets them."""
+    names: dict[str, Any] = {}
+    exec(EVERY_KERNEL, names)  # noqa: S102 - as the other processes run it
+    found: list[str] = [*names["results"](), names["trained"]("backprop", "relu")]
+    assert len(set(found)) == 5
+    return found
+
+
+# ---- the same bits ----
+
+
+@compiled_only
+def test_the_same_bits_as_through_numba() -> None:
+    import numba
+
+    from fastnn.kernels.sgd import run_samples
+
+    images = np.random.default_rng(0).integers(0, 256, (9, 20), dtype=np.uint8)
+    start = Network((20, 7, 3), rule="backprop", activation="relu", dtype="float32").initialise("he")
+    directly = numba.njit(error_model="numpy")(run_samples("float32", "backprop", "relu"))
+    found = []
+    for kernel in (kernel_for("float32", "backprop", "relu").run, directly):
+        network, totals, data = start.copy(), np.zeros(2), KernelInput(images, False, "sparse")
+        engine = Engine(network, kernel)
+        engine.load_weights(data)
+        factors = np.linspace(0.5, 1, len(images)).astype(np.float32)
+        engine.train(data, np.arange(9) % 3, np.arange(9)[::-1].copy(), 0.1, totals, smoothing=0.1, weights=factors)
+        engine.store_weights()
+        engine.load_weights(data)
+        found.append((network.sha256(), totals.tobytes(), engine.outputs(data).tobytes()))
+    assert found[0] == found[1]
+    assert found[0][0] != start.sha256()
+
+
+@compiled_only
+def test_pointers_without_types_give_the_same_results(results: list[str], tmp_path: Path) -> None:
+    """Later versions of llvmlite have no others."""
+    code = EVERY_KERNEL + "print(*results(), trained('backprop', 'relu'), sep='\\n')"
+    names = {"LLVMLITE_ENABLE_IR_LAYER_TYPED_POINTERS": "0", "NUMBA_CACHE_DIR": str(tmp_path)}
+    done = python(code, cwd=ROOT, FASTNN_CACHE=None, **names)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split() == results
+
+
+# ---- when Numba is needed ----
+
+
+@compiled_only
+def test_the_second_process_needs_no_numba(folder: dict[str, Any], tmp_path: Path) -> None:
+    first, second = told(FEW_KERNELS, **folder), told(FEW_KERNELS, **folder)
+    assert (first[1], second[1]) == ("True", "False")
+    assert first[0] == second[0]
+    # Nothing of Numba's own: it is not asked to keep what is kept here.
+    assert [Path(name).suffix for name in tree(tmp_path)] == [".native"]
+
+
+@compiled_only
+@pytest.mark.parametrize("damage", ["truncated", "emptied", "one bit", "another's", "garbage", "no such function"])
+def test_a_damaged_file_is_written_again(damage: str, result: str, folder: dict[str, Any], tmp_path: Path) -> None:
+    file = kept(tmp_path)
+    whole = file.read_bytes()
+    renamed = whole[32:72] + bytes([whole[72] ^ 1]) + whole[73:]
+    damaged = {
+        "truncated": whole[:-100],
+        "emptied": b"",
+        "one bit": whole[:200] + bytes([whole[200] ^ 1]) + whole[201:],
+        "another's": hashlib.sha256(bytes(32) + whole[64:]).digest() + bytes(32) + whole[64:],
+        "garbage": os.urandom(4000),
+        "no such function": hashlib.sha256(renamed).digest() + renamed,
+    }[damage]
+    file.write_bytes(damaged)
+    assert told(**folder) == [result, "True"]
+    assert file.read_bytes() != damaged
+    assert told(**folder) == [result, "False"]
+
+
+@compiled_only
+def test_kept_code_that_computes_other_numbers_is_written_again(
+    result: str, folder: dict[str, Any], tmp_path: Path
+) -> None:
+    """The check is made each time that code is loaded, not only when it was compiled."""
+    other = RUN.replace("numbers.tolist()", "four.tolist()").replace("[0, 2, 4, 6]", "[0, 2, 4, 7]")
+    done = python(other + TOLD, cwd=ROOT, **folder)
+    assert done.stdout.split() == [result, "True"]
+    assert "it computes other numbers than NumPy" in done.stderr
+    assert told(**folder) == [result, "False"]
+    assert kept(tmp_path).is_file()
+
+
+@compiled_only
+@pytest.mark.parametrize("change", [{"NUMBA_OPT": "2"}, {"NUMBA_CPU_NAME": "generic"}])
+def test_what_changes_the_code_has_a_file_of_its_own(
+    change: dict[str, Any], result: str, folder: dict[str, Any], tmp_path: Path
+) -> None:
+    assert told(**folder, **change) == [result, "True"]
+    assert len(list(tmp_path.rglob("*.native"))) == 2
+    assert told(**folder, **change) == [result, "False"]
+    assert told(**folder) == [result, "False"]
+
+
+@compiled_only
+def test_a_file_with_numbas_settings_counts(result: str, folder: dict[str, Any], tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    (place / ".numba_config.yaml").write_text('opt: "1"\n')
+    done = python(RUN + TOLD, cwd=place, **folder)
+    assert (done.stdout.split(), done.stderr) == ([result, "True"], "")
+    assert len(list(tmp_path.rglob("*.native"))) == 2
+
+
+@compiled_only
+@pytest.mark.usefixtures("result")
+def test_an_edit_is_compiled_again_over_the_old(folder: dict[str, Any], tmp_path: Path) -> None:
+    before = kept(tmp_path).read_bytes()
+    # An edit in any file of kernels counts: this is a copy of the package with one more line.
+    copied = tmp_path / "copied"
+    shutil.copytree(ROOT / "fastnn", copied / "fastnn", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "tests", copied / "tests", ignore=shutil.ignore_patterns("__pycache__", "fixtures"))
+    other: dict[str, Any] = {**folder, "PYTHONPATH": str(copied)}
+    places = [python(RUN + TOLD, cwd=copied, **other).stdout.split()[1]]
+    names = {path for path in (tmp_path / "fastnn").iterdir() if path.read_bytes() != before}
+    with (copied / "fastnn" / "kernels" / "records.py").open("a") as file:
+        file.write("\n# edited\n")
+    places += [python(RUN + TOLD, cwd=copied, **other).stdout.split()[1] for _ in range(2)]
+    assert places == ["True", "True", "False"]
+    assert {path for path in (tmp_path / "fastnn").iterdir() if path.read_bytes() != before} == names
+    assert len(names) == 1
+
+
+@compiled_only
+def test_two_cold_processes_at_once(folder: dict[str, Any], tmp_path: Path) -> None:
+    together(RUN, folder, folder, cwd=ROOT)
+    assert told(**folder)[1] == "False"
+    assert len(tree(tmp_path)) == 1
+
+
+@compiled_only
+@pytest.mark.usefixtures("result")
+def test_without_a_cache_nothing_is_read_or_written(folder: dict[str, Any], tmp_path: Path) -> None:
+    before = tree(tmp_path)
+    assert told(**{**folder, "FASTNN_CACHE": "0"})[1] == "True"
+    assert tree(tmp_path) == before
+
+
+@compiled_only
+def test_where_no_folder_can_be_written_it_only_takes_longer(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_bytes(b"")
+    for _ in range(2):
+        assert told(NUMBA_CACHE_DIR=str(blocked), FASTNN_CACHE=None)[1] == "True"
+    assert tree(tmp_path) == {str(blocked): b""}
+
+
+@compiled_only
+def test_the_users_cache_is_taken_where_the_package_cannot_be_written(tmp_path: Path) -> None:
+    copied = tmp_path / "copied"
+    shutil.copytree(ROOT / "fastnn", copied / "fastnn", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "tests", copied / "tests", ignore=shutil.ignore_patterns("__pycache__", "fixtures"))
+    changes: dict[str, Any] = {
+        "NUMBA_CACHE_DIR": None,
+        "FASTNN_CACHE": None,
+        "FASTNN_CACHE_DIR": str(tmp_path / "cache"),
+        "PYTHONPATH": str(copied),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    beside = copied / "fastnn" / "kernels" / "__pycache__"
+    beside.write_bytes(b"")  # no folder can be made here
+    assert [python(RUN + TOLD, cwd=copied, **changes).stdout.split()[1] for _ in range(2)] == ["True", "False"]
+    assert kept(tmp_path / "cache").parent.name == "kernels"
+    beside.unlink()
+    shutil.rmtree(tmp_path / "cache")
+    assert [python(RUN + TOLD, cwd=copied, **changes).stdout.split()[1] for _ in range(2)] == ["True", "False"]
+    assert kept(copied).parent == beside
+
+
+# ---- what cannot be done this way ----
+
+
+def no_object_code(function: Any) -> tuple[str, bytes]:
+    raise AttributeError("'CPUCodeLibrary' object has no attribute 'serialize_using_object_code'")
+
+
+def other_type(function: Any, real: Callable[..., Any] = loader.object_code) -> tuple[str, bytes]:
+    """Return what a Numba would whose libraries are serialised otherwise: text, not code."""
+    name, _ = real(function)
+    return name, b"; ModuleID = '<string>'"
+
+
+def other_name(function: Any, real: Callable[..., Any] = loader.object_code) -> tuple[str, bytes]:
+    return "cfunc." + real(function)[0], real(function)[1]
+
+
+def other_numbers(function: Any, real: Callable[..., Any] = loader.object_code) -> tuple[str, bytes]:
+    return real(small.nothing())
+
+
+def nothing_changed(function: Any, real: Callable[..., Any] = loader.object_code) -> tuple[str, bytes]:
+    return real(function)
+
+
+FAULTS = [
+    (no_object_code, "double", "has no attribute 'serialize_using_object_code'"),
+    (other_name, "double", r"it has no function cfunc\."),
+    (other_numbers, "double", "it computes other numbers than NumPy"),
+    (nothing_changed, "error_function", "it calls erf"),
+    (nothing_changed, "tell", "it calls .*Py"),
+]
+
+
+@compiled_only
+@pytest.mark.parametrize(("object_code", "factory", "reason"), FAULTS)
+def test_what_fails_ends_in_numbas_dispatcher_with_one_warning(
+    object_code: Any, factory: str, reason: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(loader, "object_code", object_code)
+    kernel = small.kernel(factory)
+    with pytest.warns(RuntimeWarning, match=f"{factory}: Numba calls this kernel.*({reason})") as caught:
+        found = small.result_of(kernel)
+    assert len(caught) == 1
+    for each in (found, small.result_of(kernel)):  # the second time without a warning
+        np.testing.assert_allclose(each, small.EXPECTED[factory](np.arange(5.0)))
+    assert tree(tmp_path) == {}
+
+
+EVERY_KERNEL_OTHERWISE = """
+import warnings
+from fastnn.kernels import loader
+from tests.kernels import small
+real = loader.object_code
+loader.object_code = lambda function: real(small.nothing())
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    print(*results(), sep="\\n")
+for warning in caught:
+    assert warning.category is RuntimeWarning, warning
+    print("warned", str(warning.message).partition(":")[0])
+"""
+
+
+@compiled_only
+def test_no_kernel_of_fastnn_is_used_that_computes_other_numbers(results: list[str], tmp_path: Path) -> None:
+    """All code that is loaded does nothing; each check must see that, and Numba takes over."""
+    done = python(EVERY_KERNEL + EVERY_KERNEL_OTHERWISE, cwd=ROOT, NUMBA_CACHE_DIR=str(tmp_path), FASTNN_CACHE=None)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[:4] == results[:4]
+    warned = ["distort", "draw", "normalise", "run_samples"]
+    assert sorted(line.removeprefix("warned ") for line in lines[4:]) == warned
+    assert tree(tmp_path) == {}
+
+
+@compiled_only
+def test_the_check_of_a_network_sees_another_rule(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Code that trains, but not by the rule that was asked for."""
+    from fastnn.kernels.sgd import run_samples
+
+    real = loader.object_code
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(loader, "object_code", lambda _: real(run_samples("float64", "original", "sigmoid")))
+    network = Network((20, 7, 3), rule="backprop", activation="tanh", dtype="float64").initialise("xavier")
+    other = network.copy()
+    images = np.random.default_rng(0).integers(0, 256, (8, 20), dtype=np.uint8)
+    data, fresh = KernelInput(images, True), kernel_for.__wrapped__("float64", "backprop", "tanh")
+    engines = Engine(network, fresh.run), Engine(other)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for engine in engines:
+            engine.load_weights(data)
+            engine.train(data, np.arange(8) % 3, np.arange(8), 0.1, np.zeros(2))
+            engine.store_weights()
+    assert [str(each.message).partition(":")[0] for each in caught if each.category is RuntimeWarning]
+    assert network.sha256() == other.sha256()
+
+
+REFUSED = """
+import numpy as np
+from fastnn.engine import Engine
+from fastnn.inputs import KernelInput
+from fastnn.network import Network
+engine, data = Engine(Network((4, 3))), KernelInput(np.zeros((2, 4), np.uint8), False)
+engine.load_weights(data)
+engine.outputs(data)
+"""
+
+
+def test_with_the_jit_off_fastnn_says_so(tmp_path: Path) -> None:
+    done = python(REFUSED, NUMBA_DISABLE_JIT="1", NUMBA_CACHE_DIR=str(tmp_path))
+    line = "FastnnError: NUMBA_DISABLE_JIT is set, but fastnn's kernels run only compiled; unset it"
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].endswith(line)
+    command = "from fastnn.__main__ import main; main()"
+    options = ["train", "--data", "drawn:40", "--epochs", "1", "--out", str(tmp_path / "run")]
+    done = python(command, *options, NUMBA_DISABLE_JIT="1", NUMBA_CACHE_DIR=str(tmp_path))
+    assert done.returncode != 0
+    assert done.stderr.splitlines()[-1] == line.replace("FastnnError", "fastnn")
+    assert "Traceback" not in done.stderr
+    assert issubclass(FastnnError, Exception)

@@ -1,0 +1,220 @@
+"""Records, argument blocks and the plan of a network's memory: nothing overlaps, nothing lies outside."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fastnn.kernels.workspace import (
+    ACTIVATIONS,
+    BLOCK,
+    LAYER,
+    N_MASKS,
+    PAIRS,
+    ArgumentBlock,
+    address_of,
+    plan_workspace,
+    record_of_int64,
+    workspace_dtype,
+)
+from fastnn.network import LINE
+from tests.helpers import python
+from tests.kernels.plain import Record
+
+SIZES = [(9, 3), (16, 17, 3), (784, 200, 40, 10), (30, 128, 256, 7, 2), (1, 1, 1)]
+KINDS = record_of_int64("numbers", "n", "others", one=np.float32)
+
+
+def tables(sizes: tuple[int, ...], activation: str, dtype: str) -> tuple[Any, Record, list[Record]]:
+    """Return the plan of a network's memory, its record and those of its layers."""
+    plan = plan_workspace(sizes, activation, np.dtype(dtype))
+    record = Record(plan.block.address, workspace_dtype(np.dtype(dtype)))
+    layers = [Record(record.layers + k * LAYER.itemsize, LAYER) for k in range(record.n_layers)]
+    return plan, record, layers
+
+
+def parts_of(record: Record, layers: list[Record], activation: str, itemsize: int) -> dict[str, tuple[int, int]]:
+    """Return where each part of the memory begins and ends, by what the kernels read and write there."""
+    vector = LINE
+    first = layers[0].n_vectors * vector
+    most = max(max(layer.n_inputs, layer.n_outputs) for layer in layers)
+    found = {
+        "layers": (record.layers, len(layers) * LAYER.itemsize),
+        "lane_sums": (record.lane_sums, -(-most * itemsize // vector) * vector * (vector // itemsize)),
+        "folded_bias": (record.folded_bias, first),
+        "column_offset": (record.column_offset, first),
+        "block_preactivations": (record.block_preactivations, BLOCK * first),
+        "block_deltas": (record.block_deltas, BLOCK * first),
+        "gram": (record.gram, len(PAIRS) * vector),
+        "pixel_values": (record.pixel_values, BLOCK * record.pixel_stride * itemsize),
+        "active_pixels": (record.active_pixels, N_MASKS * record.pixel_stride * 4),
+        "list_ends": (record.list_ends, N_MASKS * 8),
+        "image_offsets": (record.image_offsets, BLOCK * 8),
+        "sample_masks": (record.sample_masks, record.pixel_stride),
+        "any_mask": (record.any_mask, -(-record.pixel_stride // 64) * 8),
+    }
+    for depth, layer in enumerate(layers):
+        dense = depth > 0 and activation != "relu"
+        rows = -(-layer.n_outputs // 4) * 4 if dense else layer.n_inputs
+        found[f"weights {depth}"] = (layer.weights, rows * layer.stride * itemsize)
+        for name in ("biases", "activations", "deltas", "scaled_deltas", "unit_mask", "unit_numbers"):
+            found[f"{name} {depth}"] = (getattr(layer, name), layer.n_vectors * vector)
+        # One more than there are inputs is written where the last one is zero, so whole vectors are needed.
+        found[f"active_values {depth}"] = (layer.active_values, layer.n_inputs * itemsize)
+        for name in ("active_rows", "active_offsets"):
+            found[f"{name} {depth}"] = (getattr(layer, name), layer.n_inputs * 8)
+    return {name: (start, start + length) for name, (start, length) in found.items()}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("activation", ["sigmoid", "relu"])
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+def test_no_parts_of_the_memory_overlap(sizes: tuple[int, ...], activation: str, dtype: str) -> None:
+    plan, record, layers = tables(sizes, activation, dtype)
+    parts = parts_of(record, layers, activation, np.dtype(dtype).itemsize)
+    ordered = sorted(parts.items(), key=lambda part: part[1])
+    for (name, (_, end)), (following, (start, _)) in pairwise(ordered):
+        assert end <= start, (name, following)
+    # Vectors are loaded from here: none is split over two cache lines.
+    for name, (start, _) in parts.items():
+        if name.split()[0] not in ("layers", "active_pixels", "list_ends", "image_offsets", "sample_masks", "any_mask"):
+            assert start % LINE == 0 or name.startswith("active_"), name
+    # The views are where the records say, and inside of what is kept alive.
+    for depth, (weights, biases) in enumerate(zip(plan.weights, plan.biases, strict=True)):
+        assert address_of(weights) == layers[depth].weights
+        assert address_of(biases) == layers[depth].biases
+        assert (weights.shape, biases.shape) == ((sizes[depth], sizes[depth + 1]), (sizes[depth + 1],))
+    assert address_of(plan.folded_bias) == record.folded_bias
+    assert address_of(plan.column_offset) == record.column_offset
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu"])
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+def test_layers_are_as_the_kernels_read_them(sizes: tuple[int, ...], activation: str) -> None:
+    plan, record, layers = tables(sizes, activation, "float32")
+    assert (record.n_layers, record.hidden_activation) == (len(sizes) - 1, ACTIVATIONS[activation])
+    assert record.one == 1
+    assert record.pixel_stride % 16 == 0
+    assert 0 <= record.pixel_stride - sizes[0] < 16
+    for depth, layer in enumerate(layers):
+        n_in, n_out = sizes[depth : depth + 2]
+        assert (layer.n_inputs, layer.n_outputs) == (n_in, n_out)
+        assert (layer.n_vectors, layer.n_input_vectors) == (-(-n_out // 16), -(-n_in // 16))
+        transposed = depth > 0 and activation != "relu"
+        strides = (4, layer.stride * 4) if transposed else (layer.stride * 4, 4)
+        for length, step, own in zip(plan.weights[depth].shape, plan.weights[depth].strides, strides, strict=True):
+            assert step == own or length == 1
+        # Rows are whole vectors, and not a multiple of 8 cache lines: such rows would share few cache sets.
+        length = layer.n_input_vectors if transposed else layer.n_vectors
+        assert layer.stride == 16 * (length + (length % 8 == 0))
+
+
+def test_all_is_zero_but_masks_and_numbers_of_units() -> None:
+    plan, _, layers = tables((20, 17, 3), "sigmoid", "float64")
+    for layer, n in zip(layers, (17, 3), strict=True):
+        mask, numbers = (units(layer, name) for name in ("unit_mask", "unit_numbers"))
+        assert mask.tolist() == [1] * n + [0] * (len(mask) - n)
+        assert numbers[:n].tolist() == list(range(n))
+        assert not any(units(layer, name).any() for name in ("biases", "activations", "deltas", "scaled_deltas"))
+    assert not any(view.any() for view in (*plan.weights, *plan.biases, plan.folded_bias, plan.column_offset))
+
+
+def units(layer: Record, name: str) -> np.ndarray:
+    """Return a layer's float64 numbers, one a unit, with the padding."""
+    # The plain pointer's numbers have no end.
+    from tests.kernels.plain import Pointer
+
+    return Pointer(getattr(layer, name), np.float64).numbers[: layer.n_vectors * 8]
+
+
+def test_the_first_weights_lie_below_a_row_for_the_biases() -> None:
+    plan, *_ = tables((5, 4, 3), "sigmoid", "float32")
+    plan.weights[0][...] = np.arange(20).reshape(5, 4)
+    assert np.array_equal(plan.bias_and_weights[1:, :4], plan.weights[0])
+    plan.bias_and_weights[0] = 7
+    assert np.array_equal(plan.weights[0], np.arange(20).reshape(5, 4))
+    assert plan.bias_and_weights[:, :4].sum(axis=0).tolist() == [7 + 40 + 5 * k for k in range(4)]
+
+
+def test_the_memory_lives_as_long_as_the_block() -> None:
+    block = plan_workspace((9, 5, 3), "relu", np.dtype(np.float32)).block
+    gc.collect()
+    record = Record(block.address, workspace_dtype(np.dtype(np.float32)))
+    layer = Record(record.layers + LAYER.itemsize, LAYER)
+    assert (layer.n_inputs, layer.n_outputs) == (5, 3)
+
+
+# ---- argument blocks ----
+
+
+def test_fields_are_numbers_and_addresses() -> None:
+    numbers, others = np.arange(6.0), np.zeros(3, np.uint8)
+    block = ArgumentBlock(KINDS, numbers=numbers, n=6, others=others, one=0.5)
+    assert block.address == address_of(block.record)
+    assert block.record.item() == (address_of(numbers), 6, address_of(others), 0.5)
+    block.put_word("n", -3)
+    block.put(others=0)
+    assert block.record.item() == (address_of(numbers), -3, 0, 0.5)
+    block.advance("numbers", 2)
+    assert block.record["numbers"] == address_of(numbers[2:])
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.zeros(0), np.zeros((2, 3), np.float32), np.arange(6, dtype=np.int64)[2:], np.broadcast_to(np.float64(3), (1,))],
+    ids=["empty", "two dimensions", "the end of another", "read-only"],
+)
+def test_any_contiguous_array_has_an_address(array: np.ndarray) -> None:
+    assert ArgumentBlock(KINDS, numbers=array).record["numbers"] == address_of(array)
+
+
+@pytest.mark.parametrize("array", [np.zeros((4, 4)).T[:2], np.zeros(6)[::2], np.zeros((4, 4))[:, 1:]])
+def test_arrays_with_gaps_are_refused(array: np.ndarray) -> None:
+    with pytest.raises(TypeError, match="numbers must be C-contiguous"):
+        ArgumentBlock(KINDS, numbers=array)
+
+
+def test_an_unknown_field_is_refused() -> None:
+    with pytest.raises((KeyError, ValueError), match="nothing"):
+        ArgumentBlock(KINDS, nothing=3)
+
+
+def test_a_block_keeps_its_arrays_alive_until_others_take_their_place() -> None:
+    arrays = [np.zeros(3) for _ in range(3)]
+    alive = [weakref.ref(array) for array in arrays]
+    block = ArgumentBlock(KINDS, numbers=arrays[0])
+    block.keep(arrays[1])
+    block.put_array("others", arrays[2])
+    del arrays
+    gc.collect()
+    assert all(each() is not None for each in alive)
+    block.put_array("numbers", np.zeros(2))
+    gc.collect()
+    assert alive[0]() is None
+    assert alive[1]() is not None
+    assert alive[2]() is not None
+
+
+def test_a_refused_array_leaves_what_was_there() -> None:
+    numbers = np.zeros(3)
+    alive, block = weakref.ref(numbers), ArgumentBlock(KINDS, numbers=numbers)
+    with pytest.raises(TypeError):
+        block.put_array("numbers", np.zeros(6)[::2])
+    del numbers
+    gc.collect()
+    kept = alive()
+    assert kept is not None  # its address is still in the record
+    assert block.record["numbers"] == address_of(kept)
+
+
+def test_neither_records_nor_inputs_need_numba() -> None:
+    code = """
+import sys, fastnn.kernels.workspace, fastnn.kernels.records, fastnn.kernels.loader, fastnn.inputs, fastnn.engine
+assert "numba" not in sys.modules
+"""
+    assert python(code).returncode == 0
