@@ -1,0 +1,161 @@
+"""Work shared among threads: a stop flag, the number of usable cores, and a map that ends early on errors.
+
+Kernels release Python's lock, so two threads train two networks as fast as two processes do.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import queue
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+_POLL = 0.1
+"""Seconds between two looks for results; on Windows Ctrl-C does not interrupt a thread that waits for a lock."""
+
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
+class TrainingInterrupted(BaseException):
+    """Training ended because its :class:`StopFlag` was set.
+
+    Like KeyboardInterrupt this is not an Exception, so that no handler treats it as a failure.
+    """
+
+
+class StopFlag:
+    """A flag that any thread or signal handler may set and that long work checks every 20 ms or so.
+
+    It holds no lock, unlike threading.Event: a signal handler may set it while the same thread checks it.
+
+    Parameters
+    ----------
+    parent : StopFlag, optional
+        If this flag is set, the new one counts as set too.
+    """
+
+    def __init__(self, parent: StopFlag | None = None) -> None:
+        self._parent = parent
+        self._set = False
+
+    def set(self) -> None:
+        """Ask the work to stop."""
+        self._set = True
+
+    def clear(self) -> None:
+        """Take the request back; a parent's stays."""
+        self._set = False
+
+    def is_set(self) -> bool:
+        """Return whether the work should stop."""
+        return self._set or (self._parent is not None and self._parent.is_set())
+
+    def check(self) -> None:
+        """Raise :class:`TrainingInterrupted` if the work should stop."""
+        if self.is_set():
+            raise TrainingInterrupted
+
+
+def cores() -> int:
+    """Return how many cores this process may use, by its CPU affinity and its container's quota."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = (int(word) for word in _QUOTA.read_text().split())
+    except (OSError, ValueError):  # no such file, or "max"
+        return count
+    return max(1, min(count, math.ceil(quota / period)))
+
+
+def map_threads(
+    work: Callable[[Job, StopFlag], Result], jobs: Iterable[Job], threads: int, stop: StopFlag | None = None
+) -> Iterator[tuple[Job, Result]]:
+    """Call a function for each job on several threads; yield each job with its result as they finish.
+
+    If a call fails, the stop flag given to the others is set, and the first error is raised once all threads have
+    ended. The same happens if the caller closes this generator or an exception is raised where it waits. With one
+    thread, jobs run in the calling thread.
+
+    Parameters
+    ----------
+    work : callable
+        Takes a job and the flag; it should call :meth:`StopFlag.check` often.
+    jobs : iterable
+        The next job is taken, by one thread at a time, when a thread is free. A thread ends when there is none.
+    threads : int
+        At most this many run at a time.
+    stop : StopFlag, optional
+        If it is set, no job is begun, running ones are asked to stop, and the generator ends without an error.
+
+    Yields
+    ------
+    job, result
+    """
+    cancelled = StopFlag(stop)
+    if threads > 1:
+        yield from _on_threads(work, iter(jobs), threads, cancelled)
+        return
+    try:
+        for job in jobs:
+            cancelled.check()
+            yield job, work(job, cancelled)
+    except TrainingInterrupted:
+        if not cancelled.is_set():
+            raise
+
+
+def _on_threads(
+    work: Callable[[Job, StopFlag], Result], jobs: Iterator[Job], threads: int, cancelled: StopFlag
+) -> Iterator[tuple[Job, Result]]:
+    lock = threading.Lock()
+    done: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+
+    def loop() -> None:
+        try:
+            while not cancelled.is_set():
+                with lock:
+                    taken = next(jobs, lock)
+                if taken is lock:
+                    break
+                done.put(("result", (taken, work(taken, cancelled))))  # type: ignore[arg-type]
+        except TrainingInterrupted:
+            pass
+        except BaseException as error:
+            # All others should end too, whatever kind of error it is: the caller raises it.
+            cancelled.set()
+            done.put(("error", error))
+        finally:
+            done.put(("end", None))
+
+    # Daemons, so that a process that is told to leave does not wait for an endless training.
+    running = [threading.Thread(target=loop, name=f"fastnn-{number}", daemon=True) for number in range(threads)]
+    left, errors = 0, []
+    try:
+        for thread in running:
+            thread.start()
+            left += 1
+        while left:
+            try:
+                kind, content = done.get(timeout=_POLL)
+            except queue.Empty:
+                continue
+            if kind == "result":
+                yield content
+            elif kind == "error":
+                errors.append(content)
+            else:
+                left -= 1
+    finally:
+        cancelled.set()
+        for thread in running:
+            if thread.ident is not None:
+                thread.join()
+    if errors:
+        raise errors[0]
