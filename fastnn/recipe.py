@@ -230,6 +230,11 @@ class Recipe:
         """Whether what happens in an epoch depends on how many there will be."""
         return self.schedule == "cosine" or self.averaging == "tail"
 
+    @property
+    def needs_state(self) -> bool:
+        """Whether training depends on more than the weights and the number of the epoch."""
+        return self.averaging != "none" or self.validation_fraction > 0
+
     def network(self, n_inputs: int, n_outputs: int) -> Network:
         """Return a new network as the recipe has it, its weights drawn by the recipe's seed."""
         from fastnn.network import Network

@@ -23,6 +23,15 @@ _POLL = 0.1
 
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
+_RESULT, _ERROR, _END = "result", "error", "end"
+
+
+class _NoJob:
+    """Marks the end of the jobs."""
+
+
+_NO_JOB = _NoJob()
+
 
 class TrainingInterrupted(BaseException):
     """Training ended because its :class:`StopFlag` was set.
@@ -115,28 +124,29 @@ def _on_threads(
     work: Callable[[Job, StopFlag], Result], jobs: Iterator[Job], threads: int, cancelled: StopFlag
 ) -> Iterator[tuple[Job, Result]]:
     lock = threading.Lock()
-    done: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+    # Bounded, so that a caller who takes its time does not let results pile up.
+    done: queue.Queue[tuple[str, Any]] = queue.Queue(2 * threads)
 
     def loop() -> None:
         try:
             while not cancelled.is_set():
                 with lock:
-                    taken = next(jobs, lock)
-                if taken is lock:
+                    taken = next(jobs, _NO_JOB)
+                if isinstance(taken, _NoJob):
                     break
-                done.put(("result", (taken, work(taken, cancelled))))  # type: ignore[arg-type]
-        except TrainingInterrupted:
-            pass
+                done.put((_RESULT, (taken, work(taken, cancelled))))
         except BaseException as error:
-            # All others should end too, whatever kind of error it is: the caller raises it.
-            cancelled.set()
-            done.put(("error", error))
+            # The caller raises it, whatever kind of error it is; the others end.
+            if not (isinstance(error, TrainingInterrupted) and cancelled.is_set()):
+                cancelled.set()
+                done.put((_ERROR, error))
         finally:
-            done.put(("end", None))
+            done.put((_END, None))
 
     # Daemons, so that a process that is told to leave does not wait for an endless training.
     running = [threading.Thread(target=loop, name=f"fastnn-{number}", daemon=True) for number in range(threads)]
-    left, errors = 0, []
+    left = 0
+    errors: list[BaseException] = []
     try:
         for thread in running:
             thread.start()
@@ -146,16 +156,15 @@ def _on_threads(
                 kind, content = done.get(timeout=_POLL)
             except queue.Empty:
                 continue
-            if kind == "result":
+            if kind == _RESULT:
                 yield content
-            elif kind == "error":
+            elif kind == _ERROR:
                 errors.append(content)
             else:
                 left -= 1
     finally:
         cancelled.set()
-        for thread in running:
-            if thread.ident is not None:
-                thread.join()
+        while left:
+            left -= done.get()[0] == _END
     if errors:
         raise errors[0]

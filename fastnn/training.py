@@ -334,7 +334,7 @@ class Trainer:
     @property
     def needs_state(self) -> bool:
         """Whether training depends on more than the weights and the number of the epoch; see :meth:`state_dict`."""
-        return self._recipe.averaging != "none" or self._recipe.validation_fraction > 0
+        return self._recipe.needs_state
 
     def result(self) -> Network:
         """Return the selected network: best epoch, weight average or current weights (then not a copy)."""
