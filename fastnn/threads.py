@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -85,7 +85,7 @@ def cores() -> int:
 
 def map_threads(
     work: Callable[[Job, StopFlag], Result], jobs: Iterable[Job], threads: int, stop: StopFlag | None = None
-) -> Iterator[tuple[Job, Result]]:
+) -> Generator[tuple[Job, Result], None, None]:
     """Call a function for each job on several threads; yield each job with its result as they finish.
 
     If a call fails, the stop flag given to the others is set, and the first error is raised once all threads have

@@ -89,10 +89,11 @@ def train(
     if resume is not None and out_folder is not None:
         raise FastnnError("--resume writes to the folder of its run; drop --out")
     if resume is not None:
-        session, notes = continued(resume, data, recipe, changes), ()
+        session = continued(resume, data, recipe, changes)
+        notes = session.notes
     else:
-        session, notes = begun(data, recipe, changes, out_folder)
-    notes = (*notes, *session.notes)
+        session, first = begun(data, recipe, changes, out_folder)
+        notes = (*first, *session.notes)
     for text in notes:
         note(text)
     try:
