@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from fastnn.errors import FastnnError, ModelError, TrainingError
 from fastnn.formats import CHECKPOINT_FILE, MODEL_FILE, load_model, write_model
 from fastnn.formats.safetensors import read_with_extra
-from fastnn.recipe import WHOLE, Recipe
+from fastnn.recipe import Recipe
 from fastnn.storage import atomic_write
 from fastnn.training import EpochReport
 
@@ -164,7 +164,7 @@ class Run:
         """
         epochs: dict[int, list[dict[str, Any]]] = {}
         for folder in folders:
-            for row in _read_history(folder / HISTORY_FILE, WHOLE["epochs"][1]):
+            for row in _read_history(folder / HISTORY_FILE, 1_000_000):
                 epochs.setdefault(int(row["epoch"]), []).append(row)
         self._history = [{**_means(epochs[epoch]), "epoch": epoch} for epoch in sorted(epochs)]
 
