@@ -10,7 +10,7 @@ import pytest
 
 from fastnn import Network, Recipe
 from fastnn.errors import RecipeError
-from fastnn.recipe import MAX_HIDDEN, PRESETS, load_recipe
+from fastnn.recipe import MAX_HIDDEN, load_recipe, presets
 
 OTHER = Recipe(
     name='a "quoted" näme',
@@ -49,7 +49,7 @@ OTHER = Recipe(
 
 def test_the_default_is_the_originals_recipe() -> None:
     recipe = load_recipe("original")
-    assert recipe == Recipe() == PRESETS["original"]
+    assert recipe == Recipe() == presets["original"]
     assert (recipe.hidden, recipe.rule, recipe.init, recipe.epochs) == ((200, 40), "original", "uniform", 60)
     assert (recipe.lr, recipe.lr_decay, recipe.lr_every, recipe.dtype) == (0.01, 0.5, 5, "float32")
 
@@ -189,7 +189,7 @@ def test_values_must_fit_each_other(changes: dict[str, Any], message: str) -> No
         Recipe(**changes)
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", presets)
 def test_presets_are_named_as_they_are_called_and_survive_toml(name: str, tmp_path: Path) -> None:
     file = tmp_path / "copy.toml"
     file.write_text(load_recipe(name).to_toml())
