@@ -315,11 +315,11 @@ def ensemble_state(networks: Sequence[SavedNetwork], ahead: Sequence[EpochReport
 def _saved_networks(model: Model, recipe: Recipe, state: State | None, folder: Path) -> tuple[SavedNetwork, ...]:
     """Return the networks of an ensemble, with their states; empty if training cannot resume from them."""
     epochs = int(model.info["epochs"])
-    if not epochs or len(model.networks) != recipe.ensemble:
+    if len(model.networks) != recipe.ensemble:
         return ()
     if state is None:
         # The first edition kept the states in folders of their own.
-        return () if recipe.needs_state else tuple(SavedNetwork(epochs, network) for network in model.networks)
+        return () if recipe.needs_state or not epochs else tuple(SavedNetwork(epochs, network) for network in model.networks)
     arrays, values = state
     members = values.get("members")
     if not isinstance(members, list) or len(members) != recipe.ensemble:

@@ -402,15 +402,14 @@ class Session:
                 trainer.load_state_dict(*snapshot.state)
         waiting = _Waiting((one.epochs, number) for number, one in enumerate(self._snapshots) if not one.finished)
 
-        def work(job: tuple[int, int], stop: StopFlag) -> tuple[EpochReport, Snapshot]:
-            epochs, number = job
-            report, snapshot = self._train_epoch(number, epochs + 1, stop)
-            if not snapshot.finished:
-                waiting.add((snapshot.epochs, number))
-            return report, snapshot
+        def again(job: tuple[int, int], result: tuple[EpochReport, Snapshot]) -> None:
+            if not result[1].finished:
+                waiting.add((result[1].epochs, job[1]))
 
         start, before = time.perf_counter(), self.timings.training
-        for (_, number), (report, snapshot) in map_threads(work, waiting, self._threads, self._stop):
+        for (_, number), (report, snapshot) in map_threads(
+            self._train_epoch, waiting, self._threads, self._stop, queued=again
+        ):
             self._snapshots[number] = snapshot
             several = len(self._snapshots) > 1
             self.timings.training = before + time.perf_counter() - start if several else before + report.seconds
@@ -422,7 +421,9 @@ class Session:
             if self._run is not None and self._run.is_due() and not all(one.finished for one in self._snapshots):
                 self._checkpoint()
 
-    def _train_epoch(self, number: int, epoch: int, stop: StopFlag) -> tuple[EpochReport, Snapshot]:
+    def _train_epoch(self, job: tuple[int, int], stop: StopFlag) -> tuple[EpochReport, Snapshot]:
+        """Train a network, given as (epochs done, number), for one more epoch."""
+        epoch, number = job[0] + 1, job[1]
         trainer = self._trainer(number)
 
         def watch(chunk: ChunkReport) -> None:

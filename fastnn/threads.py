@@ -84,7 +84,12 @@ def cores() -> int:
 
 
 def map_threads(
-    work: Callable[[Job, StopFlag], Result], jobs: Iterable[Job], threads: int, stop: StopFlag | None = None
+    work: Callable[[Job, StopFlag], Result],
+    jobs: Iterable[Job],
+    threads: int,
+    stop: StopFlag | None = None,
+    *,
+    queued: Callable[[Job, Result], None] | None = None,
 ) -> Generator[tuple[Job, Result], None, None]:
     """Call a function for each job on several threads; yield each job with its result as they finish.
 
@@ -102,6 +107,8 @@ def map_threads(
         At most this many run at a time.
     stop : StopFlag, optional
         If it is set, no job is begun, running ones are asked to stop, and the generator ends without an error.
+    queued : callable, optional
+        Called in the thread with each job and its result, once no later result can be yielded before it.
 
     Yields
     ------
@@ -109,19 +116,26 @@ def map_threads(
     """
     cancelled = StopFlag(stop)
     if threads > 1:
-        yield from _on_threads(work, iter(jobs), threads, cancelled)
+        yield from _on_threads(work, iter(jobs), threads, cancelled, queued)
         return
     try:
         for job in jobs:
             cancelled.check()
-            yield job, work(job, cancelled)
+            result = work(job, cancelled)
+            if queued is not None:
+                queued(job, result)
+            yield job, result
     except TrainingInterrupted:
         if not cancelled.is_set():
             raise
 
 
 def _on_threads(
-    work: Callable[[Job, StopFlag], Result], jobs: Iterator[Job], threads: int, cancelled: StopFlag
+    work: Callable[[Job, StopFlag], Result],
+    jobs: Iterator[Job],
+    threads: int,
+    cancelled: StopFlag,
+    queued: Callable[[Job, Result], None] | None,
 ) -> Iterator[tuple[Job, Result]]:
     lock = threading.Lock()
     # Bounded, so that a caller who takes its time does not let results pile up.
@@ -134,7 +148,10 @@ def _on_threads(
                     taken = next(jobs, _NO_JOB)
                 if isinstance(taken, _NoJob):
                     break
-                done.put((_RESULT, (taken, work(taken, cancelled))))
+                result = work(taken, cancelled)
+                done.put((_RESULT, (taken, result)))
+                if queued is not None:
+                    queued(taken, result)
         except BaseException as error:
             # The caller raises it, whatever kind of error it is; the others end.
             if not (isinstance(error, TrainingInterrupted) and cancelled.is_set()):

@@ -148,7 +148,7 @@ class _Tested:
     sure: bool = True
 
 
-def compare_runs(
+def compare(
     runs: Sequence[str],
     data: str | None = None,
     *,

@@ -10,7 +10,7 @@ from fastnn.cli import app
 from fastnn.datasets import Dataset, load_dataset, split
 from fastnn.datasets.split import held_back
 from fastnn.errors import FastnnError
-from fastnn.evaluation.compare import compare_runs
+from fastnn.evaluation.compare import compare
 from fastnn.evaluation.intervals import mcnemar, wilson_interval
 from fastnn.evaluation.metrics import evaluate
 from fastnn.formats import save_model
@@ -57,7 +57,7 @@ def test_runs_of_one_split(data: Dataset) -> None:
     models = [write_run("one", data, draw=1), write_run("two", data, draw=2, lr=0.5)]
     Path("one/history.csv").write_text("epoch,seconds\n1,0.5\n2,0.25\n")
     Path("two/history.csv").write_text("epoch,seconds\n1,x\n")
-    result = compare_runs(["one", "two"])
+    result = compare(["one", "two"])
     test = split(data, 0.25, 0)[1]
     for row, made in zip(result.rows, models, strict=True):
         expected = evaluate(made, test)
@@ -75,7 +75,7 @@ def test_runs_of_one_split(data: Dataset) -> None:
 
 def test_runs_of_other_splits_meet_on_what_neither_was_trained_on(data: Dataset) -> None:
     models = [write_run("one", data, draw=1), write_run("two", data, seed=9, draw=2)]
-    result = compare_runs(["one", "two"])
+    result = compare(["one", "two"])
     shared = held_back(data, 0.25, 0) & held_back(data, 0.25, 9)
     assert 0 < shared.sum() < 50
     (pair,) = result.pairs
@@ -90,12 +90,12 @@ def test_a_common_test_set(data: Dataset, tmp_path: Path) -> None:
     made = write_run("none", None, draw=3)
     saved(blobs(60, seed=5), tmp_path / "b.npz")
     other = load_dataset("b.npz")
-    result = compare_runs(["one", "none"], "b.npz")
+    result = compare(["one", "none"], "b.npz")
     assert [row.total for row in result.rows] == [60, 60]
     assert result.rows[1].correct == evaluate(made, other).correct
     assert result.pairs[0].shared == 60
     assert "none does not say what it was trained on" in result.notes[0]
-    own = compare_runs(["one", "none"], "a.npz")
+    own = compare(["one", "none"], "a.npz")
     assert [row.total for row in own.rows] == [50, 50]
     assert own.rows[1].correct == evaluate(made, split(data, 0.25, 0)[1]).correct
 
@@ -106,13 +106,13 @@ def test_what_a_run_has_learnt_from_another_data_set_is_no_test(data: Dataset, t
     cleaned = data.take(np.arange(0, 200, 2))
     saved(cleaned, tmp_path / "cleaned.npz")
     write_run("two", load_dataset("cleaned.npz"), seed=5)
-    result = compare_runs(["one", "two"], "a.npz")
+    result = compare(["one", "two"], "a.npz")
     learnt = {image.tobytes() for image in cleaned.images[~held_back(cleaned, 0.25, 5)]}
     unseen = [image.tobytes() not in learnt for image in data.images]
     assert result.rows[0].total == np.sum(held_back(data, 0.25, 0) & unseen) < 50
     assert result.notes == ()
     (tmp_path / "cleaned.npz").unlink()
-    result = compare_runs(["one", "two"], "a.npz")
+    result = compare(["one", "two"], "a.npz")
     assert result.rows[0].total == 50
     assert result.notes[0].startswith("two was trained on cleaned.npz, which cannot be looked up; it may have learnt")
 
@@ -121,7 +121,7 @@ def test_runs_on_different_data_share_nothing(data: Dataset, tmp_path: Path) -> 
     write_run("one", data)
     saved(blobs(80, seed=5), tmp_path / "b.npz")
     write_run("two", load_dataset("b.npz"))
-    result = compare_runs(["one", "two"])
+    result = compare(["one", "two"])
     assert (result.pairs[0].shared, result.pairs[0].test, result.pairs[0].better) == (0, None, None)
     assert "--data" in result.notes[0]
 
@@ -139,7 +139,7 @@ def test_the_better_one_is_named_only_where_chance_is_no_answer(data: Dataset) -
     save_model(Model((made,), DIGITS, info=good.info), "good/model.safetensors")
     write_run("bad", data, draw=4)
     write_run("same", data, draw=4)
-    result = compare_runs(["bad", "good", "same"])
+    result = compare(["bad", "good", "same"])
     by = {(pair.first, pair.second): pair for pair in result.pairs}
     assert result.rows[1].accuracy > 0.8
     assert by["bad", "good"].better == by["good", "same"].better == "good"
@@ -174,7 +174,7 @@ def test_what_cannot_be_compared(runs: list[str], data_source: str | None, words
     write_run("changed", replace(data, labels=data.labels[::-1].copy(), source="a.npz"))
     write_run("undivided", data, seed="x")  # type: ignore[arg-type]
     with pytest.raises(FastnnError, match=words):
-        compare_runs(runs, data_source)
+        compare(runs, data_source)
 
 
 @pytest.mark.usefixtures("data")
