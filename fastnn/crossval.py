@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastnn.datasets import Dataset, load_dataset
-from fastnn.datasets.duplicates import group_copies
+from fastnn.datasets.split import assign_folds
 from fastnn.errors import DataError
 from fastnn.evaluation.intervals import wilson_interval
 from fastnn.recipe import Recipe, load_recipe
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Progress = Callable[[int, int], None]
-
-_FOLD_STREAM = 0xF01D5
-"""Sets the draw of the folds apart from other draws of the same seed."""
 
 
 @dataclass(frozen=True)
@@ -180,14 +177,3 @@ def cross_val_predict_proba(
     for repeat, fold in jobs:
         total[assigned[repeat] == fold] += results[repeat, fold]
     return total / repeats
-
-
-def assign_folds(dataset: Dataset, folds: int, seed: int) -> NDArray[np.int64]:
-    """Return the fold of each image, shape (n,): copies together, each class spread evenly."""
-    first = group_copies(dataset.images)
-    leaders = np.flatnonzero(first == np.arange(len(first)))
-    leaders = np.random.default_rng([seed, _FOLD_STREAM]).permutation(leaders)
-    leaders = leaders[np.argsort(dataset.labels[leaders], kind="stable")]
-    fold = np.zeros(len(first), dtype=np.int64)
-    fold[leaders] = np.arange(len(leaders)) % folds
-    return np.asarray(fold[first], dtype=np.int64)

@@ -9,14 +9,13 @@ import re
 import time
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
 from fastnn.errors import FastnnError, ModelError, TrainingError
 from fastnn.formats import CHECKPOINT_FILE, MODEL_FILE, write_model
 from fastnn.formats.safetensors import read_with_extra
-from fastnn.recipe import Recipe
 from fastnn.storage import atomic_write
 from fastnn.training import EpochReport
 
@@ -26,8 +25,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from fastnn.model import Model
+    from fastnn.model import Model, ModelCard
     from fastnn.network import Network
+    from fastnn.recipe import Recipe
 
     State = tuple[dict[str, NDArray[np.generic]], dict[str, Any]]
 
@@ -36,6 +36,9 @@ RECIPE_FILE = "recipe.toml"
 
 _COLUMNS = tuple(field.name for field in fields(EpochReport) if field.name != "member")
 """Columns of the history, which has the means of several networks."""
+
+_MOST_BYTES = 1 << 26
+_MOST = 1e15
 
 _ADDED = 2
 """Number of columns added at the end since the first version of the history."""
@@ -148,7 +151,7 @@ class Run:
         -------
         run : Run
         model : Model
-            That of the last epoch that was saved; ``model.info["epochs"]`` is its number.
+            That of the last epoch that was saved; ``model.card.epochs`` is its number.
         recipe : Recipe
             The recipe that the run was started with.
 
@@ -163,19 +166,22 @@ class Run:
         found = [read_with_extra(folder / name) for name in (CHECKPOINT_FILE, MODEL_FILE) if (folder / name).is_file()]
         if not found:
             raise ModelError(f"{folder}: nothing to resume, it holds neither {MODEL_FILE} nor {CHECKPOINT_FILE}")
-        if not all(_says_how_trained(model.info) for model, _, _ in found):
+        model, arrays, extra = max(found, key=lambda candidate: candidate[0].card.epochs or 0)
+        recipe = model.card.recipe
+        if recipe is None or not all(_says_how_trained(model.card) for model, _, _ in found):
             raise ModelError(f"{folder}: its model does not say how it was trained and cannot be resumed")
-        model, arrays, extra = max(found, key=lambda candidate: int(candidate[0].info["epochs"]))
-        # What a killed process was writing is of no use to anyone.
+        # Half-written files of a killed process.
         for name in (MODEL_FILE, CHECKPOINT_FILE, HISTORY_FILE, RECIPE_FILE):
             for stray in folder.glob(f".{name}.*.tmp"):
                 stray.unlink(missing_ok=True)
-        recipe = Recipe.from_dict(model.info["recipe"], str(folder))
-        run = cls(folder, _read_history(folder / HISTORY_FILE, model.info["epochs"]))
+        # Epochs that were trained after the checkpoint will be trained again.
+        history = _history_so_far(folder / HISTORY_FILE)
+        epochs = model.card.epochs or 0
+        run = cls(folder, [report for report in history if report.epoch <= epochs])
         saved = extra.get("training")
         state = (arrays, saved) if isinstance(saved, dict) else None
         if recipe.ensemble == 1:
-            run.networks = (SavedNetwork(int(model.info["epochs"]), model.network, state),)
+            run.networks = (SavedNetwork(epochs, model.network, state),)
         else:
             run._load_ensemble(model, recipe, state)
         return run, model, recipe
@@ -194,12 +200,12 @@ class Run:
                 for report in member.history if member else ():
                     self.record(replace(report, member=number))
             return
-        if not own and model.info["epochs"]:
+        if not own and model.card.epochs:
             raise ModelError(
                 f"{self.folder}: has {len(model.networks)} of the {count} networks of its recipe and cannot be resumed"
             )
         self.networks = own
-        for report in _ahead(state, self.folder):
+        for report in _ahead(state, recipe, self.folder):
             self.record(report)
 
     @property
@@ -280,7 +286,7 @@ class Run:
 
     def _write_history(self, model: Model) -> None:
         """Write the epochs that all networks of the model have trained."""
-        reports = [report.as_dict() for report in self.history if report.epoch <= model.info["epochs"]]
+        reports = [report.as_dict() for report in self.history if report.epoch <= (model.card.epochs or 0)]
         if not reports:
             return
         text = io.StringIO()
@@ -314,19 +320,23 @@ def ensemble_state(networks: Sequence[SavedNetwork], ahead: Sequence[EpochReport
 
 def _saved_networks(model: Model, recipe: Recipe, state: State | None, folder: Path) -> tuple[SavedNetwork, ...]:
     """Return the networks of an ensemble, with their states; empty if training cannot resume from them."""
-    epochs = int(model.info["epochs"])
+    epochs = model.card.epochs or 0
     if len(model.networks) != recipe.ensemble:
         return ()
     if state is None:
         # The first edition kept the states in folders of their own.
-        return () if recipe.needs_state or not epochs else tuple(SavedNetwork(epochs, network) for network in model.networks)
+        return (
+            ()
+            if recipe.needs_state or not epochs
+            else tuple(SavedNetwork(epochs, network) for network in model.networks)
+        )
     arrays, values = state
     members = values.get("members")
     if not isinstance(members, list) or len(members) != recipe.ensemble:
         raise _damaged(folder)
     saved = []
     for number, (network, one) in enumerate(zip(model.networks, members, strict=True)):
-        if not isinstance(one, dict) or not isinstance(one.get("epoch"), int):
+        if not isinstance(one, dict) or not isinstance(one.get("epoch"), int) or one["epoch"] < 0:
             raise _damaged(folder)
         prefix = f"{number}."
         own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
@@ -334,11 +344,15 @@ def _saved_networks(model: Model, recipe: Recipe, state: State | None, folder: P
     return tuple(saved)
 
 
-def _ahead(state: State | None, folder: Path) -> list[EpochReport]:
+def _ahead(state: State | None, recipe: Recipe, folder: Path) -> list[EpochReport]:
+    """Return the reports of epochs that some networks have trained and others not."""
     try:
-        return msgspec.convert((state or ({}, {}))[1].get("ahead", []), list[EpochReport])
+        reports = msgspec.convert((state or ({}, {}))[1].get("ahead", []), list[EpochReport])
     except msgspec.ValidationError:
         raise _damaged(folder) from None
+    if not all(report.epoch > 0 and 0 <= report.member < recipe.ensemble for report in reports):
+        raise _damaged(folder)
+    return reports
 
 
 def _damaged(folder: Path) -> ModelError:
@@ -363,38 +377,78 @@ def _cannot_make(folder: Path, error: OSError) -> FastnnError:
     return FastnnError(f"{folder}: the run folder cannot be created ({error.strerror}); name another one with --out")
 
 
-def _says_how_trained(info: dict[str, Any]) -> bool:
-    epochs, data = info.get("epochs"), info.get("data")
-    return (
-        isinstance(epochs, int)
-        and not isinstance(epochs, bool)
-        and epochs >= 0
-        and isinstance(info.get("recipe"), dict)
-        and isinstance(data, dict)
-        and all(isinstance(data.get(key), str) for key in ("source", "description", "hash"))
-    )
+def _says_how_trained(card: ModelCard) -> bool:
+    return card.epochs is not None and card.recipe is not None and card.data is not None
 
 
-def _read_history(path: Path, epochs: int) -> list[EpochReport]:
-    """Return the reports of the first `epochs` epochs; others were trained after the checkpoint."""
+def read_history(path: str | Path, *, skip_damaged: bool = False) -> list[EpochReport]:
+    """Return the epochs of a run's ``history.csv``, in the order of the file.
+
+    Parameters
+    ----------
+    path : path-like
+    skip_damaged : bool
+        Leave lines out that are damaged, instead of raising an error.
+
+    Returns
+    -------
+    list of EpochReport
+        Values that an older fastnn did not write are None.
+
+    Raises
+    ------
+    ModelError
+        If the file cannot be read, is larger than 64 MiB, or does not begin with the columns of a history; and, without
+        `skip_damaged`, if a line does not hold an epoch. The message names file and line.
+    """
+    path = Path(path)
     try:
-        header, *rows = csv.reader(path.read_text(encoding="utf-8").splitlines())
-    except (OSError, ValueError, csv.Error):
-        return []
-    if header != list(_COLUMNS[: len(header)]) or len(_COLUMNS) - len(header) > _ADDED:
-        return []
-    return [_report(row) for row in rows if len(row) == len(header) and _is_within(row[0], epochs)]
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise ModelError(f"{path}: too large to be a history")
+        header, *rows = list(csv.reader(content.decode().splitlines())) or [[]]
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, csv.Error) as error:
+        raise ModelError(f"{path}: not a history ({error})") from None
+    names = list(_COLUMNS)
+    if header != names[: len(header)] or len(names) - len(header) > _ADDED:
+        raise ModelError(f"{path}: does not begin with the columns of a history, {', '.join(names)}")
+    history = []
+    for number, row in enumerate(rows, 2):
+        if not row:
+            continue
+        report = _report(row) if len(row) == len(header) else None
+        if report is not None:
+            history.append(report)
+        elif not skip_damaged:
+            raise ModelError(f"{path}: line {number} does not hold an epoch; the file is damaged")
+    return history
 
 
-def _report(row: list[str]) -> EpochReport:
-    """Return a line of the history as a report; what is no number counts as missing."""
-    values: list[float | None] = []
-    for cell in row[1:]:
-        try:
-            values.append(float(cell))
-        except ValueError:
-            values.append(None)
-    return EpochReport(int(row[0]), *values)  # type: ignore[arg-type]
+def _report(row: list[str]) -> EpochReport | None:
+    """Return a line of a history, or None if it is damaged."""
+    try:
+        values = [float(text) if text else None for text in row[1:]]
+        epoch = int(row[0]) if re.fullmatch("[0-9]{1,7}", row[0]) else 0
+    except ValueError:
+        return None
+    known = [value for value in values if value is not None]
+    # No value of a sound run is that large, and curves and sums of larger ones would overflow.
+    if epoch < 1 or not all(abs(value) <= _MOST for value in known):
+        return None
+    report = EpochReport(epoch, *cast(Any, values))
+    needed = (report.lr, report.loss, report.accuracy, report.samples_per_second, report.seconds, report.test_seconds)
+    return None if None in needed else report
+
+
+def _history_so_far(path: Path) -> list[EpochReport]:
+    """Return what is sound in a history that may be missing or damaged: it is no reason not to train on."""
+    try:
+        return read_history(path, skip_damaged=True)
+    except ModelError:
+        return []
 
 
 def _mean(reports: list[EpochReport]) -> EpochReport:
@@ -410,7 +464,3 @@ def _mean(reports: list[EpochReport]) -> EpochReport:
             total = math.fsum(values)
             means[name] = total if name in ("seconds", "test_seconds") else total / len(values)
     return EpochReport(reports[0].epoch, **means)
-
-
-def _is_within(epoch: str, epochs: int) -> bool:
-    return re.fullmatch("[0-9]{1,7}", epoch) is not None and int(epoch) <= epochs

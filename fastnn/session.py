@@ -15,12 +15,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import msgspec
+
 from fastnn import __version__
-from fastnn.datasets import Dataset, load_dataset, per_class, split
+from fastnn.datasets import Dataset, load_dataset, per_class
+from fastnn.datasets import split as divide
+from fastnn.datasets.split import Split
 from fastnn.errors import DataError, FastnnError, ModelError, RecipeError, TrainingError
 from fastnn.evaluation.metrics import Evaluation, evaluate
 from fastnn.formats import CHECKPOINT_FILE
-from fastnn.model import Model, division
+from fastnn.model import DataCard, Model, ModelCard
 from fastnn.recipe import Recipe, load_recipe
 from fastnn.runs import Run, SavedNetwork, ensemble_state
 from fastnn.threads import StopFlag, cores, map_threads
@@ -113,10 +117,12 @@ class Session:
         The run folder, which must not exist. Without one, nothing is written.
     source : str, optional
         The name from which the data can be loaded again; by default `dataset` or what it says of its source.
+    split : Split, optional
+        Which part of the data is the test set; by default as the recipe says.
     hold_out : bool
         Whether to hold out a test set; without one, all data are trained on and nothing is measured.
     about : mapping, optional
-        More to say in the model's card.
+        More fields of the model's card.
     on_chunk : callable, optional
         Called with a :class:`fastnn.training.ChunkReport` about every 20 ms; of several networks from several threads
         at a time. An exception that it raises ends the session.
@@ -133,6 +139,8 @@ class Session:
     test : Dataset or None
         What is held out.
     classes : tuple of str
+    card : ModelCard
+        What the model will say about recipe and data.
     timings : Timings
     evaluation : Evaluation or None
         The finished model on the test set.
@@ -159,6 +167,7 @@ class Session:
         out: str | Path | None = None,
         *,
         source: str | None = None,
+        split: Split | None = None,
         hold_out: bool = True,
         about: Mapping[str, Any] | None = None,
         on_chunk: Callable[[ChunkReport], None] | None = None,
@@ -172,21 +181,19 @@ class Session:
         if not isinstance(dataset, Dataset):
             source = source or str(dataset)
             dataset = load_dataset(dataset)
-        self._set_up(recipe, dataset, recipe.test_fraction if hold_out else None, recipe.seed, out, on_chunk, threads)
-        self._card: dict[str, Any] = {
-            "recipe": recipe.as_dict(),
-            "seed": recipe.seed,
-            "version": __version__,
-            "data": {
-                "source": _printable(source or dataset.source),
-                "description": dataset.source,
-                "hash": dataset.content_hash,
-                "n_train": len(self.train),
-                "n_test": 0 if self.test is None else len(self.test),
-                "split_seed": recipe.seed,
-            },
-            **(about or {}),
-        }
+        how = split or Split.of(dataset, recipe.test_fraction, recipe.seed)
+        self._set_up(recipe, dataset, how if hold_out else None, out, on_chunk, threads)
+        data = DataCard(
+            source=_printable(source or dataset.source),
+            description=dataset.source,
+            hash=dataset.content_hash,
+            n_train=len(self.train),
+            n_test=0 if self.test is None else len(self.test),
+            split=how if hold_out else None,
+        )
+        self.card = ModelCard(recipe=recipe, epochs=0, data=data, seed=recipe.seed, version=__version__)
+        if about:
+            self.card = msgspec.structs.replace(self.card, **about)
         self._run: Run | None = None
         self._start(())
 
@@ -225,11 +232,13 @@ class Session:
         whole = min(trained) == recipe.epochs and not (run.folder / CHECKPOINT_FILE).is_file()
         if max(trained) > recipe.epochs or whole:
             raise RecipeError(f"{folder}: is trained for {max(trained)} epochs already; ask for more with --epochs")
-        about = model.info["data"]
+        about = model.card.data
+        if about is None:
+            raise ModelError(f"{folder}: its model does not say what data it was trained on and cannot be resumed")
         data = _reload(dataset, about, folder)
-        fraction, seed = division(model.info) or (recipe.test_fraction, recipe.seed)
-        session._set_up(recipe, data, fraction if about.get("n_test") != 0 else None, seed, folder, on_chunk, threads)
-        session._card = {**model.info, "recipe": recipe.as_dict()}
+        how = about.split or Split(fraction=recipe.test_fraction, seed=recipe.seed)
+        session._set_up(recipe, data, None if about.n_test == 0 else how, folder, on_chunk, threads)
+        session.card = msgspec.structs.replace(model.card, recipe=recipe)
         session._run = run
         try:
             session._start(run.networks)
@@ -241,8 +250,7 @@ class Session:
         self,
         recipe: Recipe,
         dataset: Dataset,
-        test_fraction: float | None,
-        seed: int,
+        how: Split | None,
         out: str | Path | None,
         on_chunk: Callable[[ChunkReport], None] | None,
         threads: int | None,
@@ -251,10 +259,10 @@ class Session:
         self.classes, self.timings = dataset.classes, Timings()
         self.evaluation: Evaluation | None = None
         self.train, self.test = dataset, None
-        if test_fraction is not None:
-            self.train, self.test = split(dataset, test_fraction, seed)
+        if how is not None:
+            self.train, self.test = divide(dataset, how)
         if recipe.per_class is not None:
-            self.train = per_class(self.train, recipe.per_class, seed)
+            self.train = per_class(self.train, recipe.per_class, recipe.seed if how is None else how.seed)
         self._data_notes = dataset.notes
         self._threads = min(recipe.ensemble, cores() if threads is None else threads)
         self._stop, self._warm, self._done = StopFlag(), False, False
@@ -303,11 +311,6 @@ class Session:
         return (*self._data_notes, *self._first.notes)
 
     @property
-    def data(self) -> dict[str, Any]:
-        """What the model's card says of the data: source, description, hash, n_train, n_test and more."""
-        return dict(self._card["data"])
-
-    @property
     def sizes(self) -> tuple[int, ...]:
         """Layer sizes of each network."""
         return self._snapshots[0].network.sizes
@@ -336,13 +339,14 @@ class Session:
     @property
     def model(self) -> Model:
         """The networks as they are after their last whole epochs."""
-        card = {**self._card, "epochs": self.epochs, "metrics": {}}
+        metrics = {}
         if self.evaluation is not None:
-            card["metrics"] = {
+            metrics = {
                 "test_accuracy": self.evaluation.accuracy,
                 "balanced_accuracy": self.evaluation.balanced_accuracy,
                 "test_loss": self.evaluation.loss,
             }
+        card = msgspec.structs.replace(self.card, epochs=self.epochs, metrics=metrics)
         return as_model([one.network.copy() for one in self._snapshots], self.train, self.recipe, card)
 
     def stop(self) -> None:
@@ -562,17 +566,17 @@ def _extended(recipe: Recipe, epochs: int | None, folder: str) -> Recipe:
     return extended
 
 
-def _reload(dataset: Dataset | str | Path | None, about: Mapping[str, Any], folder: str | Path) -> Dataset:
+def _reload(dataset: Dataset | str | Path | None, about: DataCard, folder: str | Path) -> Dataset:
     """Return the data of a run, from where they were or from elsewhere."""
     if not isinstance(dataset, Dataset):
         try:
-            dataset = load_dataset(about["source"] if dataset is None else dataset)
+            dataset = load_dataset(about.source if dataset is None else dataset)
         except DataError as error:
             if dataset is not None:
                 raise
             raise DataError(f"{folder}: its data cannot be loaded; name them with --data ({error})") from None
-    if dataset.content_hash != about["hash"]:
-        raise DataError(f"{dataset.source}: is not the data that {folder} was trained on ({about['description']})")
+    if dataset.content_hash != about.hash:
+        raise DataError(f"{dataset.source}: is not the data that {folder} was trained on ({about.description})")
     return dataset
 
 

@@ -3,9 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fastnn.crossval import assign_folds, cross_val_predict_proba
+from fastnn.crossval import cross_val_predict_proba
 from fastnn.datasets import Dataset
 from fastnn.datasets.duplicates import group_copies
+from fastnn.datasets.split import assign_folds
 from fastnn.errors import DataError, TrainingError
 from fastnn.recipe import Recipe
 from tests.helpers import blobs, compiled_only

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import threading
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +18,8 @@ from fastnn.evaluation.metrics import evaluate
 from tests.helpers import blobs, compiled_only, saved
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from fastnn.training import ChunkReport
 
 # Whole runs on whole images take minutes in plain Python.
@@ -236,8 +237,10 @@ def test_a_session_that_is_stopped_and_resumed_makes_the_same_bytes(
         if report.epoch == 2:
             session.stop()
     assert not session.finished
-    assert session.epochs < 4 and max(session.member_epochs) >= 2
-    assert names(tmp_path / "cut") == ["checkpoint.safetensors", "history.csv", "recipe.toml"]
+    assert session.epochs < 4
+    assert max(session.member_epochs) >= 2
+    written = {"checkpoint.safetensors", "recipe.toml"} | ({"history.csv"} if session.epochs else set())
+    assert set(names(tmp_path / "cut")) == written
     assert len(load_model(tmp_path / "cut").networks) == recipe.ensemble
     resumed = Session.resume(tmp_path / "cut")
     assert resumed.member_epochs == session.member_epochs
@@ -269,10 +272,14 @@ def test_it_can_be_stopped_from_another_thread_and_in_the_middle_of_an_epoch() -
 @pytest.mark.parametrize("ensemble", [1, 2])
 def test_ctrl_c_without_a_handler_keeps_the_last_whole_epoch(ensemble: int, tmp_path: Path) -> None:
     session = Session(blobs(100), SMALL.replace(ensemble=ensemble, epochs=1_000_000), tmp_path / "run")
-    with pytest.raises(KeyboardInterrupt):
+
+    def interrupted() -> None:
         for report in session:
             if report.epoch == 3:
                 signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert load_model(tmp_path / "run").network.sha256() == hashes(session)[0]
     assert session.epochs >= 1
 
@@ -348,7 +355,7 @@ def test_what_cannot_be_resumed_is_refused(tmp_path: Path) -> None:
             Session.resume(tmp_path / "run", epochs=epochs)
     with pytest.raises(RecipeError, match="epochs must be"):
         Session.resume(tmp_path / "run", epochs=0)
-    with pytest.raises(DataError, match="is not the data that .*run was trained on"):
+    with pytest.raises(DataError, match=r"is not the data that .*run was trained on"):
         Session.resume(tmp_path / "run", epochs=5, dataset=blobs(100, seed=5))
     with pytest.raises(ModelError, match="no run folder"):
         Session.resume(tmp_path / "missing")

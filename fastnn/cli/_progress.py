@@ -52,7 +52,8 @@ class Lines(View):
         several = f"{recipe.ensemble} networks of " if self._several else ""
         n_test = 0 if session.test is None else len(session.test)
         self._print(f"{several}{sizes}, recipe {recipe.name} (rule {recipe.rule}, {recipe.dtype}, seed {recipe.seed})")
-        self._print(f"{session.data['description']}: {len(session.train):,} to train on, {n_test:,} to test on")
+        data = "" if session.card.data is None else session.card.data.description
+        self._print(f"{data}: {len(session.train):,} to train on, {n_test:,} to test on")
         self._print(
             f"{session.first_layer} first layer ({session.density:.0%} not white), "
             f"compiled in {session.timings.compiling:.1f} s"
