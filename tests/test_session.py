@@ -163,6 +163,7 @@ def test_names_paths_and_files_are_taken_as_well(tmp_path: Path) -> None:
         ("missing.npz", SMALL, DataError, "missing.npz: no such file"),
         (blobs(50), "missing", RecipeError, "no such recipe"),
         (blobs(50), SMALL.replace(test_fraction=0.0), DataError, "one side empty"),
+        (replace(blobs(60), test=blobs(10, classes=("a", "b"))), SMALL, DataError, "2 classes do not fit"),
         (blobs(50), SMALL.replace(class_weight=(1.0,)), RecipeError, "class_weight has 1 numbers"),
     ],
 )
