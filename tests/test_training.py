@@ -208,6 +208,18 @@ def test_warming_up_changes_nothing() -> None:
     assert 0.1 < trainer.density < 0.4
 
 
+def test_the_network_of_a_model_is_trained_on_in_a_copy() -> None:
+    data = blobs(20)
+    model = as_model(RELU.network(784, 10), data, RELU)
+    before = model.sha256()
+    with pytest.raises(ModelError, match=r"frozen; train a copy of it, network\.copy\(\)"):
+        next(train(model.network, data, RELU))
+    copy = model.network.copy()
+    for _ in train(copy, data, RELU.replace(epochs=1)):
+        pass
+    assert copy.sha256() != before == model.sha256()
+
+
 def test_as_model_carries_classes_and_kind_of_inputs() -> None:
     data = blobs(20)
     network = RELU.network(784, 10)
