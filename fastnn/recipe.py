@@ -7,7 +7,7 @@ import tomllib
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
 from msgspec import Meta
@@ -267,9 +267,9 @@ def _check_ranges(recipe: Recipe) -> None:
         checked = msgspec.convert(values, _unchecked())
     except msgspec.ValidationError as error:
         raise _out_of_range(values) or RecipeError(str(error)) from None
-    for name, value in values.items():
+    for name in values:
         fit = getattr(checked, name)
-        if fit is not value:
+        if fit is not getattr(recipe, name):
             msgspec.structs.force_setattr(recipe, name, fit)
 
 
@@ -293,14 +293,14 @@ def _allowed(kind: Any, several: bool = False) -> str:
     """Return in words what a field of this type may hold; `several` asks for the plural of a number."""
     from msgspec import inspect
 
+    if get_origin(kind) is Literal:  # msgspec would sort them
+        return f"one of {', '.join(get_args(kind))}"
     info = kind if isinstance(kind, inspect.Type) else inspect.type_info(kind)
     match info:
         case inspect.UnionType(types=(first, _)):  # or None
             return _allowed(first)
         case inspect.BoolType():
             return "true or false"
-        case inspect.LiteralType(values=values):
-            return f"one of {', '.join(map(str, values))}"
         case inspect.StrType(min_length=low, max_length=high):
             return f"text of {low} to {high} characters"
         case inspect.VarTupleType(item_type=item, max_length=high):
@@ -318,7 +318,7 @@ def _shown(value: Any) -> str:
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # a number of thousands of digits, or lists in lists in lists
-        return f"this {type(value).__name__}, which is too long to show"
+        return "a value too long to show"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

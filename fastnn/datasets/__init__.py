@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastnn.datasets.dataset import PIXELS, SIDE, Dataset, encode_labels
-from fastnn.datasets.split import per_class, split
+from fastnn.datasets.split import Split, per_class, split
 from fastnn.errors import DataError
 
 if TYPE_CHECKING:
     from fastnn.datasets.fetch import Progress
 
-__all__ = ["NAMES", "PIXELS", "SIDE", "Dataset", "encode_labels", "load_dataset", "per_class", "split"]
+__all__ = ["NAMES", "PIXELS", "SIDE", "Dataset", "Split", "encode_labels", "load_dataset", "per_class", "split"]
 
 NAMES = ("digits", "mnist", "drawn")
 _DATABASES = ("sqlite:", "postgresql:", "postgresql+psycopg:", "postgres:")

@@ -58,7 +58,9 @@ class Split(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             If the split is of kind "own", but the data set has none.
         """
         if self.kind == "own" and dataset.test is None:
-            raise DataError(f"{dataset.source}: has no test set of its own, which the split asks for")
+            raise DataError(
+                f"{dataset.source}: has no test set of its own, on which the split tests; load it together with that"
+            )
         return None if self.kind == "hash" else dataset.test
 
     def divide(self, dataset: Dataset) -> tuple[Dataset, Dataset]:

@@ -37,7 +37,14 @@ def data(tmp_path: Path) -> Dataset:
 
 
 def write_run(
-    name: str, data: Dataset | None, *, seed: int = 0, draw: int = 0, lr: float = 0.01, divided: bool = True
+    name: str,
+    data: Dataset | None,
+    *,
+    seed: int = 0,
+    draw: int = 0,
+    lr: float = 0.01,
+    how: Split | None = None,
+    divided: bool = True,
 ) -> Model:
     """Save a model that says it was trained on `data`, divided with `seed`; its weights are drawn with `draw`."""
     card = ModelCard()
@@ -46,7 +53,7 @@ def write_run(
             source=data.source,
             description=data.source,
             hash=data.content_hash,
-            split=Split(fraction=0.25, seed=seed) if divided else None,
+            split=(how or Split(fraction=0.25, seed=seed)) if divided else None,
         )
         trained = Recipe(name="t", seed=seed, test_fraction=0.25, lr=lr)
         card = ModelCard(recipe=trained, epochs=3, data=about)
@@ -126,6 +133,24 @@ def test_what_a_run_has_learnt_from_another_data_set_is_no_test(data: Dataset, t
     result = compare(["one", "two"], "a.npz")
     assert result.rows[0].total == 50
     assert result.notes[0].startswith("two was trained on cleaned.npz, which cannot be looked up; it may have learnt")
+
+
+def test_runs_are_tested_on_what_their_own_kind_of_split_held_back(data: Dataset) -> None:
+    by_hash = Split(kind="hash", fraction=0.25)
+    write_run("one", data, draw=1)
+    made = write_run("two", data, draw=2, how=by_hash)
+    result = compare_runs(["one", "two"])
+    held = by_hash.test_mask(data)
+    assert [row.tested_on for row in result.rows] == [
+        "a.npz, 25% held back, seed 0",
+        "a.npz, 25% held back, by SHA-256",
+    ]
+    assert result.rows[1].total == held.sum()
+    assert result.rows[1].correct == np.sum(made.predict(data.images[held]) == data.labels[held])
+    assert result.pairs[0].shared == np.sum(held & Split(fraction=0.25, seed=0).test_mask(data))
+    write_run("three", data, how=Split(kind="own"))
+    with pytest.raises(FastnnError, match="has no test set of its own"):
+        compare_runs(["one", "three"])
 
 
 def test_runs_on_different_data_share_nothing(data: Dataset, tmp_path: Path) -> None:
