@@ -367,6 +367,27 @@ def test_what_cannot_be_resumed_is_refused(tmp_path: Path) -> None:
     assert load_model(tmp_path / "run").network.is_finite()
 
 
+@pytest.mark.parametrize("recipe", [RECIPES["ensemble"], RECIPES["ensemble, ema and validation"]])
+def test_an_ensemble_of_the_first_edition_is_continued_from_its_folders(recipe: Recipe, tmp_path: Path) -> None:
+    """Each network had a folder of its own; here the first has trained two epochs, and the others were killed."""
+    source, cut = saved(blobs(150), tmp_path / "data.npz"), tmp_path / "cut"
+    run(Session(source, recipe, tmp_path / "whole"))
+    Session(source, recipe, cut).open()
+    for report in Session(source, recipe.replace(ensemble=1), cut / "member-1"):
+        if report.epoch == 2:
+            break
+    (cut / "member-2").mkdir()
+    resumed = Session.resume(cut)
+    assert resumed.member_epochs == (2, *[0] * (recipe.ensemble - 1))
+    for report in resumed:
+        if report.epoch == 3:
+            break
+    # From here on the run's own checkpoint is the later one.
+    run(Session.resume(cut))
+    assert model_bytes(cut) == model_bytes(tmp_path / "whole")
+    assert history(cut) == history(tmp_path / "whole")
+
+
 # ---- the short form ----
 
 

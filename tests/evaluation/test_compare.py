@@ -139,7 +139,7 @@ def test_runs_are_tested_on_what_their_own_kind_of_split_held_back(data: Dataset
     by_hash = Split(kind="hash", fraction=0.25)
     write_run("one", data, draw=1)
     made = write_run("two", data, draw=2, how=by_hash)
-    result = compare_runs(["one", "two"])
+    result = compare(["one", "two"])
     held = by_hash.test_mask(data)
     assert [row.tested_on for row in result.rows] == [
         "a.npz, 25% held back, seed 0",
@@ -150,7 +150,7 @@ def test_runs_are_tested_on_what_their_own_kind_of_split_held_back(data: Dataset
     assert result.pairs[0].shared == np.sum(held & Split(fraction=0.25, seed=0).test_mask(data))
     write_run("three", data, how=Split(kind="own"))
     with pytest.raises(FastnnError, match="has no test set of its own"):
-        compare_runs(["one", "three"])
+        compare(["one", "three"])
 
 
 def test_runs_on_different_data_share_nothing(data: Dataset, tmp_path: Path) -> None:
