@@ -7,11 +7,10 @@ import time
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from rich.console import Console
 
-    from fastnn.session import Session
     from fastnn.training import ChunkReport, EpochReport
 
 
@@ -46,10 +45,10 @@ class Bars:
     def __exit__(self, *_: object) -> None:
         self._progress.__exit__(None, None, None)
 
-    def start(self, session: Session) -> None:
-        """Show the epochs that a resumed session has done already."""
-        self._done = list(session.member_epochs)
-        total = session.recipe.epochs * len(self._done)
+    def start(self, done: Sequence[int], epochs: int) -> None:
+        """Show how many of so many epochs each network has done already."""
+        self._done = list(done)
+        total = epochs * len(self._done)
         self._progress.start_task(self._all)
         self._progress.update(self._all, total=total, completed=sum(self._done))
         self._progress.update(self._one, visible=len(self._done) == 1)
@@ -74,20 +73,18 @@ class Bars:
 
 
 @contextlib.contextmanager
-def show(session: Session, console: Console | None = None) -> Iterator[Bars | None]:
-    """Show a session in a terminal or a notebook while the context lasts; elsewhere show nothing.
+def show(console: Console | None = None) -> Iterator[Bars | None]:
+    """Show bars in a terminal or a notebook while the context lasts.
 
     Parameters
     ----------
-    session : Session
-        Its `on_chunk` is set.
     console : Console, optional
         By default standard error.
 
     Yields
     ------
     Bars or None
-        Takes the reports of the epochs.
+        None where they cannot be shown.
     """
     from rich.console import Console
 
@@ -96,10 +93,6 @@ def show(session: Session, console: Console | None = None) -> Iterator[Bars | No
         yield None
         return
     with Bars(console) as bars:
-        session.open()
-        session.warm_up()
-        bars.start(session)
-        session.on_chunk = bars.chunk
         yield bars
 
 

@@ -114,6 +114,19 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ------
     RecipeError
         If a value is of the wrong type or out of range; the message names the field and the range.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> sorted(fastnn.presets)
+    ['best', 'mnist', 'modern', 'original']
+    >>> recipe = fastnn.presets["modern"].replace(epochs=10, ensemble=1)
+    >>> recipe.hidden, recipe.epochs
+    ((500, 150), 10)
+    >>> fastnn.Recipe(hidden=(16,), lr=-1.0)
+    Traceback (most recent call last):
+        ...
+    fastnn.errors.RecipeError: lr must be a number above 0 to 1e+06, not -1.0
     """
 
     name: _Name = "original"

@@ -545,7 +545,12 @@ def fit(
         if progress:
             from fastnn.progress import show
 
-            bars = stack.enter_context(show(session))
+            bars = stack.enter_context(show())
+        if bars is not None:
+            session.open()
+            session.warm_up()
+            bars.start(session.member_epochs, session.recipe.epochs)
+            session.on_chunk = bars.chunk
         for report in session:
             if bars is not None:
                 bars.epoch(report)

@@ -95,7 +95,7 @@ class Live(Lines):
     def start(self, session: Session) -> None:
         """Show network, recipe and data, and the epochs that are done already."""
         super().start(session)
-        self._bars.start(session)
+        self._bars.start(session.member_epochs, session.recipe.epochs)
 
     def chunk(self, report: ChunkReport) -> None:
         """Show the progress within an epoch."""

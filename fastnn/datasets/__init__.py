@@ -44,6 +44,13 @@ def load_dataset(source: str | Path, *, progress: Progress | None = None) -> Dat
         If there is no such source, or its content is not as it should be; the message names the file.
     FetchError
         If a download is needed and fails.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> data = fastnn.load_dataset("drawn:200")
+    >>> len(data), data.images.shape, data.classes[:3]
+    (200, (200, 784), ('0', '1', '2'))
     """
     if isinstance(source, str) and (source in NAMES or source.startswith("drawn:")):
         return _load_name(source, progress)

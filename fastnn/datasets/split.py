@@ -138,6 +138,13 @@ def split(dataset: Dataset, test_fraction: float | Split = 0.1, seed: int = 0) -
     ------
     DataError
         If a side would be empty, or there is only one class to train on.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> train, test = fastnn.split(fastnn.load_dataset("drawn:200"), 0.2, seed=1)
+    >>> len(train), len(test)
+    (160, 40)
     """
     how = test_fraction if isinstance(test_fraction, Split) else Split(fraction=test_fraction, seed=seed)
     return _checked(*how.divide(dataset))

@@ -176,6 +176,16 @@ def compare(
     ------
     FastnnError
         If a model or data set cannot be read, or there are no digits to test on.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> for units in (8, 16):
+    ...     recipe = fastnn.Recipe(hidden=(units,), epochs=2)
+    ...     model = fastnn.fit("drawn:200", recipe, out=f"units-{units}", progress=False)
+    >>> comparison = fastnn.compare(["units-8", "units-16"])
+    >>> [row.total for row in comparison.rows], comparison.differences
+    ([20, 20], ('hidden',))
     """
     if len(runs) < 2:
         raise FastnnError("a comparison takes two runs or more")
