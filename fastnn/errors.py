@@ -8,6 +8,15 @@ class FastnnError(Exception):
     ----------
     exit_code : int
         What the command line exits with: 2 for bad input, 1 for work that failed.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> try:
+    ...     fastnn.load_model("missing.safetensors")
+    ... except fastnn.FastnnError as error:
+    ...     print(error)
+    missing.safetensors: no such file or folder
     """
 
     exit_code = 2

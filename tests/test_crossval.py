@@ -1,13 +1,17 @@
+import threading
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from fastnn.crossval import deal, out_of_sample
+from fastnn.crossval import cross_val_predict_proba, cross_validate
 from fastnn.datasets import Dataset
 from fastnn.datasets.duplicates import group_copies
+from fastnn.datasets.split import assign_folds
 from fastnn.errors import DataError, TrainingError
+from fastnn.evaluation.intervals import wilson_interval
 from fastnn.recipe import Recipe
+from fastnn.session import Session
 from tests.helpers import blobs, compiled_only
 
 RECIPE = Recipe(name="t", hidden=(8,), rule="backprop", activation="relu", init="he", invert=True, epochs=2, lr=0.02)
@@ -22,22 +26,24 @@ def with_copies(n: int = 120) -> Dataset:
 
 def test_folds_hold_copies_together_and_classes_evenly() -> None:
     data = with_copies()
-    fold = deal(data, 4, 7)
+    fold = assign_folds(data, 4, 7)
     assert np.array_equal(fold, fold[group_copies(data.images)])
     leaders = group_copies(data.images) == np.arange(len(data))
     for label in range(10):
         counts = np.bincount(fold[leaders & (data.labels == label)], minlength=4)
         assert counts.max() - counts.min() <= 1
-    assert not np.array_equal(fold, deal(data, 4, 8))
-    assert np.array_equal(fold, deal(data, 4, 7))
+    assert not np.array_equal(fold, assign_folds(data, 4, 8))
+    assert np.array_equal(fold, assign_folds(data, 4, 7))
 
 
 @compiled_only
 def test_workers_change_nothing() -> None:
     data, seen = blobs(60), []
-    alone = out_of_sample(data, RECIPE, folds=3, repeats=2, workers=1, progress=lambda done, n: seen.append((done, n)))
+    alone = cross_val_predict_proba(
+        data, RECIPE, folds=3, repeats=2, threads=1, progress=lambda done, n: seen.append((done, n))
+    )
     assert seen == [(i, 6) for i in range(1, 7)]
-    assert np.array_equal(alone, out_of_sample(data, RECIPE, folds=3, repeats=2, workers=2))
+    assert np.array_equal(alone, cross_val_predict_proba(data, RECIPE, folds=3, repeats=2, threads=2))
     assert alone.shape == (60, 10)
     assert alone.sum(axis=1) == pytest.approx(np.ones(60))
 
@@ -49,17 +55,56 @@ def test_no_network_has_seen_what_it_judges() -> None:
     images = rng.integers(0, 256, (100, 784), dtype=np.uint8)
     data = Dataset(images, rng.integers(0, 4, 100), ("a", "b", "c", "d"), "noise")
     data = replace(data, images=np.concatenate([images[:50], images[:50]]), labels=np.tile(data.labels[:50], 2))
-    guesses = out_of_sample(data, RECIPE.replace(epochs=30), folds=5, workers=1).argmax(axis=1)
+    guesses = cross_val_predict_proba(data, RECIPE.replace(epochs=30), folds=5, threads=1).argmax(axis=1)
     assert np.mean(guesses == data.labels) < 0.6
 
 
-@pytest.mark.parametrize("options", [{"folds": 1}, {"repeats": 0}, {"workers": 0}, {"folds": 31}])
+@pytest.mark.parametrize("options", [{"folds": 1}, {"repeats": 0}, {"threads": 0}, {"folds": 31}])
 def test_nonsense(options: dict[str, int]) -> None:
     with pytest.raises(DataError, match="blobs"):
-        out_of_sample(blobs(30), RECIPE, **options)  # type: ignore[arg-type]
+        cross_val_predict_proba(blobs(30), RECIPE, **options)  # type: ignore[arg-type]
 
 
 @compiled_only
 def test_a_worker_that_fails_ends_all() -> None:
     with pytest.raises(TrainingError, match="diverged"):
-        out_of_sample(blobs(60), RECIPE.replace(lr=1e6, hidden=(64, 64, 64)), folds=3, workers=2)
+        cross_val_predict_proba(blobs(60), RECIPE.replace(lr=1e6, hidden=(64, 64, 64)), folds=3, threads=2)
+
+
+@compiled_only
+@pytest.mark.parametrize("threads", [1, 2])
+def test_what_the_progress_raises_ends_all(threads: int) -> None:
+    def cancel(_: int, __: int) -> None:
+        raise KeyboardInterrupt
+
+    before = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        cross_val_predict_proba(blobs(60), RECIPE, folds=5, threads=threads, progress=cancel)
+    assert threading.active_count() == before
+
+
+@compiled_only
+def test_accuracies_of_folds_with_their_mean_and_interval() -> None:
+    data, recipe = with_copies(120), RECIPE.replace(epochs=1)
+    found = cross_validate(data, recipe, 4)
+    right = cross_val_predict_proba(data, recipe, folds=4).argmax(axis=1) == data.labels
+    fold = assign_folds(data, 4, recipe.seed)
+    assert found.accuracies == pytest.approx([right[fold == k].mean() for k in range(4)])
+    assert found.mean == right.mean()
+    assert (found.low, found.high) == wilson_interval(int(right.sum()), 120)
+    assert found.low < found.mean < found.high
+    wider = cross_validate(data, recipe, 4, confidence=0.99)
+    assert wider.low < found.low
+
+
+@compiled_only
+def test_folds_train_what_the_recipe_says() -> None:
+    """All networks of an ensemble, as many images of each class."""
+    data, recipe = blobs(90), RECIPE.replace(ensemble=2, per_class=6)
+    found = cross_val_predict_proba(data, recipe, folds=3, threads=1)
+    fold = assign_folds(data, 3, recipe.seed)
+    session = Session(data.take(np.flatnonzero(fold != 1)), recipe.replace(seed=1), hold_out=False)
+    for _ in session:
+        pass
+    assert (len(session.train), len(session.model.networks)) == (60, 2)
+    assert np.array_equal(found[fold == 1], session.model.predict_proba(data.images[fold == 1]))

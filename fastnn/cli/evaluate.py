@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fastnn.evaluation.metrics import Evaluation
     from fastnn.model import Model
 
-Split: TypeAlias = Literal["test", "train", "all"]
+Part: TypeAlias = Literal["test", "train", "all"]
 
 _WIDEST = 20
 """Confusion matrices of more classes than this do not fit a terminal; the worst pairs are listed instead."""
@@ -50,7 +50,7 @@ class Report:
 
     model: str
     data: str
-    split: Split
+    split: Part
     evaluation: Evaluation
     notes: tuple[str, ...]
     page: Path | None = None
@@ -68,7 +68,7 @@ def evaluate(
         str | None, typer.Option("--data", help="A data set by name or path; by default the model's own.")
     ] = None,
     split: Annotated[
-        Split | None,
+        Part | None,
         typer.Option(help="Which part of it; by default the test part of the model's own data, and all of other data."),
     ] = None,
     report_folder: Annotated[
@@ -92,7 +92,7 @@ def evaluate(
 def evaluate_file(
     model_path: str,
     data: str | None = None,
-    split: Split | None = None,
+    split: Part | None = None,
     *,
     progress: Callable[[str, float], None] | None = None,
     report: Path | None = None,
@@ -137,15 +137,15 @@ def evaluate_file(
     model = load_model(model_path)
     if model.sizes[0] != PIXELS:
         raise ModelError(f"{model_path}: the model takes {model.sizes[0]} values, but an image has {PIXELS}")
-    trained_on = model.info.get("data")
-    trained_on = trained_on if isinstance(trained_on, dict) else {}
-    dataset = _load(model_path, data, trained_on.get("source"), progress)
-    chosen, part, notes = _choose(model, dataset, split, own=trained_on.get("hash") == dataset.content_hash)
+    trained_on = model.card.data
+    dataset = _load(model_path, data, None if trained_on is None else trained_on.source, progress)
+    own = trained_on is not None and trained_on.hash == dataset.content_hash
+    chosen, part, notes = _choose(model, dataset, split, own=own)
     page = None if report is None else _write_report(model_path, model, part, chosen, report, force)
     return Report(model_path, dataset.source, chosen, evaluate(model, part), dataset.notes + notes, page)
 
 
-def _write_report(model_path: str, model: Model, part: Dataset, chosen: Split, folder: Path, force: bool) -> Path:
+def _write_report(model_path: str, model: Model, part: Dataset, chosen: Part, folder: Path, force: bool) -> Path:
     from fastnn.formats import find_model
     from fastnn.report import write_report
 
@@ -154,14 +154,14 @@ def _write_report(model_path: str, model: Model, part: Dataset, chosen: Split, f
     return write_report(model, part, folder, name=model_path, part=name, history=history, force=force)
 
 
-def _load(model_path: str, data: str | None, own: Any, progress: Callable[[str, float], None] | None) -> Dataset:
+def _load(model_path: str, data: str | None, own: str | None, progress: Callable[[str, float], None] | None) -> Dataset:
     """Load the data set that was asked for, or else the one that the model says it was trained on."""
     from fastnn.datasets import load_dataset
     from fastnn.errors import FastnnError, ModelError
 
     if data is not None:
         return load_dataset(data, progress=progress)
-    if not isinstance(own, str):
+    if own is None:
         raise ModelError(f"{model_path}: does not say what data it was trained on; name a data set with --data")
     try:
         return load_dataset(own, progress=progress)
@@ -169,28 +169,27 @@ def _load(model_path: str, data: str | None, own: Any, progress: Callable[[str, 
         raise type(error)(f"{error}; these are the data {model_path} was trained on, --data names others") from None
 
 
-def _choose(
-    model: Model, dataset: Dataset, wanted: Split | None, *, own: bool
-) -> tuple[Split, Dataset, tuple[str, ...]]:
+def _choose(model: Model, dataset: Dataset, wanted: Part | None, *, own: bool) -> tuple[Part, Dataset, tuple[str, ...]]:
     """Return the name of the part to measure on, the part, and what is to be said about it."""
     from fastnn.datasets import split as divide
-    from fastnn.model import division
+    from fastnn.datasets.split import Split
 
     has_test = dataset.test is not None
-    chosen: Split = wanted or ("test" if own or has_test else "all")
+    chosen: Part = wanted or ("test" if own or has_test else "all")
     notes: list[str] = []
-    if model.info.get("epochs") == 0:
+    if model.card.epochs == 0:
         notes.append("the model has not been trained yet")
-    if not own and model.info.get("data"):
+    if not own and model.card.data is not None:
         notes.append(f"{dataset.source} is not the data that the model was trained on")
     if chosen == "all":
         if own:
             notes.append("most of these images were trained on; --split test has only those that were not")
         return chosen, _whole(dataset), tuple(notes)
-    fraction, seed = (division(model.info) if own else None) or (0.1, 0)
+    kept = model.card.data.split if own and model.card.data is not None else None
+    how = kept or Split()
     if not own and not has_test:
-        notes.append(f"{dataset.source} is divided anew, with test fraction {fraction} and seed {seed}")
-    train, test = divide(dataset, fraction, seed)
+        notes.append(f"{dataset.source} is divided anew, with test fraction {how.fraction} and seed {how.seed}")
+    train, test = divide(dataset, how)
     return chosen, test if chosen == "test" else train, tuple(notes)
 
 

@@ -216,9 +216,8 @@ def _load(path: str, *, trained_here: bool = False) -> ServedModel:
     from fastnn.web.serving import ServedModel, model_name
 
     model = load_model(path)
-    origin_key = model.info.get("named") if trained_here else None
-    name = model_name(model, Path(path).name)
-    return ServedModel.from_model(model, name, origin_key if isinstance(origin_key, str) else None)
+    origin_key = model.card.origin_key if trained_here else None
+    return ServedModel.from_model(model, model_name(model, Path(path).name), origin_key)
 
 
 def _check_classes(model: ServedModel) -> None:

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastnn.datasets.dataset import PIXELS, SIDE, Dataset, encode_labels
-from fastnn.datasets.split import per_class, split
+from fastnn.datasets.split import Split, per_class, split
 from fastnn.errors import DataError
 
 if TYPE_CHECKING:
     from fastnn.datasets.fetch import Progress
 
-__all__ = ["NAMES", "PIXELS", "SIDE", "Dataset", "encode_labels", "load_dataset", "per_class", "split"]
+__all__ = ["NAMES", "PIXELS", "SIDE", "Dataset", "Split", "encode_labels", "load_dataset", "per_class", "split"]
 
 NAMES = ("digits", "mnist", "drawn")
 _DATABASES = ("sqlite:", "postgresql:", "postgresql+psycopg:", "postgres:")
@@ -44,6 +44,13 @@ def load_dataset(source: str | Path, *, progress: Progress | None = None) -> Dat
         If there is no such source, or its content is not as it should be; the message names the file.
     FetchError
         If a download is needed and fails.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> data = fastnn.load_dataset("drawn:200")
+    >>> len(data), data.images.shape, data.classes[:3]
+    (200, (200, 784), ('0', '1', '2'))
     """
     if isinstance(source, str) and (source in NAMES or source.startswith("drawn:")):
         return _load_name(source, progress)

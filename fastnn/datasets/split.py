@@ -1,12 +1,15 @@
-"""Dividing a data set into digits to learn from and digits to be tested on."""
+"""Splits: which part of a data set is its test set, copies of one image always on the same side."""
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
+import msgspec
 import numpy as np
+from msgspec import Meta
 
 from fastnn.datasets.duplicates import group_copies
 from fastnn.errors import DataError
@@ -19,22 +22,112 @@ if TYPE_CHECKING:
 # Numbers that set these draws apart from others of the same seed. They never change: a seed names a split.
 _SPLIT_STREAM = 0x5B117
 _PER_CLASS_STREAM = 0xC1A55
+_FOLD_STREAM = 0xF01D5
 
 
-def split(dataset: Dataset, test_fraction: float = 0.1, seed: int = 0) -> tuple[Dataset, Dataset]:
-    """Divide a data set at random into a training and a test set.
+class Split(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which part of a data set is its test set; models keep it, so that they are tested on what they were not shown.
 
-    Copies of one image all go to the same side. The training set has ``floor(n * (1 - test_fraction))`` images
-    wherever the groups of copies allow it, and the next larger number that they allow elsewhere. A set that has a
-    test set of its own is divided into the two.
+    Attributes
+    ----------
+    kind : {"random", "own", "hash"}
+        "random": images drawn with `seed`; a data set with a test set of its own keeps that instead. "own": the data
+        set's own test set, and an error without one. "hash": the images whose SHA-256 begins with a byte that
+        1 / `fraction`, rounded, divides: an image in the test set stays there, however the data set grows.
+    fraction : float
+        Share of the images in the test set, more than 0 and less than 1; means nothing for "own".
+    seed : int
+        Seed of the draw; not negative. For "own" and "hash" it seeds :func:`per_class` only.
+    """
+
+    kind: Literal["random", "own", "hash"] = "random"
+    fraction: Annotated[float, Meta(ge=0, lt=1)] = 0.1
+    seed: Annotated[int, Meta(ge=0, le=(1 << 63) - 1)] = 0
+
+    @classmethod
+    def of(cls, dataset: Dataset, test_fraction: float = 0.1, seed: int = 0) -> Split:
+        """Return what ``split(dataset, test_fraction, seed)`` does: "own" where there is a test set, else "random"."""
+        return cls(kind="random" if dataset.test is None else "own", fraction=test_fraction, seed=seed)
+
+    def own_test(self, dataset: Dataset) -> Dataset | None:
+        """Return the data set's own test set if this split tests on that, else None.
+
+        Raises
+        ------
+        DataError
+            If the split is of kind "own", but the data set has none.
+        """
+        if self.kind == "own" and dataset.test is None:
+            raise DataError(
+                f"{dataset.source}: has no test set of its own, on which the split tests; load it together with that"
+            )
+        return None if self.kind == "hash" else dataset.test
+
+    def divide(self, dataset: Dataset) -> tuple[Dataset, Dataset]:
+        """Return the training and the test set, as :func:`split` does, but without its checks: they may be empty.
+
+        Raises
+        ------
+        DataError
+            As :meth:`own_test` and :meth:`test_mask`.
+        """
+        test = self.own_test(dataset)
+        if test is not None:
+            return replace(dataset, test=None), test
+        mask = self.test_mask(dataset)
+        return dataset.take(np.flatnonzero(~mask)), dataset.take(np.flatnonzero(mask))
+
+    def test_mask(self, dataset: Dataset) -> NDArray[np.bool_]:
+        """Return which of the data set's images are in the test set; for kind "own" none, its test set stands apart.
+
+        Returns
+        -------
+        ndarray of bool, shape (n,)
+
+        Raises
+        ------
+        DataError
+            If the fraction leaves a side empty, or the seed is negative.
+        """
+        if self.kind == "own":
+            return np.zeros(len(dataset), dtype=bool)
+        if not 0 < self.fraction < 1:
+            raise DataError(f"{dataset.source}: a test fraction of {self.fraction} leaves one side empty; use 0.1, say")
+        if self.kind == "hash":
+            one_in = round(1 / self.fraction)
+            digests = (hashlib.sha256(image.tobytes()).digest() for image in dataset.images)
+            return np.asarray([digest[0] % one_in == 0 for digest in digests], dtype=bool)
+        n = len(dataset)
+        # The tiny amount keeps 0.9 * 10 from being 8.999...
+        wanted = n - math.floor(n * (1 - self.fraction) + 1e-9)
+        # Groups of copies, in the order in which the permutation comes upon them.
+        first = group_copies(dataset.images)
+        order = first[_generator(self.seed, _SPLIT_STREAM).permutation(n)]
+        groups, place, sizes = np.unique(order, return_index=True, return_counts=True)
+        by_place = np.argsort(place)
+        chosen = _choose(sizes[by_place].tolist(), wanted)
+        return np.isin(first, groups[by_place[chosen]])
+
+    def __str__(self) -> str:
+        if self.kind == "own":
+            return "its own test set"
+        return f"{self.fraction:.0%} held back, " + (f"seed {self.seed}" if self.kind == "random" else "by SHA-256")
+
+
+def split(dataset: Dataset, test_fraction: float | Split = 0.1, seed: int = 0) -> tuple[Dataset, Dataset]:
+    """Divide a data set into a training and a test set, by default at random.
+
+    Copies of one image all go to the same side. Drawn at random, the training set has
+    ``floor(n * (1 - test_fraction))`` images where the groups of copies allow it, and the next larger number that they
+    allow elsewhere. A data set that has a test set of its own is divided into the two.
 
     Parameters
     ----------
     dataset : Dataset
-    test_fraction : float
-        The share of images to test on, more than 0 and less than 1.
+    test_fraction : float or Split
+        The share of images to test on, more than 0 and less than 1; or a complete description, such as a model keeps.
     seed : int
-        The same seed gives the same split.
+        The same seed gives the same split. Not used with a :class:`Split`, which has its own.
 
     Returns
     -------
@@ -44,34 +137,41 @@ def split(dataset: Dataset, test_fraction: float = 0.1, seed: int = 0) -> tuple[
     Raises
     ------
     DataError
-        If a side would be empty, or there is one class only.
+        If a side would be empty, or there is only one class to train on.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> train, test = fastnn.split(fastnn.load_dataset("drawn:200"), 0.2, seed=1)
+    >>> len(train), len(test)
+    (160, 40)
     """
-    if dataset.test is not None:
-        return _checked(replace(dataset, test=None), dataset.test)
-    is_test = held_back(dataset, test_fraction, seed)
-    return _checked(dataset.take(np.flatnonzero(~is_test)), dataset.take(np.flatnonzero(is_test)))
+    how = test_fraction if isinstance(test_fraction, Split) else Split(fraction=test_fraction, seed=seed)
+    return _checked(*how.divide(dataset))
 
 
-def held_back(dataset: Dataset, test_fraction: float = 0.1, seed: int = 0) -> NDArray[np.bool_]:
-    """Return which images :func:`split` tests on where the source has no test set of its own, shape (n,).
+def assign_folds(dataset: Dataset, folds: int, seed: int) -> NDArray[np.int64]:
+    """Return the fold of each image for cross-validation: copies share a fold, each class is spread evenly.
 
-    Raises
-    ------
-    DataError
-        If the fraction leaves a side empty.
+    Parameters
+    ----------
+    dataset : Dataset
+    folds : int
+    seed : int
+        The same seed gives the same folds.
+
+    Returns
+    -------
+    ndarray of int64, shape (n,)
+        Numbers from 0 to `folds` - 1.
     """
-    if not 0 < test_fraction < 1:
-        raise DataError(f"{dataset.source}: a test fraction of {test_fraction} leaves one side empty; take 0.1 or so")
-    n = len(dataset)
-    # The tiny amount keeps 0.9 * 10 from being 8.999...
-    wanted = n - math.floor(n * (1 - test_fraction) + 1e-9)
-    # Groups of copies, in the order in which the permutation comes upon them.
     first = group_copies(dataset.images)
-    order = first[_generator(seed, _SPLIT_STREAM).permutation(n)]
-    groups, place, sizes = np.unique(order, return_index=True, return_counts=True)
-    by_place = np.argsort(place)
-    chosen = _choose(sizes[by_place].tolist(), wanted)
-    return np.isin(first, groups[by_place[chosen]])
+    leaders = np.flatnonzero(first == np.arange(len(first)))
+    leaders = np.random.default_rng([seed, _FOLD_STREAM]).permutation(leaders)
+    leaders = leaders[np.argsort(dataset.labels[leaders], kind="stable")]
+    fold = np.zeros(len(first), dtype=np.int64)
+    fold[leaders] = np.arange(len(leaders)) % folds
+    return np.asarray(fold[first], dtype=np.int64)
 
 
 def _checked(train: Dataset, test: Dataset) -> tuple[Dataset, Dataset]:

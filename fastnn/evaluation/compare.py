@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
@@ -11,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnn.datasets import PIXELS, load_dataset
-from fastnn.datasets.split import held_back
 from fastnn.errors import DataError, FastnnError, ModelError
 from fastnn.evaluation.intervals import McNemar, holm, mcnemar, wilson_interval
 from fastnn.evaluation.metrics import match_labels
 from fastnn.formats import find_model, load_model
-from fastnn.model import division
+from fastnn.runs import HISTORY_FILE, read_history
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,8 +24,6 @@ if TYPE_CHECKING:
 
     from fastnn.datasets import Dataset
     from fastnn.model import Model
-
-_MOST_BYTES = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -148,7 +144,7 @@ class _Tested:
     sure: bool = True
 
 
-def compare_runs(
+def compare(
     runs: Sequence[str],
     data: str | None = None,
     *,
@@ -180,6 +176,16 @@ def compare_runs(
     ------
     FastnnError
         If a model or data set cannot be read, or there are no digits to test on.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> for units in (8, 16):
+    ...     recipe = fastnn.Recipe(hidden=(units,), epochs=2)
+    ...     model = fastnn.fit("drawn:200", recipe, out=f"units-{units}", progress=False)
+    >>> comparison = fastnn.compare(["units-8", "units-16"])
+    >>> [row.total for row in comparison.rows], comparison.differences
+    ([20, 20], ('hidden',))
     """
     if len(runs) < 2:
         raise FastnnError("a comparison takes two runs or more")
@@ -207,10 +213,9 @@ def compare_runs(
 
 
 def _own_source(run: str, model: Model) -> str:
-    source = _about(model).get("source")
-    if not isinstance(source, str):
+    if model.card.data is None:
         raise ModelError(f"{run}: does not say what data it was trained on; name a data set with --data")
-    return source
+    return model.card.data.source
 
 
 def _load(run: str, source: str, own: bool, progress: Callable[[str, float], None] | None) -> Dataset:
@@ -227,16 +232,19 @@ def _test(
 ) -> _Tested:
     if model.sizes[0] != PIXELS:
         raise ModelError(f"{run}: the model takes {model.sizes[0]} values, but an image has {PIXELS}")
-    own = _about(model).get("hash") == dataset.content_hash
+    about = model.card.data
+    own = about is not None and about.hash == dataset.content_hash
     if not own and not given:
         raise DataError(f"{dataset.source}: is not the data that {run} was trained on; name a data set with --data")
-    if dataset.test is not None:
-        images, part = dataset.test, "its test set"
+    split = about.split if about is not None and own else None
+    own_test = dataset.test if split is None else split.own_test(dataset)
+    if own_test is not None:
+        images, part = own_test, "its test set"
         unseen = np.ones(len(images), dtype=bool)
+    elif split is not None:
+        images, part, unseen = dataset, str(split), split.test_mask(dataset)
     elif own:
-        fraction, seed = _division(run, model)
-        images, part = dataset, f"{fraction:.0%} held back, seed {seed}"
-        unseen = held_back(dataset, fraction, seed)
+        raise ModelError(f"{run}: does not say how its data were divided; name other data with --data")
     else:
         images, part = dataset, "all"
         unseen = np.ones(len(images), dtype=bool)
@@ -250,46 +258,34 @@ def _test(
 
 
 def _learnt(model: Model, progress: Callable[[str, float], None] | None) -> set[bytes] | None:
-    """Return the images that a model was trained on; None if that cannot be told any more."""
-    about, divided = _about(model), division(model.info)
-    source = about.get("source")
-    if not isinstance(source, str) or divided is None:
+    """Return the images that a model was trained on; None if its data cannot be found as they were."""
+    about = model.card.data
+    if about is None or about.split is None:
         return None
     try:
-        dataset = load_dataset(source, progress=progress)
-        if dataset.content_hash != about.get("hash"):
+        dataset = load_dataset(about.source, progress=progress)
+        if dataset.content_hash != about.hash:
             return None
-        images = dataset.images if dataset.test is not None else dataset.images[~held_back(dataset, *divided)]
+        images = dataset.images
+        if about.split.own_test(dataset) is None:
+            images = images[~about.split.test_mask(dataset)]
     except FastnnError:
         return None
     return {image.tobytes() for image in images}
 
 
-def _division(run: str, model: Model) -> tuple[float, int]:
-    found = division(model.info)
-    if found is None:
-        raise ModelError(f"{run}: does not say how its data were divided; name other data with --data")
-    return found
-
-
-def _about(model: Model) -> dict[str, Any]:
-    about = model.info.get("data")
-    return about if isinstance(about, dict) else {}
-
-
 def _row(run: str, model: Model, tested: _Tested, confidence: float) -> Row:
-    recipe, epochs = model.info.get("recipe"), model.info.get("epochs")
+    card = model.card
     correct, total = int(np.count_nonzero(tested.right & tested.unseen)), int(np.count_nonzero(tested.unseen))
     low, high = wilson_interval(correct, total, confidence)
-    about = _about(model)
     return Row(
         run=run,
-        recipe=recipe if isinstance(recipe, dict) else {},
-        data=str(about.get("description") or about.get("source") or "unknown"),
+        recipe={} if card.recipe is None else card.recipe.as_dict(),
+        data="unknown" if card.data is None else card.data.description or card.data.source,
         layers=tuple(model.sizes),
         networks=len(model.networks),
-        epochs=epochs if isinstance(epochs, int) and not isinstance(epochs, bool) else None,
-        seconds=_seconds(find_model(run).parent / "history.csv"),
+        epochs=card.epochs,
+        seconds=_seconds(find_model(run).parent / HISTORY_FILE),
         tested_on=tested.part,
         correct=correct,
         total=total,
@@ -300,14 +296,11 @@ def _row(run: str, model: Model, tested: _Tested, confidence: float) -> Row:
 
 
 def _seconds(history: Path) -> float | None:
-    """Return the sum of the column `seconds` of a run's history; None if it is not there or not whole."""
+    """Return the seconds of training in a run's history; None if it is not there or damaged."""
     try:
-        with history.open("rb") as file:
-            text = file.read(_MOST_BYTES).decode()
-        total = math.fsum(float(row["seconds"]) for row in csv.DictReader(text.splitlines()))
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, csv.Error):
+        return math.fsum(report.seconds for report in read_history(history)) or None
+    except ModelError:
         return None
-    return total if math.isfinite(total) and total > 0 else None
 
 
 def _pairs(runs: Sequence[str], tested: list[_Tested]) -> tuple[Pair, ...]:

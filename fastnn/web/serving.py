@@ -67,10 +67,7 @@ class ServedModel:
         if model.sizes[0] != PIXELS:
             raise ModelError(f"{name}: the model has {model.sizes[0]} inputs, but an image has {PIXELS} pixels")
         digest = hashlib.sha256("".join(network.sha256() for network in model.networks).encode())
-        for network in model.networks:
-            # Networks that are not frozen are copied for each prediction, which takes longer than the prediction.
-            network.freeze()
-        # Images with little ink and with much ink: different kernels may be compiled for them.
+        # Images with little ink and with much ink take different times.
         images = np.full((3, PIXELS), 255, np.uint8)
         images[0, 300:400] = images[1, :500] = images[2] = 0
         # The first call compiles. Of the others the fastest counts, because other processes may take the core.
@@ -81,15 +78,14 @@ class ServedModel:
 
     def describe(self) -> dict[str, Any]:
         """Return what the pages show about the model: ``name, layers, classes, accuracy, tested_on`` (or None)."""
-        metrics, data = self.model.info.get("metrics"), self.model.info.get("data")
-        accuracy = metrics.get("test_accuracy") if isinstance(metrics, dict) else None
-        n_test = data.get("n_test") if isinstance(data, dict) else None
+        card = self.model.card
+        accuracy = card.metrics.get("test_accuracy")
         return {
             "name": self.name,
             "layers": list(self.model.sizes),
             "classes": list(self.model.classes),
-            "accuracy": accuracy if isinstance(accuracy, float) and 0 <= accuracy <= 1 else None,
-            "tested_on": n_test if isinstance(n_test, int) else None,
+            "accuracy": accuracy if accuracy is not None and 0 <= accuracy <= 1 else None,
+            "tested_on": None if card.data is None else card.data.n_test,
         }
 
     def predict(self, image: NDArray[np.uint8]) -> dict[str, Any]:
@@ -153,6 +149,4 @@ def _predict_seconds(model: Model, image: NDArray[np.uint8]) -> float:
 
 def model_name(model: Model, fallback: str) -> str:
     """Return the name of the recipe that a model was trained with, or `fallback` if it has none."""
-    recipe = model.info.get("recipe")
-    name = recipe.get("name") if isinstance(recipe, dict) else None
-    return name if isinstance(name, str) and name else fallback
+    return fallback if model.card.recipe is None else model.card.recipe.name

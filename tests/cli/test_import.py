@@ -24,7 +24,7 @@ def test_the_published_file_is_imported_and_what_was_read_is_said(shared: Path) 
         assert words in result.stdout
     before, after = load_model(shared / "original" / "NN.json"), load_model("out.safetensors")
     assert after.network.sha256() == before.network.sha256()
-    assert after.info == before.info
+    assert after.card == before.card
 
 
 def test_nothing_is_said_of_repair_where_nothing_was_wrong() -> None:

@@ -1,6 +1,5 @@
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -8,15 +7,22 @@ from typer.testing import CliRunner
 
 from fastnn.cli import app
 from fastnn.datasets import Dataset, load_dataset, split
-from fastnn.datasets.split import held_back
+from fastnn.datasets.split import Split
 from fastnn.errors import FastnnError
-from fastnn.evaluation.compare import compare_runs
+from fastnn.evaluation.compare import compare
 from fastnn.evaluation.intervals import mcnemar, wilson_interval
 from fastnn.evaluation.metrics import evaluate
 from fastnn.formats import save_model
-from fastnn.model import Model
+from fastnn.model import DataCard, Model, ModelCard
+from fastnn.recipe import Recipe
 from tests.helpers import DIGITS, blobs, saved
 from tests.models import network
+
+HISTORY = (
+    "epoch,lr,loss,accuracy,test_loss,test_accuracy,samples_per_second,seconds,test_seconds\n"
+    "{},0.01,0.5,0.25,,0.125,1000.0,{},0.02\n"
+    "{},0.01,0.5,0.25,,0.125,1000.0,{},0.02\n"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -30,16 +36,28 @@ def data(tmp_path: Path) -> Dataset:
     return load_dataset("a.npz")
 
 
-def write_run(name: str, data: Dataset | None, *, seed: int = 0, draw: int = 0, **recipe: Any) -> Model:
+def write_run(
+    name: str,
+    data: Dataset | None,
+    *,
+    seed: int = 0,
+    draw: int = 0,
+    lr: float = 0.01,
+    how: Split | None = None,
+    divided: bool = True,
+) -> Model:
     """Save a model that says it was trained on `data`, divided with `seed`; its weights are drawn with `draw`."""
-    info: dict[str, Any] = {}
+    card = ModelCard()
     if data is not None:
-        info = {
-            "recipe": {"name": "t", "seed": seed, "test_fraction": 0.25, "lr": 0.01, **recipe},
-            "epochs": 3,
-            "data": {"source": data.source, "description": data.source, "hash": data.content_hash},
-        }
-    made = Model((network(784, 6, 10, seed=draw),), DIGITS, info=info)
+        about = DataCard(
+            source=data.source,
+            description=data.source,
+            hash=data.content_hash,
+            split=(how or Split(fraction=0.25, seed=seed)) if divided else None,
+        )
+        trained = Recipe(name="t", seed=seed, test_fraction=0.25, lr=lr)
+        card = ModelCard(recipe=trained, epochs=3, data=about)
+    made = Model((network(784, 6, 10, seed=draw),), DIGITS, card=card)
     Path(name).mkdir()
     save_model(made, f"{name}/model.safetensors")
     return made
@@ -47,7 +65,7 @@ def write_run(name: str, data: Dataset | None, *, seed: int = 0, draw: int = 0, 
 
 def test_held_back_is_what_split_tests_on() -> None:
     data = blobs(90)
-    mask = held_back(data, 0.3, 4)
+    mask = Split(fraction=0.3, seed=4).test_mask(data)
     train, test = split(data, 0.3, 4)
     assert np.array_equal(data.images[mask], test.images)
     assert np.array_equal(data.images[~mask], train.images)
@@ -55,9 +73,9 @@ def test_held_back_is_what_split_tests_on() -> None:
 
 def test_runs_of_one_split(data: Dataset) -> None:
     models = [write_run("one", data, draw=1), write_run("two", data, draw=2, lr=0.5)]
-    Path("one/history.csv").write_text("epoch,seconds\n1,0.5\n2,0.25\n")
-    Path("two/history.csv").write_text("epoch,seconds\n1,x\n")
-    result = compare_runs(["one", "two"])
+    Path("one/history.csv").write_text(HISTORY.format(1, 0.5, 2, 0.25))
+    Path("two/history.csv").write_text(HISTORY.format(1, "x", 2, 0.25))
+    result = compare(["one", "two"])
     test = split(data, 0.25, 0)[1]
     for row, made in zip(result.rows, models, strict=True):
         expected = evaluate(made, test)
@@ -75,8 +93,8 @@ def test_runs_of_one_split(data: Dataset) -> None:
 
 def test_runs_of_other_splits_meet_on_what_neither_was_trained_on(data: Dataset) -> None:
     models = [write_run("one", data, draw=1), write_run("two", data, seed=9, draw=2)]
-    result = compare_runs(["one", "two"])
-    shared = held_back(data, 0.25, 0) & held_back(data, 0.25, 9)
+    result = compare(["one", "two"])
+    shared = Split(fraction=0.25, seed=0).test_mask(data) & Split(fraction=0.25, seed=9).test_mask(data)
     assert 0 < shared.sum() < 50
     (pair,) = result.pairs
     assert pair.shared == shared.sum()
@@ -90,12 +108,12 @@ def test_a_common_test_set(data: Dataset, tmp_path: Path) -> None:
     made = write_run("none", None, draw=3)
     saved(blobs(60, seed=5), tmp_path / "b.npz")
     other = load_dataset("b.npz")
-    result = compare_runs(["one", "none"], "b.npz")
+    result = compare(["one", "none"], "b.npz")
     assert [row.total for row in result.rows] == [60, 60]
     assert result.rows[1].correct == evaluate(made, other).correct
     assert result.pairs[0].shared == 60
     assert "none does not say what it was trained on" in result.notes[0]
-    own = compare_runs(["one", "none"], "a.npz")
+    own = compare(["one", "none"], "a.npz")
     assert [row.total for row in own.rows] == [50, 50]
     assert own.rows[1].correct == evaluate(made, split(data, 0.25, 0)[1]).correct
 
@@ -106,22 +124,40 @@ def test_what_a_run_has_learnt_from_another_data_set_is_no_test(data: Dataset, t
     cleaned = data.take(np.arange(0, 200, 2))
     saved(cleaned, tmp_path / "cleaned.npz")
     write_run("two", load_dataset("cleaned.npz"), seed=5)
-    result = compare_runs(["one", "two"], "a.npz")
-    learnt = {image.tobytes() for image in cleaned.images[~held_back(cleaned, 0.25, 5)]}
+    result = compare(["one", "two"], "a.npz")
+    learnt = {image.tobytes() for image in cleaned.images[~Split(fraction=0.25, seed=5).test_mask(cleaned)]}
     unseen = [image.tobytes() not in learnt for image in data.images]
-    assert result.rows[0].total == np.sum(held_back(data, 0.25, 0) & unseen) < 50
+    assert result.rows[0].total == np.sum(Split(fraction=0.25, seed=0).test_mask(data) & unseen) < 50
     assert result.notes == ()
     (tmp_path / "cleaned.npz").unlink()
-    result = compare_runs(["one", "two"], "a.npz")
+    result = compare(["one", "two"], "a.npz")
     assert result.rows[0].total == 50
     assert result.notes[0].startswith("two was trained on cleaned.npz, which cannot be looked up; it may have learnt")
+
+
+def test_runs_are_tested_on_what_their_own_kind_of_split_held_back(data: Dataset) -> None:
+    by_hash = Split(kind="hash", fraction=0.25)
+    write_run("one", data, draw=1)
+    made = write_run("two", data, draw=2, how=by_hash)
+    result = compare(["one", "two"])
+    held = by_hash.test_mask(data)
+    assert [row.tested_on for row in result.rows] == [
+        "a.npz, 25% held back, seed 0",
+        "a.npz, 25% held back, by SHA-256",
+    ]
+    assert result.rows[1].total == held.sum()
+    assert result.rows[1].correct == np.sum(made.predict(data.images[held]) == data.labels[held])
+    assert result.pairs[0].shared == np.sum(held & Split(fraction=0.25, seed=0).test_mask(data))
+    write_run("three", data, how=Split(kind="own"))
+    with pytest.raises(FastnnError, match="has no test set of its own"):
+        compare(["one", "three"])
 
 
 def test_runs_on_different_data_share_nothing(data: Dataset, tmp_path: Path) -> None:
     write_run("one", data)
     saved(blobs(80, seed=5), tmp_path / "b.npz")
     write_run("two", load_dataset("b.npz"))
-    result = compare_runs(["one", "two"])
+    result = compare(["one", "two"])
     assert (result.pairs[0].shared, result.pairs[0].test, result.pairs[0].better) == (0, None, None)
     assert "--data" in result.notes[0]
 
@@ -136,10 +172,10 @@ def test_the_better_one_is_named_only_where_chance_is_no_answer(data: Dataset) -
     ink = 1 - data.images / 255
     for k in range(10):
         made.weights[0][:, k] = -(ink[data.labels == k].mean(axis=0) - ink.mean(axis=0))
-    save_model(Model((made,), DIGITS, info=good.info), "good/model.safetensors")
+    save_model(Model((made,), DIGITS, card=good.card), "good/model.safetensors")
     write_run("bad", data, draw=4)
     write_run("same", data, draw=4)
-    result = compare_runs(["bad", "good", "same"])
+    result = compare(["bad", "good", "same"])
     by = {(pair.first, pair.second): pair for pair in result.pairs}
     assert result.rows[1].accuracy > 0.8
     assert by["bad", "good"].better == by["good", "same"].better == "good"
@@ -172,9 +208,9 @@ def test_what_cannot_be_compared(runs: list[str], data_source: str | None, words
     write_run("none", None)
     write_run("moved", replace(data, source="b.npz"))
     write_run("changed", replace(data, labels=data.labels[::-1].copy(), source="a.npz"))
-    write_run("undivided", data, seed="x")  # type: ignore[arg-type]
+    write_run("undivided", data, divided=False)
     with pytest.raises(FastnnError, match=words):
-        compare_runs(runs, data_source)
+        compare(runs, data_source)
 
 
 @pytest.mark.usefixtures("data")

@@ -514,7 +514,7 @@ def test_without_a_model_everything_but_predict_works(sqlite_url: str, drawn: Da
 def test_health_and_stats_describe_the_model(client: TestClient, model: Model) -> None:
     described = client.get("/api/health").json()["model"]
     assert described == client.get("/api/stats").json()["model"]
-    assert described["accuracy"] == model.info["metrics"]["test_accuracy"]
+    assert described["accuracy"] == model.card.metrics["test_accuracy"]
     assert described["classes"] == list("0123456789")
 
 

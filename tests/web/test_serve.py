@@ -19,8 +19,9 @@ from fastnn.cli import app
 from fastnn.cli.serve import Options, prepare
 from fastnn.errors import FastnnError
 from fastnn.formats import load_model, save_model
-from fastnn.model import Model
+from fastnn.model import Model, ModelCard
 from fastnn.network import Network
+from fastnn.recipe import Recipe
 from fastnn.web.serving import ServedModel
 from fastnn.web.store import Store
 from tests.helpers import PATIENCE, fastnn
@@ -185,7 +186,11 @@ def test_it_trains_and_keeps_using_the_better_network(
     )
     old = tmp_path / "old.safetensors"
     save_model(
-        Model((Network((784, 10)).initialise("uniform", 0),), tuple("0123456789"), info={"recipe": {"name": "old"}}),
+        Model(
+            (Network((784, 10)).initialise("uniform", 0),),
+            tuple("0123456789"),
+            card=ModelCard(recipe=Recipe(name="old")),
+        ),
         old,
     )
     before = old.read_bytes()
@@ -205,7 +210,7 @@ def test_it_trains_and_keeps_using_the_better_network(
     # The old model's file is unchanged, and the new model is an ordinary run.
     assert old.read_bytes() == before
     (run,) = (tmp_path / "runs" / "web").iterdir()
-    assert load_model(run).info["metrics"]["test_accuracy"] > 0.3
+    assert load_model(run).card.metrics["test_accuracy"] > 0.3
     again = serve(*options, "--no-access-log")
     assert name(again) == "quick"
     assert f"{run.resolve()} has replaced {old} and stays in use" in again.log.read_text()
@@ -217,9 +222,9 @@ def test_it_trains_and_keeps_using_the_better_network(
     assert requests(again) == []
 
 
-def a_model(path: Path, seed: int, **info: Any) -> str:
+def a_model(path: Path, seed: int, **fields: Any) -> str:
     """Save an untrained model; return its key."""
-    made = Model((Network((784, 10)).initialise("uniform", seed),), tuple("0123456789"), info=info)
+    made = Model((Network((784, 10)).initialise("uniform", seed),), tuple("0123456789"), card=ModelCard(**fields))
     path.parent.mkdir(parents=True, exist_ok=True)
     save_model(made, path)
     return ServedModel.from_model(made, "").key
@@ -251,8 +256,8 @@ def test_after_a_restart_a_trained_model_stays_in_use_unless_another_is_named(
     given, better, runs = tmp_path / "given.safetensors", tmp_path / "better.safetensors", tmp_path / "runs"
     first, second = a_model(given, 0), a_model(better, 1)
     winner, newest = runs / "web" / "1", runs / "newest"
-    won = a_model(winner / "model.safetensors", 2, named=first)
-    a_model(runs / "web" / "2" / "model.safetensors", 3, named=first)  # lost
+    won = a_model(winner / "model.safetensors", 2, origin_key=first)
+    a_model(runs / "web" / "2" / "model.safetensors", 3, origin_key=first)  # lost
     latest = a_model(newest / "model.safetensors", 4)
     # The better model stays in use, with or without --train-every.
     for every in (0, 5):

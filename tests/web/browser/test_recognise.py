@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fastnn.formats import save_model
+from fastnn.model import ModelCard
 from fastnn.recipe import Recipe
 from fastnn.training import as_model, train
 from tests.web.browser.conftest import PHONE
@@ -59,7 +60,10 @@ def test_a_network_trained_on_real_digits_recognises_them_too(
     network = recipe.network(784, 10)
     for _ in train(network, dataset, recipe):
         pass
-    save_model(as_model(network, dataset, recipe, {"recipe": {"name": "people"}}), tmp_path / "people.safetensors")
+    save_model(
+        as_model(network, dataset, recipe, ModelCard(recipe=recipe.replace(name="people"))),
+        tmp_path / "people.safetensors",
+    )
     page = visit(serve("--model", "people.safetensors", "--rate", "0").url)
     expect(page.locator("#model")).to_contain_text("Network “people”, layers 784-60-10: accuracy not measured.")
     for digit in (0, 3, 5):
@@ -71,7 +75,7 @@ def test_a_network_trained_on_real_digits_recognises_them_too(
 
 def test_the_page_shows_the_model_and_its_accuracy(site: Server, visit: Callable[..., Page], model: Model) -> None:
     page = visit(site.url)
-    accuracy = f"{100 * model.info['metrics']['test_accuracy']:.1f}"
+    accuracy = f"{100 * model.card.metrics['test_accuracy']:.1f}"
     expect(page.locator("#model")).to_contain_text("layers 784-40-10")
     expect(page.locator("#model")).to_contain_text(f"{accuracy}% correct on 150 test digits")
 
