@@ -11,7 +11,7 @@ from fastnn.cli import app, predict
 from fastnn.cli.predict import predict_files
 from fastnn.errors import DataError, ModelError
 from fastnn.formats import save_model
-from fastnn.images import normalise
+from fastnn.images import normalise_picture
 from fastnn.model import Model
 from tests.models import DIGITS, jpeg, model, network, png, seven
 
@@ -88,7 +88,7 @@ def test_show_draws_what_the_network_sees() -> None:
     for row, line in enumerate(lines[1:15]):
         for column, block in enumerate(line.ljust(28)):
             ink[2 * row, column], ink[2 * row + 1, column] = block in "▀█", block in "▄█"
-    assert np.array_equal(ink, normalise(SEVEN).reshape(28, 28) < 128)
+    assert np.array_equal(ink, normalise_picture(SEVEN).reshape(28, 28) < 128)
 
 
 def test_show_leaves_standard_output_to_the_json() -> None:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from fastnn.datasets import Dataset
 from fastnn.errors import DataError
-from fastnn.images.mosaic import MOST_TILES, mosaic, save_png
+from fastnn.images.mosaic import MAX_TILES, mosaic, save_png
 
 
 def grey(n, classes=("a", "b")):
@@ -94,7 +94,7 @@ def test_sizes_fit_the_digits(n, rows, columns, expected):
         ({"rows": 0}, "rows"),
         ({"columns": -3}, "columns"),
         ({"rows": 10**12}, "rows"),
-        ({"rows": MOST_TILES, "columns": MOST_TILES}, "too large"),
+        ({"rows": MAX_TILES, "columns": MAX_TILES}, "too large"),
         ({"klass": "c"}, "grey: has no class 'c'; its classes are a, b"),
         ({"klass": ""}, "no class"),
         ({"seed": -1}, "seed"),
@@ -108,7 +108,7 @@ def test_impossible_wishes_are_refused(options, fault):
 
 @pytest.mark.parametrize("klass", [None, "b"])
 def test_nothing_to_show_is_refused(klass):
-    with pytest.raises(DataError, match="nothing to show"):
+    with pytest.raises(DataError, match="no image to show"):
         mosaic(grey(2).take([0] if klass else []), klass=klass)
 
 

@@ -16,9 +16,10 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from PIL import Image
 
-from fastnn import images as module
 from fastnn.errors import DataError
-from fastnn.images import fit, is_blank, load_picture, normalise, normalise_batch, read_image
+from fastnn.images import fit, is_blank, load_picture, normalise_batch, normalise_picture, read_image
+from fastnn.images.ink import LEAST_INK
+from fastnn.images.normalise import BOX, Room
 from fastnn.kernels import images as kernel
 from tests.models import compiled, jpeg, png, seven
 
@@ -57,7 +58,7 @@ def real_digits(shared: Path) -> Pixels:
 def test_a_drawing_is_scaled_to_20_pixels_and_centred(side: int) -> None:
     image = np.full((28, 28), 255, np.uint8)
     image[:side, : side // 2] = 0
-    result = normalise(image)
+    result = normalise_picture(image)
     _, _, height, width = box(result)
     assert height == 20
     assert abs(width - 20 * (side // 2) / side) < 1
@@ -67,14 +68,14 @@ def test_a_drawing_is_scaled_to_20_pixels_and_centred(side: int) -> None:
 def test_the_aspect_ratio_is_kept_when_the_width_is_longer() -> None:
     image = np.full((28, 28), 255, np.uint8)
     image[3:9, 1:25] = 0
-    _, _, height, width = box(normalise(image))
+    _, _, height, width = box(normalise_picture(image))
     assert (height, width) == (5, 20)
 
 
 def test_grey_levels_are_kept() -> None:
     image = np.full((28, 28), 255, np.uint8)
     image[4:18, 6:13] = 120
-    result = normalise(image)
+    result = normalise_picture(image)
     assert result.min() == 120
     assert (result == 120).sum() >= 18 * 8
 
@@ -84,9 +85,9 @@ def test_shrinking_takes_the_mean_over_the_area() -> None:
     fine = np.full((60, 60), 255, np.uint8)
     fine[10:50, 15:45] = np.random.default_rng(0).integers(0, 200, (40, 30))
     blocks = (255 - fine[10:50, 15:45].astype(float)).reshape(20, 2, 15, 2).mean(axis=(1, 3))
-    top, left, height, width = box(normalise(fine))
+    top, left, height, width = box(normalise_picture(fine))
     assert (height, width) == (20, 15)
-    seen = 255 - square(normalise(fine))[top : top + 20, left : left + 15].astype(float)
+    seen = 255 - square(normalise_picture(fine))[top : top + 20, left : left + 15].astype(float)
     # As dark as the darkest of the source: a constant factor.
     assert np.allclose(seen, blocks * (255 - fine.min()) / blocks.max(), atol=1)
 
@@ -94,8 +95,8 @@ def test_shrinking_takes_the_mean_over_the_area() -> None:
 def test_growing_is_linear_between_neighbours() -> None:
     image = np.full((28, 28), 255, np.uint8)
     image[10:20, 10:15] = np.linspace(0, 90, 10).astype(np.uint8)[:, None]
-    top, left, *_ = box(normalise(image))
-    ramp = square(normalise(image))[top : top + 20, left + 4].astype(int)
+    top, left, *_ = box(normalise_picture(image))
+    ramp = square(normalise_picture(image))[top : top + 20, left + 4].astype(int)
     assert np.abs(np.diff(ramp)[1:-2] - 5).max() <= 1
 
 
@@ -131,8 +132,8 @@ def test_mnist_is_normalised_already(shared: Path) -> None:
 def test_one_and_many_agree_bit_for_bit(shared: Path) -> None:
     images = real_digits(shared)[:50]
     many, _ = normalise_batch(images)
-    assert all(np.array_equal(normalise(square(image)), row) for image, row in zip(images, many, strict=True))
-    assert np.array_equal(normalise(images[0]), many[0])
+    assert all(np.array_equal(normalise_picture(square(image)), row) for image, row in zip(images, many, strict=True))
+    assert np.array_equal(normalise_picture(images[0]), many[0])
     assert np.array_equal(normalise_batch(images.reshape(-1, 28, 28))[0], many)
 
 
@@ -145,15 +146,15 @@ def test_polarity_can_be_given() -> None:
     # Ink over most of the border.
     image = np.zeros((28, 28), np.uint8)
     image[:, 20:] = 255
-    assert np.count_nonzero(normalise(image, polarity="dark-on-light") == 0) > 200
-    assert np.count_nonzero(normalise(image, polarity="light-on-dark") == 0) < 200
+    assert np.count_nonzero(normalise_picture(image, polarity="dark-on-light") == 0) > 200
+    assert np.count_nonzero(normalise_picture(image, polarity="light-on-dark") == 0) < 200
     with pytest.raises(DataError, match="unknown polarity 'sideways'"):
-        normalise(image, polarity="sideways")  # type: ignore[arg-type]
+        normalise_picture(image, polarity="sideways")  # type: ignore[arg-type]
 
 
 def test_grey_paper_is_paper() -> None:
     image = seven()
-    assert np.array_equal(normalise(np.where(image == 255, np.uint8(180), image)), normalise(image))
+    assert np.array_equal(normalise_picture(np.where(image == 255, np.uint8(180), image)), normalise_picture(image))
 
 
 @pytest.mark.parametrize("level", [255, 241, 200, 128, 30])
@@ -168,7 +169,7 @@ def test_blank_images() -> None:
     assert np.array_equal(result[1:], images[1:])
     assert [is_blank(image) for image in images] == [False, True, True]
     with pytest.raises(DataError, match=r"page\.png: nothing is drawn"):
-        normalise(np.full((300, 200), 255, np.uint8), name="page.png")
+        normalise_picture(np.full((300, 200), 255, np.uint8), name="page.png")
 
 
 @pytest.mark.parametrize(
@@ -177,7 +178,7 @@ def test_blank_images() -> None:
 )
 def test_what_is_no_picture_is_refused(shape: tuple[int, ...], dtype: str) -> None:
     with pytest.raises(DataError, match=r"^picture: "):
-        normalise(np.zeros(shape, dtype))
+        normalise_picture(np.zeros(shape, dtype))
 
 
 def test_batches_must_be_arrays_of_images() -> None:
@@ -191,14 +192,14 @@ def test_batches_must_be_arrays_of_images() -> None:
 def test_the_largest_picture_is_normalised() -> None:
     picture = np.zeros((4096, 4096, 4), np.uint8)
     picture[1000:3000, 900:1100, 3] = 255  # black on transparent
-    result = normalise(picture)
+    result = normalise_picture(picture)
     assert box(result)[2:] == (20, 2)
 
 
 def test_a_hairline_stays_as_dark_as_it_was() -> None:
     picture = np.full((500, 300), 255, np.uint8)
     picture[20:480, 100] = 0
-    assert normalise(picture).min() == 0
+    assert normalise_picture(picture).min() == 0
 
 
 # Reading pictures
@@ -292,7 +293,7 @@ def scan(digit: Pixels, rng: np.random.Generator) -> bytes:
 def test_a_photo_of_a_digit_is_read_as_the_digit(shared: Path) -> None:
     rng = np.random.default_rng(5)
     for image in real_digits(shared)[:6]:
-        expected = normalise(image).astype(int)
+        expected = normalise_picture(image).astype(int)
         seen = read_image(scan(square(image), rng)).astype(int)
         assert max(box(seen.astype(np.uint8))[2:]) == 20
         agreement = np.corrcoef(expected, seen)[0, 1]
@@ -303,8 +304,8 @@ def test_thin_lines_are_thickened() -> None:
     thin, thick = (read_image(png(seven(400, 500, thick=width))) for width in (4, 30))
     ink = [float((255 - image.astype(float)).sum()) for image in (thin, thick)]
     assert 0.7 < ink[0] / ink[1] < 1.3
-    # But not by `normalise`, which keeps what there is.
-    assert (255.0 - normalise(seven(400, 500, thick=4))).sum() < 0.5 * ink[1]
+    # But not by `normalise_picture`, which keeps the width of lines.
+    assert (255.0 - normalise_picture(seven(400, 500, thick=4))).sum() < 0.5 * ink[1]
 
 
 def test_nothing_drawn_reads_as_paper() -> None:
@@ -350,14 +351,14 @@ def bomb(width: int, height: int) -> bytes:
         (b"no picture", "not a PNG or JPEG"),
         (b"GIF89a" + bytes(100), "not a PNG or JPEG"),
         (png(seven())[:60], "not a"),
-        (png(seven(300, 300))[:-400], "not a whole"),
-        (jpeg(seven(300, 300))[:-1500], "not a whole"),
+        (png(seven(300, 300))[:-400], "not a complete"),
+        (jpeg(seven(300, 300))[:-1500], "not a complete"),
         (png(seven())[:20] + b"\xff" + png(seven())[21:], "not a|too many"),
         (bomb(4097, 4), "4097x4 pixels are too many"),
         (bomb(12000, 12000), "too many"),
         (bomb(60000, 60000), "too many"),
         (bomb(0, 5), "not a"),
-        (bomb(4096, 4096), "not a whole"),
+        (bomb(4096, 4096), "not a complete"),
     ],
 )
 def test_damaged_pictures_are_refused_in_one_line(content: bytes, message: str, tmp_path: Path) -> None:
@@ -406,7 +407,7 @@ def test_fit_leaves_its_input_alone() -> None:
 
 
 def test_the_kernel_agrees_on_sizes() -> None:
-    assert (module._BOX, module._BLANK) == (kernel.BOX, kernel.LEAST)
-    room = module.Room.of(300, 200)
+    assert (BOX, LEAST_INK) == (kernel.BOX, kernel.LEAST)
+    room = Room.of(300, 200)
     # A picture that is shrunk has so many pixels for one of the result, and parts of one on both sides.
     assert len(room.weights) >= 300 / kernel.BOX + 2

@@ -17,7 +17,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from fastnn.datasets import Dataset
-from fastnn.images import normalise
+from fastnn.images import normalise_picture
 from fastnn.model import Model
 from fastnn.web import app as app_module
 from fastnn.web import limits
@@ -59,7 +59,7 @@ def test_predict_shows_what_a_normalising_model_sees(sqlite_url: str, model: Mod
     app = create_app(Settings(Store(sqlite_url), TOKEN, Loaded.of(normalising, "n")))
     with TestClient(app) as client:
         found = client.post("/api/predict", json={"image": image.ravel().tolist()}).json()
-    assert found["seen"] == normalise(image).tolist() != image.ravel().tolist()
+    assert found["seen"] == normalise_picture(image).tolist() != image.ravel().tolist()
 
 
 def test_predict_takes_a_picture(client: TestClient) -> None:
