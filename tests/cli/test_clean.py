@@ -110,7 +110,7 @@ def test_json(source: str) -> None:
         (["a.npz", "--apply", "list.csv", "--to", "a.npz", "--force"], "never changed"),
         (["a.npz", "--apply", "list.csv", "--to", "../{here}/a.npz", "--force"], "never changed"),
         (["a.npz", "--apply", "list.csv", "--to", "copy.npz", "--force"], "never changed"),
-        (["a.npz", "--apply", "list.csv", "--to", "taken.npz"], "is there already"),
+        (["a.npz", "--apply", "list.csv", "--to", "taken.npz"], "exists already"),
         (["a.npz", "--folds", "1"], "at least 2 folds"),
     ],
 )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fastnn.datasets import Dataset, cache, load_dataset
-from fastnn.datasets.convert import write_dataset
+from fastnn.datasets.writers import write_dataset
 from tests.datasets.samples import DIGITS, images
 
 

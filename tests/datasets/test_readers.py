@@ -201,8 +201,8 @@ def test_class_folders(tmp_path: Path) -> None:
     np.testing.assert_array_equal(loaded.images, IMAGES[[1, 2, 0]])
     assert loaded.classes == ("ant", "cat")
     assert loaded.labels.tolist() == [0, 1, 1]
-    assert [note for note in loaded.notes if "taken for no class" in note] == [
-        f"{tmp_path / 'pictures' / 'empty'}: holds no PNG or JPEG file; it is taken for no class"
+    assert [note for note in loaded.notes if "ignored" in note] == [
+        f"{tmp_path / 'pictures' / 'empty'}: ignored, since it holds no PNG or JPEG file"
     ]
 
 

@@ -84,7 +84,7 @@ def test_copies_stay_together_and_the_count_is_the_best_possible(sizes: list[int
 
 
 def test_all_images_alike_cannot_be_split() -> None:
-    with pytest.raises(DataError, match="all 10 images are copies of one"):
+    with pytest.raises(DataError, match="all 10 images are duplicates of one"):
         split(with_copies([10]))
 
 
@@ -95,7 +95,7 @@ def test_a_fraction_that_leaves_a_side_empty(fraction: float) -> None:
 
 
 def test_one_class_only() -> None:
-    with pytest.raises(DataError, match="every image to train on is of the class '3'"):
+    with pytest.raises(DataError, match="every training image has the class '3'"):
         split(dataset([3] * 20))
 
 
@@ -111,7 +111,7 @@ def test_a_test_set_of_its_own_is_kept() -> None:
     assert test is own
     assert train.test is None
     assert train.images is whole.images
-    with pytest.raises(DataError, match="every image"):
+    with pytest.raises(DataError, match="every training image"):
         split(dataset([1, 1], test=own))
     with pytest.raises(DataError, match="test on"):
         split(dataset([0, 1], test=dataset([])))

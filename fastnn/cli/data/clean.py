@@ -139,7 +139,7 @@ def apply_list(source: str, listed: Path, target: Path, *, force: bool = False) 
     listed : Path
         A CSV file as :func:`clean_data` writes it.
     target : Path
-        As :func:`fastnn.datasets.convert.write_dataset` takes it.
+        As :func:`fastnn.datasets.writers.write_dataset` takes it.
     force : bool
         Replace `target`; never the source itself.
 
@@ -154,7 +154,7 @@ def apply_list(source: str, listed: Path, target: Path, *, force: bool = False) 
         If the list is no list, is of other data, or `target` is the source or cannot be written.
     """
     from fastnn.datasets import load_dataset
-    from fastnn.datasets.convert import write_dataset
+    from fastnn.datasets.writers import write_dataset
     from fastnn.label_issues import apply_issues
 
     with download_progress() as progress:

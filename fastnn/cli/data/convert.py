@@ -40,7 +40,7 @@ def convert_data(source: str, target: Path, *, force: bool = False) -> tuple[lis
     source : str
         As :func:`fastnn.datasets.load_dataset` takes it.
     target : Path
-        As :func:`fastnn.datasets.convert.write_dataset` takes it.
+        As :func:`fastnn.datasets.writers.write_dataset` takes it.
     force : bool
         Replace what is there.
 
@@ -57,7 +57,7 @@ def convert_data(source: str, target: Path, *, force: bool = False) -> tuple[lis
     """
     from fastnn.cli._downloads import download_progress
     from fastnn.datasets import load_dataset
-    from fastnn.datasets.convert import write_dataset
+    from fastnn.datasets.writers import write_dataset
 
     with download_progress() as progress:
         dataset = load_dataset(source, progress=progress)

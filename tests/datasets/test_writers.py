@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fastnn.datasets import Dataset, load_dataset
-from fastnn.datasets.convert import write_dataset
+from fastnn.datasets.writers import write_dataset
 from fastnn.errors import DataError
 from tests.datasets.samples import DIGITS, dataset, images
 
@@ -58,7 +58,7 @@ def test_integers_beyond_nine_keep_their_order(name: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", ["idx", "mine-images-idx3-ubyte"])
 @pytest.mark.parametrize("classes", [TEXT, ("0", "1", "256"), ("1", "01", "2")])
 def test_idx_refuses_text(name: str, classes: tuple[str, ...], tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="IDX files hold integers from 0 to 255"):
+    with pytest.raises(DataError, match="labels in IDX files are integers from 0 to 255"):
         write_dataset(dataset([0, 1, 2], classes), tmp_path / name)
     assert not (tmp_path / name).exists()
 
@@ -113,7 +113,7 @@ def test_an_order_of_classes_that_is_lost_is_told(tmp_path: Path) -> None:
 def test_what_is_there_is_replaced_by_force_alone(name: str, tmp_path: Path) -> None:
     write_dataset(digits(digits()), tmp_path / name)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    with pytest.raises(DataError, match="is there already"):
+    with pytest.raises(DataError, match="exists already"):
         write_dataset(digits().take([0]), tmp_path / name)
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     write_dataset(digits().take([0]), tmp_path / name, force=True)
@@ -123,7 +123,7 @@ def test_what_is_there_is_replaced_by_force_alone(name: str, tmp_path: Path) -> 
 
 def test_labels_in_the_way_of_a_pair(tmp_path: Path) -> None:
     (tmp_path / "x-labels-idx1-ubyte").write_text("mine")
-    with pytest.raises(DataError, match="x-labels-idx1-ubyte: is there already"):
+    with pytest.raises(DataError, match="x-labels-idx1-ubyte: exists already"):
         write_dataset(digits(), tmp_path / "x-images-idx3-ubyte")
     assert [path.name for path in tmp_path.iterdir()] == ["x-labels-idx1-ubyte"]
 
@@ -149,9 +149,9 @@ def test_packed_files_of_a_replaced_set_do_not_stay(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("a.txt", "not a format that is known"),
+        ("a.txt", "unknown format"),
         ("no/such/a.json", "folder does not exist"),
-        ("x-labels-idx1-ubyte", "name the file of images"),
+        ("x-labels-idx1-ubyte", "give the name for the images"),
         ("no/such/folder", "cannot be written"),
         ("file/a.json", "folder does not exist"),
     ],
