@@ -11,7 +11,8 @@ import pytest
 
 from fastnn.datasets import drawn as module
 from fastnn.datasets import load_dataset
-from fastnn.datasets.drawn import COUNTS, MOST, drawn
+from fastnn.datasets.drawn import COUNTS, MAX_DIGITS, choose_styles, drawn
+from fastnn.datasets.skeletons import STYLES, skeleton_of
 from fastnn.errors import DataError
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def test_random_order(few):
     assert (np.diff(few.labels) < 0).sum() > 10
 
 
-@pytest.mark.parametrize("n", [0, -1, MOST + 1, 10**30])
+@pytest.mark.parametrize("n", [0, -1, MAX_DIGITS + 1, 10**30])
 def test_impossible_numbers_are_refused(n):
     with pytest.raises(DataError, match=r"^drawn: cannot draw .* digits"):
         drawn(n)
@@ -108,30 +109,30 @@ def test_no_drawing_is_blank_or_black():
     assert share.max() < 0.8
 
 
-def test_batches_do_not_leave_gaps(monkeypatch):
-    monkeypatch.setattr(module, "_BATCH", 2)
-    assert ((drawn(70, seed=5).images < 255).mean(axis=1) > 0.005).all()
+@compiled_only
+def test_styles_with_thousands_of_digits_are_drawn_wholly():
+    assert ((drawn(40_000, seed=5).images < 255).mean(axis=1) > 0.005).all()
 
 
 def test_about_one_label_in_a_hundred_is_wrong():
     labels = np.repeat(np.arange(10), 2000)
-    styles = module._choose_styles(labels, np.random.default_rng(0))
-    shown = np.array([style[0] for style in module._STYLES])[styles]
+    styles = choose_styles(labels, np.random.default_rng(0))
+    shown = np.array([style[0] for style in STYLES])[styles]
     assert 0.004 < (shown[shown < 10] != labels[shown < 10]).mean() < 0.011
     assert 0.001 < (shown == 10).mean() < 0.006
     # Every style is used, also the rarest.
-    assert set(styles.tolist()) == set(range(len(module._STYLES)))
+    assert set(styles.tolist()) == set(range(len(STYLES)))
 
 
 def test_shares_of_the_styles_sum_to_one():
     for digit in range(11):
-        shares = [share for kind, share, _ in module._STYLES if kind == digit]
+        shares = [share for kind, share, _ in STYLES if kind == digit]
         assert sum(shares) == pytest.approx(1.0), digit
 
 
-@pytest.mark.parametrize("style", range(len(module._STYLES)))
+@pytest.mark.parametrize("style", range(len(STYLES)))
 def test_skeletons_are_joined_through_their_points(style):
-    skeleton = module._skeleton(style)
+    skeleton = skeleton_of(style)
     # Moving all points moves the path alike, and the strokes begin and end at points of the skeleton.
     for matrix in (skeleton.sharp, skeleton.round, skeleton.tremor, skeleton.drift):
         assert len(matrix) == skeleton.starts[-1]
@@ -139,7 +140,7 @@ def test_skeletons_are_joined_through_their_points(style):
     path = skeleton.sharp @ skeleton.points
     for point in skeleton.points:
         assert np.abs(path - point).sum(axis=1).min() < 1e-12
-    strokes = module._STYLES[style][2].count("|") + 1
+    strokes = STYLES[style][2].count("|") + 1
     assert len(skeleton.starts) == strokes + 1
     assert path[0] == pytest.approx(skeleton.points[0])
     assert path[-1] == pytest.approx(skeleton.points[-1])
