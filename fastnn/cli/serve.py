@@ -210,7 +210,7 @@ def _load(path: str, *, took_over: bool = False) -> Loaded:
 
 def _check_classes(loaded: Loaded) -> None:
     """Refuse a model that could not be compared with what is trained on digits."""
-    from fastnn.datasets.database import DIGIT_CLASSES
+    from fastnn.datasets.labels import DIGIT_CLASSES
 
     missing = [digit for digit in DIGIT_CLASSES if digit not in loaded.model.classes]
     if missing:

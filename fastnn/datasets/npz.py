@@ -146,7 +146,7 @@ def _indices(labels: NDArray[Any], classes: tuple[str, ...], source: str) -> NDA
         return np.array([index_of[name] for name in labels.tolist()], dtype=np.int64)
     outside = labels[(labels < 0) | (labels >= len(classes))]
     if outside.size:
-        raise DataError(f"{source}: label {outside[0]} is not an index into `classes`, which has {len(classes)}")
+        raise DataError(f"{source}: label {outside[0]} is no index into `classes`, which has {len(classes)}")
     return labels.astype(np.int64)
 
 

@@ -148,8 +148,8 @@ def _resampled_spline(knots: int, length: int) -> NDArray[np.float64]:
 def _spline(n: int, first: int, last: int) -> NDArray[np.float64]:
     """Return the matrix that maps `n` points to a dense path through those from `first` to `last`.
 
-    It is a Catmull-Rom spline whose ends are extended in a straight line, of shape ((last - first) * 8, n). If `last` is
-    the last of the n points, one more row closes the path; otherwise that point begins the next piece.
+    It is a Catmull-Rom spline whose ends are extended in a straight line. Shape ((last - first) * 8, n), with one more
+    row if `last` is the last of the n points: otherwise that point begins the next piece.
     """
     t = np.arange(_STEPS) / _STEPS
     weights = 0.5 * np.stack(

@@ -15,8 +15,8 @@ import msgspec
 import numpy as np
 from starlette.concurrency import run_in_threadpool
 
-from fastnn.datasets.database import DIGIT_CLASSES
 from fastnn.datasets.dataset import PIXELS, Dataset
+from fastnn.datasets.labels import DIGIT_CLASSES
 from fastnn.images.mosaic import DEFAULT_SIDE, mosaic
 from fastnn.web.store import StoreError
 
