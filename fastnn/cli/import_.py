@@ -1,4 +1,4 @@
-"""``fastnn import``: a network of the original's as a model of fastnn."""
+"""``fastnn import``: convert a network of the original to a model file."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def import_original(
     target: Annotated[str, typer.Argument(help="The model file to write.", metavar="OUT.safetensors")],
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
 ) -> None:
-    """Turn a network of the original's into a model file of fastnn.
+    """Convert a network of the original to a model file.
 
-    The weights are kept to the last bit. The published NN.json misses a comma; it is put in where it is the one fault.
+    The weights are kept exactly. The published NN.json lacks a comma, which is inserted if the file has no other fault.
     """
     original = import_file(source, target, force=force)
     console, network = out(), original.model.network
@@ -30,7 +30,7 @@ def import_original(
         f"read    {escape(source)}: {sizes}, rule {network.rule}, {network.dtype}, {network.n_parameters:,} parameters"
     )
     if original.repaired:
-        console.print(f"mended  a comma was missing in {original.place}")
+        console.print(f"fixed   a comma was missing in {original.place}")
     if isinstance(original.training, dict):
         for key, value in original.training.items():
             console.print(f"note    {escape(f'{key}: {value}')}")
@@ -38,7 +38,7 @@ def import_original(
 
 
 def import_file(source: str, target: str, *, force: bool = False) -> Original:
-    """Read a network of the original's and save it as a model of fastnn.
+    """Read a network of the original and save it as a model file.
 
     Parameters
     ----------
@@ -47,17 +47,17 @@ def import_file(source: str, target: str, *, force: bool = False) -> Original:
     target : str
         The model file to write.
     force : bool
-        Whether `target` may be replaced.
+        Replace `target` if it exists.
 
     Returns
     -------
     Original
-        What was read.
+        The content of `source`.
 
     Raises
     ------
     ModelError
-        If `source` is no such file, or `target` exists or cannot be written.
+        If `source` cannot be read, or `target` exists or cannot be written.
     """
     from pathlib import Path
 
@@ -66,8 +66,9 @@ def import_file(source: str, target: str, *, force: bool = False) -> Original:
 
     path = Path(target)
     if path.is_dir() or (path.exists() and not force):
-        hint = "name a file" if path.is_dir() else "give another name, or --force to replace it"
-        raise ModelError(f"{target}: exists; {hint}")
+        if path.is_dir():
+            raise ModelError(f"{target}: is a folder; give the name of a file")
+        raise ModelError(f"{target}: exists already; give another name, or --force to replace it")
     original = read_original(source)
     try:
         save_model(original.model, path)

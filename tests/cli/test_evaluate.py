@@ -8,10 +8,10 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from fastnn.cli import app, evaluate
-from fastnn.cli.evaluate import evaluate_file
 from fastnn.datasets import Dataset, load_dataset, split
 from fastnn.errors import DataError, FastnnError, ModelError
 from fastnn.evaluation.metrics import evaluate as measure
+from fastnn.evaluation.saved_model import evaluate_file
 from fastnn.formats import save_model
 from fastnn.model import Model
 from tests.models import DIGITS, compiled, model, network
@@ -87,11 +87,11 @@ def test_the_test_part_is_the_one_that_was_held_back() -> None:
     made = write_model(data)
     train, test = split(data, 0.25, 5)
     for wanted, part in ((None, test), ("test", test), ("train", train), ("all", data)):
-        report = evaluate_file("m.safetensors", split=wanted)  # type: ignore[arg-type]
+        report = evaluate_file("m.safetensors", wanted=wanted)  # type: ignore[arg-type]
         assert np.array_equal(report.evaluation.confusion, measure(made, part).confusion)
         assert report.split == (wanted or "test")
         assert report.data == "a.npz"
-    assert "most of these images were trained on" in evaluate_file("m.safetensors", split="all").notes[0]
+    assert "the model was trained on most of these images" in evaluate_file("m.safetensors", wanted="all").notes[0]
 
 
 def test_other_data_are_taken_whole_and_said_to_be_others() -> None:
@@ -102,7 +102,7 @@ def test_other_data_are_taken_whole_and_said_to_be_others() -> None:
     assert report.notes == ("b.npz is not the data that the model was trained on",)
     report = evaluate_file("m.safetensors", "b.npz", "test")
     assert np.array_equal(report.evaluation.confusion, measure(made, split(other, 0.1, 0)[1]).confusion)
-    assert "divided anew" in report.notes[1]
+    assert "split anew" in report.notes[1]
 
 
 def test_a_test_set_of_its_own_is_the_test_part() -> None:
@@ -115,14 +115,14 @@ def test_a_test_set_of_its_own_is_the_test_part() -> None:
 
 def test_a_model_that_names_no_data_asks_for_them() -> None:
     save_model(model(), "m.safetensors")
-    with pytest.raises(ModelError, match="name a data set with --data"):
+    with pytest.raises(ModelError, match="give a data set with --data"):
         evaluate_file("m.safetensors")
 
 
 def test_data_that_have_gone_are_named() -> None:
     write_model(write_data("a.npz"))
     Path("a.npz").unlink()
-    with pytest.raises(DataError, match=r"^a\.npz: no such file .* m\.safetensors was trained on, --data names others"):
+    with pytest.raises(DataError, match=r"^a\.npz: no such file .* m\.safetensors was trained on these data, give"):
         evaluate_file("m.safetensors")
 
 
@@ -150,9 +150,9 @@ def test_the_tables_are_plain_text_in_a_pipe() -> None:
     result = runner.invoke(app, ["evaluate", "m.safetensors", "--split", "all"])
     assert result.exit_code == 0, result.output
     assert "\x1b" not in result.stdout
-    for words in ("a.npz, all", "of 60)", "balanced accuracy", "precision", "what is taken for what"):
+    for words in ("a.npz, all", "of 60)", "balanced accuracy", "precision", "confusion matrix"):
         assert words in result.stdout
-    assert "note: most of these" in result.stderr
+    assert "note: the model was trained on most" in result.stderr
     assert max(map(len, result.stdout.splitlines())) <= 120
 
 
@@ -175,5 +175,5 @@ def test_many_classes_are_shown_by_their_worst_pairs() -> None:
     save_model(Model((network(784, 30),), classes), "m.safetensors")
     result = runner.invoke(app, ["evaluate", "m.safetensors", "--data", "a.npz"])
     assert result.exit_code == 0, result.output
-    assert "most often mistaken" in result.stdout
+    assert "most frequent confusions" in result.stdout
     assert "class [29]" in result.stdout

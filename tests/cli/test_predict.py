@@ -8,11 +8,11 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from fastnn.cli import app, predict
-from fastnn.cli.predict import predict_files
 from fastnn.errors import DataError, ModelError
 from fastnn.formats import save_model
 from fastnn.images import normalise_picture
 from fastnn.model import Model
+from fastnn.predicting import predict_files
 from tests.models import DIGITS, jpeg, model, network, png, seven
 
 runner = CliRunner()

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from fastnn import load_model
 from fastnn.cli import app
-from fastnn.cli.evaluate import evaluate_file
 from fastnn.errors import ModelError
+from fastnn.evaluation.saved_model import evaluate_file
 from fastnn.formats.safetensors import read_with_extra, write_model
 from fastnn.model import division
 from fastnn.report import read_history

@@ -82,7 +82,7 @@ def test_runs_of_other_splits_meet_on_what_neither_was_trained_on(data: Dataset)
     assert pair.shared == shared.sum()
     right = [int(np.sum(made.predict(data.images[shared]) == data.labels[shared])) for made in models]
     assert [pair.first_correct, pair.second_correct] == right
-    assert "held back different digits" in result.notes[0]
+    assert "different test sets" in result.notes[0]
 
 
 def test_a_common_test_set(data: Dataset, tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_what_a_run_has_learnt_from_another_data_set_is_no_test(data: Dataset, t
     (tmp_path / "cleaned.npz").unlink()
     result = compare_runs(["one", "two"], "a.npz")
     assert result.rows[0].total == 50
-    assert result.notes[0].startswith("two was trained on cleaned.npz, which cannot be looked up; it may have learnt")
+    assert result.notes[0].startswith("two was trained on cleaned.npz, which cannot be loaded as it was; its training")
 
 
 def test_runs_on_different_data_share_nothing(data: Dataset, tmp_path: Path) -> None:
@@ -154,13 +154,13 @@ def test_the_better_one_is_named_only_where_chance_is_no_answer(data: Dataset) -
 @pytest.mark.parametrize(
     ("runs", "data_source", "words"),
     [
-        (["one"], None, "two runs or more"),
-        (["one", "one"], None, "named twice"),
+        (["one"], None, "at least two runs"),
+        (["one", "one"], None, "given twice"),
         (["one", "none"], None, "none: does not say what data"),
         (["one", "gone"], None, "gone: no such file"),
-        (["one", "moved"], None, "these are the data moved was trained on, --data names others"),
+        (["one", "moved"], None, "moved was trained on these data, give others with --data"),
         (["one", "changed"], None, "is not the data that changed was trained on"),
-        (["one", "undivided"], None, "undivided: does not say how its data were divided"),
+        (["one", "undivided"], None, "undivided: does not say how its data were split"),
         (["one", "two"], "gone.npz", "gone.npz: no such file"),
     ],
 )

@@ -62,7 +62,7 @@ def test_mcnemar_of_many_is_chi_squared_and_near_the_exact_one() -> None:
 
 
 def test_mcnemar_wants_the_same_digits() -> None:
-    with pytest.raises(DataError, match="one length"):
+    with pytest.raises(DataError, match="same length"):
         mcnemar([True], [True, False])
 
 
