@@ -1,3 +1,4 @@
+import os
 import re
 import sys
 from dataclasses import replace
@@ -108,10 +109,10 @@ def test_a_folder_that_will_not_do(folder: str, words: str, tmp_path: Path) -> N
 
 
 def test_a_report_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> str:
+    def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("fastnn.report._page", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(FastnnError, match="No space left"):
         write_report(model(), blobs(20), tmp_path / "r")
     assert list(tmp_path.iterdir()) == []
@@ -186,7 +187,7 @@ def test_by_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.exit_code == 0, result.output
     assert '"report": "r/index.html"' in result.stdout
     assert (tmp_path / "r" / "history.png").exists()
-    assert re.search("measured on a.npz<", (tmp_path / "r" / "index.html").read_text())
+    assert re.search("evaluated on a.npz<", (tmp_path / "r" / "index.html").read_text())
     again = CliRunner().invoke(app, command)
     assert (again.exit_code, again.stdout) == (2, "")
     assert "--force" in again.stderr

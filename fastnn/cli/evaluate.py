@@ -65,10 +65,9 @@ def _write_report(result: SavedModelEvaluation, folder: Path, *, force: bool) ->
     from fastnn.formats import find_model
     from fastnn.report import write_report
 
+    part = result.data if result.split == "all" else result.part_name
     history = find_model(result.path).parent / "history.csv"
-    return write_report(
-        result.model, result.images, folder, name=result.path, part=result.part_name, history=history, force=force
-    )
+    return write_report(result.model, result.images, folder, name=result.path, part=part, history=history, force=force)
 
 
 def _show(result: SavedModelEvaluation) -> None:
