@@ -451,7 +451,7 @@ _TITLES = {
     "mistakes": ("Worst mistakes", "Label, prediction, and the probability that the model gave it."),
     "weights": (
         "First layer",
-        "Weights of the first network's hidden units, largest first, each with its own scale; ink on blue pixels excites.",
+        "Weights of the first network's hidden units, largest first, each on its own scale. Ink on blue excites the unit.",
     ),
     "reliability": (
         "Calibration",
