@@ -84,9 +84,9 @@ def prepare(module: ModuleType) -> Any:
     kept = engine.run_samples
     engine.run_samples = Kernel(module.__name__, "run_samples")
     try:
-        images = engine.Prepared(problem.images, "paper", network.dtype)
+        images = engine.KernelInput(problem.images, False, network.dtype)
         trainer = engine.Engine(network)
-        trainer.open(images)
+        trainer.load_weights(images)
     finally:
         engine.run_samples = kept
     labels = np.ascontiguousarray(problem.labels, dtype=np.int64)

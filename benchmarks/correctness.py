@@ -44,7 +44,7 @@ def reference(rule: str) -> list[np.ndarray]:
     return state.weights()
 
 
-def deviation_from_reference(weights: Sequence[np.ndarray], rule: str = "toy") -> float:
+def deviation_from_reference(weights: Sequence[np.ndarray], rule: str = "original") -> float:
     """Return the largest distance from the reference's weights, as a share of how far those moved."""
     start = problem().parameters(np.float64)
     shares = []

@@ -45,7 +45,7 @@ class Implementation:
         Of weights and arithmetic.
     needs : tuple of str
         Modules that must be installed, and programs (written with a leading ``$``) that must be found.
-    rule : {"toy", "backprop", None}
+    rule : {"original", "backprop", None}
         Which of the reference's rules it follows, so that its weights must end where the reference's end. None: it
         trains nothing, but measures a bound of the machine.
     """
@@ -55,12 +55,12 @@ class Implementation:
     home: str
     dtype: str = "float32"
     needs: tuple[str, ...] = ()
-    rule: str | None = "toy"
+    rule: str | None = "original"
 
     @property
     def same_rule(self) -> bool:
         """Whether it follows the original rule, which most of the table does."""
-        return self.rule == "toy"
+        return self.rule == "original"
 
     def missing(self) -> str | None:
         """Return what keeps this implementation from running here, or None."""

@@ -19,7 +19,7 @@ from benchmarks.readme import show
 from fastnn.datasets import load_dataset, split
 from fastnn.evaluation.metrics import evaluate
 from fastnn.recipe import Recipe
-from fastnn.training import Learner, as_model
+from fastnn.training import Trainer, as_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +34,7 @@ RUNGS: tuple[tuple[str, dict[str, Any]], ...] = (
         {
             "activation": "relu",
             "init": "he",
-            "inputs": "ink",
+            "invert": True,
             "lr": 0.02,
             "schedule": "cosine",
             "label_smoothing": 0.1,
@@ -82,7 +82,7 @@ def run(dataset: Dataset, recipe: Recipe) -> tuple[float, float]:
     networks, seconds = [], 0.0
     for member in range(recipe.ensemble):
         own = recipe.replace(seed=recipe.seed + member)
-        learner = Learner(own.network(train.images.shape[1], len(train.classes)), train, own)
+        learner = Trainer(own.network(train.images.shape[1], len(train.classes)), train, own)
         learner.warm_up()
         seconds += sum(learner.epoch(epoch).seconds for epoch in range(1, own.epochs + 1))
         networks.append(learner.result())

@@ -95,8 +95,8 @@ def test_types_and_rules(measure) -> None:
     measure(
         "types and rules",
         [
-            candidate("toy", "fastnn, rule toy, float32", Ink(toy)),
-            candidate("toy-64", "fastnn, rule toy, float64", Ink64(toy)),
+            candidate("original", "fastnn, rule original, float32", Ink(toy)),
+            candidate("toy-64", "fastnn, rule original, float64", Ink64(toy)),
             candidate("backprop", "fastnn, rule backprop, sigmoid", Backprop(quiet)),
             candidate("backprop-relu", "fastnn, rule backprop, ReLU, silent units skipped", BackpropRelu(quiet)),
         ],
@@ -104,31 +104,31 @@ def test_types_and_rules(measure) -> None:
 
 
 def test_the_loop_around_the_kernel_costs_little(measure, effort: Effort) -> None:
-    """`Learner.epoch` calls the kernel in chunks of milliseconds, looks at the loss and reports progress after each."""
+    """`Trainer.epoch` calls the kernel in chunks of milliseconds, looks at the loss and reports progress after each."""
     from fastnn.datasets.dataset import Dataset
     from fastnn.network import Network
     from fastnn.recipe import Recipe
-    from fastnn.training import Learner, epoch_order
+    from fastnn.training import Trainer, epoch_order
 
     problem = make_problem()
     recipe = Recipe(hidden=SIZES[1:-1])
     dataset = Dataset(problem.images, problem.labels, tuple("0123456789"), "benchmark")
-    learner = Learner(Network(SIZES).initialise(), dataset, recipe)
+    learner = Trainer(Network(SIZES).initialise(), dataset, recipe)
     # On the learner's own memory: that of another engine lies in other pages, which is worth 3 % either way.
     engine, images = learner._engine, learner._images
     n, reports, totals = len(dataset), [], np.zeros(2)
 
     def once(_: int) -> None:
         order = epoch_order(recipe.seed, 1, n)
-        engine.open(images)
+        engine.load_weights(images)
         engine.train(images, dataset.labels, order, recipe.lr, totals)
-        engine.close()
+        engine.store_weights()
 
     timings = measure(
         "the loop around the kernel",
         [
             Candidate("once", "fastnn, one call for an epoch", once, limit=n, least=n),
-            Candidate("chunks", "fastnn, Learner.epoch", lambda _: learner.epoch(1, reports.append), limit=n, least=n),
+            Candidate("chunks", "fastnn, Trainer.epoch", lambda _: learner.epoch(1, reports.append), limit=n, least=n),
         ],
         rounds=25,
     )

@@ -19,11 +19,11 @@ ROOT = Path(__file__).parents[1]
 
 ONE_SAMPLE = """
 import numpy as np
-from fastnn.engine import Engine, Prepared
+from fastnn.engine import Engine, KernelInput
 from fastnn.network import Network
 network = Network((784, 200, 40, 10)).initialise()
-engine, images = Engine(network), Prepared(np.full((1, 784), 255, np.uint8), "paper", network.dtype)
-engine.open(images)
+engine, images = Engine(network), KernelInput(np.full((1, 784), 255, np.uint8), False, network.dtype)
+engine.load_weights(images)
 engine.train(images, np.zeros(1, np.int64), np.zeros(1, np.int64), 0.01, np.zeros(2))
 """
 

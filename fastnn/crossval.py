@@ -110,10 +110,10 @@ def _run(jobs: list[_Job], task: _Task, workers: int) -> Generator[tuple[_Job, N
 
 def _warm_up(task: _Task) -> None:
     """Compile once and keep it in the cache, so that the workers load it rather than compile side by side."""
-    from fastnn.training import Learner
+    from fastnn.training import Trainer
 
     dataset, recipe, _ = task
-    Learner(recipe.network(dataset.images.shape[1], len(dataset.classes)), dataset, recipe).warm_up()
+    Trainer(recipe.network(dataset.images.shape[1], len(dataset.classes)), dataset, recipe).warm_up()
 
 
 def train_fold(task: _Task, job: _Job, tell: object = None) -> NDArray[np.float64]:  # noqa: ARG001 - for workers

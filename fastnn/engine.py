@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fastnn.model import Inputs
 
 DENSE_FROM = 0.6
 """Share of entries from which "auto" takes the dense kernel: where lists of pixels no longer pay."""
@@ -31,46 +30,50 @@ run_samples, run_samples_listed = Kernel(_SGD, "run_samples"), Kernel(_SGD, "run
 _ACTIVATIONS = {"sigmoid": numbers.SIGMOID, "tanh": numbers.TANH, "relu": numbers.RELU}
 
 
-class Prepared:
+class KernelInput:
     """Images in the form that the kernels read.
 
     Parameters
     ----------
     images : ndarray of uint8, shape (n, pixels)
         255 = paper.
-    inputs : {"paper", "ink"}
+    invert : bool
         See :class:`fastnn.Model`.
     dtype : dtype
         Of the network.
-    kernel : {"auto", "ink", "dense"}
-        Whether to list the pixels that are not paper, or all; "auto" goes by their share.
+    first_layer : {"auto", "sparse", "dense"}
+        Whether to list the pixels that are not white, or all of them; "auto" decides by their share.
 
     Attributes
     ----------
-    kernel : str
-        "ink" or "dense".
-    share : float
-        Mean share of pixels that are not paper.
+    first_layer : str
+        "sparse" or "dense".
+    density : float
+        Mean share of pixels that are not white.
     ink : Ink
         What the kernels read.
     packed : Packed
         The same as they take it.
     """
 
-    def __init__(self, images: NDArray[np.uint8], inputs: Inputs, dtype: np.dtype[Any], kernel: str = "auto") -> None:
+    def __init__(
+        self, images: NDArray[np.uint8], invert: bool, dtype: np.dtype[Any], first_layer: str = "auto"
+    ) -> None:
         self.n, self.pixels = images.shape
-        self.share = _inked(images) / max(1, images.size)
-        self.kernel = kernel if kernel != "auto" else ("ink" if self.share < DENSE_FROM else "dense")
-        leaves_paper_out = self.kernel == "ink"
+        self.density = _inked(images) / max(1, images.size)
+        self.first_layer = (
+            first_layer if first_layer != "auto" else ("sparse" if self.density < DENSE_FROM else "dense")
+        )
+        leaves_paper_out = self.first_layer == "sparse"
         scalar: Any = dtype.type
-        shift = 0 if inputs == "paper" and not leaves_paper_out else 255
-        self._inputs, self._dtype = inputs, dtype
-        self._base = 1 if leaves_paper_out and inputs == "paper" else 0
+        shift = 0 if not invert and not leaves_paper_out else 255
+        self._invert, self._dtype = invert, dtype
+        self._base = 1 if leaves_paper_out and not invert else 0
         self.ink = Ink(
             images=_padded(images, shift),
             sums=self._sums(images.sum(axis=1, dtype=np.int64)),
             shift=np.int64(shift),
-            factor=scalar((1 if inputs == "paper" else -1) / 255),
+            factor=scalar((-1 if invert else 1) / 255),
             base=scalar(self._base),
             whole=scalar(1 + self._base * self.pixels),
             whole_images=not leaves_paper_out,
@@ -79,15 +82,15 @@ class Prepared:
 
     def _sums(self, grey: NDArray[np.int64]) -> NDArray[Any]:
         # Of whole numbers, so that neither order nor dtype matters.
-        ink = grey if self._inputs == "paper" else 255 * self.pixels - grey
-        return np.asarray(ink / 255 - self._base * self.pixels, dtype=self._dtype)
+        inverted = 255 * self.pixels - grey if self._invert else grey
+        return np.asarray(inverted / 255 - self._base * self.pixels, dtype=self._dtype)
 
-    def blank(self, n: int) -> Prepared:
-        """Return room for `n` images of the same kind; see :meth:`refill`."""
+    def empty_like(self, n: int) -> KernelInput:
+        """Return room for `n` images of the same kind; see :meth:`update_sums`."""
         paper = np.full((n, self.pixels), 255, dtype=np.uint8)
-        return Prepared(paper, self._inputs, self._dtype, self.kernel)
+        return KernelInput(paper, self._invert, self._dtype, self.first_layer)
 
-    def refill(self, grey: NDArray[np.int64]) -> None:
+    def update_sums(self, grey: NDArray[np.int64]) -> None:
         """Take note of the first images having been written anew.
 
         Parameters
@@ -114,8 +117,7 @@ def _padded(images: NDArray[np.uint8], level: int) -> NDArray[np.uint8]:
 class Engine:
     """A network with the memory that the kernels need; trains it in place and runs it.
 
-    Works on a copy of the weights from :meth:`open` to :meth:`close`: set them before the one, read them after the
-    other.
+    Works on a copy of the weights between :meth:`load_weights` and :meth:`store_weights`.
 
     Parameters
     ----------
@@ -200,18 +202,18 @@ class Engine:
             places=places,
             counts=np.zeros(len(n_in), dtype=np.int64),
             hidden=np.int64(_ACTIVATIONS[network.activation]),
-            toy=(0,) if network.rule == "toy" else (),
+            toy=(0,) if network.rule == "original" else (),
         )
         self._net = pack(net)
         # What the last call of `train` learnt by, and the kernel with that; and the images, so that they live as long.
-        self._bound: tuple[tuple[object, ...], Callable[[NDArray[np.int64]], None], Prepared] | None = None
+        self._bound: tuple[tuple[object, ...], Callable[[NDArray[np.int64]], None], KernelInput] | None = None
         self._run = run_samples_listed if network.activation == "relu" else run_samples
         self._no_weights = np.empty(0, dtype=dtype)
         # The offset's base for which the weights are in the memory as the network has them.
         self._open_for: float | None = None
         self._no_outputs = pack(np.empty((0, network.sizes[-1]), dtype=dtype))
 
-    def open(self, prepared: Prepared) -> None:
+    def load_weights(self, prepared: KernelInput) -> None:
         """Take the network's weights, and make ready for images of this kind.
 
         Raises
@@ -234,7 +236,7 @@ class Engine:
         self._offset[...] = 0
         self._open_for = base
 
-    def close(self) -> None:
+    def store_weights(self) -> None:
         """Give the network its new weights."""
         self._open_for = None
         np.add(self._weights[0], self._offset, out=self.network.weights[0])
@@ -244,7 +246,7 @@ class Engine:
 
     def train(
         self,
-        prepared: Prepared,
+        prepared: KernelInput,
         labels: NDArray[np.int64],
         order: NDArray[np.int64],
         lr: float,
@@ -257,8 +259,8 @@ class Engine:
 
         Parameters
         ----------
-        prepared : Prepared
-            The images; of the kind last given to :meth:`open`.
+        prepared : KernelInput
+            The images; of the kind last given to :meth:`load_weights`.
         labels : ndarray of int64, shape (n,)
             Class of each image, below the network's number of outputs.
         order : ndarray of int64, shape (m,)
@@ -286,7 +288,7 @@ class Engine:
             self._bound = by, learn, prepared
         self._bound[1](order)
 
-    def chunk_for(self, prepared: Prepared) -> int:
+    def chunk_size(self, prepared: KernelInput) -> int:
         """Return how many of these images, in whole blocks, take 20 ms or so: then Ctrl-C and progress get a turn."""
         touched = self.network.parameters.size
         if not prepared.ink.whole_images:
@@ -294,13 +296,13 @@ class Engine:
             touched -= 3 * self.network.weights[0].size // 4
         return max(1, min(4096, _CHUNK_WEIGHTS // touched) // BLOCK) * BLOCK
 
-    def outputs(self, prepared: Prepared, between: Callable[[], object] | None = None) -> NDArray[Any]:
+    def outputs(self, prepared: KernelInput, between: Callable[[], object] | None = None) -> NDArray[Any]:
         """Run the network on all images.
 
         Parameters
         ----------
-        prepared : Prepared
-            Of the kind last given to :meth:`open`.
+        prepared : KernelInput
+            Of the kind last given to :meth:`load_weights`.
         between : callable, optional
             Called every 20 ms or so; what it raises ends the run.
 
@@ -309,7 +311,7 @@ class Engine:
         ndarray of dtype, shape (n, classes)
         """
         result = np.empty((prepared.n, self.network.sizes[-1]), dtype=self.network.dtype)
-        chunk = self.chunk_for(prepared)
+        chunk = self.chunk_size(prepared)
         nothing, order, totals = self.network.dtype.type(0), np.arange(min(chunk, max(1, prepared.n))), np.zeros(2)
         ink = prepared.ink
         # Blocks stay together, whatever the length of a chunk: it is whole blocks. One call at least, to compile.
@@ -324,13 +326,13 @@ class Engine:
         return result
 
 
-def run(engine: Engine, images: NDArray[np.uint8], inputs: Inputs, kernel: str = "auto") -> NDArray[Any]:
-    """Return the outputs for images with the network's weights as they are; see :class:`Prepared`.
+def run(engine: Engine, images: NDArray[np.uint8], invert: bool, first_layer: str = "auto") -> NDArray[Any]:
+    """Return the outputs for images with the network's weights as they are; see :class:`KernelInput`.
 
     The same bits as during training, on every machine.
     """
-    prepared = Prepared(images, inputs, engine.network.dtype, kernel)
-    engine.open(prepared)
+    prepared = KernelInput(images, invert, engine.network.dtype, first_layer)
+    engine.load_weights(prepared)
     return engine.outputs(prepared)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 
     from fastnn.engine import Engine
     from fastnn.network import Network
-
-Inputs = Literal["paper", "ink"]
-INPUTS: tuple[Inputs, ...] = ("paper", "ink")
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +27,8 @@ class Model:
         Usually one; the probabilities of several are averaged. All have the same first and last size.
     classes : tuple of str
         Names of the outputs.
-    inputs : {"paper", "ink"}
-        "paper": x = value / 255, so that paper is 1. "ink": x = 1 - value / 255, so that paper is 0.
+    invert : bool
+        False: the network is fed value / 255, so that white paper is 1. True: 1 - value / 255, so that white is 0.
     normalise : bool
         Whether images go through :func:`fastnn.images.normalise` first, as they did in training.
     info : dict
@@ -40,7 +37,7 @@ class Model:
 
     networks: tuple[Network, ...]
     classes: tuple[str, ...]
-    inputs: Inputs = "paper"
+    invert: bool = False
     normalise: bool = False
     info: dict[str, Any] = field(default_factory=dict)
     _idle: list[list[Engine]] = field(default_factory=list, init=False, repr=False)
@@ -51,8 +48,6 @@ class Model:
     def __post_init__(self) -> None:
         if not self.networks:
             raise ModelError("a model needs at least one network")
-        if self.inputs not in INPUTS:
-            raise ModelError(f"unknown inputs {self.inputs!r}; choose one of {', '.join(INPUTS)}")
         ends = {(network.sizes[0], network.sizes[-1]) for network in self.networks}
         if len(ends) != 1 or self.network.sizes[-1] != len(self.classes):
             raise ModelError(
@@ -101,14 +96,14 @@ class Model:
             pixels, _ = normalise_batch(pixels, polarity="dark-on-light")
         # Each thread that is here at a time has engines of its own; making one takes longer than to classify a digit.
         engines = self._idle.pop() if self._idle else [Engine(network) for network in self.networks]
-        outputs = [run(engine, pixels, self.inputs) for engine in engines]
+        outputs = [run(engine, pixels, self.invert) for engine in engines]
         self._idle.append(engines)
         return np.asarray(np.mean(outputs, axis=0, dtype=np.float64))
 
     def predict_proba(self, images: ArrayLike) -> NDArray[np.float64]:
         """Return the probability of each class; every row sums to 1.
 
-        The outputs of rule toy are independent sigmoids; they are divided by their sum.
+        The outputs of rule original are independent sigmoids; they are divided by their sum.
 
         Parameters
         ----------
@@ -173,14 +168,14 @@ def division(info: dict[str, Any]) -> tuple[float, int] | None:
     return None
 
 
-def as_inputs(images: NDArray[np.uint8], inputs: Inputs, dtype: np.dtype[Any]) -> NDArray[Any]:
+def as_inputs(images: NDArray[np.uint8], invert: bool, dtype: np.dtype[Any]) -> NDArray[Any]:
     """Turn pixels into what a network sees.
 
     Parameters
     ----------
     images : ndarray of uint8
         255 = paper.
-    inputs : {"paper", "ink"}
+    invert : bool
         See :class:`Model`.
     dtype : dtype
         Of the result; the division is done in it.
@@ -190,12 +185,12 @@ def as_inputs(images: NDArray[np.uint8], inputs: Inputs, dtype: np.dtype[Any]) -
     ndarray of dtype
         Of the same shape.
     """
-    return input_levels(inputs, dtype)[images]
+    return input_levels(invert, dtype)[images]
 
 
-def input_levels(inputs: Inputs, dtype: np.dtype[Any]) -> NDArray[Any]:
+def input_levels(invert: bool, dtype: np.dtype[Any]) -> NDArray[Any]:
     """Return the input for each of the 256 grey levels, shape (256,), in `dtype`."""
     grey = np.arange(256, dtype=dtype)
-    if inputs == "ink":
+    if invert:
         grey = 255 - grey
     return np.asarray(grey / np.asarray(255, dtype=dtype))

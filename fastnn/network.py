@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike, NDArray
 
-Rule = Literal["toy", "backprop"]
+Rule = Literal["original", "backprop"]
 Activation = Literal["sigmoid", "tanh", "relu"]
 Init = Literal["uniform", "xavier", "he"]
 
-RULES: tuple[Rule, ...] = ("toy", "backprop")
+RULES: tuple[Rule, ...] = ("original", "backprop")
 ACTIVATIONS: tuple[Activation, ...] = ("sigmoid", "tanh", "relu")
 INITS: tuple[Init, ...] = ("uniform", "xavier", "he")
 DTYPES = ("float32", "float64")
@@ -46,11 +46,11 @@ class Network:
     ----------
     sizes : sequence of int
         Units of each layer, inputs first, outputs last; at least two.
-    rule : {"toy", "backprop"}
-        The learning rule. It also says what the outputs are: "toy" has sigmoids on every layer, "backprop" has
+    rule : {"original", "backprop"}
+        The learning rule. It also says what the outputs are: "original" has sigmoids on every layer, "backprop" has
         `activation` on the hidden layers and a softmax at the end.
     activation : {"sigmoid", "tanh", "relu"}
-        Of the hidden layers; "toy" knows sigmoid alone.
+        Of the hidden layers; "original" knows sigmoid alone.
     dtype : {"float32", "float64"}
         Of the parameters and all arithmetic.
 
@@ -76,7 +76,7 @@ class Network:
         self,
         sizes: Sequence[int],
         *,
-        rule: Rule = "toy",
+        rule: Rule = "original",
         activation: Activation = "sigmoid",
         dtype: DTypeLike = np.float32,
     ) -> None:
@@ -87,8 +87,8 @@ class Network:
             raise RecipeError(f"unknown rule {rule!r}; choose one of {', '.join(RULES)}")
         if activation not in ACTIVATIONS:
             raise RecipeError(f"unknown activation {activation!r}; choose one of {', '.join(ACTIVATIONS)}")
-        if rule == "toy" and activation != "sigmoid":
-            raise RecipeError(f"rule toy has sigmoid units; activation {activation} needs rule backprop")
+        if rule == "original" and activation != "sigmoid":
+            raise RecipeError(f"rule original has sigmoid units; activation {activation} needs rule backprop")
         self.rule: Rule = rule
         self.activation: Activation = activation
         try:
@@ -185,7 +185,7 @@ class Network:
         Returns
         -------
         ndarray of dtype, shape (n, sizes[-1])
-            Sigmoids for rule toy, a softmax for rule backprop.
+            Sigmoids for rule original, a softmax for rule backprop.
 
         Raises
         ------

@@ -15,13 +15,12 @@ if TYPE_CHECKING:
     from fastnn.network import Network
 
 CHOICES = {
-    "rule": ("toy", "backprop"),
+    "rule": ("original", "backprop"),
     "activation": ("sigmoid", "tanh", "relu"),
     "init": ("uniform", "xavier", "he"),
-    "inputs": ("paper", "ink"),
     "schedule": ("step", "constant", "cosine"),
     "dtype": ("float32", "float64"),
-    "kernel": ("auto", "ink", "dense"),
+    "first_layer": ("auto", "sparse", "dense"),
     "averaging": ("none", "ema", "tail"),
 }
 
@@ -68,14 +67,14 @@ class Recipe:
         Of the recipe; names run folders.
     hidden : tuple of int
         Units of the hidden layers; may be empty.
-    rule : {"toy", "backprop"}
+    rule : {"original", "backprop"}
         The learning rule, see :class:`fastnn.Network`.
     activation : {"sigmoid", "tanh", "relu"}
         Of the hidden layers.
     init : {"uniform", "xavier", "he"}
         How the weights are drawn.
-    inputs : {"paper", "ink"}
-        Whether paper (value / 255) or ink (1 - value / 255) is the 1 that the network sees.
+    invert : bool
+        False: the network is fed value / 255, so that white paper is 1. True: 1 - value / 255, so that white is 0.
     epochs : int
         Passes over the training data.
     lr : float
@@ -97,8 +96,8 @@ class Recipe:
         If given, this many training digits of each class are drawn (some more than once where a class has fewer).
     dtype : {"float32", "float64"}
         Of weights and arithmetic.
-    kernel : {"auto", "ink", "dense"}
-        How the first layer is computed; "auto" takes "ink" where most pixels have one value. All give the same
+    first_layer : {"auto", "sparse", "dense"}
+        How the first layer is computed; "auto" chooses "sparse" where most pixels are white. All give the same
         SGD; the roundings differ.
     normalise : bool
         Whether drawings are cropped, scaled and centred first, see :func:`fastnn.images.normalise`; the model then
@@ -142,10 +141,10 @@ class Recipe:
 
     name: str = "original"
     hidden: tuple[int, ...] = (200, 40)
-    rule: str = "toy"
+    rule: str = "original"
     activation: str = "sigmoid"
     init: str = "uniform"
-    inputs: str = "paper"
+    invert: bool = False
     epochs: int = 60
     lr: float = 0.01
     schedule: str = "step"
@@ -156,7 +155,7 @@ class Recipe:
     test_fraction: float = 0.1
     per_class: int | None = None
     dtype: str = "float32"
-    kernel: str = "auto"
+    first_layer: str = "auto"
     normalise: bool = False
     rotation: float = 0.0
     scale: float = 0.0
@@ -189,7 +188,7 @@ class Recipe:
         _number("lr_decay", self.lr_decay, 0.0, 1.0, open_low=True)
         for name, (low, high) in NUMBERS.items():
             _number(name, getattr(self, name), low, high)
-        for name in ("normalise", "balance"):
+        for name in ("invert", "normalise", "balance"):
             if not isinstance(getattr(self, name), bool):
                 raise RecipeError(f"{name} must be true or false, not {_shown(getattr(self, name))}")
         if self.class_weight is not None:
@@ -206,8 +205,8 @@ class Recipe:
             raise RecipeError(
                 f"averaging_epochs must be at most the epochs, {self.epochs}, not {self.averaging_epochs}"
             )
-        if self.rule == "toy" and (self.activation != "sigmoid" or self.label_smoothing):
-            raise RecipeError("rule toy has sigmoid units and no label smoothing; set rule to backprop for these")
+        if self.rule == "original" and (self.activation != "sigmoid" or self.label_smoothing):
+            raise RecipeError("rule original has sigmoid units and no label smoothing; set rule to backprop for these")
 
     def replace(self, **changes: Any) -> Recipe:
         """Return the recipe with some values changed, checked anew; values of None change nothing."""
@@ -268,6 +267,7 @@ class Recipe:
             For an unknown name, or a value of the wrong kind or out of range.
         """
         known = {field.name: field for field in dataclasses.fields(cls)}
+        values = _current_spelling(values)
         for key in values:
             if key not in known:
                 raise RecipeError(f"{origin}: unknown key {_shown(key)}; a recipe knows {', '.join(known)}")
@@ -280,6 +280,22 @@ class Recipe:
         """Return the recipe as TOML, one line a value; values of None are left out."""
         lines = [f"{key} = {_toml(value)}" for key, value in self.as_dict().items() if value is not None]
         return "\n".join(lines) + "\n"
+
+
+_OLD_KEYS: dict[str, tuple[str, dict[str, Any]]] = {
+    "inputs": ("invert", {"paper": False, "ink": True}),
+    "kernel": ("first_layer", {"ink": "sparse"}),
+}
+_OLD_RULES = {"toy": "original"}
+
+
+def _current_spelling(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of a recipe with keys and choices of the first edition spelled as today."""
+    current = {}
+    for key, value in values.items():
+        name, spellings = _OLD_KEYS.get(key, (key, _OLD_RULES if key == "rule" else {}))
+        current[name] = spellings.get(value, value) if isinstance(value, str) else value
+    return current
 
 
 def _check_name(name: Any) -> None:
@@ -325,7 +341,7 @@ _MODERN = Recipe(
     rule="backprop",
     activation="relu",
     init="he",
-    inputs="ink",
+    invert=True,
     epochs=75,
     lr=0.015,
     schedule="cosine",

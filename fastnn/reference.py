@@ -130,8 +130,8 @@ class ReferenceNetwork:
         `fastnn.network`). Inside they are kept the other way round, rows of outputs, as in the original.
     biases : sequence of lists
         ``biases[l][j]`` belongs to unit j of layer l + 1.
-    rule : {"toy", "backprop"}
-        "toy" is the original's rule: sigmoid on every layer, raw errors carried back through weights that are
+    rule : {"original", "backprop"}
+        "original" is the original's rule: sigmoid on every layer, raw errors carried back through weights that are
         already updated. "backprop" is gradient descent on the cross-entropy of a softmax.
     activation : {"sigmoid", "tanh", "relu"}
         Of the hidden layers under "backprop".
@@ -151,13 +151,13 @@ class ReferenceNetwork:
         sizes: Sequence[int],
         weights: Sequence[Sequence[Sequence[float]]],
         biases: Sequence[Sequence[float]],
-        rule: str = "toy",
+        rule: str = "original",
         activation: str = "sigmoid",
         label_smoothing: float = 0.0,
     ) -> None:
-        if rule not in ("toy", "backprop"):
+        if rule not in ("original", "backprop"):
             raise RecipeError(f"unknown rule {rule!r}; choose one of toy, backprop")
-        if activation not in ACTIVATIONS or (rule == "toy" and activation != "sigmoid"):
+        if activation not in ACTIVATIONS or (rule == "original" and activation != "sigmoid"):
             raise RecipeError(f"the activation {activation!r} does not go with the rule {rule}")
         pairs = list(itertools.pairwise(sizes))
         shapes = [(len(matrix), *{len(row) for row in matrix}) for matrix in weights]
@@ -172,7 +172,7 @@ class ReferenceNetwork:
 
     @classmethod
     def from_arrays(
-        cls, weights: Sequence[Any], biases: Sequence[Any], rule: str = "toy", **options: Any
+        cls, weights: Sequence[Any], biases: Sequence[Any], rule: str = "original", **options: Any
     ) -> ReferenceNetwork:
         """Copy NumPy arrays: weights of shape (n_in, n_out), biases of shape (n_out,)."""
         sizes = [len(weights[0]), *(len(bias) for bias in biases)]
@@ -181,7 +181,7 @@ class ReferenceNetwork:
     @classmethod
     def from_network(cls, network: Any, **options: Any) -> ReferenceNetwork:
         """Copy a `fastnn.network.Network`."""
-        activation = "sigmoid" if network.rule == "toy" else network.activation
+        activation = "sigmoid" if network.rule == "original" else network.activation
         return cls.from_arrays(network.weights, network.biases, network.rule, activation=activation, **options)
 
     @property
@@ -195,24 +195,24 @@ class ReferenceNetwork:
         return [bias.to_list() for bias in self._biases]
 
     def predict(self, inputs: Sequence[float]) -> list[float]:
-        """Return the outputs for one sample: sigmoids under "toy", probabilities under "backprop"."""
+        """Return the outputs for one sample: sigmoids under "original", probabilities under "backprop"."""
         return self._layers(inputs)[-1].to_list()
 
     def loss(self, inputs: Sequence[float], target_index: int) -> float:
         """Return the loss of one sample.
 
-        Under "backprop" the cross-entropy -sum(t log p). Under "toy", which follows no
+        Under "backprop" the cross-entropy -sum(t log p). Under "original", which follows no
         gradient, the sum of the squared errors, as a measure to look at.
         """
         outputs = self.predict(inputs)
         targets = self._targets(target_index).to_list()
-        if self.rule == "toy":
+        if self.rule == "original":
             return sum((t - o) ** 2 for t, o in zip(targets, outputs, strict=True))
         return -sum(t * math.log(o) for t, o in zip(targets, outputs, strict=True) if t)
 
     def train(self, inputs: Sequence[float], target_index: int, learning_rate: float) -> None:
         """Learn one sample of class `target_index` by one step of the rule."""
-        if self.rule == "toy":
+        if self.rule == "original":
             self._train_toy(inputs, target_index, learning_rate)
         else:
             gradients = self._gradients(inputs, target_index)

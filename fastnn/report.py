@@ -376,7 +376,7 @@ def _weights(content: _Content, theme: Theme) -> Image.Image | None:
     if weights.shape[0] != PIXELS:
         return None
     # The sign of the effect of ink: if paper is 1, ink on a pixel with a negative weight raises the pre-activation.
-    signed = weights if content.model.inputs == "ink" else -weights
+    signed = weights if content.model.invert else -weights
     shown = np.argsort(-np.mean(signed * signed, axis=0), kind="stable")[:_MAX_UNITS]
     signed = signed[:, shown].T
     # The quantile ignores a few pixels at the border, which keep large initial weights; others would look pale.
@@ -451,7 +451,7 @@ _TITLES = {
     "mistakes": ("Worst mistakes", "Label, prediction, and the probability that the model gave it."),
     "weights": (
         "First layer",
-        "Weights of the first network's hidden units, largest first, each on its own scale. Ink on blue excites the unit.",
+        "Weights of the first network's hidden units, largest first, each on its own scale. Ink on blue excites.",
     ),
     "reliability": (
         "Calibration",

@@ -56,7 +56,7 @@ class Run:
     Attributes
     ----------
     state : tuple of dict and dict, or None
-        What :meth:`fastnn.training.Learner.restore` needs to go on with a resumed run that has averages or a
+        What :meth:`fastnn.training.Trainer.restore` needs to go on with a resumed run that has averages or a
         validation part.
     """
 
@@ -179,7 +179,7 @@ class Run:
         ----------
         model : Model
         state : tuple, optional
-            See :meth:`fastnn.training.Learner.state`.
+            See :meth:`fastnn.training.Trainer.state`.
 
         Raises
         ------

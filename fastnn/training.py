@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnn.datasets.split import held_back
-from fastnn.engine import Engine, Prepared
+from fastnn.engine import Engine, KernelInput
 from fastnn.errors import DataError, ModelError, RecipeError, TrainingError
 from fastnn.evaluation.metrics import mean_loss
 from fastnn.images.distort import Distorter
-from fastnn.model import Inputs, Model
+from fastnn.model import Model
 from fastnn.network import Network
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def train(
         Measured after each epoch.
     first_epoch : int
         Where to begin; epochs before count as done. Not with averages or a validation part, whose state
-        :class:`Learner` gives and takes.
+        :class:`Trainer` gives and takes.
     on_chunk : callable, optional
         Called with a :class:`ChunkReport` every 20 ms or so. What it raises ends the training, in the midst of
         an epoch.
@@ -144,20 +144,20 @@ def train(
     TrainingError
         If the loss or a weight is no finite number any more.
     """
-    learner = Learner(network, dataset, recipe, test, sample_weight=sample_weight)
-    if first_epoch > 1 and learner.has_state:
-        raise RecipeError("averages and validation need the state of the epochs before; give it to a Learner")
-    for note in learner.notes:
+    trainer = Trainer(network, dataset, recipe, test, sample_weight=sample_weight)
+    if first_epoch > 1 and trainer.needs_state:
+        raise RecipeError("averages and validation need the state of the epochs before; give it to a Trainer")
+    for note in trainer.notes:
         warnings.warn(note, stacklevel=2)
-    learner.warm_up()
+    trainer.warm_up()
     for epoch in range(first_epoch, recipe.epochs + 1):
-        if learner.stopped:
+        if trainer.stopped:
             break
-        yield learner.epoch(epoch, on_chunk)
-    network.parameters[...] = learner.result().parameters
+        yield trainer.epoch(epoch, on_chunk)
+    network.parameters[...] = trainer.result().parameters
 
 
-class Learner:
+class Trainer:
     """A network with its data made ready; what :func:`train` is a loop over.
 
     Parameters
@@ -167,10 +167,10 @@ class Learner:
 
     Attributes
     ----------
-    kernel : str
-        "ink" or "dense", as taken for the first layer.
-    share : float
-        Mean share of pixels of `dataset` that are not paper.
+    first_layer : str
+        "sparse" or "dense", as chosen.
+    density : float
+        Mean share of pixels of `dataset` that are not white.
     samples : int
         How many are trained on in an epoch.
     notes : tuple of str
@@ -196,38 +196,36 @@ class Learner:
         self._factors = None if factors is None else factors.astype(network.dtype)
         images, blank = _pixels(dataset, recipe)
         self.notes = (f"{blank} of the drawings to train on are blank and stay as they are",) if blank else ()
-        self._images = Prepared(images, self._inputs, network.dtype, recipe.kernel)
+        self._images = KernelInput(images, recipe.invert, network.dtype, recipe.first_layer)
         self._labels, self.samples = dataset.labels, len(dataset)
-        self.kernel, self.share = self._images.kernel, self._images.share
+        self.first_layer, self.density = self._images.first_layer, self._images.density
         self._test, self._validation = self._exam(test), self._exam(validation)
-        self._chunk = self._engine.chunk_for(self._images)
+        self._chunk = self._engine.chunk_size(self._images)
         self._distorter = Distorter(recipe) if recipe.distorts else None
-        self._buffer = self._images.blank(self._chunk) if self._distorter else self._images
+        self._buffer = self._images.empty_like(self._chunk) if self._distorter else self._images
         self._grey = np.zeros(self._chunk, dtype=np.int64)
         self._average: NDArray[Any] | None = None
         self._best: NDArray[Any] | None = None
         self._best_epoch, self._best_score, self._done = 0, (-1.0, 0.0), 0
 
-    @property
-    def _inputs(self) -> Inputs:
-        return "ink" if self._recipe.inputs == "ink" else "paper"
-
-    def _exam(self, dataset: Dataset | None) -> tuple[Prepared, NDArray[np.int64]] | None:
+    def _exam(self, dataset: Dataset | None) -> tuple[KernelInput, NDArray[np.int64]] | None:
         if dataset is None:
             return None
         images, _ = _pixels(dataset, self._recipe)
-        return Prepared(images, self._inputs, self._network.dtype, self.kernel), dataset.labels
+        return KernelInput(images, self._recipe.invert, self._network.dtype, self.first_layer), dataset.labels
 
     def warm_up(self) -> float:
         """Compile or load the kernels without changing the network; return the seconds that it took."""
         start = time.perf_counter()
         nothing = np.empty(0, dtype=np.int64)
-        self._engine.open(self._images)
+        self._engine.load_weights(self._images)
         if self._distorter is not None:
             self._distort(nothing, 0)
         self._engine.train(self._images, self._labels, nothing, 0.0, np.zeros(2), weights=self._factors)
-        self._engine.close()
-        self._engine.outputs(Prepared(np.empty((0, self._images.pixels), dtype=np.uint8), "paper", self._network.dtype))
+        self._engine.store_weights()
+        self._engine.outputs(
+            KernelInput(np.empty((0, self._images.pixels), dtype=np.uint8), False, self._network.dtype)
+        )
         return time.perf_counter() - start
 
     def epoch(self, epoch: int, on_chunk: OnChunk | None = None) -> EpochReport:
@@ -273,8 +271,8 @@ class Learner:
         return (self._best_epoch, self._best_score[0]) if self._best_epoch else None
 
     @property
-    def has_state(self) -> bool:
-        """Whether training depends on more than the network's weights and the epoch; see :meth:`state`."""
+    def needs_state(self) -> bool:
+        """Whether training depends on more than the network's weights and the epoch; see :meth:`state_dict`."""
         return self._recipe.averaging != "none" or self._recipe.validation_fraction > 0
 
     def result(self) -> Network:
@@ -286,14 +284,14 @@ class Learner:
         network.parameters[...] = chosen
         return network
 
-    def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        """Return arrays and values (fit for JSON) that :meth:`restore` takes; both copies."""
+    def state_dict(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Return arrays and values (fit for JSON) that :meth:`load_state_dict` takes; both copies."""
         arrays = {"network": self._network.parameters, "average": self._average, "best": self._best}
         kept = {name: array.copy() for name, array in arrays.items() if array is not None}
         accuracy, loss = self._best_score
         return kept, {"epoch": self._done, "best_epoch": self._best_epoch, "best_score": [accuracy, loss]}
 
-    def restore(self, arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any]) -> None:
+    def load_state_dict(self, arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any]) -> None:
         """Go on from a state, network included.
 
         Raises
@@ -347,13 +345,13 @@ class Learner:
         if self._distorter is not None:
             ink, grey = self._buffer.ink, self._grey[: len(chunk)]
             self._distorter(self._images.ink.images, chunk, epoch, ink.images, grey)
-            self._buffer.refill(grey)
+            self._buffer.update_sums(grey)
 
     def _train_epoch(self, epoch: int, lr: float, on_chunk: OnChunk | None) -> list[float]:
         n, smoothing = self.samples, self._recipe.label_smoothing
         order = epoch_order(self._recipe.seed, epoch, n)
         totals = np.zeros(2)
-        self._engine.open(self._images)
+        self._engine.load_weights(self._images)
         for done in range(0, n, self._chunk):
             chunk = order[done : done + self._chunk]
             labels, factors, samples = self._labels, self._factors, chunk
@@ -367,24 +365,24 @@ class Learner:
             if on_chunk is not None:
                 so_far = done + len(chunk)
                 on_chunk(ChunkReport(epoch, so_far, n, float(totals[0]) / so_far, float(totals[1]) / so_far))
-        self._engine.close()
+        self._engine.store_weights()
         if not self._network.is_finite():
             raise _diverged(epoch, lr)
         return [float(total) for total in totals]
 
     def _measure(
-        self, exam: tuple[Prepared, NDArray[np.int64]] | None, between: Callable[[], object] | None
+        self, exam: tuple[KernelInput, NDArray[np.int64]] | None, between: Callable[[], object] | None
     ) -> tuple[float | None, float | None]:
         """Return loss and accuracy of the weights that count if this is the best epoch."""
         if exam is None:
             return None, None
         images, labels = exam
         if self._average is None:
-            self._engine.open(images)
+            self._engine.load_weights(images)
         else:
             learning = self._network.parameters.copy()
             self._network.parameters[...] = self._average
-            self._engine.open(images)
+            self._engine.load_weights(images)
             self._network.parameters[...] = learning
         outputs = self._engine.outputs(images, between).astype(np.float64)
         hits = outputs.argmax(axis=1) == labels
@@ -412,9 +410,8 @@ def as_model(
     info : dict, optional
         See :class:`fastnn.Model`.
     """
-    inputs: Inputs = "ink" if recipe.inputs == "ink" else "paper"
     networks = (network,) if isinstance(network, Network) else tuple(network)
-    return Model(networks, dataset.classes, inputs, recipe.normalise, info or {})
+    return Model(networks, dataset.classes, recipe.invert, recipe.normalise, info or {})
 
 
 def _pixels(dataset: Dataset, recipe: Recipe) -> tuple[NDArray[np.uint8], int]:

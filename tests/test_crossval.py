@@ -10,7 +10,7 @@ from fastnn.errors import DataError, TrainingError
 from fastnn.recipe import Recipe
 from tests.helpers import blobs, compiled_only
 
-RECIPE = Recipe(name="t", hidden=(8,), rule="backprop", activation="relu", init="he", inputs="ink", epochs=2, lr=0.02)
+RECIPE = Recipe(name="t", hidden=(8,), rule="backprop", activation="relu", init="he", invert=True, epochs=2, lr=0.02)
 
 
 def with_copies(n: int = 120) -> Dataset:

@@ -48,7 +48,7 @@ def test_views_write_through_and_copies_stand_alone() -> None:
     assert twin.sha256() == network.sha256()
     twin.weights[0][1, 1] = 8
     assert network.weights[0][1, 1] == 7
-    assert repr(twin) == "Network(3-2, rule='toy', activation='sigmoid', dtype='float32')"
+    assert repr(twin) == "Network(3-2, rule='original', activation='sigmoid', dtype='float32')"
 
 
 def test_the_same_seed_draws_the_same_weights_in_both_dtypes() -> None:
@@ -94,7 +94,8 @@ def test_sha256_is_of_the_numbers_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rule", "activation"), [("toy", "sigmoid"), ("backprop", "sigmoid"), ("backprop", "tanh"), ("backprop", "relu")]
+    ("rule", "activation"),
+    [("original", "sigmoid"), ("backprop", "sigmoid"), ("backprop", "tanh"), ("backprop", "relu")],
 )
 @pytest.mark.parametrize("sizes", [(4, 3), (4, 6, 5, 3)])
 def test_outputs_equal_those_in_plain_python(sizes: tuple[int, ...], rule: Any, activation: Any) -> None:
@@ -106,12 +107,12 @@ def test_outputs_equal_those_in_plain_python(sizes: tuple[int, ...], rule: Any, 
 
 
 def test_outputs_of_huge_sums_are_finite_and_in_the_networks_dtype() -> None:
-    for rule in ("toy", "backprop"):
+    for rule in ("original", "backprop"):
         network = Network((1, 3), rule=rule)  # type: ignore[arg-type]
         network.weights[0][...] = [[2000.0, 0.0, -2000.0]]
         outputs = network.outputs(np.ones((1, 1)))
         assert outputs.dtype == np.float32
-        assert outputs.tolist() == ([[1.0, 0.5, 0.0]] if rule == "toy" else [[1.0, 0.0, 0.0]])
+        assert outputs.tolist() == ([[1.0, 0.5, 0.0]] if rule == "original" else [[1.0, 0.0, 0.0]])
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from fastnn import Recipe, load_model
 from fastnn.cli import app
-from fastnn.engine import Engine, Prepared
+from fastnn.engine import Engine, KernelInput
 from fastnn.runs import latest_model
 from fastnn.training import epoch_order
 from fastnn.workers import cores
@@ -82,14 +82,14 @@ def hashes() -> list[str]:
     """Train three networks on a few hundred samples; return the checksums of their weights."""
     data, found = blobs(300), []
     order = epoch_order(0, 1, len(data))
-    relu = Recipe(hidden=(65, 18), rule="backprop", activation="relu", init="he", inputs="ink", lr=0.02)
-    for recipe in (Recipe(hidden=(40, 17)), relu, relu.replace(activation="tanh", inputs="paper")):
+    relu = Recipe(hidden=(65, 18), rule="backprop", activation="relu", init="he", invert=True, lr=0.02)
+    for recipe in (Recipe(hidden=(40, 17)), relu, relu.replace(activation="tanh", invert=False)):
         network = recipe.network(784, 10)
         engine = Engine(network)  # rather than train(), which compiles prediction too
-        images = Prepared(data.images, "ink" if recipe.inputs == "ink" else "paper", network.dtype)
-        engine.open(images)
+        images = KernelInput(data.images, recipe.invert, network.dtype)
+        engine.load_weights(images)
         engine.train(images, data.labels, order, recipe.lr, np.zeros(2))
-        engine.close()
+        engine.store_weights()
         found.append(network.sha256())
     return found
 

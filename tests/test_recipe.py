@@ -18,7 +18,7 @@ OTHER = Recipe(
     rule="backprop",
     activation="tanh",
     init="xavier",
-    inputs="ink",
+    invert=True,
     epochs=12,
     lr=1e-05,
     schedule="cosine",
@@ -29,7 +29,7 @@ OTHER = Recipe(
     test_fraction=0.25,
     per_class=30,
     dtype="float64",
-    kernel="dense",
+    first_layer="dense",
     normalise=True,
     rotation=12.5,
     scale=0.1,
@@ -50,7 +50,7 @@ OTHER = Recipe(
 def test_the_default_is_the_originals_recipe() -> None:
     recipe = load_recipe("original")
     assert recipe == Recipe() == PRESETS["original"]
-    assert (recipe.hidden, recipe.rule, recipe.init, recipe.epochs) == ((200, 40), "toy", "uniform", 60)
+    assert (recipe.hidden, recipe.rule, recipe.init, recipe.epochs) == ((200, 40), "original", "uniform", 60)
     assert (recipe.lr, recipe.lr_decay, recipe.lr_every, recipe.dtype) == (0.01, 0.5, 5, "float32")
 
 
@@ -118,13 +118,13 @@ BAD_VALUES: list[tuple[str, Any]] = [
     ("hidden", [1 << 40]),
     ("hidden", [3] * (MAX_HIDDEN + 1)),
     ("rule", "hebb"),
-    ("rule", ["toy"]),
+    ("rule", ["original"]),
     ("activation", "gelu"),
     ("init", "zeros"),
-    ("inputs", "red"),
+    ("invert", "red"),
     ("schedule", "linear"),
     ("dtype", "float16"),
-    ("kernel", "fast"),
+    ("first_layer", "fast"),
     ("epochs", 0),
     ("epochs", 1.5),
     ("epochs", HUGE),

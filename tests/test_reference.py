@@ -141,7 +141,9 @@ def test_toy_step_by_hand() -> None:
     assert network.biases == [[pytest.approx(b1 + g1)], [pytest.approx(b2 + g2)]]
 
 
-@pytest.mark.parametrize(("rule", "sizes"), [("toy", (3, 4)), ("toy", (3, 4, 3, 2, 2)), ("backprop", (3, 4, 2))])
+@pytest.mark.parametrize(
+    ("rule", "sizes"), [("original", (3, 4)), ("original", (3, 4, 3, 2, 2)), ("backprop", (3, 4, 2))]
+)
 def test_any_number_of_layers_learns_what_it_sees(rule: str, sizes: tuple[int, ...]) -> None:
     network = ReferenceNetwork(sizes, *random_parameters(sizes, seed=0), rule)
     inputs, target = [0.1, 0.9, 0.4], 1
@@ -171,7 +173,7 @@ def test_lists_and_arrays_are_copied_not_kept() -> None:
         ReferenceNetwork(sizes, *lists),
         ReferenceNetwork.from_arrays(*arrays),
         ReferenceNetwork.from_network(
-            SimpleNamespace(weights=arrays[0], biases=arrays[1], rule="toy", activation="sigmoid")
+            SimpleNamespace(weights=arrays[0], biases=arrays[1], rule="original", activation="sigmoid")
         ),
     ]
     for network in networks:
@@ -194,7 +196,7 @@ def test_matrix_product_and_transpose() -> None:
     [
         ({"rule": "hebb"}, "unknown rule 'hebb'"),
         ({"rule": "backprop", "activation": "gelu"}, "activation 'gelu'"),
-        ({"activation": "relu"}, "activation 'relu' does not go with the rule toy"),
+        ({"activation": "relu"}, "activation 'relu' does not go with the rule original"),
         ({"sizes": (3, 2)}, "do not fit the layer sizes"),
         ({"sizes": (2, 2, 2)}, "do not fit the layer sizes"),
         ({"weights": [[[1.0, 2.0], [3.0]]]}, "do not fit the layer sizes"),

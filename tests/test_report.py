@@ -140,7 +140,7 @@ def test_classes_of_every_kind(classes: tuple[str, ...], tmp_path: Path) -> None
 
 
 def test_two_networks_and_no_hidden_layer(tmp_path: Path) -> None:
-    two = Model((network(784, 10, seed=1), network(784, 5, 10)), tuple("0123456789"), "ink")
+    two = Model((network(784, 10, seed=1), network(784, 5, 10)), tuple("0123456789"), True)
     assert "2 networks" in write_report(two, blobs(20), tmp_path / "r").read_text()
 
 

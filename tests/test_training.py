@@ -9,15 +9,15 @@ import pytest
 
 from fastnn import Dataset, EpochReport, Network, Recipe, evaluate, split, train
 from fastnn.datasets.split import held_back
-from fastnn.engine import Engine, Prepared, run
+from fastnn.engine import Engine, KernelInput, run
 from fastnn.errors import DataError, ModelError, RecipeError, TrainingError
 from fastnn.images import normalise_batch
 from fastnn.kernels.layout import BLOCK
-from fastnn.training import ChunkReport, Learner, as_model, epoch_order
+from fastnn.training import ChunkReport, Trainer, as_model, epoch_order
 from tests.helpers import blobs, compiled_only
 
 TOY = Recipe(hidden=(32,), lr=0.1, epochs=4)
-RELU = Recipe(hidden=(16, 8), rule="backprop", activation="relu", init="he", inputs="ink", lr=0.02, epochs=4)
+RELU = Recipe(hidden=(16, 8), rule="backprop", activation="relu", init="he", invert=True, lr=0.02, epochs=4)
 SMOOTH = RELU.replace(label_smoothing=0.1, dtype="float64")
 # After one step the weights are some 1e6 each, and six layers of them multiply to more than a float32 holds.
 DIVERGING = RELU.replace(hidden=(32,) * 6, lr=1e6)
@@ -29,11 +29,11 @@ def trained(recipe: Recipe, dataset: Dataset, **options: Any) -> tuple[Network, 
 
 
 @compiled_only  # only for the time it takes
-@pytest.mark.parametrize("kernel", ["ink", "dense"])
-@pytest.mark.parametrize("recipe", [TOY, RELU, SMOOTH], ids=["toy", "relu", "smooth"])
+@pytest.mark.parametrize("kernel", ["sparse", "dense"])
+@pytest.mark.parametrize("recipe", [TOY, RELU, SMOOTH], ids=["original", "relu", "smooth"])
 def test_it_learns_what_can_be_learnt(recipe: Recipe, kernel: str) -> None:
     data, test = split(blobs(400), 0.25)
-    network, reports = trained(recipe.replace(kernel=kernel), data, test=test)
+    network, reports = trained(recipe.replace(first_layer=kernel), data, test=test)
     assert [report.epoch for report in reports] == [1, 2, 3, 4]
     assert reports[-1].loss < reports[0].loss
     assert reports[-1].accuracy > reports[0].accuracy
@@ -77,12 +77,12 @@ def test_the_order_is_a_function_of_seed_and_epoch_alone() -> None:
 
 DISTORTED = RELU.replace(rotation=5.0, shift=1.0)
 RESUMABLE = {
-    "toy": TOY,
+    "original": TOY,
     "relu": RELU,
     "cosine": RELU.replace(schedule="cosine"),
     "affine": DISTORTED,
     "elastic": DISTORTED.replace(elastic_alpha=0.5, normalise=True, balance=True),
-    "toy, dense": TOY.replace(scale=0.1, kernel="dense"),
+    "toy, dense": TOY.replace(scale=0.1, first_layer="dense"),
 }
 
 
@@ -113,18 +113,18 @@ def test_testing_on_the_way_changes_nothing() -> None:
 def test_chunks_are_whole_blocks_and_shorter_where_more_weights_are_touched() -> None:
     images = blobs(8).images
 
-    def chunk(*hidden: int, kernel: str = "ink") -> int:
+    def chunk(*hidden: int, first_layer: str = "sparse") -> int:
         engine = Engine(TOY.replace(hidden=hidden).network(784, 10))
-        return engine.chunk_for(Prepared(images, "paper", np.dtype("float32"), kernel))
+        return engine.chunk_size(KernelInput(images, False, np.dtype("float32"), first_layer))
 
     assert chunk(32) == 4096
-    assert chunk(500, 150) > chunk(500, 150, kernel="dense") > chunk(1503, 1503) > 0
+    assert chunk(500, 150) > chunk(500, 150, first_layer="dense") > chunk(1503, 1503) > 0
     assert all(chunk(width, width) % BLOCK == 0 for width in (500, 701, 1503))
 
 
 @compiled_only
 def test_chunks_tell_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Engine, "chunk_for", lambda *_: 400)
+    monkeypatch.setattr(Engine, "chunk_size", lambda *_: 400)
     chunks: list[ChunkReport] = []
     data = blobs(1500)
     _, reports = trained(TOY.replace(epochs=2), data, on_chunk=chunks.append)
@@ -200,26 +200,26 @@ def test_data_that_do_not_fit_are_refused(sizes: Any, data: Dataset, test: Datas
 def test_warming_up_changes_nothing() -> None:
     network = RELU.network(784, 10)
     before = network.sha256()
-    learner = Learner(network, blobs(20), RELU)
-    assert learner.warm_up() > 0
+    trainer = Trainer(network, blobs(20), RELU)
+    assert trainer.warm_up() > 0
     assert network.sha256() == before
-    assert learner.kernel == "ink"
-    assert 0.1 < learner.share < 0.4
+    assert trainer.first_layer == "sparse"
+    assert 0.1 < trainer.density < 0.4
 
 
 def test_as_model_carries_classes_and_kind_of_inputs() -> None:
     data = blobs(20)
     network = RELU.network(784, 10)
     model = as_model(network, data, RELU, {"epochs": 3})
-    assert (model.classes, model.inputs, model.info) == (data.classes, "ink", {"epochs": 3})
-    assert np.array_equal(model.outputs(data.images), run(Engine(network), data.images, "ink"))
-    assert as_model(network, data, TOY).inputs == "paper"
+    assert (model.classes, model.invert, model.info) == (data.classes, True, {"epochs": 3})
+    assert np.array_equal(model.outputs(data.images), run(Engine(network), data.images, True))
+    assert as_model(network, data, TOY).invert is False
 
 
 def test_distorted_images_are_trained_on_as_others_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """With distortions that change nothing, the way through the buffer gives the same bits."""
     data = blobs(1500)
-    for recipe in (TOY.replace(epochs=1), RELU.replace(epochs=1), TOY.replace(epochs=1, kernel="dense")):
+    for recipe in (TOY.replace(epochs=1), RELU.replace(epochs=1), TOY.replace(epochs=1, first_layer="dense")):
         plain, (report,) = trained(recipe, data)
         with monkeypatch.context() as patch:
             patch.setattr(Recipe, "distorts", property(lambda _: True))
@@ -241,8 +241,8 @@ def test_a_normalised_run_is_one_on_normalised_images_and_its_model_says_so() ->
     data, test = blobs(60), blobs(30, seed=1)
     data.images[7] = 255
     recipe = RELU.replace(normalise=True)
-    learner = Learner(recipe.network(784, 10), data, recipe)
-    assert learner.notes == ("1 of the drawings to train on are blank and stay as they are",)
+    trainer = Trainer(recipe.network(784, 10), data, recipe)
+    assert trainer.notes == ("1 of the drawings to train on are blank and stay as they are",)
     with pytest.warns(UserWarning, match="1 of the drawings to train on are blank"):
         network, reports = trained(recipe, data, test=test)
     images, _ = normalise_batch(data.images, polarity="dark-on-light")
@@ -318,12 +318,12 @@ STATEFUL = {
 def test_a_state_is_gone_on_with_to_the_same_bits(recipe: Recipe, after: int) -> None:
     data = blobs(90)
     whole, _ = trained(recipe, data)
-    first = Learner(recipe.network(784, 10), data, recipe)
+    first = Trainer(recipe.network(784, 10), data, recipe)
     for epoch in range(1, after + 1):
         first.epoch(epoch)
-    state = first.state()
-    second = Learner(recipe.network(784, 10), data, recipe)
-    second.restore(*state)
+    state = first.state_dict()
+    second = Trainer(recipe.network(784, 10), data, recipe)
+    second.load_state_dict(*state)
     for epoch in range(after + 1, recipe.epochs + 1):
         if not second.stopped:
             second.epoch(epoch)
@@ -348,12 +348,12 @@ def test_a_state_is_gone_on_with_to_the_same_bits(recipe: Recipe, after: int) ->
 )
 def test_a_damaged_state_is_refused(damage: Any) -> None:
     data, recipe = blobs(60), STATEFUL["all"]
-    learner = Learner(recipe.network(784, 10), data, recipe)
-    learner.epoch(1)
-    arrays, values = learner.state()
+    trainer = Trainer(recipe.network(784, 10), data, recipe)
+    trainer.epoch(1)
+    arrays, values = trainer.state_dict()
     damage(arrays, values)
     with pytest.raises(ModelError, match="checkpoint is damaged"):
-        learner.restore(arrays, values)
+        trainer.load_state_dict(arrays, values)
 
 
 def test_weights_are_factors_of_the_learning_rate() -> None:
@@ -410,6 +410,6 @@ def test_the_test_set_is_measured_in_chunks_that_can_be_stopped() -> None:
 @compiled_only
 def test_outputs_do_not_depend_on_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     network, data = RELU.network(784, 10), blobs(57)
-    whole = run(Engine(network), data.images, "ink")
-    monkeypatch.setattr(Engine, "chunk_for", lambda *_: 12)  # whole blocks
-    np.testing.assert_array_equal(run(Engine(network), data.images, "ink"), whole)
+    whole = run(Engine(network), data.images, True)
+    monkeypatch.setattr(Engine, "chunk_size", lambda *_: 12)  # whole blocks
+    np.testing.assert_array_equal(run(Engine(network), data.images, True), whole)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastnn.engine import Engine, Prepared
+from fastnn.engine import Engine, KernelInput
 from fastnn.network import Network
 
 if TYPE_CHECKING:
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 class Ink:
     """The first layer by the inked pixels alone; their lists are made before the clock starts, as for a whole run."""
 
-    kernel = "ink"
+    kernel = "sparse"
     dtype = "float32"
-    rule = "toy"
+    rule = "original"
     activation = "sigmoid"
 
     def __init__(self, problem: Problem) -> None:
@@ -28,8 +28,8 @@ class Ink:
         for target, values in zip(self.network.biases, problem.biases, strict=True):
             target[...] = values
         self.engine = Engine(self.network)
-        self.prepared = Prepared(problem.images, "paper", self.network.dtype, self.kernel)
-        self.engine.open(self.prepared)
+        self.prepared = KernelInput(problem.images, False, self.network.dtype, self.kernel)
+        self.engine.load_weights(self.prepared)
         self.labels = problem.labels
         self.order = np.arange(len(problem.labels))
         self.rate = problem.learning_rate
@@ -41,10 +41,10 @@ class Ink:
         self.engine.train(self.prepared, self.labels, self.order[:n], self.rate, self.totals)
 
     def weights(self) -> list[np.ndarray]:
-        self.engine.close()
+        self.engine.store_weights()
         pairs = zip(self.network.weights, self.network.biases, strict=True)
         copies = [np.array(values, dtype=np.float64) for pair in pairs for values in pair]
-        self.engine.open(self.prepared)
+        self.engine.load_weights(self.prepared)
         return copies
 
 

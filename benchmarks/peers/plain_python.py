@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Naive:
     """`fastnn.reference`: nested lists, a new matrix at every step, as the original's JavaScript did it."""
 
-    def __init__(self, problem: Problem, rule: str = "toy") -> None:
+    def __init__(self, problem: Problem, rule: str = "original") -> None:
         self.network = ReferenceNetwork.from_arrays(problem.weights, problem.biases, rule)
         self.rows = ListRows(problem)
         self.rate = problem.learning_rate

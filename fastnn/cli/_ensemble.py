@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fastnn.runs import Run
-    from fastnn.training import EpochReport, Learner
+    from fastnn.training import EpochReport, Trainer
 
 
 def member(plan: Plan, number: int) -> Plan:
@@ -43,7 +43,7 @@ def _folder(plan: Plan, number: int) -> Path:
     return plan.folder / f"member-{number + 1}"
 
 
-def train_ensemble(plan: Plan, learner: Learner, run: Run, view: View, stop: Stop) -> tuple[Kept, Spent]:
+def train_ensemble(plan: Plan, trainer: Trainer, run: Run, view: View, stop: Stop) -> tuple[Kept, Spent]:
     """Train all members, as many at a time as there are cores; return their networks.
 
     Each epoch of each member is shown by the view; the history of the run is made of theirs. The run's checkpoint has
@@ -60,8 +60,8 @@ def train_ensemble(plan: Plan, learner: Learner, run: Run, view: View, stop: Sto
 
     with stop.at_once():
         # Compiled once and kept in the cache, so that the members load it rather than compile side by side.
-        spent = Spent(compiling=learner.warm_up())
-    view.start(plan, learner, spent.compiling)
+        spent = Spent(compiling=trainer.warm_up())
+    view.start(plan, trainer, spent.compiling)
     start = time.perf_counter()
     shared, numbers = replace(plan, run=None), range(plan.recipe.ensemble)
 
@@ -72,7 +72,7 @@ def train_ensemble(plan: Plan, learner: Learner, run: Run, view: View, stop: Sto
 
     try:
         for _, epochs in side_by_side(_train_member, shared, numbers, cores(), told=told, check=stop.check):
-            spent.samples += epochs * learner.samples
+            spent.samples += epochs * trainer.samples
     except Stopped as stopped:
         raise Stopped(stopped.signal, plan.folder, _checkpoint(plan, run).epochs) from None
     except TrainingError as error:

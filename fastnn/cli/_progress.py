@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from fastnn.cli.train import Plan
-    from fastnn.training import ChunkReport, EpochReport, Learner
+    from fastnn.training import ChunkReport, EpochReport, Trainer
 
 
 class View:
@@ -23,7 +23,7 @@ class View:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def start(self, plan: Plan, learner: Learner, compile_seconds: float) -> None:
+    def start(self, plan: Plan, trainer: Trainer, compile_seconds: float) -> None:
         """Show what begins."""
 
     def chunk(self, report: ChunkReport) -> None:
@@ -50,15 +50,17 @@ class Lines(View):
     def __init__(self, console: Console, epochs: int) -> None:
         self._console, self._epochs = console, epochs
 
-    def start(self, plan: Plan, learner: Learner, compile_seconds: float) -> None:
+    def start(self, plan: Plan, trainer: Trainer, compile_seconds: float) -> None:
         """Show what begins."""
         sizes = "-".join(str(size) for size in plan.network.sizes)
         recipe = plan.recipe
         several = f"{recipe.ensemble} networks of " if recipe.ensemble > 1 else ""
         self._print(f"{several}{sizes}, recipe {recipe.name} (rule {recipe.rule}, {recipe.dtype}, seed {recipe.seed})")
         self._print(f"{plan.data['description']}: {len(plan.train):,} to train on, {len(plan.test):,} to test on")
-        self._print(f"{learner.kernel} kernel ({learner.share:.0%} ink), compiled in {compile_seconds:.1f} s")
-        for text in learner.notes:
+        self._print(
+            f"{trainer.first_layer} first layer ({trainer.density:.0%} not white), compiled in {compile_seconds:.1f} s"
+        )
+        for text in trainer.notes:
             self._print(f"note: {text}")
 
     def epoch(self, report: EpochReport) -> None:
@@ -110,9 +112,9 @@ class Bars(Lines):
     def __exit__(self, *_: object) -> None:
         self._progress.__exit__(None, None, None)
 
-    def start(self, plan: Plan, learner: Learner, compile_seconds: float) -> None:
+    def start(self, plan: Plan, trainer: Trainer, compile_seconds: float) -> None:
         """Show what begins."""
-        super().start(plan, learner, compile_seconds)
+        super().start(plan, trainer, compile_seconds)
         self._progress.start_task(self._all)
         networks = plan.recipe.ensemble
         self._members = [plan.done] * networks

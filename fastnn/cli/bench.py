@@ -85,17 +85,17 @@ def measure(seconds: float = 1.0) -> Speed:
     import numpy as np
 
     from fastnn.datasets.drawn import drawn
-    from fastnn.engine import Engine, Prepared
+    from fastnn.engine import Engine, KernelInput
     from fastnn.model import as_inputs
     from fastnn.network import Network
     from fastnn.reference import ReferenceNetwork
 
     digits = drawn(_SAMPLES)
     network = Network(SIZES).initialise("uniform", 0)
-    images = Prepared(digits.images, "paper", network.dtype)
+    images = KernelInput(digits.images, False, network.dtype)
     engine, order, totals = Engine(network), np.arange(_SAMPLES), np.zeros(2)
     start = time.perf_counter()
-    engine.open(images)
+    engine.load_weights(images)
     engine.train(images, digits.labels, order[:0], 0.01, totals)
     compile_seconds = time.perf_counter() - start
 
@@ -110,7 +110,7 @@ def measure(seconds: float = 1.0) -> Speed:
             np.multiply(weights, one, out=weights)
 
     plain = ReferenceNetwork.from_network(network)
-    inputs = as_inputs(digits.images[:_PLAIN_SAMPLES], "paper", np.dtype(np.float64)).tolist()
+    inputs = as_inputs(digits.images[:_PLAIN_SAMPLES], False, np.dtype(np.float64)).tolist()
 
     def train_plainly() -> None:
         for x, label in zip(inputs, digits.labels[:_PLAIN_SAMPLES].tolist(), strict=True):

@@ -106,7 +106,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class KernelInput:
     """The app, before it listens.
 
     Attributes
@@ -123,7 +123,7 @@ class Prepared:
     notes: tuple[str, ...]
 
 
-def prepare(options: Options) -> Prepared:
+def prepare(options: Options) -> KernelInput:
     """Load the model, open the database and make the app.
 
     Raises
@@ -159,7 +159,7 @@ def prepare(options: Options) -> Prepared:
             runs=options.runs,
             recipe=options.recipe,
         )
-        return Prepared(create_app(settings), new_token, notes)
+        return KernelInput(create_app(settings), new_token, notes)
     except BaseException:
         store.close()
         raise

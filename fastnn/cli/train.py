@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from fastnn.network import Network
     from fastnn.recipe import Recipe
     from fastnn.runs import Run, State
-    from fastnn.training import ChunkReport, Learner
+    from fastnn.training import ChunkReport, Trainer
 
 
 @command
@@ -45,7 +45,9 @@ def train(
     test_fraction: Annotated[float | None, typer.Option(help="Share of the data held back as test set.")] = None,
     per_class: Annotated[int | None, typer.Option(help="Draw this many training digits of each class.")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32 or float64.")] = None,
-    kernel: Annotated[str | None, typer.Option(help="First layer on ink alone or dense: auto, ink or dense.")] = None,
+    first_layer: Annotated[
+        str | None, typer.Option(help="How the first layer is computed: auto, sparse or dense.")
+    ] = None,
     ensemble: Annotated[
         int | None,
         typer.Option(help="Train so many networks side by side that predict as one, with seeds SEED, SEED + 1, ..."),
@@ -78,7 +80,7 @@ def train(
         "test_fraction": test_fraction,
         "per_class": per_class,
         "dtype": dtype,
-        "kernel": kernel,
+        "first_layer": first_layer,
         "ensemble": ensemble,
         "validation_fraction": validation_fraction,
         "patience": patience,
@@ -252,17 +254,17 @@ def run_plan(plan: Plan, view: View) -> dict[str, Any]:
     from fastnn.evaluation.metrics import evaluate
     from fastnn.runs import Run
 
-    learner = prepare(plan)
+    trainer = prepare(plan)
     with signals() as stop:
         run = plan.run or Run.create(plan.folder, plan.recipe, model_of(plan, (plan.network,), plan.done))
         if plan.recipe.ensemble > 1:
             from fastnn.cli._ensemble import train_ensemble
 
             with view:
-                kept, spent = train_ensemble(plan, learner, run, view, stop)
+                kept, spent = train_ensemble(plan, trainer, run, view, stop)
         else:
             with view:
-                kept, spent = _train_epochs(plan, learner, run, view, stop)
+                kept, spent = _train_epochs(plan, trainer, run, view, stop)
         model = model_of(plan, kept.networks, kept.epochs)
         evaluation = evaluate(model, plan.test)
         model.info["metrics"] = {
@@ -283,18 +285,18 @@ def run_plan(plan: Plan, view: View) -> dict[str, Any]:
         "train_seconds": spent.training,
         "compile_seconds": spent.compiling,
         "samples_per_second": spent.samples / spent.training if spent.training else 0.0,
-        "kernel": learner.kernel,
-        "ink_share": learner.share,
+        "first_layer": trainer.first_layer,
+        "density": trainer.density,
         "best_epoch": kept.best[0] if kept.best else None,
         "validation_accuracy": kept.best[1] if kept.best else None,
-        "notes": [*plan.notes, *learner.notes],
+        "notes": [*plan.notes, *trainer.notes],
         "seed": plan.recipe.seed,
         "networks": len(model.networks),
         "weights_sha256": model.sha256(),
     }
 
 
-def prepare(plan: Plan) -> Learner:
+def prepare(plan: Plan) -> Trainer:
     """Make the data ready, and take up the state of a resumed run.
 
     Raises
@@ -302,15 +304,15 @@ def prepare(plan: Plan) -> Learner:
     ModelError
         If the run has no such state as its recipe needs.
     """
-    from fastnn.training import Learner
+    from fastnn.training import Trainer
 
-    learner = Learner(plan.network, plan.train, plan.recipe, plan.test)
-    if plan.run is not None and plan.done and learner.has_state and plan.recipe.ensemble == 1:
+    trainer = Trainer(plan.network, plan.train, plan.recipe, plan.test)
+    if plan.run is not None and plan.done and trainer.needs_state and plan.recipe.ensemble == 1:
         try:
-            learner.restore(*(plan.run.state or ({}, {})))
+            trainer.load_state_dict(*(plan.run.state or ({}, {})))
         except ModelError as error:
             raise ModelError(f"{plan.folder}: {error}") from None
-    return learner
+    return trainer
 
 
 @dataclass
@@ -323,9 +325,11 @@ class Kept:
     best: tuple[int, float] | None = None
 
     @classmethod
-    def of(cls, learner: Learner, epochs: int) -> Kept:
-        """Copy what a learner has."""
-        return cls((learner.result().copy(),), epochs, learner.state() if learner.has_state else None, learner.best)
+    def of(cls, trainer: Trainer, epochs: int) -> Kept:
+        """Copy what a trainer has."""
+        return cls(
+            (trainer.result().copy(),), epochs, trainer.state_dict() if trainer.needs_state else None, trainer.best
+        )
 
 
 @dataclass
@@ -337,9 +341,9 @@ class Spent:
     samples: int = 0
 
 
-def _train_epochs(plan: Plan, learner: Learner, run: Run, view: View, stop: Stop) -> tuple[Kept, Spent]:
+def _train_epochs(plan: Plan, trainer: Trainer, run: Run, view: View, stop: Stop) -> tuple[Kept, Spent]:
     """Train the epochs that are left, and keep the last whole one if that ends early."""
-    kept, spent = Kept.of(learner, plan.done), Spent()
+    kept, spent = Kept.of(trainer, plan.done), Spent()
 
     def watch(chunk: ChunkReport) -> None:
         view.chunk(chunk)
@@ -350,16 +354,16 @@ def _train_epochs(plan: Plan, learner: Learner, run: Run, view: View, stop: Stop
 
     try:
         with stop.at_once():
-            spent.compiling = learner.warm_up()
-        view.start(plan, learner, spent.compiling)
+            spent.compiling = trainer.warm_up()
+        view.start(plan, trainer, spent.compiling)
         for epoch in range(plan.done + 1, plan.recipe.epochs + 1):
-            if learner.stopped:
+            if trainer.stopped:
                 break
-            report = learner.epoch(epoch, watch)
+            report = trainer.epoch(epoch, watch)
             run.record(report)
-            kept = Kept.of(learner, epoch)
+            kept = Kept.of(trainer, epoch)
             spent.training += report.seconds
-            spent.samples += learner.samples
+            spent.samples += trainer.samples
             view.epoch(report)
             if run.is_due() and epoch < plan.recipe.epochs:
                 checkpoint()
@@ -381,7 +385,7 @@ def show_summary(result: dict[str, Any]) -> None:
         "data": f"{result['data']} ({result['n_train']:,} to train on, {result['n_test']:,} to test on)",
         "test accuracy": f"[bold]{result['test_accuracy']:.2%}[/bold] (balanced {result['balanced_accuracy']:.2%})",
         "time": f"{result['train_seconds']:.2f} s of training, {result['samples_per_second']:,.0f} samples/s "
-        f"({result['kernel']} kernel); {result['compile_seconds']:.1f} s to compile",
+        f"({result['first_layer']} first layer); {result['compile_seconds']:.1f} s to compile",
         "model": result["model"],
     }
     if result["best_epoch"] is not None:

@@ -157,12 +157,12 @@ def mean_loss(outputs: NDArray[np.float64], labels: NDArray[np.int64], rule: Rul
     outputs : ndarray of float64, shape (n, k)
         Activations of the last layer.
     labels : ndarray of int64, shape (n,)
-    rule : {"toy", "backprop"}
-        "toy": the sum over the outputs of (target - output)². "backprop": the cross-entropy -log p(label) in nats;
+    rule : {"original", "backprop"}
+        "original": the sum over the outputs of (target - output)². "backprop": the cross-entropy -log p(label) in nats;
         a p that has underflowed counts as the smallest normal float32.
     """
     rows = np.arange(len(labels))
-    if rule == "toy":
+    if rule == "original":
         errors = outputs.copy()
         errors[rows, labels] -= 1.0
         return float(np.mean(np.sum(errors * errors, axis=1)))

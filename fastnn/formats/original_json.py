@@ -90,7 +90,7 @@ class Original:
     Attributes
     ----------
     model : Model
-        Rule toy, float64, inputs "paper".
+        Rule original, float64, not inverted.
     repaired : bool
         Whether a comma was missing in the file and was put in its place.
     place : str
@@ -142,7 +142,7 @@ def read_original(path: str | Path) -> Original:
     network = _build(content, path)
     info: dict[str, Any] = {"source": path.name, "original": {"training": content.training}}
     classes = tuple(str(digit) for digit in range(network.sizes[-1]))
-    return Original(Model((network,), classes, "paper", False, info), place != "", place, content.training)
+    return Original(Model((network,), classes, False, False, info), place != "", place, content.training)
 
 
 def write_original(model: Model, path: str | Path) -> None:
@@ -151,7 +151,7 @@ def write_original(model: Model, path: str | Path) -> None:
     Parameters
     ----------
     model : Model
-        One network of rule toy with two hidden layers that sees paper as 1, as the original's.
+        One network of rule original with two hidden layers that sees paper as 1, as the original's.
     path : path-like
         The file; replaced if it exists.
 
@@ -165,9 +165,9 @@ def write_original(model: Model, path: str | Path) -> None:
     network = model.network
     reasons = {
         "it is made of several networks": len(model.networks) > 1,
-        f"its rule is {network.rule}": network.rule != "toy",
+        f"its rule is {network.rule}": network.rule != "original",
         f"it has {len(network.sizes) - 2} hidden layers": len(network.sizes) != 4,
-        "it sees ink as 1": model.inputs != "paper",
+        "it inverts pixels": model.invert,
         "it normalises its images": model.normalise,
     }
     for reason, so in reasons.items():
@@ -238,7 +238,7 @@ def _build(content: _Original | _Toy, path: Path) -> Network:
         rows, columns = sizes[layer + 1], sizes[layer]
         arrays.append((_array(content, weight, rows, columns, path), _array(content, bias, rows, 1, path)))
     try:
-        network = Network(sizes, rule="toy", dtype=np.float64)
+        network = Network(sizes, rule="original", dtype=np.float64)
     except FastnnError as error:
         raise ModelError(f"{path}: {error}") from None
     for layer, (weights, biases) in enumerate(arrays):

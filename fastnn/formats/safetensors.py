@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -19,7 +19,7 @@ import safetensors.numpy
 from msgspec import Meta
 
 from fastnn.errors import FastnnError, ModelError
-from fastnn.model import Inputs, Model
+from fastnn.model import Model
 from fastnn.network import Activation, Network, Rule
 from fastnn.storage import atomic_write
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-FORMAT = 1
+FORMAT = 2
 """Version of the file's layout; raised when an older fastnn could not read it rightly."""
 
 KEY = "fastnn"
@@ -55,7 +55,24 @@ class _Head(msgspec.Struct, forbid_unknown_fields=True):
     format: int
     networks: Annotated[list[_Shape], Meta(min_length=1, max_length=1024)]
     classes: Annotated[list[str], Meta(min_length=1, max_length=1 << 20)]
-    inputs: Inputs
+    invert: bool
+    normalise: bool
+    info: dict[str, Any]
+    extra: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class _FirstShape(msgspec.Struct, forbid_unknown_fields=True):
+    sizes: Annotated[list[_Size], Meta(min_length=2, max_length=64)]
+    rule: Literal["toy", "backprop"]
+    activation: Activation
+    dtype: str
+
+
+class _FirstHead(msgspec.Struct, forbid_unknown_fields=True):
+    format: int
+    networks: Annotated[list[_FirstShape], Meta(min_length=1, max_length=1024)]
+    classes: Annotated[list[str], Meta(min_length=1, max_length=1 << 20)]
+    inputs: Literal["paper", "ink"]
     normalise: bool
     info: dict[str, Any]
     extra: dict[str, Any] = msgspec.field(default_factory=dict)
@@ -98,7 +115,7 @@ def dump_model(
             for network in model.networks
         ],
         "classes": list(model.classes),
-        "inputs": model.inputs,
+        "invert": model.invert,
         "normalise": model.normalise,
         "info": model.info,
     }
@@ -177,7 +194,7 @@ def _read(path: str | Path, *, with_extra: bool) -> tuple[Model, dict[str, NDArr
     except _FAULTS as error:
         raise ModelError(f"{path}: not a whole safetensors file ({error})") from None
     try:
-        model = Model(networks, tuple(head.classes), head.inputs, head.normalise, head.info)
+        model = Model(networks, tuple(head.classes), head.invert, head.normalise, head.info)
     except FastnnError as error:
         raise ModelError(f"{path}: {error}") from None
     return model, tensors, head.extra
@@ -203,9 +220,19 @@ def _parse_head(text: str | None, path: str | Path) -> _Head:
             raise ModelError(f"{path}: written by a newer fastnn (format {version}); upgrade fastnn to read it")
         if version < 1:
             raise ModelError(f"{path}: unknown format {version}")
-        return msgspec.json.decode(text, type=_Head)
+        return msgspec.json.decode(text, type=_Head) if version == FORMAT else _from_first_format(text)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise ModelError(f"{path}: damaged metadata ({str(error).replace('`', '')})") from None
+
+
+def _from_first_format(text: str) -> _Head:
+    """Read metadata of format 1, in which rule "original" was "toy" and `invert` was called `inputs`."""
+    head = msgspec.json.decode(text, type=_FirstHead)
+    networks = [
+        _Shape(shape.sizes, "original" if shape.rule == "toy" else shape.rule, shape.activation, shape.dtype)
+        for shape in head.networks
+    ]
+    return _Head(head.format, networks, head.classes, head.inputs == "ink", head.normalise, head.info, head.extra)
 
 
 def _prefix(member: int) -> str:

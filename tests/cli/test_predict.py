@@ -79,7 +79,7 @@ def test_white_on_black_is_turned_unless_polarity_is_given() -> None:
 
 
 def test_show_draws_what_the_network_sees() -> None:
-    save_model(Model((network(),), DIGITS, "ink", True), "n.safetensors")
+    save_model(Model((network(),), DIGITS, True, True), "n.safetensors")
     result = runner.invoke(app, ["predict", "n.safetensors", "7.png", "--show"])
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()

@@ -27,7 +27,7 @@ from fastnn.cli.train import Stopped, parse_hidden, plan_new, plan_resumed, run_
 from fastnn.errors import DataError, RecipeError, TrainingError
 from fastnn.recipe import load_recipe
 from fastnn.runs import Run
-from fastnn.training import Learner
+from fastnn.training import Trainer
 from tests.helpers import blobs, compiled_only, saved
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 # Whole runs on whole images take minutes in plain Python.
 pytestmark = compiled_only
 
-RELU = 'rule = "backprop"\nactivation = "relu"\ninit = "he"\ninputs = "ink"\n'
+RELU = 'rule = "backprop"\nactivation = "relu"\ninit = "he"\ninvert = true\n'
 SMALL = ("--data", "data.npz", "--hidden", "16")
 LISTED = {
     "run": str,
@@ -100,12 +100,25 @@ def model_bytes(folder: str) -> bytes:
 
 
 def planned(*, out: str = "run", recipe: str = "original", data: str = "data.npz", **changes: Any) -> Any:
-    options = dict.fromkeys(("lr", "lr_decay", "lr_every", "seed", "test_fraction", "per_class", "dtype", "kernel"))
+    options = dict.fromkeys(
+        ("lr", "lr_decay", "lr_every", "seed", "test_fraction", "per_class", "dtype", "first_layer")
+    )
     return plan_new(data, recipe, {**options, "hidden": (16,), "epochs": 6, **changes}, out)
 
 
 def resumed(folder: str = "run", *, data: str | None = None, **changes: Any) -> Any:
-    names = ("hidden", "epochs", "lr", "lr_decay", "lr_every", "seed", "test_fraction", "per_class", "dtype", "kernel")
+    names = (
+        "hidden",
+        "epochs",
+        "lr",
+        "lr_decay",
+        "lr_every",
+        "seed",
+        "test_fraction",
+        "per_class",
+        "dtype",
+        "first_layer",
+    )
     return plan_resumed(folder, data, None, {**dict.fromkeys(names), **changes})
 
 
@@ -137,9 +150,9 @@ def test_into_a_pipe_it_prints_a_line_an_epoch_and_a_summary() -> None:
     result = run(*SMALL, "--epochs", "3", "--lr-every", "2", "--out", "run")
     assert (result.exit_code, result.stderr) == (0, "")
     lines = result.stdout.splitlines()
-    assert lines[0] == "784-16-10, recipe original (rule toy, float32, seed 0)"
+    assert lines[0] == "784-16-10, recipe original (rule original, float32, seed 0)"
     assert lines[1] == "data.npz: 108 to train on, 12 to test on"
-    assert re.fullmatch(r"ink kernel \(\d+% ink\), compiled in [\d.]+ s", lines[2])
+    assert re.fullmatch(r"sparse first layer \(\d+% not white\), compiled in [\d.]+ s", lines[2])
     shape = r"epoch {}/3  lr {}  loss [\d.]+  train [\d.]+%  test [\d.]+%  [\d,]+ samples/s"
     for line, (epoch, lr) in zip(lines[3:6], [(1, "0.01"), (2, "0.01"), (3, "0.005")], strict=True):
         assert re.fullmatch(shape.format(epoch, lr), line)
@@ -204,11 +217,22 @@ def test_two_runs_in_one_second_get_a_folder_each() -> None:
 def test_a_recipe_file_and_options_that_change_it() -> None:
     Path("mine.toml").write_text(RELU + "hidden = [9]\nlr = 0.1\nepochs = 50\n")
     options = ("--hidden", "8,7", "--epochs", "2", "--lr", "0.05", "--lr-decay", "0.9", "--lr-every", "3")
-    more = ("--seed", "11", "--test-fraction", "0.25", "--per-class", "5", "--dtype", "float64", "--kernel", "dense")
+    more = (
+        "--seed",
+        "11",
+        "--test-fraction",
+        "0.25",
+        "--per-class",
+        "5",
+        "--dtype",
+        "float64",
+        "--first-layer",
+        "dense",
+    )
     assert run("--data", "data.npz", "--recipe", "mine.toml", *options, *more, "--out", "run", "-q").exit_code == 0
     wanted = Recipe(
-        name="mine", hidden=(8, 7), rule="backprop", activation="relu", init="he", inputs="ink", epochs=2, lr=0.05,
-        lr_decay=0.9, lr_every=3, seed=11, test_fraction=0.25, per_class=5, dtype="float64", kernel="dense",
+        name="mine", hidden=(8, 7), rule="backprop", activation="relu", init="he", invert=True, epochs=2, lr=0.05,
+        lr_decay=0.9, lr_every=3, seed=11, test_fraction=0.25, per_class=5, dtype="float64", first_layer="dense",
     )  # fmt: skip
     model = load_model("run")
     assert Recipe.from_dict(model.info["recipe"]) == load_recipe("run/recipe.toml") == wanted
@@ -252,7 +276,7 @@ def test_no_hidden_layer_at_all() -> None:
         (("--lr", "-1"), "lr must be"),
         (("--seed", "-1"), "seed must be"),
         (("--dtype", "float16"), "dtype must be"),
-        (("--kernel", "fast"), "kernel must be"),
+        (("--first-layer", "fast"), "first_layer must be"),
         (("--test-fraction", "1"), "test_fraction must be"),
         (("--test-fraction", "0"), "one side empty"),
         (("--per-class", "0"), "per_class must be"),
@@ -296,7 +320,7 @@ def test_divergence_in_the_first_epoch_keeps_the_untrained_network(monkeypatch: 
     def diverge(*_: object) -> None:
         raise TrainingError("training diverged in epoch 1")
 
-    monkeypatch.setattr(Learner, "epoch", diverge)
+    monkeypatch.setattr(Trainer, "epoch", diverge)
     assert "run keeps epoch 0" in run(*SMALL, "--out", "run").stderr
     assert load_model("run").network.sha256() == Recipe(hidden=(16,)).network(784, 10).sha256()
 
@@ -347,7 +371,7 @@ def test_damaged_digits_are_not_replaced_by_drawn_ones(network_calls: list[Any])
 # ---- going on ----
 
 
-@pytest.mark.parametrize("rule", ["toy", "relu"])
+@pytest.mark.parametrize("rule", ["original", "relu"])
 def test_three_epochs_and_three_more_make_the_same_bytes_as_six(rule: str) -> None:
     options = ["--data", "data.npz", "--hidden", "16", "-q"]
     if rule == "relu":
@@ -402,14 +426,14 @@ def test_stopped_after_three_and_taken_up_again_it_makes_the_same_bytes(schedule
 def test_a_signal_is_told_with_the_way_to_go_on(
     number: signal.Signals, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    epoch = Learner.epoch
+    epoch = Trainer.epoch
 
-    def signalled(self: Learner, k: int, on_chunk: Any) -> Any:
+    def signalled(self: Trainer, k: int, on_chunk: Any) -> Any:
         if k == 3:
             signal.raise_signal(number)
         return epoch(self, k, on_chunk)
 
-    monkeypatch.setattr(Learner, "epoch", signalled)
+    monkeypatch.setattr(Trainer, "epoch", signalled)
     result = run(*SMALL, "--epochs", "5", "--out", "run", "--quiet", "--json")
     assert (result.exit_code, result.stdout) == (code, "")
     assert result.stderr == "stopped: epoch 2 is kept; go on with: fastnn train --resume run\n"
@@ -417,11 +441,11 @@ def test_a_signal_is_told_with_the_way_to_go_on(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_while_it_compiles_stops_at_once(number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
-    def compile_for_ever(_: Learner) -> float:
+    def compile_for_ever(_: Trainer) -> float:
         signal.raise_signal(number)
         raise AssertionError("went on compiling")
 
-    monkeypatch.setattr(Learner, "warm_up", compile_for_ever)
+    monkeypatch.setattr(Trainer, "warm_up", compile_for_ever)
     result = run(*SMALL, "--out", "run", "-q")
     assert result.exit_code == 128 + number
     assert result.stderr == "stopped: nothing was learnt yet; go on with: fastnn train --resume run\n"
@@ -433,14 +457,14 @@ def test_a_signal_that_is_swallowed_while_it_compiles_stops_nonetheless(
 ) -> None:
     """As LLVM's callbacks swallow what is raised in them, after which Numba stumbles over what they did not do."""
 
-    def compile_on(_: Learner) -> float:
+    def compile_on(_: Trainer) -> float:
         with contextlib.suppress(BaseException):
             signal.raise_signal(signal.SIGTERM)
         if stumbles:
             raise RuntimeError("no compiled object yet")
         return 0.0
 
-    monkeypatch.setattr(Learner, "warm_up", compile_on)
+    monkeypatch.setattr(Trainer, "warm_up", compile_on)
     result = run(*SMALL, "--out", "run", "-q")
     assert result.exit_code == 143
     assert result.stderr == "stopped: nothing was learnt yet; go on with: fastnn train --resume run\n"
@@ -505,7 +529,7 @@ def test_the_recipe_stays_as_it_was_begun() -> None:
         "test-fraction": "0.2",
         "per-class": "4",
         "dtype": "float64",
-        "kernel": "dense",
+        "first-layer": "dense",
     }
     for option, value in changed.items():
         message = refused("--resume", "run", "--epochs", "4", f"--{option}", value)

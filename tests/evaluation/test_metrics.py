@@ -54,7 +54,7 @@ def test_loss_of_backprop_is_the_mean_cross_entropy_in_nats() -> None:
 
 
 def test_loss_of_toy_is_the_mean_sum_of_squares() -> None:
-    result = evaluate(reader(("a", "b"), rule="toy"), dataset([0, 1], [0, 0], ("a", "b")))
+    result = evaluate(reader(("a", "b"), rule="original"), dataset([0, 1], [0, 0], ("a", "b")))
     on = 1 / (1 + math.exp(-8))
     assert result.loss == pytest.approx((((1 - on) ** 2 + 0.25) + (on**2 + 0.25)) / 2)
 

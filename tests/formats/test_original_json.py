@@ -117,8 +117,8 @@ def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
         ("several networks", Model((network(784, 4, 3, 2), network(784, 4, 3, 2)), ("a", "b"))),
         ("rule is backprop", model(784, 4, 3, 2, rule="backprop")),
         ("1 hidden layers", model(784, 4, 2)),
-        ("sees ink", Model((network(784, 4, 3, 2),), ("a", "b"), "ink")),
-        ("normalises", Model((network(784, 4, 3, 2),), ("a", "b"), "paper", True)),
+        ("inverts pixels", Model((network(784, 4, 3, 2),), ("a", "b"), True)),
+        ("normalises", Model((network(784, 4, 3, 2),), ("a", "b"), False, True)),
     ],
 )
 def test_what_the_original_could_not_run_is_not_written(reason: str, unfit: Model, tmp_path: Path) -> None:

@@ -38,14 +38,14 @@ def joined(header: dict[str, Any], tensors: bytes) -> bytes:
 
 
 MODELS = {
-    "toy": model(784, 5, 4, 3),
+    "original": model(784, 5, 4, 3),
     "float64": model(784, 5, 3, dtype="float64"),
     "relu": model(784, 17, 9, 10, rule="backprop", activation="relu"),
     "tanh, no hidden layer": model(784, 3, rule="backprop", activation="tanh"),
     "several": Model(
         (network(784, 5, 3, rule="backprop", seed=1), network(784, 6, 7, 3, rule="backprop", seed=2)),
         ("ä", "b", '"c"\n'),
-        "ink",
+        True,
         True,
         {"recipe": {"lr": 0.01, "per_class": None}, "epochs": 60, "metrics": {"accuracy": 0.1 + 0.2}},
     ),
@@ -61,9 +61,9 @@ def test_a_model_survives_its_file(name: str, tmp_path: Path) -> None:
     assert [(n.sizes, n.rule, n.activation, n.dtype) for n in after.networks] == [
         (n.sizes, n.rule, n.activation, n.dtype) for n in before.networks
     ]
-    assert (after.classes, after.inputs, after.normalise, after.info) == (
+    assert (after.classes, after.invert, after.normalise, after.info) == (
         before.classes,
-        before.inputs,
+        before.invert,
         before.normalise,
         before.info,
     )
@@ -165,15 +165,15 @@ DAMAGED = {
     "metadata: no JSON": (joined({**HEADER, "__metadata__": {"fastnn": "{"}}, TENSORS), "damaged metadata"),
     "metadata: no object": (joined({**HEADER, "__metadata__": {"fastnn": "[]"}}, TENSORS), "damaged metadata"),
     "metadata: nested": (joined({**HEADER, "__metadata__": {"fastnn": "[" * 10**5}}, TENSORS), "damaged metadata"),
-    "a newer format": (changed(GOOD, format=2, news=True), r"written by a newer fastnn \(format 2\); upgrade"),
+    "a newer format": (changed(GOOD, format=3, news=True), r"written by a newer fastnn \(format 3\); upgrade"),
     "format 0": (changed(GOOD, format=0), "unknown format 0"),
     "an unknown key": (changed(GOOD, colour="red"), "unknown field colour"),
     "no network": (changed(GOOD, networks=[]), "damaged metadata"),
     "a class too many": (changed(GOOD, classes=["0", "1", "2"]), "do not fit"),
     "classes of numbers": (changed(GOOD, classes=[0, 1]), "damaged metadata"),
-    "unknown inputs": (changed(GOOD, inputs="glass"), "damaged metadata"),
+    "unknown inputs": (changed(GOOD, invert="glass"), "damaged metadata"),
     "unknown rule": (with_network(rule="luck"), "damaged metadata"),
-    "rule toy with tanh": (with_network(activation="tanh"), "rule toy has sigmoid"),
+    "rule original with tanh": (with_network(activation="tanh"), "rule original has sigmoid"),
     "unknown dtype": (with_network(dtype="float16"), "unknown dtype 'float16'"),
     "another dtype": (with_network(dtype="float64"), "is F32 of shape .*not F64"),
     "other sizes": (with_network(sizes=[784, 4, 2]), r"is F32 of shape \[.*\], not F32 of shape \[.*4"),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fastnn import engine
-from fastnn.engine import Engine, Prepared
+from fastnn.engine import Engine, KernelInput
 from fastnn.images.distort import Distorter
 from fastnn.kernels import augment, native, sgd
 from fastnn.kernels.layout import Room
@@ -30,14 +30,14 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (9, 20), dtype=np.uint8)
 WHOLE = """
 import sys
 import numpy as np
-from fastnn.engine import Engine, Prepared
+from fastnn.engine import Engine, KernelInput
 from fastnn.network import Network
 network = Network((5, 4, 3)).initialise()
 engine = Engine(network)
-images = Prepared(np.arange(40, dtype=np.uint8).reshape(8, 5), "paper", network.dtype)
-engine.open(images)
+images = KernelInput(np.arange(40, dtype=np.uint8).reshape(8, 5), False, network.dtype)
+engine.load_weights(images)
 engine.train(images, np.arange(8) % 3, np.arange(8), 0.1, np.zeros(2))
-engine.close()
+engine.store_weights()
 from fastnn.images import normalise_batch
 normalise_batch(np.arange(2 * 784).astype(np.uint8).reshape(2, 784))
 result = network.sha256()
@@ -93,20 +93,20 @@ def weights(monkeypatch: pytest.MonkeyPatch, network: Network, dtype: DTypeLike,
                 if isinstance(kernel, native.Kernel):
                     patch.setattr(kernel, "_plain", getattr(sgd, name))
         trainer = Engine(network)
-        prepared = Prepared(IMAGES, "paper", np.dtype(dtype))
-        trainer.open(prepared)
+        prepared = KernelInput(IMAGES, False, np.dtype(dtype))
+        trainer.load_weights(prepared)
         totals = np.zeros(2)
         factors = np.linspace(0.5, 1, len(IMAGES)).astype(dtype)
         trainer.train(prepared, np.arange(9) % 3, np.arange(9)[::-1], 0.1, totals, smoothing=0.1, weights=factors)
-        trainer.close()
-        trainer.open(prepared)
+        trainer.store_weights()
+        trainer.load_weights(prepared)
         return network.sha256(), totals.tobytes(), trainer.outputs(prepared).tobytes()
 
 
 @compiled_only
 @pytest.mark.parametrize(("activation", "dtype"), [("sigmoid", "float32"), ("relu", "float64")])  # 8 s each, to compile
 def test_the_same_bits_as_through_numba(activation: Any, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    rule = "toy" if activation == "sigmoid" else "backprop"
+    rule = "original" if activation == "sigmoid" else "backprop"
     network = Network((20, 7, 3), activation=activation, rule=rule, dtype=dtype).initialise()  # type: ignore[arg-type]
     ours = weights(monkeypatch, network, dtype, directly=False)
     assert ours == weights(monkeypatch, network, dtype, directly=True)

@@ -12,7 +12,7 @@ import numba
 import numpy as np
 import pytest
 
-from fastnn.engine import Engine, Prepared, run
+from fastnn.engine import Engine, KernelInput, run
 from fastnn.errors import DataError
 from fastnn.kernels import sgd, simd
 from fastnn.kernels.layout import UNITS
@@ -35,10 +35,10 @@ TOLERANCE = {"float64": 1e-12, "float32": 2.5e-5}
 @dataclass(frozen=True)
 class Case:
     sizes: tuple[int, ...]
-    rule: str = "toy"
+    rule: str = "original"
     activation: str = "sigmoid"
-    inputs: Any = "paper"
-    kernel: str = "ink"
+    invert: bool = False
+    kernel: str = "sparse"
     smoothing: float = 0.0
     weighted: bool = False
     lr: float = 0.2
@@ -46,14 +46,21 @@ class Case:
 
     def __str__(self) -> str:
         sizes = "-".join(map(str, self.sizes))
-        parts = [self.rule, self.activation, sizes, self.kernel, self.inputs, f"s{self.smoothing}"]
+        parts = [
+            self.rule,
+            self.activation,
+            sizes,
+            self.kernel,
+            "inverted" if self.invert else "plain",
+            f"s{self.smoothing}",
+        ]
         return "_".join([*parts, "weighted" * self.weighted, f"b{self.shift}"])
 
     def network(self, dtype: str = "float64") -> Network:
         rule: Any = self.rule
         activation: Any = self.activation
         network = Network(self.sizes, rule=rule, activation=activation, dtype=dtype)
-        network.initialise("uniform" if self.rule == "toy" else "xavier", seed=5)
+        network.initialise("uniform" if self.rule == "original" else "xavier", seed=5)
         for bias in network.biases[:-1]:
             np.add(bias, self.shift, out=bias)
         return network
@@ -79,15 +86,15 @@ CASES = [
     Case((30, 65, 16, 4)),
     Case((7, 130, 10), weighted=True),
     Case((12, 3, 17, 33, 5, 4), kernel="dense"),
-    Case((20, 16, 5), inputs="ink"),
-    Case((20, 40, 5), inputs="ink", kernel="dense", weighted=True),
+    Case((20, 16, 5), invert=True),
+    Case((20, 40, 5), invert=True, kernel="dense", weighted=True),
     Case((9, 3), rule="backprop", smoothing=0.1),
     Case((16, 17, 3), rule="backprop", activation="tanh"),
     Case((30, 65, 16, 4), rule="backprop", activation="relu", smoothing=0.05),
-    Case((7, 130, 10), rule="backprop", activation="relu", weighted=True, inputs="ink"),
+    Case((7, 130, 10), rule="backprop", activation="relu", weighted=True, invert=True),
     Case((12, 3, 17, 33, 5, 4), rule="backprop", activation="tanh", kernel="dense"),
-    Case((12, 33, 17, 16, 5, 4), rule="backprop", activation="relu", kernel="dense", inputs="ink"),
-    Case((20, 65, 5), rule="backprop", inputs="ink", smoothing=0.2, weighted=True),
+    Case((12, 33, 17, 16, 5, 4), rule="backprop", activation="relu", kernel="dense", invert=True),
+    Case((20, 65, 5), rule="backprop", invert=True, smoothing=0.2, weighted=True),
     # All units of the first hidden layer are silent under ReLU, at times or always.
     Case((16, 17, 8, 3), rule="backprop", activation="relu", shift=-1.5),
     Case((16, 17, 8, 3), rule="backprop", activation="relu", shift=-9.0),
@@ -97,12 +104,12 @@ CASES = [
 def train(network: Network, case: Case, n: int = STEPS, *, chunks: int = 1) -> np.ndarray:
     """Train on n samples in order; return the totals."""
     engine, totals = Engine(network), np.zeros(2)
-    prepared = Prepared(case.pixels(), case.inputs, network.dtype, case.kernel)
+    prepared = KernelInput(case.pixels(), case.invert, network.dtype, case.kernel)
     weights = sample_weights(network.dtype) if case.weighted else None
-    engine.open(prepared)
+    engine.load_weights(prepared)
     for order in np.array_split(np.arange(n), chunks):
         engine.train(prepared, case.labels(), order, case.lr, totals, smoothing=case.smoothing, weights=weights)
-    engine.close()
+    engine.store_weights()
     if network.is_finite():
         assert_pads_of_the_memory_are_zero(engine)
     return totals
@@ -140,12 +147,12 @@ def test_training_equals_the_plain_rule(case: Case, dtype: str) -> None:
     reference = ReferenceNetwork.from_network(network, label_smoothing=case.smoothing)
     weights = sample_weights(dtype).tolist() if case.weighted else [1.0] * STEPS
     loss, hits = 0.0, 0
-    xs = as_inputs(case.pixels(), case.inputs, np.dtype("float64")).tolist()
+    xs = as_inputs(case.pixels(), case.invert, np.dtype("float64")).tolist()
     for x, label, weight in zip(xs, case.labels(), weights, strict=True):
         outputs = reference.predict(x)
         hits += max(range(len(outputs)), key=outputs.__getitem__) == label
         errors = [(k == label) - output for k, output in enumerate(outputs)]
-        loss += sum(error**2 for error in errors) if case.rule == "toy" else -np.log(outputs[label])
+        loss += sum(error**2 for error in errors) if case.rule == "original" else -np.log(outputs[label])
         reference.train(x, int(label), case.lr * weight)
     before = network.parameters.copy()
     totals = train(network, case)
@@ -161,8 +168,8 @@ def test_training_equals_the_plain_rule(case: Case, dtype: str) -> None:
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_outputs_equal_those_of_numpy(case: Case, dtype: str) -> None:
     network = case.network(dtype)
-    outputs = run(Engine(network), case.pixels(), case.inputs, case.kernel)
-    expected = network.outputs(as_inputs(case.pixels(), case.inputs, network.dtype))
+    outputs = run(Engine(network), case.pixels(), case.invert, case.kernel)
+    expected = network.outputs(as_inputs(case.pixels(), case.invert, network.dtype))
     assert outputs.dtype == expected.dtype == dtype
     np.testing.assert_allclose(outputs, expected, rtol=0, atol=1e-14 if dtype == "float64" else 5e-6)
     if case.rule == "backprop":
@@ -177,10 +184,10 @@ def test_toy_in_float64_follows_the_original_javascript(calls: int) -> None:
         network.weights[layer][...] = np.array(initial[weight]).T
         network.biases[layer][...] = np.array(initial[bias])[:, 0]
     engine = Engine(network)
-    prepared = Prepared(np.array(PARITY["images"], dtype=np.uint8), "paper", network.dtype, "ink")
-    engine.open(prepared)
+    prepared = KernelInput(np.array(PARITY["images"], dtype=np.uint8), False, network.dtype, "sparse")
+    engine.load_weights(prepared)
     engine.train(prepared, np.array(PARITY["labels"]), np.arange(calls), PARITY["learning_rate"], np.zeros(2))
-    engine.close()
+    engine.store_weights()
     for layer, (weight, bias) in enumerate(zip(WEIGHTS, BIASES, strict=True)):
         np.testing.assert_allclose(network.weights[layer].T, recorded[weight], rtol=0, atol=1e-10)
         np.testing.assert_allclose(network.biases[layer], np.array(recorded[bias])[:, 0], rtol=0, atol=1e-10)
@@ -202,7 +209,7 @@ def test_backprop_steps_down_the_gradient(activation: str, sizes: tuple[int, ...
     def loss(parameters: np.ndarray) -> float:
         shifted = network.copy()
         shifted.parameters[...] = parameters
-        return float(-targets @ np.log(run(Engine(shifted), image, "paper", "ink")[0]))
+        return float(-targets @ np.log(run(Engine(shifted), image, False, "sparse")[0]))
 
     gradient = np.zeros_like(network.parameters)
     for k in np.flatnonzero(network.parameters):
@@ -211,10 +218,10 @@ def test_backprop_steps_down_the_gradient(activation: str, sizes: tuple[int, ...
         gradient[k] = (loss(network.parameters + step) - loss(network.parameters - step)) / 2e-5
     trained = network.copy()
     engine = Engine(trained)
-    prepared = Prepared(image, "paper", trained.dtype, "ink")
-    engine.open(prepared)
+    prepared = KernelInput(image, False, trained.dtype, "sparse")
+    engine.load_weights(prepared)
     engine.train(prepared, np.array([1]), np.array([0]), 1.0, np.zeros(2), smoothing=smoothing)
-    engine.close()
+    engine.store_weights()
     descent = network.parameters - trained.parameters
     assert np.linalg.norm(gradient) > 0.1
     assert np.linalg.norm(descent - gradient) / np.linalg.norm(gradient) < 1e-6
@@ -222,10 +229,10 @@ def test_backprop_steps_down_the_gradient(activation: str, sizes: tuple[int, ...
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_ink_and_dense_kernel_do_the_same_descent(dtype: str) -> None:
-    for rule, inputs in product(("toy", "backprop"), ("paper", "ink")):
-        case = Case((30, 17, 4), rule, inputs=inputs)
+    for rule, invert in product(("original", "backprop"), (False, True)):
+        case = Case((30, 17, 4), rule, invert=invert)
         networks = [case.network(dtype), case.network(dtype)]
-        for network, kernel in zip(networks, ("ink", "dense"), strict=True):
+        for network, kernel in zip(networks, ("sparse", "dense"), strict=True):
             train(network, replace(case, kernel=kernel))
         for ink, dense in zip(networks[0].weights, networks[1].weights, strict=True):
             np.testing.assert_allclose(ink, dense, rtol=0, atol=TOLERANCE[dtype])
@@ -239,9 +246,9 @@ def test_paper_is_summed_one_row_after_the_other(hidden: int, dtype: str) -> Non
     engine, expected = Engine(network), network.biases[0].copy()
     for row in network.weights[0]:
         expected += row
-    engine.open(Prepared(np.full((1, 784), 255, dtype=np.uint8), "paper", network.dtype, "ink"))
+    engine.load_weights(KernelInput(np.full((1, 784), 255, dtype=np.uint8), False, network.dtype, "sparse"))
     assert np.array_equal(engine._paper[:hidden], expected)
-    engine.open(Prepared(np.full((1, 784), 255, dtype=np.uint8), "ink", network.dtype, "ink"))
+    engine.load_weights(KernelInput(np.full((1, 784), 255, dtype=np.uint8), True, network.dtype, "sparse"))
     assert np.array_equal(engine._paper[:hidden], network.biases[0])
 
 
@@ -271,10 +278,10 @@ def test_any_number_of_samples_may_be_trained_on(n: int) -> None:
 
 
 def test_what_is_learnt_by_may_change_from_call_to_call() -> None:
-    case = replace(CASES[2], inputs="ink")
+    case = replace(CASES[2], invert=True)
     network = case.network("float32")
-    prepared = Prepared(case.pixels(), case.inputs, network.dtype, case.kernel)
-    others = Prepared(255 - case.pixels(), case.inputs, network.dtype, case.kernel)
+    prepared = KernelInput(case.pixels(), case.invert, network.dtype, case.kernel)
+    others = KernelInput(255 - case.pixels(), case.invert, network.dtype, case.kernel)
     labels, totals = case.labels(), np.zeros(2)
     calls: list[dict[str, Any]] = [
         {},
@@ -289,19 +296,19 @@ def test_what_is_learnt_by_may_change_from_call_to_call() -> None:
     ]
     usual = {"prepared": prepared, "labels": labels, "order": np.arange(STEPS), "lr": case.lr, "totals": totals}
     engine, anew = Engine(network.copy()), network.copy()
-    engine.open(prepared)
+    engine.load_weights(prepared)
     found = []
     for each in (*calls, *calls[::-1]):
         engine.train(**{**usual, **each})
         before = totals.copy()
         # Without an offset nothing is rounded when weights are taken out and in.
         other = Engine(anew)
-        other.open(prepared)
+        other.load_weights(prepared)
         other.train(**{**usual, **each})
-        other.close()
+        other.store_weights()
         np.testing.assert_array_equal(totals - before, before - (found[-1] if found else 0))
         found.append(totals.copy())
-    engine.close()
+    engine.store_weights()
     assert engine.network.sha256() == anew.sha256() != network.sha256()
 
 
@@ -312,10 +319,10 @@ def test_a_sample_may_come_again_at_once() -> None:
     order = np.array([3, 3, 3, 3, 5, 3, 5, 5, 5, 3])
     for k in order:
         reference.train((case.pixels()[k] / 255).tolist(), int(case.labels()[k]), case.lr)
-    engine, prepared = Engine(network), Prepared(case.pixels(), case.inputs, network.dtype, case.kernel)
-    engine.open(prepared)
+    engine, prepared = Engine(network), KernelInput(case.pixels(), case.invert, network.dtype, case.kernel)
+    engine.load_weights(prepared)
     engine.train(prepared, case.labels(), order, case.lr, np.zeros(2))
-    engine.close()
+    engine.store_weights()
     assert_same_parameters(network, reference, 1e-13)
 
 
@@ -331,11 +338,11 @@ def test_weights_of_one_are_no_weights() -> None:
     plain, weighted = case.network("float32"), case.network("float32")
     train(plain, case)
     engine = Engine(weighted)
-    prepared = Prepared(case.pixels(), "paper", weighted.dtype, case.kernel)
-    engine.open(prepared)
+    prepared = KernelInput(case.pixels(), False, weighted.dtype, case.kernel)
+    engine.load_weights(prepared)
     ones = np.ones(STEPS, dtype=np.float32)
     engine.train(prepared, case.labels(), np.arange(STEPS), case.lr, np.zeros(2), weights=ones)
-    engine.close()
+    engine.store_weights()
     assert plain.sha256() == weighted.sha256()
 
 
@@ -343,10 +350,10 @@ def test_a_weight_of_zero_teaches_nothing() -> None:
     case = CASES[1]
     network = case.network("float64")
     engine = Engine(network)
-    prepared = Prepared(case.pixels(), "paper", network.dtype, case.kernel)
-    engine.open(prepared)
+    prepared = KernelInput(case.pixels(), False, network.dtype, case.kernel)
+    engine.load_weights(prepared)
     engine.train(prepared, case.labels(), np.arange(STEPS), case.lr, np.zeros(2), weights=np.zeros(STEPS))
-    engine.close()
+    engine.store_weights()
     assert network.sha256() == case.network("float64").sha256()
 
 
@@ -354,19 +361,19 @@ def test_among_equal_outputs_the_first_one_counts_as_in_prediction() -> None:
     """Saturated networks give the same output everywhere; that must not look like a perfect one."""
     network = Network((4, 10), dtype="float64")
     engine = Engine(network)
-    prepared = Prepared(np.full((10, 4), 100, dtype=np.uint8), "paper", network.dtype, "ink")
+    prepared = KernelInput(np.full((10, 4), 100, dtype=np.uint8), False, network.dtype, "sparse")
     totals = np.zeros(2)
-    engine.open(prepared)
+    engine.load_weights(prepared)
     engine.train(prepared, np.arange(10), np.arange(10), 1e-300, totals)
     assert engine.outputs(prepared).argmax(axis=1).tolist() == [0] * 10
     assert totals[1] == 1
 
 
 @compiled_only
-@pytest.mark.parametrize("rule", ["toy", "backprop"])
+@pytest.mark.parametrize("rule", ["original", "backprop"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_what_is_no_number_shows_in_the_loss(rule: str, value: float) -> None:
-    case = Case((6, 5, 3), rule, "sigmoid" if rule == "toy" else "relu")
+    case = Case((6, 5, 3), rule, "sigmoid" if rule == "original" else "relu")
     network = case.network("float32")
     network.weights[-1][:, :] = value
     if not np.isnan(value):
@@ -377,37 +384,37 @@ def test_what_is_no_number_shows_in_the_loss(rule: str, value: float) -> None:
 @pytest.mark.parametrize(
     ("images", "kernel", "chosen", "share"),
     [
-        (np.full((4, 10), 255), "auto", "ink", 0.0),
+        (np.full((4, 10), 255), "auto", "sparse", 0.0),
         (np.full((4, 10), 255), "dense", "dense", 0.0),
         (np.zeros((4, 10)), "auto", "dense", 1.0),
-        (np.zeros((4, 10)), "ink", "ink", 1.0),
-        (np.repeat([[0, 255], [255, 255]], 5, axis=1), "auto", "ink", 0.25),
+        (np.zeros((4, 10)), "sparse", "sparse", 1.0),
+        (np.repeat([[0, 255], [255, 255]], 5, axis=1), "auto", "sparse", 0.25),
     ],
 )
 def test_the_kernel_goes_by_the_share_of_ink(images: np.ndarray, kernel: str, chosen: str, share: float) -> None:
-    prepared = Prepared(images.astype(np.uint8), "paper", np.dtype("float32"), kernel)
-    assert (prepared.kernel, prepared.share) == (chosen, share)
+    prepared = KernelInput(images.astype(np.uint8), False, np.dtype("float32"), kernel)
+    assert (prepared.first_layer, prepared.density) == (chosen, share)
 
 
-@pytest.mark.parametrize("inputs", ["paper", "ink"])
-@pytest.mark.parametrize("kernel", ["ink", "dense"])
-def test_blank_images_have_no_entries_but_train(inputs: Any, kernel: str) -> None:
+@pytest.mark.parametrize("invert", [False, True])
+@pytest.mark.parametrize("kernel", ["sparse", "dense"])
+def test_blank_images_have_no_entries_but_train(invert: bool, kernel: str) -> None:
     case = Case((8, 5, 3))
     network, images = case.network(), np.full((3, 8), 255, dtype=np.uint8)
     reference = ReferenceNetwork.from_network(network)
-    prepared, engine = Prepared(images, inputs, network.dtype, kernel), Engine(network)
-    engine.open(prepared)
+    prepared, engine = KernelInput(images, invert, network.dtype, kernel), Engine(network)
+    engine.load_weights(prepared)
     engine.train(prepared, np.array([0, 1, 2]), np.arange(3), 0.5, np.zeros(2))
-    engine.close()
+    engine.store_weights()
     for label in range(3):
-        reference.train([1.0 if inputs == "paper" else 0.0] * 8, label, 0.5)
+        reference.train([0.0 if invert else 1.0] * 8, label, 0.5)
     assert_same_parameters(network, reference, 1e-14)
 
 
 def test_images_of_another_size_are_refused() -> None:
     engine = Engine(Network((8, 3)))
     with pytest.raises(DataError, match="takes 8 inputs, but the images have 9 pixels"):
-        engine.open(Prepared(np.zeros((1, 9), dtype=np.uint8), "paper", np.dtype("float32")))
+        engine.load_weights(KernelInput(np.zeros((1, 9), dtype=np.uint8), False, np.dtype("float32")))
 
 
 @compiled_only

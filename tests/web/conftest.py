@@ -36,7 +36,7 @@ def drawn() -> Dataset:
 @pytest.fixture(scope="session")
 def model(drawn: Dataset) -> Model:
     """Trained enough to be sure of most drawn digits."""
-    recipe = Recipe(hidden=(40,), rule="backprop", init="xavier", inputs="ink", epochs=6, lr=0.02)
+    recipe = Recipe(hidden=(40,), rule="backprop", init="xavier", invert=True, epochs=6, lr=0.02)
     learn, test = split(drawn)
     network = recipe.network(784, 10)
     reports = list(train(network, learn, recipe, test=test))

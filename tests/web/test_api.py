@@ -54,7 +54,7 @@ def test_predict_answers_as_the_model_does(client: TestClient, model: Model, dra
 
 
 def test_predict_shows_what_a_normalising_model_sees(sqlite_url: str, model: Model) -> None:
-    normalising = Model(model.networks, model.classes, model.inputs, normalise=True)
+    normalising = Model(model.networks, model.classes, model.invert, normalise=True)
     image = np.roll(seven(), 5, axis=1)
     app = create_app(Settings(Store(sqlite_url), TOKEN, Loaded.of(normalising, "n")))
     with TestClient(app) as client:
@@ -496,7 +496,7 @@ def test_the_database_fails_and_comes_back(client: TestClient, drawn: Dataset, s
     assert answer.headers["retry-after"] == "5"
     assert "sql" not in answer.text.lower()
     other.execute("ROLLBACK")
-    other.close()
+    other.store_weights()
     assert send(client, kept, tried) == 1
 
 

@@ -178,7 +178,7 @@ def test_it_trains_and_the_better_network_takes_over_for_good(
     serve: Callable[..., Server], drawn: Dataset, tmp_path: Path
 ) -> None:
     (tmp_path / "quick.toml").write_text(
-        'name = "quick"\nrule = "backprop"\ninputs = "ink"\ninit = "xavier"\nhidden = [30]\nepochs = 4\nlr = 0.05\n'
+        'name = "quick"\nrule = "backprop"\ninvert = true\ninit = "xavier"\nhidden = [30]\nepochs = 4\nlr = 0.05\n'
     )
     old = tmp_path / "old.safetensors"
     save_model(

@@ -18,7 +18,7 @@ from fastnn.web.trainer import HELD_BACK_RULE, Trainer, divide
 from tests.helpers import PATIENCE
 from tests.web.servers import BEARER, TOKEN, accept, digit, wait_for
 
-RECIPE = 'rule = "backprop"\ninputs = "ink"\ninit = "xavier"\nhidden = [30]\nepochs = 8\nlr = 0.05\n'
+RECIPE = 'rule = "backprop"\ninvert = true\ninit = "xavier"\nhidden = [30]\nepochs = 8\nlr = 0.05\n'
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ def test_a_network_that_learnt_from_people_knows_it_too(
     from fastnn.datasets import load_dataset
 
     dataset = load_dataset(str(shared / "digits" / "dataset.json"))
-    recipe = Recipe(hidden=(60,), rule="backprop", init="xavier", inputs="ink", normalise=True, epochs=2, lr=0.02)
+    recipe = Recipe(hidden=(60,), rule="backprop", init="xavier", invert=True, normalise=True, epochs=2, lr=0.02)
     network = recipe.network(784, 10)
     for _ in train(network, dataset, recipe):
         pass
