@@ -63,7 +63,7 @@ class SavedModelEvaluation:
 def evaluate_file(
     model_path: str,
     data: str | None = None,
-    wanted: Part | None = None,
+    part: Part | None = None,
     *,
     progress: Callable[[str, float], None] | None = None,
 ) -> SavedModelEvaluation:
@@ -75,7 +75,7 @@ def evaluate_file(
         A run folder, a model file or the original's NN.json.
     data : str, optional
         A data set by name or path; by default the data that the model was trained on.
-    wanted : {"test", "train", "all"}, optional
+    part : {"test", "train", "all"}, optional
         By default the test part if the model was trained on these data or they have a test set of their own; otherwise
         all of them.
     progress : callable, optional
@@ -94,7 +94,7 @@ def evaluate_file(
     source = data if data is not None else training_source(model_path, model)
     dataset = load_data(model_path, source, progress, is_own=data is None)
     own = training_data(model).get("hash") == dataset.content_hash
-    chosen, images, notes = _choose(model, dataset, wanted, own=own)
+    chosen, images, notes = _choose(model, dataset, part, own=own)
     return SavedModelEvaluation(
         model_path, model, dataset.source, chosen, images, evaluate(model, images), dataset.notes + notes
     )
@@ -145,7 +145,7 @@ def _choose(model: Model, dataset: Dataset, wanted: Part | None, *, own: bool) -
         return chosen, _with_test_set(dataset), tuple(notes)
     fraction, seed = (division(model.info) if own else None) or (0.1, 0)
     if not own and not has_test:
-        notes.append(f"{dataset.source} is split anew, with test fraction {fraction} and seed {seed}")
+        notes.append(f"{dataset.source} is split with test fraction {fraction} and seed {seed}")
     train, test = split(dataset, fraction, seed)
     return chosen, test if chosen == "test" else train, tuple(notes)
 

@@ -87,11 +87,11 @@ def test_the_test_part_is_the_one_that_was_held_back() -> None:
     made = write_model(data)
     train, test = split(data, 0.25, 5)
     for wanted, part in ((None, test), ("test", test), ("train", train), ("all", data)):
-        report = evaluate_file("m.safetensors", wanted=wanted)  # type: ignore[arg-type]
+        report = evaluate_file("m.safetensors", part=wanted)  # type: ignore[arg-type]
         assert np.array_equal(report.evaluation.confusion, measure(made, part).confusion)
         assert report.split == (wanted or "test")
         assert report.data == "a.npz"
-    assert "the model was trained on most of these images" in evaluate_file("m.safetensors", wanted="all").notes[0]
+    assert "the model was trained on most of these images" in evaluate_file("m.safetensors", part="all").notes[0]
 
 
 def test_other_data_are_taken_whole_and_said_to_be_others() -> None:
@@ -102,7 +102,7 @@ def test_other_data_are_taken_whole_and_said_to_be_others() -> None:
     assert report.notes == ("b.npz is not the data that the model was trained on",)
     report = evaluate_file("m.safetensors", "b.npz", "test")
     assert np.array_equal(report.evaluation.confusion, measure(made, split(other, 0.1, 0)[1]).confusion)
-    assert "split anew" in report.notes[1]
+    assert "is split with test fraction 0.1" in report.notes[1]
 
 
 def test_a_test_set_of_its_own_is_the_test_part() -> None:
