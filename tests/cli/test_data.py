@@ -1,4 +1,4 @@
-"""``fastnn data``: the plain functions, and the commands as they are typed."""
+"""The commands of ``fastnn data``, called as from the command line."""
 
 import json
 import re
@@ -78,7 +78,7 @@ def test_info_prints_class_names_as_they_are(tmp_path: Path) -> None:
     assert "[red]" in run("info", str(tmp_path / "a.npz")).stdout
 
 
-def test_info_tells_the_notes(tmp_path: Path) -> None:
+def test_info_shows_the_notes(tmp_path: Path) -> None:
     made = dataset([0, 1])
     dark = Dataset(np.zeros_like(made.images), made.labels, made.classes, "dark")
     write_dataset(dark, tmp_path / "a.npz")
@@ -111,7 +111,7 @@ def test_convert(source: str, tmp_path: Path) -> None:
     assert run("convert", source, "b.csv", "--force").exit_code == 0
 
 
-def test_convert_tells_what_it_leaves_out(tmp_path: Path) -> None:
+def test_convert_notes_what_it_leaves_out(tmp_path: Path) -> None:
     write_dataset(dataset([3, 5], test=dataset([5])), tmp_path / "a.npz")
     assert "note: the 1 images of the test set are left out" in run("convert", "a.npz", "b.json").stderr
 
@@ -127,7 +127,7 @@ FILES = {"one.gz": b"1" * 500, "two.gz": b"2" * 500}
 
 
 @pytest.mark.parametrize("to", [None, "here"])
-def test_fetch_takes_what_is_missing(to: str | None, tmp_path: Path) -> None:
+def test_fetch_downloads_what_is_missing(to: str | None, tmp_path: Path) -> None:
     folder = tmp_path / "cache" / "mnist" if to is None else Path(to)
     with served({f"/{name}": content for name, content in FILES.items()}) as (url, asked):
         paths, fresh = download_missing("mnist", to and Path(to), files=remotes(url))
@@ -139,7 +139,7 @@ def test_fetch_takes_what_is_missing(to: str | None, tmp_path: Path) -> None:
         assert asked == ["/one.gz", "/two.gz", "/one.gz"]
 
 
-def test_fetch_mends_its_cache_but_not_a_folder_of_yours(tmp_path: Path) -> None:
+def test_fetch_replaces_damaged_files_only_in_its_cache(tmp_path: Path) -> None:
     for folder in (tmp_path / "cache" / "mnist", tmp_path / "mine"):
         folder.mkdir(parents=True)
         (folder / "one.gz").write_bytes(b"other")

@@ -27,7 +27,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def write_data(path: str, *, n: int = 60, test: int = 0, seed: int = 0) -> Dataset:
-    """Write a data set of noise, with a test set of its own if `test` is not 0, and return it as it is read."""
+    """Write a data set of noise, with a test set of its own if `test` is not 0, and return it as it is loaded."""
     rng = np.random.default_rng(seed)
     parts = {"train": n, "t10k": test} if test else {"": n}
     folder = Path(path)
@@ -82,7 +82,7 @@ def test_the_published_network_gets_5337_of_6844_right(shared: Path) -> None:
     }
 
 
-def test_the_test_part_is_the_one_that_was_held_back() -> None:
+def test_the_test_part_is_that_of_the_training() -> None:
     data = write_data("a.npz")
     made = write_model(data)
     train, test = split(data, 0.25, 5)
@@ -94,7 +94,7 @@ def test_the_test_part_is_the_one_that_was_held_back() -> None:
     assert "the model was trained on most of these images" in evaluate_file("m.safetensors", part="all").notes[0]
 
 
-def test_other_data_are_taken_whole_and_said_to_be_others() -> None:
+def test_other_data_are_used_completely_with_a_note() -> None:
     made = write_model(write_data("a.npz"))
     other = write_data("b.npz", seed=1)
     report = evaluate_file("m.safetensors", "b.npz")
@@ -113,13 +113,13 @@ def test_a_test_set_of_its_own_is_the_test_part() -> None:
         assert evaluate_file("m.safetensors", "set", wanted).evaluation.total == total  # type: ignore[arg-type]
 
 
-def test_a_model_that_names_no_data_asks_for_them() -> None:
+def test_a_model_without_data_asks_for_them() -> None:
     save_model(model(), "m.safetensors")
     with pytest.raises(ModelError, match="give a data set with --data"):
         evaluate_file("m.safetensors")
 
 
-def test_data_that_have_gone_are_named() -> None:
+def test_missing_data_are_named() -> None:
     write_model(write_data("a.npz"))
     Path("a.npz").unlink()
     with pytest.raises(DataError, match=r"^a\.npz: no such file .* m\.safetensors was trained on these data, give"):
@@ -127,7 +127,7 @@ def test_data_that_have_gone_are_named() -> None:
 
 
 @pytest.mark.parametrize("recipe", [None, [], {"seed": "a"}, {"seed": -1, "test_fraction": 0.1}, {"seed": 1.5}])
-def test_a_made_up_recipe_does_no_harm(recipe: object) -> None:
+def test_an_invalid_recipe_does_no_harm(recipe: object) -> None:
     data = write_data("a.npz")
     info = {"recipe": recipe, "data": {"source": "a.npz", "hash": data.content_hash}}
     save_model(Model((network(),), DIGITS, info=info), "m.safetensors")
@@ -163,11 +163,11 @@ def test_the_matrix_is_coloured_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -
         evaluate, "out", lambda: Console(file=file, force_terminal=True, color_system="truecolor", width=120)
     )
     assert runner.invoke(app, ["evaluate", "m.safetensors", "--split", "all"]).exit_code == 0
-    # A ground and a colour of text for every cell that is not empty.
+    # Cells that are not empty have a background and a text colour.
     assert "\x1b[37;48;2;" in file.getvalue() or "\x1b[30;48;2;" in file.getvalue()
 
 
-def test_many_classes_are_shown_by_their_worst_pairs() -> None:
+def test_many_classes_are_shown_by_their_most_frequent_confusions() -> None:
     classes = tuple(f"class [{k}]" for k in range(30))
     labels = np.arange(90, dtype=np.int64) % 30
     images = np.random.default_rng(0).integers(0, 256, (90, 784), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""Whatever is wrong with a file, one line names it and says what; nothing else is raised."""
+"""A faulty file raises a DataError whose message is one line with the file and the fault, and nothing else."""
 
 import gzip
 import io
@@ -199,7 +199,7 @@ def test_folder(case: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("source", ["nothing", "no/such.json", "x" * 5000, "a\0b", ""])
-def test_no_such_source_names_the_known_ones(source: str) -> None:
+def test_the_message_for_an_unknown_source_names_the_known_ones(source: str) -> None:
     if source == "":
         # The empty path is the working folder, which is empty here.
         assert "no data set in this folder" in fault(source)
@@ -209,14 +209,14 @@ def test_no_such_source_names_the_known_ones(source: str) -> None:
         assert "cannot be read" in fault(source)
 
 
-def test_half_of_a_pair_given_by_name(tmp_path: Path) -> None:
+def test_a_file_of_a_pair_without_the_other_file(tmp_path: Path) -> None:
     path = tmp_path / "x-labels-idx1-ubyte"
     path.write_bytes(idx_labels(1, b"\1"))
     assert "that belong to it are not in the same folder" in fault(path)
 
 
 @pytest.mark.parametrize("name", ["a.json.gz", "a.csv.gz", "x-images-idx3-ubyte.gz", "a.npz"])
-def test_what_unpacks_to_far_more_than_data_does_is_not_unpacked(name: str, tmp_path: Path) -> None:
+def test_decompression_bombs_are_not_decompressed(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     size = 70 << 20
     if path.suffix == ".gz":
@@ -269,7 +269,7 @@ def test_random_damage_ends_in_a_data_error_or_a_data_set(name: str, tmp_path: P
     assert refused > 20
 
 
-def test_json_of_a_bool_in_an_extra_field_is_fine(tmp_path: Path) -> None:
+def test_json_may_have_extra_fields(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(json.dumps([{**digit(), "checked": True}]).encode())
     assert len(load_dataset(path)) == 1

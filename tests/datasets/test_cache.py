@@ -1,4 +1,4 @@
-"""A large source is parsed once; what the cache holds is believed only if it is whole."""
+"""A large source is parsed once; entries of the cache are used only if they are intact."""
 
 import os
 from pathlib import Path
@@ -36,7 +36,7 @@ def entries(tmp_path: Path) -> list[Path]:
 
 
 def replace_entry(entry: Path, tmp_path: Path) -> str:
-    """Put the sound entry of another data set in the place of an entry; return the hash of that data set."""
+    """Replace an entry by a valid entry of another data set; return the hash of that data set."""
     other = sample().take([3, 2])
     write_dataset(other, tmp_path / "other.json")
     load_dataset(tmp_path / "other.json")
@@ -52,7 +52,7 @@ def test_second_load_comes_from_the_cache(source: Path, tmp_path: Path) -> None:
     assert entry.suffix == ".npz"
     assert load_dataset(source).content_hash == first.content_hash
     other = replace_entry(entry, tmp_path)
-    # Whoever parsed the source would not find that.
+    # Parsing the source would give the first data set.
     second = load_dataset(source)
     assert second.content_hash == other != first.content_hash
     assert second.source == str(source)
@@ -87,7 +87,7 @@ def test_the_cache_knows_content_not_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "other pixels", "other labels", "text", "no checksum"])
-def test_a_damaged_entry_is_passed_over_and_written_anew(damage: str, tmp_path: Path) -> None:
+def test_a_damaged_entry_is_ignored_and_replaced(damage: str, tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     write_dataset(sample(), path)
     load_dataset(path)
@@ -109,7 +109,7 @@ def test_a_damaged_entry_is_passed_over_and_written_anew(damage: str, tmp_path: 
     assert {name: array.tolist() for name, array in np.load(entry).items()}["checksum"] == sample().content_hash
 
 
-def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_cannot_be_written_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("FASTNN_CACHE_DIR", str(tmp_path / "file"))
     write_dataset(sample(), tmp_path / "a.json")
@@ -117,7 +117,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path, monkeypa
     assert (tmp_path / "file").read_text() == "in the way"
 
 
-def test_a_failing_disk_leaves_no_half_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_no_partial_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
@@ -135,7 +135,7 @@ def test_small_sources_are_not_cached(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def settled(path: Path, seconds: int = 60) -> None:
-    """Make a file look as if it had been written a while ago."""
+    """Set the times of a file as if it had been written a while ago."""
     status = path.stat()
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns - seconds * 10**9))
 
@@ -144,7 +144,7 @@ def no_hashing(*_: object) -> None:
     raise AssertionError("hashed again")
 
 
-def test_a_file_that_was_not_written_to_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unchanged_file_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = tmp_path / "a.json"
     write_dataset(sample(), source)
     settled(source)
@@ -154,7 +154,7 @@ def test_a_file_that_was_not_written_to_is_hashed_once(tmp_path: Path, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(cache.hashlib, "file_digest", no_hashing)
         assert load_dataset(source).content_hash == sample().content_hash
-    # Other content of the same size, and a note that is damaged or of nothing that is there.
+    # Other content of the same size; then a stored hash that is damaged, or of data that are not in the cache.
     content = source.read_bytes()
     other = content.replace(b'"bee"', b'"fly"')
     assert len(other) == len(content)
@@ -167,7 +167,7 @@ def test_a_file_that_was_not_written_to_is_hashed_once(tmp_path: Path, monkeypat
         assert load_dataset(source).classes == ("ant", "cat", "fly")
 
 
-def test_a_file_that_was_written_just_now_is_hashed_each_time(tmp_path: Path) -> None:
+def test_a_file_written_just_now_is_hashed_each_time(tmp_path: Path) -> None:
     source = tmp_path / "a.json"
     write_dataset(sample(), source)
     for _ in range(3):

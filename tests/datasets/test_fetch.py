@@ -1,4 +1,4 @@
-"""Downloads: only the right file arrives, and only when it is asked for. The server is on this machine."""
+"""Downloads: only the right file is written, and only if it is needed. The server runs on this machine."""
 
 import contextlib
 import gzip
@@ -29,7 +29,7 @@ def remote(*urls: str, limit: int = 1 << 20) -> Remote:
 
 
 def refused_url() -> str:
-    """Return an address at which nobody listens."""
+    """Return an address that refuses connections."""
     with contextlib.closing(socket.socket()) as taken:
         taken.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{taken.getsockname()[1]}/"
@@ -47,7 +47,7 @@ def test_download(tmp_path: Path) -> None:
     assert shares[-1] == 1.0
 
 
-def test_a_wrong_file_is_named_and_nothing_is_left(tmp_path: Path) -> None:
+def test_a_wrong_file_is_named_and_nothing_is_written(tmp_path: Path) -> None:
     with served({"/a.bin": b"an error page"}) as (url, _), pytest.raises(FetchError) as caught:
         download(remote(f"{url}a.bin"), tmp_path / "new")
     assert "a.bin is another file; what arrived was deleted" in str(caught.value)
@@ -55,7 +55,7 @@ def test_a_wrong_file_is_named_and_nothing_is_left(tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
-def test_a_file_without_end_is_cut_off(tmp_path: Path) -> None:
+def test_a_download_that_is_too_long_is_stopped(tmp_path: Path) -> None:
     with (
         served({"/a.bin": bytes(3 << 20)}) as (url, _),
         pytest.raises(FetchError, match="longer than the allowed 1048576 bytes"),
@@ -121,7 +121,7 @@ def test_digits_are_downloaded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert load_dataset("digits").labels.tolist() == list(range(10))
 
 
-def test_a_wrong_download_of_digits_is_no_data_set(tmp_path: Path) -> None:
+def test_a_wrong_download_of_digits_is_refused(tmp_path: Path) -> None:
     with (
         served({"/dataset.json": DIGITS_JSON + b" "}) as (url, _),
         pytest.raises(FetchError, match=r"dataset\.json.*wrong id"),
@@ -270,14 +270,14 @@ def test_where_mnist_is_found(
     assert_tiny_mnist(tmp_path)
 
 
-def test_a_changed_file_is_not_taken_for_mnist(tiny_mnist: dict[str, bytes], tmp_path: Path) -> None:
+def test_a_changed_file_of_mnist_is_refused(tiny_mnist: dict[str, bytes], tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     for name, content in tiny_mnist.items():
         (tmp_path / "data" / name).write_bytes(content)
     (tmp_path / "data" / "t10k-labels-idx1-ubyte").write_bytes(idx_labels(2, bytes([7, 3])))
     with pytest.raises(DataError, match="t10k-labels-idx1-ubyte: not MNIST's file"):
         load_dataset("mnist")
-    # By its path it may be what it likes.
+    # A folder given by its path is not checked.
     loaded = load_dataset("data")
     assert loaded.test is not None
     assert loaded.test.labels.tolist() == [7, 3]

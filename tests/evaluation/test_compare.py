@@ -31,7 +31,7 @@ def data(tmp_path: Path) -> Dataset:
 
 
 def write_run(name: str, data: Dataset | None, *, seed: int = 0, draw: int = 0, **recipe: Any) -> Model:
-    """Save a model that says it was trained on `data`, divided with `seed`; its weights are drawn with `draw`."""
+    """Save a model that says it was trained on `data`, split with `seed`; its weights are initialised with `draw`."""
     info: dict[str, Any] = {}
     if data is not None:
         info = {
@@ -73,7 +73,7 @@ def test_runs_of_one_split(data: Dataset) -> None:
     assert pair.p_adjusted == pair.test.p
 
 
-def test_runs_of_other_splits_meet_on_what_neither_was_trained_on(data: Dataset) -> None:
+def test_runs_with_different_splits_are_compared_on_images_new_to_both(data: Dataset) -> None:
     models = [write_run("one", data, draw=1), write_run("two", data, seed=9, draw=2)]
     result = compare_runs(["one", "two"])
     shared = held_back(data, 0.25, 0) & held_back(data, 0.25, 9)
@@ -100,8 +100,8 @@ def test_a_common_test_set(data: Dataset, tmp_path: Path) -> None:
     assert own.rows[1].correct == evaluate(made, split(data, 0.25, 0)[1]).correct
 
 
-def test_what_a_run_has_learnt_from_another_data_set_is_no_test(data: Dataset, tmp_path: Path) -> None:
-    """As of two runs of which one was trained on the cleaned digits, compared on the digits as they were."""
+def test_training_images_from_another_data_set_are_not_tested_on(data: Dataset, tmp_path: Path) -> None:
+    """One run was trained on the original data, the other on a cleaned version; both are tested on the original."""
     write_run("one", data)
     cleaned = data.take(np.arange(0, 200, 2))
     saved(cleaned, tmp_path / "cleaned.npz")
@@ -126,10 +126,10 @@ def test_runs_on_different_data_share_nothing(data: Dataset, tmp_path: Path) -> 
     assert "--data" in result.notes[0]
 
 
-def test_the_better_one_is_named_only_where_chance_is_no_answer(data: Dataset) -> None:
+def test_a_run_is_called_better_only_if_the_difference_is_significant(data: Dataset) -> None:
     test = split(data, 0.25, 0)[1]
     good = write_run("good", data)
-    # Class means as weights: a network without hidden layer that has learnt the blobs.
+    # Class means as weights: a network without a hidden layer that classifies the blobs.
     from fastnn.network import Network
 
     made = Network((784, 10))
@@ -164,7 +164,9 @@ def test_the_better_one_is_named_only_where_chance_is_no_answer(data: Dataset) -
         (["one", "two"], "gone.npz", "gone.npz: no such file"),
     ],
 )
-def test_what_cannot_be_compared(runs: list[str], data_source: str | None, words: str, data: Dataset) -> None:
+def test_runs_that_cannot_be_compared_are_named(
+    runs: list[str], data_source: str | None, words: str, data: Dataset
+) -> None:
     from dataclasses import replace
 
     write_run("one", data)

@@ -1,4 +1,4 @@
-"""Distortions: what they do, that seed, epoch and position alone decide, and that every machine makes the same."""
+"""Distortions: their geometry, their dependence on seed, epoch and position alone, and equal bits on every machine."""
 
 from __future__ import annotations
 
@@ -65,18 +65,18 @@ def twin(recipe: Recipe, images: Any, order: Any, epoch: int) -> Any:
 
 
 @pytest.mark.parametrize("recipe", [AFFINE, ELASTIC], ids=["affine", "elastic"])
-def test_it_does_what_its_twin_in_numpy_does(recipe: Recipe) -> None:
+def test_it_equals_numpy(recipe: Recipe) -> None:
     images = drawings(3)
     order = np.array([2, 0, 1])
     out, grey = distorted(recipe, images, order, 7)
     expected = twin(recipe, images, order, 7)
-    # Weights are whole 256ths: an edge of 255 levels may be a level and a bit off along each axis.
+    # Weights are multiples of 1/256: at an edge of 255 levels the error can be a little over one level along each axis.
     assert np.abs(out - expected).max() < 2.6
     assert np.abs(out - expected).mean() < 0.2
     assert np.array_equal(grey, out.sum(axis=1))
 
 
-def test_nothing_asked_for_changes_nothing() -> None:
+def test_without_distortion_images_are_unchanged() -> None:
     images = np.random.default_rng(0).integers(0, 256, (5, 784), dtype=np.uint8)
     assert np.array_equal(distorted(Recipe(), images)[0], images)
 
@@ -101,7 +101,7 @@ def test_it_depends_on_seed_epoch_and_position_alone() -> None:
         ({"shear": 0.3}, {"shear": 0.3}),
     ],
 )
-def test_ranges_are_reached_and_kept(changes: dict[str, float], bounds: dict[str, float]) -> None:
+def test_ranges_are_reached_and_not_exceeded(changes: dict[str, float], bounds: dict[str, float]) -> None:
     words = random_words(0, 1, np.arange(4000), 6)
     maps = Distorter(Recipe(**changes)).maps(words).astype(np.float64)
     forward = np.linalg.inv(maps[:, :4].reshape(-1, 2, 2))
@@ -119,7 +119,7 @@ def test_ranges_are_reached_and_kept(changes: dict[str, float], bounds: dict[str
         assert abs(values.mean()) <= 0.05 * bound + 1e-6, name
 
 
-def test_random_words_are_even() -> None:
+def test_random_words_are_uniform() -> None:
     words = random_words(5, 2, np.arange(2000), 4)
     assert len(np.unique(words)) == words.size
     bits = np.unpackbits(words.view(np.uint8)).mean()
@@ -146,7 +146,7 @@ def test_the_hash_is_splitmix64() -> None:
 
 
 @pytest.mark.parametrize("sigma", [2.0, 4.0, 6.5, 28.0])
-def test_displacements_have_the_strength_and_width_asked_for(sigma: float) -> None:
+def test_displacements_have_the_given_strength_and_width(sigma: float) -> None:
     recipe = SimpleNamespace(seed=0, rotation=0, scale=0, shear=0, shift=0, elastic_alpha=1.5, elastic_sigma=sigma)
     distorter = Distorter(recipe)  # type: ignore[arg-type]
     smooth = smoothing(sigma)[:, :28]
@@ -172,7 +172,7 @@ def test_maps_undo_scale_shear_rotation_and_shift() -> None:
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     forward = np.einsum("ijm,jkm->mik", turn, sheared)
     inverse = np.linalg.inv(forward)
-    # The centre of the image is a fixed point but for the shift.
+    # Without the shift the centre of the image is a fixed point.
     offset = 13.5 - inverse @ (13.5 + np.array([shift_x, shift_y]).T)[:, :, None]
     expected = np.concatenate([inverse.reshape(500, 4), offset.reshape(500, 2)], axis=1)
     assert Distorter(recipe).maps(words) == pytest.approx(expected, abs=1e-5)  # type: ignore[arg-type]
