@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.readme import show
 from fastnn.datasets import load_dataset
-from fastnn.datasets.split import held_back
+from fastnn.datasets.split import Split
 from fastnn.evaluation.metrics import evaluate
 from fastnn.label_issues import KINDS, find_issues
 from fastnn.recipe import load_recipe
@@ -46,7 +46,7 @@ def compare(dataset: Dataset, findings: Findings, recipe: Recipe, seeds: int) ->
     clean, keep = mended(dataset, findings)
     results: dict[tuple[str, str], list[float]] = {}
     for seed in range(seeds):
-        tested = held_back(dataset, recipe.test_fraction, seed)
+        tested = Split(fraction=recipe.test_fraction, seed=seed).test_mask(dataset)
         own = recipe.replace(seed=seed)
         tests = {"raw": dataset.take(np.flatnonzero(tested)), "mended": clean.take(np.flatnonzero(tested & keep))}
         trains = {"raw": dataset.take(np.flatnonzero(~tested)), "mended": clean.take(np.flatnonzero(~tested & keep))}

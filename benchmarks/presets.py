@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from benchmarks.environment import machine
 from benchmarks.readme import show
-from fastnn.recipe import PRESETS
+from fastnn.recipe import presets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,7 +77,7 @@ def as_markdown(results: dict[tuple[str, str], list[Result]], machine_name: str)
         "| preset | data | test accuracy, mean | each seed | whole command, best | until 99 % |",
         "|---|---|---|---|---|---|",
     ]
-    for (preset, data), runs in sorted(results.items(), key=lambda item: list(PRESETS).index(item[0][0])):
+    for (preset, data), runs in sorted(results.items(), key=lambda item: list(presets).index(item[0][0])):
         accuracies = [result.accuracy for result in runs]
         goals = [result.until_goal for result in runs if result.until_goal is not None]
         lines.append(
@@ -119,9 +119,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         on_mnist = preset in ("mnist", "best")
         data, name = (options.mnist, "MNIST") if on_mnist else (options.digits, "digits")
         # The networks of an ensemble have seeds that follow each other, and no two runs should share one.
-        step, count = PRESETS[preset].ensemble, 3 if preset == "best" else options.seeds
+        step, count = presets[preset].ensemble, 3 if preset == "best" else options.seeds
         for seed in range(options.first_seed, options.first_seed + count * step, step):
-            result = run(preset, data, seed, one_core=PRESETS[preset].ensemble == 1)
+            result = run(preset, data, seed, one_core=presets[preset].ensemble == 1)
             results.setdefault((preset, name), []).append(result)
             write_results(options.results, results)
             print(f"{preset}, seed {seed}: {result.accuracy:.2%} in {result.seconds:.1f} s", flush=True)

@@ -18,6 +18,7 @@ _HOME = {
     "evaluate": "fastnn.evaluation.metrics",
     "load_dataset": "fastnn.datasets",
     "load_model": "fastnn.formats",
+    "presets": "fastnn.recipe",
     "save_model": "fastnn.formats",
     "split": "fastnn.datasets",
     "train": "fastnn.training",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastnn.datasets.duplicates import group_copies
+from fastnn.datasets.split import assign_folds
 from fastnn.errors import DataError
 from fastnn.workers import cores, side_by_side
 
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
     from fastnn.datasets import Dataset
     from fastnn.recipe import Recipe
-
-_FOLD_STREAM = 0xF01D5
-"""Sets the draw of the folds apart from other draws of the same seed."""
 
 
 def out_of_sample(
@@ -67,7 +64,7 @@ def out_of_sample(
     """
     if folds < 2 or repeats < 1 or (workers is not None and workers < 1):
         raise DataError(f"{dataset.source}: it takes at least 2 folds, 1 repeat and 1 worker")
-    dealt = [deal(dataset, folds, recipe.seed + repeat) for repeat in range(repeats)]
+    dealt = [assign_folds(dataset, folds, recipe.seed + repeat) for repeat in range(repeats)]
     if any(np.bincount(folding, minlength=folds).min() == 0 for folding in dealt):
         raise DataError(f"{dataset.source}: {len(dataset)} images (copies count once) are too few for {folds} folds")
     jobs = [(repeat, fold) for repeat in range(repeats) for fold in range(folds)]
@@ -84,17 +81,6 @@ def out_of_sample(
     for repeat, fold in jobs:
         total[dealt[repeat] == fold] += results[repeat, fold]
     return total / repeats
-
-
-def deal(dataset: Dataset, folds: int, seed: int) -> NDArray[np.int64]:
-    """Return the fold of each image, shape (n,): copies together, each class spread evenly."""
-    first = group_copies(dataset.images)
-    leaders = np.flatnonzero(first == np.arange(len(first)))
-    leaders = np.random.default_rng([seed, _FOLD_STREAM]).permutation(leaders)
-    leaders = leaders[np.argsort(dataset.labels[leaders], kind="stable")]
-    fold = np.zeros(len(first), dtype=np.int64)
-    fold[leaders] = np.arange(len(leaders)) % folds
-    return np.asarray(fold[first], dtype=np.int64)
 
 
 _Task = tuple["Dataset", "Recipe", "list[NDArray[np.int64]]"]

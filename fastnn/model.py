@@ -1,14 +1,19 @@
-"""A trained network together with what it needs to be used."""
+"""Models: trained networks with the names of their classes, what they do to pixels, and where they come from."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import numpy as np
+from msgspec import Meta
 
+from fastnn.datasets.split import Split  # noqa: TC001 - msgspec reads the annotations
 from fastnn.errors import DataError, ModelError
+from fastnn.recipe import Recipe  # noqa: TC001
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -16,34 +21,123 @@ if TYPE_CHECKING:
     from fastnn.engine import Engine
     from fastnn.network import Network
 
+_Text = Annotated[str, Meta(max_length=1 << 16)]
+_Count = Annotated[int, Meta(ge=0, le=(1 << 53) - 1)]
+
+
+class DataCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The data set that a model was trained and tested on.
+
+    Attributes
+    ----------
+    source : str
+        Name, path or URL that :func:`fastnn.load_dataset` takes.
+    description : str
+        What the data set says of itself.
+    hash : str
+        Its :attr:`fastnn.Dataset.content_hash`.
+    n_train, n_test : int or None
+        Images trained on and held back.
+    split : Split or None
+        Which of its images were held back; None if that is not known.
+    """
+
+    source: _Text
+    description: _Text
+    hash: Annotated[str, Meta(max_length=128)]
+    n_train: _Count | None = None
+    n_test: _Count | None = None
+    split: Split | None = None
+
+
+class OriginalCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The file of the original's that a model was imported from.
+
+    Attributes
+    ----------
+    file : str
+        Its name.
+    training : Any
+        What its key ``training`` holds, as parsed JSON; None without one.
+    """
+
+    file: _Text
+    training: Any = None
+
+
+class ModelCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Where a model comes from. Every field may be unknown.
+
+    Attributes
+    ----------
+    recipe : Recipe or None
+        What it was trained with.
+    epochs : int or None
+        Epochs that were trained.
+    data : DataCard or None
+        What it was trained on.
+    seed : int or None
+        Seed of the recipe.
+    version : str or None
+        Version of fastnn that trained it.
+    metrics : dict of str to float
+        How well it does on the test set: ``test_accuracy``, ``balanced_accuracy``, ``test_loss``.
+    original : OriginalCard or None
+        Given if the model was imported from a file of the original's.
+    origin_key : str or None
+        Given by the web app's own training: key of the model that the server was started with, see
+        :class:`fastnn.web.recogniser.Loaded`.
+    """
+
+    recipe: Recipe | None = None
+    epochs: _Count | None = None
+    data: DataCard | None = None
+    seed: Annotated[int, Meta(ge=0, le=(1 << 63) - 1)] | None = None
+    version: Annotated[str, Meta(max_length=100)] | None = None
+    metrics: Annotated[dict[Annotated[str, Meta(max_length=100)], float], Meta(max_length=1000)] = {}
+    original: OriginalCard | None = None
+    origin_key: Annotated[str, Meta(max_length=100)] | None = None
+
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """Networks that predict as one, their classes, and how an image becomes their input.
+    """Trained networks that predict from pixels.
 
     Attributes
     ----------
     networks : tuple of Network
-        Usually one; the probabilities of several are averaged. All have the same first and last size.
+        Usually one; the outputs of several are averaged. All have the same first and last size. They are frozen, see
+        :meth:`fastnn.Network.freeze`: to train one further, train its :meth:`~fastnn.Network.copy`.
     classes : tuple of str
         Names of the outputs.
     invert : bool
-        False: the network is fed value / 255, so that white paper is 1. True: 1 - value / 255, so that white is 0.
+        False: the network's input is value / 255, so that white paper is 1. True: 1 - value / 255, so that white is 0.
     normalise : bool
         Whether images go through :func:`fastnn.images.normalise` first, as they did in training.
-    info : dict
-        Where the model comes from, fit for JSON: recipe, epochs, data, seed, version, metrics.
+    card : ModelCard
+        Where the model comes from: recipe, epochs, data, metrics.
+
+    Raises
+    ------
+    ModelError
+        If the sizes of the networks do not fit each other or the classes.
     """
 
     networks: tuple[Network, ...]
     classes: tuple[str, ...]
     invert: bool = False
     normalise: bool = False
-    info: dict[str, Any] = field(default_factory=dict)
+    card: ModelCard = field(default_factory=ModelCard)
     _idle: list[list[Engine]] = field(default_factory=list, init=False, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_idle": []}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        # Arrays lose their being read-only when they are pickled.
+        for network in self.networks:
+            network.freeze()
 
     def __post_init__(self) -> None:
         if not self.networks:
@@ -54,6 +148,13 @@ class Model:
                 f"the networks' sizes {[list(network.sizes) for network in self.networks]} "
                 f"do not fit each other and {len(self.classes)} classes"
             )
+        # Weights that cannot change are copied into an engine once, and not for each prediction.
+        for network in self.networks:
+            network.freeze()
+
+    def with_card(self, **changes: Any) -> Model:
+        """Return the same model with some fields of its card changed."""
+        return dataclasses.replace(self, card=msgspec.structs.replace(self.card, **changes))
 
     @property
     def network(self) -> Network:
@@ -145,27 +246,6 @@ class Model:
         ):
             raise DataError("pixels must be whole numbers of 0 to 255 (255 = paper)")
         return pixels.astype(np.uint8)
-
-
-def division(info: dict[str, Any]) -> tuple[float, int] | None:
-    """Return the test fraction and the seed that a model's data were divided with; None if it does not say.
-
-    The networks of an ensemble are trained on one division, whatever their own seeds.
-
-    Parameters
-    ----------
-    info : dict
-        Of a :class:`Model`.
-    """
-    recipe, data = info.get("recipe"), info.get("data")
-    if not isinstance(recipe, dict):
-        return None
-    fraction, seed = recipe.get("test_fraction"), recipe.get("seed")
-    if isinstance(data, dict):
-        seed = data.get("split_seed", seed)
-    if isinstance(fraction, int | float) and isinstance(seed, int):
-        return float(fraction), seed
-    return None
 
 
 def as_inputs(images: NDArray[np.uint8], invert: bool, dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -2,205 +2,158 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import tomllib
-from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
+
+import msgspec
+from msgspec import Meta
 
 from fastnn.errors import RecipeError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from fastnn.network import Network
-
-CHOICES = {
-    "rule": ("original", "backprop"),
-    "activation": ("sigmoid", "tanh", "relu"),
-    "init": ("uniform", "xavier", "he"),
-    "schedule": ("step", "constant", "cosine"),
-    "dtype": ("float32", "float64"),
-    "first_layer": ("auto", "sparse", "dense"),
-    "averaging": ("none", "ema", "tail"),
-}
-
-WHOLE = {
-    "epochs": (1, 1_000_000),
-    "lr_every": (1, 1_000_000),
-    "seed": (0, (1 << 63) - 1),
-    "per_class": (1, 1 << 32),
-    "averaging_epochs": (1, 1_000_000),
-    "ensemble": (1, 100),
-    "patience": (1, 1_000_000),
-}
-"""Ranges of the whole numbers."""
-
-NUMBERS = {
-    "label_smoothing": (0.0, 0.999),
-    "test_fraction": (0.0, 0.999),
-    "validation_fraction": (0.0, 0.999),
-    "rotation": (0.0, 90.0),
-    "scale": (0.0, 0.9),
-    "shear": (0.0, 2.0),
-    "shift": (0.0, 28.0),
-    "elastic_alpha": (0.0, 28.0),
-    "elastic_sigma": (2.0, 28.0),
-}
-"""Ranges of the other numbers that may be at their lower end."""
-
-_MAY_BE_NONE = ("per_class", "patience")
 
 MAX_HIDDEN = 62
 """Hidden layers; a model file holds networks of at most 64 layers."""
 
-_MAX_NAME = 100
 _MAX_BYTES = 1 << 20
 
+_Name = Annotated[str, Meta(min_length=1, max_length=100)]
+_Units = Annotated[int, Meta(ge=1, le=1 << 20)]
+_Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+_Seed = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+_Share = Annotated[float, Meta(ge=0, le=0.999)]
+_Weight = Annotated[float, Meta(ge=0, le=1e6)]
 
-@dataclass(frozen=True)
-class Recipe:
+
+class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that a training run depends on, apart from the data.
+
+    The values are checked against the ranges below, however a recipe is made.
 
     Attributes
     ----------
     name : str
-        Of the recipe; names run folders.
+        Name of the recipe; run folders are named after it.
     hidden : tuple of int
-        Units of the hidden layers; may be empty.
+        Units of each hidden layer; may be empty.
     rule : {"original", "backprop"}
         The learning rule, see :class:`fastnn.Network`.
     activation : {"sigmoid", "tanh", "relu"}
-        Of the hidden layers.
+        Activation function of the hidden layers; rule original has sigmoids only.
     init : {"uniform", "xavier", "he"}
-        How the weights are drawn.
+        Distribution of the initial weights, see :meth:`fastnn.Network.initialise`.
     invert : bool
-        False: the network is fed value / 255, so that white paper is 1. True: 1 - value / 255, so that white is 0.
+        False: the network's input is value / 255, so that white paper is 1. True: 1 - value / 255, so that white is 0.
     epochs : int
-        Passes over the training data.
+        Number of passes over the training data.
     lr : float
-        Learning rate at the start.
+        Learning rate of the first epoch.
     schedule : {"step", "constant", "cosine"}
         "step": `lr` times `lr_decay` after each `lr_every` epochs. "cosine": from `lr` down to nearly 0 over `epochs`
         along half a cosine; it depends on the total, so such a run can be resumed but not extended.
     lr_decay : float
-        See `schedule`.
+        Factor of the learning rate at each step of schedule "step".
     lr_every : int
-        See `schedule`; in epochs.
+        Number of epochs between two steps of schedule "step".
     label_smoothing : float
-        Share of the target that is spread evenly over all classes; rule backprop alone.
+        Share of the target that is spread evenly over all classes; for rule backprop only.
     seed : int
-        Of the weights, the order of samples and the split.
+        Seed of the initial weights, the order of samples, the distortions and the split.
     test_fraction : float
-        Share of the data that is held back as test set, unless the data have one of their own.
+        Share of the data that is held back as test set; a data set with a test set of its own keeps that instead.
     per_class : int or None
-        If given, this many training digits of each class are drawn (some more than once where a class has fewer).
+        If given, this many training images of each class are drawn. A class with fewer gives some more than once.
     dtype : {"float32", "float64"}
-        Of weights and arithmetic.
+        Type of the weights and of all arithmetic.
     first_layer : {"auto", "sparse", "dense"}
         How the first layer is computed; "auto" chooses "sparse" where most pixels are white. All give the same
         SGD; the roundings differ.
     normalise : bool
-        Whether drawings are cropped, scaled and centred first, see :func:`fastnn.images.normalise`; the model then
+        Whether images are cropped, scaled and centred first, see :func:`fastnn.images.normalise`; the model then
         does the same before it predicts.
     rotation : float
-        Each time that a drawing is trained on it is turned by a random angle of up to so many degrees either way.
+        Random distortion, drawn anew each time that an image is trained on: largest angle of the rotation in either
+        direction, in degrees.
     scale : float
-        Likewise its width and its height are each multiplied by up to 1 plus or minus this.
+        Random distortion: width and height are each multiplied by a factor from 1 - `scale` to 1 + `scale`.
     shear : float
-        Likewise its rows are slanted by up to so many pixels a row.
+        Random distortion: largest horizontal shift from one row to the next, in pixels a row.
     shift : float
-        Likewise it is moved by up to so many pixels along both axes.
+        Random distortion: largest translation along each axis, in pixels.
     elastic_alpha : float
-        Likewise each pixel is moved along both axes by a smooth random field; this is the root of its mean square, in
-        pixels. (Simard et al. 2003 give the strength of the noise before it is smoothed: their 34 is 1.4 here.)
+        Random distortion: root mean square of the smooth random displacement of each pixel along each axis, in pixels.
+        (Simard et al. 2003 give the strength of the noise before it is smoothed: their 34 is 1.4 here.)
     elastic_sigma : float
-        Width of the Gaussian that smooths the field, in pixels.
+        Standard deviation of the Gaussian that smooths these displacements, in pixels.
     averaging : {"none", "ema", "tail"}
-        Which weights count in the end: the last ones; the exponential moving mean of those after each epoch; or the
-        plain mean of those after each of the last `averaging_epochs` epochs.
+        Which weights the model gets: "none": those of the last epoch. "ema": the exponential moving average of those
+        after each epoch. "tail": the mean of those after each of the last `averaging_epochs` epochs.
     averaging_epochs : int
-        Epochs that the mean goes back; for "ema" the newest weights count for one part in so many.
+        Number of epochs in the average; for "ema" the newest weights have a share of 1 / `averaging_epochs`.
     ensemble : int
-        Networks that are trained side by side, with the seeds `seed`, `seed` + 1, ..., and predict as one; the split
-        is that of `seed`.
+        Number of networks that are trained side by side, with the seeds `seed`, `seed` + 1, ..., and whose outputs are
+        averaged; all are trained on the split of `seed`.
     validation_fraction : float
-        Share of the training data that is not trained on but measured after each epoch; the weights of the best epoch
-        are those that count in the end.
+        Share of the training data that is not trained on but measured after each epoch; the model gets the weights of
+        the best epoch.
     patience : int or None
         If given, training stops after so many epochs in a row without a better one on the validation part.
     balance : bool
         Whether the learning rate of a sample is multiplied by the mean size of the classes over that of its own.
     class_weight : tuple of float or None
-        If given, a factor of the learning rate for the samples of each class.
+        If given, the factor of the learning rate for the samples of each class.
 
     Raises
     ------
     RecipeError
-        If a value is out of range; the message names it.
+        If a value is of the wrong type or out of range; the message names the field and the range.
     """
 
-    name: str = "original"
-    hidden: tuple[int, ...] = (200, 40)
-    rule: str = "original"
-    activation: str = "sigmoid"
-    init: str = "uniform"
+    name: _Name = "original"
+    hidden: Annotated[tuple[_Units, ...], Meta(max_length=MAX_HIDDEN)] = (200, 40)
+    rule: Literal["original", "backprop"] = "original"
+    activation: Literal["sigmoid", "tanh", "relu"] = "sigmoid"
+    init: Literal["uniform", "xavier", "he"] = "uniform"
     invert: bool = False
-    epochs: int = 60
-    lr: float = 0.01
-    schedule: str = "step"
-    lr_decay: float = 0.5
-    lr_every: int = 5
-    label_smoothing: float = 0.0
-    seed: int = 0
-    test_fraction: float = 0.1
-    per_class: int | None = None
-    dtype: str = "float32"
-    first_layer: str = "auto"
+    epochs: _Count = 60
+    lr: Annotated[float, Meta(gt=0, le=1e6)] = 0.01
+    schedule: Literal["step", "constant", "cosine"] = "step"
+    lr_decay: Annotated[float, Meta(gt=0, le=1)] = 0.5
+    lr_every: _Count = 5
+    label_smoothing: _Share = 0.0
+    seed: _Seed = 0
+    test_fraction: _Share = 0.1
+    per_class: Annotated[int, Meta(ge=1, le=1 << 32)] | None = None
+    dtype: Literal["float32", "float64"] = "float32"
+    first_layer: Literal["auto", "sparse", "dense"] = "auto"
     normalise: bool = False
-    rotation: float = 0.0
-    scale: float = 0.0
-    shear: float = 0.0
-    shift: float = 0.0
-    elastic_alpha: float = 0.0
-    elastic_sigma: float = 4.0
-    averaging: str = "none"
-    averaging_epochs: int = 5
-    ensemble: int = 1
-    validation_fraction: float = 0.0
-    patience: int | None = None
+    rotation: Annotated[float, Meta(ge=0, le=90)] = 0.0
+    scale: Annotated[float, Meta(ge=0, le=0.9)] = 0.0
+    shear: Annotated[float, Meta(ge=0, le=2)] = 0.0
+    shift: Annotated[float, Meta(ge=0, le=28)] = 0.0
+    elastic_alpha: Annotated[float, Meta(ge=0, le=28)] = 0.0
+    elastic_sigma: Annotated[float, Meta(ge=2, le=28)] = 4.0
+    averaging: Literal["none", "ema", "tail"] = "none"
+    averaging_epochs: _Count = 5
+    ensemble: Annotated[int, Meta(ge=1, le=100)] = 1
+    validation_fraction: _Share = 0.0
+    patience: _Count | None = None
     balance: bool = False
-    class_weight: tuple[float, ...] | None = None
+    class_weight: Annotated[tuple[_Weight, ...], Meta(max_length=1 << 20)] | None = None
 
     def __post_init__(self) -> None:
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise RecipeError(f"{name} must be one of {', '.join(choices)}, not {_shown(getattr(self, name))}")
-        _check_name(self.name)
-        if not isinstance(self.hidden, list | tuple) or len(self.hidden) > MAX_HIDDEN:
-            raise RecipeError(f"hidden must be a list of at most {MAX_HIDDEN} sizes, not {_shown(self.hidden)}")
-        object.__setattr__(self, "hidden", tuple(self.hidden))
-        for size in self.hidden:
-            _whole("hidden", size, 1, 1 << 20)
-        for name, (lowest, highest) in WHOLE.items():
-            if getattr(self, name) is not None or name not in _MAY_BE_NONE:
-                _whole(name, getattr(self, name), lowest, highest)
-        _number("lr", self.lr, 0.0, 1e6, open_low=True)
-        _number("lr_decay", self.lr_decay, 0.0, 1.0, open_low=True)
-        for name, (low, high) in NUMBERS.items():
-            _number(name, getattr(self, name), low, high)
-        for name in ("invert", "normalise", "balance"):
-            if not isinstance(getattr(self, name), bool):
-                raise RecipeError(f"{name} must be true or false, not {_shown(getattr(self, name))}")
-        if self.class_weight is not None:
-            if not isinstance(self.class_weight, list | tuple):
-                raise RecipeError(f"class_weight must be a list of numbers, not {_shown(self.class_weight)}")
-            object.__setattr__(self, "class_weight", tuple(self.class_weight))
-            for weight in self.class_weight:
-                _number("class_weight", weight, 0.0, 1e6)
+        _check_ranges(self)
+        if not self.name.isprintable() or "/" in self.name or "\\" in self.name:
+            raise RecipeError(f"name must be printable and without slashes, not {_shown(self.name)}")
         if self.patience is not None and not self.validation_fraction:
-            raise RecipeError(
-                "patience needs something to wait for: set validation_fraction, --validation-fraction, too"
-            )
+            raise RecipeError("patience needs a validation part: set validation_fraction, --validation-fraction, too")
         if self.averaging == "tail" and self.averaging_epochs > self.epochs:
             raise RecipeError(
                 f"averaging_epochs must be at most the epochs, {self.epochs}, not {self.averaging_epochs}"
@@ -209,8 +162,8 @@ class Recipe:
             raise RecipeError("rule original has sigmoid units and no label smoothing; set rule to backprop for these")
 
     def replace(self, **changes: Any) -> Recipe:
-        """Return the recipe with some values changed, checked anew; values of None change nothing."""
-        return dataclasses.replace(self, **{key: value for key, value in changes.items() if value is not None})
+        """Return a copy with some values changed and checked; a value of None leaves the field as it is."""
+        return msgspec.structs.replace(self, **{key: value for key, value in changes.items() if value is not None})
 
     def lr_at(self, epoch: int) -> float:
         """Return the learning rate of an epoch; the first one is 1."""
@@ -231,42 +184,37 @@ class Recipe:
         return self.schedule == "cosine" or self.averaging == "tail"
 
     def network(self, n_inputs: int, n_outputs: int) -> Network:
-        """Return a new network as the recipe has it, its weights drawn by the recipe's seed."""
+        """Return a new network of the recipe's layers, with initial weights drawn with the recipe's seed."""
         from fastnn.network import Network
 
-        made = Network(
-            (n_inputs, *self.hidden, n_outputs),
-            rule=cast(Any, self.rule),
-            activation=cast(Any, self.activation),
-            dtype=self.dtype,
+        network = Network(
+            (n_inputs, *self.hidden, n_outputs), rule=self.rule, activation=self.activation, dtype=self.dtype
         )
-        return made.initialise(cast(Any, self.init), self.seed)
+        return network.initialise(self.init, self.seed)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the values, fit for JSON."""
-        values = dataclasses.asdict(self)
-        values["hidden"] = list(self.hidden)
-        if self.class_weight is not None:
-            values["class_weight"] = list(self.class_weight)
-        return values
+        """Return all fields by name, with lists for tuples, ready for JSON."""
+        values = msgspec.structs.asdict(self)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], origin: str = "recipe") -> Recipe:
-        """Make a recipe of plain values.
+        """Return a recipe from a dict of fields, as :meth:`as_dict` gives it.
 
         Parameters
         ----------
         values : dict
-            Names and values as in :meth:`as_dict`; missing ones take the default.
+            Values by field name; fields that are missing get their default. Names and values of the first edition
+            (``inputs``, ``kernel``, rule ``toy``) are understood.
         origin : str
-            The file they come from, for the message.
+            The file that the values come from, for the message.
 
         Raises
         ------
         RecipeError
-            For an unknown name, or a value of the wrong kind or out of range.
+            For an unknown name, or a value of the wrong type or out of range.
         """
-        known = {field.name: field for field in dataclasses.fields(cls)}
+        known = cls.__struct_fields__
         values = _current_spelling(values)
         for key in values:
             if key not in known:
@@ -277,7 +225,7 @@ class Recipe:
             raise RecipeError(f"{origin}: {error}") from None
 
     def to_toml(self) -> str:
-        """Return the recipe as TOML, one line a value; values of None are left out."""
+        """Return the recipe as TOML, one line a field; fields that are None are left out."""
         lines = [f"{key} = {_toml(value)}" for key, value in self.as_dict().items() if value is not None]
         return "\n".join(lines) + "\n"
 
@@ -298,24 +246,66 @@ def _current_spelling(values: dict[str, Any]) -> dict[str, Any]:
     return current
 
 
-def _check_name(name: Any) -> None:
-    fit = isinstance(name, str) and 0 < len(name) <= _MAX_NAME and name.isprintable()
-    if not fit or any(letter in name for letter in "/\\"):
-        raise RecipeError(f"name must be a word fit for a folder, not {_shown(name)}")
+@cache
+def _unchecked() -> type[msgspec.Struct]:
+    """Return a struct with the fields and ranges of a recipe that msgspec can fill without making a recipe."""
+    return msgspec.defstruct("_Unchecked", [(field.name, field.type) for field in msgspec.structs.fields(Recipe)])
 
 
-def _whole(name: str, value: Any, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise RecipeError(f"{name} must be a whole number from {low} to {high}, not {_shown(value)}")
+def _check_ranges(recipe: Recipe) -> None:
+    """Check each field's type and range, and turn lists into tuples and whole numbers into floats where asked for.
+
+    msgspec checks what it decodes, but not the arguments of a constructor.
+    """
+    values = {name: _plain(getattr(recipe, name)) for name in recipe.__struct_fields__}
+    try:
+        checked = msgspec.convert(values, _unchecked())
+    except msgspec.ValidationError as error:
+        raise _out_of_range(values) or RecipeError(str(error)) from None
+    for name in values:
+        fit = getattr(checked, name)
+        if fit is not getattr(recipe, name):
+            msgspec.structs.force_setattr(recipe, name, fit)
 
 
-def _number(name: str, value: Any, low: float, high: float, *, open_low: bool = False) -> None:
-    # A comparison with NaN is false, and unlike math.isfinite it takes whole numbers beyond the floats.
-    good = isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
-    if not good or (open_low and value == low):
-        raise RecipeError(
-            f"{name} must be a number {'above' if open_low else 'from'} {low:g} to {high:g}, not {_shown(value)}"
-        )
+def _plain(value: Any) -> Any:
+    """Return a float for a NumPy float64, which is one; msgspec takes exact types only."""
+    return float(value) if isinstance(value, float) else value
+
+
+def _out_of_range(values: dict[str, Any]) -> RecipeError | None:
+    """Return an error that names the first field whose value does not fit, what fits, and the value."""
+    for field in msgspec.structs.fields(Recipe):
+        value = values[field.name]
+        try:
+            msgspec.convert(value, field.type)
+        except msgspec.ValidationError:
+            return RecipeError(f"{field.name} must be {_allowed(field.type)}, not {_shown(value)}")
+    return None
+
+
+def _allowed(kind: Any, several: bool = False) -> str:
+    """Return in words what a field of this type may hold; `several` asks for the plural of a number."""
+    from msgspec import inspect
+
+    if get_origin(kind) is Literal:  # msgspec would sort them
+        return f"one of {', '.join(get_args(kind))}"
+    info = kind if isinstance(kind, inspect.Type) else inspect.type_info(kind)
+    match info:
+        case inspect.UnionType(types=(first, _)):  # or None
+            return _allowed(first)
+        case inspect.BoolType():
+            return "true or false"
+        case inspect.StrType(min_length=low, max_length=high):
+            return f"text of {low} to {high} characters"
+        case inspect.VarTupleType(item_type=item, max_length=high):
+            return f"a list of at most {high} {_allowed(item, True)}"
+        case inspect.IntType(ge=low, le=high):
+            return f"{'whole numbers' if several else 'a whole number'} from {low} to {high}"
+        case inspect.FloatType(gt=above, ge=low, le=high):
+            start = f"from {low:g}" if above is None else f"above {above:g}"
+            return f"{'numbers' if several else 'a number'} {start} to {high:g}"
+    raise TypeError(f"no words for {info}")
 
 
 def _shown(value: Any) -> str:
@@ -323,7 +313,7 @@ def _shown(value: Any) -> str:
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # a number of thousands of digits, or lists in lists in lists
-        return "a value beyond all bounds"
+        return "a value too long to show"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
@@ -381,29 +371,27 @@ _BEST = _MNIST.replace(
     ensemble=4,
 )
 
-PRESETS = {
-    "original": Recipe(),
-    "modern": _MODERN,
-    "mnist": _MNIST,
-    "best": _BEST,
-}
+presets: Mapping[str, Recipe] = MappingProxyType(
+    {"original": Recipe(), "modern": _MODERN, "mnist": _MNIST, "best": _BEST}
+)
+"""The recipes that come with fastnn, by name; read-only."""
 
 
 def load_recipe(source: str | Path) -> Recipe:
     """Return a preset by its name, or a recipe from a TOML file.
 
-    A file may hold just some of the keys; the key `base` names the preset that gives the others (default: original).
+    A file may hold some of the fields only; its key `base` names the preset that gives the others (default: original).
 
     Raises
     ------
     RecipeError
         If there is no such preset or file, or the file is not a recipe.
     """
-    if str(source) in PRESETS:
-        return PRESETS[str(source)]
+    if str(source) in presets:
+        return presets[str(source)]
     path = Path(source)
     if path.suffix != ".toml":
-        raise RecipeError(f"{source}: no such recipe; give one of {', '.join(PRESETS)} or a .toml file")
+        raise RecipeError(f"{source}: no such recipe; give one of {', '.join(presets)} or a .toml file")
     try:
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
@@ -415,7 +403,7 @@ def load_recipe(source: str | Path) -> Recipe:
     except (ValueError, RecursionError) as error:
         raise RecipeError(f"{path}: not valid TOML ({error})") from None
     base = values.pop("base", "original")
-    if not isinstance(base, str) or base not in PRESETS:
-        raise RecipeError(f"{path}: unknown base {_shown(base)}; give one of {', '.join(PRESETS)}")
+    if not isinstance(base, str) or base not in presets:
+        raise RecipeError(f"{path}: unknown base {_shown(base)}; give one of {', '.join(presets)}")
     values.setdefault("name", path.stem)
-    return Recipe.from_dict({**PRESETS[base].as_dict(), **values}, str(path))
+    return Recipe.from_dict({**presets[base].as_dict(), **values}, str(path))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 import shutil
@@ -15,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnn.datasets.dataset import PIXELS, SIDE
-from fastnn.errors import FastnnError, MissingExtraError
+from fastnn.errors import FastnnError, MissingExtraError, ModelError
 from fastnn.evaluation.intervals import Reliability, reliability, wilson_interval
 from fastnn.evaluation.metrics import Evaluation, evaluate, match_labels
 from fastnn.images.sheets import DARK as SHEET_DARK
 from fastnn.images.sheets import LIGHT as SHEET_LIGHT
 from fastnn.images.sheets import Colours, sheet
+from fastnn.runs import read_history
 from fastnn.storage import atomic_write
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ _MAX_MISTAKES = 60
 _MAX_UNITS = 60
 _MAX_CLASSES = 60
 """Confusion matrices of more classes are not drawn. Those of more than 25 are drawn without numbers."""
-_MOST_BYTES = 1 << 26
 _DPI = 160
 
 
@@ -184,7 +183,7 @@ def _measure(model: Model, dataset: Dataset, history: Path | None) -> _Content:
         probabilities,
         evaluation,
         reliability(probabilities, labels),
-        None if history is None else read_history(history),
+        None if history is None else _learning_curves(history),
     )
 
 
@@ -228,11 +227,8 @@ def _draw(content: _Content, picture: str, folder: Path) -> bool:
     return False
 
 
-_VALIDATION = ("validation_loss", "validation_accuracy")
-
-
-def read_history(path: Path) -> dict[str, NDArray[np.float64]] | None:
-    """Return the columns of a run's history, or None if it cannot be read, is incomplete or empty.
+def _learning_curves(path: Path) -> dict[str, NDArray[np.float64]] | None:
+    """Return the columns of a run's history, or None if it cannot be read, is damaged or empty.
 
     Returns
     -------
@@ -240,22 +236,12 @@ def read_history(path: Path) -> dict[str, NDArray[np.float64]] | None:
         epoch, lr, loss, accuracy, test_loss, test_accuracy, validation_loss, validation_accuracy; NaN if a run had no
         such part.
     """
-    names = ("epoch", "lr", "loss", "accuracy", "test_loss", "test_accuracy")
     try:
-        with path.open("rb") as file:
-            content = file.read(_MOST_BYTES + 1)
-        rows = list(csv.DictReader(content.decode().splitlines()))
-        table = np.asarray([[float(row[name] or "nan") for name in names] for row in rows])
-        # Columns that histories of earlier versions do not have.
-        added = np.asarray([[float(row.get(name) or "nan") for name in _VALIDATION] for row in rows])
-        table = np.concatenate([table, added.reshape(len(rows), len(_VALIDATION))], axis=1)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error):
+        rows = [report.as_dict() for report in read_history(path)]
+    except ModelError:
         return None
-    if len(content) > _MOST_BYTES or table.size == 0 or not np.isfinite(table[:, :4]).all():
-        return None
-    if np.isinf(table).any() or np.abs(table[np.isfinite(table)]).max() > 1e15:
-        return None
-    return dict(zip((*names, *_VALIDATION), table.T, strict=True))
+    # NumPy turns None into NaN.
+    return {name: np.asarray([row[name] for row in rows], dtype=np.float64) for name in rows[0]} if rows else None
 
 
 def _figure(
@@ -525,14 +511,11 @@ def _figures(content: _Content) -> list[tuple[str, str, str]]:
 def _describe(model: Model) -> str:
     layers = "-".join(map(str, model.sizes))
     several = "" if len(model.networks) == 1 else f"{len(model.networks)} networks, "
-    recipe = model.info.get("recipe")
-    name = recipe.get("name") if isinstance(recipe, dict) else None
-    epochs = model.info.get("epochs")
     words = [f"{several}{layers}, {model.network.rule}"]
-    if isinstance(name, str):
-        words.append(f"recipe {name}")
-    if isinstance(epochs, int):
-        words.append(f"{epochs:,} epochs")
+    if model.card.recipe is not None:
+        words.append(f"recipe {model.card.recipe.name}")
+    if model.card.epochs is not None:
+        words.append(f"{model.card.epochs:,} epochs")
     return ", ".join(words)
 
 

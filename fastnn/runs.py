@@ -10,12 +10,11 @@ import re
 import time
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from fastnn.errors import FastnnError, ModelError, TrainingError
 from fastnn.formats import CHECKPOINT_FILE, MODEL_FILE, load_model, write_model
 from fastnn.formats.safetensors import read_with_extra
-from fastnn.recipe import WHOLE, Recipe
 from fastnn.storage import atomic_write
 from fastnn.training import EpochReport
 
@@ -25,7 +24,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from fastnn.model import Model
+    from fastnn.model import Model, ModelCard
+    from fastnn.recipe import Recipe
 
     State = tuple[dict[str, NDArray[np.generic]], dict[str, Any]]
 
@@ -34,6 +34,9 @@ RECIPE_FILE = "recipe.toml"
 
 _ADDED = 2
 """Columns that the history has got since its first version, at its end."""
+
+_MOST_BYTES = 1 << 26
+_MOST = 1e15
 
 _LEAST_SECONDS = 1.0
 _LEAST_RATIO = 50.0
@@ -50,8 +53,8 @@ class Run:
     ----------
     folder : Path
         See :meth:`create` and :meth:`resume`.
-    history : list of dict
-        The epochs done, as :meth:`EpochReport.as_dict` has them.
+    history : list of EpochReport
+        The epochs done.
 
     Attributes
     ----------
@@ -60,7 +63,7 @@ class Run:
         validation part.
     """
 
-    def __init__(self, folder: Path, history: list[dict[str, Any]]) -> None:
+    def __init__(self, folder: Path, history: list[EpochReport]) -> None:
         self.folder = folder
         self._history = history
         self._last_time = time.monotonic()
@@ -123,7 +126,7 @@ class Run:
         -------
         run : Run
         model : Model
-            As of the last epoch that was kept; ``model.info["epochs"]`` says which.
+            As of the last epoch that was kept; ``model.card.epochs`` says which.
         recipe : Recipe
             The one that the run was started with.
 
@@ -138,21 +141,24 @@ class Run:
         found = [read_with_extra(folder / name) for name in (CHECKPOINT_FILE, MODEL_FILE) if (folder / name).is_file()]
         if not found:
             raise ModelError(f"{folder}: nothing to resume, it holds neither {MODEL_FILE} nor {CHECKPOINT_FILE}")
-        if not all(_says_how_trained(model.info) for model, _, _ in found):
+        model, arrays, extra = max(found, key=lambda candidate: candidate[0].card.epochs or 0)
+        recipe = model.card.recipe
+        if recipe is None or not all(_says_how_trained(model.card) for model, _, _ in found):
             raise ModelError(f"{folder}: its model does not say how it was trained and cannot be resumed")
-        model, arrays, extra = max(found, key=lambda candidate: int(candidate[0].info["epochs"]))
         # What a killed process was writing is of no use to anyone.
         for name in (MODEL_FILE, CHECKPOINT_FILE, HISTORY_FILE, RECIPE_FILE):
             for stray in folder.glob(f".{name}.*.tmp"):
                 stray.unlink(missing_ok=True)
-        run = cls(folder, _read_history(folder / HISTORY_FILE, model.info["epochs"]))
+        # Epochs that were trained after the checkpoint will be trained again.
+        history = _history_so_far(folder / HISTORY_FILE)
+        run = cls(folder, [report for report in history if report.epoch <= (model.card.epochs or 0)])
         if isinstance(extra.get("training"), dict):
             run.state = arrays, extra["training"]
-        return run, model, Recipe.from_dict(model.info["recipe"], str(folder))
+        return run, model, recipe
 
     def record(self, report: EpochReport) -> None:
         """Add an epoch to the history."""
-        self._history.append(report.as_dict())
+        self._history.append(report)
 
     def record_members(self, folders: Sequence[Path]) -> None:
         """Take the mean over the runs of several networks for the history, epoch by epoch; seconds are added up.
@@ -162,11 +168,11 @@ class Run:
         folders : sequence of Path
             Of the networks' own runs. Where one has stopped early, the mean is that of the others.
         """
-        epochs: dict[int, list[dict[str, Any]]] = {}
+        epochs: dict[int, list[EpochReport]] = {}
         for folder in folders:
-            for row in _read_history(folder / HISTORY_FILE, WHOLE["epochs"][1]):
-                epochs.setdefault(int(row["epoch"]), []).append(row)
-        self._history = [{**_means(epochs[epoch]), "epoch": epoch} for epoch in sorted(epochs)]
+            for report in _history_so_far(folder / HISTORY_FILE):
+                epochs.setdefault(report.epoch, []).append(report)
+        self._history = [_mean(epochs[epoch]) for epoch in sorted(epochs)]
 
     def is_due(self) -> bool:
         """Whether the last checkpoint is old enough for a new one."""
@@ -237,7 +243,7 @@ class Run:
         text = io.StringIO()
         writer = csv.DictWriter(text, [field.name for field in fields(EpochReport)], lineterminator="\n")
         writer.writeheader()
-        writer.writerows(self._history)
+        writer.writerows(report.as_dict() for report in self._history)
         with atomic_write(self.folder / HISTORY_FILE) as file:
             file.write(text.getvalue().encode())
 
@@ -251,7 +257,7 @@ def latest_model(folder: Path) -> Model | None:
     for name in (CHECKPOINT_FILE, MODEL_FILE):
         with contextlib.suppress(ModelError):  # not there, or no longer
             found.append(load_model(folder / name))
-    return max(found, key=lambda model: int(model.info["epochs"]), default=None)
+    return max(found, key=lambda model: model.card.epochs or 0, default=None)
 
 
 def _write(model: Model, path: Path, state: State | None) -> None:
@@ -265,45 +271,88 @@ def _cannot_make(folder: Path, error: OSError) -> FastnnError:
     return FastnnError(f"{folder}: the run's folder cannot be made ({error.strerror}); name another one with --out")
 
 
-def _says_how_trained(info: dict[str, Any]) -> bool:
-    epochs, data = info.get("epochs"), info.get("data")
-    return (
-        isinstance(epochs, int)
-        and not isinstance(epochs, bool)
-        and epochs >= 0
-        and isinstance(info.get("recipe"), dict)
-        and isinstance(data, dict)
-        and all(isinstance(data.get(key), str) for key in ("source", "description", "hash"))
-    )
+def read_history(path: str | Path, *, skip_damaged: bool = False) -> list[EpochReport]:
+    """Return the epochs of a run's ``history.csv``, in the order of the file.
 
+    Parameters
+    ----------
+    path : path-like
+    skip_damaged : bool
+        Leave lines out that are damaged, instead of raising an error.
 
-def _read_history(path: Path, epochs: int) -> list[dict[str, Any]]:
-    """Return the lines of the first `epochs` epochs; what else stands there was trained after the checkpoint."""
-    names = [field.name for field in fields(EpochReport)]
+    Returns
+    -------
+    list of EpochReport
+        Values that an older fastnn did not write are None.
+
+    Raises
+    ------
+    ModelError
+        If the file cannot be read, is larger than 64 MiB, or does not begin with the columns of a history; and, without
+        `skip_damaged`, if a line does not hold an epoch. The message names file and line.
+    """
+    path = Path(path)
     try:
-        header, *rows = csv.reader(path.read_text(encoding="utf-8").splitlines())
-    except (OSError, ValueError, csv.Error):
-        return []
-    if header == names[: len(header)] and len(names) - len(header) <= _ADDED:
-        # Written before the last columns were added.
-        rows = [row + [""] * (len(names) - len(header)) for row in rows if len(row) == len(header)]
-        header = names
-    if header != names:
-        return []
-    return [dict(zip(names, row, strict=True)) for row in rows if len(row) == len(names) and _is_within(row[0], epochs)]
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise ModelError(f"{path}: too large to be a history")
+        header, *rows = list(csv.reader(content.decode().splitlines())) or [[]]
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, csv.Error) as error:
+        raise ModelError(f"{path}: not a history ({error})") from None
+    names = [field.name for field in fields(EpochReport)]
+    if header != names[: len(header)] or len(names) - len(header) > _ADDED:
+        raise ModelError(f"{path}: does not begin with the columns of a history, {', '.join(names)}")
+    history = []
+    for number, row in enumerate(rows, 2):
+        if not row:
+            continue
+        report = _report(row) if len(row) == len(header) else None
+        if report is not None:
+            history.append(report)
+        elif not skip_damaged:
+            raise ModelError(f"{path}: line {number} does not hold an epoch; the file is damaged")
+    return history
 
 
-def _means(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the mean of each column, and the sum of seconds; one in which not all rows have a number is empty."""
+def _report(row: list[str]) -> EpochReport | None:
+    """Return a line of a history, or None if it is damaged."""
+    try:
+        values = [float(text) if text else None for text in row[1:]]
+        epoch = int(row[0]) if re.fullmatch("[0-9]{1,7}", row[0]) else 0
+    except ValueError:
+        return None
+    known = [value for value in values if value is not None]
+    # No value of a sound run is that large, and curves and sums of larger ones would overflow.
+    if epoch < 1 or not all(abs(value) <= _MOST for value in known):
+        return None
+    report = EpochReport(epoch, *cast(Any, values))
+    needed = (report.lr, report.loss, report.accuracy, report.samples_per_second, report.seconds, report.test_seconds)
+    return None if None in needed else report
+
+
+def _history_so_far(path: Path) -> list[EpochReport]:
+    """Return what is sound in a history that may be missing or damaged: it is no reason not to train on."""
+    try:
+        return read_history(path, skip_damaged=True)
+    except ModelError:
+        return []
+
+
+def _mean(reports: list[EpochReport]) -> EpochReport:
+    """Return the mean of reports on one epoch, and the sum of their seconds; None where not all have a value."""
+    rows = [report.as_dict() for report in reports]
     means: dict[str, Any] = {}
     for name in rows[0]:
-        try:
-            total = math.fsum(float(row[name]) for row in rows)
-            means[name] = total if name in ("seconds", "test_seconds") else total / len(rows)
-        except ValueError:
-            means[name] = ""
-    return means
+        values = [row[name] for row in rows if row[name] is not None]
+        total = math.fsum(values)
+        means[name] = total if name in ("seconds", "test_seconds") else total / len(rows)
+        if len(values) < len(rows):
+            means[name] = None
+    return EpochReport(**{**means, "epoch": reports[0].epoch})
 
 
-def _is_within(epoch: str, epochs: int) -> bool:
-    return re.fullmatch("[0-9]{1,7}", epoch) is not None and int(epoch) <= epochs
+def _says_how_trained(card: ModelCard) -> bool:
+    return card.epochs is not None and card.recipe is not None and card.data is not None

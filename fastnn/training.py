@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn.datasets.split import held_back
+from fastnn.datasets.split import Split
 from fastnn.engine import Engine, KernelInput
 from fastnn.errors import DataError, ModelError, RecipeError, TrainingError
 from fastnn.evaluation.metrics import mean_loss
 from fastnn.images.distort import Distorter
-from fastnn.model import Model
+from fastnn.model import Model, ModelCard
 from fastnn.network import Network
 
 if TYPE_CHECKING:
@@ -189,6 +189,8 @@ class Trainer:
         for part in (dataset, test):
             if part is not None:
                 _check_fit(network, part)
+        if network.frozen:
+            raise ModelError("the network belongs to a model and is frozen; train a copy of it, network.copy()")
         self._network, self._recipe = network, recipe
         self._engine = Engine(network)
         factors = _factors(dataset, recipe, sample_weight)
@@ -395,23 +397,23 @@ def epoch_order(seed: int, epoch: int, n: int) -> NDArray[np.int64]:
 
 
 def as_model(
-    network: Network | Sequence[Network], dataset: Dataset, recipe: Recipe, info: dict[str, Any] | None = None
+    network: Network | Sequence[Network], dataset: Dataset, recipe: Recipe, card: ModelCard | None = None
 ) -> Model:
     """Return what :func:`train` made as a model that predicts from pixels.
 
     Parameters
     ----------
     network : Network or sequence of Network
-        Several predict as one.
+        Several predict as one. They are frozen, see :class:`fastnn.Model`; to train on, give a copy.
     dataset : Dataset
         Gives the classes.
     recipe : Recipe
         Gives the kind of inputs, and whether drawings are normalised.
-    info : dict, optional
-        See :class:`fastnn.Model`.
+    card : ModelCard, optional
+        Where it comes from.
     """
     networks = (network,) if isinstance(network, Network) else tuple(network)
-    return Model(networks, dataset.classes, recipe.invert, recipe.normalise, info or {})
+    return Model(networks, dataset.classes, recipe.invert, recipe.normalise, card or ModelCard())
 
 
 def _pixels(dataset: Dataset, recipe: Recipe) -> tuple[NDArray[np.uint8], int]:
@@ -451,7 +453,7 @@ def _divide(
     """Divide the data into the part to train on, with its factors, and the validation part."""
     if not recipe.validation_fraction:
         return dataset, factors, None
-    chosen = held_back(dataset, recipe.validation_fraction, recipe.seed)
+    chosen = Split(fraction=recipe.validation_fraction, seed=recipe.seed).test_mask(dataset)
     if chosen.all() or not chosen.any():
         raise DataError(f"{dataset.source}: too few images for a validation part of {recipe.validation_fraction:g}")
     rest = np.flatnonzero(~chosen)

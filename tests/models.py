@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastnn.model import Model
+from fastnn.model import Model, ModelCard
 from fastnn.network import Network
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def network(*sizes: int, seed: int = 0, **options: Any) -> Network:
 def model(*sizes: int, seed: int = 0, **options: Any) -> Model:
     made = network(*sizes, seed=seed, **options)
     classes = tuple(str(k) for k in range(made.sizes[-1]))
-    return Model((made,), classes, info={"note": "made by a test"})
+    return Model((made,), classes, card=ModelCard(version="made by a test"))
 
 
 def seven(height: int = 28, width: int = 28, *, thick: int = 3) -> NDArray[np.uint8]:

@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 from fastnn.cli import app
 from fastnn.formats import write_original
 from fastnn.formats.safetensors import dump_model
-from tests.models import jpeg, model, png, seven
+from fastnn.model import Model
+from tests.models import DIGITS, jpeg, model, network, png, seven
 
 PIXELS = seven().ravel().tolist()
 MODEL = dump_model(model())
@@ -48,9 +49,9 @@ def npz(**arrays: Any) -> bytes:
 
 
 def with_weight(value: float) -> bytes:
-    bad = model()
-    bad.network.weights[1][2, 3] = value
-    return dump_model(bad)
+    bad = network()
+    bad.weights[1][2, 3] = value
+    return dump_model(Model((bad,), DIGITS))
 
 
 def row(label: Any, *values: Any) -> bytes:

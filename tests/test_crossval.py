@@ -3,9 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fastnn.crossval import deal, out_of_sample
+from fastnn.crossval import out_of_sample
 from fastnn.datasets import Dataset
 from fastnn.datasets.duplicates import group_copies
+from fastnn.datasets.split import assign_folds
 from fastnn.errors import DataError, TrainingError
 from fastnn.recipe import Recipe
 from tests.helpers import blobs, compiled_only
@@ -22,14 +23,14 @@ def with_copies(n: int = 120) -> Dataset:
 
 def test_folds_hold_copies_together_and_classes_evenly() -> None:
     data = with_copies()
-    fold = deal(data, 4, 7)
+    fold = assign_folds(data, 4, 7)
     assert np.array_equal(fold, fold[group_copies(data.images)])
     leaders = group_copies(data.images) == np.arange(len(data))
     for label in range(10):
         counts = np.bincount(fold[leaders & (data.labels == label)], minlength=4)
         assert counts.max() - counts.min() <= 1
-    assert not np.array_equal(fold, deal(data, 4, 8))
-    assert np.array_equal(fold, deal(data, 4, 7))
+    assert not np.array_equal(fold, assign_folds(data, 4, 8))
+    assert np.array_equal(fold, assign_folds(data, 4, 7))
 
 
 @compiled_only

@@ -13,7 +13,7 @@ import pytest
 from fastnn import Model, Network
 from fastnn.errors import DataError, ModelError
 from fastnn.images import normalise_batch
-from fastnn.model import as_inputs, input_levels
+from fastnn.model import ModelCard, as_inputs, input_levels
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (6, 784), dtype=np.uint8)
@@ -158,18 +158,30 @@ def test_frozen_networks_predict_the_same(invert: bool) -> None:
     assert not twin.frozen
 
 
-def test_engines_are_used_again_with_the_weights_as_they_are() -> None:
-    model = Model((network(), network(1)), CLASSES)
+def test_the_networks_of_a_model_cannot_be_changed() -> None:
+    made = network()
+    model = Model((made, network(1)), CLASSES)
     image = IMAGES[0]
     before = model.outputs(image)
     twin = pickle.loads(pickle.dumps(model))  # noqa: S301 - made here
+    for one in (*model.networks, *twin.networks, made):
+        for array in (one.parameters, one.weights[1], one.biases[0]):
+            with pytest.raises(ValueError, match="read-only"):
+                array[0] = 1
     assert np.array_equal(twin.outputs(image), before)
-    model.network.biases[-1][0] += 1
-    changed = model.outputs(image)
-    assert not np.array_equal(changed, before)
-    model.network.biases[-1][0] -= 1
-    twin.network.parameters[...] = model.network.parameters
-    assert np.array_equal(twin.outputs(image), model.outputs(image))
+    assert np.array_equal(model.outputs(image), before)
+    copy = made.copy()
+    copy.biases[-1][0] += 1
+    assert not np.array_equal(Model((copy, network(1)), CLASSES).outputs(image), before)
+
+
+def test_a_card_is_changed_in_a_copy_of_the_model() -> None:
+    model = Model((network(),), CLASSES, card=ModelCard(epochs=3, version="1"))
+    changed = model.with_card(epochs=4, metrics={"test_accuracy": 0.5})
+    assert changed.card == ModelCard(epochs=4, version="1", metrics={"test_accuracy": 0.5})
+    assert model.card == ModelCard(epochs=3, version="1")
+    assert np.array_equal(changed.outputs(IMAGES), model.outputs(IMAGES))
+    assert Model((network(),), CLASSES).card == ModelCard()
 
 
 def test_threads_predict_side_by_side() -> None:

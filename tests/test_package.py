@@ -55,7 +55,10 @@ def test_training_loads_neither_compiler_nor_images_nor_downloads() -> None:
 def test_every_public_name_is_there(name: str) -> None:
     value = getattr(fastnn, name)
     assert name in dir(fastnn)
-    if name != "__version__":
+    assert getattr(fastnn, name) is value
+    if name == "presets":  # a mapping
+        assert value is importlib.import_module("fastnn.recipe").presets
+    elif name != "__version__":
         home = importlib.import_module(value.__module__)
         assert getattr(home, name) is value
         assert value.__doc__

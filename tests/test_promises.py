@@ -139,7 +139,7 @@ def test_a_signal_keeps_the_last_epoch_and_the_run_goes_on_to_the_same_bytes(
         process.send_signal(number)
         rest, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == code
-    done = load_model("cut").info["epochs"]
+    done = load_model("cut").card.epochs
     assert done >= 2
     last = rest.splitlines()[-1]
     assert last == f"stopped: epoch {done} is kept; go on with: fastnn train --resume cut"
@@ -160,7 +160,7 @@ def test_a_signal_stops_all_networks_of_an_ensemble(place: Path, number: signal.
         process.send_signal(number)
         rest, _ = process.communicate(timeout=PATIENCE)  # returns when no process holds the pipe any more
     assert process.returncode == code
-    done = load_model("cut").info["epochs"]
+    done = load_model("cut").card.epochs
     assert done >= 1
     assert rest.splitlines()[-1] == f"stopped: epoch {done} is kept; go on with: fastnn train --resume cut"
     members = [path for path in (place / "cut").iterdir() if path.name.startswith("member-")]
@@ -179,10 +179,10 @@ def test_a_stopped_ensemble_can_be_used_and_goes_on_to_the_same_bytes(place: Pat
     assert process.returncode == 143
     stopped = load_model("cut")
     members = [latest_model(place / "cut" / f"member-{number}") for number in (1, 2, 3)]
-    begun = [member for member in members if member is not None and member.info["epochs"]]
+    begun = [member for member in members if member is not None and member.card.epochs]
     assert [network.sha256() for network in stopped.networks] == [member.network.sha256() for member in begun]
-    assert stopped.info["epochs"] == min(member.info["epochs"] for member in begun)
-    most = max(member.info["epochs"] for member in begun)
+    assert stopped.card.epochs == min(member.card.epochs for member in begun)
+    most = max(member.card.epochs for member in begun)
     result = CliRunner().invoke(app, ["train", "--quiet", "--resume", "cut", "--epochs", str(most - 1)])
     assert result.exit_code == 2
     assert f"is trained for {most} epochs already" in result.output
@@ -220,7 +220,7 @@ def test_a_second_ctrl_c_leaves_at_once(place: Path) -> None:
         lines_until(process, "waiting")
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=PATIENCE) == 130
-    assert load_model("run").info["epochs"] == 0
+    assert load_model("run").card.epochs == 0
 
 
 # ---- killing ----
@@ -243,7 +243,7 @@ def test_kill_9_leaves_a_run_that_goes_on_to_the_same_bytes(place: Path) -> None
             lines_until(process, f"epoch {done + epochs}/")
             process.kill()
             process.communicate(timeout=PATIENCE)
-        kept = load_model("killed").info["epochs"]
+        kept = load_model("killed").card.epochs
         assert kept >= done + epochs - 1
         done = kept
         options = ["train", "--resume", "killed", "--epochs", ENDLESS]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+import fastnn
 from fastnn import Network, Recipe
 from fastnn.errors import RecipeError
-from fastnn.recipe import MAX_HIDDEN, PRESETS, load_recipe
+from fastnn.recipe import MAX_HIDDEN, load_recipe, presets
 
 OTHER = Recipe(
     name='a "quoted" näme',
@@ -49,7 +52,7 @@ OTHER = Recipe(
 
 def test_the_default_is_the_originals_recipe() -> None:
     recipe = load_recipe("original")
-    assert recipe == Recipe() == PRESETS["original"]
+    assert recipe == Recipe() == presets["original"]
     assert (recipe.hidden, recipe.rule, recipe.init, recipe.epochs) == ((200, 40), "original", "uniform", 60)
     assert (recipe.lr, recipe.lr_decay, recipe.lr_every, recipe.dtype) == (0.01, 0.5, 5, "float32")
 
@@ -95,6 +98,59 @@ def test_the_network_of_a_recipe() -> None:
     twin = Network((20, 7, 3), rule="backprop", activation="relu", dtype="float64").initialise("he", 4)
     assert repr(network) == repr(twin)
     assert network.sha256() == twin.sha256()
+
+
+def test_values_are_of_the_fields_types_however_a_recipe_is_made() -> None:
+    recipe = Recipe(hidden=[7, 5], lr=np.float64(0.5), shift=1, class_weight=[1, 2.5])  # type: ignore[arg-type]
+    assert recipe == Recipe(hidden=(7, 5), lr=0.5, shift=1.0, class_weight=(1.0, 2.5))
+    assert (type(recipe.hidden), type(recipe.lr), type(recipe.shift)) == (tuple, float, float)
+    assert pickle.loads(pickle.dumps(OTHER)) == OTHER  # noqa: S301 - made here
+    with pytest.raises(AttributeError):
+        recipe.epochs = 3  # type: ignore[misc]
+
+
+def test_the_words_of_the_first_edition_are_understood(tmp_path: Path) -> None:
+    file = tmp_path / "old.toml"
+    file.write_text('base = "modern"\nrule = "toy"\nactivation = "sigmoid"\ninputs = "paper"\nkernel = "ink"\n')
+    file.write_text(file.read_text() + "label_smoothing = 0\n")
+    recipe = load_recipe(file)
+    assert (recipe.rule, recipe.invert, recipe.first_layer) == ("original", False, "sparse")
+    assert Recipe.from_dict({"inputs": "ink", "kernel": "dense"}) == Recipe(invert=True, first_layer="dense")
+    with pytest.raises(RecipeError, match="first_layer must be one of auto, sparse, dense, not 'fast'"):
+        Recipe.from_dict({"kernel": "fast"})
+
+
+def test_presets_cannot_be_changed() -> None:
+    assert list(fastnn.presets) == ["original", "modern", "mnist", "best"]
+    with pytest.raises(TypeError):
+        fastnn.presets["modern"] = Recipe()  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("name", "n" * 101, f"name must be text of 1 to 100 characters, not '{'n' * 56}..."),
+        ("name", "a/b", "name must be printable and without slashes, not 'a/b'"),
+        ("hidden", [0], "hidden must be a list of at most 62 whole numbers from 1 to 1048576, not [0]"),
+        ("rule", "hebb", "rule must be one of original, backprop, not 'hebb'"),
+        ("epochs", 0, "epochs must be a whole number from 1 to 1000000, not 0"),
+        ("lr", 0, "lr must be a number above 0 to 1e+06, not 0"),
+        ("rotation", 91, "rotation must be a number from 0 to 90, not 91"),
+        ("invert", 1, "invert must be true or false, not 1"),
+        ("patience", 1.5, "patience must be a whole number from 1 to 1000000, not 1.5"),
+        ("class_weight", [-1], "class_weight must be a list of at most 1048576 numbers from 0 to 1e+06, not [-1]"),
+        (
+            "seed",
+            1 << 50_000,
+            "seed must be a whole number from 0 to 9223372036854775807, not a value too long to show",
+        ),
+    ],
+    ids=lambda value: str(value)[:12] if isinstance(value, str) else "",
+)
+def test_a_value_out_of_range_is_shown_with_the_range(name: str, value: Any, message: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        Recipe(**{name: value})
+    assert str(caught.value) == message
 
 
 HUGE = 10**400  # a whole number beyond the floats
@@ -189,7 +245,7 @@ def test_values_must_fit_each_other(changes: dict[str, Any], message: str) -> No
         Recipe(**changes)
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", presets)
 def test_presets_are_named_as_they_are_called_and_survive_toml(name: str, tmp_path: Path) -> None:
     file = tmp_path / "copy.toml"
     file.write_text(load_recipe(name).to_toml())

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from fastnn import Dataset, EpochReport, Network, Recipe, evaluate, split, train
-from fastnn.datasets.split import held_back
+from fastnn.datasets.split import Split
 from fastnn.engine import Engine, KernelInput, run
 from fastnn.errors import DataError, ModelError, RecipeError, TrainingError
 from fastnn.images import normalise_batch
 from fastnn.kernels.layout import BLOCK
+from fastnn.model import ModelCard
 from fastnn.training import ChunkReport, Trainer, as_model, epoch_order
 from tests.helpers import blobs, compiled_only
 
@@ -207,11 +208,23 @@ def test_warming_up_changes_nothing() -> None:
     assert 0.1 < trainer.density < 0.4
 
 
+def test_the_network_of_a_model_is_trained_on_in_a_copy() -> None:
+    data = blobs(20)
+    model = as_model(RELU.network(784, 10), data, RELU)
+    before = model.sha256()
+    with pytest.raises(ModelError, match=r"frozen; train a copy of it, network\.copy\(\)"):
+        next(train(model.network, data, RELU))
+    copy = model.network.copy()
+    for _ in train(copy, data, RELU.replace(epochs=1)):
+        pass
+    assert copy.sha256() != before == model.sha256()
+
+
 def test_as_model_carries_classes_and_kind_of_inputs() -> None:
     data = blobs(20)
     network = RELU.network(784, 10)
-    model = as_model(network, data, RELU, {"epochs": 3})
-    assert (model.classes, model.invert, model.info) == (data.classes, True, {"epochs": 3})
+    model = as_model(network, data, RELU, ModelCard(epochs=3))
+    assert (model.classes, model.invert, model.card) == (data.classes, True, ModelCard(epochs=3))
     assert np.array_equal(model.outputs(data.images), run(Engine(network), data.images, True))
     assert as_model(network, data, TOY).invert is False
 
@@ -258,7 +271,7 @@ def test_a_validation_part_leaves_some_of_each_class_to_train_on() -> None:
     alone = data.take(np.flatnonzero((data.labels != 3) | (np.arange(60) == 3)))
     for seed in range(50):
         recipe = RELU.replace(validation_fraction=0.3, seed=seed, epochs=1)
-        if held_back(alone, 0.3, seed)[3]:
+        if Split(fraction=0.3, seed=seed).test_mask(alone)[3]:
             with pytest.raises(DataError, match="leaves no drawing of 3 to train on"):
                 trained(recipe, alone)
             return
@@ -290,7 +303,7 @@ def test_the_best_epoch_counts() -> None:
         reports.append(report)
     best = max(reports, key=lambda report: (report.validation_accuracy, -report.validation_loss))
     assert network.sha256() == steps[best.epoch - 1].sha256()
-    chosen = held_back(data, 0.25, VALIDATED.seed)
+    chosen = Split(fraction=0.25, seed=VALIDATED.seed).test_mask(data)
     kept, tested = data.take(np.flatnonzero(~chosen)), data.take(np.flatnonzero(chosen))
     assert reports[-1].samples_per_second == pytest.approx(len(kept) / reports[-1].seconds)
     plain, others = trained(RELU.replace(epochs=6), kept, test=tested)

@@ -36,7 +36,9 @@ def member(plan: Plan, number: int) -> Plan:
         network = recipe.network(plan.network.sizes[0], plan.network.sizes[-1])
         return replace(plan, recipe=recipe, network=network, done=0, folder=folder, run=None)
     run, model, _ = Run.resume(folder)
-    return replace(plan, recipe=recipe, network=model.network, done=int(model.info["epochs"]), folder=folder, run=run)
+    return replace(
+        plan, recipe=recipe, network=model.network.copy(), done=model.card.epochs or 0, folder=folder, run=run
+    )
 
 
 def _folder(plan: Plan, number: int) -> Path:
@@ -99,9 +101,9 @@ def _kept(plan: Plan, run: Run) -> Kept:
     from fastnn.runs import latest_model
 
     folders = [_folder(plan, number) for number in range(plan.recipe.ensemble)]
-    models = [model for model in map(latest_model, folders) if model is not None and model.info["epochs"]]
+    models = [model for model in map(latest_model, folders) if model is not None and model.card.epochs]
     run.record_members(folders)
-    done = [int(model.info["epochs"]) for model in models]
+    done = [model.card.epochs or 0 for model in models]
     # Members that stopped early, for want of progress, have done what they will do.
     epochs = 0 if not done else max(done) if plan.recipe.patience is not None else min(done)
     return Kept(tuple(model.network for model in models), epochs)

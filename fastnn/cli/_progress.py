@@ -56,7 +56,7 @@ class Lines(View):
         recipe = plan.recipe
         several = f"{recipe.ensemble} networks of " if recipe.ensemble > 1 else ""
         self._print(f"{several}{sizes}, recipe {recipe.name} (rule {recipe.rule}, {recipe.dtype}, seed {recipe.seed})")
-        self._print(f"{plan.data['description']}: {len(plan.train):,} to train on, {len(plan.test):,} to test on")
+        self._print(f"{plan.data.description}: {len(plan.train):,} to train on, {len(plan.test):,} to test on")
         self._print(
             f"{trainer.first_layer} first layer ({trainer.density:.0%} not white), compiled in {compile_seconds:.1f} s"
         )

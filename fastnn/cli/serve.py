@@ -204,8 +204,7 @@ def _load(path: str, *, took_over: bool = False) -> Loaded:
     from fastnn.web.recogniser import Loaded, model_name
 
     model = load_model(path)
-    named = model.info.get("named") if took_over else None
-    return Loaded.of(model, model_name(model, Path(path).name), named if isinstance(named, str) else None)
+    return Loaded.of(model, model_name(model, Path(path).name), model.card.origin_key if took_over else None)
 
 
 def _check_classes(loaded: Loaded) -> None:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from fastnn.datasets import Dataset
-    from fastnn.model import Model
+    from fastnn.datasets.split import Split
+    from fastnn.model import DataCard, Model
     from fastnn.network import Network
     from fastnn.recipe import Recipe
     from fastnn.runs import Run, State
@@ -131,8 +132,8 @@ class Plan:
         As it is after `done` epochs.
     done : int
         Epochs done before.
-    data : dict
-        What the model says of its data: source, description, hash, n_train, n_test.
+    data : DataCard
+        The data and their split.
     folder : Path
         Of the run.
     run : Run or None
@@ -146,7 +147,7 @@ class Plan:
     test: Dataset
     network: Network
     done: int
-    data: dict[str, Any]
+    data: DataCard
     folder: Path
     run: Run | None
     notes: tuple[str, ...]
@@ -170,6 +171,8 @@ def plan_new(data: str | None, recipe_source: str | None, changes: dict[str, Any
     FastnnError
         If recipe, data or folder are not as they should be.
     """
+    from fastnn.datasets.split import Split
+    from fastnn.model import DataCard
     from fastnn.recipe import load_recipe
 
     base = load_recipe("original" if recipe_source is None else recipe_source)
@@ -185,16 +188,17 @@ def plan_new(data: str | None, recipe_source: str | None, changes: dict[str, Any
     if target.exists():
         raise FastnnError(f"{target}: exists already; name another folder with --out, or go on with --resume")
     name, dataset, found = _load(data)
-    train_part, test_part = _divide(dataset, recipe, recipe.seed)
+    split = Split.of(dataset, recipe.test_fraction, recipe.seed)
+    train_part, test_part = _divide(dataset, recipe, split)
     network = recipe.network(train_part.images.shape[1], len(dataset.classes))
-    about = {
-        "source": name,
-        "description": dataset.source,
-        "hash": dataset.content_hash,
-        "n_train": len(train_part),
-        "n_test": len(test_part),
-        "split_seed": recipe.seed,
-    }
+    about = DataCard(
+        source=name,
+        description=dataset.source,
+        hash=dataset.content_hash,
+        n_train=len(train_part),
+        n_test=len(test_part),
+        split=split,
+    )
     return Plan(recipe, train_part, test_part, network, 0, about, target, None, (*notes, *found, *dataset.notes))
 
 
@@ -206,8 +210,8 @@ def plan_resumed(folder: str, data: str | None, recipe_source: str | None, chang
     FastnnError
         If the run or its data are not as they were, or more than the number of epochs is to be changed.
     """
+    from fastnn.datasets.split import Split
     from fastnn.formats import CHECKPOINT_FILE
-    from fastnn.model import division
     from fastnn.runs import Run
 
     run, model, recipe = Run.resume(folder)
@@ -224,21 +228,23 @@ def plan_resumed(folder: str, data: str | None, recipe_source: str | None, chang
             f"{folder}: its rates and averages were laid out for {recipe.epochs} epochs; leave --epochs away"
         )
     recipe = recipe.replace(epochs=wanted)
-    done = int(model.info["epochs"])
+    done, about = model.card.epochs, model.card.data
+    if done is None or about is None:
+        raise ModelError(f"{folder}: its model does not say how it was trained and cannot be resumed")
     if done > wanted or (done == wanted and not (Path(folder) / CHECKPOINT_FILE).exists()):
         raise RecipeError(f"{folder}: is trained for {done} epochs already; ask for more with --epochs")
-    about = model.info["data"]
     try:
-        _, dataset, notes = _load(data or about["source"])
+        _, dataset, notes = _load(data or about.source)
     except DataError as error:
         if data is not None:
             raise
         raise DataError(f"{folder}: its data cannot be read; name them with --data ({error})") from None
-    if dataset.content_hash != about["hash"]:
-        raise DataError(f"{dataset.source}: is not the data that {folder} was begun with ({about['description']})")
-    _, seed = division(model.info) or (recipe.test_fraction, recipe.seed)
-    train_part, test_part = _divide(dataset, recipe, seed)
-    return Plan(recipe, train_part, test_part, model.network, done, about, Path(folder), run, notes)
+    if dataset.content_hash != about.hash:
+        raise DataError(f"{dataset.source}: is not the data that {folder} was begun with ({about.description})")
+    train_part, test_part = _divide(
+        dataset, recipe, about.split or Split(fraction=recipe.test_fraction, seed=recipe.seed)
+    )
+    return Plan(recipe, train_part, test_part, model.network.copy(), done, about, Path(folder), run, notes)
 
 
 def run_plan(plan: Plan, view: View) -> dict[str, Any]:
@@ -256,7 +262,7 @@ def run_plan(plan: Plan, view: View) -> dict[str, Any]:
 
     trainer = prepare(plan)
     with signals() as stop:
-        run = plan.run or Run.create(plan.folder, plan.recipe, model_of(plan, (plan.network,), plan.done))
+        run = plan.run or Run.create(plan.folder, plan.recipe, model_of(plan, (plan.network.copy(),), plan.done))
         if plan.recipe.ensemble > 1:
             from fastnn.cli._ensemble import train_ensemble
 
@@ -267,21 +273,22 @@ def run_plan(plan: Plan, view: View) -> dict[str, Any]:
                 kept, spent = _train_epochs(plan, trainer, run, view, stop)
         model = model_of(plan, kept.networks, kept.epochs)
         evaluation = evaluate(model, plan.test)
-        model.info["metrics"] = {
+        metrics = {
             "test_accuracy": evaluation.accuracy,
             "balanced_accuracy": evaluation.balanced_accuracy,
             "test_loss": evaluation.loss,
         }
+        model = model.with_card(metrics=metrics)
         path = run.finish(model, plan.recipe, kept.state)
     return {
         "run": str(plan.folder),
         "model": str(path),
         "recipe": plan.recipe.name,
-        "data": plan.data["description"],
+        "data": plan.data.description,
         "n_train": len(plan.train),
         "n_test": len(plan.test),
         "epochs": kept.epochs,
-        **model.info["metrics"],
+        **metrics,
         "train_seconds": spent.training,
         "compile_seconds": spent.compiling,
         "samples_per_second": spent.samples / spent.training if spent.training else 0.0,
@@ -452,17 +459,12 @@ def signals() -> Iterator[Stop]:
 
 def model_of(plan: Plan, networks: tuple[Network, ...], epochs: int) -> Model:
     """Return networks of a run as a model that says where it comes from."""
+    from fastnn.model import ModelCard
     from fastnn.training import as_model
 
-    info = {
-        "recipe": plan.recipe.as_dict(),
-        "epochs": epochs,
-        "data": plan.data,
-        "seed": plan.recipe.seed,
-        "version": __version__,
-        "metrics": {},
-    }
-    return as_model(networks, plan.train, plan.recipe, info)
+    recipe = plan.recipe
+    card = ModelCard(recipe=recipe, epochs=epochs, data=plan.data, seed=recipe.seed, version=__version__)
+    return as_model(networks, plan.train, recipe, card)
 
 
 def _load(data: str | None) -> tuple[str, Dataset, tuple[str, ...]]:
@@ -486,12 +488,12 @@ def _load(data: str | None) -> tuple[str, Dataset, tuple[str, ...]]:
         return "drawn", load_dataset("drawn"), (warning,)
 
 
-def _divide(dataset: Dataset, recipe: Recipe, seed: int) -> tuple[Dataset, Dataset]:
+def _divide(dataset: Dataset, recipe: Recipe, how: Split) -> tuple[Dataset, Dataset]:
     from fastnn.datasets import per_class, split
 
-    train_part, test_part = split(dataset, recipe.test_fraction, seed)
+    train_part, test_part = split(dataset, how)
     if recipe.per_class is not None:
-        train_part = per_class(train_part, recipe.per_class, seed)
+        train_part = per_class(train_part, recipe.per_class, how.seed)
     return train_part, test_part
 
 

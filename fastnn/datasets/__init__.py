@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from fastnn.datasets.dataset import PIXELS, SIDE, Dataset
 from fastnn.datasets.labels import encode_labels
 from fastnn.datasets.names import NAMES, load_named
-from fastnn.datasets.split import per_class, split
+from fastnn.datasets.split import Split, per_class, split
 from fastnn.errors import DataError
 
 if TYPE_CHECKING:
     from fastnn.datasets.fetch import Progress
 
-__all__ = ["NAMES", "PIXELS", "SIDE", "Dataset", "encode_labels", "load_dataset", "per_class", "split"]
+__all__ = ["NAMES", "PIXELS", "SIDE", "Dataset", "Split", "encode_labels", "load_dataset", "per_class", "split"]
 
 _DATABASES = ("sqlite:", "postgresql:", "postgresql+psycopg:", "postgres:")
 

@@ -1,12 +1,15 @@
-"""Splitting a data set into a training and a test set."""
+"""Splits of a data set into training and test set, with duplicates of an image always on the same side."""
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
+import msgspec
 import numpy as np
+from msgspec import Meta
 
 from fastnn.datasets.duplicates import group_copies
 from fastnn.errors import DataError
@@ -16,26 +19,118 @@ if TYPE_CHECKING:
 
     from fastnn.datasets.dataset import Dataset
 
-# Numbers that give the two kinds of draws different random streams. They never change, so that a seed always names
-# the same split.
+# Numbers that give the kinds of draws different random streams. They never change, so that a seed always names the same
+# split.
 _SPLIT_STREAM = 0x5B117
 _PER_CLASS_STREAM = 0xC1A55
+_FOLD_STREAM = 0xF01D5
 
 
-def split(dataset: Dataset, test_fraction: float = 0.1, seed: int = 0) -> tuple[Dataset, Dataset]:
-    """Split a data set at random into a training and a test set.
+class Split(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which part of a data set is its test set. Models store it, so that they are never tested on training images.
 
-    Duplicates of one image all go to the same side. The training set has ``floor(n * (1 - test_fraction))`` images
-    if the groups of duplicates allow it, otherwise the next larger number that they allow. A data set with a test set
-    of its own is split into those two.
+    Attributes
+    ----------
+    kind : {"random", "own", "hash"}
+        "random": images drawn with `seed`; but if the data set has a test set of its own, that one. "own": the data
+        set's own test set; an error if it has none. "hash": the images whose SHA-256 begins with a byte that is a
+        multiple of 1 / `fraction`, rounded; an image in the test set stays there when the data set grows.
+    fraction : float
+        Fraction of the images in the test set, more than 0 and less than 1; unused for "own".
+    seed : int
+        Seed of the draw; not negative. For "own" and "hash" only :func:`per_class` uses it.
+    """
+
+    kind: Literal["random", "own", "hash"] = "random"
+    fraction: Annotated[float, Meta(ge=0, lt=1)] = 0.1
+    seed: Annotated[int, Meta(ge=0, le=(1 << 63) - 1)] = 0
+
+    @classmethod
+    def of(cls, dataset: Dataset, test_fraction: float = 0.1, seed: int = 0) -> Split:
+        """Return the split that ``split(dataset, test_fraction, seed)`` makes: "own" if the data have a test set."""
+        return cls(kind="random" if dataset.test is None else "own", fraction=test_fraction, seed=seed)
+
+    def own_test(self, dataset: Dataset) -> Dataset | None:
+        """Return the data set's own test set if it is the test set of this split, else None.
+
+        Raises
+        ------
+        DataError
+            If the kind is "own", but the data set has no test set of its own.
+        """
+        if self.kind == "own" and dataset.test is None:
+            raise DataError(
+                f"{dataset.source}: has no test set of its own, on which the split tests; load it together with that"
+            )
+        return None if self.kind == "hash" else dataset.test
+
+    def divide(self, dataset: Dataset) -> tuple[Dataset, Dataset]:
+        """Return training and test set without the checks of :func:`split`; either may be empty.
+
+        Raises
+        ------
+        DataError
+            As in :meth:`own_test` and :meth:`test_mask`.
+        """
+        test = self.own_test(dataset)
+        if test is not None:
+            return replace(dataset, test=None), test
+        mask = self.test_mask(dataset)
+        return dataset.take(np.flatnonzero(~mask)), dataset.take(np.flatnonzero(mask))
+
+    def test_mask(self, dataset: Dataset) -> NDArray[np.bool_]:
+        """Return which images are in the test set; none for the kind "own", where the test set is not among them.
+
+        Returns
+        -------
+        ndarray of bool, shape (n,)
+
+        Raises
+        ------
+        DataError
+            If the fraction is not between 0 and 1, or the seed is negative.
+        """
+        if self.kind == "own":
+            return np.zeros(len(dataset), dtype=bool)
+        if not 0 < self.fraction < 1:
+            raise DataError(
+                f"{dataset.source}: a test fraction of {self.fraction} leaves one side empty; choose one such as 0.1"
+            )
+        if self.kind == "hash":
+            one_in = round(1 / self.fraction)
+            digests = (hashlib.sha256(image.tobytes()).digest() for image in dataset.images)
+            return np.asarray([digest[0] % one_in == 0 for digest in digests], dtype=bool)
+        n = len(dataset)
+        # Without the small number, 0.9 * 10 could come out as 8.999...
+        wanted = n - math.floor(n * (1 - self.fraction) + 1e-9)
+        # Groups of duplicates, in the order in which they occur in a random permutation.
+        first = group_copies(dataset.images)
+        order = first[_generator(self.seed, _SPLIT_STREAM).permutation(n)]
+        groups, place, sizes = np.unique(order, return_index=True, return_counts=True)
+        by_place = np.argsort(place)
+        chosen = _choose(sizes[by_place].tolist(), wanted)
+        return np.isin(first, groups[by_place[chosen]])
+
+    def __str__(self) -> str:
+        if self.kind == "own":
+            return "its own test set"
+        return f"{self.fraction:.0%} held out, " + (f"seed {self.seed}" if self.kind == "random" else "by SHA-256")
+
+
+def split(dataset: Dataset, test_fraction: float | Split = 0.1, seed: int = 0) -> tuple[Dataset, Dataset]:
+    """Split a data set into a training and a test set, by default at random.
+
+    Duplicates of one image all go to the same side. At random, the training set has ``floor(n * (1 - test_fraction))``
+    images if the groups of duplicates allow it, otherwise the next larger number that they allow. A data set with a
+    test set of its own is split into those two.
 
     Parameters
     ----------
     dataset : Dataset
-    test_fraction : float
-        Fraction of the images to test on, more than 0 and less than 1.
+    test_fraction : float or Split
+        Fraction of the images to test on, more than 0 and less than 1; or a complete description, as models store it.
     seed : int
-        The same seed gives the same split.
+        The same seed gives the same split. Ignored with a :class:`Split`, which has its own.
 
     Returns
     -------
@@ -54,45 +149,32 @@ def split(dataset: Dataset, test_fraction: float = 0.1, seed: int = 0) -> tuple[
     >>> len(train), len(test)
     (150, 50)
     """
-    if dataset.test is not None:
-        return _checked(replace(dataset, test=None), dataset.test)
-    is_test = held_back(dataset, test_fraction, seed)
-    return _checked(dataset.take(np.flatnonzero(~is_test)), dataset.take(np.flatnonzero(is_test)))
+    how = test_fraction if isinstance(test_fraction, Split) else Split(fraction=test_fraction, seed=seed)
+    return _checked(*how.divide(dataset))
 
 
-def held_back(dataset: Dataset, test_fraction: float = 0.1, seed: int = 0) -> NDArray[np.bool_]:
-    """Return which images :func:`split` puts into the test set, ignoring a test set that the source has.
+def assign_folds(dataset: Dataset, folds: int, seed: int) -> NDArray[np.int64]:
+    """Return the fold of each image for cross-validation, with duplicates in one fold and classes spread evenly.
 
     Parameters
     ----------
     dataset : Dataset
-    test_fraction : float
-        Fraction of the images to test on, more than 0 and less than 1.
+    folds : int
     seed : int
+        The same seed gives the same folds.
 
     Returns
     -------
-    ndarray of bool, shape (n,)
-
-    Raises
-    ------
-    DataError
-        If the fraction is not between 0 and 1.
+    ndarray of int64, shape (n,)
+        Numbers from 0 to `folds` - 1.
     """
-    if not 0 < test_fraction < 1:
-        raise DataError(
-            f"{dataset.source}: a test fraction of {test_fraction} leaves one side empty; choose one such as 0.1"
-        )
-    n = len(dataset)
-    # Without the small number, 0.9 * 10 could come out as 8.999...
-    wanted = n - math.floor(n * (1 - test_fraction) + 1e-9)
-    # Groups of duplicates, in the order in which they occur in a random permutation.
     first = group_copies(dataset.images)
-    order = first[_generator(seed, _SPLIT_STREAM).permutation(n)]
-    groups, place, sizes = np.unique(order, return_index=True, return_counts=True)
-    by_place = np.argsort(place)
-    chosen = _choose(sizes[by_place].tolist(), wanted)
-    return np.isin(first, groups[by_place[chosen]])
+    leaders = np.flatnonzero(first == np.arange(len(first)))
+    leaders = np.random.default_rng([seed, _FOLD_STREAM]).permutation(leaders)
+    leaders = leaders[np.argsort(dataset.labels[leaders], kind="stable")]
+    fold = np.zeros(len(first), dtype=np.int64)
+    fold[leaders] = np.arange(len(leaders)) % folds
+    return np.asarray(fold[first], dtype=np.int64)
 
 
 def _checked(train: Dataset, test: Dataset) -> tuple[Dataset, Dataset]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
@@ -11,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnn.datasets import load_dataset
-from fastnn.datasets.split import held_back
 from fastnn.errors import DataError, FastnnError, ModelError
 from fastnn.evaluation.intervals import McNemar, holm, mcnemar, wilson_interval
 from fastnn.evaluation.metrics import match_labels
-from fastnn.evaluation.saved_model import load_data, training_data, training_source
+from fastnn.evaluation.saved_model import is_trained_on, load_data, training_source
 from fastnn.formats import find_model
-from fastnn.model import division
 from fastnn.predicting import load_image_model
+from fastnn.runs import HISTORY_FILE, read_history
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,8 +26,6 @@ if TYPE_CHECKING:
 
     from fastnn.datasets import Dataset
     from fastnn.model import Model
-
-_MOST_BYTES = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -231,16 +227,18 @@ def _test(
     run: str, model: Model, dataset: Dataset, given: bool, progress: Callable[[str, float], None] | None
 ) -> _Results:
     """Return the results of a run on a data set; `given` says that the user chose the data set."""
-    own = training_data(model).get("hash") == dataset.content_hash
+    own = is_trained_on(model, dataset)
     if not own and not given:
         raise DataError(f"{dataset.source}: is not the data that {run} was trained on; give a data set with --data")
-    if dataset.test is not None:
-        images, part = dataset.test, "its test set"
+    split = model.card.data.split if own and model.card.data is not None else None
+    own_test = dataset.test if split is None else split.own_test(dataset)
+    if own_test is not None:
+        images, part = own_test, "its test set"
         unseen = np.ones(len(images), dtype=bool)
+    elif split is not None:
+        images, part, unseen = dataset, str(split), split.test_mask(dataset)
     elif own:
-        fraction, seed = _division(run, model)
-        images, part = dataset, f"{fraction:.0%} held back, seed {seed}"
-        unseen = held_back(dataset, fraction, seed)
+        raise ModelError(f"{run}: does not say how its data were split; give other data with --data")
     else:
         images, part = dataset, "all"
         unseen = np.ones(len(images), dtype=bool)
@@ -255,40 +253,33 @@ def _test(
 
 def _training_images(model: Model, progress: Callable[[str, float], None] | None) -> set[bytes] | None:
     """Return the pixels of the images that a model was trained on, or None if they cannot be found."""
-    about, divided = training_data(model), division(model.info)
-    source = about.get("source")
-    if not isinstance(source, str) or divided is None:
+    about = model.card.data
+    if about is None or about.split is None:
         return None
     try:
-        dataset = load_dataset(source, progress=progress)
-        if dataset.content_hash != about.get("hash"):
+        dataset = load_dataset(about.source, progress=progress)
+        if dataset.content_hash != about.hash:
             return None
-        images = dataset.images if dataset.test is not None else dataset.images[~held_back(dataset, *divided)]
+        images = dataset.images
+        if about.split.own_test(dataset) is None:
+            images = images[~about.split.test_mask(dataset)]
     except FastnnError:
         return None
     return {image.tobytes() for image in images}
 
 
-def _division(run: str, model: Model) -> tuple[float, int]:
-    found = division(model.info)
-    if found is None:
-        raise ModelError(f"{run}: does not say how its data were split; give other data with --data")
-    return found
-
-
 def _compared_run(run: str, model: Model, result: _Results, confidence: float) -> ComparedRun:
-    recipe, epochs = model.info.get("recipe"), model.info.get("epochs")
+    card = model.card
     correct, total = int(np.count_nonzero(result.correct & result.unseen)), int(np.count_nonzero(result.unseen))
     low, high = wilson_interval(correct, total, confidence)
-    about = training_data(model)
     return ComparedRun(
         run=run,
-        recipe=recipe if isinstance(recipe, dict) else {},
-        data=str(about.get("description") or about.get("source") or "unknown"),
+        recipe={} if card.recipe is None else card.recipe.as_dict(),
+        data="unknown" if card.data is None else card.data.description or card.data.source,
         layers=tuple(model.sizes),
         networks=len(model.networks),
-        epochs=epochs if isinstance(epochs, int) and not isinstance(epochs, bool) else None,
-        seconds=_seconds(find_model(run).parent / "history.csv"),
+        epochs=card.epochs,
+        seconds=_seconds(find_model(run).parent / HISTORY_FILE),
         tested_on=result.part,
         correct=correct,
         total=total,
@@ -299,14 +290,11 @@ def _compared_run(run: str, model: Model, result: _Results, confidence: float) -
 
 
 def _seconds(history: Path) -> float | None:
-    """Return the sum of the column `seconds` of a run's history, or None if it cannot be read."""
+    """Return the training time in a run's history, or None if it cannot be read."""
     try:
-        with history.open("rb") as file:
-            text = file.read(_MOST_BYTES).decode()
-        total = math.fsum(float(row["seconds"]) for row in csv.DictReader(text.splitlines()))
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, csv.Error):
+        return math.fsum(report.seconds for report in read_history(history)) or None
+    except ModelError:
         return None
-    return total if math.isfinite(total) and total > 0 else None
 
 
 def _compared_pairs(runs: Sequence[str], results: list[_Results]) -> tuple[ComparedPair, ...]:

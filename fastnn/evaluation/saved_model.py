@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from fastnn.datasets import load_dataset, split
+from fastnn.datasets import Split, load_dataset, split
 from fastnn.errors import FastnnError, ModelError
 from fastnn.evaluation.metrics import Evaluation, evaluate, match_labels
-from fastnn.model import division
 from fastnn.predicting import load_image_model
 
 if TYPE_CHECKING:
@@ -93,17 +92,15 @@ def evaluate_file(
     model = load_image_model(model_path)
     source = data if data is not None else training_source(model_path, model)
     dataset = load_data(model_path, source, progress, is_own=data is None)
-    own = training_data(model).get("hash") == dataset.content_hash
-    chosen, images, notes = _choose(model, dataset, part, own=own)
+    chosen, images, notes = _choose(model, dataset, part, own=is_trained_on(model, dataset))
     return SavedModelEvaluation(
         model_path, model, dataset.source, chosen, images, evaluate(model, images), dataset.notes + notes
     )
 
 
-def training_data(model: Model) -> dict[str, Any]:
-    """Return what a model says about the data that it was trained on; empty if it says nothing."""
-    about = model.info.get("data")
-    return about if isinstance(about, dict) else {}
+def is_trained_on(model: Model, dataset: Dataset) -> bool:
+    """Return whether a model was trained on this data set, or on a part of it."""
+    return model.card.data is not None and model.card.data.hash == dataset.content_hash
 
 
 def training_source(path: str, model: Model) -> str:
@@ -114,10 +111,9 @@ def training_source(path: str, model: Model) -> str:
     ModelError
         If the model does not say.
     """
-    source = training_data(model).get("source")
-    if not isinstance(source, str):
+    if model.card.data is None:
         raise ModelError(f"{path}: does not say what data it was trained on; give a data set with --data")
-    return source
+    return model.card.data.source
 
 
 def load_data(path: str, source: str, progress: Callable[[str, float], None] | None = None, *, is_own: bool) -> Dataset:
@@ -135,18 +131,19 @@ def _choose(model: Model, dataset: Dataset, wanted: Part | None, *, own: bool) -
     has_test = dataset.test is not None
     chosen: Part = wanted or ("test" if own or has_test else "all")
     notes: list[str] = []
-    if model.info.get("epochs") == 0:
+    if model.card.epochs == 0:
         notes.append("the model has not been trained yet")
-    if not own and model.info.get("data"):
+    if not own and model.card.data is not None:
         notes.append(f"{dataset.source} is not the data that the model was trained on")
     if chosen == "all":
         if own:
             notes.append("the model was trained on most of these images; use --split test for the others")
         return chosen, _with_test_set(dataset), tuple(notes)
-    fraction, seed = (division(model.info) if own else None) or (0.1, 0)
+    stored = model.card.data.split if own and model.card.data is not None else None
+    how = stored or Split()
     if not own and not has_test:
-        notes.append(f"{dataset.source} is split with test fraction {fraction} and seed {seed}")
-    train, test = split(dataset, fraction, seed)
+        notes.append(f"{dataset.source} is split with test fraction {how.fraction} and seed {how.seed}")
+    train, test = split(dataset, how)
     return chosen, test if chosen == "test" else train, tuple(notes)
 
 

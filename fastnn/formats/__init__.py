@@ -52,7 +52,7 @@ def save_model(model: Model, path: str | Path) -> None:
     Raises
     ------
     ModelError
-        If the model's `info` is not fit for JSON.
+        If the model's card is not fit for JSON.
     OSError
         If the file cannot be written.
     """

@@ -15,7 +15,7 @@ import numpy as np
 from msgspec import Meta
 
 from fastnn.errors import FastnnError, ModelError
-from fastnn.model import Model
+from fastnn.model import Model, ModelCard, OriginalCard
 from fastnn.network import Network
 from fastnn.storage import atomic_write
 
@@ -140,9 +140,9 @@ def read_original(path: str | Path) -> Original:
         except (msgspec.MsgspecError, RecursionError) as fault:
             raise _not_a_network(path, fault) from None
     network = _build(content, path)
-    info: dict[str, Any] = {"source": path.name, "original": {"training": content.training}}
+    card = ModelCard(original=OriginalCard(file=path.name, training=content.training))
     classes = tuple(str(digit) for digit in range(network.sizes[-1]))
-    return Original(Model((network,), classes, False, False, info), place != "", place, content.training)
+    return Original(Model((network,), classes, card=card), place != "", place, content.training)
 
 
 def write_original(model: Model, path: str | Path) -> None:
@@ -174,7 +174,7 @@ def write_original(model: Model, path: str | Path) -> None:
         if so:
             raise ModelError(f"{path}: the original's format cannot hold this model: {reason}")
     with atomic_write(path) as file:
-        _write(network, model.info.get("original", {}).get("training"), file)
+        _write(network, None if model.card.original is None else model.card.original.training, file)
 
 
 def _read_text(path: Path) -> bytes:

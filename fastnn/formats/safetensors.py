@@ -7,6 +7,7 @@ the file (a checkpoint's state) stands under ``extra.``. The metadata has one ke
 
 from __future__ import annotations
 
+import contextlib
 import json
 from itertools import pairwise
 from pathlib import Path
@@ -18,9 +19,11 @@ import safetensors
 import safetensors.numpy
 from msgspec import Meta
 
-from fastnn.errors import FastnnError, ModelError
-from fastnn.model import Model
+from fastnn.datasets.split import Split
+from fastnn.errors import FastnnError, ModelError, RecipeError
+from fastnn.model import DataCard, Model, ModelCard
 from fastnn.network import Activation, Network, Rule
+from fastnn.recipe import Recipe
 from fastnn.storage import atomic_write
 
 if TYPE_CHECKING:
@@ -57,7 +60,7 @@ class _Head(msgspec.Struct, forbid_unknown_fields=True):
     classes: Annotated[list[str], Meta(min_length=1, max_length=1 << 20)]
     invert: bool
     normalise: bool
-    info: dict[str, Any]
+    card: ModelCard
     extra: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
@@ -101,8 +104,14 @@ def dump_model(
     Raises
     ------
     ModelError
-        If `model.info` or `extra` is not fit for JSON.
+        If `model.card` or `extra` is not fit for JSON.
     """
+    try:
+        card = msgspec.to_builtins(model.card)
+        # What could not be read again is not written; the constructors of structs check nothing.
+        msgspec.convert(card, ModelCard)
+    except (msgspec.MsgspecError, RecipeError, TypeError, ValueError, RecursionError) as error:
+        raise ModelError(f"the model's card is not valid ({str(error).replace('`', '')})") from None
     head: dict[str, Any] = {
         "format": FORMAT,
         "networks": [
@@ -117,7 +126,7 @@ def dump_model(
         "classes": list(model.classes),
         "invert": model.invert,
         "normalise": model.normalise,
-        "info": model.info,
+        "card": card,
     }
     if extra:
         head["extra"] = dict(extra)
@@ -125,7 +134,7 @@ def dump_model(
         text = json.dumps(head, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
         text.encode()
     except (TypeError, ValueError, RecursionError) as error:
-        raise ModelError(f"what the model says of itself is not fit for JSON ({error})") from None
+        raise ModelError(f"the model's card is not fit for JSON ({error})") from None
     tensors = {}
     for member, network in enumerate(model.networks):
         for name, view in _views(member, network):
@@ -147,7 +156,7 @@ def write_model(
     Raises
     ------
     ModelError
-        If `model.info` or `extra` is not fit for JSON.
+        If `model.card` or `extra` is not fit for JSON.
     OSError
         If the file cannot be written.
     """
@@ -194,7 +203,7 @@ def _read(path: str | Path, *, with_extra: bool) -> tuple[Model, dict[str, NDArr
     except _FAULTS as error:
         raise ModelError(f"{path}: not a whole safetensors file ({error})") from None
     try:
-        model = Model(networks, tuple(head.classes), head.invert, head.normalise, head.info)
+        model = Model(networks, tuple(head.classes), head.invert, head.normalise, head.card)
     except FastnnError as error:
         raise ModelError(f"{path}: {error}") from None
     return model, tensors, head.extra
@@ -221,18 +230,63 @@ def _parse_head(text: str | None, path: str | Path) -> _Head:
         if version < 1:
             raise ModelError(f"{path}: unknown format {version}")
         return msgspec.json.decode(text, type=_Head) if version == FORMAT else _from_first_format(text)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+    except (msgspec.MsgspecError, RecipeError, UnicodeError, RecursionError) as error:
         raise ModelError(f"{path}: damaged metadata ({str(error).replace('`', '')})") from None
 
 
 def _from_first_format(text: str) -> _Head:
-    """Read metadata of format 1, in which rule "original" was "toy" and `invert` was called `inputs`."""
+    """Read metadata of format 1, in which rule "original" was "toy", `invert` was `inputs` and `card` was `info`."""
     head = msgspec.json.decode(text, type=_FirstHead)
     networks = [
         _Shape(shape.sizes, "original" if shape.rule == "toy" else shape.rule, shape.activation, shape.dtype)
         for shape in head.networks
     ]
-    return _Head(head.format, networks, head.classes, head.inputs == "ink", head.normalise, head.info, head.extra)
+    card = _card_from_info(head.info)
+    return _Head(head.format, networks, head.classes, head.inputs == "ink", head.normalise, card, head.extra)
+
+
+_FIRST_HASH_RULE = "one in 10 by the SHA-256 of its pixels"
+
+
+def _card_from_info(info: dict[str, Any]) -> ModelCard:
+    """Return the card of a model of format 1, whose `info` could hold anything: what is not understood is left out."""
+    fields = {name: info.get(name) for name in ("epochs", "seed", "version", "metrics")}
+    fields["origin_key"] = info.get("named")
+    fields["data"] = _data_from_info(info)
+    if isinstance(info.get("original"), dict):
+        fields["original"] = {"file": info.get("source") or "", "training": info["original"].get("training")}
+    with contextlib.suppress(RecipeError, RecursionError):
+        fields["recipe"] = Recipe.from_dict(info["recipe"]) if isinstance(info.get("recipe"), dict) else None
+    return ModelCard(**_understood(ModelCard, fields))
+
+
+def _data_from_info(info: dict[str, Any]) -> DataCard | None:
+    recipe, data = _as_dict(info.get("recipe")), _as_dict(info.get("data"))
+    fields = {name: data.get(name) for name in ("source", "description", "hash", "n_train", "n_test")}
+    if fields["description"] is None:
+        fields["description"] = fields["source"]
+    if data.get("held_back") == _FIRST_HASH_RULE:
+        fields["split"] = Split(kind="hash", fraction=0.1)
+    elif "test_fraction" in recipe:
+        # The networks of an ensemble were trained on one split, however their own seeds differ.
+        seed = data.get("split_seed", recipe.get("seed"))
+        fields["split"] = {"kind": "random", "fraction": recipe["test_fraction"], "seed": seed}
+    fields = _understood(DataCard, fields)
+    return DataCard(**fields) if {"source", "description", "hash"} <= fields.keys() else None
+
+
+def _as_dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _understood(kind: type[msgspec.Struct], values: dict[str, Any]) -> dict[str, Any]:
+    """Return those of the values that fit the fields of a struct."""
+    fit = {}
+    for each in msgspec.structs.fields(kind):
+        if values.get(each.name) is not None:
+            with contextlib.suppress(msgspec.ValidationError, RecursionError):
+                fit[each.name] = msgspec.convert(values[each.name], each.type)
+    return fit
 
 
 def _prefix(member: int) -> str:

@@ -61,9 +61,6 @@ class Loaded:
         if model.sizes[0] != PIXELS:
             raise ModelError(f"{name}: the model takes {model.sizes[0]} values, but an image has {PIXELS}")
         digest = hashlib.sha256("".join(network.sha256() for network in model.networks).encode())
-        for network in model.networks:
-            # Copied for each drawing otherwise, which takes longer than to classify it.
-            network.freeze()
         # Of little ink and of much: other kernels may be compiled for each.
         images = np.full((3, PIXELS), 255, np.uint8)
         images[0, 300:400] = images[1, :500] = images[2] = 0
@@ -75,15 +72,14 @@ class Loaded:
 
     def about(self) -> dict[str, Any]:
         """Return what the pages say of the model: ``name, layers, classes, accuracy, tested_on`` (or None)."""
-        metrics, data = self.model.info.get("metrics"), self.model.info.get("data")
-        accuracy = metrics.get("test_accuracy") if isinstance(metrics, dict) else None
-        tested = data.get("n_test") if isinstance(data, dict) else None
+        card = self.model.card
+        accuracy = card.metrics.get("test_accuracy")
         return {
             "name": self.name,
             "layers": list(self.model.sizes),
             "classes": list(self.model.classes),
-            "accuracy": accuracy if isinstance(accuracy, float) and 0 <= accuracy <= 1 else None,
-            "tested_on": tested if isinstance(tested, int) else None,
+            "accuracy": accuracy if accuracy is not None and 0 <= accuracy <= 1 else None,
+            "tested_on": None if card.data is None else card.data.n_test,
         }
 
     def predict(self, image: NDArray[np.uint8]) -> dict[str, Any]:
@@ -124,6 +120,4 @@ def _timed(model: Model, image: NDArray[np.uint8]) -> float:
 
 def model_name(model: Model, fallback: str) -> str:
     """Return what to call a model: the name of its recipe, or `fallback`."""
-    recipe = model.info.get("recipe")
-    name = recipe.get("name") if isinstance(recipe, dict) else None
-    return name if isinstance(name, str) and name else fallback
+    return fallback if model.card.recipe is None else model.card.recipe.name

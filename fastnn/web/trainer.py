@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shutil
 import threading
@@ -13,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastnn import __version__
+from fastnn.datasets.split import Split
+from fastnn.model import DataCard, ModelCard
 from fastnn.web.background import Background, BrokenOffError
 from fastnn.web.guard import log
 from fastnn.web.recogniser import Loaded, model_name
@@ -26,11 +27,8 @@ if TYPE_CHECKING:
     from fastnn.model import Model
     from fastnn.web.store import Store
 
-_HELD_BACK = 10
-"""One in so many digits is never trained on."""
-
-HELD_BACK_RULE = f"one in {_HELD_BACK} by the SHA-256 of its pixels"
-"""What models trained here say of :func:`divide`; it changes with it."""
+SPLIT = Split(kind="hash", fraction=0.1)
+"""The pixels alone decide which digits are held back, so that a digit held back once is so for ever."""
 
 FOLDER = "web"
 """Where in the folder of runs those trained here go; one below the others, so that none is taken for the newest run."""
@@ -95,7 +93,8 @@ class Trainer(Background):
         if accepted - max(self._tried, self._store.training()[1]) < self._every or accepted == self._too_few:
             return False
         old = self._current()
-        learn, held_back = divide(self._store.dataset())
+        dataset = self._store.dataset()
+        learn, held_back = SPLIT.divide(dataset)
         fair = held_back if old is None else self._unseen(old, held_back)
         if len(fair) < LEAST_HELD_BACK or np.count_nonzero(learn.counts) < 2:
             self._too_few = accepted
@@ -104,7 +103,7 @@ class Trainer(Background):
         log("training", digits=len(learn), held_back=len(held_back), compared_on=len(fair))
         self._tried = accepted
         try:
-            self._train_and_compare(learn, held_back, fair, old)
+            self._train_and_compare(learn, held_back, fair, old, dataset.content_hash)
         except Exception:
             with contextlib.suppress(StoreError):
                 self._store.note_training(accepted, None)
@@ -116,17 +115,19 @@ class Trainer(Background):
 
         What was trained here saw none of them; any other model may have seen all that were there before it.
         """
-        data = old.model.info.get("data")
-        if isinstance(data, dict) and data.get("held_back") == HELD_BACK_RULE:
+        data = old.model.card.data
+        if data is not None and data.split == SPLIT:
             return held_back
         unseen = self._store.unseen(self._store.first_used(old.key))
         return held_back.take([n for n, image in enumerate(held_back.images) if image.tobytes() in unseen])
 
-    def _train_and_compare(self, learn: Dataset, held_back: Dataset, fair: Dataset, old: Loaded | None) -> None:
+    def _train_and_compare(
+        self, learn: Dataset, held_back: Dataset, fair: Dataset, old: Loaded | None, content_hash: str
+    ) -> None:
         # Before training: a model that cannot be measured on these digits is not worth the time.
         before = None if old is None else _accuracy(old.model, fair)
         named = "" if old is None else old.named
-        model, run = self._train(learn, held_back, named)
+        model, run = self._train(learn, held_back, content_hash, named)
         accuracy = _accuracy(model, fair)
         better = before is None or accuracy > before
         new = Loaded.of(model, model_name(model, run.name), named)
@@ -136,36 +137,29 @@ class Trainer(Background):
             self._take_over(new)
         log("trained", run=str(run), accuracy=accuracy, before=before, takes_over=better)
 
-    def _train(self, learn: Dataset, held_back: Dataset, named: str) -> tuple[Model, Path]:
+    def _train(self, learn: Dataset, held_back: Dataset, content_hash: str, named: str) -> tuple[Model, Path]:
         """Train into a run folder of its own, as ``fastnn train`` does; one that is broken off is removed."""
         from fastnn.runs import Run
         from fastnn.training import as_model, train
 
         recipe, source = self._recipe, learn.source
         network = recipe.network(learn.images.shape[1], len(learn.classes))
-        info = {
-            "recipe": recipe.as_dict(),
-            "epochs": 0,
-            "data": {
-                "source": source,
-                "description": f"{source}, less one in {_HELD_BACK} held back",
-                "hash": learn.content_hash,
-                "n_train": len(learn),
-                "n_test": len(held_back),
-                "held_back": HELD_BACK_RULE,
-            },
-            "seed": recipe.seed,
-            "version": __version__,
-            "metrics": {},
-            "named": named,
-        }
+        data = DataCard(
+            source=source,
+            description=f"{source}, {SPLIT}",
+            hash=content_hash,
+            n_train=len(learn),
+            n_test=len(held_back),
+            split=SPLIT,
+        )
+        card = ModelCard(recipe=recipe, epochs=0, data=data, seed=recipe.seed, version=__version__, origin_key=named)
         folder = _free_folder(self._folder / FOLDER)
-        run = Run.create(folder, recipe, as_model(network, learn, recipe, info))
+        run = Run.create(folder, recipe, as_model(network.copy(), learn, recipe, card))
         try:
             for report in train(network, learn, recipe, test=held_back, on_chunk=self._give_way):
                 run.record(report)
-            model = as_model(network, learn, recipe, {**info, "epochs": recipe.epochs})
-            model.info["metrics"] = self._metrics(model, held_back)
+            model = as_model(network, learn, recipe, card).with_card(epochs=recipe.epochs)
+            model = model.with_card(metrics=self._metrics(model, held_back))
             run.finish(model, recipe)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
@@ -185,25 +179,6 @@ class Trainer(Background):
     def _give_way(self, _: object) -> None:
         if self._stopping.is_set():
             raise BrokenOffError
-
-
-def divide(dataset: Dataset) -> tuple[Dataset, Dataset]:
-    """Divide digits into those to learn and those held back.
-
-    The pixels alone decide, so that a digit held back once is so for ever, and copies of it with it.
-
-    Parameters
-    ----------
-    dataset : Dataset
-
-    Returns
-    -------
-    learn, held_back : Dataset
-    """
-    held = np.asarray(
-        [hashlib.sha256(image.tobytes()).digest()[0] % _HELD_BACK == 0 for image in dataset.images], np.bool_
-    )
-    return dataset.take(np.flatnonzero(~held)), dataset.take(np.flatnonzero(held))
 
 
 def _accuracy(model: Model, held_back: Dataset) -> float:

@@ -9,11 +9,13 @@ from typer.testing import CliRunner
 
 from fastnn.cli import app, evaluate
 from fastnn.datasets import Dataset, load_dataset, split
-from fastnn.errors import DataError, FastnnError, ModelError
+from fastnn.datasets.split import Split
+from fastnn.errors import DataError, ModelError
 from fastnn.evaluation.metrics import evaluate as measure
 from fastnn.evaluation.saved_model import evaluate_file
 from fastnn.formats import save_model
-from fastnn.model import Model
+from fastnn.model import DataCard, Model, ModelCard
+from fastnn.recipe import Recipe
 from tests.models import DIGITS, compiled, model, network
 
 runner = CliRunner()
@@ -46,10 +48,12 @@ def write_data(path: str, *, n: int = 60, test: int = 0, seed: int = 0) -> Datas
 
 
 def write_model(data: Dataset | None, *, seed: int = 5, fraction: float = 0.25) -> Model:
-    info = {"recipe": {"seed": seed, "test_fraction": fraction}}
+    about = None
     if data is not None:
-        info["data"] = {"source": data.source, "hash": data.content_hash}
-    made = Model((network(),), DIGITS, info=info)
+        split = Split.of(data, fraction, seed)
+        about = DataCard(source=data.source, description=data.source, hash=data.content_hash, split=split)
+    card = ModelCard(recipe=Recipe(seed=seed, test_fraction=fraction), data=about)
+    made = Model((network(),), DIGITS, card=card)
     save_model(made, "m.safetensors")
     return made
 
@@ -126,16 +130,20 @@ def test_missing_data_are_named() -> None:
         evaluate_file("m.safetensors")
 
 
-@pytest.mark.parametrize("recipe", [None, [], {"seed": "a"}, {"seed": -1, "test_fraction": 0.1}, {"seed": 1.5}])
-def test_an_invalid_recipe_does_no_harm(recipe: object) -> None:
+def test_a_model_without_a_split_is_tested_on_the_usual_part() -> None:
     data = write_data("a.npz")
-    info = {"recipe": recipe, "data": {"source": "a.npz", "hash": data.content_hash}}
-    save_model(Model((network(),), DIGITS, info=info), "m.safetensors")
-    try:
-        total = evaluate_file("m.safetensors").evaluation.total
-    except FastnnError:
-        total = 6
-    assert total == 6
+    about = DataCard(source="a.npz", description="a", hash=data.content_hash)
+    save_model(Model((network(),), DIGITS, card=ModelCard(data=about)), "m.safetensors")
+    assert evaluate_file("m.safetensors").evaluation.total == 6
+
+
+def test_a_missing_test_set_is_named() -> None:
+    data = write_data("a.npz")
+    about = DataCard(source="a.npz", description="a", hash=data.content_hash, split=Split(kind="own"))
+    save_model(Model((network(),), DIGITS, card=ModelCard(data=about)), "m.safetensors")
+    with pytest.raises(DataError, match="has no test set of its own"):
+        evaluate_file("m.safetensors")
+    assert evaluate_file("m.safetensors", part="all").evaluation.total == 60
 
 
 def test_a_model_of_other_inputs_is_refused() -> None:

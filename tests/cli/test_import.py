@@ -24,7 +24,7 @@ def test_the_published_file_is_imported_and_described(shared: Path) -> None:
         assert words in result.stdout
     before, after = load_model(shared / "original" / "NN.json"), load_model("out.safetensors")
     assert after.network.sha256() == before.network.sha256()
-    assert after.info == before.info
+    assert after.card == before.card
 
 
 def test_a_file_without_fault_is_not_called_repaired() -> None:

@@ -24,7 +24,9 @@ from fastnn import Recipe, evaluate, load_dataset, load_model, split
 from fastnn.cli import app
 from fastnn.cli._progress import Bars, View
 from fastnn.cli.train import Stopped, parse_hidden, plan_new, plan_resumed, run_plan
+from fastnn.datasets.split import Split
 from fastnn.errors import DataError, RecipeError, TrainingError
+from fastnn.model import DataCard
 from fastnn.recipe import load_recipe
 from fastnn.runs import Run
 from fastnn.training import Trainer
@@ -200,12 +202,12 @@ def test_the_folder_and_what_the_model_says() -> None:
     recipe = Recipe(hidden=(16,), epochs=2)
     assert load_recipe(folder / "recipe.toml") == recipe
     data = load_dataset("data.npz")
-    info = load_model(folder).info
-    assert info["recipe"] == recipe.as_dict()
-    assert (info["epochs"], info["seed"], info["version"]) == (2, 0, fastnn.__version__)
-    assert info["data"]["hash"] == data.content_hash
-    assert (info["data"]["source"], info["data"]["n_train"], info["data"]["n_test"]) == ("data.npz", 108, 12)
-    assert set(info["metrics"]) == {"test_accuracy", "balanced_accuracy", "test_loss"}
+    card = load_model(folder).card
+    assert (card.recipe, card.epochs, card.seed, card.version) == (recipe, 2, 0, fastnn.__version__)
+    assert card.data == DataCard(
+        source="data.npz", description="data.npz", hash=data.content_hash, n_train=108, n_test=12, split=Split()
+    )
+    assert set(card.metrics) == {"test_accuracy", "balanced_accuracy", "test_loss"}
 
 
 def test_two_runs_in_one_second_get_a_folder_each() -> None:
@@ -235,9 +237,11 @@ def test_a_recipe_file_and_options_that_change_it() -> None:
         lr_decay=0.9, lr_every=3, seed=11, test_fraction=0.25, per_class=5, dtype="float64", first_layer="dense",
     )  # fmt: skip
     model = load_model("run")
-    assert Recipe.from_dict(model.info["recipe"]) == load_recipe("run/recipe.toml") == wanted
+    assert model.card.recipe == load_recipe("run/recipe.toml") == wanted
     assert (model.sizes, model.network.dtype, model.network.activation) == ((784, 8, 7, 10), "float64", "relu")
-    assert (model.info["data"]["n_train"], model.info["data"]["n_test"]) == (50, 30)
+    assert model.card.data is not None
+    assert (model.card.data.n_train, model.card.data.n_test) == (50, 30)
+    assert model.card.data.split == Split(fraction=0.25, seed=11)
 
 
 @pytest.mark.parametrize("schedule", ["step", "cosine"])
@@ -312,7 +316,7 @@ def test_a_training_that_diverges_says_so_and_keeps_the_last_good_epoch(monkeypa
         "take a smaller learning rate than 1e+06; run keeps epoch 2\n"
     )
     model = load_model("run")
-    assert model.info["epochs"] == 2
+    assert model.card.epochs == 2
     assert model.network.is_finite()
 
 
@@ -344,8 +348,9 @@ def test_without_digits_or_network_it_trains_on_drawn_ones_and_says_so(
     assert len(notes) == 1
     assert "training on drawn ones instead" in notes[0]
     assert json.loads(result.stdout)["data"] == "drawn (built in)"
-    about = load_model("run").info["data"]
-    assert (about["source"], about["description"]) == ("drawn", "drawn (built in)")
+    about = load_model("run").card.data
+    assert about is not None
+    assert (about.source, about.description) == ("drawn", "drawn (built in)")
     # Going on needs no second try.
     network_calls.clear()
     assert run("--resume", "run", "--epochs", "2", "-q").exit_code == 0
@@ -415,7 +420,7 @@ def test_stopped_after_three_and_taken_up_again_it_makes_the_same_bytes(schedule
         run_plan(planned(out="cut", recipe="mine.toml"), view)
     assert (stopped.value.signal, stopped.value.folder, stopped.value.epochs) == (number, Path("cut"), 3)
     assert view.chunks_after == 1
-    assert load_model("cut").info["epochs"] == 3
+    assert load_model("cut").card.epochs == 3
     assert not Path("cut/model.safetensors").exists()
     run_plan(resumed("cut"), View())
     assert model_bytes("cut") == model_bytes("whole")

@@ -14,9 +14,7 @@ from fastnn.cli import app
 from fastnn.errors import ModelError
 from fastnn.evaluation.saved_model import evaluate_file
 from fastnn.formats.safetensors import read_with_extra, write_model
-from fastnn.model import division
-from fastnn.report import read_history
-from fastnn.runs import Run
+from fastnn.runs import Run, read_history
 from tests.helpers import blobs, compiled_only, saved
 
 if TYPE_CHECKING:
@@ -73,7 +71,7 @@ def test_patience_ends_a_run(tmp_path: Path) -> None:
     assert result["epochs"] == 3
     assert result["best_epoch"] == 1
     assert 0 <= result["validation_accuracy"] <= 1
-    assert load_model(tmp_path / "run").info["epochs"] == 3
+    assert load_model(tmp_path / "run").card.epochs == 3
     shown = CliRunner().invoke(app, ["train", "--resume", "run", "--data", "data.npz", "--epochs", "4"])
     assert re.search(r"best epoch +1 \(validation [0-9.]+%\), stopped after 3", shown.output), shown.output
     lines = (tmp_path / "run" / "history.csv").read_text().splitlines()
@@ -93,13 +91,14 @@ def test_an_ensemble_is_one_file_of_the_networks_of_its_seeds(tmp_path: Path) ->
     assert (alone["networks"], result["networks"]) == (1, 2)
     assert model.networks[1].sha256() != model.network.sha256()
     histories = [read_history(tmp_path / "two" / name / "history.csv") for name in ("", "member-1", "member-2")]
-    mean, *members = [history for history in histories if history is not None]
-    assert len(members) == 2
-    for column, values in mean.items():
-        assert values == pytest.approx((members[0][column] + members[1][column]) / 2, nan_ok=True)
+    for mean, *members in zip(*histories, strict=True):
+        assert [member.epoch for member in members] == [mean.epoch] * 2
+        for column in ("lr", "loss", "accuracy", "test_loss", "test_accuracy"):
+            values = [getattr(member, column) for member in members]
+            assert getattr(mean, column) == pytest.approx(sum(values) / 2)
     # Both were trained on the digits that the run did not hold back, and say so.
-    divisions = [division(load_model(tmp_path / "two" / name).info) for name in ("", "member-1", "member-2")]
-    assert len(set(divisions)) == 1
+    cards = [load_model(tmp_path / "two" / name).card for name in ("", "member-1", "member-2")]
+    assert len({card.data.split for card in cards if card.data is not None}) == 1
     tested = [evaluate_file(f"two/{name}").evaluation.total for name in ("", "member-1", "member-2")]
     assert tested == [result["n_test"]] * 3
     # A member that was killed before its first checkpoint is trained anew to the same bits, the other is gone on with.

@@ -1,12 +1,15 @@
 """Splits: reproducible by seed, with duplicates on one side, and of the requested sizes."""
 
+import hashlib
 import itertools
 
+import msgspec
 import numpy as np
 import pytest
 
 from fastnn.datasets import Dataset, per_class, split
 from fastnn.datasets.duplicates import group_copies
+from fastnn.datasets.split import Split
 from fastnn.errors import DataError
 from tests.datasets.samples import DIGITS, dataset, images
 
@@ -151,3 +154,52 @@ def test_group_copies() -> None:
     assert group_copies(some[[0, 1, 0, 2, 1, 0]]).tolist() == [0, 1, 0, 3, 1, 0]
     assert group_copies(some[:0]).tolist() == []
     assert group_copies(np.asfortranarray(some[[1, 1]])).tolist() == [0, 0]
+
+
+DESCRIPTIONS = [Split(), Split(fraction=0.4, seed=3), Split(kind="hash", fraction=0.25), Split(kind="own", seed=7)]
+
+
+@pytest.mark.parametrize("description", DESCRIPTIONS, ids=str)
+@pytest.mark.parametrize("own", [False, True])
+def test_a_description_says_what_split_tests_on(description: Split, own: bool) -> None:
+    whole = dataset([i % 10 for i in range(60)], test=dataset([3, 4]) if own else None)
+    assert msgspec.json.decode(msgspec.json.encode(description), type=Split) == description
+    if description.kind == "own" and not own:
+        with pytest.raises(DataError, match="has no test set of its own"):
+            split(whole, description)
+        return
+    train, test = split(whole, description)
+    if own and description.kind != "hash":
+        assert test is description.own_test(whole) is whole.test
+        assert train.images is whole.images
+        return
+    mask = description.test_mask(whole)
+    assert rows(test) == [row for row, held in zip(rows(whole), mask, strict=True) if held]
+    assert sorted(rows(train) + rows(test)) == sorted(rows(whole))
+    if description.kind == "random":
+        assert rows(split(whole, description.fraction, description.seed)[1]) == rows(test)
+
+
+def test_the_short_form_is_described() -> None:
+    whole = dataset([0, 1, 2])
+    assert Split.of(whole, 0.25, 4) == Split(kind="random", fraction=0.25, seed=4)
+    assert Split.of(dataset([0, 1], test=whole), 0.25, 4) == Split(kind="own", fraction=0.25, seed=4)
+
+
+def test_what_the_hash_holds_back_stays_so_as_the_data_grow() -> None:
+    whole = with_copies([1] * 300 + [3] * 40)
+    some = whole.take(np.random.default_rng(1).permutation(len(whole))[:200])
+    by_hash = Split(kind="hash", fraction=0.1)
+    wanted = [hashlib.sha256(row).digest()[0] % 10 == 0 for row in rows(whole)]
+    assert by_hash.test_mask(whole).tolist() == wanted
+    held = {row for row, is_test in zip(rows(whole), wanted, strict=True) if is_test}
+    assert 0.03 < len(held) / 340 < 0.2
+    train, test = by_hash.divide(some)
+    assert set(rows(test)) <= held
+    assert not held & set(rows(train))
+
+
+@pytest.mark.parametrize("description", [Split(fraction=0.0), Split(kind="hash", fraction=1.0), Split(seed=-1)])
+def test_a_description_that_cannot_be_followed(description: Split) -> None:
+    with pytest.raises(DataError, match=r"test fraction|negative"):
+        split(dataset([0, 1, 2]), description)

@@ -1,6 +1,5 @@
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -8,15 +7,22 @@ from typer.testing import CliRunner
 
 from fastnn.cli import app
 from fastnn.datasets import Dataset, load_dataset, split
-from fastnn.datasets.split import held_back
+from fastnn.datasets.split import Split
 from fastnn.errors import FastnnError
 from fastnn.evaluation.compare import compare_runs
 from fastnn.evaluation.intervals import mcnemar, wilson_interval
 from fastnn.evaluation.metrics import evaluate
 from fastnn.formats import save_model
-from fastnn.model import Model
+from fastnn.model import DataCard, Model, ModelCard
+from fastnn.recipe import Recipe
 from tests.helpers import DIGITS, blobs, saved
 from tests.models import network
+
+HISTORY = (
+    "epoch,lr,loss,accuracy,test_loss,test_accuracy,samples_per_second,seconds,test_seconds\n"
+    "{},0.01,0.5,0.25,,0.125,1000.0,{},0.02\n"
+    "{},0.01,0.5,0.25,,0.125,1000.0,{},0.02\n"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -30,16 +36,28 @@ def data(tmp_path: Path) -> Dataset:
     return load_dataset("a.npz")
 
 
-def write_run(name: str, data: Dataset | None, *, seed: int = 0, draw: int = 0, **recipe: Any) -> Model:
+def write_run(
+    name: str,
+    data: Dataset | None,
+    *,
+    seed: int = 0,
+    draw: int = 0,
+    lr: float = 0.01,
+    how: Split | None = None,
+    divided: bool = True,
+) -> Model:
     """Save a model that says it was trained on `data`, split with `seed`; its weights are initialised with `draw`."""
-    info: dict[str, Any] = {}
+    card = ModelCard()
     if data is not None:
-        info = {
-            "recipe": {"name": "t", "seed": seed, "test_fraction": 0.25, "lr": 0.01, **recipe},
-            "epochs": 3,
-            "data": {"source": data.source, "description": data.source, "hash": data.content_hash},
-        }
-    made = Model((network(784, 6, 10, seed=draw),), DIGITS, info=info)
+        about = DataCard(
+            source=data.source,
+            description=data.source,
+            hash=data.content_hash,
+            split=(how or Split(fraction=0.25, seed=seed)) if divided else None,
+        )
+        trained = Recipe(name="t", seed=seed, test_fraction=0.25, lr=lr)
+        card = ModelCard(recipe=trained, epochs=3, data=about)
+    made = Model((network(784, 6, 10, seed=draw),), DIGITS, card=card)
     Path(name).mkdir()
     save_model(made, f"{name}/model.safetensors")
     return made
@@ -47,7 +65,7 @@ def write_run(name: str, data: Dataset | None, *, seed: int = 0, draw: int = 0, 
 
 def test_held_back_is_what_split_tests_on() -> None:
     data = blobs(90)
-    mask = held_back(data, 0.3, 4)
+    mask = Split(fraction=0.3, seed=4).test_mask(data)
     train, test = split(data, 0.3, 4)
     assert np.array_equal(data.images[mask], test.images)
     assert np.array_equal(data.images[~mask], train.images)
@@ -55,8 +73,8 @@ def test_held_back_is_what_split_tests_on() -> None:
 
 def test_runs_of_one_split(data: Dataset) -> None:
     models = [write_run("one", data, draw=1), write_run("two", data, draw=2, lr=0.5)]
-    Path("one/history.csv").write_text("epoch,seconds\n1,0.5\n2,0.25\n")
-    Path("two/history.csv").write_text("epoch,seconds\n1,x\n")
+    Path("one/history.csv").write_text(HISTORY.format(1, 0.5, 2, 0.25))
+    Path("two/history.csv").write_text(HISTORY.format(1, "x", 2, 0.25))
     result = compare_runs(["one", "two"])
     test = split(data, 0.25, 0)[1]
     for row, made in zip(result.rows, models, strict=True):
@@ -76,7 +94,7 @@ def test_runs_of_one_split(data: Dataset) -> None:
 def test_runs_with_different_splits_are_compared_on_images_new_to_both(data: Dataset) -> None:
     models = [write_run("one", data, draw=1), write_run("two", data, seed=9, draw=2)]
     result = compare_runs(["one", "two"])
-    shared = held_back(data, 0.25, 0) & held_back(data, 0.25, 9)
+    shared = Split(fraction=0.25, seed=0).test_mask(data) & Split(fraction=0.25, seed=9).test_mask(data)
     assert 0 < shared.sum() < 50
     (pair,) = result.pairs
     assert pair.shared == shared.sum()
@@ -107,14 +125,32 @@ def test_training_images_from_another_data_set_are_not_tested_on(data: Dataset, 
     saved(cleaned, tmp_path / "cleaned.npz")
     write_run("two", load_dataset("cleaned.npz"), seed=5)
     result = compare_runs(["one", "two"], "a.npz")
-    learnt = {image.tobytes() for image in cleaned.images[~held_back(cleaned, 0.25, 5)]}
+    learnt = {image.tobytes() for image in cleaned.images[~Split(fraction=0.25, seed=5).test_mask(cleaned)]}
     unseen = [image.tobytes() not in learnt for image in data.images]
-    assert result.rows[0].total == np.sum(held_back(data, 0.25, 0) & unseen) < 50
+    assert result.rows[0].total == np.sum(Split(fraction=0.25, seed=0).test_mask(data) & unseen) < 50
     assert result.notes == ()
     (tmp_path / "cleaned.npz").unlink()
     result = compare_runs(["one", "two"], "a.npz")
     assert result.rows[0].total == 50
     assert result.notes[0].startswith("two was trained on cleaned.npz, which cannot be loaded as it was; its training")
+
+
+def test_runs_are_tested_on_what_their_own_kind_of_split_held_back(data: Dataset) -> None:
+    by_hash = Split(kind="hash", fraction=0.25)
+    write_run("one", data, draw=1)
+    made = write_run("two", data, draw=2, how=by_hash)
+    result = compare_runs(["one", "two"])
+    held = by_hash.test_mask(data)
+    assert [row.tested_on for row in result.rows] == [
+        "a.npz, 25% held out, seed 0",
+        "a.npz, 25% held out, by SHA-256",
+    ]
+    assert result.rows[1].total == held.sum()
+    assert result.rows[1].correct == np.sum(made.predict(data.images[held]) == data.labels[held])
+    assert result.pairs[0].shared == np.sum(held & Split(fraction=0.25, seed=0).test_mask(data))
+    write_run("three", data, how=Split(kind="own"))
+    with pytest.raises(FastnnError, match="has no test set of its own"):
+        compare_runs(["one", "three"])
 
 
 def test_runs_on_different_data_share_nothing(data: Dataset, tmp_path: Path) -> None:
@@ -136,7 +172,7 @@ def test_a_run_is_called_better_only_if_the_difference_is_significant(data: Data
     ink = 1 - data.images / 255
     for k in range(10):
         made.weights[0][:, k] = -(ink[data.labels == k].mean(axis=0) - ink.mean(axis=0))
-    save_model(Model((made,), DIGITS, info=good.info), "good/model.safetensors")
+    save_model(Model((made,), DIGITS, card=good.card), "good/model.safetensors")
     write_run("bad", data, draw=4)
     write_run("same", data, draw=4)
     result = compare_runs(["bad", "good", "same"])
@@ -174,7 +210,7 @@ def test_runs_that_cannot_be_compared_are_named(
     write_run("none", None)
     write_run("moved", replace(data, source="b.npz"))
     write_run("changed", replace(data, labels=data.labels[::-1].copy(), source="a.npz"))
-    write_run("undivided", data, seed="x")  # type: ignore[arg-type]
+    write_run("undivided", data, divided=False)
     with pytest.raises(FastnnError, match=words):
         compare_runs(runs, data_source)
 

@@ -86,7 +86,7 @@ def test_no_digit_is_lost_on_any_way(shared: Path, tmp_path: Path) -> None:
     write_original(between, tmp_path / "again.json")
     after = read_original(tmp_path / "again.json")
     assert before.network.sha256() == between.network.sha256() == after.model.network.sha256()
-    assert after.training == before.info["original"]["training"]
+    assert after.training == before.card.original.training
     assert not after.repaired
 
 

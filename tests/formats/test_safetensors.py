@@ -9,10 +9,12 @@ import safetensors.numpy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fastnn.datasets.split import Split
 from fastnn.errors import ModelError
 from fastnn.formats import load_model, save_model
 from fastnn.formats.safetensors import dump_model, read_with_extra, write_model
-from fastnn.model import Model
+from fastnn.model import DataCard, Model, ModelCard, OriginalCard
+from fastnn.recipe import Recipe
 from tests.models import model, network
 
 IMAGES = np.random.default_rng(1).integers(0, 256, (40, 784), dtype=np.uint8)
@@ -47,7 +49,14 @@ MODELS = {
         ("ä", "b", '"c"\n'),
         True,
         True,
-        {"recipe": {"lr": 0.01, "per_class": None}, "epochs": 60, "metrics": {"accuracy": 0.1 + 0.2}},
+        ModelCard(
+            recipe=Recipe(lr=0.02, hidden=(7, 7)),
+            epochs=60,
+            data=DataCard(source="a.npz", description="a", hash="0" * 64, split=Split(kind="hash", seed=2)),
+            metrics={"accuracy": 0.1 + 0.2},
+            original=OriginalCard(file="NN.json", training={"epochs": [60, "x"]}),
+            origin_key="",
+        ),
     ),
 }
 
@@ -61,19 +70,18 @@ def test_a_model_survives_its_file(name: str, tmp_path: Path) -> None:
     assert [(n.sizes, n.rule, n.activation, n.dtype) for n in after.networks] == [
         (n.sizes, n.rule, n.activation, n.dtype) for n in before.networks
     ]
-    assert (after.classes, after.invert, after.normalise, after.info) == (
+    assert (after.classes, after.invert, after.normalise, after.card) == (
         before.classes,
         before.invert,
         before.normalise,
-        before.info,
+        before.card,
     )
     assert np.array_equal(after.predict_proba(IMAGES), before.predict_proba(IMAGES))
 
 
 def test_the_same_model_gives_the_same_bytes() -> None:
-    info = {"b": 1, "a": {"y": [1.5], "x": "é"}}
-    turned = {"a": {"x": "é", "y": [1.5]}, "b": 1}
-    one, other = (Model((network(seed=3),), tuple("0123456789"), info=some) for some in (info, turned))
+    metrics = ({"b": 1.5, "é": 2.0}, {"é": 2.0, "b": 1.5})
+    one, other = (Model((network(seed=3),), tuple("0123456789"), card=ModelCard(metrics=some)) for some in metrics)
     assert dump_model(one) == dump_model(other)
     assert dump_model(one, extra_tensors={"b": np.ones(2), "a": np.zeros(3)}) == dump_model(
         other, extra_tensors={"a": np.zeros(3), "b": np.ones(2)}
@@ -116,13 +124,30 @@ def test_a_run_folder_stands_for_its_model_or_else_its_checkpoint(tmp_path: Path
     assert load_model(str(tmp_path)).network.sha256() == network(seed=2).sha256()
 
 
-@pytest.mark.parametrize("info", [{"x": float("nan")}, {"x": np.float32(1)}, {"x": {1, 2}}, {"x": "\ud800"}])
-def test_what_is_not_fit_for_json_is_not_written(info: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"metrics": {"x": float("nan")}},
+        {"metrics": {"x": np.float32(1)}},
+        {"metrics": {"x": "1"}},
+        {"metrics": {"\ud800": 1.0}},
+        {"epochs": -1},
+        {"epochs": 1.5},
+        {"seed": 1 << 63},
+        {"recipe": {"momentum": 1}},
+        {"recipe": {"epochs": 0}},
+        {"data": {"source": "x"}},
+        {"data": DataCard(source="x", description="x", hash="", split=Split(fraction=2.0))},
+        {"original": OriginalCard(file="x", training=object())},
+    ],
+    ids=str,
+)
+def test_a_card_that_could_not_be_read_again_is_not_written(fields: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     save_model(model(), path)
     before = path.read_bytes()
-    with pytest.raises(ModelError, match="not fit for JSON"):
-        save_model(Model((network(),), tuple("0123456789"), info=info), path)
+    with pytest.raises(ModelError, match="the model's card is not"):
+        save_model(Model((network(),), tuple("0123456789"), card=ModelCard(**fields)), path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
@@ -133,9 +158,9 @@ ONE_NETWORK = json.loads(HEADER["__metadata__"]["fastnn"])["networks"][0]
 
 
 def with_weight(value: float) -> bytes:
-    bad = model(784, 3, 2)
-    bad.network.weights[1][0, 0] = value
-    return dump_model(bad)
+    bad = network(784, 3, 2)
+    bad.weights[1][0, 0] = value
+    return dump_model(Model((bad,), ("0", "1")))
 
 
 def with_network(**values: Any) -> bytes:
@@ -172,6 +197,26 @@ DAMAGED = {
     "a class too many": (changed(GOOD, classes=["0", "1", "2"]), "do not fit"),
     "classes of numbers": (changed(GOOD, classes=[0, 1]), "damaged metadata"),
     "unknown inputs": (changed(GOOD, invert="glass"), "damaged metadata"),
+    "a card with an unknown key": (changed(GOOD, card={"colour": "red"}), "unknown field colour"),
+    "a card with an impossible recipe": (changed(GOOD, card={"recipe": {"lr": -1}}), "damaged metadata"),
+    "a recipe whose fields do not fit each other": (changed(GOOD, card={"recipe": {"patience": 3}}), "patience needs"),
+    "a card with epochs beyond all bounds": (changed(GOOD, card={"epochs": 10**30}), "damaged metadata"),
+    "a card with a million metrics": (
+        changed(GOOD, card={"metrics": {str(k): 0.0 for k in range(10**5)}}),
+        "damaged metadata",
+    ),
+    "a card with a long text": (
+        changed(GOOD, card={"data": {"source": "x" * 10**6, "description": "", "hash": ""}}),
+        "damaged metadata",
+    ),
+    "a card nested deeply": (
+        joined({**HEADER, "__metadata__": {"fastnn": '{"format":2,"card":{"original":' + "[" * 10**5}}, TENSORS),
+        "damaged metadata",
+    ),
+    "a split of another kind": (
+        changed(GOOD, card={"data": {"source": "", "description": "", "hash": "", "split": {"kind": "even"}}}),
+        "Invalid enum value",
+    ),
     "unknown rule": (with_network(rule="luck"), "damaged metadata"),
     "rule original with tanh": (with_network(activation="tanh"), "rule original has sigmoid"),
     "unknown dtype": (with_network(dtype="float16"), "unknown dtype 'float16'"),

@@ -13,7 +13,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from fastnn.datasets import Dataset, load_dataset, split
+from fastnn.datasets.split import Split
 from fastnn.formats import save_model
+from fastnn.model import DataCard, ModelCard
 from fastnn.recipe import Recipe
 from fastnn.training import as_model, train
 from fastnn.web.app import Settings, create_app
@@ -40,13 +42,11 @@ def model(drawn: Dataset) -> Model:
     learn, test = split(drawn)
     network = recipe.network(784, 10)
     reports = list(train(network, learn, recipe, test=test))
-    info = {
-        "recipe": recipe.as_dict(),
-        "epochs": 6,
-        "data": {"source": "drawn:1500", "description": "drawn", "hash": learn.content_hash, "n_test": len(test)},
-        "metrics": {"test_accuracy": reports[-1].test_accuracy},
-    }
-    return as_model(network, learn, recipe, info)
+    accuracy = reports[-1].test_accuracy
+    assert accuracy is not None
+    data = DataCard(source="drawn:1500", description="drawn", hash=drawn.content_hash, n_test=len(test), split=Split())
+    card = ModelCard(recipe=recipe, epochs=6, data=data, metrics={"test_accuracy": accuracy})
+    return as_model(network, learn, recipe, card)
 
 
 @pytest.fixture(scope="session")

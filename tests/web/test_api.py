@@ -496,7 +496,7 @@ def test_the_database_fails_and_comes_back(client: TestClient, drawn: Dataset, s
     assert answer.headers["retry-after"] == "5"
     assert "sql" not in answer.text.lower()
     other.execute("ROLLBACK")
-    other.store_weights()
+    other.close()
     assert send(client, kept, tried) == 1
 
 
@@ -511,7 +511,7 @@ def test_without_a_model_everything_else_works(sqlite_url: str, drawn: Dataset) 
 def test_health_and_stats_name_the_model(client: TestClient, model: Model) -> None:
     about = client.get("/api/health").json()["model"]
     assert about == client.get("/api/stats").json()["model"]
-    assert about["accuracy"] == model.info["metrics"]["test_accuracy"]
+    assert about["accuracy"] == model.card.metrics["test_accuracy"]
     assert about["classes"] == list("0123456789")
 
 

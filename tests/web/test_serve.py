@@ -19,8 +19,9 @@ from fastnn.cli import app
 from fastnn.cli.serve import Options, prepare
 from fastnn.errors import FastnnError
 from fastnn.formats import load_model, save_model
-from fastnn.model import Model
+from fastnn.model import Model, ModelCard
 from fastnn.network import Network
+from fastnn.recipe import Recipe
 from fastnn.web.recogniser import Loaded
 from fastnn.web.store import Store
 from tests.helpers import PATIENCE, fastnn
@@ -182,7 +183,11 @@ def test_it_trains_and_the_better_network_takes_over_for_good(
     )
     old = tmp_path / "old.safetensors"
     save_model(
-        Model((Network((784, 10)).initialise("uniform", 0),), tuple("0123456789"), info={"recipe": {"name": "old"}}),
+        Model(
+            (Network((784, 10)).initialise("uniform", 0),),
+            tuple("0123456789"),
+            card=ModelCard(recipe=Recipe(name="old")),
+        ),
         old,
     )
     before = old.read_bytes()
@@ -202,7 +207,7 @@ def test_it_trains_and_the_better_network_takes_over_for_good(
     # The old one is kept, and the new one is a run like any other.
     assert old.read_bytes() == before
     (run,) = (tmp_path / "runs" / "web").iterdir()
-    assert load_model(run).info["metrics"]["test_accuracy"] > 0.3
+    assert load_model(run).card.metrics["test_accuracy"] > 0.3
     again = serve(*options, "--no-access-log")
     assert name(again) == "quick"
     assert f"{run.resolve()} took over from {old} and stays in use" in again.log.read_text()
@@ -214,9 +219,9 @@ def test_it_trains_and_the_better_network_takes_over_for_good(
     assert requests(again) == []
 
 
-def a_model(path: Path, seed: int, **info: Any) -> str:
+def a_model(path: Path, seed: int, **fields: Any) -> str:
     """Save an untrained model; return its key."""
-    made = Model((Network((784, 10)).initialise("uniform", seed),), tuple("0123456789"), info=info)
+    made = Model((Network((784, 10)).initialise("uniform", seed),), tuple("0123456789"), card=ModelCard(**fields))
     path.parent.mkdir(parents=True, exist_ok=True)
     save_model(made, path)
     return Loaded.of(made, "").key
@@ -248,8 +253,8 @@ def test_after_a_restart_the_model_that_took_over_is_used_and_no_other_is_overru
     given, better, runs = tmp_path / "given.safetensors", tmp_path / "better.safetensors", tmp_path / "runs"
     first, second = a_model(given, 0), a_model(better, 1)
     winner, newest = runs / "web" / "1", runs / "newest"
-    won = a_model(winner / "model.safetensors", 2, named=first)
-    a_model(runs / "web" / "2" / "model.safetensors", 3, named=first)  # lost
+    won = a_model(winner / "model.safetensors", 2, origin_key=first)
+    a_model(runs / "web" / "2" / "model.safetensors", 3, origin_key=first)  # lost
     latest = a_model(newest / "model.safetensors", 4)
     # With or without --train-every: what was better goes on.
     for every in (0, 5):

@@ -14,7 +14,7 @@ from fastnn.network import Network
 from fastnn.web.app import Settings, create_app
 from fastnn.web.recogniser import Loaded
 from fastnn.web.store import Store, StoreError
-from fastnn.web.trainer import HELD_BACK_RULE, Trainer, divide
+from fastnn.web.trainer import SPLIT, Trainer
 from tests.helpers import PATIENCE
 from tests.web.servers import BEARER, TOKEN, accept, digit, wait_for
 
@@ -38,10 +38,10 @@ def make(store: Store, every: int, current: Loaded | None, taken: list[Loaded], 
 
 
 def test_what_is_held_back_stays_so_and_copies_with_it(drawn: Dataset) -> None:
-    learn, held = divide(drawn)
+    learn, held = SPLIT.divide(drawn)
     assert 0.05 < len(held) / len(drawn) < 0.15
     shuffled = drawn.take(np.random.default_rng(1).permutation(len(drawn)))
-    _, again = divide(shuffled.take(range(700)))
+    _, again = SPLIT.divide(shuffled.take(range(700)))
     before = {image.tobytes() for image in held.images}
     assert {image.tobytes() for image in again.images} <= before
     assert not before & {image.tobytes() for image in learn.images}
@@ -61,7 +61,7 @@ def test_a_better_network_takes_over_and_the_old_runs_stay(
     assert trained == 600
     assert path is not None
     assert load_model(path).network.sha256() == taken[0].model.network.sha256()
-    assert 0.4 < taken[0].model.info["metrics"]["test_accuracy"] <= 1
+    assert 0.4 < taken[0].model.card.metrics["test_accuracy"] <= 1
     # Not again before 500 more are accepted.
     assert not trainer.train_if_due()
     accept(store, drawn.take(range(600, 1200)))
@@ -104,9 +104,10 @@ def test_a_model_is_compared_only_on_what_it_cannot_have_learnt(
     assert trainer.train_if_due()
     assert len(taken) == 1
     # What was trained here has seen none of those held back, and is compared on all of them.
-    info = taken[0].model.info["data"]
-    assert info["held_back"] == HELD_BACK_RULE
-    assert info["n_test"] == len(trainer._unseen(taken[0], divide(store.dataset())[1])) > 80
+    data = taken[0].model.card.data
+    assert data is not None
+    assert (data.split, data.hash) == (SPLIT, store.dataset().content_hash)
+    assert data.n_test == len(trainer._unseen(taken[0], SPLIT.divide(store.dataset())[1])) > 80
 
 
 @pytest.mark.parametrize("part", ["fastnn.training.train", "fastnn.web.trainer._accuracy"])

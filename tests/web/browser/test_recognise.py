@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fastnn.formats import save_model
+from fastnn.model import ModelCard
 from fastnn.recipe import Recipe
 from fastnn.training import as_model, train
 from tests.web.browser.conftest import PHONE
@@ -59,7 +60,10 @@ def test_a_network_that_learnt_from_people_knows_it_too(
     network = recipe.network(784, 10)
     for _ in train(network, dataset, recipe):
         pass
-    save_model(as_model(network, dataset, recipe, {"recipe": {"name": "people"}}), tmp_path / "people.safetensors")
+    save_model(
+        as_model(network, dataset, recipe, ModelCard(recipe=recipe.replace(name="people"))),
+        tmp_path / "people.safetensors",
+    )
     page = visit(serve("--model", "people.safetensors", "--rate", "0").url)
     expect(page.locator("#model")).to_contain_text("“people” of 784-60-10 units: its accuracy has not been measured")
     for digit in (0, 3, 5):
@@ -71,7 +75,7 @@ def test_a_network_that_learnt_from_people_knows_it_too(
 
 def test_the_model_is_named_with_its_accuracy(site: Server, visit: Callable[..., Page], model: Model) -> None:
     page = visit(site.url)
-    accuracy = f"{100 * model.info['metrics']['test_accuracy']:.1f}"
+    accuracy = f"{100 * model.card.metrics['test_accuracy']:.1f}"
     expect(page.locator("#model")).to_contain_text("784-40-10 units")
     expect(page.locator("#model")).to_contain_text(f"{accuracy} % right on 150 test digits")
 
