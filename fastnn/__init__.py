@@ -10,12 +10,14 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Dataset": "fastnn.datasets",
-    "EpochReport": "fastnn.training",
     "FastnnError": "fastnn.errors",
     "Model": "fastnn.model",
-    "Network": "fastnn.network",
     "Recipe": "fastnn.recipe",
+    "Session": "fastnn.session",
+    "compare": "fastnn.evaluation.compare",
+    "cross_validate": "fastnn.crossval",
     "evaluate": "fastnn.evaluation.metrics",
+    "fit": "fastnn.session",
     "load_dataset": "fastnn.datasets",
     "load_model": "fastnn.formats",
     "presets": "fastnn.recipe",
@@ -23,14 +25,17 @@ _HOME = {
     "split": "fastnn.datasets",
     "train": "fastnn.training",
 }
+_ALSO = {"EpochReport": "fastnn.training", "Network": "fastnn.network"}
+"""Reachable as well, for annotations; not part of what `from fastnn import *` gives."""
 
 __all__ = ["__version__", *_HOME]  # noqa: PLE0604 - the keys are strings
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    home = {**_HOME, **_ALSO}.get(name)
+    if home is None:
         raise AttributeError(f"module 'fastnn' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOME[name]), name)
+    value = getattr(importlib.import_module(home), name)
     globals()[name] = value
     return value
 

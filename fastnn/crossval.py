@@ -1,55 +1,134 @@
-"""What networks say of images they have not seen: k-fold training, the folds side by side on the cores."""
+"""Cross-validation: accuracies and class probabilities of networks on images that they were not trained on."""
 
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastnn.datasets import Dataset, load_dataset
 from fastnn.datasets.split import assign_folds
 from fastnn.errors import DataError
-from fastnn.workers import cores, side_by_side
+from fastnn.evaluation.intervals import wilson_interval
+from fastnn.recipe import Recipe, load_recipe
+from fastnn.session import Session
+from fastnn.threads import StopFlag, cores, map_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from fastnn.datasets import Dataset
-    from fastnn.recipe import Recipe
+    Progress = Callable[[int, int], None]
 
 
-def out_of_sample(
+@dataclass(frozen=True)
+class CrossValidation:
+    """Accuracies of a recipe by cross-validation.
+
+    Attributes
+    ----------
+    accuracies : tuple of float
+        One for each fold, on the images of the fold.
+    mean : float
+        Share of all images that are classified correctly, each by the networks of the folds that it is not in.
+    low, high : float
+        Wilson's confidence interval of `mean`.
+    confidence : float
+        Of the interval.
+    """
+
+    accuracies: tuple[float, ...]
+    mean: float
+    low: float
+    high: float
+    confidence: float
+
+
+def cross_validate(
+    dataset: Dataset | str | Path,
+    recipe: Recipe | str | Path = "original",
+    folds: int = 5,
+    *,
+    confidence: float = 0.95,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> CrossValidation:
+    """Return the accuracy of a recipe on each of several folds, with the mean and its confidence interval.
+
+    For each fold the recipe's networks are trained on the other folds. Copies of an image share a fold. A test set of
+    the data's own is not used.
+
+    Parameters
+    ----------
+    dataset : Dataset, str or Path
+        The data, or what :func:`fastnn.load_dataset` takes.
+    recipe : Recipe, str or Path
+        A recipe, the name of a preset, or a TOML file. Its seed also assigns the folds; its test fraction is not used.
+    folds : int
+        At least 2.
+    confidence : float
+        More than 0 and less than 1.
+    threads, progress
+        As for :func:`cross_val_predict_proba`.
+
+    Raises
+    ------
+    DataError
+        If there are too few images for the folds, or a number is out of range.
+    TrainingError
+        If training diverges.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> result = fastnn.cross_validate("drawn:200", fastnn.Recipe(hidden=(16,), epochs=2), folds=3)
+    >>> len(result.accuracies)
+    3
+    >>> 0 <= result.low <= result.mean <= result.high <= 1
+    True
+    """
+    dataset = dataset if isinstance(dataset, Dataset) else load_dataset(dataset)
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    probabilities = cross_val_predict_proba(dataset, recipe, folds=folds, threads=threads, progress=progress)
+    right = probabilities.argmax(axis=1) == dataset.labels
+    assigned = assign_folds(dataset, folds, recipe.seed)
+    low, high = wilson_interval(int(right.sum()), len(right), confidence)
+    accuracies = tuple(float(right[assigned == fold].mean()) for fold in range(folds))
+    return CrossValidation(accuracies, float(right.mean()), low, high, confidence)
+
+
+def cross_val_predict_proba(
     dataset: Dataset,
     recipe: Recipe,
     *,
     folds: int = 5,
     repeats: int = 1,
-    workers: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
 ) -> NDArray[np.float64]:
-    """Return for each image the class probabilities of networks that were not trained on it.
+    """Return the class probabilities of each image by networks that were not trained on it.
 
-    The images are dealt into folds; for each fold a network learns the others and predicts it. Copies of one image
-    share a fold. The result depends on data, recipe, folds and repeats alone, not on the workers. With more than one
-    worker each is a process of its own that is spawned, so a script that calls this must do so under
-    ``if __name__ == "__main__":``.
+    The images are assigned to folds; for each fold the recipe's networks are trained on the others and predict it.
+    Copies of an image share a fold. The result does not depend on the number of threads.
 
     Parameters
     ----------
     dataset : Dataset
-        Its images go to the network as they are.
+        A test set of its own is not used.
     recipe : Recipe
-        Its seed also deals the folds.
+        Its seed also assigns the folds; its test fraction is not used.
     folds : int
         At least 2.
     repeats : int
-        How often all is done, dealt anew; the probabilities are averaged.
-    workers : int, optional
-        Processes; by default as many as there are cores, and none beyond the number of trainings.
+        How often all this is done, with other folds; the probabilities are averaged.
+    threads : int, optional
+        How many folds are trained at a time; by default as many as there are cores.
     progress : callable, optional
-        Called with the number of trainings done and of all.
+        Called with the numbers of folds done and of all.
 
     Returns
     -------
@@ -58,60 +137,43 @@ def out_of_sample(
     Raises
     ------
     DataError
-        If the numbers make no sense, or there are too few images for the folds.
+        If there are too few images for the folds, or a number is out of range.
     TrainingError
-        If a training diverges, or a process dies.
+        If training diverges.
     """
-    if folds < 2 or repeats < 1 or (workers is not None and workers < 1):
-        raise DataError(f"{dataset.source}: it takes at least 2 folds, 1 repeat and 1 worker")
-    dealt = [assign_folds(dataset, folds, recipe.seed + repeat) for repeat in range(repeats)]
-    if any(np.bincount(folding, minlength=folds).min() == 0 for folding in dealt):
+    if folds < 2 or repeats < 1 or (threads is not None and threads < 1):
+        raise DataError(f"{dataset.source}: cross-validation needs at least 2 folds, 1 repeat and 1 thread")
+    assigned = [assign_folds(dataset, folds, recipe.seed + repeat) for repeat in range(repeats)]
+    if any(np.bincount(one, minlength=folds).min() == 0 for one in assigned):
         raise DataError(f"{dataset.source}: {len(dataset)} images (copies count once) are too few for {folds} folds")
     jobs = [(repeat, fold) for repeat in range(repeats) for fold in range(folds)]
-    processes = min(len(jobs), workers or cores())
-    total = np.zeros((len(dataset), len(dataset.classes)))
-    # Summed in the order of the jobs: floating point sums depend on it, and processes finish as they like.
+
+    def session_of(job: tuple[int, int], stop: StopFlag) -> Session:
+        repeat, fold = job
+        own = recipe.replace(seed=(recipe.seed + 1_000_003 * repeat + fold) % (1 << 63))
+        part = dataset.take(np.flatnonzero(assigned[repeat] != fold))
+        return Session(part, own, hold_out=False, on_chunk=lambda _: stop.check(), threads=1)
+
+    def predict(job: tuple[int, int], stop: StopFlag) -> NDArray[np.float64]:
+        repeat, fold = job
+        session = session_of(job, stop)
+        for _ in session:
+            pass
+        return session.model.predict_proba(dataset.images[np.flatnonzero(assigned[repeat] == fold)])
+
+    workers = min(len(jobs), cores() if threads is None else threads)
+    if workers > 1:
+        # Compile once before several threads need it.
+        session_of(jobs[0], StopFlag()).warm_up()
     results: dict[tuple[int, int], NDArray[np.float64]] = {}
-    # Closed also where `progress` raises: the workers end then and there.
-    with contextlib.closing(_run(jobs, (dataset, recipe, dealt), processes)) as done:
+    # Closed at once if `progress` raises, so that the threads end.
+    with contextlib.closing(map_threads(predict, jobs, workers)) as done:
         for job, probabilities in done:
             results[job] = probabilities
             if progress is not None:
                 progress(len(results), len(jobs))
+    total = np.zeros((len(dataset), len(dataset.classes)))
+    # Sums of floats depend on their order, and threads finish in any.
     for repeat, fold in jobs:
-        total[dealt[repeat] == fold] += results[repeat, fold]
+        total[assigned[repeat] == fold] += results[repeat, fold]
     return total / repeats
-
-
-_Task = tuple["Dataset", "Recipe", "list[NDArray[np.int64]]"]
-_Job = tuple[int, int]
-
-
-def _run(jobs: list[_Job], task: _Task, workers: int) -> Generator[tuple[_Job, NDArray[np.float64]], None, None]:
-    if workers == 1:
-        return ((job, train_fold(task, job)) for job in jobs)
-    _warm_up(task)
-    return side_by_side(train_fold, task, jobs, workers)
-
-
-def _warm_up(task: _Task) -> None:
-    """Compile once and keep it in the cache, so that the workers load it rather than compile side by side."""
-    from fastnn.training import Trainer
-
-    dataset, recipe, _ = task
-    Trainer(recipe.network(dataset.images.shape[1], len(dataset.classes)), dataset, recipe).warm_up()
-
-
-def train_fold(task: _Task, job: _Job, tell: object = None) -> NDArray[np.float64]:  # noqa: ARG001 - for workers
-    """Train on all folds but one; return the probabilities of that one's images, shape (its images, k)."""
-    from fastnn.training import as_model, train
-
-    dataset, recipe, dealt = task
-    repeat, fold = job
-    held_back = dealt[repeat] == fold
-    own = recipe.replace(seed=(recipe.seed + 1_000_003 * repeat + fold) % (1 << 63))
-    part = dataset.take(np.flatnonzero(~held_back))
-    network = own.network(dataset.images.shape[1], len(dataset.classes))
-    for _ in train(network, part, own):
-        pass
-    return as_model(network, part, own).predict_proba(dataset.images[np.flatnonzero(held_back)])

@@ -19,6 +19,15 @@ class FastnnError(Exception):
     ----------
     exit_code : int
         Exit code of the command line: 2 for bad input, 1 for work that failed.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> try:
+    ...     fastnn.load_model("missing.safetensors")
+    ... except fastnn.FastnnError as error:
+    ...     print(error)
+    missing.safetensors: no such file or folder
     """
 
     exit_code = 2

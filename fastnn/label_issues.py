@@ -1,4 +1,4 @@
-"""Wrong labels, drawings that are no digits, and copies; the only file that imports cleanlab."""
+"""Wrong labels, drawings that are not digits, and copies; the only file that imports cleanlab."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ RECIPE = Recipe(
     schedule="cosine",
     label_smoothing=0.1,
 )
-"""What the folds are trained with: textbook gradients on normalised ink; smoothed labels are learnt by heart less."""
+"""Recipe of the folds: networks with smoothed targets memorise fewer wrong labels."""
 
 _SURE = 0.5
-"""A class with at least this probability is suggested in place of a wrong label, and makes a digit of a drawing. Of 169
-flipped labels of the real digits that were found so, 168 were given their true class."""
+"""Least probability of a class for it to be suggested, and for a drawing to count as a digit. Of 169 flipped labels of
+the real digits found with it, 168 got their true class."""
 _FARTHEST = 0.005
-"""A doubtful drawing is no digit if it is farther from the others than this share of the drawings that are not doubtful
-are. On the real digits that is 25 drawings: half of them faces, scribbles, words or two digits, the rest odd ones."""
+"""An uncertain drawing is not a digit if it is farther from the others than all but this share of the certain drawings.
+On the real digits that finds 25: half of them faces, scribbles, words or two digits, the rest unusual digits."""
 _NEIGHBOURS = 10
 _MOST_COMPARED = 5000
 _DIRECTIONS = 40
@@ -56,21 +56,21 @@ _MOST_BYTES = 1 << 26
 
 @dataclass(frozen=True)
 class Issue:
-    """One image that something is wrong with.
+    """A problem with one image.
 
     Attributes
     ----------
     index : int
-        Its place in the data set, from 0.
+        Position in the data set, from 0.
     label : str
-        The class it is said to be.
+        Class given in the data.
     suggested : str
-        The class it seems to be; empty if it had better be left out.
+        Class that seems right; empty if the image should be left out.
     score : float
         How well the label fits, from 0 (not at all) to 1.
     kind : {"wrong label", "not a digit", "copy"}
     reason : str
-        The kind, in a few words more where there is more to say.
+        The kind with more detail.
     """
 
     index: int
@@ -83,16 +83,16 @@ class Issue:
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """What is wrong with a data set.
+    """Problems found in a data set.
 
     Attributes
     ----------
     issues : tuple of Issue
-        At most one an image; wrong labels first, then what is not a digit, then copies, each the worst first.
+        At most one for each image; wrong labels first, then what is not a digit, then copies; the worst first.
     accuracy : float
-        Share of the labels that the networks, trained on other images, agree with.
+        Share of the labels that networks trained on other images predict.
     probabilities : ndarray of float64, shape (n, k)
-        Of those networks, averaged.
+        Class probabilities by those networks, averaged.
     """
 
     issues: tuple[Issue, ...]
@@ -100,7 +100,7 @@ class Findings:
     probabilities: NDArray[np.float64]
 
     def count(self, kind: Kind) -> int:
-        """Return how many issues are of a kind."""
+        """Return the number of issues of a kind."""
         return sum(issue.kind == kind for issue in self.issues)
 
 
@@ -111,24 +111,25 @@ def find_issues(
     repeats: int = 3,
     epochs: int | None = None,
     seed: int = 0,
-    workers: int | None = None,
+    threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Findings:
-    """Find wrong labels, drawings that are no digits, and copies.
+    """Find wrong labels, drawings that are not digits, and copies.
 
-    Networks say of images that they were not trained on how likely each class is; from that cleanlab estimates how
-    many labels of each class are wrong, and takes those that fit worst (confident learning: Northcutt, Jiang, Chuang,
-    JAIR 70, 2021). See :func:`fastnn.crossval.out_of_sample` for what processes need.
+    Cross-validation gives class probabilities of each image by networks that were not trained on it. From them,
+    cleanlab estimates how many labels of each class are wrong, and selects those that fit worst (confident learning:
+    Northcutt, Jiang, Chuang, JAIR 70, 2021).
 
     Parameters
     ----------
     dataset : Dataset
-        Its own test set, if it has one, is not looked at.
-    folds, repeats, workers, progress
-        As :func:`fastnn.crossval.out_of_sample` takes them.
+        A test set of its own is not searched.
+    folds, repeats, threads, progress
+        As for :func:`fastnn.crossval.cross_val_predict_proba`.
     epochs : int, optional
-        Of each training; by default 10.
+        Epochs of each training; by default 10.
     seed : int
+        Random seed for folds and weights.
 
     Returns
     -------
@@ -137,43 +138,45 @@ def find_issues(
     Raises
     ------
     DataError
-        If the data set is too small, or of one class.
+        If the data set is too small or has only one class.
     MissingExtraError
         If cleanlab is not installed.
     """
-    from fastnn.crossval import out_of_sample
+    from fastnn.crossval import cross_val_predict_proba
     from fastnn.images import normalise_batch
 
     _cleanlab()
     if np.count_nonzero(dataset.counts) < 2:
-        raise DataError(f"{dataset.source}: wrong labels show among two classes or more, and here is one at most")
+        raise DataError(f"{dataset.source}: finding wrong labels needs images of at least two classes")
     images, blank = normalise_batch(dataset.images, polarity="dark-on-light")
     recipe = RECIPE.replace(epochs=epochs, seed=seed)
-    # Normalising makes copies of some that were not; the folds are dealt by what the networks see.
+    # Some images are copies only after normalising, which is how the networks see them.
     seen = replace(dataset, images=images, test=None)
-    probabilities = out_of_sample(seen, recipe, folds=folds, repeats=repeats, workers=workers, progress=progress)
+    probabilities = cross_val_predict_proba(
+        seen, recipe, folds=folds, repeats=repeats, threads=threads, progress=progress
+    )
     wrong, scores = _rank(dataset.labels, probabilities)
-    judge = _Judge(dataset, probabilities, scores)
-    issues = judge.copies(group_copies(dataset.images))
+    describe = _Describer(dataset, probabilities, scores)
+    issues = describe.copies(group_copies(dataset.images))
     for index in np.flatnonzero(blank | _far_from_all(images, probabilities)).tolist():
-        issues.setdefault(index, judge.not_a_digit(index, blank=bool(blank[index])))
+        issues.setdefault(index, describe.not_a_digit(index, blank=bool(blank[index])))
     for index in np.flatnonzero(wrong).tolist():
-        issues.setdefault(index, judge.wrong_label(index))
+        issues.setdefault(index, describe.wrong_label(index))
     ranked = sorted(issues.values(), key=lambda issue: (KINDS.index(issue.kind), issue.score, issue.index))
     accuracy = float(np.mean(probabilities.argmax(axis=1) == dataset.labels))
     return Findings(tuple(ranked), accuracy, probabilities)
 
 
 @dataclass(frozen=True, eq=False)
-class _Judge:
-    """Puts into words what is wrong with an image."""
+class _Describer:
+    """Makes issues of positions in a data set."""
 
     dataset: Dataset
     probabilities: NDArray[np.float64]
     scores: NDArray[np.float64]
 
     def copies(self, first: NDArray[np.int64]) -> dict[int, Issue]:
-        """Return an issue for each image that is a copy of an earlier one, and for those outvoted by their copies."""
+        """Return an issue for each copy of an earlier image, and for each image whose copies have another label."""
         issues: dict[int, Issue] = {}
         groups: dict[int, list[int]] = {}
         for index in np.flatnonzero(first != np.arange(len(first))).tolist():
@@ -200,7 +203,7 @@ class _Judge:
         return self._issue(index, self.dataset.classes[likeliest], "wrong label", "wrong label")
 
     def _agreed(self, members: list[int]) -> int:
-        """Return the label that most of some copies have; among equals the likeliest."""
+        """Return the most frequent label of some copies; of equally frequent ones the most probable."""
         votes = np.bincount(self.dataset.labels[members], minlength=len(self.dataset.classes))
         likely = self.probabilities[members].mean(axis=0)
         return int(np.argmax(np.where(votes == votes.max(), likely, -1.0)))
@@ -211,7 +214,7 @@ class _Judge:
 
 
 def _cleanlab() -> tuple[Any, Any]:
-    """Return the two parts of cleanlab that are used."""
+    """Return the two functions of cleanlab that are used."""
     try:
         from cleanlab.filter import find_label_issues
         from cleanlab.rank import get_label_quality_scores
@@ -223,9 +226,9 @@ def _cleanlab() -> tuple[Any, Any]:
 def _rank(
     labels: NDArray[np.int64], probabilities: NDArray[np.float64]
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Return which labels are wrong by cleanlab, and how well each label fits, both of shape (n,)."""
+    """Return which labels cleanlab finds wrong, and how well each label fits, both of shape (n,)."""
     find_label_issues, get_label_quality_scores = _cleanlab()
-    # cleanlab counts on every class having a label.
+    # cleanlab expects every class to occur.
     present, dense = np.unique(labels, return_inverse=True)
     shares = probabilities[:, present]
     total = shares.sum(axis=1, keepdims=True)
@@ -233,7 +236,7 @@ def _rank(
     # Of the filters this one found most flipped labels on the real digits: 97 % at a precision of 79 %, where
     # prune_by_noise_rate had 93 % and 77 %, both 92 % and 83 %, confident_learning 78 % and 82 %.
     with warnings.catch_warnings():
-        # It warns of classes with few labels, whose wrong ones may not be found.
+        # It warns about classes with few labels, whose wrong ones may not be found.
         warnings.simplefilter("ignore", UserWarning)
         wrong = find_label_issues(dense, shares, filter_by="prune_by_class", n_jobs=1)
         scores = get_label_quality_scores(dense, shares, method="self_confidence")
@@ -241,16 +244,16 @@ def _rank(
 
 
 def _far_from_all(images: NDArray[np.uint8], probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return which drawings are of no likely class and look like few others, shape (n,).
+    """Return which drawings have no probable class and resemble few others, shape (n,).
 
-    The distance is the mean one to the ten nearest drawings of a likely class, in the forty directions in which
-    slightly blurred drawings differ most.
+    The measure is the mean distance to the ten nearest drawings with a probable class, in the first forty principal
+    components of slightly blurred drawings.
     """
     sure = probabilities.max(axis=1) >= _SURE
     doubtful, known = np.flatnonzero(~sure), np.flatnonzero(sure)
     if len(doubtful) == 0 or len(known) < 20 * _NEIGHBOURS:
         return np.zeros(len(images), dtype=bool)
-    # Evenly spaced, so that every class is met whichever way the set is ordered; more would be slow and say the same.
+    # Evenly spaced, to have all classes however the set is ordered; with more it is slower but finds the same.
     known = known[np.linspace(0, len(known) - 1, min(len(known), _MOST_COMPARED)).astype(np.int64)]
     features = _features(images, known, np.concatenate([known, doubtful]))
     reference, asked = features[: len(known)], features[len(known) :]
@@ -262,7 +265,7 @@ def _far_from_all(images: NDArray[np.uint8], probabilities: NDArray[np.float64])
 
 
 def _features(images: NDArray[np.uint8], basis: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return the images at `wanted` by the principal directions of those at `basis`, shape (len(wanted), 40)."""
+    """Return the images at `wanted` in principal components of those at `basis`, shape (len(wanted), 40)."""
     example = _blurred(images[basis])
     mean = example.mean(axis=0)
     _, directions = np.linalg.eigh((example - mean).T @ (example - mean))
@@ -279,7 +282,7 @@ def _blurred(images: NDArray[np.uint8]) -> NDArray[np.float32]:
 def _neighbour_distance(
     asked: NDArray[np.float32], reference: NDArray[np.float32], skip: int = 0
 ) -> NDArray[np.float32]:
-    """Return the mean distance of each row to its ten nearest rows of `reference`, without the `skip` nearest."""
+    """Return the mean distance of each row to ten nearest rows of `reference`, after skipping the `skip` nearest."""
     lengths = (reference * reference).sum(axis=1)
     result = np.empty(len(asked), dtype=np.float32)
     for start in range(0, len(asked), 512):
@@ -312,14 +315,14 @@ def write_issues(issues: tuple[Issue, ...], path: Path) -> None:
 
 
 def apply_issues(dataset: Dataset, path: Path) -> tuple[Dataset, int, int]:
-    """Return a data set as a list of issues mends it: images get the suggested label, those without one are left out.
+    """Apply a list of issues to a data set: suggested labels replace labels; images without one are left out.
 
     Parameters
     ----------
     dataset : Dataset
-        Not changed. Its own test set, if it has one, is kept as it is.
+        Not changed. A test set of its own is kept as it is.
     path : Path
-        A CSV file as :func:`write_issues` writes it; lines may have been changed or deleted by hand.
+        A CSV file written by :func:`write_issues`; lines may have been edited or deleted by hand.
 
     Returns
     -------
@@ -329,7 +332,7 @@ def apply_issues(dataset: Dataset, path: Path) -> tuple[Dataset, int, int]:
     Raises
     ------
     DataError
-        If the file is not such a list, or is one of other data.
+        If the file is not such a list, or is a list for other data.
     """
     labels, keep = dataset.labels.copy(), np.ones(len(dataset), dtype=bool)
     place = {name: index for index, name in enumerate(dataset.classes)}
@@ -342,20 +345,20 @@ def apply_issues(dataset: Dataset, path: Path) -> tuple[Dataset, int, int]:
         if label != dataset.classes[int(dataset.labels[index])]:
             raise DataError(
                 f"{where}: image {index} of {dataset.source} has the label "
-                f"{dataset.classes[int(dataset.labels[index])]!r}, not {label[:40]!r}; the list is of other data"
+                f"{dataset.classes[int(dataset.labels[index])]!r}, not {label[:40]!r}; the list is for other data"
             )
         if index in seen:
-            raise DataError(f"{where}: image {index} stands in the list twice; delete one of the lines")
+            raise DataError(f"{where}: image {index} is listed twice; delete one of the lines")
         seen.add(index)
         if not suggested:
             keep[index] = False
         elif suggested not in place:
-            raise DataError(f"{where}: {suggested[:40]!r} is none of the classes {', '.join(dataset.classes[:20])}")
+            raise DataError(f"{where}: {suggested[:40]!r} is not one of the classes {', '.join(dataset.classes[:20])}")
         else:
             relabelled += suggested != label
             labels[index] = place[suggested]
     if not keep.any():
-        raise DataError(f"{path}: leaves no image of {dataset.source}")
+        raise DataError(f"{path}: leaves out every image of {dataset.source}; delete some lines")
     cleaned = replace(dataset, images=dataset.images[keep], labels=labels[keep])
     return cleaned, relabelled, int(np.count_nonzero(~keep))
 
@@ -371,7 +374,7 @@ def _read_issues(path: Path) -> list[tuple[int, int, str, str]]:
         reader = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
         header = next(reader, [])
         if not {"index", "label", "suggested"} <= set(header):
-            raise DataError(f"{path}: no list of issues; its first line must be {','.join(COLUMNS)}")
+            raise DataError(f"{path}: not a list of issues; its first line must be {','.join(COLUMNS)}")
         at = [header.index(name) for name in ("index", "label", "suggested")]
         rows = []
         for row in reader:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 _Text = Annotated[str, Meta(max_length=1 << 16)]
 _Count = Annotated[int, Meta(ge=0, le=(1 << 53) - 1)]
 
+_SHOWN_CLASSES = 30
+"""Names listed in a notebook."""
+
 
 class DataCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The data set that a model was trained and tested on.
@@ -121,6 +124,18 @@ class Model:
     ------
     ModelError
         If the sizes of the networks do not fit each other or the classes.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> data = fastnn.load_dataset("drawn:200")
+    >>> model = fastnn.fit(data, fastnn.Recipe(hidden=(16,), epochs=2), progress=False)
+    >>> isinstance(model, fastnn.Model)
+    True
+    >>> model.predict(data.images[:3]).shape
+    (3,)
+    >>> model.predict_proba(data.images[:3]).shape
+    (3, 10)
     """
 
     networks: tuple[Network, ...]
@@ -165,6 +180,27 @@ class Model:
     def sizes(self) -> tuple[int, ...]:
         """Layer sizes of the first network."""
         return self.network.sizes
+
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks: layers, recipe, data and accuracy."""
+        from fastnn.tables import html_table
+
+        card, shown = self.card, self.classes[:_SHOWN_CLASSES]
+        rows = [
+            ("networks", len(self.networks)),
+            ("layers", "-".join(map(str, self.sizes))),
+            ("classes", ", ".join(shown) + (", ..." if len(self.classes) > len(shown) else "")),
+        ]
+        if card.recipe is not None:
+            rows.append(("recipe", f"{card.recipe.name}, seed {card.recipe.seed}"))
+        if card.epochs is not None:
+            rows.append(("epochs", card.epochs))
+        if card.data is not None:
+            rows.append(("data", card.data.description))
+        rows += [
+            (name.replace("_", " "), f"{value:.4f}") for name, value in list(card.metrics.items())[:_SHOWN_CLASSES]
+        ]
+        return html_table("fastnn.Model", rows)
 
     def sha256(self) -> str:
         """Return the checksum of the weights: that of the network, or of those of several."""

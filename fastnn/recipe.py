@@ -114,6 +114,19 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ------
     RecipeError
         If a value is of the wrong type or out of range; the message names the field and the range.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> sorted(fastnn.presets)
+    ['best', 'mnist', 'modern', 'original']
+    >>> recipe = fastnn.presets["modern"].replace(epochs=10, ensemble=1)
+    >>> recipe.hidden, recipe.epochs
+    ((500, 150), 10)
+    >>> fastnn.Recipe(hidden=(16,), lr=-1.0)
+    Traceback (most recent call last):
+        ...
+    fastnn.errors.RecipeError: lr must be a number above 0 to 1e+06, not -1.0
     """
 
     name: _Name = "original"
@@ -182,6 +195,11 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def needs_total(self) -> bool:
         """Whether what happens in an epoch depends on how many there will be."""
         return self.schedule == "cosine" or self.averaging == "tail"
+
+    @property
+    def needs_state(self) -> bool:
+        """Whether training depends on more than the weights and the number of the epoch."""
+        return self.averaging != "none" or self.validation_fraction > 0
 
     def network(self, n_inputs: int, n_outputs: int) -> Network:
         """Return a new network of the recipe's layers, with initial weights drawn with the recipe's seed."""

@@ -1,19 +1,20 @@
-"""A run's folder: its model, history, recipe and checkpoint."""
+"""Run folders: model, history, recipe and checkpoint of one training run."""
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import math
 import re
 import time
-from dataclasses import fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import msgspec
+
 from fastnn.errors import FastnnError, ModelError, TrainingError
-from fastnn.formats import CHECKPOINT_FILE, MODEL_FILE, load_model, write_model
+from fastnn.formats import CHECKPOINT_FILE, MODEL_FILE, write_model
 from fastnn.formats.safetensors import read_with_extra
 from fastnn.storage import atomic_write
 from fastnn.training import EpochReport
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastnn.model import Model, ModelCard
+    from fastnn.network import Network
     from fastnn.recipe import Recipe
 
     State = tuple[dict[str, NDArray[np.generic]], dict[str, Any]]
@@ -32,47 +34,70 @@ if TYPE_CHECKING:
 HISTORY_FILE = "history.csv"
 RECIPE_FILE = "recipe.toml"
 
-_ADDED = 2
-"""Columns that the history has got since its first version, at its end."""
+_COLUMNS = tuple(field.name for field in fields(EpochReport) if field.name != "member")
+"""Columns of the history, which has the means of several networks."""
 
 _MOST_BYTES = 1 << 26
 _MOST = 1e15
 
-_LEAST_SECONDS = 1.0
-_LEAST_RATIO = 50.0
-"""A checkpoint is due a second after the last one, and later where writing one takes over a fiftieth of the time."""
+_ADDED = 2
+"""Number of columns added at the end since the first version of the history."""
+
+CHECKPOINT_SECONDS = 1.0
+"""Least number of seconds between two checkpoints."""
+CHECKPOINT_COST = 50.0
+"""Least ratio of the time between two checkpoints and the time to write one."""
+
+
+@dataclass(frozen=True, eq=False)
+class SavedNetwork:
+    """One network of a run as it was saved.
+
+    Attributes
+    ----------
+    epochs : int
+        How many it is trained for.
+    network : Network
+    state : tuple of dict and dict, or None
+        What :meth:`fastnn.training.Trainer.load_state_dict` takes; None if weights and epoch are all there is.
+    """
+
+    epochs: int
+    network: Network
+    state: State | None = None
 
 
 class Run:
     """The folder of one training run.
 
-    Holds ``model.safetensors`` once training is done, ``history.csv`` (a line an epoch), ``recipe.toml``, and while
-    training ``checkpoint.safetensors``, a model like the other that training can be taken up from.
+    Holds ``model.safetensors`` once training is done, ``history.csv`` (a line for each epoch; of several networks the
+    mean), ``recipe.toml``, and during training ``checkpoint.safetensors``, a model file that training can resume from.
 
     Parameters
     ----------
     folder : Path
         See :meth:`create` and :meth:`resume`.
-    history : list of EpochReport
-        The epochs done.
+    history : sequence of EpochReport
+        Epochs done before.
 
     Attributes
     ----------
-    state : tuple of dict and dict, or None
-        What :meth:`fastnn.training.Trainer.restore` needs to go on with a resumed run that has averages or a
-        validation part.
+    networks : tuple of SavedNetwork or None
+        Those of a resumed run. None for one that is not trained yet, empty if none is.
     """
 
-    def __init__(self, folder: Path, history: list[EpochReport]) -> None:
+    def __init__(self, folder: Path, history: Sequence[EpochReport] = ()) -> None:
         self.folder = folder
-        self._history = history
+        self._rows: dict[int, dict[int, EpochReport]] = {}
+        for report in history:
+            self.record(report)
         self._last_time = time.monotonic()
         self._last_cost = 0.0
-        self.state: State | None = None
+        self.networks: tuple[SavedNetwork | None, ...] = ()
 
     @classmethod
     def create(cls, folder: str | Path, recipe: Recipe, start: Model) -> Run:
-        """Make the folder for a new run, with the recipe and a checkpoint of the untrained model.
+        """Create the folder of a new run, with the recipe and a checkpoint of the untrained model.
 
         Parameters
         ----------
@@ -89,7 +114,7 @@ class Run:
         """
         folder = Path(folder)
         try:
-            # A file among the folders above is found by this too, and is not to be taken for a run.
+            # This also finds a file among the folders above, which must not pass for a run.
             folder.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise _cannot_make(folder, error) from None
@@ -97,16 +122,16 @@ class Run:
             folder.mkdir()
         except FileExistsError:
             raise FastnnError(
-                f"{folder}: exists already; name another folder with --out, or go on with --resume"
+                f"{folder}: exists already; name another folder with --out, or continue the run with --resume"
             ) from None
         except OSError as error:
             raise _cannot_make(folder, error) from None
-        run = cls(folder, [])
+        run = cls(folder)
         try:
             run._write_recipe(recipe)
             run.checkpoint(start)
         except BaseException:
-            # Nothing is lost with a run that has not begun, and the same command can be given again.
+            # A run that has not begun is no loss, and the same command can then be given again.
             for name in (RECIPE_FILE, CHECKPOINT_FILE):
                 (folder / name).unlink(missing_ok=True)
             folder.rmdir()
@@ -115,25 +140,25 @@ class Run:
 
     @classmethod
     def resume(cls, folder: str | Path) -> tuple[Run, Model, Recipe]:
-        """Open a run to go on with.
+        """Open a run to continue it.
 
         Parameters
         ----------
         folder : path-like
-            Of a finished, interrupted or killed run.
+            The folder of a finished, interrupted or killed run.
 
         Returns
         -------
         run : Run
         model : Model
-            As of the last epoch that was kept; ``model.card.epochs`` says which.
+            That of the last epoch that was saved; ``model.card.epochs`` is its number.
         recipe : Recipe
-            The one that the run was started with.
+            The recipe that the run was started with.
 
         Raises
         ------
         ModelError
-            If there is no model in the folder, or it is damaged, or says nothing of how it was trained.
+            If there is no model in the folder, or it is damaged, or does not say how it was trained.
         """
         folder = Path(folder)
         if not folder.is_dir():
@@ -145,38 +170,60 @@ class Run:
         recipe = model.card.recipe
         if recipe is None or not all(_says_how_trained(model.card) for model, _, _ in found):
             raise ModelError(f"{folder}: its model does not say how it was trained and cannot be resumed")
-        # What a killed process was writing is of no use to anyone.
+        # Half-written files of a killed process.
         for name in (MODEL_FILE, CHECKPOINT_FILE, HISTORY_FILE, RECIPE_FILE):
             for stray in folder.glob(f".{name}.*.tmp"):
                 stray.unlink(missing_ok=True)
         # Epochs that were trained after the checkpoint will be trained again.
         history = _history_so_far(folder / HISTORY_FILE)
-        run = cls(folder, [report for report in history if report.epoch <= (model.card.epochs or 0)])
-        if isinstance(extra.get("training"), dict):
-            run.state = arrays, extra["training"]
+        epochs = model.card.epochs or 0
+        run = cls(folder, [report for report in history if report.epoch <= epochs])
+        saved = extra.get("training")
+        state = (arrays, saved) if isinstance(saved, dict) else None
+        if recipe.ensemble == 1:
+            run.networks = (SavedNetwork(epochs, model.network, state),)
+        else:
+            run._load_ensemble(model, recipe, state)
         return run, model, recipe
 
+    def _load_ensemble(self, model: Model, recipe: Recipe, state: State | None) -> None:
+        """Set `networks` to those of an ensemble, and add the epochs to the history that only some have trained."""
+        count, own = recipe.ensemble, _saved_networks(model, recipe, state, self.folder)
+        members = [_first_edition_member(self.folder / f"member-{number + 1}") for number in range(count)]
+        old = [None if member is None else member.networks[0] for member in members]
+        trained, trained_before = (sum(one.epochs for one in some if one is not None) for some in (own, old))
+        if trained_before > trained or (trained_before and not own):
+            self.networks = tuple(old)
+            # The run's own history has the means of some of their epochs.
+            self._rows = {}
+            for number, member in enumerate(members):
+                for report in member.history if member else ():
+                    self.record(replace(report, member=number))
+            return
+        if not own and model.card.epochs:
+            raise ModelError(
+                f"{self.folder}: has {len(model.networks)} of the {count} networks of its recipe and cannot be resumed"
+            )
+        self.networks = own
+        for report in _ahead(state, recipe, self.folder):
+            self.record(report)
+
+    @property
+    def history(self) -> list[EpochReport]:
+        """One report for each epoch, in order: that of the network, or the mean of those of several."""
+        return [_mean(list(self._rows[epoch].values())) for epoch in sorted(self._rows)]
+
     def record(self, report: EpochReport) -> None:
-        """Add an epoch to the history."""
-        self._history.append(report)
+        """Add an epoch of a network to the history."""
+        self._rows.setdefault(report.epoch, {})[report.member] = report
 
-    def record_members(self, folders: Sequence[Path]) -> None:
-        """Take the mean over the runs of several networks for the history, epoch by epoch; seconds are added up.
-
-        Parameters
-        ----------
-        folders : sequence of Path
-            Of the networks' own runs. Where one has stopped early, the mean is that of the others.
-        """
-        epochs: dict[int, list[EpochReport]] = {}
-        for folder in folders:
-            for report in _history_so_far(folder / HISTORY_FILE):
-                epochs.setdefault(report.epoch, []).append(report)
-        self._history = [_mean(epochs[epoch]) for epoch in sorted(epochs)]
+    def reports_after(self, epoch: int) -> list[EpochReport]:
+        """Return the reports of later epochs, which in an ensemble some networks have trained and others not."""
+        return [row for later in sorted(self._rows) if later > epoch for row in self._rows[later].values()]
 
     def is_due(self) -> bool:
-        """Whether the last checkpoint is old enough for a new one."""
-        return time.monotonic() - self._last_time > max(_LEAST_SECONDS, _LEAST_RATIO * self._last_cost)
+        """Return whether the last checkpoint is old enough for a new one."""
+        return time.monotonic() - self._last_time > max(CHECKPOINT_SECONDS, CHECKPOINT_COST * self._last_cost)
 
     def checkpoint(self, model: Model, state: State | None = None) -> None:
         """Write history and checkpoint.
@@ -184,8 +231,8 @@ class Run:
         Parameters
         ----------
         model : Model
-        state : tuple, optional
-            See :meth:`fastnn.training.Trainer.state`.
+        state : tuple of dict and dict, optional
+            Arrays and values that training resumes from; see :attr:`SavedNetwork.state` and :func:`ensemble_state`.
 
         Raises
         ------
@@ -194,7 +241,7 @@ class Run:
         """
         start = time.monotonic()
         try:
-            self._write_history()
+            self._write_history(model)
             _write(model, self.folder / CHECKPOINT_FILE, state)
         except OSError as error:
             raise self._cannot_write(error) from None
@@ -208,8 +255,8 @@ class Run:
         ----------
         model : Model
         recipe : Recipe
-        state : tuple, optional
-            As for :meth:`checkpoint`; lets the run be extended.
+        state : tuple of dict and dict, optional
+            As for :meth:`checkpoint`, so that more epochs can be added to the run.
 
         Raises
         ------
@@ -218,7 +265,7 @@ class Run:
         """
         path = self.folder / MODEL_FILE
         try:
-            self._write_history()
+            self._write_history(model)
             self._write_recipe(recipe)
             _write(model, path, state)
             (self.folder / CHECKPOINT_FILE).unlink(missing_ok=True)
@@ -229,7 +276,7 @@ class Run:
     def _write_recipe(self, recipe: Recipe) -> None:
         path, content = self.folder / RECIPE_FILE, recipe.to_toml().encode()
         try:
-            # Most often it is there already, and to flush it to the disk takes 6 ms.
+            # Usually it is there already, and flushing it to the disk takes 6 ms.
             if path.is_file() and path.read_bytes() == content:
                 return
             with atomic_write(path) as file:
@@ -237,13 +284,15 @@ class Run:
         except OSError as error:
             raise self._cannot_write(error) from None
 
-    def _write_history(self) -> None:
-        if not self._history:
+    def _write_history(self, model: Model) -> None:
+        """Write the epochs that all networks of the model have trained."""
+        reports = [report.as_dict() for report in self.history if report.epoch <= (model.card.epochs or 0)]
+        if not reports:
             return
         text = io.StringIO()
-        writer = csv.DictWriter(text, [field.name for field in fields(EpochReport)], lineterminator="\n")
+        writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n", extrasaction="ignore")
         writer.writeheader()
-        writer.writerows(report.as_dict() for report in self._history)
+        writer.writerows(reports)
         with atomic_write(self.folder / HISTORY_FILE) as file:
             file.write(text.getvalue().encode())
 
@@ -251,13 +300,70 @@ class Run:
         return TrainingError(f"{self.folder}: the run cannot be written ({error.strerror or error})")
 
 
-def latest_model(folder: Path) -> Model | None:
-    """Return the model of a run that may be under way, of the last epoch that was kept; None if there is none."""
-    found = []
-    for name in (CHECKPOINT_FILE, MODEL_FILE):
-        with contextlib.suppress(ModelError):  # not there, or no longer
-            found.append(load_model(folder / name))
-    return max(found, key=lambda model: model.card.epochs or 0, default=None)
+def ensemble_state(networks: Sequence[SavedNetwork], ahead: Sequence[EpochReport]) -> State:
+    """Return the states of several networks as one that :meth:`Run.checkpoint` takes.
+
+    Parameters
+    ----------
+    networks : sequence of SavedNetwork
+        Without a state, weights and epoch are all there is to it.
+    ahead : sequence of EpochReport
+        Epochs that some networks have trained and others not.
+    """
+    arrays, members = {}, []
+    for number, one in enumerate(networks):
+        own, values = one.state or ({}, {})
+        members.append({"epoch": one.epochs, **values})
+        arrays.update({f"{number}.{name}": array for name, array in own.items()})
+    return arrays, {"members": members, "ahead": [report.as_dict() for report in ahead]}
+
+
+def _saved_networks(model: Model, recipe: Recipe, state: State | None, folder: Path) -> tuple[SavedNetwork, ...]:
+    """Return the networks of an ensemble, with their states; empty if training cannot resume from them."""
+    epochs = model.card.epochs or 0
+    if len(model.networks) != recipe.ensemble:
+        return ()
+    if state is None:
+        # The first edition kept the states in folders of their own.
+        return (
+            ()
+            if recipe.needs_state or not epochs
+            else tuple(SavedNetwork(epochs, network) for network in model.networks)
+        )
+    arrays, values = state
+    members = values.get("members")
+    if not isinstance(members, list) or len(members) != recipe.ensemble:
+        raise _damaged(folder)
+    saved = []
+    for number, (network, one) in enumerate(zip(model.networks, members, strict=True)):
+        if not isinstance(one, dict) or not isinstance(one.get("epoch"), int) or one["epoch"] < 0:
+            raise _damaged(folder)
+        prefix = f"{number}."
+        own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+        saved.append(SavedNetwork(one["epoch"], network, (own, one) if recipe.needs_state else None))
+    return tuple(saved)
+
+
+def _ahead(state: State | None, recipe: Recipe, folder: Path) -> list[EpochReport]:
+    """Return the reports of epochs that some networks have trained and others not."""
+    try:
+        reports = msgspec.convert((state or ({}, {}))[1].get("ahead", []), list[EpochReport])
+    except msgspec.ValidationError:
+        raise _damaged(folder) from None
+    if not all(report.epoch > 0 and 0 <= report.member < recipe.ensemble for report in reports):
+        raise _damaged(folder)
+    return reports
+
+
+def _damaged(folder: Path) -> ModelError:
+    return ModelError(f"{folder}: the training state does not fit the recipe; the checkpoint is damaged")
+
+
+def _first_edition_member(folder: Path) -> Run | None:
+    """Return the run of one network of an ensemble, which the first edition wrote in a folder of its own."""
+    if not any((folder / name).is_file() for name in (CHECKPOINT_FILE, MODEL_FILE)):
+        return None
+    return Run.resume(folder)[0]
 
 
 def _write(model: Model, path: Path, state: State | None) -> None:
@@ -268,7 +374,11 @@ def _write(model: Model, path: Path, state: State | None) -> None:
 
 
 def _cannot_make(folder: Path, error: OSError) -> FastnnError:
-    return FastnnError(f"{folder}: the run's folder cannot be made ({error.strerror}); name another one with --out")
+    return FastnnError(f"{folder}: the run folder cannot be created ({error.strerror}); name another one with --out")
+
+
+def _says_how_trained(card: ModelCard) -> bool:
+    return card.epochs is not None and card.recipe is not None and card.data is not None
 
 
 def read_history(path: str | Path, *, skip_damaged: bool = False) -> list[EpochReport]:
@@ -302,7 +412,7 @@ def read_history(path: str | Path, *, skip_damaged: bool = False) -> list[EpochR
         raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, csv.Error) as error:
         raise ModelError(f"{path}: not a history ({error})") from None
-    names = [field.name for field in fields(EpochReport)]
+    names = list(_COLUMNS)
     if header != names[: len(header)] or len(names) - len(header) > _ADDED:
         raise ModelError(f"{path}: does not begin with the columns of a history, {', '.join(names)}")
     history = []
@@ -342,17 +452,15 @@ def _history_so_far(path: Path) -> list[EpochReport]:
 
 
 def _mean(reports: list[EpochReport]) -> EpochReport:
-    """Return the mean of reports on one epoch, and the sum of their seconds; None where not all have a value."""
-    rows = [report.as_dict() for report in reports]
+    """Return the mean of each value, and the sum of seconds; None where a report has no value."""
+    if len(reports) == 1:
+        return replace(reports[0], member=0)
     means: dict[str, Any] = {}
-    for name in rows[0]:
-        values = [row[name] for row in rows if row[name] is not None]
-        total = math.fsum(values)
-        means[name] = total if name in ("seconds", "test_seconds") else total / len(rows)
-        if len(values) < len(rows):
+    for name in _COLUMNS[1:]:
+        values = [getattr(report, name) for report in reports]
+        if None in values:
             means[name] = None
-    return EpochReport(**{**means, "epoch": reports[0].epoch})
-
-
-def _says_how_trained(card: ModelCard) -> bool:
-    return card.epochs is not None and card.recipe is not None and card.data is not None
+        else:
+            total = math.fsum(values)
+            means[name] = total if name in ("seconds", "test_seconds") else total / len(values)
+    return EpochReport(reports[0].epoch, **means)

@@ -1,4 +1,4 @@
-"""The training loop: epochs in Python, samples in the compiled kernel."""
+"""Training one network: epochs in Python, samples in the compiled kernel."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What one epoch did.
+    """Losses, accuracies and times of one epoch of one network.
 
     Attributes
     ----------
@@ -48,9 +48,21 @@ class EpochReport:
     seconds : float
         Of the training alone, compilation not included.
     test_seconds : float
-        Of the test and the validation.
+        Of measuring the test and the validation set.
     validation_loss, validation_accuracy : float or None
-        On the validation part after the epoch; None without one.
+        On the validation set after the epoch; None without one.
+    member : int
+        Number of the network in an ensemble; the first one is 0.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> train, test = fastnn.split(fastnn.load_dataset("drawn:200"))
+    >>> recipe = fastnn.Recipe(hidden=(16,), epochs=2)
+    >>> for report in fastnn.train(recipe.network(784, 10), train, recipe, test=test):
+    ...     print(report.epoch, report.lr, 0 <= report.test_accuracy <= 1)
+    1 0.01 True
+    2 0.01 True
     """
 
     epoch: int
@@ -64,15 +76,16 @@ class EpochReport:
     test_seconds: float
     validation_loss: float | None = None
     validation_accuracy: float | None = None
+    member: int = 0
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the values, fit for JSON."""
+        """Return the values as a dict that JSON can hold."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class ChunkReport:
-    """How far an epoch is.
+    """Progress within an epoch.
 
     Attributes
     ----------
@@ -81,6 +94,8 @@ class ChunkReport:
         Samples of this epoch.
     loss, accuracy : float
         Over the samples done, as in :class:`EpochReport`.
+    member : int
+        Number of the network in an ensemble; the first one is 0.
     """
 
     epoch: int
@@ -88,6 +103,7 @@ class ChunkReport:
     total: int
     loss: float
     accuracy: float
+    member: int = 0
 
 
 def train(
@@ -100,31 +116,34 @@ def train(
     on_chunk: OnChunk | None = None,
     sample_weight: NDArray[Any] | None = None,
 ) -> Iterator[EpochReport]:
-    """Train a network in place, one sample at a time, and report on each epoch.
+    """Train one network in place, one sample at a time, and report each epoch.
+
+    This is the plain loop over one network and data that are already divided. :func:`fastnn.fit` and
+    :class:`fastnn.Session` also divide the data, train ensembles and write run folders.
 
     The same network, data and recipe give the same weights, bit for bit. Order and distortions of epoch k depend on
-    the seed and k alone, so that training can be taken up after any epoch. Where the recipe averages weights or picks
-    those of the best epoch, the network gets them after the last report.
+    the seed and k alone, so training can continue after any epoch. If the recipe averages weights or selects the best
+    epoch, the network gets those weights after the last report.
 
     Parameters
     ----------
     network : Network
-        Changed in place; whole whenever a report has been given.
+        Changed in place; consistent whenever a report has been yielded.
     dataset : Dataset
-        What to learn.
+        The training set. A part of it is held out if the recipe has a validation fraction.
     recipe : Recipe
-        Epochs, learning rates, seed and the rest; what concerns the network's making, the test set and the ensemble is
-        not looked at.
+        For one network, without `per_class`. Its `test_fraction`, `hidden` and `init` have no effect here: the test
+        set and the network are given.
     test : Dataset, optional
         Measured after each epoch.
     first_epoch : int
-        Where to begin; epochs before count as done. Not with averages or a validation part, whose state
-        :class:`Trainer` gives and takes.
+        Where to begin; earlier epochs count as done. Not with averages or a validation set, whose state
+        :class:`Trainer` returns and loads.
     on_chunk : callable, optional
-        Called with a :class:`ChunkReport` every 20 ms or so. What it raises ends the training, in the midst of
-        an epoch.
+        Called with a :class:`ChunkReport` about every 20 ms. An exception that it raises ends training in the middle
+        of an epoch.
     sample_weight : ndarray, shape (n,), optional
-        Factor of the learning rate for each image; comes on top of class weights.
+        Factor of the learning rate for each image; multiplied with class weights.
 
     Yields
     ------
@@ -133,20 +152,38 @@ def train(
     Warns
     -----
     UserWarning
-        Of drawings that are blank.
+        If some images are blank.
 
     Raises
     ------
     DataError
         If the data do not fit the network or the weights.
     RecipeError
-        If training cannot be taken up after an epoch without its state.
+        If the recipe trains several networks or draws a number of images of each class, or if training cannot
+        continue after an epoch without its state.
     TrainingError
-        If the loss or a weight is no finite number any more.
+        If the loss or a weight is not finite.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> train, test = fastnn.split(fastnn.load_dataset("drawn:200"))
+    >>> recipe = fastnn.Recipe(hidden=(16,), epochs=2)
+    >>> network = recipe.network(784, 10)
+    >>> [report.epoch for report in fastnn.train(network, train, recipe, test=test)]
+    [1, 2]
     """
+    if recipe.ensemble > 1 or recipe.per_class is not None:
+        field = "ensemble" if recipe.ensemble > 1 else "per_class"
+        raise RecipeError(
+            f"train() trains one network on the data as given, but the recipe has {field} = {getattr(recipe, field)}; "
+            "use fastnn.fit or fastnn.Session"
+        )
     trainer = Trainer(network, dataset, recipe, test, sample_weight=sample_weight)
     if first_epoch > 1 and trainer.needs_state:
-        raise RecipeError("averages and validation need the state of the epochs before; give it to a Trainer")
+        raise RecipeError(
+            "averages and a validation set need the state of the earlier epochs; load it into a Trainer instead"
+        )
     for note in trainer.notes:
         warnings.warn(note, stacklevel=2)
     trainer.warm_up()
@@ -157,25 +194,48 @@ def train(
     network.parameters[...] = trainer.result().parameters
 
 
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Images as the network sees them, with their labels."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    blank: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Data:
+    """What a network trains on and is measured on; factors of the learning rate have shape (n,)."""
+
+    train: _Part
+    factors: NDArray[np.float64] | None
+    validation: _Part | None
+    test: _Part | None
+
+
 class Trainer:
-    """A network with its data made ready; what :func:`train` is a loop over.
+    """One network with its prepared data; trains an epoch at a time and keeps averages and the best epoch.
 
     Parameters
     ----------
     network, dataset, recipe, test, sample_weight
-        As for :func:`train`.
+        As for :func:`train`. The number of networks and `per_class` of the recipe are not looked at.
+    like : Trainer, optional
+        A trainer for the same data, test set and weights, whose prepared images are shared if possible.
 
     Attributes
     ----------
     first_layer : str
-        "sparse" or "dense", as chosen.
+        How the first layer is computed: "sparse" or "dense".
     density : float
         Mean share of pixels of `dataset` that are not white.
     samples : int
-        How many are trained on in an epoch.
+        Number of images trained on in an epoch.
     notes : tuple of str
-        What the user should know of the data.
+        What the user should know about the data.
     """
+
+    _data: _Data
 
     def __init__(
         self,
@@ -185,6 +245,7 @@ class Trainer:
         test: Dataset | None = None,
         *,
         sample_weight: NDArray[Any] | None = None,
+        like: Trainer | None = None,
     ) -> None:
         for part in (dataset, test):
             if part is not None:
@@ -193,15 +254,16 @@ class Trainer:
             raise ModelError("the network belongs to a model and is frozen; train a copy of it, network.copy()")
         self._network, self._recipe = network, recipe
         self._engine = Engine(network)
-        factors = _factors(dataset, recipe, sample_weight)
-        dataset, factors, validation = _divide(dataset, recipe, factors)
-        self._factors = None if factors is None else factors.astype(network.dtype)
-        images, blank = _pixels(dataset, recipe)
-        self.notes = (f"{blank} of the drawings to train on are blank and stay as they are",) if blank else ()
-        self._images = KernelInput(images, recipe.invert, network.dtype, recipe.first_layer)
-        self._labels, self.samples = dataset.labels, len(dataset)
+        # A validation set is drawn by each network's own seed.
+        shared = None if like is None or recipe.validation_fraction else like._data
+        data = self._data = shared or _prepare(dataset, recipe, test, sample_weight)
+        self._factors = None if data.factors is None else data.factors.astype(network.dtype)
+        blank = data.train.blank
+        self.notes = (f"{blank} of the training images are blank and stay as they are",) if blank else ()
+        self._images = KernelInput(data.train.images, recipe.invert, network.dtype, recipe.first_layer)
+        self._labels, self.samples = data.train.labels, len(data.train.labels)
         self.first_layer, self.density = self._images.first_layer, self._images.density
-        self._test, self._validation = self._exam(test), self._exam(validation)
+        self._test, self._validation = self._eval_set(data.test), self._eval_set(data.validation)
         self._chunk = self._engine.chunk_size(self._images)
         self._distorter = Distorter(recipe) if recipe.distorts else None
         self._buffer = self._images.empty_like(self._chunk) if self._distorter else self._images
@@ -210,14 +272,13 @@ class Trainer:
         self._best: NDArray[Any] | None = None
         self._best_epoch, self._best_score, self._done = 0, (-1.0, 0.0), 0
 
-    def _exam(self, dataset: Dataset | None) -> tuple[KernelInput, NDArray[np.int64]] | None:
-        if dataset is None:
+    def _eval_set(self, part: _Part | None) -> tuple[KernelInput, NDArray[np.int64]] | None:
+        if part is None:
             return None
-        images, _ = _pixels(dataset, self._recipe)
-        return KernelInput(images, self._recipe.invert, self._network.dtype, self.first_layer), dataset.labels
+        return KernelInput(part.images, self._recipe.invert, self._network.dtype, self.first_layer), part.labels
 
     def warm_up(self) -> float:
-        """Compile or load the kernels without changing the network; return the seconds that it took."""
+        """Compile or load the kernels without changing the network; return the seconds this took."""
         start = time.perf_counter()
         nothing = np.empty(0, dtype=np.int64)
         self._engine.load_weights(self._images)
@@ -231,11 +292,11 @@ class Trainer:
         return time.perf_counter() - start
 
     def epoch(self, epoch: int, on_chunk: OnChunk | None = None) -> EpochReport:
-        """Train one epoch and measure the test set; see :func:`train`."""
+        """Train one epoch (1, 2, ...) and measure the test and validation sets; see :func:`train`."""
         start = time.perf_counter()
         lr = self._recipe.lr_at(epoch)
         totals = self._train_epoch(epoch, lr, on_chunk)
-        self._take_into_average(epoch)
+        self._update_average(epoch)
         trained = time.perf_counter()
         n = self.samples
         done = ChunkReport(epoch, n, n, totals[0] / n, totals[1] / n)
@@ -245,7 +306,7 @@ class Trainer:
         for loss in (test_loss, validation_loss):
             if loss is not None and not np.isfinite(loss):
                 raise _diverged(epoch, lr)
-        self._take_if_best(epoch, validation_accuracy, validation_loss)
+        self._update_best(epoch, validation_accuracy, validation_loss)
         self._done = epoch
         seconds = trained - start
         return EpochReport(
@@ -264,21 +325,21 @@ class Trainer:
 
     @property
     def stopped(self) -> bool:
-        """Whether the validation part has not got better for as many epochs as the recipe has patience."""
+        """Whether the validation score has not improved for as many epochs as the recipe's patience."""
         return self._recipe.patience is not None and self._done - self._best_epoch >= self._recipe.patience
 
     @property
     def best(self) -> tuple[int, float] | None:
-        """The epoch that was best on the validation part, and its accuracy there; None without such a part."""
+        """The best epoch on the validation set, and its accuracy there; None without such a set."""
         return (self._best_epoch, self._best_score[0]) if self._best_epoch else None
 
     @property
     def needs_state(self) -> bool:
-        """Whether training depends on more than the network's weights and the epoch; see :meth:`state_dict`."""
-        return self._recipe.averaging != "none" or self._recipe.validation_fraction > 0
+        """Whether training depends on more than the weights and the number of the epoch; see :meth:`state_dict`."""
+        return self._recipe.needs_state
 
     def result(self) -> Network:
-        """Return the network that counts: of the best epoch, or averaged, or as it stands (then not a copy)."""
+        """Return the selected network: best epoch, weight average or current weights (then not a copy)."""
         chosen = self._best if self._best is not None else self._average
         if chosen is None:
             return self._network
@@ -287,19 +348,19 @@ class Trainer:
         return network
 
     def state_dict(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        """Return arrays and values (fit for JSON) that :meth:`load_state_dict` takes; both copies."""
+        """Return copies of the arrays and of the values (fit for JSON) that :meth:`load_state_dict` takes."""
         arrays = {"network": self._network.parameters, "average": self._average, "best": self._best}
         kept = {name: array.copy() for name, array in arrays.items() if array is not None}
         accuracy, loss = self._best_score
         return kept, {"epoch": self._done, "best_epoch": self._best_epoch, "best_score": [accuracy, loss]}
 
     def load_state_dict(self, arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any]) -> None:
-        """Go on from a state, network included.
+        """Continue from a state, weights of the network included.
 
         Raises
         ------
         ModelError
-            If it is not one of such a network and recipe.
+            If the state does not fit the network and the recipe.
         """
         own = self._network.parameters
         epoch, best_epoch = _of_kind(values, "epoch", int), _of_kind(values, "best_epoch", int)
@@ -313,7 +374,7 @@ class Trainer:
         for array in arrays.values():
             fits = fits and array.shape == own.shape and array.dtype == own.dtype and bool(np.isfinite(array).all())
         if not fits:
-            raise ModelError("the state of the training does not fit the recipe; the checkpoint is damaged")
+            raise ModelError("the training state does not fit the recipe; the checkpoint is damaged")
         own[...] = arrays["network"]
         self._average = arrays["average"].copy() if "average" in arrays else None
         self._best = arrays["best"].copy() if "best" in arrays else None
@@ -322,12 +383,12 @@ class Trainer:
 
     @staticmethod
     def _averages_from(recipe: Recipe) -> float:
-        """Return the first epoch that counts in the average."""
+        """Return the first epoch that goes into the average."""
         if recipe.averaging == "none":
             return float("inf")
         return 1 if recipe.averaging == "ema" else recipe.epochs - recipe.averaging_epochs + 1
 
-    def _take_into_average(self, epoch: int) -> None:
+    def _update_average(self, epoch: int) -> None:
         count = epoch - self._averages_from(self._recipe) + 1
         if count < 1:
             return
@@ -337,7 +398,7 @@ class Trainer:
         share = scalar(1 / min(count, self._recipe.averaging_epochs))
         self._average += (self._network.parameters - self._average) * share
 
-    def _take_if_best(self, epoch: int, accuracy: float | None, loss: float | None) -> None:
+    def _update_best(self, epoch: int, accuracy: float | None, loss: float | None) -> None:
         if accuracy is None or loss is None or (accuracy, -loss) <= self._best_score:
             return
         self._best_score, self._best_epoch = (accuracy, -loss), epoch
@@ -373,61 +434,68 @@ class Trainer:
         return [float(total) for total in totals]
 
     def _measure(
-        self, exam: tuple[KernelInput, NDArray[np.int64]] | None, between: Callable[[], object] | None
+        self, eval_set: tuple[KernelInput, NDArray[np.int64]] | None, between: Callable[[], object] | None
     ) -> tuple[float | None, float | None]:
-        """Return loss and accuracy of the weights that count if this is the best epoch."""
-        if exam is None:
+        """Return loss and accuracy of the current weights, or of their average if there is one."""
+        if eval_set is None:
             return None, None
-        images, labels = exam
+        images, labels = eval_set
         if self._average is None:
             self._engine.load_weights(images)
         else:
-            learning = self._network.parameters.copy()
+            current = self._network.parameters.copy()
             self._network.parameters[...] = self._average
             self._engine.load_weights(images)
-            self._network.parameters[...] = learning
+            self._network.parameters[...] = current
         outputs = self._engine.outputs(images, between).astype(np.float64)
         hits = outputs.argmax(axis=1) == labels
         return mean_loss(outputs, labels, self._network.rule), float(hits.mean())
 
 
 def epoch_order(seed: int, epoch: int, n: int) -> NDArray[np.int64]:
-    """Return the order of the samples in an epoch (1, 2, ...), shape (n,): a function of its arguments alone."""
+    """Return the order of the n samples in an epoch (1, 2, ...), shape (n,); it depends on the arguments alone."""
     return np.random.default_rng([seed, epoch]).permutation(n).astype(np.int64, copy=False)
 
 
 def as_model(
     network: Network | Sequence[Network], dataset: Dataset, recipe: Recipe, card: ModelCard | None = None
 ) -> Model:
-    """Return what :func:`train` made as a model that predicts from pixels.
+    """Return trained networks as a model that predicts from pixels.
 
     Parameters
     ----------
     network : Network or sequence of Network
-        Several predict as one. They are frozen, see :class:`fastnn.Model`; to train on, give a copy.
+        The probabilities of several are averaged. They become frozen, see :class:`fastnn.Model`; copy them to train on.
     dataset : Dataset
-        Gives the classes.
+        Gives the names of the classes.
     recipe : Recipe
-        Gives the kind of inputs, and whether drawings are normalised.
+        Says whether pixels are inverted and images normalised.
     card : ModelCard, optional
-        Where it comes from.
+        Where the model comes from.
     """
     networks = (network,) if isinstance(network, Network) else tuple(network)
     return Model(networks, dataset.classes, recipe.invert, recipe.normalise, card or ModelCard())
 
 
-def _pixels(dataset: Dataset, recipe: Recipe) -> tuple[NDArray[np.uint8], int]:
-    """Return the images as the network is to see them, and how many of them are blank."""
+def _prepare(dataset: Dataset, recipe: Recipe, test: Dataset | None, sample_weight: NDArray[Any] | None) -> _Data:
+    factors = _factors(dataset, recipe, sample_weight)
+    dataset, factors, validation = _hold_out_validation(dataset, recipe, factors)
+    parts = (None if part is None else _as_seen(part, recipe) for part in (validation, test))
+    return _Data(_as_seen(dataset, recipe), factors, *parts)
+
+
+def _as_seen(dataset: Dataset, recipe: Recipe) -> _Part:
+    """Return the images as the network sees them, normalised if the recipe says so."""
     if not recipe.normalise:
-        return dataset.images, 0
+        return _Part(dataset.images, dataset.labels, 0)
     from fastnn.images import normalise_batch
 
     images, blank = normalise_batch(dataset.images, polarity="dark-on-light")
-    return images, int(blank.sum())
+    return _Part(images, dataset.labels, int(blank.sum()))
 
 
 def _factors(dataset: Dataset, recipe: Recipe, sample_weight: NDArray[Any] | None) -> NDArray[np.float64] | None:
-    """Return the factor of the learning rate for each image, if there are any."""
+    """Return the factor of the learning rate for each image, shape (n,); None if all are 1."""
     if sample_weight is None and recipe.class_weight is None and not recipe.balance:
         return None
     factors = np.ones(len(dataset))
@@ -447,21 +515,22 @@ def _factors(dataset: Dataset, recipe: Recipe, sample_weight: NDArray[Any] | Non
     return factors
 
 
-def _divide(
+def _hold_out_validation(
     dataset: Dataset, recipe: Recipe, factors: NDArray[np.float64] | None
 ) -> tuple[Dataset, NDArray[np.float64] | None, Dataset | None]:
-    """Divide the data into the part to train on, with its factors, and the validation part."""
+    """Return the part to train on, the factors of its images, and the validation set."""
     if not recipe.validation_fraction:
         return dataset, factors, None
     chosen = Split(fraction=recipe.validation_fraction, seed=recipe.seed).test_mask(dataset)
     if chosen.all() or not chosen.any():
-        raise DataError(f"{dataset.source}: too few images for a validation part of {recipe.validation_fraction:g}")
+        raise DataError(f"{dataset.source}: too few images for a validation fraction of {recipe.validation_fraction:g}")
     rest = np.flatnonzero(~chosen)
-    gone = np.setdiff1d(dataset.labels, dataset.labels[rest])
-    if len(gone):
+    missing = np.setdiff1d(dataset.labels, dataset.labels[rest])
+    if len(missing):
         raise DataError(
-            f"{dataset.source}: a validation part of {recipe.validation_fraction:g} leaves no drawing of "
-            f"{', '.join(dataset.classes[label] for label in gone.tolist())} to train on; take another seed or share"
+            f"{dataset.source}: a validation fraction of {recipe.validation_fraction:g} leaves no image of class "
+            f"{', '.join(dataset.classes[label] for label in missing.tolist())} to train on; "
+            "choose another seed or fraction"
         )
     return dataset.take(rest), None if factors is None else factors[rest], dataset.take(np.flatnonzero(chosen))
 
@@ -469,7 +538,7 @@ def _divide(
 def _of_kind(values: Mapping[str, Any], name: str, kind: type) -> Any:
     value = values.get(name)
     if not isinstance(value, kind):
-        raise ModelError("the state of the training does not fit the recipe; the checkpoint is damaged")
+        raise ModelError("the training state does not fit the recipe; the checkpoint is damaged")
     return value
 
 
@@ -485,7 +554,4 @@ def _check_fit(network: Network, dataset: Dataset) -> None:
 
 
 def _diverged(epoch: int, lr: float) -> TrainingError:
-    return TrainingError(
-        f"training diverged in epoch {epoch}: the loss is no finite number any more; "
-        f"take a smaller learning rate than {lr:g}"
-    )
+    return TrainingError(f"training diverged in epoch {epoch} (loss is not finite); try a learning rate below {lr:g}")

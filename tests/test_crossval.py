@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fastnn.crossval import out_of_sample
+from fastnn.crossval import cross_val_predict_proba
 from fastnn.datasets import Dataset
 from fastnn.datasets.duplicates import group_copies
 from fastnn.datasets.split import assign_folds
@@ -36,9 +36,11 @@ def test_folds_hold_copies_together_and_classes_evenly() -> None:
 @compiled_only
 def test_workers_change_nothing() -> None:
     data, seen = blobs(60), []
-    alone = out_of_sample(data, RECIPE, folds=3, repeats=2, workers=1, progress=lambda done, n: seen.append((done, n)))
+    alone = cross_val_predict_proba(
+        data, RECIPE, folds=3, repeats=2, threads=1, progress=lambda done, n: seen.append((done, n))
+    )
     assert seen == [(i, 6) for i in range(1, 7)]
-    assert np.array_equal(alone, out_of_sample(data, RECIPE, folds=3, repeats=2, workers=2))
+    assert np.array_equal(alone, cross_val_predict_proba(data, RECIPE, folds=3, repeats=2, threads=2))
     assert alone.shape == (60, 10)
     assert alone.sum(axis=1) == pytest.approx(np.ones(60))
 
@@ -50,17 +52,17 @@ def test_no_network_has_seen_what_it_judges() -> None:
     images = rng.integers(0, 256, (100, 784), dtype=np.uint8)
     data = Dataset(images, rng.integers(0, 4, 100), ("a", "b", "c", "d"), "noise")
     data = replace(data, images=np.concatenate([images[:50], images[:50]]), labels=np.tile(data.labels[:50], 2))
-    guesses = out_of_sample(data, RECIPE.replace(epochs=30), folds=5, workers=1).argmax(axis=1)
+    guesses = cross_val_predict_proba(data, RECIPE.replace(epochs=30), folds=5, threads=1).argmax(axis=1)
     assert np.mean(guesses == data.labels) < 0.6
 
 
-@pytest.mark.parametrize("options", [{"folds": 1}, {"repeats": 0}, {"workers": 0}, {"folds": 31}])
+@pytest.mark.parametrize("options", [{"folds": 1}, {"repeats": 0}, {"threads": 0}, {"folds": 31}])
 def test_nonsense(options: dict[str, int]) -> None:
     with pytest.raises(DataError, match="blobs"):
-        out_of_sample(blobs(30), RECIPE, **options)  # type: ignore[arg-type]
+        cross_val_predict_proba(blobs(30), RECIPE, **options)  # type: ignore[arg-type]
 
 
 @compiled_only
 def test_a_worker_that_fails_ends_all() -> None:
     with pytest.raises(TrainingError, match="diverged"):
-        out_of_sample(blobs(60), RECIPE.replace(lr=1e6, hidden=(64, 64, 64)), folds=3, workers=2)
+        cross_val_predict_proba(blobs(60), RECIPE.replace(lr=1e6, hidden=(64, 64, 64)), folds=3, threads=2)

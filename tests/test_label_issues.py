@@ -25,7 +25,7 @@ def found() -> tuple[Dataset, Findings]:
     for copy in (321, 322):
         images[copy], labels[copy] = images[120], 7
     made = replace(data, images=images, labels=labels, source="made")
-    return made, find_issues(made, folds=3, repeats=1, workers=1)
+    return made, find_issues(made, folds=3, repeats=1, threads=1)
 
 
 @compiled_only
@@ -51,7 +51,7 @@ def test_a_drawing_unlike_all_others_is_not_a_digit() -> None:
     images = data.images.copy()
     images[250] = np.where(np.arange(784) % 28 < 14, 0, 255)
     images[251] = images[250].reshape(28, 28).T.reshape(784)
-    issues = find_issues(replace(data, images=images), folds=3, repeats=1, workers=1).issues
+    issues = find_issues(replace(data, images=images), folds=3, repeats=1, threads=1).issues
     assert {250, 251} & {issue.index for issue in issues if issue.kind == "not a digit"}
 
 
@@ -132,18 +132,18 @@ GOOD = "index,label,suggested,score,reason\n"
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "no list of issues"),
-        (b"index,label\n1,1\n", "no list of issues"),
+        (b"", "not a list of issues"),
+        (b"index,label\n1,1\n", "not a list of issues"),
         (GOOD.encode() + b"1,1\n", "line 2: not 5 cells"),
         (GOOD.encode() + b"-1,1,2,0,\n", "line 2: not 5 cells"),
         (GOOD.encode() + b"99999999999999999999,1,2,0,\n", "line 2: not 5 cells"),
         (GOOD.encode() + b"20,1,2,0,\n", "there is no image 20"),
-        (GOOD.encode() + b"1,2,3,0,\n", "the list is of other data"),
-        (GOOD.encode() + b"1,1,x,0,\n", "'x' is none of the classes"),
-        (GOOD.encode() + b"1,1,2,0,\n1,1,3,0,\n", "line 3: image 1 stands in the list twice"),
+        (GOOD.encode() + b"1,2,3,0,\n", "the list is for other data"),
+        (GOOD.encode() + b"1,1,x,0,\n", "'x' is not one of the classes"),
+        (GOOD.encode() + b"1,1,2,0,\n1,1,3,0,\n", "line 3: image 1 is listed twice"),
         (GOOD.encode() + b'"', "not a CSV file"),
         (GOOD.encode() + b"\xff\xfe\x00", "not a CSV file"),
-        (GOOD.encode() + b"".join(b"%d,%d,,0,\n" % (i, i % 10) for i in range(20)), "leaves no image"),
+        (GOOD.encode() + b"".join(b"%d,%d,,0,\n" % (i, i % 10) for i in range(20)), "leaves out every image"),
     ],
 )
 def test_a_list_that_is_none(content: bytes, words: str, tmp_path: Path) -> None:

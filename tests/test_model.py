@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastnn import Model, Network
+from fastnn import Model, Network, Recipe
 from fastnn.errors import DataError, ModelError
 from fastnn.images import normalise_batch
-from fastnn.model import ModelCard, as_inputs, input_levels
+from fastnn.model import DataCard, ModelCard, as_inputs, input_levels
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (6, 784), dtype=np.uint8)
@@ -192,3 +192,16 @@ def test_threads_predict_side_by_side() -> None:
         for _ in range(5):
             for got, wanted in zip(pool.map(model.outputs, images), expected, strict=True):
                 assert np.array_equal(got, wanted)
+
+
+def test_a_notebook_shows_a_table_in_which_names_are_escaped() -> None:
+    recipe = Recipe(name="<script>alert(1)</script>", hidden=(4,), epochs=3)
+    data = DataCard(source="x", description="<b>&", hash="0")
+    card = ModelCard(recipe=recipe, epochs=3, data=data, metrics={"test_accuracy": 0.5})
+    shown = Model((Network((784, 4, 2)),), ("<i>", "b"), card=card)._repr_html_()
+    for text in ("784-4-2", "&lt;script&gt;", "&lt;b&gt;&amp;", "&lt;i&gt;, b", "test accuracy", "0.5000"):
+        assert text in shown
+    for text in ("<script", "<b>", "<i>"):
+        assert text not in shown
+    many = tuple(str(k) for k in range(2000))
+    assert len(Model((Network((784, 4, 2000)),), many)._repr_html_()) < 1000

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import json
+from typing import TYPE_CHECKING
 
 import pytest
 
 import fastnn
-from tests.helpers import python
+from tests.helpers import ROOT, python
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path
 
 HEAVY = ("numba", "PIL", "sklearn", "scipy", "matplotlib", "pooch", "requests")
 
@@ -62,6 +68,50 @@ def test_every_public_name_is_there(name: str) -> None:
         home = importlib.import_module(value.__module__)
         assert getattr(home, name) is value
         assert value.__doc__
+
+
+def test_the_public_names_are_these() -> None:
+    """What a user may rely on: adding a name is a promise, removing one breaks programs."""
+    assert set(fastnn.__all__) == {
+        "Dataset", "FastnnError", "Model", "Recipe", "Session", "__version__", "compare", "cross_validate", "evaluate",
+        "fit", "load_dataset", "load_model", "presets", "save_model", "split", "train",
+    }  # fmt: skip
+    assert fastnn.EpochReport is importlib.import_module("fastnn.training").EpochReport
+    assert fastnn.Network is importlib.import_module("fastnn.network").Network
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for path in (ROOT / "fastnn").rglob("*.py"):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imported_by(path: Path, known: Collection[str]) -> set[str]:
+    """Return the modules of fastnn that a file imports anywhere, also within functions and for annotations."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= inner & set(known) or {node.module}
+    return found & set(known)
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    known = modules()
+    # The package itself is imported for its version.
+    left = {name: imported_by(path, known) - {name, "fastnn"} for name, path in known.items()}
+    while free := {name for name, imported in left.items() if not imported & left.keys()}:
+        left = {name: imported for name, imported in left.items() if name not in free}
+    assert left == {}
+
+
+def test_a_session_knows_no_display() -> None:
+    code = "import sys\nimport fastnn.session, fastnn.crossval\nprint(*sys.modules)"
+    assert not {"rich", "typer"} & set(python(code).stdout.split())
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -12,10 +12,11 @@ import pytest
 
 from fastnn import EpochReport, Model, Recipe, load_model
 from fastnn.errors import FastnnError, ModelError, TrainingError
-from fastnn.formats import save_model
+from fastnn.formats import save_model, write_model
+from fastnn.formats.safetensors import read_with_extra
 from fastnn.model import DataCard, ModelCard
 from fastnn.recipe import load_recipe
-from fastnn.runs import Run, read_history
+from fastnn.runs import Run, SavedNetwork, ensemble_state, read_history
 
 RECIPE = Recipe(name="small", hidden=(3,), epochs=9)
 DATA = DataCard(source="x.npz", description="x", hash="0" * 64)
@@ -185,21 +186,84 @@ def test_an_endless_history_is_not_read_to_its_end(tmp_path: Path) -> None:
 
 
 def test_the_history_of_several_networks_is_their_mean(tmp_path: Path) -> None:
-    members = []
-    for number, accuracy in enumerate((0.5, 0.75)):
-        member = Run.create(tmp_path / str(number), RECIPE, model())
-        member.record(dataclasses.replace(report(1), accuracy=accuracy, test_loss=accuracy if number else None))
-        if number:
-            member.record(report(2))
-        member.checkpoint(model(2))
-        members.append(member.folder)
     run = Run.create(tmp_path / "run", RECIPE, model())
-    run.record_members([*members, tmp_path / "none"])
+    for number, accuracy in enumerate((0.5, 0.75)):
+        one = dataclasses.replace(report(1), accuracy=accuracy, test_loss=accuracy if number else None)
+        run.record(dataclasses.replace(one, member=number))
+    run.record(dataclasses.replace(report(2), member=1))
+    # An epoch that not all have trained is not in it.
+    run.checkpoint(model(1))
+    mean = dataclasses.replace(report(1), accuracy=0.625, test_loss=None, seconds=0.2, test_seconds=0.04)
+    assert read_history(run.folder / "history.csv") == [mean]
+    assert run.reports_after(1) == [dataclasses.replace(report(2), member=1)]
     run.checkpoint(model(2))
-    assert read_history(run.folder / "history.csv") == [
-        dataclasses.replace(report(1), accuracy=0.625, test_loss=None, seconds=0.2, test_seconds=0.04),
-        report(2),
+    assert read_history(run.folder / "history.csv") == [mean, report(2)]
+
+
+TWO = RECIPE.replace(ensemble=2, averaging="ema")
+
+
+def ensemble(folder: Path) -> Run:
+    """Write the checkpoint of two networks, of which the second is an epoch ahead."""
+    networks = [RECIPE.replace(seed=seed).network(5, 2) for seed in (0, 1)]
+    run = Run.create(folder, TWO, model())
+    states = [
+        ({"network": network.parameters, "average": network.parameters + 1}, {"epoch": epochs})
+        for epochs, network in enumerate(networks, 1)
     ]
+    saved = [SavedNetwork(epochs, networks[epochs - 1], state) for epochs, state in enumerate(states, 1)]
+    card = ModelCard(epochs=1, recipe=TWO, data=DATA)
+    for one in (report(1), dataclasses.replace(report(1), member=1), dataclasses.replace(report(2), member=1)):
+        run.record(one)
+    both = Model(tuple(network.copy() for network in networks), ("a", "b"), card=card)
+    run.checkpoint(both, ensemble_state(saved, run.reports_after(1)))
+    return run
+
+
+def test_each_network_of_an_ensemble_is_resumed_from_its_own_state(tmp_path: Path) -> None:
+    before = ensemble(tmp_path / "run")
+    run, found, recipe = Run.resume(tmp_path / "run")
+    assert (found.card.epochs, recipe) == (1, TWO)
+    assert run.history == before.history
+    assert run.reports_after(1) == before.reports_after(1) != []
+    assert [one.epochs for one in run.networks if one is not None] == [1, 2]
+    for network, one in zip(found.networks, run.networks, strict=True):
+        assert one is not None
+        assert one.state is not None
+        arrays, values = one.state
+        assert values == {"epoch": one.epochs}
+        assert (arrays["network"] == network.parameters).all()
+        assert (arrays["average"] == network.parameters + 1).all()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda values: values.update(members=values["members"][:1]),
+        lambda values: values.update(members="x"),
+        lambda values: values.update(members=[1, 2]),
+        lambda values: values["members"][0].pop("epoch"),
+        lambda values: values["members"][0].update(epoch=-1),
+        lambda values: values["ahead"][0].update(loss="x"),
+        lambda values: values["ahead"][0].update(member=2),
+        lambda values: values["ahead"][0].update(epoch=0),
+        lambda values: values.update(ahead={}),
+    ],
+)
+def test_a_damaged_state_of_an_ensemble_is_refused(damage: Any, tmp_path: Path) -> None:
+    run = ensemble(tmp_path / "run")
+    file = run.folder / "checkpoint.safetensors"
+    found, arrays, extra = read_with_extra(file)
+    damage(extra["training"])
+    write_model(found, file, extra_tensors=arrays, extra=extra)
+    with pytest.raises(ModelError, match="run: the training state does not fit the recipe; the checkpoint is damaged"):
+        Run.resume(run.folder)
+
+
+def test_an_ensemble_without_all_its_networks_is_refused(tmp_path: Path) -> None:
+    save_model(model(2, recipe=TWO), tmp_path / "model.safetensors")
+    with pytest.raises(ModelError, match="has 1 of the 2 networks of its recipe and cannot be resumed"):
+        Run.resume(tmp_path)
 
 
 def test_an_existing_folder_is_never_written_to(tmp_path: Path) -> None:
@@ -215,7 +279,7 @@ def test_an_existing_folder_is_never_written_to(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(FastnnError, match=r"file/run: the run's folder cannot be made") as caught:
+    with pytest.raises(FastnnError, match=r"file/run: the run folder cannot be created") as caught:
         Run.create(tmp_path / "file" / "run", RECIPE, model())
     assert caught.value.exit_code == 2
 
@@ -223,7 +287,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
 def test_an_unwritable_folder_is_named(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    with pytest.raises(FastnnError, match="cannot be made"):
+    with pytest.raises(FastnnError, match="cannot be created"):
         Run.create(tmp_path / "run", RECIPE, model())
 
 
@@ -254,14 +318,22 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pyt
     assert {path.name: path.read_bytes() for path in run.folder.iterdir()} == before
 
 
-def test_checkpoints_are_due_after_a_second_or_fifty_times_their_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkpoints_are_due_after_a_second_or_fifty_times_their_cost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     now = [100.0]
+
+    def slow(*_: object) -> None:
+        now[0] += 0.1
+
     monkeypatch.setattr("fastnn.runs.time.monotonic", lambda: now[0])
-    run = Run(Path("run"), [])
+    run = Run.create(tmp_path / "run", RECIPE, model())
     assert not run.is_due()
     now[0] += 1.1
     assert run.is_due()
-    run._last_cost = 0.1
+    monkeypatch.setattr("fastnn.runs.write_model", slow)
+    run.checkpoint(model())
+    now[0] += 1.1
     assert not run.is_due()
     now[0] += 4
     assert run.is_due()

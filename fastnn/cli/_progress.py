@@ -1,21 +1,22 @@
-"""How a training run is shown while it goes on."""
+"""What ``fastnn train`` shows while it trains."""
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Self
 
 from rich.markup import escape
 
+from fastnn.progress import Bars, measured
+
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from fastnn.cli.train import Plan
-    from fastnn.training import ChunkReport, EpochReport, Trainer
+    from fastnn.session import Session
+    from fastnn.training import ChunkReport, EpochReport
 
 
 class View:
-    """Shows nothing; what others are made of. Used as a context manager around a run."""
+    """Shows nothing; base of the others. Used as a context manager around a session."""
 
     def __enter__(self) -> Self:
         return self
@@ -23,135 +24,88 @@ class View:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def start(self, plan: Plan, trainer: Trainer, compile_seconds: float) -> None:
-        """Show what begins."""
+    def start(self, session: Session) -> None:
+        """Show network, recipe and data."""
 
     def chunk(self, report: ChunkReport) -> None:
-        """Show how far an epoch is."""
+        """Show the progress within an epoch."""
 
     def epoch(self, report: EpochReport) -> None:
-        """Show what an epoch did."""
-
-    def member(self, number: int, report: EpochReport) -> None:
-        """Show what an epoch of one of several networks did; the first has the number 0."""
+        """Show the result of an epoch."""
 
 
 class Lines(View):
-    """A line an epoch.
+    """Prints a line for each epoch of each network.
 
     Parameters
     ----------
     console : Console
-        Where to.
-    epochs : int
-        How many there will be.
     """
 
-    def __init__(self, console: Console, epochs: int) -> None:
-        self._console, self._epochs = console, epochs
+    def __init__(self, console: Console) -> None:
+        self._console, self._epochs, self._several = console, 0, False
 
-    def start(self, plan: Plan, trainer: Trainer, compile_seconds: float) -> None:
-        """Show what begins."""
-        sizes = "-".join(str(size) for size in plan.network.sizes)
-        recipe = plan.recipe
-        several = f"{recipe.ensemble} networks of " if recipe.ensemble > 1 else ""
+    def start(self, session: Session) -> None:
+        """Show network, recipe and data."""
+        recipe, sizes = session.recipe, "-".join(str(size) for size in session.sizes)
+        self._epochs, self._several = recipe.epochs, recipe.ensemble > 1
+        several = f"{recipe.ensemble} networks of " if self._several else ""
+        n_test = 0 if session.test is None else len(session.test)
         self._print(f"{several}{sizes}, recipe {recipe.name} (rule {recipe.rule}, {recipe.dtype}, seed {recipe.seed})")
-        self._print(f"{plan.data.description}: {len(plan.train):,} to train on, {len(plan.test):,} to test on")
+        data = "" if session.card.data is None else session.card.data.description
+        self._print(f"{data}: {len(session.train):,} to train on, {n_test:,} to test on")
         self._print(
-            f"{trainer.first_layer} first layer ({trainer.density:.0%} not white), compiled in {compile_seconds:.1f} s"
+            f"{session.first_layer} first layer ({session.density:.0%} not white), "
+            f"compiled in {session.timings.compiling:.1f} s"
         )
-        for text in trainer.notes:
-            self._print(f"note: {text}")
 
     def epoch(self, report: EpochReport) -> None:
-        """Show what an epoch did."""
-        self._print_epoch(report)
-
-    def member(self, number: int, report: EpochReport) -> None:
-        """Show what an epoch of one of several networks did; the first has the number 0."""
-        self._print_epoch(report, f"network {number + 1}  ")
-
-    def _print_epoch(self, report: EpochReport, before: str = "") -> None:
+        """Show the result of an epoch."""
+        network = f"network {report.member + 1}  " if self._several else ""
         self._print(
-            f"{before}epoch {report.epoch}/{self._epochs}  lr {report.lr:g}  loss {report.loss:.4f}  "
-            f"train {report.accuracy:.2%}{_tested(report)}  {report.samples_per_second:,.0f} samples/s"
+            f"{network}epoch {report.epoch}/{self._epochs}  lr {report.lr:g}  loss {report.loss:.4f}  "
+            f"train {report.accuracy:.2%}{measured(report)}  {report.samples_per_second:,.0f} samples/s"
         )
 
     def _print(self, text: str) -> None:
         self._console.print(escape(text), soft_wrap=True)
 
 
-class Bars(Lines):
-    """Bars on a terminal; parameters as for :class:`Lines`."""
+class Live(Lines):
+    """Shows bars on a terminal.
 
-    _EVERY = 0.05
-    """Seconds between two changes of the bar; the bar itself is drawn ten times a second."""
+    Parameters
+    ----------
+    console : Console
+    every : float
+        See :class:`fastnn.progress.Bars`.
+    """
 
-    def __init__(self, console: Console, epochs: int) -> None:
-        # Only here: nobody else need wait 30 ms for the import.
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        super().__init__(console, epochs)
-        self._last = 0.0
-        self._members: list[int] = []
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[text]}"),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-        )
-        self._all = self._progress.add_task("training", total=epochs, text="", start=False)
-        self._one = self._progress.add_task("epoch", total=1, text="compiling ...")
+    def __init__(self, console: Console, every: float = 0.05) -> None:
+        super().__init__(console)
+        self._bars = Bars(console, every)
 
     def __enter__(self) -> Self:
-        self._progress.__enter__()
+        self._bars.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._progress.__exit__(None, None, None)
+        self._bars.__exit__()
 
-    def start(self, plan: Plan, trainer: Trainer, compile_seconds: float) -> None:
-        """Show what begins."""
-        super().start(plan, trainer, compile_seconds)
-        self._progress.start_task(self._all)
-        networks = plan.recipe.ensemble
-        self._members = [plan.done] * networks
-        self._progress.update(self._all, total=networks * self._epochs, completed=sum(self._members))
-        # Of several networks the bar of one epoch would be anyone's.
-        self._progress.update(self._one, visible=networks == 1)
+    def start(self, session: Session) -> None:
+        """Show network, recipe and data, and the epochs that are done already."""
+        super().start(session)
+        self._bars.start(session.member_epochs, session.recipe.epochs)
 
     def chunk(self, report: ChunkReport) -> None:
-        """Show how far an epoch is."""
-        if time.monotonic() - self._last < self._EVERY:
-            return
-        self._last = time.monotonic()
-        self._progress.update(
-            self._one,
-            total=report.total,
-            completed=report.done,
-            description=f"epoch {report.epoch}",
-            text=f"loss {report.loss:.4f}  train {report.accuracy:.2%}",
-        )
-        self._progress.update(self._all, completed=report.epoch - 1 + report.done / report.total)
+        """Show the progress within an epoch."""
+        self._bars.chunk(report)
 
     def epoch(self, report: EpochReport) -> None:
-        """Show what an epoch did."""
-        self._progress.update(self._all, completed=report.epoch, text=_tested(report).strip())
-
-    def member(self, number: int, report: EpochReport) -> None:
-        """Show what an epoch of one of several networks did; the first has the number 0."""
-        text = f"network {number + 1}, epoch {report.epoch}{_tested(report)}"
-        self._members[number] = report.epoch
-        self._progress.update(self._all, completed=sum(self._members), text=text)
+        """Show the result of an epoch."""
+        self._bars.epoch(report)
 
 
-def live(console: Console, epochs: int) -> View:
-    """Return bars where there is a terminal, else lines."""
-    return (Bars if console.is_terminal and console.is_interactive else Lines)(console, epochs)
-
-
-def _tested(report: EpochReport) -> str:
-    parts = (("validation", report.validation_accuracy), ("test", report.test_accuracy))
-    return "".join(f"  {name} {accuracy:.2%}" for name, accuracy in parts if accuracy is not None)
+def view_for(console: Console) -> View:
+    """Return bars if the console is a terminal, else lines."""
+    return Live(console) if console.is_terminal and console.is_interactive else Lines(console)

@@ -26,10 +26,10 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Compare runs: recipes, accuracy with confidence intervals, and McNemar's test of each pair of runs."""
-    from fastnn.evaluation.compare import compare_runs
+    from fastnn.evaluation.compare import compare as compare_models
 
     with download_progress() as progress:
-        comparison = compare_runs(runs, data, confidence=confidence, progress=progress)
+        comparison = compare_models(runs, data, confidence=confidence, progress=progress)
     if as_json:
         print_json(comparison.as_dict())
         return

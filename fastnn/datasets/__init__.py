@@ -51,8 +51,10 @@ def load_dataset(source: str | Path, *, progress: Progress | None = None) -> Dat
 
     Examples
     --------
-    >>> len(load_dataset("drawn:30"))
-    30
+    >>> import fastnn
+    >>> data = fastnn.load_dataset("drawn:200")
+    >>> len(data), data.images.shape, data.classes[:3]
+    (200, (200, 784), ('0', '1', '2'))
     """
     if isinstance(source, str) and (source in NAMES or source.startswith("drawn:")):
         return load_named(source, progress)

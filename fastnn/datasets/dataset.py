@@ -41,6 +41,15 @@ class Dataset:
     ------
     DataError
         If the arrays do not have the shapes and dtypes above, or a label is not an index into `classes`.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> import numpy as np
+    >>> images = np.full((4, 784), 255, dtype=np.uint8)
+    >>> data = fastnn.Dataset(images, np.array([0, 1, 0, 1]), ("yes", "no"), source="my own images")
+    >>> data.counts.tolist()
+    [2, 2]
     """
 
     images: NDArray[np.uint8]

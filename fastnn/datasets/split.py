@@ -144,10 +144,10 @@ def split(dataset: Dataset, test_fraction: float | Split = 0.1, seed: int = 0) -
 
     Examples
     --------
-    >>> from fastnn import load_dataset
-    >>> train, test = split(load_dataset("drawn:200"), 0.25)
+    >>> import fastnn
+    >>> train, test = fastnn.split(fastnn.load_dataset("drawn:200"), 0.2, seed=1)
     >>> len(train), len(test)
-    (150, 50)
+    (160, 40)
     """
     how = test_fraction if isinstance(test_fraction, Split) else Split(fraction=test_fraction, seed=seed)
     return _checked(*how.divide(dataset))

@@ -163,7 +163,7 @@ class _Results:
     knows_training_set: bool = True
 
 
-def compare_runs(
+def compare(
     runs: Sequence[str],
     data: str | None = None,
     *,
@@ -195,6 +195,16 @@ def compare_runs(
     ------
     FastnnError
         If a model or data set cannot be read, or there are no images to test on.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> for units in (8, 16):
+    ...     recipe = fastnn.Recipe(hidden=(units,), epochs=2)
+    ...     model = fastnn.fit("drawn:200", recipe, out=f"units-{units}", progress=False)
+    >>> comparison = fastnn.compare(["units-8", "units-16"])
+    >>> [row.total for row in comparison.rows], comparison.differences
+    ([20, 20], ('hidden',))
     """
     if len(runs) < 2:
         raise FastnnError("a comparison needs at least two runs")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import numpy as np
 
 from fastnn.errors import DataError
+from fastnn.tables import html_table
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -20,6 +21,9 @@ ClassRow = TypedDict(
     "ClassRow", {"class": str, "count": int, "correct": int, "recall": float | None, "precision": float | None}
 )
 """The scores of one class; recall is None if it does not occur, precision if it is never predicted."""
+
+_SHOWN = 50
+"""Classes listed in a notebook."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +57,22 @@ class Evaluation:
     confusion: NDArray[np.int64]
     classes: tuple[str, ...]
 
+    def _repr_html_(self) -> str:
+        """Return tables for notebooks: the figures, and those of each class."""
+        total = [
+            ("accuracy", f"{self.accuracy:.2%}"),
+            ("balanced accuracy", f"{self.balanced_accuracy:.2%}"),
+            ("loss", f"{self.loss:.4f}"),
+            ("images", f"{self.total:,}"),
+        ]
+        header = ("class", "count", "correct", "recall", "precision")
+        rows = [
+            (row["class"], row["count"], row["correct"], _percent(row["recall"]), _percent(row["precision"]))
+            for row in self.per_class[:_SHOWN]
+        ]
+        left_out = f" (the first {_SHOWN})" if len(self.per_class) > _SHOWN else ""
+        return html_table("fastnn.Evaluation", total) + html_table(f"classes{left_out}", rows, header)
+
     def as_dict(self) -> dict[str, Any]:
         """Return the metrics, fit for JSON; class names are in `per_class`."""
         return {
@@ -66,8 +86,12 @@ class Evaluation:
         }
 
 
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{share:.2%}"
+
+
 def evaluate(model: Model, dataset: Dataset) -> Evaluation:
-    """Return the metrics of a model on a data set.
+    """Return accuracy, loss, per-class scores and the confusion matrix of a model on a data set.
 
     Parameters
     ----------
@@ -83,6 +107,15 @@ def evaluate(model: Model, dataset: Dataset) -> Evaluation:
     ------
     DataError
         If the data set is empty or has a class that the model does not know.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> train, test = fastnn.split(fastnn.load_dataset("drawn:200"))
+    >>> model = fastnn.fit(train, fastnn.Recipe(hidden=(16,), epochs=2), progress=False)
+    >>> evaluation = fastnn.evaluate(model, test)
+    >>> evaluation.total, evaluation.confusion.shape
+    (20, (10, 10))
     """
     if len(dataset) == 0:
         raise DataError(f"{dataset.source}: no images to evaluate on")

@@ -35,6 +35,13 @@ def load_model(path: str | Path) -> Model:
     ------
     ModelError
         If there is no such model, or it is damaged; the message names the file.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> model = fastnn.fit("drawn:200", fastnn.Recipe(hidden=(16,), epochs=2), out="run", progress=False)
+    >>> fastnn.load_model("run").sha256() == model.sha256()
+    True
     """
     file = find_model(path)
     return read_original(file).model if is_json(file) else read_model(file)
@@ -55,6 +62,14 @@ def save_model(model: Model, path: str | Path) -> None:
         If the model's card is not fit for JSON.
     OSError
         If the file cannot be written.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> model = fastnn.fit("drawn:200", fastnn.Recipe(hidden=(16,), epochs=2), progress=False)
+    >>> fastnn.save_model(model, "model.safetensors")
+    >>> fastnn.load_model("model.safetensors").sizes
+    (784, 16, 10)
     """
     write_model(model, path)
 

@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastnn import __version__
 from fastnn.datasets.split import Split
-from fastnn.model import DataCard, ModelCard
 from fastnn.web.background import Background, BrokenOffError
 from fastnn.web.guard import log
 from fastnn.web.recogniser import Loaded, model_name
@@ -52,7 +50,7 @@ class Trainer(Background):
     folder : Path
         Of the runs; those trained here go to its subfolder ``web``, and earlier ones are left alone.
     recipe : str
-        A preset or a TOML file; of an ensemble one network is trained, since the other cores are for the requests.
+        A preset or a TOML file. The networks of an ensemble are trained one at a time.
     """
 
     def __init__(
@@ -70,7 +68,7 @@ class Trainer(Background):
         super().__init__("trainer", "training failed")
         self._store, self._every, self._folder = store, every, folder
         self._current, self._take_over = current, take_over
-        self._recipe = load_recipe(recipe).replace(ensemble=1)
+        self._recipe = load_recipe(recipe)
         # Accepted digits when it was tried last, should the database not take the note, and when they were too few.
         self._tried = self._too_few = 0
 
@@ -103,7 +101,7 @@ class Trainer(Background):
         log("training", digits=len(learn), held_back=len(held_back), compared_on=len(fair))
         self._tried = accepted
         try:
-            self._train_and_compare(learn, held_back, fair, old, dataset.content_hash)
+            self._train_and_compare(dataset, fair, old)
         except Exception:
             with contextlib.suppress(StoreError):
                 self._store.note_training(accepted, None)
@@ -121,13 +119,11 @@ class Trainer(Background):
         unseen = self._store.unseen(self._store.first_used(old.key))
         return held_back.take([n for n, image in enumerate(held_back.images) if image.tobytes() in unseen])
 
-    def _train_and_compare(
-        self, learn: Dataset, held_back: Dataset, fair: Dataset, old: Loaded | None, content_hash: str
-    ) -> None:
+    def _train_and_compare(self, dataset: Dataset, fair: Dataset, old: Loaded | None) -> None:
         # Before training: a model that cannot be measured on these digits is not worth the time.
         before = None if old is None else _accuracy(old.model, fair)
         named = "" if old is None else old.named
-        model, run = self._train(learn, held_back, content_hash, named)
+        model, run = self._train(dataset, named)
         accuracy = _accuracy(model, fair)
         better = before is None or accuracy > before
         new = Loaded.of(model, model_name(model, run.name), named)
@@ -137,44 +133,28 @@ class Trainer(Background):
             self._take_over(new)
         log("trained", run=str(run), accuracy=accuracy, before=before, takes_over=better)
 
-    def _train(self, learn: Dataset, held_back: Dataset, content_hash: str, named: str) -> tuple[Model, Path]:
-        """Train into a run folder of its own, as ``fastnn train`` does; one that is broken off is removed."""
-        from fastnn.runs import Run
-        from fastnn.training import as_model, train
+    def _train(self, dataset: Dataset, origin_key: str) -> tuple[Model, Path]:
+        """Train into a run folder of its own; one that is broken off is removed."""
+        from fastnn.session import Session
 
-        recipe, source = self._recipe, learn.source
-        network = recipe.network(learn.images.shape[1], len(learn.classes))
-        data = DataCard(
-            source=source,
-            description=f"{source}, {SPLIT}",
-            hash=content_hash,
-            n_train=len(learn),
-            n_test=len(held_back),
-            split=SPLIT,
-        )
-        card = ModelCard(recipe=recipe, epochs=0, data=data, seed=recipe.seed, version=__version__, origin_key=named)
         folder = _free_folder(self._folder / FOLDER)
-        run = Run.create(folder, recipe, as_model(network.copy(), learn, recipe, card))
+        session = Session(
+            dataset,
+            self._recipe,
+            folder,
+            split=SPLIT,
+            about={"origin_key": origin_key},
+            on_chunk=self._give_way,
+            # In this thread, which has a low priority; the other cores are for the requests.
+            threads=1,
+        )
         try:
-            for report in train(network, learn, recipe, test=held_back, on_chunk=self._give_way):
-                run.record(report)
-            model = as_model(network, learn, recipe, card).with_card(epochs=recipe.epochs)
-            model = model.with_card(metrics=self._metrics(model, held_back))
-            run.finish(model, recipe)
+            for _ in session:
+                pass
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        return model, folder
-
-    def _metrics(self, model: Model, held_back: Dataset) -> dict[str, float]:
-        from fastnn.evaluation.metrics import evaluate
-
-        result = evaluate(model, held_back)
-        return {
-            "test_accuracy": result.accuracy,
-            "balanced_accuracy": result.balanced_accuracy,
-            "test_loss": result.loss,
-        }
+        return session.model, folder
 
     def _give_way(self, _: object) -> None:
         if self._stopping.is_set():

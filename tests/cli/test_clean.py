@@ -15,7 +15,7 @@ from fastnn.datasets import load_dataset
 from fastnn.label_issues import Findings
 from tests.helpers import blobs, compiled_only, saved
 
-QUICK = ("--folds", "3", "--repeats", "1", "--epochs", "4", "--workers", "1")
+QUICK = ("--folds", "3", "--repeats", "1", "--epochs", "4", "--threads", "1")
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +52,7 @@ def test_of_nothing_wrong_no_sheet_is_drawn(tmp_path: Path, monkeypatch: pytest.
     result = run("a.npz", "--out", "list.csv", "--sheet", "worst.png", "--force", "--json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["sheet"] is None
-    assert "worst.png: not drawn, for nothing wrong was found" in result.stderr
+    assert "worst.png: not written, as no issues were found" in result.stderr
     assert not Path("worst.png").exists()
 
 
@@ -99,11 +99,11 @@ def test_json(source: str) -> None:
     [
         (["a.npz", "--apply", "list.csv"], "go together"),
         (["a.npz", "--to", "b.npz"], "go together"),
-        (["a.npz", "--apply", "list.csv", "--to", "b.npz", "--out", "c.csv"], "nothing for --out"),
-        (["a.npz", "--out", "a.txt"], "ends with .csv"),
-        (["a.npz", "--sheet", "a.jpg"], "ends with .png"),
+        (["a.npz", "--apply", "list.csv", "--to", "b.npz", "--out", "c.csv"], "drop --out and --sheet"),
+        (["a.npz", "--out", "a.txt"], "must end with .csv"),
+        (["a.npz", "--sheet", "a.jpg"], "must end with .png"),
         (["a.npz", "--out", "no/a.csv"], "its folder does not exist"),
-        (["a.npz", "--out", "list.csv"], "is there already"),
+        (["a.npz", "--out", "list.csv"], "exists already"),
         (["gone.npz"], "gone.npz: no such file"),
         (["a.npz", "--apply", "gone.csv", "--to", "b.npz"], "gone.csv: cannot be read"),
         (["a.npz", "--apply", "list.csv", "--to", "a.npz"], "never changed"),

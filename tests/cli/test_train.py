@@ -1,4 +1,4 @@
-"""``fastnn train``: what it prints, what it writes, what it refuses, how it is stopped and taken up again."""
+"""``fastnn train``: what it prints and refuses, where its data come from, and how signals stop it."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
 import fastnn.datasets
 import fastnn.datasets.drawn
-from fastnn import Recipe, evaluate, load_dataset, load_model, split
+from fastnn import Recipe, Session, evaluate, load_dataset, load_model, split
 from fastnn.cli import app
-from fastnn.cli._progress import Bars, View
-from fastnn.cli.train import Stopped, parse_hidden, plan_new, plan_resumed, run_plan
+from fastnn.cli._progress import Live, View, view_for
+from fastnn.cli.train import Interrupted, parse_hidden
+from fastnn.cli.train import run as train
 from fastnn.datasets.split import Split
-from fastnn.errors import DataError, RecipeError, TrainingError
+from fastnn.formats import write_model
 from fastnn.model import DataCard
 from fastnn.recipe import load_recipe
 from fastnn.runs import Run
@@ -101,27 +101,8 @@ def model_bytes(folder: str) -> bytes:
     return (Path(folder) / "model.safetensors").read_bytes()
 
 
-def planned(*, out: str = "run", recipe: str = "original", data: str = "data.npz", **changes: Any) -> Any:
-    options = dict.fromkeys(
-        ("lr", "lr_decay", "lr_every", "seed", "test_fraction", "per_class", "dtype", "first_layer")
-    )
-    return plan_new(data, recipe, {**options, "hidden": (16,), "epochs": 6, **changes}, out)
-
-
-def resumed(folder: str = "run", *, data: str | None = None, **changes: Any) -> Any:
-    names = (
-        "hidden",
-        "epochs",
-        "lr",
-        "lr_decay",
-        "lr_every",
-        "seed",
-        "test_fraction",
-        "per_class",
-        "dtype",
-        "first_layer",
-    )
-    return plan_resumed(folder, data, None, {**dict.fromkeys(names), **changes})
+def session(*, epochs: int = 6, out: str = "run", **changes: Any) -> Session:
+    return Session("data.npz", Recipe(hidden=(16,), epochs=epochs).replace(**changes), out)
 
 
 # ---- what it prints ----
@@ -171,24 +152,55 @@ def test_quiet_prints_nothing_of_its_own(options: tuple[str, ...]) -> None:
     assert result.stdout.count("\n") == len(options)
 
 
-def test_on_a_terminal_it_shows_bars_and_gives_the_cursor_back() -> None:
+@pytest.mark.parametrize("networks", [1, 2])
+def test_on_a_terminal_it_shows_bars_and_gives_the_cursor_back(networks: int) -> None:
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, force_interactive=True, highlight=False, width=100)
-    run_plan(planned(), Bars(console, 6))
+    view = view_for(console)
+    assert isinstance(view, Live)
+    train(session(ensemble=networks), view)
     text = screen.getvalue()
-    for part in ("compiling ...", "training", "test ", "data.npz: 108 to train on, 12 to test on"):
+    for part in ("training", "test ", "data.npz: 108 to train on, 12 to test on"):
         assert part in text
     assert text.rfind("\x1b[?25h") > text.rfind("\x1b[?25l") >= 0
     assert "epoch 1/6" not in text  # those lines are for pipes
 
 
 def test_bars_follow_the_chunks() -> None:
-    class Slow(Bars):
-        _EVERY = 0.0
-
     screen = io.StringIO()
-    run_plan(planned(), Slow(Console(file=screen, force_terminal=True, force_interactive=True, width=100), 6))
+    view = Live(Console(file=screen, force_terminal=True, force_interactive=True, width=100), every=0.0)
+    train(session(), view)
     assert re.search(r"epoch 6 .*loss [\d.]+  train [\d.]+%", screen.getvalue())
+
+
+def test_each_network_of_an_ensemble_has_its_lines() -> None:
+    result = run(*SMALL, "--ensemble", "2", "--epochs", "2", "--out", "two")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("2 networks of 784-16-10, recipe original")
+    told = re.findall(r"network ([12])  epoch ([12])/2 .* test [0-9.]+%", result.stdout)
+    assert sorted(told) == [("1", "1"), ("1", "2"), ("2", "1"), ("2", "2")]
+
+
+def test_the_best_epoch_is_in_the_summary() -> None:
+    Path("mine.toml").write_text(RELU + "lr = 1e-30\nvalidation_fraction = 0.2\npatience = 2\n")
+    options = ("--data", "data.npz", "--recipe", "mine.toml", "--hidden", "12", "--epochs", "9", "--out", "run")
+    result = run(*options)
+    assert re.search(r"best epoch +1 \(validation [0-9.]+%\), stopped after 3", result.output), result.output
+    found = json.loads(run("--resume", "run", "--epochs", "12", "--json", "-q").stdout)
+    assert (found["epochs"], found["best_epoch"]) == (3, 1)
+    assert 0 <= found["validation_accuracy"] <= 1
+
+
+def test_options_that_change_nothing_or_mean_something_else_are_noted() -> None:
+    notes = {}
+    for name, option in (("best", "--ensemble=1"), ("mnist", "--lr-decay=0.9")):
+        result = run(*SMALL, "--recipe", name, "--epochs", "2", option, "--out", name, "--json", "-q")
+        notes[name] = json.loads(result.stdout)["notes"]
+        assert result.stderr.startswith(f"note: {notes[name][0]}")
+    assert notes == {
+        "best": ["the weights are averaged over all 2 epochs"],
+        "mnist": ["--lr-decay and --lr-every have no effect: recipe mnist has a cosine schedule"],
+    }
 
 
 # ---- what it writes ----
@@ -244,14 +256,6 @@ def test_a_recipe_file_and_options_that_change_it() -> None:
     assert model.card.data.split == Split(fraction=0.25, seed=11)
 
 
-@pytest.mark.parametrize("schedule", ["step", "cosine"])
-def test_the_same_seed_makes_the_same_file_twice(schedule: str) -> None:
-    Path("mine.toml").write_text(f'schedule = "{schedule}"\n')
-    for out, seed in (("one", "3"), ("two", "3"), ("other", "4")):
-        assert run(*SMALL, "--recipe", "mine.toml", "--epochs", "3", "--seed", seed, "--out", out, "-q").exit_code == 0
-    assert model_bytes("one") == model_bytes("two") != model_bytes("other")
-
-
 @pytest.mark.parametrize(
     ("text", "hidden"), [("200,40", (200, 40)), ("16", (16,)), (" 8, 7 ", (8, 7)), ("", ()), ("none", ()), ("None", ())]
 )
@@ -289,20 +293,14 @@ def test_no_hidden_layer_at_all() -> None:
         (("--data", "missing.npz"), "missing.npz: no such file"),
         (("--data", "data.npz/x"), "data.npz/x"),
         (("--out", "data.npz"), "data.npz: exists already"),
-        (("--out", "data.npz/run"), "data.npz/run: the run's folder cannot be made"),
+        (("--out", "data.npz/run"), "data.npz/run: the run folder cannot be created"),
         (("--out", "."), "exists already"),
         (("--resume", "missing"), "missing: no run folder to resume"),
-        (("--resume", "missing", "--out", "run"), "leave --out away"),
+        (("--resume", "missing", "--out", "run"), "drop --out"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(options: tuple[str, ...], message: str) -> None:
     assert message in refused(*SMALL, *options)
-
-
-def test_a_test_set_that_does_not_fit_is_refused_before_anything_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    odd = replace(blobs(60), test=blobs(10, classes=("a", "b")))
-    monkeypatch.setattr(fastnn.datasets, "load_dataset", lambda _: odd)
-    assert "2 classes do not fit" in refused(*SMALL, "--out", "run")
 
 
 def test_a_training_that_diverges_says_so_and_keeps_the_last_good_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -312,21 +310,12 @@ def test_a_training_that_diverges_says_so_and_keeps_the_last_good_epoch(monkeypa
     result = run("--data", "data.npz", "--recipe", "relu.toml", "--epochs", "5", "--out", "run", "-q")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == (
-        "fastnn: training diverged in epoch 3: the loss is no finite number any more; "
-        "take a smaller learning rate than 1e+06; run keeps epoch 2\n"
+        "fastnn: training diverged in epoch 3 (loss is not finite); try a learning rate below 1e+06; "
+        "run keeps epoch 2\n"
     )
     model = load_model("run")
     assert model.card.epochs == 2
     assert model.network.is_finite()
-
-
-def test_divergence_in_the_first_epoch_keeps_the_untrained_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    def diverge(*_: object) -> None:
-        raise TrainingError("training diverged in epoch 1")
-
-    monkeypatch.setattr(Trainer, "epoch", diverge)
-    assert "run keeps epoch 0" in run(*SMALL, "--out", "run").stderr
-    assert load_model("run").network.sha256() == Recipe(hidden=(16,)).network(784, 10).sha256()
 
 
 # ---- where the data come from ----
@@ -346,7 +335,10 @@ def test_without_digits_or_network_it_trains_on_drawn_ones_and_says_so(
     assert network_calls  # it was tried
     notes = [line for line in result.stderr.splitlines() if line.startswith("note:")]
     assert len(notes) == 1
-    assert "training on drawn ones instead" in notes[0]
+    assert notes[0].startswith("note: could not download the original digits (")
+    assert notes[0].endswith(
+        "); training on built-in drawn digits instead. To use the real ones: fastnn data fetch digits"
+    )
     assert json.loads(result.stdout)["data"] == "drawn (built in)"
     about = load_model("run").card.data
     assert about is not None
@@ -373,25 +365,14 @@ def test_damaged_digits_are_not_replaced_by_drawn_ones(network_calls: list[Any])
     assert network_calls == []
 
 
-# ---- going on ----
+# ---- stopping and resuming ----
 
 
-@pytest.mark.parametrize("rule", ["original", "relu"])
-def test_three_epochs_and_three_more_make_the_same_bytes_as_six(rule: str) -> None:
-    options = ["--data", "data.npz", "--hidden", "16", "-q"]
-    if rule == "relu":
-        Path("relu.toml").write_text(RELU)
-        options += ["--recipe", "relu.toml"]
-    assert run(*options, "--epochs", "6", "--out", "whole").exit_code == 0
-    assert run(*options, "--epochs", "3", "--out", "parts").exit_code == 0
-    assert model_bytes("parts") != model_bytes("whole")
+def test_three_epochs_and_three_more_make_the_same_bytes_as_six() -> None:
+    assert run(*SMALL, "-q", "--epochs", "6", "--out", "whole").exit_code == 0
+    assert run(*SMALL, "-q", "--epochs", "3", "--out", "parts").exit_code == 0
     assert run("--resume", "parts", "--epochs", "6", "-q").exit_code == 0
     assert model_bytes("parts") == model_bytes("whole")
-    assert Path("parts/recipe.toml").read_bytes() == Path("whole/recipe.toml").read_bytes()
-    histories = [np.genfromtxt(f"{name}/history.csv", delimiter=",", names=True) for name in ("parts", "whole")]
-    for name in ("epoch", "lr", "loss", "accuracy", "test_loss", "test_accuracy"):
-        assert histories[0][name].tolist() == histories[1][name].tolist()
-    assert sorted(os.listdir("parts")) == sorted(os.listdir("whole"))  # noqa: PTH208
 
 
 class Signalling(View):
@@ -410,21 +391,18 @@ class Signalling(View):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("schedule", ["step", "cosine", "constant"])
-def test_stopped_after_three_and_taken_up_again_it_makes_the_same_bytes(schedule: str, number: signal.Signals) -> None:
-    Path("mine.toml").write_text(f'schedule = "{schedule}"\n')
+def test_a_signal_stops_a_session_and_handlers_are_put_back(number: signal.Signals) -> None:
     before = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
-    run_plan(planned(out="whole", recipe="mine.toml"), View())
-    view = Signalling(number, 3)
-    with pytest.raises(Stopped) as stopped:
-        run_plan(planned(out="cut", recipe="mine.toml"), view)
-    assert (stopped.value.signal, stopped.value.folder, stopped.value.epochs) == (number, Path("cut"), 3)
-    assert view.chunks_after == 1
-    assert load_model("cut").card.epochs == 3
-    assert not Path("cut/model.safetensors").exists()
-    run_plan(resumed("cut"), View())
-    assert model_bytes("cut") == model_bytes("whole")
+    stopped, view = session(), Signalling(number, 3)
+    with pytest.raises(Interrupted) as caught:
+        train(stopped, view)
+    assert (caught.value.signal, stopped.epochs, view.chunks_after) == (number, 3, 0)
+    assert load_model("run").card.epochs == 3
+    assert not Path("run/model.safetensors").exists()
     assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == before
+    train(session(out="whole"), View())
+    train(Session.resume("run"), View())
+    assert model_bytes("run") == model_bytes("whole")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -441,7 +419,7 @@ def test_a_signal_is_told_with_the_way_to_go_on(
     monkeypatch.setattr(Trainer, "epoch", signalled)
     result = run(*SMALL, "--epochs", "5", "--out", "run", "--quiet", "--json")
     assert (result.exit_code, result.stdout) == (code, "")
-    assert result.stderr == "stopped: epoch 2 is kept; go on with: fastnn train --resume run\n"
+    assert result.stderr == "stopped: epoch 2 is saved; continue with: fastnn train --resume run\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -453,7 +431,7 @@ def test_a_signal_while_it_compiles_stops_at_once(number: signal.Signals, monkey
     monkeypatch.setattr(Trainer, "warm_up", compile_for_ever)
     result = run(*SMALL, "--out", "run", "-q")
     assert result.exit_code == 128 + number
-    assert result.stderr == "stopped: nothing was learnt yet; go on with: fastnn train --resume run\n"
+    assert result.stderr == "stopped: nothing was trained yet; continue with: fastnn train --resume run\n"
 
 
 @pytest.mark.parametrize("stumbles", [True, False])
@@ -472,7 +450,7 @@ def test_a_signal_that_is_swallowed_while_it_compiles_stops_nonetheless(
     monkeypatch.setattr(Trainer, "warm_up", compile_on)
     result = run(*SMALL, "--out", "run", "-q")
     assert result.exit_code == 143
-    assert result.stderr == "stopped: nothing was learnt yet; go on with: fastnn train --resume run\n"
+    assert result.stderr == "stopped: nothing was trained yet; continue with: fastnn train --resume run\n"
 
 
 def test_a_second_ctrl_c_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -486,37 +464,30 @@ def test_a_second_ctrl_c_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
         signal.raise_signal(signal.SIGINT)
         raise AssertionError("went on writing")
 
-    plan = planned()
-    view = Signalling(signal.SIGINT, 1)
+    begun, view = session(), Signalling(signal.SIGINT, 1)
+    begun.open()
     monkeypatch.setattr(os, "_exit", leave)
-    create = Run.create
-
-    def create_then_hang(*args: Any) -> Run:
-        made = create(*args)
-        monkeypatch.setattr(Run, "checkpoint", checkpoint)
-        return made
-
-    monkeypatch.setattr(Run, "create", create_then_hang)
+    monkeypatch.setattr(Run, "checkpoint", checkpoint)
     with pytest.raises(Left, match="130"):
-        run_plan(plan, view)
+        train(begun, view)
 
 
 def test_a_signal_after_the_last_epoch_comes_too_late() -> None:
-    run_plan(planned(out="whole"), View())
-    run_plan(planned(out="signalled"), Signalling(signal.SIGINT, 6))
+    train(session(out="whole"), View())
+    train(session(out="signalled"), Signalling(signal.SIGINT, 6))
     assert model_bytes("signalled") == model_bytes("whole")
 
 
 @pytest.mark.parametrize("kept", ["model and checkpoint", "older checkpoint"])
 def test_killed_between_model_and_checkpoint_it_can_be_finished(kept: str) -> None:
-    run_plan(planned(out="whole"), View())
-    with pytest.raises(Stopped):
-        run_plan(planned(), Signalling(signal.SIGINT, 4))
+    train(session(out="whole"), View())
+    with pytest.raises(Interrupted):
+        train(session(), Signalling(signal.SIGINT, 4))
     name = "run/checkpoint.safetensors"
     older = Path(name).read_bytes()
-    run_plan(resumed(), View())
+    train(Session.resume("run"), View())
     Path(name).write_bytes(Path("run/model.safetensors").read_bytes() if kept.startswith("model") else older)
-    run_plan(resumed(), View())
+    train(Session.resume("run"), View())
     assert not Path(name).exists()
     assert model_bytes("run") == model_bytes("whole")
 
@@ -538,14 +509,14 @@ def test_the_recipe_stays_as_it_was_begun() -> None:
     }
     for option, value in changed.items():
         message = refused("--resume", "run", "--epochs", "4", f"--{option}", value)
-        assert f"run: a run goes on with the recipe it began with; --{option} differs" in message
+        assert f"run: --resume cannot change the recipe; drop --{option}" in message
     Path("mine.toml").write_text("lr = 0.5\n")
-    assert "leave --recipe away" in refused("--resume", "run", "--epochs", "4", "--recipe", "mine.toml")
+    assert "drop --recipe" in refused("--resume", "run", "--epochs", "4", "--recipe", "mine.toml")
     assert "trained for 2 epochs already" in refused("--resume", "run")
     assert "trained for 2 epochs already" in refused("--resume", "run", "--epochs", "1")
     assert "epochs must be" in refused("--resume", "run", "--epochs", "0")
     saved(blobs(120, seed=5), Path("other.npz"))
-    assert "is not the data that run was begun with (data.npz)" in refused(
+    assert "is not the data that run was trained on (data.npz)" in refused(
         "--resume", "run", "--epochs", "4", "--data", "other.npz"
     )
     assert {path: path.read_bytes() for path in Path("run").iterdir()} == before
@@ -559,17 +530,18 @@ def test_the_recipe_stays_as_it_was_begun() -> None:
 def test_a_run_by_another_recipe_is_not_taken_for_the_default_one() -> None:
     Path("mine.toml").write_text("lr = 0.5\n")
     assert run(*SMALL, "--recipe", "mine.toml", "--epochs", "1", "--out", "run", "-q").exit_code == 0
-    assert "leave --recipe away" in refused("--resume", "run", "--epochs", "2", "--recipe", "original")
+    assert "drop --recipe" in refused("--resume", "run", "--epochs", "2", "--recipe", "original")
 
 
 def test_a_cosine_cannot_be_extended() -> None:
     Path("mine.toml").write_text('schedule = "cosine"\n')
     assert run(*SMALL, "--recipe", "mine.toml", "--epochs", "3", "--out", "run", "-q").exit_code == 0
-    assert "were laid out for 3 epochs" in refused("--resume", "run", "--epochs", "6")
+    assert "depend on its 3 epochs; drop --epochs" in refused("--resume", "run", "--epochs", "6")
 
 
-def test_errors_of_a_plan_are_the_packages_own() -> None:
-    with pytest.raises(RecipeError):
-        planned(epochs=0)
-    with pytest.raises(DataError):
-        planned(data="missing.npz")
+def test_a_checkpoint_without_its_state_is_refused() -> None:
+    Path("mine.toml").write_text('averaging = "ema"\n')
+    assert run(*SMALL, "--recipe", "mine.toml", "--epochs", "2", "--out", "run", "-q").exit_code == 0
+    file = Path("run/model.safetensors")
+    write_model(load_model(file), file)
+    assert "run: the training state does not fit the recipe" in refused("--resume", "run", "--epochs", "4")

@@ -9,7 +9,7 @@ from fastnn.cli import app
 from fastnn.datasets import Dataset, load_dataset, split
 from fastnn.datasets.split import Split
 from fastnn.errors import FastnnError
-from fastnn.evaluation.compare import compare_runs
+from fastnn.evaluation.compare import compare
 from fastnn.evaluation.intervals import mcnemar, wilson_interval
 from fastnn.evaluation.metrics import evaluate
 from fastnn.formats import save_model
@@ -75,7 +75,7 @@ def test_runs_of_one_split(data: Dataset) -> None:
     models = [write_run("one", data, draw=1), write_run("two", data, draw=2, lr=0.5)]
     Path("one/history.csv").write_text(HISTORY.format(1, 0.5, 2, 0.25))
     Path("two/history.csv").write_text(HISTORY.format(1, "x", 2, 0.25))
-    result = compare_runs(["one", "two"])
+    result = compare(["one", "two"])
     test = split(data, 0.25, 0)[1]
     for row, made in zip(result.rows, models, strict=True):
         expected = evaluate(made, test)
@@ -93,7 +93,7 @@ def test_runs_of_one_split(data: Dataset) -> None:
 
 def test_runs_with_different_splits_are_compared_on_images_new_to_both(data: Dataset) -> None:
     models = [write_run("one", data, draw=1), write_run("two", data, seed=9, draw=2)]
-    result = compare_runs(["one", "two"])
+    result = compare(["one", "two"])
     shared = Split(fraction=0.25, seed=0).test_mask(data) & Split(fraction=0.25, seed=9).test_mask(data)
     assert 0 < shared.sum() < 50
     (pair,) = result.pairs
@@ -108,12 +108,12 @@ def test_a_common_test_set(data: Dataset, tmp_path: Path) -> None:
     made = write_run("none", None, draw=3)
     saved(blobs(60, seed=5), tmp_path / "b.npz")
     other = load_dataset("b.npz")
-    result = compare_runs(["one", "none"], "b.npz")
+    result = compare(["one", "none"], "b.npz")
     assert [row.total for row in result.rows] == [60, 60]
     assert result.rows[1].correct == evaluate(made, other).correct
     assert result.pairs[0].shared == 60
     assert "none does not say what it was trained on" in result.notes[0]
-    own = compare_runs(["one", "none"], "a.npz")
+    own = compare(["one", "none"], "a.npz")
     assert [row.total for row in own.rows] == [50, 50]
     assert own.rows[1].correct == evaluate(made, split(data, 0.25, 0)[1]).correct
 
@@ -124,13 +124,13 @@ def test_training_images_from_another_data_set_are_not_tested_on(data: Dataset, 
     cleaned = data.take(np.arange(0, 200, 2))
     saved(cleaned, tmp_path / "cleaned.npz")
     write_run("two", load_dataset("cleaned.npz"), seed=5)
-    result = compare_runs(["one", "two"], "a.npz")
+    result = compare(["one", "two"], "a.npz")
     learnt = {image.tobytes() for image in cleaned.images[~Split(fraction=0.25, seed=5).test_mask(cleaned)]}
     unseen = [image.tobytes() not in learnt for image in data.images]
     assert result.rows[0].total == np.sum(Split(fraction=0.25, seed=0).test_mask(data) & unseen) < 50
     assert result.notes == ()
     (tmp_path / "cleaned.npz").unlink()
-    result = compare_runs(["one", "two"], "a.npz")
+    result = compare(["one", "two"], "a.npz")
     assert result.rows[0].total == 50
     assert result.notes[0].startswith("two was trained on cleaned.npz, which cannot be loaded as it was; its training")
 
@@ -139,7 +139,7 @@ def test_runs_are_tested_on_what_their_own_kind_of_split_held_back(data: Dataset
     by_hash = Split(kind="hash", fraction=0.25)
     write_run("one", data, draw=1)
     made = write_run("two", data, draw=2, how=by_hash)
-    result = compare_runs(["one", "two"])
+    result = compare(["one", "two"])
     held = by_hash.test_mask(data)
     assert [row.tested_on for row in result.rows] == [
         "a.npz, 25% held out, seed 0",
@@ -150,14 +150,14 @@ def test_runs_are_tested_on_what_their_own_kind_of_split_held_back(data: Dataset
     assert result.pairs[0].shared == np.sum(held & Split(fraction=0.25, seed=0).test_mask(data))
     write_run("three", data, how=Split(kind="own"))
     with pytest.raises(FastnnError, match="has no test set of its own"):
-        compare_runs(["one", "three"])
+        compare(["one", "three"])
 
 
 def test_runs_on_different_data_share_nothing(data: Dataset, tmp_path: Path) -> None:
     write_run("one", data)
     saved(blobs(80, seed=5), tmp_path / "b.npz")
     write_run("two", load_dataset("b.npz"))
-    result = compare_runs(["one", "two"])
+    result = compare(["one", "two"])
     assert (result.pairs[0].shared, result.pairs[0].test, result.pairs[0].better) == (0, None, None)
     assert "--data" in result.notes[0]
 
@@ -175,7 +175,7 @@ def test_a_run_is_called_better_only_if_the_difference_is_significant(data: Data
     save_model(Model((made,), DIGITS, card=good.card), "good/model.safetensors")
     write_run("bad", data, draw=4)
     write_run("same", data, draw=4)
-    result = compare_runs(["bad", "good", "same"])
+    result = compare(["bad", "good", "same"])
     by = {(pair.first, pair.second): pair for pair in result.pairs}
     assert result.rows[1].accuracy > 0.8
     assert by["bad", "good"].better == by["good", "same"].better == "good"
@@ -212,7 +212,7 @@ def test_runs_that_cannot_be_compared_are_named(
     write_run("changed", replace(data, labels=data.labels[::-1].copy(), source="a.npz"))
     write_run("undivided", data, divided=False)
     with pytest.raises(FastnnError, match=words):
-        compare_runs(runs, data_source)
+        compare(runs, data_source)
 
 
 @pytest.mark.usefixtures("data")

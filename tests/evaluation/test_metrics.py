@@ -7,7 +7,7 @@ import pytest
 
 from fastnn.datasets import Dataset
 from fastnn.errors import DataError
-from fastnn.evaluation.metrics import confusion_matrix, evaluate, match_labels, mean_loss
+from fastnn.evaluation.metrics import Evaluation, class_rows, confusion_matrix, evaluate, match_labels, mean_loss
 from fastnn.model import Model
 from fastnn.network import Network
 from tests.models import model
@@ -102,3 +102,14 @@ def test_the_figures_are_fit_for_json() -> None:
     figures = json.loads(json.dumps(result.as_dict(), allow_nan=False))
     assert set(figures) == {f.name for f in dataclasses.fields(result)} - {"classes"}
     assert np.array_equal(figures["confusion"], result.confusion)
+
+
+def test_a_notebook_shows_tables_in_which_names_are_escaped() -> None:
+    classes = ("<script>", *(str(k) for k in range(99)))
+    confusion = np.eye(100, dtype=np.int64)
+    rows = class_rows(confusion, classes)
+    shown = Evaluation(0.875, 0.75, 7, 8, 0.25, rows, confusion, classes)._repr_html_()
+    for text in ("87.50%", "75.00%", "0.2500", "&lt;script&gt;", "the first 50"):
+        assert text in shown
+    assert "<script" not in shown
+    assert shown.count("<tr>") < 60

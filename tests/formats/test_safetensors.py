@@ -140,7 +140,7 @@ def test_a_run_folder_stands_for_its_model_or_else_its_checkpoint(tmp_path: Path
         {"data": DataCard(source="x", description="x", hash="", split=Split(fraction=2.0))},
         {"original": OriginalCard(file="x", training=object)},
     ],
-    ids=str,
+    ids=range(12),
 )
 def test_a_card_that_could_not_be_read_again_is_not_written(fields: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"

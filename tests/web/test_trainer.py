@@ -71,6 +71,26 @@ def test_a_better_network_takes_over_and_the_old_runs_stay(
     assert newest_run(runs) is None
 
 
+def test_all_networks_of_the_recipe_are_trained_and_the_card_says_for_how_many_epochs(
+    store: Store, drawn: Dataset, tmp_path: Path
+) -> None:
+    """With a learning rate of next to nothing no epoch is better than the first, and patience ends it."""
+    accept(store, drawn.take(range(600)))
+    recipe = tmp_path / "patient.toml"
+    recipe.write_text(
+        RECIPE.replace("epochs = 8", "epochs = 50").replace("lr = 0.05", "lr = 1e-30")
+        + "ensemble = 2\nvalidation_fraction = 0.2\npatience = 2\n"
+    )
+    taken: list[Loaded] = []
+    assert make(store, 500, None, taken, tmp_path / "runs", str(recipe)).train_if_due()
+    model = taken[0].model
+    assert len(model.networks) == 2
+    assert model.card.epochs == 3
+    path, _ = store.training()
+    assert path is not None
+    assert load_model(path).card == model.card
+
+
 def test_a_worse_network_does_not_take_over(store: Store, drawn: Dataset, loaded: Loaded, tmp_path: Path) -> None:
     store.first_used(loaded.key)
     accept(store, drawn.take(range(600)))
@@ -110,7 +130,7 @@ def test_a_model_is_compared_only_on_what_it_cannot_have_learnt(
     assert data.n_test == len(trainer._unseen(taken[0], SPLIT.divide(store.dataset())[1])) > 80
 
 
-@pytest.mark.parametrize("part", ["fastnn.training.train", "fastnn.web.trainer._accuracy"])
+@pytest.mark.parametrize("part", ["fastnn.session.Session", "fastnn.web.trainer._accuracy"])
 def test_a_training_that_fails_is_not_repeated_with_the_same_digits_and_leaves_nothing(
     store: Store, drawn: Dataset, tmp_path: Path, recipe: str, poor: Loaded, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:

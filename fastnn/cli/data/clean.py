@@ -1,7 +1,8 @@
-"""``fastnn data clean``: find wrong labels, drawings that are no digits, and copies; write a set without them."""
+"""``fastnn data clean``: find wrong labels, drawings that are not digits, and copies; write corrected data."""
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +16,7 @@ from fastnn.cli._downloads import download_progress
 from fastnn.cli.data._app import app
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from fastnn.datasets import Dataset
     from fastnn.label_issues import Findings
@@ -27,45 +28,43 @@ _ON_SHEET = 120
 @app.command()
 @command
 def clean(
-    source: Annotated[str, typer.Argument(help="digits, mnist, drawn, or a file or folder.")],
+    source: Annotated[str, typer.Argument(help="digits, mnist, drawn, a file or a folder.")],
     out_file: Annotated[
         Path | None,
-        typer.Option("--out", metavar="FILE.csv", help="Write what was found: index,label,suggested,score,reason."),
+        typer.Option("--out", metavar="FILE.csv", help="Write the issues: index,label,suggested,score,reason."),
     ] = None,
-    sheet: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the worst.")] = None,
+    sheet: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the worst images.")] = None,
     apply: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE.csv",
-            help="Search nothing; write SOURCE as this list mends it to --to: images get the suggested label, and "
-            "those without a suggestion are left out. Lines may be changed or deleted first.",
+            help="Do not search; apply this list to SOURCE and write the result to --to: images get the suggested "
+            "label, and images without one are left out. Edit or delete lines first where you disagree.",
         ),
     ] = None,
-    to: Annotated[
-        Path | None, typer.Option(metavar="OUT", help="With --apply: where to, as data convert takes it.")
-    ] = None,
-    folds: Annotated[int, typer.Option(help="Parts that each in turn are judged by networks trained on the rest.")] = 5,
-    repeats: Annotated[int, typer.Option(help="How often that is done, with other parts.")] = 3,
-    epochs: Annotated[int | None, typer.Option(help="Of each training; by default 10.")] = None,
-    seed: Annotated[int, typer.Option(help="Of parts and networks.")] = 0,
-    workers: Annotated[int | None, typer.Option(help="Processes; by default one a core.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace files that are there (never SOURCE).")] = False,
+    to: Annotated[Path | None, typer.Option(metavar="OUT", help="With --apply: output, as for data convert.")] = None,
+    folds: Annotated[int, typer.Option(help="Number of cross-validation folds.")] = 5,
+    repeats: Annotated[int, typer.Option(help="Number of cross-validations, each with other folds.")] = 3,
+    epochs: Annotated[int | None, typer.Option(help="Epochs of each training. [default: 10]")] = None,
+    seed: Annotated[int, typer.Option(help="Random seed for folds and weights.")] = 0,
+    threads: Annotated[int | None, typer.Option(help="Folds trained at a time. [default: one on each core]")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace existing files (never SOURCE).")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
-    """Find wrong labels, drawings that are no digits, and copies. SOURCE is never changed."""
+    """Find wrong labels, drawings that are not digits, and copies. SOURCE is never changed."""
     from fastnn.errors import FastnnError
 
     if (apply is None) != (to is None):
-        raise FastnnError("--apply FILE.csv and --to OUT go together: the list, and where the mended data go")
+        raise FastnnError("--apply FILE.csv and --to OUT go together: the list, and where to write the corrected data")
     if apply is not None and to is not None:
         if out_file is not None or sheet is not None:
-            raise FastnnError("--apply searches nothing, so there is nothing for --out and --sheet")
+            raise FastnnError("--apply does not search; drop --out and --sheet")
         _show_applied(apply_list(source, apply, to, force=force), as_json)
         return
-    options: dict[str, Any] = {"folds": folds, "repeats": repeats, "epochs": epochs, "seed": seed, "workers": workers}
+    options: dict[str, Any] = {"folds": folds, "repeats": repeats, "epochs": epochs, "seed": seed, "threads": threads}
     dataset, findings = clean_data(source, out_file, sheet, force=force, show=not as_json, **options)
     if sheet is not None and not findings.issues:
-        note(f"{sheet}: not drawn, for nothing wrong was found")
+        note(f"{sheet}: not written, as no issues were found")
         sheet = None
     for text in _notes(dataset):
         note(text)
@@ -84,20 +83,20 @@ def clean_data(
     show: bool = False,
     **options: Any,
 ) -> tuple[Dataset, Findings]:
-    """Find what is wrong with a data set, and write it down where asked to.
+    """Find issues in a data set, and write them to files if asked to.
 
     Parameters
     ----------
     source : str
-        As :func:`fastnn.datasets.load_dataset` takes it.
+        As for :func:`fastnn.datasets.load_dataset`.
     out_file, sheet : Path, optional
-        A CSV file, and a PNG file with the worst.
+        A CSV file of the issues, and a PNG file of the worst images.
     force : bool
-        Replace files that are there.
+        Replace existing files.
     show : bool
-        Show on standard error how far it is.
+        Show progress on standard error.
     **options
-        As :func:`fastnn.label_issues.find_issues` takes them.
+        As for :func:`fastnn.label_issues.find_issues`.
 
     Returns
     -------
@@ -107,7 +106,7 @@ def clean_data(
     Raises
     ------
     FastnnError
-        If a file is there already, or reading, searching or writing fails.
+        If a file exists already, or reading, searching or writing fails.
     """
     from fastnn.datasets import load_dataset
     from fastnn.label_issues import find_issues, write_issues
@@ -117,29 +116,29 @@ def clean_data(
     for path, ending in ((out_file, ".csv"), (sheet, ".png")):
         if path is not None:
             _check_target(path, ending, dataset, source, force=force)
-    with _training_progress(show) as told:
-        findings = find_issues(dataset, progress=told, **options)
+    with _fold_progress(show) as progress_of_folds:
+        findings = find_issues(dataset, progress=progress_of_folds, **options)
     if out_file is not None:
         write_issues(findings.issues, out_file)
     if sheet is not None:
         if findings.issues:
             _draw(dataset, findings, sheet)
         else:
-            # One of an earlier search would be taken for this one's.
+            # A sheet of an earlier search would pass for this one's.
             sheet.unlink(missing_ok=True)
     return dataset, findings
 
 
 def apply_list(source: str, listed: Path, target: Path, *, force: bool = False) -> dict[str, Any]:
-    """Write a data set as a list of issues mends it.
+    """Apply a list of issues to a data set, and write the result.
 
     Parameters
     ----------
     source : str
     listed : Path
-        A CSV file as :func:`clean_data` writes it.
+        A CSV file written by :func:`clean_data`.
     target : Path
-        As :func:`fastnn.datasets.writers.write_dataset` takes it.
+        As for :func:`fastnn.datasets.writers.write_dataset`.
     force : bool
         Replace `target`; never the source itself.
 
@@ -151,7 +150,7 @@ def apply_list(source: str, listed: Path, target: Path, *, force: bool = False) 
     Raises
     ------
     FastnnError
-        If the list is no list, is of other data, or `target` is the source or cannot be written.
+        If the list is not one or is for other data, or `target` is the source or cannot be written.
     """
     from fastnn.datasets import load_dataset
     from fastnn.datasets.writers import write_dataset
@@ -174,7 +173,7 @@ def apply_list(source: str, listed: Path, target: Path, *, force: bool = False) 
 
 
 def _refuse_source(target: Path, dataset: Dataset, source: str) -> None:
-    """Raise a DataError if writing `target` would change the source, --force or not."""
+    """Raise a DataError if writing `target` would change the source, with or without --force."""
     from fastnn.datasets import load_dataset
     from fastnn.errors import DataError, FastnnError
 
@@ -185,54 +184,46 @@ def _refuse_source(target: Path, dataset: Dataset, source: str) -> None:
         or target.resolve() in own.resolve().parents
     )
     if not same and target.exists():
-        # A name such as digits stands for a file that is found in several places.
+        # The file of a name such as digits may be in several places.
         try:
             same = load_dataset(target).content_hash == dataset.content_hash
         except FastnnError:
             same = False
     if same:
-        raise DataError(f"{target}: is the source or a part or a copy of it, which is never changed; name another")
+        raise DataError(f"{target}: is the source, a part of it or a copy, and is never changed; choose another name")
 
 
 def _check_target(path: Path, ending: str, dataset: Dataset, source: str, *, force: bool) -> None:
-    """Refuse a path before minutes of work go into what cannot be written there."""
+    """Refuse a path that cannot be written, before minutes of work."""
     from fastnn.errors import DataError
 
     if path.suffix.lower() != ending:
-        raise DataError(f"{path}: give a name that ends with {ending}")
+        raise DataError(f"{path}: must end with {ending}")
     if path.is_dir() or not path.parent.is_dir():
-        raise DataError(f"{path}: {'is a folder' if path.is_dir() else 'its folder does not exist'}; name another")
+        raise DataError(f"{path}: {'is a folder' if path.is_dir() else 'its folder does not exist'}; choose another")
     if path.exists():
         if not force:
-            raise DataError(f"{path}: is there already; choose another name or replace it with --force")
+            raise DataError(f"{path}: exists already; choose another name or replace it with --force")
         _refuse_source(path, dataset, source)
 
 
-class _training_progress:  # noqa: N801 - used like a function
-    """A bar of the trainings on standard error; `told` is None where nothing is to be shown."""
+@contextlib.contextmanager
+def _fold_progress(show: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """Show a bar of the folds on standard error; yield the function that moves it, or None if it is not shown."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    def __init__(self, show: bool) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        console = err()
-        columns = (TextColumn("training on parts"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._bars = Progress(*columns, console=console, transient=True) if show and console.is_terminal else None
-
-    def __enter__(self) -> Callable[[int, int], None] | None:
-        if self._bars is None:
-            return None
-        bars = self._bars
-        bars.start()
+    console = err()
+    if not (show and console.is_terminal):
+        yield None
+        return
+    columns = (TextColumn("training on folds"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bars:
         task = bars.add_task("", total=None)
-        return lambda done, total: bars.update(task, completed=done, total=total)
-
-    def __exit__(self, *_: object) -> None:
-        if self._bars is not None:
-            self._bars.stop()
+        yield lambda done, total: bars.update(task, completed=done, total=total)
 
 
 def _draw(dataset: Dataset, findings: Findings, path: Path) -> None:
-    """Write the worst as a picture sheet, copies last."""
+    """Write the worst images as a picture sheet, copies last."""
     import numpy as np
 
     from fastnn.errors import DataError
@@ -241,9 +232,9 @@ def _draw(dataset: Dataset, findings: Findings, path: Path) -> None:
 
     issues = [issue for issue in findings.issues if issue.kind != "copy"][:_ON_SHEET]
     issues += [issue for issue in findings.issues if issue.kind == "copy"][: _ON_SHEET - len(issues)]
-    words = {"wrong label": "unclear", "not a digit": "no digit", "copy": "copy"}
+    words = {"wrong label": "unclear", "not a digit": "not a digit", "copy": "copy"}
     captions = [
-        (f"{issue.label}, {f'rather {issue.suggested}' if issue.suggested else words[issue.kind]}", f"#{issue.index}")
+        (f"{issue.label}, {f'maybe {issue.suggested}' if issue.suggested else words[issue.kind]}", f"#{issue.index}")
         for issue in issues
     ]
     picture = sheet(dataset.images[np.asarray([issue.index for issue in issues])], captions)
@@ -257,7 +248,7 @@ def _draw(dataset: Dataset, findings: Findings, path: Path) -> None:
 def _notes(dataset: Dataset) -> tuple[str, ...]:
     if dataset.test is None:
         return dataset.notes
-    return (*dataset.notes, f"the {len(dataset.test):,} images of its test set are not looked at")
+    return (*dataset.notes, f"the {len(dataset.test):,} images of its test set are not searched")
 
 
 def _as_dict(dataset: Dataset, findings: Findings, out_file: Path | None, sheet: Path | None) -> dict[str, Any]:
@@ -298,7 +289,7 @@ def _show(dataset: Dataset, findings: Findings, out_file: Path | None, sheet: Pa
         (issue.label, issue.suggested) for issue in findings.issues if issue.kind == "wrong label" and issue.suggested
     )
     if pairs:
-        table = Table(title="most often wrong", title_justify="left")
+        table = Table(title="most frequent wrong labels", title_justify="left")
         for name, side in (("label", "left"), ("suggested", "left"), ("images", "right")):
             table.add_column(name, justify="right" if side == "right" else "left")
         for (label, suggested), count in sorted(pairs.items(), key=lambda item: (-item[1], item[0]))[:_SHOWN]:
@@ -308,7 +299,7 @@ def _show(dataset: Dataset, findings: Findings, out_file: Path | None, sheet: Pa
         if path is not None:
             console.print(str(path), markup=False, soft_wrap=True)
     if out_file is not None:
-        note(f"look it through, then: fastnn data clean {dataset.source} --apply {out_file} --to OUT")
+        note(f"check the list, then: fastnn data clean {dataset.source} --apply {out_file} --to OUT")
 
 
 def _show_applied(result: dict[str, Any], as_json: bool) -> None:
@@ -319,7 +310,7 @@ def _show_applied(result: dict[str, Any], as_json: bool) -> None:
         note(text)
     note(
         f"{result['relabelled']:,} labels changed, {result['left_out']:,} images left out; "
-        f"{result['n_after']:,} of {result['n_before']:,} are left"
+        f"{result['n_after']:,} of {result['n_before']:,} remain"
     )
     for path in result["written"]:
         out().print(path, markup=False, soft_wrap=True)

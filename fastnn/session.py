@@ -1,0 +1,594 @@
+"""A training session: from data and recipe to a finished model, with run folder, checkpoints and resume.
+
+The command line, the web app, cross-validation and :func:`fit` are thin callers. A session knows no display: its
+caller iterates over the reports, may be called after each chunk of samples, and may stop it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import threading
+import time
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
+
+from fastnn import __version__
+from fastnn.datasets import Dataset, load_dataset, per_class
+from fastnn.datasets import split as divide
+from fastnn.datasets.split import Split
+from fastnn.errors import DataError, FastnnError, ModelError, RecipeError, TrainingError
+from fastnn.evaluation.metrics import Evaluation, evaluate
+from fastnn.formats import CHECKPOINT_FILE
+from fastnn.model import DataCard, Model, ModelCard
+from fastnn.recipe import Recipe, load_recipe
+from fastnn.runs import Run, SavedNetwork, ensemble_state
+from fastnn.threads import StopFlag, cores, map_threads
+from fastnn.training import Trainer, as_model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from fastnn.network import Network
+    from fastnn.runs import State
+    from fastnn.training import ChunkReport, EpochReport
+
+
+@dataclass
+class Timings:
+    """Seconds and samples of a session; those of earlier sessions of the same run do not count.
+
+    Attributes
+    ----------
+    compiling : float
+        Seconds to compile or load the kernels.
+    training : float
+        Seconds of training: of one network without the time to measure it, of several on threads all the time.
+    samples : int
+        Samples trained on.
+    """
+
+    compiling: float = 0.0
+    training: float = 0.0
+    samples: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """One network after its last whole epoch.
+
+    Attributes
+    ----------
+    epochs : int
+        How many it is trained for.
+    network : Network
+        A copy of the selected network: best epoch, weight average or current weights.
+    state : tuple of dict and dict
+        What :meth:`fastnn.training.Trainer.load_state_dict` takes.
+    best : tuple of int and float, or None
+        The best epoch and its accuracy on the validation set.
+    finished : bool
+        Whether no epoch is left, or patience has ended training.
+    """
+
+    epochs: int
+    network: Network
+    state: State
+    best: tuple[int, float] | None = None
+    finished: bool = False
+
+    @classmethod
+    def of(cls, trainer: Trainer, epochs: int, recipe: Recipe) -> Self:
+        """Return a copy of what a trainer has after this many epochs."""
+        finished = epochs >= recipe.epochs or trainer.stopped
+        return cls(epochs, trainer.result().copy(), trainer.state_dict(), trainer.best, finished)
+
+    @classmethod
+    def of_saved(cls, saved: SavedNetwork, recipe: Recipe) -> Self:
+        """Return a network as it was saved, or as it is before the first epoch."""
+        state = saved.state
+        if state is None and saved.epochs and recipe.needs_state:
+            state = {}, {}  # refused by the trainer
+        elif state is None:
+            values = {"epoch": saved.epochs, "best_epoch": 0, "best_score": [-1.0, 0.0]}
+            state = {"network": saved.network.parameters.copy()}, values
+        return cls(saved.epochs, saved.network, state)
+
+
+class Session:
+    """Trains all networks of a recipe on a data set, and writes a run folder if it is given one.
+
+    Iterating trains and yields an :class:`fastnn.training.EpochReport` for each epoch of each network. Networks of an
+    ensemble train on threads, as many at a time as there are cores; their number does not change the weights. After the
+    last report the model is measured and written. If iteration ends before that (by :meth:`stop`, an error, or
+    because the caller leaves the loop), a checkpoint keeps the whole epochs, and iterating again continues from them.
+
+    Parameters
+    ----------
+    dataset : Dataset, str or Path
+        The data, or what :func:`fastnn.load_dataset` takes.
+    recipe : Recipe, str or Path
+        A recipe, the name of a preset, or a TOML file.
+    out : path-like, optional
+        The run folder, which must not exist. Without one, nothing is written.
+    source : str, optional
+        The name from which the data can be loaded again; by default `dataset` or what it says of its source.
+    split : Split, optional
+        Which part of the data is the test set; by default as the recipe says.
+    hold_out : bool
+        Whether to hold out a test set; without one, all data are trained on and nothing is measured.
+    about : mapping, optional
+        More fields of the model's card.
+    on_chunk : callable, optional
+        Called with a :class:`fastnn.training.ChunkReport` about every 20 ms; of several networks from several threads
+        at a time. An exception that it raises ends the session.
+    threads : int, optional
+        How many networks train at a time; by default as many as there are cores. With one, all work is done in the
+        calling thread.
+
+    Attributes
+    ----------
+    recipe : Recipe
+    folder : Path or None
+    train : Dataset
+        What is trained on.
+    test : Dataset or None
+        What is held out.
+    classes : tuple of str
+    card : ModelCard
+        What the model will say about recipe and data.
+    timings : Timings
+    evaluation : Evaluation or None
+        The finished model on the test set.
+
+    Raises
+    ------
+    FastnnError
+        If recipe, data or folder do not fit; nothing has been written then.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> session = fastnn.Session("drawn:200", fastnn.Recipe(hidden=(16,), epochs=2, ensemble=2))
+    >>> sorted((report.member, report.epoch) for report in session)
+    [(0, 1), (0, 2), (1, 1), (1, 2)]
+    >>> len(session.model.networks)
+    2
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset | str | Path,
+        recipe: Recipe | str | Path,
+        out: str | Path | None = None,
+        *,
+        source: str | None = None,
+        split: Split | None = None,
+        hold_out: bool = True,
+        about: Mapping[str, Any] | None = None,
+        on_chunk: Callable[[ChunkReport], None] | None = None,
+        threads: int | None = None,
+    ) -> None:
+        recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+        if out is not None and Path(out).exists():
+            raise FastnnError(
+                f"{out}: exists already; name another folder with --out, or continue the run with --resume"
+            )
+        if not isinstance(dataset, Dataset):
+            source = source or str(dataset)
+            dataset = load_dataset(dataset)
+        how = split or Split.of(dataset, recipe.test_fraction, recipe.seed)
+        self._set_up(recipe, dataset, how if hold_out else None, out, on_chunk, threads)
+        data = DataCard(
+            source=_printable(source or dataset.source),
+            description=dataset.source,
+            hash=dataset.content_hash,
+            n_train=len(self.train),
+            n_test=0 if self.test is None else len(self.test),
+            split=how if hold_out else None,
+        )
+        self.card = ModelCard(recipe=recipe, epochs=0, data=data, seed=recipe.seed, version=__version__)
+        if about:
+            self.card = msgspec.structs.replace(self.card, **about)
+        self._run: Run | None = None
+        self._start(())
+
+    @classmethod
+    def resume(
+        cls,
+        folder: str | Path,
+        *,
+        epochs: int | None = None,
+        dataset: Dataset | str | Path | None = None,
+        on_chunk: Callable[[ChunkReport], None] | None = None,
+        threads: int | None = None,
+    ) -> Self:
+        """Return a session that continues a stopped, killed or finished run, to the same bits.
+
+        Parameters
+        ----------
+        folder : path-like
+            The run folder; it is written to.
+        epochs : int, optional
+            Train up to this epoch instead of the recipe's last one.
+        dataset : Dataset, str or Path, optional
+            The run's data, if they cannot be loaded from where they were.
+        on_chunk, threads
+            As for :class:`Session`.
+
+        Raises
+        ------
+        FastnnError
+            If there is nothing to resume or to train, the run is damaged, or the data are not the run's.
+        """
+        session = cls.__new__(cls)
+        run, model, recipe = Run.resume(folder)
+        recipe = _extended(recipe, epochs, str(folder))
+        trained = [0 if one is None else one.epochs for one in run.networks] or [0]
+        whole = min(trained) == recipe.epochs and not (run.folder / CHECKPOINT_FILE).is_file()
+        if max(trained) > recipe.epochs or whole:
+            raise RecipeError(f"{folder}: is trained for {max(trained)} epochs already; ask for more with --epochs")
+        about = model.card.data
+        if about is None:
+            raise ModelError(f"{folder}: its model does not say what data it was trained on and cannot be resumed")
+        data = _reload(dataset, about, folder)
+        how = about.split or Split(fraction=recipe.test_fraction, seed=recipe.seed)
+        session._set_up(recipe, data, None if about.n_test == 0 else how, folder, on_chunk, threads)
+        session.card = msgspec.structs.replace(model.card, recipe=recipe)
+        session._run = run
+        try:
+            session._start(run.networks)
+        except ModelError as error:
+            raise ModelError(f"{folder}: {error}") from None
+        return session
+
+    def _set_up(
+        self,
+        recipe: Recipe,
+        dataset: Dataset,
+        how: Split | None,
+        out: str | Path | None,
+        on_chunk: Callable[[ChunkReport], None] | None,
+        threads: int | None,
+    ) -> None:
+        self.recipe, self.folder, self.on_chunk = recipe, None if out is None else Path(out), on_chunk
+        self.classes, self.timings = dataset.classes, Timings()
+        self.evaluation: Evaluation | None = None
+        self.train, self.test = dataset, None
+        if how is not None:
+            self.train, self.test = divide(dataset, how)
+        if recipe.per_class is not None:
+            self.train = per_class(self.train, recipe.per_class, recipe.seed if how is None else how.seed)
+        self._data_notes = dataset.notes
+        self._threads = min(recipe.ensemble, cores() if threads is None else threads)
+        self._stop, self._warm, self._done = StopFlag(), False, False
+
+    def _start(self, saved: Sequence[SavedNetwork | None]) -> None:
+        """Set up the networks, new or as they were saved."""
+        recipe, pixels = self.recipe, self.train.images.shape[1]
+        # Seeds have an upper bound, beyond which they start again from 0.
+        seeds = [(recipe.seed + number) % (1 << 63) for number in range(recipe.ensemble)]
+        self._recipes = [recipe.replace(seed=seed, ensemble=1) for seed in seeds]
+        self._snapshots = [
+            Snapshot.of_saved(one or SavedNetwork(0, own.network(pixels, len(self.classes))), own)
+            for own, one in zip(self._recipes, saved or [None] * recipe.ensemble, strict=True)
+        ]
+        self._trainers: list[Trainer | None] = [None] * recipe.ensemble
+        self._first = self._trainer(0)
+        for number, one in enumerate(self._snapshots):
+            if one.epochs:
+                self._snapshots[number] = Snapshot.of(self._trainer(number), one.epochs, recipe)
+
+    def _trainer(self, number: int) -> Trainer:
+        """Return the trainer of a network; a new one begins from the network's snapshot."""
+        trainer = self._trainers[number]
+        if trainer is None:
+            snapshot = self._snapshots[number]
+            trainer = Trainer(
+                snapshot.network.copy(), self.train, self._recipes[number], self.test, like=self._trainers[0]
+            )
+            trainer.load_state_dict(*snapshot.state)
+            self._trainers[number] = trainer
+        return trainer
+
+    @property
+    def first_layer(self) -> str:
+        """How the first layer is computed: "sparse" or "dense"."""
+        return self._first.first_layer
+
+    @property
+    def density(self) -> float:
+        """Mean share of pixels of the training images that are not white."""
+        return self._first.density
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know about the data."""
+        return (*self._data_notes, *self._first.notes)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Layer sizes of each network."""
+        return self._snapshots[0].network.sizes
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs all networks are trained for; patience may have ended some earlier."""
+        going = [one.epochs for one in self._snapshots if not one.finished]
+        return min(going) if going else max(one.epochs for one in self._snapshots)
+
+    @property
+    def member_epochs(self) -> tuple[int, ...]:
+        """How many epochs each network is trained for."""
+        return tuple(one.epochs for one in self._snapshots)
+
+    @property
+    def best(self) -> tuple[int, float] | None:
+        """The best epoch of the network and its accuracy on the validation set; None for several, or without such."""
+        return self._snapshots[0].best if len(self._snapshots) == 1 else None
+
+    @property
+    def finished(self) -> bool:
+        """Whether all networks are trained, and the model is measured and written."""
+        return self._done
+
+    @property
+    def model(self) -> Model:
+        """The networks as they are after their last whole epochs."""
+        metrics = {}
+        if self.evaluation is not None:
+            metrics = {
+                "test_accuracy": self.evaluation.accuracy,
+                "balanced_accuracy": self.evaluation.balanced_accuracy,
+                "test_loss": self.evaluation.loss,
+            }
+        card = msgspec.structs.replace(self.card, epochs=self.epochs, metrics=metrics)
+        return as_model([one.network.copy() for one in self._snapshots], self.train, self.recipe, card)
+
+    def stop(self) -> None:
+        """Ask the iteration to end within 20 ms or so; may be called from any thread or a signal handler."""
+        self._stop.set()
+
+    def open(self) -> None:
+        """Create the run folder, if there is to be one; iterating does it too.
+
+        Raises
+        ------
+        FastnnError
+            If the folder exists or cannot be written.
+        """
+        if self.folder is not None and self._run is None:
+            self._run = Run.create(self.folder, self.recipe, self.model)
+
+    def warm_up(self) -> None:
+        """Compile or load the kernels before several threads need them; iterating does it too."""
+        if not self._warm:
+            self.timings.compiling = self._first.warm_up()
+            self._warm = True
+
+    def __iter__(self) -> Iterator[EpochReport]:
+        """Train; see the class.
+
+        Raises
+        ------
+        TrainingError
+            If training diverges or the run folder cannot be written. The last checkpoint is kept.
+        """
+        if self._done:
+            return
+        self.open()
+        self.warm_up()
+        try:
+            yield from self._epochs()
+            if all(one.finished for one in self._snapshots):
+                self._finish()
+            else:
+                self._checkpoint()
+        except TrainingError as error:
+            self._checkpoint()
+            kept = "" if self.folder is None else f"; {self.folder} keeps epoch {self.epochs}"
+            raise TrainingError(f"{error}{kept}") from error
+        except BaseException:
+            self._checkpoint()
+            raise
+        finally:
+            self._stop.clear()
+
+    def _epochs(self) -> Iterator[EpochReport]:
+        """Train until all networks have finished, or the session is asked to stop."""
+        for trainer, snapshot in zip(self._trainers, self._snapshots, strict=True):
+            # It may have given up in the middle of an epoch, or be ahead of what was reported.
+            if trainer is not None:
+                trainer.load_state_dict(*snapshot.state)
+        waiting = _Waiting((one.epochs, number) for number, one in enumerate(self._snapshots) if not one.finished)
+
+        def again(job: tuple[int, int], result: tuple[EpochReport, Snapshot]) -> None:
+            if not result[1].finished:
+                waiting.add((result[1].epochs, job[1]))
+
+        start, before = time.perf_counter(), self.timings.training
+        for (_, number), (report, snapshot) in map_threads(
+            self._train_epoch, waiting, self._threads, self._stop, queued=again
+        ):
+            self._snapshots[number] = snapshot
+            several = len(self._snapshots) > 1
+            self.timings.training = before + time.perf_counter() - start if several else before + report.seconds
+            before = before if several else self.timings.training
+            self.timings.samples += self._trainer(number).samples
+            if self._run is not None:
+                self._run.record(report)
+            yield report
+            if self._run is not None and self._run.is_due() and not all(one.finished for one in self._snapshots):
+                self._checkpoint()
+
+    def _train_epoch(self, job: tuple[int, int], stop: StopFlag) -> tuple[EpochReport, Snapshot]:
+        """Train a network, given as (epochs done, number), for one more epoch."""
+        epoch, number = job[0] + 1, job[1]
+        trainer = self._trainer(number)
+
+        def watch(chunk: ChunkReport) -> None:
+            if self.on_chunk is not None:
+                self.on_chunk(replace(chunk, member=number))
+            stop.check()
+
+        try:
+            report = trainer.epoch(epoch, watch)
+        except TrainingError as error:
+            raise TrainingError(f"network {number + 1}: {error}" if len(self._snapshots) > 1 else str(error)) from None
+        return replace(report, member=number), Snapshot.of(trainer, epoch, self.recipe)
+
+    def _finish(self) -> None:
+        """Measure the model, and write it."""
+        if self.test is not None:
+            self.evaluation = evaluate(self.model, self.test)
+        if self._run is not None:
+            self._run.finish(self.model, self.recipe, self._state())
+        self._done = True
+
+    def _checkpoint(self) -> None:
+        if self._run is not None:
+            self._run.checkpoint(self.model, self._state())
+
+    def _state(self) -> State | None:
+        """Return what training resumes from beyond the model's weights and epochs."""
+        needed = self.recipe.needs_state
+        if len(self._snapshots) == 1:
+            return self._snapshots[0].state if needed else None
+        if not needed and len({one.epochs for one in self._snapshots}) == 1:
+            return None
+        ahead = [] if self._run is None else self._run.reports_after(self.epochs)
+        networks = [SavedNetwork(one.epochs, one.network, one.state if needed else None) for one in self._snapshots]
+        return ensemble_state(networks, ahead)
+
+
+class _Waiting:
+    """Networks that wait for their next epoch, as (epochs done, number); those with the fewest epochs come first.
+
+    So all of an ensemble are equally far, and no core is idle for as long as there are as many networks.
+    """
+
+    def __init__(self, entries: Iterable[tuple[int, int]]) -> None:
+        self._heap = sorted(entries)
+        self._lock = threading.Lock()
+
+    def add(self, entry: tuple[int, int]) -> None:
+        with self._lock:
+            heapq.heappush(self._heap, entry)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> tuple[int, int]:
+        with self._lock:
+            if not self._heap:
+                raise StopIteration
+            return heapq.heappop(self._heap)
+
+
+def fit(
+    dataset: Dataset | str | Path,
+    recipe: Recipe | str | Path = "original",
+    out: str | Path | None = None,
+    *,
+    progress: bool = True,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+    threads: int | None = None,
+) -> Model:
+    """Train a model on a data set; the short form of :class:`Session`.
+
+    Parameters
+    ----------
+    dataset : Dataset, str or Path
+        The data, or what :func:`fastnn.load_dataset` takes.
+    recipe : Recipe, str or Path
+        A recipe, the name of a preset (original, modern, mnist, best), or a TOML file.
+    out : path-like, optional
+        A run folder to write, which must not exist. Without one, nothing is written.
+    progress : bool
+        Whether to show a progress bar in a terminal or a notebook.
+    on_epoch : callable, optional
+        Called with an :class:`fastnn.training.EpochReport` after each epoch of each network.
+    threads : int, optional
+        How many networks of an ensemble train at a time; by default as many as there are cores.
+
+    Returns
+    -------
+    Model
+        Its card has the metrics on the test set that the recipe holds out.
+
+    Warns
+    -----
+    UserWarning
+        What the user should know about the data.
+
+    Raises
+    ------
+    FastnnError
+        If data or recipe do not fit, training diverges, or the run folder cannot be written.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> model = fastnn.fit("drawn:200", fastnn.Recipe(hidden=(16,), epochs=2), progress=False)
+    >>> model.sizes
+    (784, 16, 10)
+    """
+    session = Session(dataset, recipe, out, threads=threads)
+    for text in session.notes:
+        warnings.warn(text, stacklevel=2)
+    with contextlib.ExitStack() as stack:
+        bars = None
+        if progress:
+            from fastnn.progress import show
+
+            bars = stack.enter_context(show())
+        if bars is not None:
+            session.open()
+            session.warm_up()
+            bars.start(session.member_epochs, session.recipe.epochs)
+            session.on_chunk = bars.chunk
+        for report in session:
+            if bars is not None:
+                bars.epoch(report)
+            if on_epoch is not None:
+                on_epoch(report)
+    return session.model
+
+
+def _extended(recipe: Recipe, epochs: int | None, folder: str) -> Recipe:
+    """Return the recipe of a run with another number of epochs."""
+    if epochs is None or epochs == recipe.epochs:
+        return recipe
+    extended = recipe.replace(epochs=epochs)
+    if recipe.needs_total:
+        raise RecipeError(
+            f"{folder}: its learning rates or averages depend on its {recipe.epochs} epochs; drop --epochs"
+        )
+    return extended
+
+
+def _reload(dataset: Dataset | str | Path | None, about: DataCard, folder: str | Path) -> Dataset:
+    """Return the data of a run, from where they were or from elsewhere."""
+    if not isinstance(dataset, Dataset):
+        try:
+            dataset = load_dataset(about.source if dataset is None else dataset)
+        except DataError as error:
+            if dataset is not None:
+                raise
+            raise DataError(f"{folder}: its data cannot be loaded; name them with --data ({error})") from None
+    if dataset.content_hash != about.hash:
+        raise DataError(f"{dataset.source}: is not the data that {folder} was trained on ({about.description})")
+    return dataset
+
+
+def _printable(source: str) -> str:
+    """Return a source without the password of a database: it goes into the model file, which may be given away."""
+    if "://" not in source:
+        return source
+    from fastnn.datasets.database import without_password
+
+    return without_password(source)

@@ -1,0 +1,41 @@
+"""The examples in the docstrings of the public names run and print what they say."""
+
+from __future__ import annotations
+
+import doctest
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import fastnn
+from tests.helpers import compiled_only
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# Whole runs take minutes in plain Python.
+pytestmark = compiled_only
+
+# A mapping has no docstring of its own: its example is with the recipes.
+NAMES = [name for name in fastnn.__all__ if name not in ("__version__", "presets")] + ["EpochReport"]
+
+
+def examples(name: str) -> list[doctest.Example]:
+    value: Any = getattr(fastnn, name)
+    return doctest.DocTestParser().get_examples(value.__doc__)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_examples_print_what_they_say(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    value: Any = getattr(fastnn, name)
+    test = doctest.DocTest(examples(name), {}, name, None, None, value.__doc__)
+    assert test.examples
+    assert any(f"fastnn.{name}" in example.source for example in test.examples) or name == "EpochReport"
+    result = doctest.DocTestRunner(optionflags=doctest.IGNORE_EXCEPTION_DETAIL).run(test, out=sys.stderr.write)
+    assert result.failed == 0
+
+
+def test_presets_are_in_an_example() -> None:
+    assert any("fastnn.presets" in example.source for example in examples("Recipe"))

@@ -1,0 +1,129 @@
+"""Threads: what a map over them yields, and how errors and a stop flag end it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+
+import pytest
+
+from fastnn.threads import StopFlag, TrainingInterrupted, cores, map_threads
+from tests.helpers import PATIENCE
+
+
+def until_stopped(stop: StopFlag) -> None:
+    """Wait, as training does between two chunks."""
+    never = threading.Event()
+    for _ in range(PATIENCE * 1000):
+        stop.check()
+        never.wait(0.001)
+    raise AssertionError("was not stopped")
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_each_job_comes_back_with_its_result(threads: int) -> None:
+    found = list(map_threads(lambda job, _: job * job, range(20), threads))
+    assert sorted(found) == [(job, job * job) for job in range(20)]
+
+
+def test_one_thread_is_the_calling_one_and_keeps_the_order() -> None:
+    me = threading.get_ident()
+    assert list(map_threads(lambda _, __: threading.get_ident(), "ab", 1)) == [("a", me), ("b", me)]
+
+
+def test_jobs_are_done_at_the_same_time() -> None:
+    both = threading.Barrier(2, timeout=PATIENCE)
+    assert len(list(map_threads(lambda *_: both.wait(), range(2), 2))) == 2
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_error_ends_the_others_and_is_raised(threads: int) -> None:
+    def work(job: int, stop: StopFlag) -> None:
+        if job == 1 or threads == 1:
+            raise KeyError("the unforeseen")
+        until_stopped(stop)
+
+    with pytest.raises(KeyError, match="the unforeseen"):
+        list(map_threads(work, range(4), threads))
+
+
+def test_an_error_of_the_jobs_themselves_is_raised() -> None:
+    def jobs():  # type: ignore[no-untyped-def]
+        yield 1
+        raise OSError("no more")
+
+    with pytest.raises(OSError, match="no more"):
+        list(map_threads(lambda job, _: job, jobs(), 2))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_stop_flag_ends_it_without_an_error(threads: int) -> None:
+    stop = StopFlag()
+    done = []
+
+    def work(job: int, own: StopFlag) -> int:
+        if job == 2:
+            stop.set()
+            until_stopped(own)
+        return job
+
+    for job, _ in map_threads(work, range(100), threads, stop):
+        done.append(job)
+    assert len(done) < 100
+    assert 2 not in done
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_interruption_that_nobody_asked_for_is_not_lost(threads: int) -> None:
+    def work(job: int, _: StopFlag) -> None:
+        raise TrainingInterrupted(job)
+
+    with pytest.raises(TrainingInterrupted):
+        list(map_threads(work, range(2), threads))
+
+
+def test_closing_it_early_ends_the_threads() -> None:
+    before = threading.active_count()
+
+    def work(job: int, stop: StopFlag) -> int:
+        if job:
+            until_stopped(stop)
+        return job
+
+    results = map_threads(work, range(3), 3)
+    assert next(results) == (0, 0)
+    results.close()
+    assert threading.active_count() == before
+
+
+def test_a_slow_caller_lets_threads_wait_and_loses_nothing() -> None:
+    results = map_threads(lambda job, _: job, range(1000), 2)
+    first = next(results)
+    assert sorted([first, *results]) == [(job, job) for job in range(1000)]
+
+
+def test_flags_count_their_parents() -> None:
+    parent = StopFlag()
+    child = StopFlag(parent)
+    child.check()
+    parent.set()
+    assert child.is_set()
+    with pytest.raises(TrainingInterrupted):
+        child.check()
+    parent.clear()
+    child.set()
+    assert child.is_set()
+    assert not parent.is_set()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="affinity is Linux's")
+def test_cores_are_those_this_process_may_use() -> None:
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(before)})
+        assert cores() == 1
+    finally:
+        os.sched_setaffinity(0, before)
+    assert 1 <= cores() <= len(before)
+    assert sys.version_info
