@@ -62,6 +62,32 @@ def atomic_write(path: Path | str) -> Iterator[BinaryIO]:
             os.close(folder)
 
 
+def check_new_file(path: Path, ending: str, *, force: bool = False) -> None:
+    """Raise a DataError if a result cannot be written to `path`, before any work is done.
+
+    Parameters
+    ----------
+    path : Path
+    ending : str
+        Required end of the name, such as ".png".
+    force : bool
+        Whether an existing file may be replaced.
+
+    Raises
+    ------
+    DataError
+        If the name ends otherwise, `path` is a folder or in a folder that does not exist, or it exists without `force`.
+    """
+    if path.suffix.lower() != ending:
+        raise DataError(f"{path}: must end with {ending}")
+    if path.is_dir():
+        raise DataError(f"{path}: is a folder; give the name of a file")
+    if not path.parent.is_dir():
+        raise DataError(f"{path}: the folder {path.parent} does not exist; make it first")
+    if path.exists() and not force:
+        raise DataError(f"{path}: exists already; choose another name or replace it with --force")
+
+
 def cache_dir() -> Path:
     """Return the folder for downloads, cached data sets and compiled kernels, which need not exist.
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import gzip
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastnn.datasets import idx
 from fastnn.datasets.labels import encode_labels
-from fastnn.errors import DataError
+from fastnn.errors import DataError, FastnnError
 from fastnn.storage import atomic_write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
     from typing import BinaryIO
 
     from fastnn.datasets.dataset import Dataset
@@ -58,6 +58,40 @@ def write_dataset(dataset: Dataset, out: Path, *, force: bool = False) -> tuple[
         raise DataError(f"{out}: cannot be written ({error.strerror or error})") from None
     known = ", ".join(_SUFFIXES)
     raise DataError(f"{out}: unknown format; known are {known}, *-images-idx3-ubyte, and a folder for IDX files")
+
+
+def check_not_source(target: Path, dataset: Dataset, source: str) -> None:
+    """Raise a DataError if writing to `target` would change the source of a data set.
+
+    Parameters
+    ----------
+    target : Path
+    dataset : Dataset
+        As loaded from `source`.
+    source : str
+        Its name or path.
+
+    Raises
+    ------
+    DataError
+        If `target` is the source, a part of it, contains it, or is a data set with the same content.
+    """
+    from fastnn.datasets import load_dataset
+
+    own = Path(source).expanduser()
+    same = own.exists() and (
+        own.resolve() == target.resolve()
+        or (own.is_dir() and own.resolve() in target.resolve().parents)
+        or target.resolve() in own.resolve().parents
+    )
+    if not same and target.exists():
+        # A name such as digits does not say in which folder the file was found; the content tells.
+        try:
+            same = load_dataset(target).content_hash == dataset.content_hash
+        except FastnnError:
+            same = False
+    if same:
+        raise DataError(f"{target}: is the source, a part of it or a copy, and is never changed; choose another name")
 
 
 def _write_file(dataset: Dataset, out: Path, name: str, force: bool) -> tuple[list[Path], list[str]]:

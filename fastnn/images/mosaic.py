@@ -9,7 +9,7 @@ import numpy as np
 
 from fastnn.datasets.dataset import SIDE
 from fastnn.errors import DataError
-from fastnn.storage import atomic_write
+from fastnn.storage import atomic_write, check_new_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,24 +86,12 @@ def save_png(pixels: NDArray[np.uint8], path: Path, *, force: bool = False) -> N
     """
     from PIL import Image
 
-    check_png(path, force=force)
+    check_new_file(path, ".png", force=force)
     try:
         with atomic_write(path) as file:
             Image.fromarray(pixels).save(file, format="PNG")
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror or error})") from None
-
-
-def check_png(path: Path, *, force: bool = False) -> None:
-    """Raise the DataError that :func:`save_png` would raise for this path, before any work is done."""
-    if path.suffix.lower() != ".png":
-        raise DataError(f"{path}: a mosaic is a PNG file; give a name that ends with .png")
-    if path.is_dir():
-        raise DataError(f"{path}: is a folder; give the name of a file")
-    if not path.parent.is_dir():
-        raise DataError(f"{path}: the folder {path.parent} does not exist; make it first")
-    if path.exists() and not force:
-        raise DataError(f"{path}: exists already; replace it with --force, or give another name")
 
 
 def _positions(dataset: Dataset, klass: str | None) -> NDArray[np.int64]:

@@ -27,10 +27,11 @@ def mosaic(
 ) -> None:
     """Write a picture of a data set: its images as tiles in random order."""
     from fastnn.datasets import SIDE
-    from fastnn.images.mosaic import check_png, save_png
     from fastnn.images.mosaic import mosaic as lay_out
+    from fastnn.images.mosaic import save_png
+    from fastnn.storage import check_new_file
 
-    check_png(target, force=force)
+    check_new_file(target, ".png", force=force)
     dataset = load_with_progress(source)
     pixels = lay_out(dataset, rows, columns, klass=klass, seed=seed)
     save_png(pixels, target, force=force)
