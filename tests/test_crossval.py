@@ -1,14 +1,17 @@
+import threading
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from fastnn.crossval import cross_val_predict_proba
+from fastnn.crossval import cross_val_predict_proba, cross_validate
 from fastnn.datasets import Dataset
 from fastnn.datasets.duplicates import group_copies
 from fastnn.datasets.split import assign_folds
 from fastnn.errors import DataError, TrainingError
+from fastnn.evaluation.intervals import wilson_interval
 from fastnn.recipe import Recipe
+from fastnn.session import Session
 from tests.helpers import blobs, compiled_only
 
 RECIPE = Recipe(name="t", hidden=(8,), rule="backprop", activation="relu", init="he", invert=True, epochs=2, lr=0.02)
@@ -66,3 +69,42 @@ def test_nonsense(options: dict[str, int]) -> None:
 def test_a_worker_that_fails_ends_all() -> None:
     with pytest.raises(TrainingError, match="diverged"):
         cross_val_predict_proba(blobs(60), RECIPE.replace(lr=1e6, hidden=(64, 64, 64)), folds=3, threads=2)
+
+
+@compiled_only
+@pytest.mark.parametrize("threads", [1, 2])
+def test_what_the_progress_raises_ends_all(threads: int) -> None:
+    def cancel(_: int, __: int) -> None:
+        raise KeyboardInterrupt
+
+    before = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        cross_val_predict_proba(blobs(60), RECIPE, folds=5, threads=threads, progress=cancel)
+    assert threading.active_count() == before
+
+
+@compiled_only
+def test_accuracies_of_folds_with_their_mean_and_interval() -> None:
+    data, recipe = with_copies(120), RECIPE.replace(epochs=1)
+    found = cross_validate(data, recipe, 4)
+    right = cross_val_predict_proba(data, recipe, folds=4).argmax(axis=1) == data.labels
+    fold = assign_folds(data, 4, recipe.seed)
+    assert found.accuracies == pytest.approx([right[fold == k].mean() for k in range(4)])
+    assert found.mean == right.mean()
+    assert (found.low, found.high) == wilson_interval(int(right.sum()), 120)
+    assert found.low < found.mean < found.high
+    wider = cross_validate(data, recipe, 4, confidence=0.99)
+    assert wider.low < found.low
+
+
+@compiled_only
+def test_folds_train_what_the_recipe_says() -> None:
+    """All networks of an ensemble, as many images of each class."""
+    data, recipe = blobs(90), RECIPE.replace(ensemble=2, per_class=6)
+    found = cross_val_predict_proba(data, recipe, folds=3, threads=1)
+    fold = assign_folds(data, 3, recipe.seed)
+    session = Session(data.take(np.flatnonzero(fold != 1)), recipe.replace(seed=1), hold_out=False)
+    for _ in session:
+        pass
+    assert (len(session.train), len(session.model.networks)) == (60, 2)
+    assert np.array_equal(found[fold == 1], session.model.predict_proba(data.images[fold == 1]))

@@ -410,6 +410,21 @@ def test_fit_warns_about_blank_images() -> None:
         fit(replace(blank, test=blobs(20)), DISTORTED.replace(epochs=1), progress=False)
 
 
+@pytest.mark.parametrize("ensemble", [1, 2])
+def test_fit_shows_bars_on_a_terminal(
+    ensemble: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    recipe = SMALL.replace(ensemble=ensemble)
+    fit(blobs(100), recipe)
+    output, shown = capsys.readouterr()
+    assert output == ""
+    assert "training" in shown
+    assert ("network 2" in shown) == (ensemble == 2)
+    fit(blobs(100), recipe, progress=False)
+    assert capsys.readouterr() == ("", "")
+
+
 # ---- the same bits as ever ----
 
 GOLDEN = {

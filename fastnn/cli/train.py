@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 def train(
     data: Annotated[
         str | None,
-        typer.Option(help="Data set: digits, mnist, drawn, a file, a folder or a database URL. [default: digits]"),
+        typer.Option(help="Data set: digits, mnist, drawn, a file, a folder or a database URL.", show_default="digits"),
     ] = None,
-    recipe: Annotated[str | None, typer.Option(help="Preset or TOML file. [default: original]")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Preset or TOML file.", show_default="original")] = None,
     epochs: Annotated[int | None, typer.Option(help="Number of passes over the training data.")] = None,
     hidden: Annotated[str | None, typer.Option(help="Units of the hidden layers, such as 200,40.")] = None,
     lr: Annotated[float | None, typer.Option(help="Initial learning rate.")] = None,
@@ -60,7 +60,7 @@ def train(
         bool | None, typer.Option("--balance/--no-balance", help="Give rare classes more weight.")
     ] = None,
     out_folder: Annotated[
-        str | None, typer.Option("--out", help="Run folder to create. [default: runs/RECIPE-DATE-TIME]")
+        str | None, typer.Option("--out", help="Run folder to create.", show_default="runs/RECIPE-DATE-TIME")
     ] = None,
     resume: Annotated[str | None, typer.Option(help="Continue the run in this folder.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show neither progress nor summary.")] = False,

@@ -44,9 +44,11 @@ def clean(
     to: Annotated[Path | None, typer.Option(metavar="OUT", help="With --apply: output, as for data convert.")] = None,
     folds: Annotated[int, typer.Option(help="Number of cross-validation folds.")] = 5,
     repeats: Annotated[int, typer.Option(help="Number of cross-validations, each with other folds.")] = 3,
-    epochs: Annotated[int | None, typer.Option(help="Epochs of each training. [default: 10]")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs of each training.", show_default="10")] = None,
     seed: Annotated[int, typer.Option(help="Random seed for folds and weights.")] = 0,
-    threads: Annotated[int | None, typer.Option(help="Folds trained at a time. [default: one on each core]")] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Folds trained at a time.", show_default="one on each core")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace existing files (never SOURCE).")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
