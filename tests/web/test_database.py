@@ -33,7 +33,7 @@ def test_a_data_set_goes_in_and_comes_back_without_loss(url: str, tmp_path: Path
     done = runner.invoke(app, ["data", "import", str(source), "--into", url, "--contributor", "Ann"])
     assert (done.exit_code, done.output.splitlines()) == (0, ["stored 603 digits"])
     again = runner.invoke(app, ["data", "import", str(source), "--into", url])
-    assert again.output.splitlines() == ["stored 0 digits; 603 were there already"]
+    assert again.output.splitlines() == ["stored 0 digits; 603 existed already"]
     done = runner.invoke(app, ["data", "convert", url, str(target)])
     assert done.exit_code == 0, done.output
     assert json.loads(target.read_text()) == digits
