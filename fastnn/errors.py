@@ -1,13 +1,24 @@
-"""What can go wrong, as few exceptions as the command line needs to tell apart."""
+"""The exceptions of fastnn, which all derive from :class:`FastnnError`.
+
+::
+
+    FastnnError            bad input; exit code 2
+     +- DataError          a data set, an image or a label
+     +- ModelError         a model file or a run folder
+     +- RecipeError        a recipe or an option
+     +- MissingExtraError  an optional dependency is not installed
+     +- TrainingError      training failed; exit code 1
+     +- FetchError         a download failed; exit code 1
+"""
 
 
 class FastnnError(Exception):
-    """Something the user can mend: the message is one line with the file's name, the fault and the fix.
+    """An error that the user can fix. The message is one line: the file's name, what is wrong, and the fix.
 
     Attributes
     ----------
     exit_code : int
-        What the command line exits with: 2 for bad input, 1 for work that failed.
+        Exit code of the command line: 2 for bad input, 1 for work that failed.
 
     Examples
     --------
@@ -23,26 +34,34 @@ class FastnnError(Exception):
 
 
 class DataError(FastnnError):
-    """A data set, an image or a label is not what it should be."""
+    """A data set, an image or a label is invalid or cannot be read."""
 
 
 class ModelError(FastnnError):
-    """A model file or a run folder is not what it should be."""
+    """A model file or a run folder is invalid or cannot be read."""
 
 
 class RecipeError(FastnnError):
-    """A recipe or an option asks for something impossible."""
+    """A recipe or an option has an invalid value."""
 
 
 class MissingExtraError(FastnnError):
-    """An optional dependency is not installed; the message names the extra to install."""
+    """An optional dependency is not installed; the message names the extra to install.
 
-    def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs the extra [{extra}]: pip install 'fastnn-trainer[{extra}]'")
+    Parameters
+    ----------
+    feature : str
+        What needs the dependency.
+    extra : str
+        Name of the extra.
+    """
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(f"{feature} needs the extra [{extra}]: pip install 'fastnn-trainer[{extra}]'")
 
 
 class TrainingError(FastnnError):
-    """Training failed: it diverged, or its run folder could not be written."""
+    """Training diverged, or its run folder could not be written."""
 
     exit_code = 1
 

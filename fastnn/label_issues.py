@@ -51,6 +51,7 @@ On the real digits that finds 25: half of them faces, scribbles, words or two di
 _NEIGHBOURS = 10
 _MOST_COMPARED = 5000
 _DIRECTIONS = 40
+_ON_SHEET = 120
 _MOST_BYTES = 1 << 26
 
 
@@ -310,6 +311,31 @@ def write_issues(issues: tuple[Issue, ...], path: Path) -> None:
     try:
         with atomic_write(path) as file:
             file.write(text.getvalue().encode())
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+def draw_issues(dataset: Dataset, issues: tuple[Issue, ...], path: Path) -> None:
+    """Write a PNG file with the worst images, at most 120, each with its label, the suggestion and its position.
+
+    Raises
+    ------
+    DataError
+        If there are no issues, or the file cannot be written.
+    """
+    from fastnn.images.sheets import sheet
+
+    shown = [issue for issue in issues if issue.kind != "copy"][:_ON_SHEET]
+    shown += [issue for issue in issues if issue.kind == "copy"][: _ON_SHEET - len(shown)]
+    words = {"wrong label": "unclear", "not a digit": "not a digit", "copy": "copy"}
+    captions = [
+        (f"{issue.label}, {f'maybe {issue.suggested}' if issue.suggested else words[issue.kind]}", f"#{issue.index}")
+        for issue in shown
+    ]
+    picture = sheet(dataset.images[np.asarray([issue.index for issue in shown])], captions)
+    try:
+        with atomic_write(path) as file:
+            picture.save(file, format="PNG", optimize=True)
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror or error})") from None
 

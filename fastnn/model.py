@@ -122,7 +122,7 @@ class Model:
     invert : bool
         False: the network's input is value / 255, so that white paper is 1. True: 1 - value / 255, so that white is 0.
     normalise : bool
-        Whether images go through :func:`fastnn.images.normalise` first, as they did in training.
+        Whether images go through :func:`fastnn.images.normalise_picture` first, as they did in training.
     card : ModelCard
         Where the model comes from: recipe, epochs, data, metrics.
 

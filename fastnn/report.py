@@ -1,4 +1,4 @@
-"""A model's report: pictures and the page that shows them; the only file that imports matplotlib."""
+"""The report on a model: pictures, and a page that shows them; the only file that imports matplotlib."""
 
 from __future__ import annotations
 
@@ -36,40 +36,41 @@ if TYPE_CHECKING:
 
 INDEX = "index.html"
 _PICTURES = ("confusion", "history", "mistakes", "weights", "reliability")
-_MOST_MISTAKES = 60
-_MOST_UNITS = 60
-_MOST_CLASSES = 60
-"""Of a confusion matrix that is drawn; counts are written in up to 25."""
+_MAX_MISTAKES = 60
+_MAX_UNITS = 60
+_MAX_CLASSES = 60
+"""Confusion matrices of more classes are not drawn. Those of more than 25 are drawn without numbers."""
 _DPI = 160
 
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours of one look of the pictures.
+    """Colours of the pictures, light or dark.
 
     Attributes
     ----------
     suffix : str
-        Of the files' names.
-    ground, text, faint, grid : str
+        End of the file names, before ``.png``.
+    background, text, faint, grid : str
     first, second : str
-        Of lines and bars; told apart by people who see no red or no green too.
-    hit, miss : tuple of int
-        RGB of a cell that holds a whole class.
+        Lines and bars; people with colour blindness can tell the two apart.
+    correct, wrong : tuple of int
+        RGB of a cell of the confusion matrix that holds all images of a class.
     weights : tuple of str
-        Colours of the most negative weight, of none, and of the most positive.
+        Colours of the most negative weight, of 0, and of the most positive weight.
     sheet : Colours
+        Colours of picture sheets.
     """
 
     suffix: str
-    ground: str
+    background: str
     text: str
     faint: str
     grid: str
     first: str
     second: str
-    hit: tuple[int, int, int]
-    miss: tuple[int, int, int]
+    correct: tuple[int, int, int]
+    wrong: tuple[int, int, int]
     weights: tuple[str, str, str]
     sheet: Colours
 
@@ -86,7 +87,7 @@ DARK = Theme(
 
 @dataclass(frozen=True, eq=False)
 class _Content:
-    """What a report is drawn from."""
+    """The data shown by a report."""
 
     model: Model
     images: NDArray[np.uint8]
@@ -107,33 +108,34 @@ def write_report(
     history: str | Path | None = None,
     force: bool = False,
 ) -> Path:
-    """Write pictures of what a model does, and a page that shows them.
+    """Evaluate a model and write a page with pictures of the results.
 
-    The folder holds ``index.html`` and PNG files, each in a light and a dark look; nothing is loaded from elsewhere.
+    The folder gets ``index.html`` and PNG files, each in light and in dark colours; the page loads nothing from
+    elsewhere.
 
     Parameters
     ----------
     model : Model
     dataset : Dataset
-        What it is measured on.
+        The images to evaluate the model on.
     folder : path-like
-        Made; may exist only with `force`, and then keeps other files that are in it.
+        Created. It may exist only with `force`, and then keeps the other files in it.
     name, part : str
-        What the page calls the model and the data.
+        Names of the model and the data on the page.
     history : path-like, optional
-        The run's history.csv. Without one, or if it is not whole, there are no learning curves.
+        The run's history.csv. Without it, or if it is incomplete, there are no learning curves.
     force : bool
-        Replace a report that is there.
+        Replace an existing report.
 
     Returns
     -------
     Path
-        Of the page.
+        The page.
 
     Raises
     ------
     FastnnError
-        If the folder exists or cannot be written, or the data set does not fit the model.
+        If the folder exists or cannot be written, or the data set has classes that the model does not know.
     MissingExtraError
         If matplotlib is not installed.
     """
@@ -149,24 +151,24 @@ def write_report(
 
 
 def check_folder(folder: Path, *, force: bool) -> None:
-    """Refuse a folder that :func:`write_report` would refuse, before any work is done.
+    """Raise the error that :func:`write_report` would raise for this folder, before any work is done.
 
     Raises
     ------
     FastnnError
-        If it exists and `force` is not given, or is no folder, or what it would lie in does not exist.
+        If it exists and `force` is not given, is a file, or its parent folder does not exist.
     """
     if folder.exists() and not folder.is_dir():
-        raise FastnnError(f"{folder}: is a file; name a folder for the report")
+        raise FastnnError(f"{folder}: is a file; give a folder for the report")
     if folder.exists() and not force:
-        raise FastnnError(f"{folder}: exists already; name another folder, or replace the report in it with --force")
+        raise FastnnError(f"{folder}: exists already; give another folder, or replace the report in it with --force")
     if not folder.absolute().parent.is_dir():
         raise FastnnError(f"{folder}: the folder {folder.parent} does not exist; make it first")
 
 
 def _need_matplotlib() -> None:
     try:
-        import matplotlib.figure  # noqa: F401 - to see whether it is there
+        import matplotlib.figure  # noqa: F401 - to see whether it is installed
     except ImportError as error:
         raise MissingExtraError("a report", "plot") from error
 
@@ -186,7 +188,7 @@ def _measure(model: Model, dataset: Dataset, history: Path | None) -> _Content:
 
 
 def _write(content: _Content, folder: Path, name: str, part: str) -> None:
-    # Made beside its place, so that a report that is cut short is never taken for one.
+    # Written to a temporary folder first, so that an interrupted report is never mistaken for a complete one.
     made = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.absolute().parent))
     try:
         drawn = [picture for picture in _PICTURES if _draw(content, picture, made)]
@@ -201,7 +203,7 @@ def _write(content: _Content, folder: Path, name: str, part: str) -> None:
         for stale in (f"{picture}{theme.suffix}.png" for picture in _PICTURES for theme in (LIGHT, DARK)):
             if not (made / stale).exists():
                 (folder / stale).unlink(missing_ok=True)
-        # The page last: it then names pictures that are there.
+        # The page is moved last, when the pictures that it shows exist.
         for path in sorted(made.iterdir(), key=lambda path: path.name == INDEX):
             path.replace(folder / path.name)
     finally:
@@ -209,7 +211,7 @@ def _write(content: _Content, folder: Path, name: str, part: str) -> None:
 
 
 def _draw(content: _Content, picture: str, folder: Path) -> bool:
-    """Write a picture in both looks; return whether there is anything to draw."""
+    """Write a picture in light and dark colours; return False, and write nothing, if there is nothing to draw."""
     for theme in (LIGHT, DARK):
         with atomic_write(folder / f"{picture}{theme.suffix}.png") as file:
             image = _PAINTERS[picture](content, theme)
@@ -218,7 +220,7 @@ def _draw(content: _Content, picture: str, folder: Path) -> bool:
             if picture in ("mistakes", "weights"):
                 image.save(file, format="PNG", optimize=True)
             else:
-                image.savefig(file, format="png", dpi=_DPI, facecolor=theme.ground)
+                image.savefig(file, format="png", dpi=_DPI, facecolor=theme.background)
     else:
         return True
     (folder / f"{picture}{LIGHT.suffix}.png").unlink(missing_ok=True)
@@ -226,13 +228,13 @@ def _draw(content: _Content, picture: str, folder: Path) -> bool:
 
 
 def _learning_curves(path: Path) -> dict[str, NDArray[np.float64]] | None:
-    """Return the columns of a run's history; None if it is not there, damaged, or empty.
+    """Return the columns of a run's history, or None if it cannot be read, is damaged or empty.
 
     Returns
     -------
     dict of ndarray of float64, shape (epochs,)
-        epoch, lr, loss, accuracy, test_loss, test_accuracy, validation_loss, validation_accuracy; NaN where a run had
-        no such part.
+        epoch, lr, loss, accuracy, test_loss, test_accuracy, validation_loss, validation_accuracy; NaN if a run had no
+        such part.
     """
     try:
         rows = [report.as_dict() for report in read_history(path)]
@@ -245,13 +247,13 @@ def _learning_curves(path: Path) -> dict[str, NDArray[np.float64]] | None:
 def _figure(
     width: float, height: float, theme: Theme, rows: int = 1, columns: int = 1, **options: Any
 ) -> tuple[Figure, Any]:
-    """Return a figure and its axes as a 2-d array; without pyplot, which keeps figures and asks for a screen."""
+    """Return a figure and a 2-d array of its axes; without pyplot, which keeps figures alive and may need a display."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), facecolor=theme.ground, layout="constrained")
+    figure = Figure(figsize=(width, height), facecolor=theme.background, layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, **options)
     for axis in axes.flat:
-        axis.set_facecolor(theme.ground)
+        axis.set_facecolor(theme.background)
         axis.tick_params(colors=theme.faint, labelcolor=theme.text, labelsize=9)
         for side, spine in axis.spines.items():
             spine.set_color(theme.grid)
@@ -267,7 +269,7 @@ def _label(axes: Axes, theme: Theme, *, x: str = "", y: str = "", title: str = "
 
 
 def _plain(name: str, limit: int = 12) -> str:
-    """Return a class's name as matplotlib takes it: no formulas, not too long."""
+    """Return a class name for matplotlib: shortened, and escaped so that it is not read as a formula."""
     short = name if len(name) <= limit else f"{name[: limit - 1]}…"
     return short.replace("\\", "\\\\").replace("$", r"\$")
 
@@ -275,12 +277,12 @@ def _plain(name: str, limit: int = 12) -> str:
 def _confusion(content: _Content, theme: Theme) -> Figure | None:
     confusion, classes = content.evaluation.confusion, content.model.classes
     k = len(classes)
-    if k > _MOST_CLASSES:
+    if k > _MAX_CLASSES:
         return None
-    shares = np.sqrt(confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1))
-    ground = _rgb(theme.ground)
-    target = np.where(np.eye(k, dtype=bool)[:, :, None], np.asarray(theme.hit), np.asarray(theme.miss))
-    cells = (ground + shares[:, :, None] * (target - ground)) / 255
+    strength = np.sqrt(confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1))
+    background = _rgb(theme.background)
+    target = np.where(np.eye(k, dtype=bool)[:, :, None], np.asarray(theme.correct), np.asarray(theme.wrong))
+    cells = (background + strength[:, :, None] * (target - background)) / 255
     side = 5.0 + max(0, k - 10) * 0.22
     figure, axes = _figure(side + 0.5, side, theme)
     axis = axes[0, 0]
@@ -296,12 +298,12 @@ def _confusion(content: _Content, theme: Theme) -> Figure | None:
         spine.set_visible(False)
     for row, column in zip(*np.nonzero(confusion), strict=True):
         if k <= 25:
-            strong = shares[row, column] > 0.6
+            colour = theme.background if strength[row, column] > 0.6 else theme.text
             axis.text(
                 column, row, f"{confusion[row, column]:,}",
-                ha="center", va="center", fontsize=8.5 if k <= 12 else 6, color=theme.ground if strong else theme.text,
+                ha="center", va="center", fontsize=8.5 if k <= 12 else 6, color=colour,
             )  # fmt: skip
-    _label(axis, theme, x="the model says", y="the label says")
+    _label(axis, theme, x="prediction", y="label")
     return figure
 
 
@@ -338,17 +340,17 @@ def _history(content: _Content, theme: Theme) -> Figure | None:
 
 
 def _mistakes(content: _Content, theme: Theme) -> Any:
-    guesses = content.probabilities.argmax(axis=1)
-    wrong = np.flatnonzero(guesses != content.labels)
+    predicted = content.probabilities.argmax(axis=1)
+    wrong = np.flatnonzero(predicted != content.labels)
     if len(wrong) == 0:
         return None
-    sure = content.probabilities[wrong, guesses[wrong]]
-    worst = wrong[np.argsort(-sure, kind="stable")][:_MOST_MISTAKES]
+    confidence = content.probabilities[wrong, predicted[wrong]]
+    worst = wrong[np.argsort(-confidence, kind="stable")][:_MAX_MISTAKES]
     classes = content.model.classes
-    pairs = zip(worst.tolist(), content.labels[worst].tolist(), guesses[worst].tolist(), strict=True)
+    pairs = zip(worst.tolist(), content.labels[worst].tolist(), predicted[worst].tolist(), strict=True)
     captions = [
-        (f"{classes[label]}, read as {classes[guess]}", f"{content.probabilities[i, guess]:.1%} sure")
-        for i, label, guess in pairs
+        (f"{classes[label]}, read as {classes[prediction]}", f"probability {content.probabilities[i, prediction]:.1%}")
+        for i, label, prediction in pairs
     ]
     return sheet(content.images[worst], captions, columns=10, colours=theme.sheet)
 
@@ -359,26 +361,26 @@ def _weights(content: _Content, theme: Theme) -> Image.Image | None:
     weights = content.model.network.weights[0].astype(np.float64)
     if weights.shape[0] != PIXELS:
         return None
-    # As seen by ink: where paper is the 1, a negative weight is one that ink raises.
+    # The sign of the effect of ink: if paper is 1, ink on a pixel with a negative weight raises the pre-activation.
     signed = weights if content.model.invert else -weights
-    shown = np.argsort(-np.mean(signed * signed, axis=0), kind="stable")[:_MOST_UNITS]
+    shown = np.argsort(-np.mean(signed * signed, axis=0), kind="stable")[:_MAX_UNITS]
     signed = signed[:, shown].T
-    # A few pixels at the border keep their first values; they would pale all others.
-    reach = np.maximum(np.quantile(np.abs(signed), 0.99, axis=1, keepdims=True), 1e-30)
-    levels = np.clip(signed / reach, -1, 1)[:, :, None]
+    # The quantile ignores a few pixels at the border, which keep large initial weights; others would look pale.
+    scale = np.maximum(np.quantile(np.abs(signed), 0.99, axis=1, keepdims=True), 1e-30)
+    levels = np.clip(signed / scale, -1, 1)[:, :, None]
     low, middle, high = (_rgb(colour) for colour in theme.weights)
     tiles = middle + np.where(levels < 0, -levels * (low - middle), levels * (high - middle))
     tiles = np.rint(tiles).astype(np.uint8).reshape(len(shown), SIDE, SIDE, 3).repeat(3, axis=1).repeat(3, axis=2)
     columns, step = min(12, len(shown)), 3 * SIDE + 8
     rows = math.ceil(len(shown) / columns)
-    picture = Image.new("RGB", (columns * step + 8, rows * step + 8), theme.ground)
+    picture = Image.new("RGB", (columns * step + 8, rows * step + 8), theme.background)
     for i, tile in enumerate(tiles):
         picture.paste(Image.fromarray(tile), (8 + i % columns * step, 8 + i // columns * step))
     return picture
 
 
 def _rgb(colour: str) -> NDArray[np.float64]:
-    """Return #rrggbb as three numbers of 0 to 255."""
+    """Return the colour #rrggbb as three numbers from 0 to 255."""
     return np.asarray([int(colour[i : i + 2], 16) for i in (1, 3, 5)], dtype=np.float64)
 
 
@@ -396,25 +398,25 @@ def _calibration(content: _Content, theme: Theme) -> Figure:
             for accuracy, count in zip(curve.accuracy[filled], curve.counts[filled].tolist(), strict=True)
         ]
     )
-    upper.plot((0, 1), (0, 1), color=theme.faint, linewidth=1, linestyle="--", label="as sure as right")
+    upper.plot((0, 1), (0, 1), color=theme.faint, linewidth=1, linestyle="--", label="perfect calibration")
     x, y = curve.confidence[filled], curve.accuracy[filled]
     errors = np.maximum(np.abs(low_high.T - y), 0)
     upper.errorbar(
         x, y, yerr=errors, color=theme.first, linewidth=1.8, elinewidth=1.1, marker="o", markersize=5,
-        label="this model, 95 % intervals",
+        label="this model, with 95 % intervals",
     )  # fmt: skip
     upper.set_xlim(0, 1)
     upper.set_ylim(0, 1.02)
     upper.grid(color=theme.grid, linewidth=0.7)
     upper.legend(frameon=False, fontsize=9, labelcolor=theme.text, loc="upper left")
-    _label(upper, theme, y="share that is right", title=f"expected calibration error {curve.ece:.2%}")
+    _label(upper, theme, y="accuracy", title=f"expected calibration error {curve.ece:.2%}")
     lower.bar(curve.edges[:-1], curve.counts, widths * 0.94, align="edge", color=theme.first)
     lower.set_yscale("symlog", linthresh=10)
     lower.set_ylim(bottom=0)
     lower.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     lower.grid(color=theme.grid, linewidth=0.7, axis="y")
     lower.set_axisbelow(True)
-    _label(lower, theme, x="how sure the model is of its answer", y="images")
+    _label(lower, theme, x="highest probability (confidence)", y="images")
     return figure
 
 
@@ -427,19 +429,19 @@ _PAINTERS: dict[str, Callable[[_Content, Theme], Any]] = {
 }
 
 _TITLES = {
-    "confusion": ("What is taken for what", "Rows are the labels, columns what the model says; blue is right."),
+    "confusion": ("Confusion matrix", "Rows are labels, columns are predictions; blue is correct."),
     "history": (
-        "Learning",
-        "After each epoch, of several networks in the mean; training digits as they were read before they were learnt.",
+        "Learning curves",
+        "By epoch, averaged over the networks. Training images are counted during the epoch, each before its update.",
     ),
-    "mistakes": ("The worst mistakes", "The label, what the model says instead, and how sure it is of that."),
+    "mistakes": ("Worst mistakes", "Label, prediction, and the probability that the model gave it."),
     "weights": (
         "First layer",
-        "Hidden units (of the first network) as images, the strongest first, by their own scales; ink on blue raises.",
+        "Weights of the first network's hidden units, largest first, each on its own scale. Ink on blue excites.",
     ),
     "reliability": (
-        "How far to trust its confidence",
-        "Of the answers that it was so sure of, how many were right? Below the dashed line it is too sure.",
+        "Calibration",
+        "Accuracy of predictions by their probability. Below the dashed line the model is overconfident.",
     ),
 }
 
@@ -481,12 +483,13 @@ def _page(content: _Content, drawn: list[str], name: str, part: str) -> str:
 </head>
 <body>
 <h1>{escape(name)}</h1>
-<p>{escape(_describe(content.model))}; measured on {escape(part)}</p>
+<p>{escape(_describe(content.model))}; evaluated on {escape(part)}</p>
 <dl>
 {figures}</dl>
 {sections}
-<h2>Class by class</h2>
-<p>Recall: of the digits of a class, how many are found. Precision: of those called so, how many are.</p>
+<h2>Classes</h2>
+<p>Recall: fraction of the images of a class that are predicted as it. Precision: fraction of the images predicted as it
+that belong to the class.</p>
 <div class="wide">{_class_table(content.evaluation)}</div>
 </body>
 </html>
@@ -494,13 +497,13 @@ def _page(content: _Content, drawn: list[str], name: str, part: str) -> str:
 
 
 def _figures(content: _Content) -> list[tuple[str, str, str]]:
-    measured = content.evaluation
-    low, high = wilson_interval(measured.correct, measured.total)
+    evaluation = content.evaluation
+    low, high = wilson_interval(evaluation.correct, evaluation.total)
     return [
-        ("accuracy", f"{measured.accuracy:.2%}", f"{low:.2%} to {high:.2%} (95 %)"),
-        ("right", f"{measured.correct:,}", f"of {measured.total:,}"),
-        ("balanced accuracy", f"{measured.balanced_accuracy:.2%}", "mean recall"),
-        ("loss", f"{measured.loss:.4f}", "cross-entropy" if content.model.network.rule == "backprop" else "squared"),
+        ("accuracy", f"{evaluation.accuracy:.2%}", f"{low:.2%} to {high:.2%} (95 %)"),
+        ("correct", f"{evaluation.correct:,}", f"of {evaluation.total:,}"),
+        ("balanced accuracy", f"{evaluation.balanced_accuracy:.2%}", "mean recall"),
+        ("loss", f"{evaluation.loss:.4f}", "cross-entropy" if content.model.network.rule == "backprop" else "squared"),
         ("calibration error", f"{content.reliability.ece:.2%}", "expected, 10 bins"),
     ]
 
@@ -520,10 +523,10 @@ def _section(picture: str, drawn: bool) -> str:
     title, text = _TITLES[picture]
     if not drawn:
         missing = {
-            "history": "There is no history beside the model, so there are no learning curves.",
-            "mistakes": "There are none: every image is classified as its label says.",
-            "weights": "The first layer does not look at pixels.",
-            "confusion": f"There are more than {_MOST_CLASSES} classes, too many for a picture.",
+            "history": "There is no history next to the model, so there are no learning curves.",
+            "mistakes": "There are none: every image is classified correctly.",
+            "weights": "The inputs of the model are not pixels.",
+            "confusion": f"There are more than {_MAX_CLASSES} classes, too many for a picture.",
         }
         return f"<h2>{title}</h2>\n<p>{missing.get(picture, '')}</p>"
     return f"""<h2>{title}</h2>
@@ -533,7 +536,7 @@ def _section(picture: str, drawn: bool) -> str:
 
 
 def _width(picture: str) -> str:
-    """Return the width to show a picture at; they are drawn finer than that for sharp screens."""
+    """Return the HTML attribute for the display width of a picture, which has more pixels for sharp screens."""
     return {"confusion": ' width="560"', "reliability": ' width="560"'}.get(picture, "")
 
 
@@ -546,5 +549,5 @@ def _class_table(evaluation: Evaluation) -> str:
         f"<td>{share(row['recall'])}</td><td>{share(row['precision'])}</td></tr>\n"
         for row in evaluation.per_class
     )
-    head = "<tr><th>class</th><th>images</th><th>right</th><th>recall</th><th>precision</th></tr>"
+    head = "<tr><th>class</th><th>images</th><th>correct</th><th>recall</th><th>precision</th></tr>"
     return f"<table>\n{head}\n{rows}</table>"

@@ -1,4 +1,4 @@
-"""Folders for data and caches, and writing files so that a crash leaves the old one or the new one."""
+"""Folders for data and caches, and atomic writes: a crash leaves the old file or the new one."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def atomic_write(path: Path | str) -> Iterator[BinaryIO]:
-    """Open a binary file that takes the place of `path` only once it is wholly on disk.
+    """Open a binary file that replaces `path` when the context ends without an error.
 
-    The bytes go to a temporary file in the same folder, which is flushed to the disk and then renamed over
-    `path`; last the folder itself is flushed. If anything fails on the way the temporary file is removed and
-    `path` stays as it was.
+    The bytes go to a temporary file in the same folder, which is flushed to the disk and then renamed to `path`;
+    finally the folder is flushed. If anything fails, the temporary file is removed and `path` stays as it was.
 
     Parameters
     ----------
@@ -33,12 +32,12 @@ def atomic_write(path: Path | str) -> Iterator[BinaryIO]:
     Yields
     ------
     BinaryIO
-        Where to write the content.
+        The temporary file.
 
     Raises
     ------
     OSError
-        If the folder or the disk refuses.
+        If the file cannot be written.
     """
     path = Path(path)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
@@ -47,7 +46,7 @@ def atomic_write(path: Path | str) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp makes files for the owner alone; a result is as readable as any other new file.
+        # mkstemp lets only the owner read its files; the result gets the permissions of any other new file.
         umask = os.umask(0)
         os.umask(umask)
         Path(temporary).chmod(0o666 & ~umask)
@@ -63,37 +62,73 @@ def atomic_write(path: Path | str) -> Iterator[BinaryIO]:
             os.close(folder)
 
 
-def cache_dir() -> Path:
-    """Return the folder for downloads and cached arrays; ``$FASTNN_CACHE_DIR`` overrides it. It need not exist."""
-    named = os.environ.get("FASTNN_CACHE_DIR")
-    return Path(named) if named else Path(platformdirs.user_cache_dir("fastnn"))
+def check_new_file(path: Path, ending: str, *, force: bool = False) -> None:
+    """Raise a DataError if a result cannot be written to `path`, before any work is done.
 
-
-def named_place() -> Path | None:
-    """Return what ``$FASTNN_DATA`` names, or None where it is not set.
+    Parameters
+    ----------
+    path : Path
+    ending : str
+        Required end of the name, such as ".png".
+    force : bool
+        Whether an existing file may be replaced.
 
     Raises
     ------
     DataError
-        If it names nothing that exists: a wrong path here should not quietly become a download.
+        If the name ends otherwise, `path` is a folder or in a folder that does not exist, or it exists without `force`.
     """
-    named = os.environ.get("FASTNN_DATA")
-    if not named:
+    if path.suffix.lower() != ending:
+        raise DataError(f"{path}: must end with {ending}")
+    if path.is_dir():
+        raise DataError(f"{path}: is a folder; give the name of a file")
+    if not path.parent.is_dir():
+        raise DataError(f"{path}: the folder {path.parent} does not exist; make it first")
+    if path.exists() and not force:
+        raise DataError(f"{path}: exists already; choose another name or replace it with --force")
+
+
+def cache_dir() -> Path:
+    """Return the folder for downloads, cached data sets and compiled kernels, which need not exist.
+
+    ``$FASTNN_CACHE_DIR``, or else the user's cache folder of the system.
+    """
+    given = os.environ.get("FASTNN_CACHE_DIR")
+    return Path(given) if given else Path(platformdirs.user_cache_dir("fastnn"))
+
+
+def data_path_from_environment() -> Path | None:
+    """Return the file or folder that ``$FASTNN_DATA`` names, or None if it is not set.
+
+    Raises
+    ------
+    DataError
+        If it does not exist: a wrong path should not silently cause a download.
+    """
+    given = os.environ.get("FASTNN_DATA")
+    if not given:
         return None
-    place = Path(named).expanduser()
-    if not place.exists():
-        raise DataError(f"FASTNN_DATA={named}: no such file or folder; correct or unset it")
-    return place
+    path = Path(given).expanduser()
+    if not path.exists():
+        raise DataError(f"FASTNN_DATA={given}: no such file or folder; correct or unset it")
+    return path
 
 
 def search_folders(name: str) -> list[Path]:
-    """Return the folders in which the data set `name` is looked for, the first one first.
+    """Return the folders to search for a data set, in this order.
+
+    These are ``$FASTNN_DATA``, ``./data`` and the cache folder, each of the first two also with its sub-folder `name`.
 
     Parameters
     ----------
     name : str
-        ``digits`` or ``mnist``; a folder of that name within each place is searched too.
+        ``digits`` or ``mnist``.
+
+    Returns
+    -------
+    list of Path
+        They need not exist.
     """
-    roots = [place for place in (named_place(), Path("data")) if place is not None]
+    roots = [path for path in (data_path_from_environment(), Path("data")) if path is not None]
     folders = [folder for root in roots for folder in (root, root / name)]
     return [*folders, cache_dir() / name]

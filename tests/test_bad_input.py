@@ -23,7 +23,7 @@ MODEL = dump_model(model())
 
 
 def items(count: int = 20, **changes: Any) -> list[dict[str, Any]]:
-    """Return digits in the original's format, all different; `changes` go into the last one."""
+    """Return digits in the original's format, all different; `changes` apply to the last one."""
     made = [{"image": [*PIXELS[:-1], 255 - k], "label": k % 10} for k in range(count)]
     made[-1] |= changes
     return made
@@ -62,7 +62,7 @@ GOOD_CSV = b"".join(row(k % 10, k) for k in range(20))
 NOISE = np.random.default_rng(0).integers(0, 256, (20, 784), dtype=np.uint8)
 IMAGES = idx("images", 20, NOISE.tobytes())
 
-# What is typed (FILE stands for the bad file), its name, its content. Every case is a file of its own kind.
+# (command with FILE for the bad file, its name, its content)
 DATA = ("train", "--data", "FILE", "--epochs", "1", "--hidden", "4", "--out", "run", "--quiet")
 EVALUATE = ("evaluate", "FILE", "--data", "good.json")
 PREDICT = ("predict", "good.safetensors", "FILE")
@@ -167,12 +167,12 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def tree() -> dict[str, bytes | None]:
-    """Return every file and folder below the working folder with its content."""
+    """Return every file and folder below the working folder, with its content."""
     return {str(path): path.read_bytes() if path.is_file() else None for path in Path().rglob("*")}
 
 
 def refused(arguments: list[str], name: str) -> str:
-    """Run a command that must fail on `name`, and return the one line that it says."""
+    """Run a command that must fail on `name`, and return its one-line message."""
     before = tree()
     result = CliRunner().invoke(app, arguments)
     assert result.exception is None or isinstance(result.exception, SystemExit), repr(result.exception)
@@ -195,7 +195,7 @@ def test_one_line_names_the_file_and_nothing_is_written(case: str) -> None:
         write_original(model(784, 4, 4, 10), path)
         content = path.read_bytes()[:-500]
     path.write_bytes(content)
-    # A folder of classes and a run are named by their folder.
+    # The message names the folder of a run, and that of class folders.
     typed = str(Path(*path.parts[:1]))
     refused(
         [typed if argument == "FILE" else argument for argument in arguments], name if path.parts[0] != "run" else "run"
@@ -215,23 +215,23 @@ def test_one_line_names_the_file_and_nothing_is_written(case: str) -> None:
         ("data", "mosaic", "FILE", "out.png"),
     ],
 )
-def test_what_is_not_there_is_named(arguments: tuple[str, ...]) -> None:
+def test_missing_files_are_named(arguments: tuple[str, ...]) -> None:
     refused(["none.json" if argument == "FILE" else argument for argument in arguments], "none.json")
 
 
-def test_data_of_other_classes_are_named() -> None:
+def test_data_with_other_classes_are_named() -> None:
     Path("three.safetensors").write_bytes(dump_model(model(784, 3)))
     refused(
         ["evaluate", "three.safetensors", "--data", "good.json"], "good.json: the model does not know the class '3'"
     )
 
 
-def test_a_test_part_left_empty_is_named() -> None:
+def test_an_empty_test_part_is_named() -> None:
     refused(["train", "--data", "good.json", "--test-fraction", "0", "--out", "run", "--quiet"], "good.json")
 
 
 @pytest.mark.parametrize("out", ["good.json", "good.json/run"])
-def test_a_run_folder_that_cannot_be_made_is_named(out: str) -> None:
+def test_a_run_folder_that_cannot_be_created_is_named(out: str) -> None:
     refused(["train", "--data", "good.json", "--epochs", "1", "--hidden", "4", "--out", out, "--quiet"], out)
 
 
@@ -241,13 +241,13 @@ def test_an_unwritable_run_folder_is_named() -> None:
     refused(["train", "--data", "good.json", "--epochs", "1", "--hidden", "4", "--out", "locked/run"], "locked/run")
 
 
-def test_a_run_is_not_written_over() -> None:
+def test_a_run_is_not_overwritten() -> None:
     Path("run").mkdir()
     refused(["train", "--data", "good.json", "--epochs", "1", "--hidden", "4", "--out", "run", "--quiet"], "run")
 
 
 def test_the_good_files_are_good() -> None:
-    """The cases above fail for their own fault, not for that of what stands around it."""
+    """The cases above fail because of the bad file, not because of the files around it."""
     for arguments in (
         ["evaluate", "good.safetensors", "--data", "good.json"],
         ["predict", "good.safetensors", "good.png"],

@@ -1,3 +1,4 @@
+import os
 import re
 import sys
 from dataclasses import replace
@@ -30,7 +31,7 @@ def history(tmp_path: Path) -> Path:
 
 
 class Links(HTMLParser):
-    """Every address in a page, and the tags that are open at its end."""
+    """Collects the addresses in a page, and the tags that are still open at its end."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -51,7 +52,7 @@ def names(pictures: set[str]) -> set[str]:
     return {f"{picture}{look}.png" for picture in pictures for look in ("", "-dark")}
 
 
-def test_a_report_is_a_page_and_its_pictures_in_two_looks(tmp_path: Path, history: Path) -> None:
+def test_a_report_is_a_page_with_pictures_in_light_and_dark(tmp_path: Path, history: Path) -> None:
     page = write_report(model(), blobs(60), tmp_path / "r", name="<run> & co", history=history)
     assert page == tmp_path / "r" / "index.html"
     text = page.read_text()
@@ -67,12 +68,12 @@ def test_a_report_is_a_page_and_its_pictures_in_two_looks(tmp_path: Path, histor
             pixels = np.asarray(picture.convert("L"))
         assert min(pixels.shape) >= 100
         assert len(np.unique(pixels)) > 5
-        # The corner is the ground: light or dark.
+        # The corner shows the background, light or dark.
         assert (pixels[0, 0] < 50) == ("-dark" in name)
     assert not list(tmp_path.glob(".*"))
 
 
-def test_what_there_is_nothing_to_draw_of_is_said(tmp_path: Path) -> None:
+def test_the_page_says_which_pictures_are_missing_and_why(tmp_path: Path) -> None:
     data = blobs(40)
     made = model()
     right = replace(data, labels=made.predict(data.images))
@@ -85,7 +86,7 @@ def test_what_there_is_nothing_to_draw_of_is_said(tmp_path: Path) -> None:
     assert "100.00%" in text
 
 
-def test_an_older_report_is_replaced_by_force_alone_and_leaves_no_traces(tmp_path: Path, history: Path) -> None:
+def test_an_older_report_is_replaced_only_by_force_and_completely(tmp_path: Path, history: Path) -> None:
     folder, data = tmp_path / "r", blobs(40)
     write_report(model(), data, folder, history=history)
     (folder / "mine.txt").write_text("kept")
@@ -101,17 +102,17 @@ def test_an_older_report_is_replaced_by_force_alone_and_leaves_no_traces(tmp_pat
 
 
 @pytest.mark.parametrize(("folder", "words"), [("file", "is a file"), ("no/r", "does not exist")])
-def test_a_folder_that_will_not_do(folder: str, words: str, tmp_path: Path) -> None:
+def test_impossible_folders_are_refused(folder: str, words: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(FastnnError, match=words):
         write_report(model(), blobs(20), tmp_path / folder, force=True)
 
 
 def test_a_report_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> str:
+    def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("fastnn.report._page", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(FastnnError, match="No space left"):
         write_report(model(), blobs(20), tmp_path / "r")
     assert list(tmp_path.iterdir()) == []
@@ -131,7 +132,7 @@ def test_without_matplotlib_the_extra_is_named(tmp_path: Path, monkeypatch: pyte
         tuple(f"class {i}" for i in range(61)),
     ],
 )
-def test_classes_of_every_kind(classes: tuple[str, ...], tmp_path: Path) -> None:
+def test_class_names_of_many_kinds(classes: tuple[str, ...], tmp_path: Path) -> None:
     made = Model((network(784, 3, len(classes)),), classes)
     text = write_report(made, blobs(130, classes=classes), tmp_path / "r").read_text()
     assert ("too many for a picture" in text) == (len(classes) > 60)
@@ -167,7 +168,7 @@ def test_by_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.exit_code == 0, result.output
     assert '"report": "r/index.html"' in result.stdout
     assert (tmp_path / "r" / "history.png").exists()
-    assert re.search("measured on a.npz<", (tmp_path / "r" / "index.html").read_text())
+    assert re.search("evaluated on a.npz<", (tmp_path / "r" / "index.html").read_text())
     again = CliRunner().invoke(app, command)
     assert (again.exit_code, again.stdout) == (2, "")
     assert "--force" in again.stderr
@@ -176,7 +177,7 @@ def test_by_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert forced.stdout.splitlines()[-1] == "r/index.html"
 
 
-def test_a_sheet_has_a_place_for_each_drawing() -> None:
+def test_a_sheet_has_a_tile_for_each_image() -> None:
     images = blobs(7).images
     picture = sheet(images, [("a word that is much too long for its place", "b")] * 7, columns=3, colours=DARK)
     row = sheet(images[:3], [("a", "b")] * 3, columns=3)

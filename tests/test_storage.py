@@ -1,4 +1,4 @@
-"""Atomic writes: the old file or the new one, whatever happens and whenever."""
+"""Atomic writes leave the old file or the new one after any failure at any time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def write_and_raise(path: Path, error: type[BaseException]) -> None:
         raise error
 
 
-def test_a_file_is_made_and_replaced_and_nothing_else_stays(tmp_path: Path) -> None:
+def test_a_file_is_created_and_replaced_without_leftovers(tmp_path: Path) -> None:
     path = tmp_path / "file.bin"
     for content in (OLD, NEW, b""):
         with atomic_write(path) as file:
@@ -34,7 +34,7 @@ def test_a_file_is_made_and_replaced_and_nothing_else_stays(tmp_path: Path) -> N
         assert names(tmp_path) == ["file.bin"]
 
 
-def test_the_old_file_stands_until_the_new_one_is_whole(tmp_path: Path) -> None:
+def test_the_old_file_stays_until_the_new_one_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "file.bin"
     path.write_bytes(OLD)
     with atomic_write(str(path)) as file:
@@ -55,7 +55,7 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: ty
 
 
 @pytest.mark.parametrize("step", ["fsync", "chmod", "replace"])
-def test_a_disk_that_refuses_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+def test_a_failing_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     path = tmp_path / "file.bin"
     path.write_bytes(OLD)
 
@@ -72,7 +72,7 @@ def test_a_disk_that_refuses_leaves_the_old_file(tmp_path: Path, monkeypatch: py
 
 @pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX's")
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
-def test_files_are_as_readable_as_any_other(tmp_path: Path, umask: int) -> None:
+def test_files_have_the_usual_permissions(tmp_path: Path, umask: int) -> None:
     before = os.umask(umask)
     try:
         with atomic_write(tmp_path / "file.bin") as file:
@@ -88,8 +88,8 @@ def test_a_missing_folder_is_an_oserror(tmp_path: Path) -> None:
         pass
 
 
-# The process kills itself at the n-th of the calls that reach the disk: in the midst of writing, before and after the
-# content is flushed, before and after the rename.
+# The process kills itself at the n-th call that reaches the disk: while writing, before and after the content is
+# flushed, before and after the rename.
 KILL_ITSELF = """
 import os, signal, sys
 from pathlib import Path
@@ -119,7 +119,7 @@ print(calls)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no kill -9 here")
-def test_kill_9_at_every_moment_leaves_one_whole_file(tmp_path: Path) -> None:
+def test_kill_9_at_any_moment_leaves_one_complete_file(tmp_path: Path) -> None:
     path = tmp_path / "file.bin"
     whole = python(KILL_ITSELF, str(path), "-1")
     moments = int(whole.stdout)
@@ -129,6 +129,6 @@ def test_kill_9_at_every_moment_leaves_one_whole_file(tmp_path: Path) -> None:
         path.write_bytes(OLD)
         assert python(KILL_ITSELF, str(path), str(moment)).returncode == -signal.SIGKILL
         found.append(path.read_bytes())
-    # Old up to some moment and new from then on, never anything else.
+    # The old content up to some call, the new content from then on, and never anything else.
     assert found == sorted(found, key=[OLD, NEW].index)
     assert {OLD, NEW} == set(found)

@@ -1,4 +1,4 @@
-"""What every command shares: the two consoles, the JSON line, and how errors become one line and an exit code."""
+"""Shared by all commands: consoles, JSON output, and errors as one line with an exit code."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ T = TypeVar("T")
 
 
 def out() -> Console:
-    """Return the console for results; made anew so that tests and pipes see the stream of the moment."""
+    """Return a console for results. Each call makes a new one, so that it uses the current standard output."""
     return Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 120)
 
 
 def err() -> Console:
-    """Return the console for progress, notes and errors."""
+    """Return a console on standard error for progress, notes and errors."""
     return Console(file=sys.stderr, highlight=False, soft_wrap=True)
 
 
 def note(text: str) -> None:
-    """Tell the user something aside, on standard error."""
+    """Print a note on standard error."""
     err().print(f"[yellow]note:[/yellow] {escape(text)}")
 
 
@@ -48,13 +48,16 @@ def one_line(error: BaseException) -> str:
 
 
 def fail(message: str, code: int) -> NoReturn:
-    """Print one line on standard error and leave with `code`."""
+    """Print an error message on standard error and exit with `code`."""
     err().print(f"[bold red]fastnn:[/bold red] {escape(message)}")
     raise typer.Exit(code)
 
 
 def command(function: Callable[P, T]) -> Callable[P, T]:
-    """Turn a :class:`FastnnError` raised in a command into one line on standard error and its exit code."""
+    """Decorate a command so that errors become one line on standard error and an exit code.
+
+    A :class:`FastnnError` exits with its own code, errors of the system and a lack of memory with 1.
+    """
 
     @functools.wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -63,12 +66,12 @@ def command(function: Callable[P, T]) -> Callable[P, T]:
         except FastnnError as error:
             fail(one_line(error), error.exit_code)
         except BrokenPipeError:
-            # The reader of our output has gone (`fastnn ... | head`); keep Python from complaining at exit.
+            # The reader of the output has closed the pipe (`fastnn ... | head`); prevent a traceback at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(1) from None
         except OSError as error:
             fail(one_line(error), 1)
         except MemoryError:
-            fail("not enough memory for this", 1)
+            fail("not enough memory", 1)
 
     return guarded

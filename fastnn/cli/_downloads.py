@@ -1,4 +1,4 @@
-"""The progress bar of downloads."""
+"""Loading data sets with a progress bar for downloads."""
 
 from __future__ import annotations
 
@@ -12,15 +12,25 @@ if TYPE_CHECKING:
 
     from rich.progress import TaskID
 
+    from fastnn.datasets import Dataset
+
+
+def load_with_progress(source: str) -> Dataset:
+    """Load a data set by :func:`fastnn.datasets.load_dataset`, with a progress bar if something is downloaded."""
+    from fastnn.datasets import load_dataset
+
+    with download_progress() as progress:
+        return load_dataset(source, progress=progress)
+
 
 @contextlib.contextmanager
 def download_progress() -> Iterator[Callable[[str, float], None]]:
-    """Show how far downloads are, on standard error, while the context lasts; a bar a file.
+    """Show the progress of downloads on standard error while the context lasts, with one bar for each file.
 
     Yields
     ------
     callable
-        Takes the text of a bar and the share done, 0 to 1.
+        Takes the text of a bar and the fraction done, 0 to 1.
     """
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
@@ -28,12 +38,12 @@ def download_progress() -> Iterator[Callable[[str, float], None]]:
     bars = Progress(*columns, console=err())
     tasks: dict[str, TaskID] = {}
 
-    def report(text: str, share: float) -> None:
-        # Started here, since a bar that was never needed would leave an empty line.
+    def report(text: str, fraction: float) -> None:
+        # Started here, since a display without bars would leave an empty line.
         bars.start()
         if text not in tasks:
             tasks[text] = bars.add_task(text, total=1.0)
-        bars.update(tasks[text], completed=share)
+        bars.update(tasks[text], completed=fraction)
 
     try:
         yield report

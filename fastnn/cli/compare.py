@@ -1,4 +1,4 @@
-"""``fastnn compare``: runs side by side, and whether they differ by more than chance."""
+"""``fastnn compare``: compare runs by their accuracy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fastnn.cli._console import command, note, out, print_json
 from fastnn.cli._downloads import download_progress
 
 if TYPE_CHECKING:
-    from fastnn.evaluation.compare import Comparison, Pair, Row
+    from fastnn.evaluation.compare import ComparedPair, ComparedRun, Comparison
 
 
 @command
@@ -20,12 +20,12 @@ def compare(
     runs: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Run folders or model files.")],
     data: Annotated[
         str | None,
-        typer.Option(help="Measure all on this data set's test digits; by default each on the test part of its own."),
+        typer.Option(help="Test all runs on this data set; by default each on the test part of its own data."),
     ] = None,
-    confidence: Annotated[float, typer.Option(help="Of the intervals.")] = 0.95,
+    confidence: Annotated[float, typer.Option(help="Confidence level of the intervals.")] = 0.95,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
-    """Compare runs: recipes, accuracy with its interval, and McNemar's test on the test digits that two share."""
+    """Compare runs: recipes, accuracy with confidence intervals, and McNemar's test of each pair of runs."""
     from fastnn.evaluation.compare import compare as compare_models
 
     with download_progress() as progress:
@@ -48,8 +48,8 @@ def _show(comparison: Comparison) -> None:
     for name, values in _lines(comparison):
         table.add_row(name, *(escape(value) for value in values))
     console.print(table)
-    pairs = Table(title="the same test digits (McNemar's test)", title_justify="left")
-    for name in ("pair", "digits", "right", "only one right", "p", ""):
+    pairs = Table(title="pairs on the same test images (McNemar's test)", title_justify="left")
+    for name in ("pair", "images", "correct", "correct in one only", "p", ""):
         pairs.add_column(name, justify="left" if name in ("pair", "") else "right")
     for pair in comparison.pairs:
         pairs.add_row(*_pair_cells(pair, letters))
@@ -57,18 +57,20 @@ def _show(comparison: Comparison) -> None:
     if len(comparison.pairs) > 1:
         console.print("[dim]p is adjusted for the number of pairs (Holm).[/dim]")
     approximate = any(pair.test and pair.test.method != "exact" for pair in comparison.pairs)
-    kind = "exact, but chi-squared where more than 1,000 digits differ" if approximate else "the exact binomial test"
+    kind = "exact binomial test"
+    if approximate:
+        kind += "; chi-squared approximation for pairs that differ on more than 1,000 images"
     console.print(f"[dim]p: {kind}.[/dim]")
 
 
 def _letter(index: int) -> str:
-    """Return A to Z, then A2 and so on."""
-    again, place = divmod(index, 26)
-    return chr(ord("A") + place) + (str(again + 1) if again else "")
+    """Return the letter of a run: A to Z, then A2, B2 and so on."""
+    round_, position = divmod(index, 26)
+    return chr(ord("A") + position) + (str(round_ + 1) if round_ else "")
 
 
 def _lines(comparison: Comparison) -> list[tuple[str, list[str]]]:
-    """Return the names and cells of the table's lines."""
+    """Return the name and the cells of each row of the table."""
     rows = comparison.rows
 
     def line(name: str, text: Any) -> tuple[str, list[str]]:
@@ -87,13 +89,13 @@ def _lines(comparison: Comparison) -> list[tuple[str, list[str]]]:
             if key not in ("hidden", "epochs")
         ),
         line("tested on", lambda row: row.tested_on),
-        line("right", lambda row: f"{row.correct:,} of {row.total:,}"),
+        line("correct", lambda row: f"{row.correct:,} of {row.total:,}"),
         line("accuracy", lambda row: f"{row.accuracy:.2%}"),
         line(f"{percent} interval", lambda row: f"{row.low:.2%} to {row.high:.2%}"),
     ]
 
 
-def _layers(row: Row) -> str:
+def _layers(row: ComparedRun) -> str:
     layers = "-".join(map(str, row.layers))
     return layers if row.networks == 1 else f"{row.networks} networks, {layers}"
 
@@ -103,12 +105,12 @@ def _value(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _pair_cells(pair: Pair, letters: dict[str, str]) -> list[str]:
+def _pair_cells(pair: ComparedPair, letters: dict[str, str]) -> list[str]:
     first, second = letters[pair.first], letters[pair.second]
     name = f"{first}, {second}"
     if pair.test is None or pair.p_adjusted is None:
-        return [name, "0", "", "", "", "no test digits in common"]
-    verdict = "may be chance" if pair.better is None else f"[bold]{letters[pair.better]} is better[/bold]"
+        return [name, "0", "", "", "", "no test images in common"]
+    verdict = "not significant" if pair.better is None else f"[bold]{letters[pair.better]} is better[/bold]"
     return [
         name,
         f"{pair.shared:,}",

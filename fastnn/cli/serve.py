@@ -222,7 +222,7 @@ def _load(path: str, *, trained_here: bool = False) -> ServedModel:
 
 def _check_classes(model: ServedModel) -> None:
     """Raise FastnnError for a model that cannot be compared with models trained on digits."""
-    from fastnn.datasets.database import DIGIT_CLASSES
+    from fastnn.datasets.labels import DIGIT_CLASSES
 
     missing = [digit for digit in DIGIT_CLASSES if digit not in model.model.classes]
     if missing:

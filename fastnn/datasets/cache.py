@@ -1,4 +1,4 @@
-"""Arrays of data sets that take long to parse, kept in the user's cache folder."""
+"""A cache, in the user's cache folder, of data sets that take long to parse."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ if TYPE_CHECKING:
 
     from fastnn.datasets.dataset import Dataset
 
-# Smaller sources are parsed in a few milliseconds and would only litter the cache.
 WORTH_CACHING = 1 << 20
-# Goes up when a parser changes what it makes of the same bytes.
+"""Sources with fewer bytes are not cached: they are parsed in a few milliseconds."""
+# The number is raised when a parser returns another data set for the same bytes.
 _FOLDER = "arrays-1"
 
-_NOTED = re.compile(rb"(\d+ \d+ \d+ \d+) ([0-9a-f]{64})")
+_FINGERPRINT_AND_HASH = re.compile(rb"(\d+ \d+ \d+ \d+) ([0-9a-f]{64})")
 _SETTLED = 2_000_000_000
-"""Nanoseconds; longer than the coarsest file times."""
+"""Nanoseconds after which a change to a file is sure to change its times; longer than the coarsest file times."""
 
 
 def cached(key: str, size: int, source: str, parse: Callable[[], Dataset]) -> Dataset:
-    """Return the data set cached under `key`, or parse it and cache it.
+    """Return the data set cached under `key`; if there is none, parse the source and cache the result.
 
-    An entry carries the content hash of what was stored and is trusted only if it still has it; anything else
-    is parsed and written anew. Where the cache cannot be written, nothing is cached and nothing is said.
+    An entry holds the hash of its content and is used only if the two agree; otherwise the source is parsed again and
+    the entry replaced. If the cache cannot be written, nothing is cached, without a message.
 
     Parameters
     ----------
     key : str
         SHA-256 (hexadecimal) of the source's bytes.
     size : int
-        Bytes of the source; below `WORTH_CACHING` the cache is left alone.
+        Number of these bytes; below `WORTH_CACHING` the cache is not used.
     source : str
-        The `source` of the returned set.
+        The `source` of the returned data set.
     parse : callable
-        Makes the data set from its source.
+        Returns the data set, parsed from its source.
 
     Returns
     -------
@@ -65,36 +65,36 @@ def cached(key: str, size: int, source: str, parse: Callable[[], Dataset]) -> Da
 
 
 def cached_file(path: Path, source: str) -> Dataset | None:
-    """Return the data set cached for the content of a file, or None.
+    """Return the data set cached for the content of a file, or None if there is none.
 
-    The content is known by its hash, and that by the file's size, times and inode once it was hashed: hashing 41 MB
-    takes as long as a hundredth of training 60 epochs on them.
+    The key is the hash of the content. It is stored with the file's size, times and inode, and a file for which these
+    are unchanged is not hashed again: hashing 41 MB takes a hundredth of the time of training 60 epochs on them.
     """
     try:
         status = path.stat()
         if not WORTH_CACHING <= status.st_size <= FILE_LIMIT:
             return None
-        note = _note(path)
-        seen = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}".encode()
-        known = _NOTED.fullmatch(note.read_bytes()) if note.is_file() else None
-        if known is not None and known[1] == seen:
-            key = known[2].decode()
+        hash_file = _hash_file(path)
+        fingerprint = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}".encode()
+        stored = _FINGERPRINT_AND_HASH.fullmatch(hash_file.read_bytes()) if hash_file.is_file() else None
+        is_known = stored is not None and stored[1] == fingerprint
+        if stored is not None and is_known:
+            key = stored[2].decode()
         else:
-            known = None
             with path.open("rb") as file:
                 key = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return None
     dataset = _read(_entry(key), source)
-    # What was written a moment ago may be written to again without a difference in its times.
-    if dataset is not None and known is None and time.time_ns() - status.st_mtime_ns > _SETTLED:
-        with contextlib.suppress(OSError), atomic_write(note) as file:
-            file.write(seen + b" " + key.encode())
+    # A file that was written a moment ago may be written again without a change of its times.
+    if dataset is not None and not is_known and time.time_ns() - status.st_mtime_ns > _SETTLED:
+        with contextlib.suppress(OSError), atomic_write(hash_file) as file:
+            file.write(fingerprint + b" " + key.encode())
     return dataset
 
 
-def _note(path: Path) -> Path:
-    """Return the file that notes the hash of another's content."""
+def _hash_file(path: Path) -> Path:
+    """Return the path of the file that stores the fingerprint and the content hash of another file."""
     return cache_dir() / _FOLDER / f"{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()}.seen"
 
 

@@ -1,4 +1,4 @@
-"""A folder of class folders with PNG or JPEG files: ``cat/1.png``, ``dog/1.png``."""
+"""Folders named after classes, with PNG or JPEG files in them: ``cat/1.png``, ``dog/1.png``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastnn.datasets.dataset import PIXELS, SIDE, Dataset
-from fastnn.datasets.labels import classes_of
+from fastnn.datasets.labels import encode_labels
 from fastnn.errors import DataError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _SUFFIXES = {".png", ".jpg", ".jpeg"}
 
 
 def class_folders(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Return the sub-folders of `folder` that hold PNG or JPEG files, and those that do not, sorted by name."""
+    """Return the sub-folders of `folder` that hold PNG or JPEG files and those that do not, each sorted by name."""
     entries = [entry for entry in sorted(folder.iterdir()) if entry.is_dir() and not entry.name.startswith(".")]
     filled = [entry for entry in entries if _images_in(entry)]
     return filled, [entry for entry in entries if entry not in filled]
@@ -32,16 +32,16 @@ def _images_in(folder: Path) -> list[Path]:
 
 
 def read_class_folders(folders: list[Path], source: str) -> Dataset:
-    """Read every image of some folders; each folder's name is the label of what is in it.
+    """Read a data set from folders of images; the name of each folder is the label of its images.
 
-    Images of 28x28 grey pixels are taken as they are (255 = paper); others are read as drawings, see
+    Grey images of 28x28 pixels are used as they are (255 = paper); others are read as pictures of a drawing, see
     :func:`fastnn.images.read_image`.
 
     Parameters
     ----------
     folders : list of Path
     source : str
-        The `source` of the returned set.
+        The `source` of the returned data set.
 
     Returns
     -------
@@ -50,37 +50,37 @@ def read_class_folders(folders: list[Path], source: str) -> Dataset:
     Raises
     ------
     DataError
-        If a file is no image; the message names it.
+        If a file is not a PNG or JPEG image; the message names it.
     """
     files = [(path, folder.name) for folder in folders for path in _images_in(folder)]
     images = np.empty((len(files), PIXELS), dtype=np.uint8)
     for position, (path, _) in enumerate(files):
         images[position] = _read_image(path)
-    indices, classes = classes_of([name for _, name in files], source)
+    indices, classes = encode_labels([name for _, name in files], source)
     return Dataset(images, indices, classes, source)
 
 
 def _read_image(path: Path) -> NDArray[np.uint8]:
-    as_it_is = _read_grey(path)
-    if as_it_is is not None:
-        return as_it_is
+    pixels = _read_grey(path)
+    if pixels is not None:
+        return pixels
     from fastnn.images import read_image
 
     return read_image(path)
 
 
 def _read_grey(path: Path) -> NDArray[np.uint8] | None:
-    """Return the pixels of a file of 28x28 grey ones, or None for an image of any other kind."""
+    """Return the pixels of a grey 28x28 image, shape (784,), or None if the image is of another kind."""
     from PIL import Image
 
     try:
-        # Opening reads the header alone; only what is small by its header is decoded here.
+        # Opening reads the header alone; only images that are small by their header are decoded here.
         with path.open("rb") as file, Image.open(file, formats=("PNG", "JPEG")) as image:
             if image.size != (SIDE, SIDE) or image.mode != "L" or "transparency" in image.info:
                 return None
             return np.asarray(image, dtype=np.uint8).reshape(PIXELS)
     except MemoryError:
         raise
-    # Pillow raises a dozen kinds of exception, warnings of bombs among them, for damaged files.
+    # For damaged files Pillow raises a dozen kinds of exceptions, warnings of decompression bombs among them.
     except Exception as error:
         raise DataError(f"{path}: not a PNG or JPEG image, or damaged ({error})") from None

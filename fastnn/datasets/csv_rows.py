@@ -13,7 +13,7 @@ import numpy as np
 from fastnn.datasets.cache import cached
 from fastnn.datasets.dataset import PIXELS, Dataset
 from fastnn.datasets.digits_json import parse_pixels
-from fastnn.datasets.labels import classes_of
+from fastnn.datasets.labels import encode_labels
 from fastnn.datasets.safe_read import read_file
 from fastnn.errors import DataError
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 
 def read_csv(path: Path) -> Dataset:
-    """Read a ``.csv`` file: in each row the label, then 784 integers from 0 to 255 (255 = paper).
+    """Read a data set from a ``.csv`` file with rows of a label and 784 integers from 0 to 255 (255 = paper).
 
-    A first row of names is passed over.
+    A first row of column names is skipped.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def read_csv(path: Path) -> Dataset:
     Raises
     ------
     DataError
-        If a row is anything else; the message names the file and the line.
+        If a row has another form; the message names the file and the line.
     """
     content = read_file(path)
     key = hashlib.sha256(content).hexdigest()
@@ -59,7 +59,7 @@ def _parse(content: bytes | bytearray, source: str) -> Dataset:
         first = False
     if not labels:
         raise DataError(f"{source}: holds no images")
-    indices, classes = classes_of(labels, source)
+    indices, classes = encode_labels(labels, source)
     return Dataset(np.frombuffer(pixels, np.uint8).reshape(-1, PIXELS), indices, classes, source)
 
 
@@ -70,7 +70,7 @@ def _parse_row(row: bytes, where: str) -> tuple[str, bytes]:
             fields = next(csv.reader([row.decode()], strict=True))
             return fields[0], parse_pixels(f"[{','.join(fields[1:])}]".encode(), where)
         if not comma:
-            raise DataError(f"{where}: a row is a label and {PIXELS} values, separated by commas")
+            raise DataError(f"{where}: a row must be a label and {PIXELS} values, separated by commas")
         return label.decode().strip(), parse_pixels(b"[%b]" % values, where)
     except UnicodeDecodeError:
         raise DataError(f"{where}: not UTF-8 text") from None
@@ -79,21 +79,21 @@ def _parse_row(row: bytes, where: str) -> tuple[str, bytes]:
 
 
 def _is_header(row: bytes) -> bool:
-    """Return whether a file's first row names its columns: no number in it, or a first column "label"."""
-    # A faulty first row of pixels must not pass for names, so one field that is no number is not enough.
+    """Return whether the first row holds column names: its first field is "label", or no field is a number."""
+    # One field that is not a number is not enough, since a damaged first row of pixels must not be skipped.
     fields = [field.strip(b' "') for field in row.split(b",")]
     return fields[0].lower() == b"label" or (len(fields) > 1 and not any(field.isdigit() for field in fields))
 
 
 def write_csv(dataset: Dataset, file: BinaryIO) -> None:
-    """Write a data set as rows of label and pixels under a row of names; its test set is left out."""
+    """Write a data set as rows of label and pixels below a row of column names, without its test set."""
     text = io.StringIO()
     names = csv.writer(text, lineterminator="")
     starts = []
     for name in dataset.classes:
         text.seek(text.truncate(0))
         names.writerow([name])
-        # csv quotes what needs it, except blanks at the ends, which a reader would strip.
+        # csv adds the quotes that are needed, except around names with blanks at the ends, which a reader would strip.
         quoted = text.getvalue() if name == name.strip() else f'"{name.replace(chr(34), chr(34) * 2)}"'
         starts.append(quoted.encode())
     header = ["label", *(f"pixel{position}" for position in range(PIXELS))]

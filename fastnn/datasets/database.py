@@ -1,4 +1,4 @@
-"""Digits in a database: its schema, and the accepted digits as a data set. The web app builds on it."""
+"""Digits in a database: the schema that the web app uses, and the accepted digits as a data set."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnn.datasets.dataset import PIXELS, Dataset
+from fastnn.datasets.labels import DIGIT_CLASSES
 from fastnn.errors import DataError, MissingExtraError
 
 try:
@@ -30,15 +31,13 @@ SCHEMA_VERSION = 1
 
 PENDING, ACCEPTED, REJECTED = "pending", "accepted", "rejected"
 
-DIGIT_CLASSES = tuple("0123456789")
-
-# As for files: what is read whole into memory stays below 2 GiB.
-_MOST_DIGITS = (1 << 31) // PIXELS
+# As for files, data sets of more than 2 GiB are not read into memory.
+_MAX_DIGITS = (1 << 31) // PIXELS
 _BATCH = 500
-# Drawings stay out of error messages.
+# hide_parameters keeps pixels out of error messages.
 _POOL: dict[str, Any] = {"pool_size": 8, "max_overflow": 8, "pool_timeout": 10, "hide_parameters": True}
-# A server that does not answer, or a network that is gone, is noticed in about 15 s; without, it would take hours.
-_PATIENCE: dict[str, Any] = {
+# A server that does not answer, or a lost network, is noticed after about 15 s. With the defaults it can take hours.
+_POSTGRES_TIMEOUTS: dict[str, Any] = {
     "connect_timeout": 5,
     "keepalives": 1,
     "keepalives_idle": 5,
@@ -47,13 +46,14 @@ _PATIENCE: dict[str, Any] = {
     "tcp_user_timeout": 15_000,
 }
 LOCK_SECONDS = 10.0
-"""How long somebody who writes waits for others who do."""
+"""How long a transaction that writes waits for another one."""
 
-# Sets the ids of imported digits apart from those that browsers make.
+# Namespace of the ids of imported digits, UUIDs of version 5. Browsers create UUIDs of version 4. The version is the
+# 15th character.
 _IMPORTED = uuid.UUID("2f0c5f0e-5b0b-5d7e-9f43-0c1b2a7d8e11")
-_VERSION_PLACE, _VERSION_OF_IMPORTED = 15, "5"
+_VERSION_POSITION, _VERSION_OF_IMPORTED = 15, "5"
 
-# SQLite counts rows by itself only in a column of exactly this type.
+# SQLite numbers rows automatically only in a column of the type INTEGER.
 _BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 metadata = sa.MetaData()
@@ -64,9 +64,9 @@ about = sa.Table(
     sa.Column("one", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("version", sa.Integer, nullable=False),
     sa.Column("name", sa.String(36), nullable=False, comment="a UUID: tells this database from others"),
-    sa.Column("revision", sa.BigInteger, nullable=False, comment="goes up whenever the accepted digits change"),
-    sa.Column("model", sa.Text, nullable=True, comment="the run that took over last"),
-    sa.Column("trained", sa.BigInteger, nullable=False, comment="accepted digits when that was tried last"),
+    sa.Column("revision", sa.BigInteger, nullable=False, comment="increases whenever the accepted digits change"),
+    sa.Column("model", sa.Text, nullable=True, comment="the run whose model was adopted last"),
+    sa.Column("trained", sa.BigInteger, nullable=False, comment="number of accepted digits at the last training"),
 )
 
 digits = sa.Table(
@@ -80,12 +80,12 @@ digits = sa.Table(
     sa.Column("state", sa.String(8), nullable=False),
     sa.Column("created", sa.BigInteger, nullable=False, comment="ms since 1970, UTC"),
     sa.Column("contributor", sa.Text, nullable=False),
-    sa.Column("opinion", sa.SmallInteger, nullable=True, comment="what the model takes it for"),
-    sa.Column("doubt", sa.Double, nullable=False, comment="1 - the model's probability of the label given"),
-    sa.Column("scored_by", sa.String(16), nullable=False, comment="which model"),
+    sa.Column("opinion", sa.SmallInteger, nullable=True, comment="label predicted by the model"),
+    sa.Column("doubt", sa.Double, nullable=False, comment="1 - the model's probability of the given label"),
+    sa.Column("scored_by", sa.String(16), nullable=False, comment="the model that predicted"),
     sa.Index("fastnn_digits_queue", "state", sa.desc("doubt"), "seq"),
     sa.Index("fastnn_digits_accepted", "state", "label"),
-    # Without it, each page of the digits in order of arrival would be sorted out of all of them.
+    # Without it, every page of digits in order of arrival would need a sort of all digits.
     sa.Index("fastnn_digits_arrival", "state", "seq"),
     sa.Index("fastnn_digits_credits", "state", "contributor"),
 )
@@ -93,8 +93,8 @@ digits = sa.Table(
 models = sa.Table(
     "fastnn_models",
     metadata,
-    sa.Column("model", sa.String(16), primary_key=True, comment="a model that was used, as scored_by has it"),
-    sa.Column("since", sa.BigInteger, nullable=False, comment="the last digit that was there when it first was"),
+    sa.Column("model", sa.String(16), primary_key=True, comment="a model that was used; the value of scored_by"),
+    sa.Column("since", sa.BigInteger, nullable=False, comment="the newest digit (seq) when it was first used"),
 )
 
 reviews = sa.Table(
@@ -110,7 +110,7 @@ reviews = sa.Table(
 
 
 def without_password(url: str) -> str:
-    """Return a database URL fit for messages and logs."""
+    """Return a database URL without its password, for messages and logs."""
     try:
         return sa.make_url(url).render_as_string(hide_password=True)
     except (exc.ArgumentError, ValueError):
@@ -123,17 +123,17 @@ def now() -> int:
 
 
 def open_engine(url: str, *, create: bool) -> Engine:
-    """Open a database.
+    """Open a database and check, or create, its tables.
 
-    SQLite is set to write-ahead logging with a flush at every commit, so that what is committed outlives the process
-    and the machine; PostgreSQL does so by itself.
+    SQLite is set to write-ahead logging with a flush at every commit, so that committed data survive a crash of the
+    process or the machine; PostgreSQL does so by default.
 
     Parameters
     ----------
     url : str
         ``sqlite:///file.db`` (four slashes for an absolute path) or ``postgresql://user@host/name``.
     create : bool
-        Make the SQLite file and the tables where they are missing.
+        Create the SQLite file and the tables if they are missing.
 
     Returns
     -------
@@ -142,7 +142,7 @@ def open_engine(url: str, *, create: bool) -> Engine:
     Raises
     ------
     DataError
-        If the URL is none of these, there is no such database, or its schema is another.
+        If the URL is invalid, there is no such database, or its schema has another version.
     MissingExtraError
         If the driver is not installed.
     """
@@ -156,14 +156,14 @@ def open_engine(url: str, *, create: bool) -> Engine:
             event.listen(engine, "connect", _write_ahead)
         event.listen(engine, "begin", _begin)
     else:
-        told = {name: value for name, value in _PATIENCE.items() if name not in parsed.query}
+        timeouts = {name: value for name, value in _POSTGRES_TIMEOUTS.items() if name not in parsed.query}
         try:
-            engine = sa.create_engine(parsed, connect_args=told, pool_pre_ping=True, **_POOL)
+            engine = sa.create_engine(parsed, connect_args=timeouts, pool_pre_ping=True, **_POOL)
         except ModuleNotFoundError:
             raise MissingExtraError("a PostgreSQL database", "postgres") from None
         event.listen(engine, "connect", _set_lock_timeout)
     try:
-        with _explained(shown):
+        with _as_data_error(shown):
             _prepare(engine, shown, create=create)
     except BaseException:
         engine.dispose()
@@ -181,22 +181,24 @@ def _parse(url: str) -> URL:
         return parsed
     if driver in ("postgres", "postgresql", "postgresql+psycopg"):
         return parsed.set(drivername="postgresql+psycopg")
-    raise DataError(f"{without_password(url)}: not a kind of database that is known; those are sqlite and postgresql")
+    raise DataError(f"{without_password(url)}: unknown kind of database; known are sqlite and postgresql")
 
 
 def _check_file(url: URL, shown: str, *, create: bool) -> None:
-    """Refuse an SQLite URL that names no file on disk."""
+    """Raise a DataError if an SQLite URL does not name a file on disk that can be opened."""
     if not url.database or url.database == ":memory:" or url.database.startswith("file:") or url.query or url.host:
-        raise DataError(f"{shown}: name a file, as in sqlite:///digits.db (sqlite:////tmp/digits.db from the root)")
+        raise DataError(
+            f"{shown}: give the path of a file, as in sqlite:///digits.db (absolute: sqlite:////tmp/digits.db)"
+        )
     path = Path(url.database)
     if create and not path.parent.is_dir():
-        raise DataError(f"{shown}: the folder {path.parent} is not there; make it first")
+        raise DataError(f"{shown}: the folder {path.parent} does not exist; make it first")
     if path.is_dir() or (not create and not path.is_file()):
         raise DataError(f"{shown}: no such database file")
 
 
 def _set_pragmas(connection: Any, _: Any) -> None:
-    # Transactions are begun by `_begin` alone.
+    # The driver must not begin transactions; `_begin` does.
     connection.isolation_level = None
     cursor = connection.cursor()
     for pragma in ("synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF"):
@@ -205,33 +207,33 @@ def _set_pragmas(connection: Any, _: Any) -> None:
 
 
 def _write_ahead(connection: Any, _: Any) -> None:
-    # Changes the file, which whoever only reads has no right to: it may be another program's.
+    # Not when a database is opened for reading, since this changes the file.
     connection.execute("PRAGMA journal_mode=WAL").close()
 
 
 def _set_lock_timeout(connection: Any, _: Any) -> None:
-    # Not by the option `options`, which poolers such as PgBouncer refuse.
+    # The connection parameter `options` could do this, but poolers such as PgBouncer refuse it.
     connection.autocommit = True
     connection.execute(f"SET lock_timeout = {int(LOCK_SECONDS * 1000)}").close()
     connection.autocommit = False
 
 
 def _begin(connection: Connection) -> None:
-    # A transaction that begins as a reader and then writes would fail at once, instead of waiting, where another
-    # process has written in between.
+    # A transaction that begins as a reader and then writes does not wait for other writers: it fails at once if another
+    # process wrote in between.
     writes = connection.get_execution_options().get("writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
 @contextlib.contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
-    """Open a transaction that writes; it is on disk when the context has ended without an error."""
+    """Open a transaction that writes; its changes are on disk once the context has ended without an error."""
     with engine.connect().execution_options(writes=True) as connection, connection.begin():
         yield connection
 
 
 def _prepare(engine: Engine, shown: str, *, create: bool) -> None:
-    """Make the tables, or check that they are there and of the version that is known."""
+    """Create the tables, or check that they exist and have the version of this program."""
     if not create and not sa.inspect(engine).has_table(about.name):
         raise DataError(f"{shown}: holds no digits of fastnn; fill it with fastnn serve or fastnn data import")
     with writing(engine) if create else engine.connect() as connection:
@@ -242,13 +244,13 @@ def _prepare(engine: Engine, shown: str, *, create: bool) -> None:
         version = connection.execute(sa.select(about.c.version)).scalar()
     if version != SCHEMA_VERSION:
         raise DataError(
-            f"{shown}: its schema is version {version!r}, this fastnn knows {SCHEMA_VERSION}; "
-            "use the fastnn that made it, or export and import the digits"
+            f"{shown}: its schema has version {version!r}, this fastnn reads {SCHEMA_VERSION}; "
+            "use the fastnn that wrote it, or export the digits with that and import them"
         )
 
 
 def insert_new(connection: Connection, table: sa.Table, rows: Sequence[dict[str, Any]], key: sa.Column[Any]) -> int:
-    """Insert those rows whose `key` is not there yet; return how many they were."""
+    """Insert the rows whose `key` does not exist in the table yet; return their number."""
     if connection.dialect.name == "sqlite":
         lite = sqlite.insert(table).values(list(rows)).on_conflict_do_nothing(index_elements=[key])
         return len(connection.execute(lite.returning(key)).all())
@@ -257,13 +259,13 @@ def insert_new(connection: Connection, table: sa.Table, rows: Sequence[dict[str,
 
 
 def bump_revision(connection: Connection) -> None:
-    """Note that the accepted digits have changed."""
+    """Increase the revision, which says that the accepted digits have changed."""
     connection.execute(sa.update(about).values(revision=about.c.revision + 1))
 
 
 @contextlib.contextmanager
-def _explained(shown: str) -> Iterator[None]:
-    """Turn what the database answers into a DataError."""
+def _as_data_error(shown: str) -> Iterator[None]:
+    """Raise a DataError in place of an error of SQLAlchemy."""
     try:
         yield
     except exc.SQLAlchemyError as error:
@@ -273,7 +275,7 @@ def _explained(shown: str) -> Iterator[None]:
 
 
 def read_database(url: str) -> Dataset:
-    """Read the accepted digits, with their reviewed labels, in the order in which they arrived.
+    """Read the accepted digits of a database, with their reviewed labels, in order of arrival.
 
     Parameters
     ----------
@@ -287,14 +289,14 @@ def read_database(url: str) -> Dataset:
     Raises
     ------
     DataError
-        If there is no such database, it holds no accepted digits, or what it holds is damaged.
+        If there is no such database, it has no accepted digits, or they are damaged.
     MissingExtraError
         If the driver is not installed.
     """
     shown = without_password(url)
     engine = open_engine(url, create=False)
     try:
-        with _explained(shown), engine.connect() as connection:
+        with _as_data_error(shown), engine.connect() as connection:
             return accepted_dataset(connection, shown)
     finally:
         engine.dispose()
@@ -306,8 +308,8 @@ def accepted_dataset(connection: Connection, source: str) -> Dataset:
     n = connection.execute(sa.select(sa.func.count()).select_from(digits).where(accepted)).scalar_one()
     if n == 0:
         raise DataError(f"{source}: holds no accepted digits yet; review some, or import a data set")
-    if n > _MOST_DIGITS:
-        raise DataError(f"{source}: {n:,} digits are more than the {_MOST_DIGITS:,} that can be read")
+    if n > _MAX_DIGITS:
+        raise DataError(f"{source}: {n:,} digits are too many; at most {_MAX_DIGITS:,} can be read")
     _check_rows(connection, source)
     pixels, labels = bytearray(), []
     for image, label in accepted_rows(connection):
@@ -319,14 +321,14 @@ def accepted_dataset(connection: Connection, source: str) -> Dataset:
 
 
 def _check_rows(connection: Connection, source: str) -> None:
-    """Refuse a damaged database before its rows, of whatever size, come into memory."""
+    """Raise a DataError if a row is damaged, before rows of any size are read into memory."""
     bad = sa.or_(
         sa.func.length(digits.c.pixels) != PIXELS,
         digits.c.label.is_(None),
         digits.c.label < 0,
         digits.c.label > 9,
         *(
-            # SQLite takes anything into any column.
+            # SQLite stores values of any type in any column.
             (sa.func.typeof(digits.c.pixels) != "blob", sa.func.typeof(digits.c.label) != "integer")
             if connection.dialect.name == "sqlite"
             else ()
@@ -338,17 +340,17 @@ def _check_rows(connection: Connection, source: str) -> None:
 
 
 def is_imported() -> sa.ColumnElement[bool]:
-    """Whether a digit came by :func:`import_dataset`: the version of its UUID says so."""
-    return sa.func.substr(digits.c.id, _VERSION_PLACE, 1) == _VERSION_OF_IMPORTED
+    """Return the condition that a digit was stored by :func:`import_dataset`, known by the version of its UUID."""
+    return sa.func.substr(digits.c.id, _VERSION_POSITION, 1) == _VERSION_OF_IMPORTED
 
 
 def in_order(query: sa.Select[Any], after: int) -> sa.Select[Any]:
-    """Put digits in order of arrival, those whose number is above `after`."""
+    """Return a query for digits in order of arrival, restricted to those with `seq` above `after`."""
     return query.where(digits.c.seq > after).order_by(digits.c.seq)
 
 
 def accepted_rows(connection: Connection) -> Iterator[tuple[bytes, int]]:
-    """Yield pixels and label of the accepted digits in order of arrival, a few hundred at a time in memory."""
+    """Yield pixels and label of the accepted digits in order of arrival, with a few hundred in memory at a time."""
     last = -1
     columns = sa.select(digits.c.seq, digits.c.pixels, digits.c.label)
     while True:
@@ -362,43 +364,43 @@ def accepted_rows(connection: Connection) -> Iterator[tuple[bytes, int]]:
 
 
 def import_dataset(dataset: Dataset, url: str, *, contributor: str = "", review: bool = False) -> tuple[int, int]:
-    """Store a data set in a database, all of it or nothing; of what is there already, no more than is missing.
+    """Store the digits of a data set that a database does not have yet, all of them or none.
 
-    Whatever has the same pixels, and the same label given or reviewed, is the same digit: from an earlier import, also
-    of another version of the file, or from the web app whose export this is; accepted or not. A digit that the data set
-    holds several times is stored as often.
+    A digit is known if the database has one with the same pixels whose given or reviewed label is the same, accepted or
+    not. It may come from an earlier import, from another version of the file, or from the web app that exported it. A
+    digit that occurs several times in the data set is stored as often.
 
     Parameters
     ----------
     dataset : Dataset
         With the classes "0" to "9"; its test set is left out.
     url : str
-        See :func:`open_engine`; made where it is missing.
+        See :func:`open_engine`; created if it does not exist.
     contributor : str, optional
-        Who is given credit.
+        Who gets the credit.
     review : bool
-        Put the digits in the queue for review rather than accepting them.
+        Put the digits into the review queue instead of accepting them.
 
     Returns
     -------
     stored, known : int
-        Digits stored now, and those that were there before.
+        Number of digits stored now, and of those that were known.
 
     Raises
     ------
     DataError
-        If the classes are others, or the database cannot be used.
+        If the data set has other classes, or the database cannot be used.
     """
     if dataset.classes != DIGIT_CLASSES:
         raise DataError(
-            f"{dataset.source}: its classes are {', '.join(dataset.classes[:20])}; the database holds digits 0 to 9"
+            f"{dataset.source}: its classes are {', '.join(dataset.classes[:20])}; a database holds only digits 0 to 9"
         )
     shown = without_password(url)
     engine = open_engine(url, create=True)
     stored = 0
     try:
-        with _explained(shown):
-            # Read before the transaction that writes: the web app's writers wait for that.
+        with _as_data_error(shown):
+            # Read before the transaction that writes, which makes the web app's writers wait.
             with engine.connect() as connection:
                 new = _missing(connection, dataset)
             with writing(engine) as connection:
@@ -413,23 +415,23 @@ def import_dataset(dataset: Dataset, url: str, *, contributor: str = "", review:
 
 
 def _missing(connection: Connection, dataset: Dataset) -> list[tuple[int, str]]:
-    """Return positions and ids of the digits that are not in the database yet."""
+    """Return positions in the data set and new ids of the digits that are not in the database yet."""
     names = [_name(image.tobytes(), label) for image, label in zip(dataset.images, dataset.labels, strict=True)]
-    there = dict.fromkeys(names, 0)
-    # Of a damaged database, no row of whatever size comes into memory.
+    stored = dict.fromkeys(names, 0)
+    # The condition keeps rows of any size, in a damaged database, out of memory.
     columns = sa.select(digits.c.pixels, digits.c.given, digits.c.label)
     columns = columns.where(sa.func.length(digits.c.pixels) == PIXELS)
     for pixels, given, label in connection.execute(columns.execution_options(yield_per=_BATCH)):
         for one in {given, label} if isinstance(pixels, bytes) else ():
             name = _name(pixels, one)
-            if name in there:
-                there[name] += 1
-    missing, met = [], dict.fromkeys(names, 0)
+            if name in stored:
+                stored[name] += 1
+    missing, seen = [], dict.fromkeys(names, 0)
     for position, name in enumerate(names):
-        if met[name] >= there[name]:
-            # Made of the content alone, so that two imports at a time do not store it twice.
-            missing.append((position, str(uuid.uuid5(_IMPORTED, f"{name}:{met[name]}"))))
-        met[name] += 1
+        if seen[name] >= stored[name]:
+            # The id depends on the content alone, so that two simultaneous imports do not store the digit twice.
+            missing.append((position, str(uuid.uuid5(_IMPORTED, f"{name}:{seen[name]}"))))
+        seen[name] += 1
     return missing
 
 

@@ -1,4 +1,4 @@
-"""The one shape in which data moves through fastnn."""
+"""The data set class: images, labels and class names."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ import numpy as np
 from fastnn.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import ArrayLike, NDArray
 
 SIDE = 28
@@ -22,27 +20,27 @@ PIXELS = SIDE * SIDE
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Labelled 28x28 drawings, dark ink on white paper.
+    """Labelled 28x28 images, dark ink on white paper.
 
     Attributes
     ----------
     images : ndarray of uint8, shape (n, 784)
-        Rows of pixels, row-major 28x28; 255 = paper, 0 = ink.
+        Pixels row by row; 255 = paper, 0 = ink.
     labels : ndarray of int64, shape (n,)
-        For each image the index of its class in `classes`.
+        The index of each image's class in `classes`.
     classes : tuple of str
         Names of the classes.
     source : str
-        Where the data came from, for people to read.
+        Where the data came from, used in messages.
     test : Dataset or None
         The source's own test set, if it has one.
     notes : tuple of str
-        What the reader of the data should be told, such as how many drawings were left out.
+        Remarks for the user, such as how many images were left out.
 
     Raises
     ------
     DataError
-        If the arrays do not have the shapes and dtypes above, or a label names no class.
+        If the arrays do not have the shapes and dtypes above, or a label is not an index into `classes`.
 
     Examples
     --------
@@ -73,14 +71,14 @@ class Dataset:
                 f"not {self.labels.dtype} of shape {self.labels.shape}"
             )
         if self.labels.size and not (self.labels.min() >= 0 and self.labels.max() < len(self.classes)):
-            raise DataError(f"{self.source}: a label lies outside of the {len(self.classes)} classes")
+            raise DataError(f"{self.source}: a label is not one of the {len(self.classes)} classes")
 
     def __len__(self) -> int:
         return len(self.labels)
 
     @cached_property
     def content_hash(self) -> str:
-        """SHA-256 (hexadecimal) of the pixels, labels and class names, in their order; of nothing else."""
+        """SHA-256 (hexadecimal) of the pixels, labels and class names in their order, and of nothing else."""
         digest = hashlib.sha256()
         digest.update("\x1f".join(self.classes).encode())
         digest.update(np.int64(len(self)).tobytes())
@@ -90,18 +88,22 @@ class Dataset:
 
     @cached_property
     def counts(self) -> NDArray[np.int64]:
-        """How many images each class has, shape (len(classes),)."""
+        """Number of images of each class, shape (len(classes),)."""
         return np.bincount(self.labels, minlength=len(self.classes)).astype(np.int64)
 
     def take(self, indices: ArrayLike, *, source: str | None = None) -> Dataset:
-        """Return the images at `indices` (in that order) as a data set of its own, without test set.
+        """Return a data set of the images at `indices`, in that order and without test set.
 
         Parameters
         ----------
-        indices : array_like of int
+        indices : array_like of int, shape (m,)
             Positions of the images to take.
         source : str, optional
-            What the new set's `source` says; by default that of this one.
+            `source` of the new data set; by default that of this one.
+
+        Returns
+        -------
+        Dataset
         """
         index = np.asarray(indices, dtype=np.int64)
         return replace(
@@ -111,32 +113,3 @@ class Dataset:
             source=self.source if source is None else source,
             test=None,
         )
-
-
-def encode_labels(labels: Sequence[int] | Sequence[str]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Turn labels as a source has them into indices and class names.
-
-    Integers 0..9 are digits: the classes are "0" to "9" even where some of them do not occur. Other labels become
-    the sorted set of what occurs, integers by value.
-
-    Parameters
-    ----------
-    labels : sequence of int or of str
-        One label an image.
-
-    Returns
-    -------
-    indices : ndarray of int64, shape (n,)
-    classes : tuple of str
-    """
-    if all(isinstance(label, int | np.integer) for label in labels):
-        values = np.asarray(labels, dtype=np.int64)
-        if values.size == 0 or (values.min() >= 0 and values.max() <= 9):
-            return values, tuple("0123456789")
-        unique, indices = np.unique(values, return_inverse=True)
-        return indices.astype(np.int64), tuple(str(value) for value in unique)
-    names = [str(label) for label in labels]
-    if set(names) <= set("0123456789"):
-        return np.asarray([int(name) for name in names], dtype=np.int64), tuple("0123456789")
-    unique_names, indices = np.unique(np.asarray(names, dtype=object), return_inverse=True)
-    return indices.astype(np.int64), tuple(str(name) for name in unique_names)

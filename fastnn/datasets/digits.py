@@ -1,4 +1,4 @@
-"""``digits``: the 13,942 digits of niemenjoki/handwritten-digit-classification."""
+"""The data set ``digits``: the 13,942 digits of niemenjoki/handwritten-digit-classification."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from fastnn.datasets.digits_json import from_bytes
 from fastnn.datasets.fetch import Remote, download
 from fastnn.datasets.safe_read import read_file
-from fastnn.storage import named_place, search_folders
+from fastnn.storage import data_path_from_environment, search_folders
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +24,7 @@ COMMIT = "c7092852ff28d03ae22b87e5673a98369d3cee9f"
 BLOB = "e6dcaf6ef18e0807fc15ac0d19c18966e44694b2"
 COUNT = 13_942
 
-# SHA-256 of the pixel bytes of drawings in the public set that are offensive.
+# SHA-256 of the pixel bytes of the offensive drawings in the public data set.
 BLOCKED = frozenset(
     {
         "3bf9a61d33f0e52c476fefdf64ab284f00107a51fbe4731db61a9db89afcc29e",
@@ -43,8 +43,8 @@ BLOCKED = frozenset(
 
 
 def blob_id(content: bytes | bytearray) -> str:
-    """Return git's name (hexadecimal) for a file of this content."""
-    # Git's choice; it guards against a wrong file, not against an attacker.
+    """Return git's blob id (hexadecimal) of a file with this content."""
+    # Git uses SHA-1; it guards against a wrong file, not against an attacker.
     digest = hashlib.sha1(b"blob %d\0" % len(content), usedforsecurity=False)
     digest.update(content)
     return digest.hexdigest()
@@ -52,7 +52,7 @@ def blob_id(content: bytes | bytearray) -> str:
 
 def _fault(content: bytes) -> str | None:
     found = blob_id(content)
-    return None if found == BLOB else f"{FILE} has git's id {found}, not {BLOB}"
+    return None if found == BLOB else f"{FILE} has the git blob id {found}, not {BLOB}"
 
 
 REMOTE = Remote(
@@ -64,24 +64,24 @@ REMOTE = Remote(
 
 
 def find() -> Path | None:
-    """Return the file of the digits where one is to be found on this machine, else None."""
-    named = named_place()
-    if named is not None and named.is_file():
-        return named
+    """Return the path of the file on this machine, or None if there is none."""
+    given = data_path_from_environment()
+    if given is not None and given.is_file():
+        return given
     return next((folder / FILE for folder in search_folders("digits") if (folder / FILE).is_file()), None)
 
 
-def digits(folder: Path, progress: Progress | None = None, remote: Remote = REMOTE) -> Dataset:
-    """Load the original digits, without the drawings that are offensive.
+def load_digits(folder: Path, progress: Progress | None = None, remote: Remote = REMOTE) -> Dataset:
+    """Load the original digits, without the offensive drawings.
 
     Parameters
     ----------
     folder : Path
-        Where the file is downloaded to if it is nowhere on this machine.
+        Folder for the download if the file is not found on this machine.
     progress : callable, optional
-        Told how far a download is.
+        Called during the download, see :func:`fastnn.datasets.load_dataset`.
     remote : Remote
-        What to download.
+        The file to download.
 
     Returns
     -------
@@ -90,7 +90,7 @@ def digits(folder: Path, progress: Progress | None = None, remote: Remote = REMO
     Raises
     ------
     FetchError
-        If the file has to be downloaded and cannot be.
+        If the download fails.
     DataError
         If the file that was found is not in the original's format.
     """
@@ -99,7 +99,7 @@ def digits(folder: Path, progress: Progress | None = None, remote: Remote = REMO
     dataset = from_bytes(content, str(path))
     notes = []
     if blob_id(content) != BLOB:
-        notes.append(f"{path} is not the original's file of {COUNT:,} digits: it holds {len(dataset):,}")
+        notes.append(f"{path} is not the original's file of {COUNT:,} digits; it holds {len(dataset):,}")
     allowed = [hashlib.sha256(image).hexdigest() not in BLOCKED for image in dataset.images]
     blocked = len(dataset) - sum(allowed)
     if blocked:

@@ -1,4 +1,4 @@
-"""Downloads: from one of several addresses, into memory, checked, and only then onto the disk."""
+"""Downloads: a file is loaded into memory from one of several addresses, checked, and only then written."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Remote:
     Attributes
     ----------
     name : str
-        What the file is called once it is here.
+        Name of the file on this machine.
     urls : tuple of str
-        Where it is to be had, tried in order.
+        Addresses, tried in this order.
     limit : int
-        Bytes that it certainly does not exceed.
+        Upper limit of its size in bytes; a longer download is stopped.
     fault : callable
-        Returns what is wrong with a content, or None if it is the right one.
+        Returns None if its argument is the right content, else a text that says what is wrong with it.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Remote:
 
 
 class _Buffer(io.BytesIO):
-    """Memory that refuses to grow beyond a limit."""
+    """A buffer that raises a ValueError when it would grow beyond a limit."""
 
     def __init__(self, limit: int) -> None:
         super().__init__()
@@ -50,12 +50,12 @@ class _Buffer(io.BytesIO):
 
     def write(self, chunk: bytes) -> int:  # type: ignore[override]
         if self.tell() + len(chunk) > self._limit:
-            raise ValueError(f"longer than the {self._limit} bytes that are allowed")
+            raise ValueError(f"longer than the allowed {self._limit} bytes")
         return super().write(chunk)
 
 
-class _Bar:
-    """What pooch takes for a progress bar, passing the share done on."""
+class _ProgressBar:
+    """The interface that pooch expects of a progress bar; calls `progress` with the fraction done."""
 
     def __init__(self, text: str, progress: Progress) -> None:
         self.total = 0
@@ -76,25 +76,25 @@ class _Bar:
 
 
 def download(remote: Remote, folder: Path, progress: Progress | None = None) -> Path:
-    """Download a file into `folder`.
+    """Download a file into `folder` and check it.
 
     Parameters
     ----------
     remote : Remote
     folder : Path
-        Made if it is not there.
+        Created if it does not exist.
     progress : callable, optional
-        Called with a text and the share done, 0 to 1.
+        Called with a text and the fraction done, 0 to 1.
 
     Returns
     -------
     Path
-        The file, whole and checked. If anything fails nothing is left behind.
+        The complete and checked file. If the download fails, nothing is written.
 
     Raises
     ------
     FetchError
-        If no address gives the right file, naming each with its fault, or `folder` cannot be written.
+        If no address has the right file (the message gives the fault of each), or `folder` cannot be written.
     """
     faults = []
     for url in remote.urls:
@@ -106,10 +106,10 @@ def download(remote: Remote, folder: Path, progress: Progress | None = None) -> 
             continue
         fault = remote.fault(content)
         if fault is None:
-            return _keep(content, folder / remote.name)
+            return _write(content, folder / remote.name)
         faults.append(f"{url}: {fault}; what arrived was deleted")
     raise FetchError(
-        f"{remote.name} could not be downloaded; without network, put it into ./data or where FASTNN_DATA says "
+        f"{remote.name} could not be downloaded; without a network, put the file into ./data or the folder FASTNN_DATA "
         f"({'; '.join(faults)})"
     )
 
@@ -117,24 +117,26 @@ def download(remote: Remote, folder: Path, progress: Progress | None = None) -> 
 def _get(url: str, remote: Remote, progress: Progress | None) -> bytes:
     import pooch
 
-    bar = _Bar(f"downloading {remote.name}", progress) if progress else False
+    bar = _ProgressBar(f"downloading {remote.name}", progress) if progress else False
     with _Buffer(remote.limit) as buffer:
         pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 16, timeout=_TIMEOUT)(url, buffer, None)
         return buffer.getvalue()
 
 
-def _keep(content: bytes, path: Path) -> Path:
+def _write(content: bytes, path: Path) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as file:
             file.write(content)
     except OSError as error:
-        raise FetchError(f"{path}: cannot be written ({error.strerror or error}); name a folder with --to") from None
+        raise FetchError(
+            f"{path}: cannot be written ({error.strerror or error}); choose another folder with --to"
+        ) from None
     return path
 
 
 def _reason(error: BaseException) -> str:
-    """Return the innermost reason of a failed request, without the layers that wrapped it."""
+    """Return the message of the innermost exception of a failed request, such as "Connection refused"."""
     reason: object = error
     seen = 0
     while isinstance(reason, BaseException) and seen < 10:

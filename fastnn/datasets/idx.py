@@ -1,4 +1,4 @@
-"""IDX files, the format of MNIST: 0 = paper and 255 = ink, turned here into 255 = paper."""
+"""IDX files, the format of MNIST: they hold 0 = paper and 255 = ink and are inverted when read or written."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastnn.datasets.dataset import PIXELS, SIDE, Dataset
-from fastnn.datasets.labels import classes_of
+from fastnn.datasets.labels import encode_labels
 from fastnn.datasets.safe_read import read_file
 from fastnn.errors import DataError
 
@@ -19,33 +19,34 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-# Unsigned bytes in three dimensions, and in one.
 IMAGES_MAGIC = 0x0803
+"""First four bytes of a file of unsigned bytes with three dimensions."""
 LABELS_MAGIC = 0x0801
+"""The same with one dimension."""
 TRAIN = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
 TEST = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
 
 @dataclass(frozen=True)
-class Pair:
-    """The two files of a set: images and labels."""
+class IdxPair:
+    """Paths of a file of images and of the file with their labels."""
 
     images: Path
     labels: Path
 
 
 def is_idx(path: Path) -> bool:
-    """Return whether a file is IDX by its name."""
+    """Return whether the name of a file is that of an IDX file."""
     return "idx1" in path.name or "idx3" in path.name
 
 
 def existing(folder: Path, name: str) -> Path | None:
-    """Return the file `name` in `folder`, plain or else ``.gz``, or None."""
+    """Return the path of the file `name` in `folder`, or of `name` with ``.gz``, or None if there is neither."""
     return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
 
 
-def named_pair(folder: Path, names: tuple[str, str]) -> Pair | None:
-    """Return the pair of MNIST's `names` in `folder`, or None where neither file is there.
+def named_pair(folder: Path, names: tuple[str, str]) -> IdxPair | None:
+    """Return the pair with these names (of images and labels) in `folder`, or None if neither file is there.
 
     Raises
     ------
@@ -57,58 +58,54 @@ def named_pair(folder: Path, names: tuple[str, str]) -> Pair | None:
         return None
     if images is None or labels is None:
         missing = names[0] if images is None else names[1]
-        raise DataError(f"{images or labels}: its other half, {missing} (or .gz), is not in the folder")
-    return Pair(images, labels)
+        raise DataError(f"{images or labels}: the file that belongs to it, {missing} (or .gz), is not in the folder")
+    return IdxPair(images, labels)
 
 
 def _stem(path: Path) -> str:
-    """Return what the names of a pair have in common."""
+    """Return the part that the names of a pair have in common."""
     name = path.name.removesuffix(".gz")
     for part in ("images", "labels"):
         name = name.replace(part, "*")
     return name.replace("idx3", "idx").replace("idx1", "idx")
 
 
-def pairs_in(folder: Path) -> list[Pair]:
-    """Return the pairs of IDX files in `folder`, sorted by name; a plain file goes before its ``.gz``."""
+def pairs_in(folder: Path) -> list[IdxPair]:
+    """Return the pairs of IDX files in `folder`, sorted by name; a plain file has priority over its ``.gz``."""
     files = sorted((path for path in folder.iterdir() if is_idx(path) and path.is_file()), reverse=True)
-    halves: dict[tuple[str, bool], Path] = {}
+    images: dict[str, Path] = {}
+    labels: dict[str, Path] = {}
     for path in files:
-        halves[_stem(path), "idx3" in path.name] = path
-    stems = sorted({stem for stem, _ in halves})
-    return [
-        Pair(halves[stem, True], halves[stem, False])
-        for stem in stems
-        if (stem, True) in halves and (stem, False) in halves
-    ]
+        (images if "idx3" in path.name else labels)[_stem(path)] = path
+    return [IdxPair(images[stem], labels[stem]) for stem in sorted(images.keys() & labels.keys())]
 
 
-def pair_of(path: Path) -> Pair:
-    """Return the pair that a file is one half of.
+def pair_of(path: Path) -> IdxPair:
+    """Return the pair that a file of images or labels belongs to.
 
     Raises
     ------
     DataError
-        If the other half is not beside it.
+        If the other file is not in the same folder.
     """
     stem, is_images = _stem(path), "idx3" in path.name
-    # The given file itself is taken even where a plain and a packed version of it are there.
+    # The given file itself is used even if both a plain and a compressed version of it exist.
     for pair in pairs_in(path.parent):
         if _stem(pair.images) == stem:
             return replace(pair, images=path) if is_images else replace(pair, labels=path)
     other = "labels (…labels-idx1-ubyte)" if is_images else "images (…images-idx3-ubyte)"
-    raise DataError(f"{path}: its other half, the {other}, is not beside it")
+    raise DataError(f"{path}: the {other} that belong to it are not in the same folder")
 
 
-def read_pairs(train: Pair, test: Pair | None, source: str) -> Dataset:
-    """Read a set and, where there is one, its test set.
+def read_pairs(train: IdxPair, test: IdxPair | None, source: str) -> Dataset:
+    """Read a data set and, if there is one, its test set.
 
     Parameters
     ----------
-    train : Pair
-    test : Pair or None
+    train : IdxPair
+    test : IdxPair or None
     source : str
-        The `source` of the returned set.
+        The `source` of the returned data set.
 
     Returns
     -------
@@ -117,14 +114,13 @@ def read_pairs(train: Pair, test: Pair | None, source: str) -> Dataset:
     Raises
     ------
     DataError
-        If a file is no IDX file of 28x28 images or of labels, or the two do not fit together.
+        If a file is not an IDX file of 28x28 images or of labels, or their numbers differ.
     """
     pairs = [train] if test is None else [train, test]
-    halves = [_read_pair(pair) for pair in pairs]
-    return from_halves(halves, source)
+    return from_parts([_read_pair(pair) for pair in pairs], source)
 
 
-def _read_pair(pair: Pair) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def _read_pair(pair: IdxPair) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     images = parse_images(read_file(pair.images), str(pair.images))
     labels = parse_labels(read_file(pair.labels), str(pair.labels))
     if len(images) != len(labels):
@@ -132,15 +128,15 @@ def _read_pair(pair: Pair) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     return images, labels
 
 
-def from_halves(halves: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]], source: str) -> Dataset:
-    """Make a data set of (images, labels), and of a second such couple its test set."""
-    together = np.concatenate([labels for _, labels in halves])
-    indices, classes = classes_of(together.tolist(), source)
-    count = len(halves[0][1])
-    train = Dataset(halves[0][0], indices[:count].copy(), classes, source)
-    if len(halves) == 1:
+def from_parts(parts: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]], source: str) -> Dataset:
+    """Return a data set made of (images, labels); a second such tuple is its test set."""
+    together = np.concatenate([labels for _, labels in parts])
+    indices, classes = encode_labels(together.tolist(), source)
+    count = len(parts[0][1])
+    train = Dataset(parts[0][0], indices[:count].copy(), classes, source)
+    if len(parts) == 1:
         return train
-    return replace(train, test=Dataset(halves[1][0], indices[count:].copy(), classes, f"{source} (test set)"))
+    return replace(train, test=Dataset(parts[1][0], indices[count:].copy(), classes, f"{source} (test set)"))
 
 
 def parse_images(content: bytes | bytearray, source: str) -> NDArray[np.uint8]:
@@ -149,15 +145,15 @@ def parse_images(content: bytes | bytearray, source: str) -> NDArray[np.uint8]:
     Raises
     ------
     DataError
-        If the header is not that of 28x28 images or does not fit the length.
+        If the header does not announce 28x28 images or does not agree with the length.
     """
     magic, count, rows, columns = _header(content, 4, source)
     if magic != IMAGES_MAGIC:
         raise DataError(f"{source}: not an IDX file of images (it begins with {magic:#010x}, not {IMAGES_MAGIC:#010x})")
     if (rows, columns) != (SIDE, SIDE):
-        raise DataError(f"{source}: images of {rows}x{columns} pixels; {SIDE}x{SIDE} are wanted")
+        raise DataError(f"{source}: the images have {rows}x{columns} pixels, not {SIDE}x{SIDE}")
     _check_length(content, 16, count * PIXELS, source)
-    # ~x is 255 - x: white ink on black becomes black ink on white.
+    # ~x is 255 - x, which turns white ink on black into black ink on white.
     return ~np.frombuffer(content, np.uint8, offset=16).reshape(count, PIXELS)
 
 
@@ -167,7 +163,7 @@ def parse_labels(content: bytes | bytearray, source: str) -> NDArray[np.uint8]:
     Raises
     ------
     DataError
-        If the header is not that of labels or does not fit the length.
+        If the header does not announce labels or does not agree with the length.
     """
     magic, count = _header(content, 2, source)
     if magic != LABELS_MAGIC:
@@ -178,7 +174,7 @@ def parse_labels(content: bytes | bytearray, source: str) -> NDArray[np.uint8]:
 
 def _header(content: bytes | bytearray, numbers: int, source: str) -> tuple[int, ...]:
     if len(content) < 4 * numbers:
-        raise DataError(f"{source}: {len(content)} bytes are too few for an IDX file; it is truncated")
+        raise DataError(f"{source}: {len(content)} bytes are too short for an IDX file; it is truncated")
     return struct.unpack_from(f">{numbers}I", content)
 
 
@@ -186,12 +182,12 @@ def _check_length(content: bytes | bytearray, header: int, expected: int, source
     if not expected:
         raise DataError(f"{source}: holds no images")
     if len(content) - header != expected:
-        what = "truncated" if len(content) - header < expected else "longer than its header says"
-        raise DataError(f"{source}: {len(content) - header} bytes of content, not {expected}; it is {what}")
+        fault = "truncated" if len(content) - header < expected else "longer than its header says"
+        raise DataError(f"{source}: {len(content) - header} bytes of content, not {expected}; it is {fault}")
 
 
 def label_bytes(dataset: Dataset) -> NDArray[np.uint8]:
-    """Return the labels as IDX stores them, uint8 (n,).
+    """Return the class names of the images as IDX stores them, uint8 (n,).
 
     Raises
     ------
@@ -201,19 +197,19 @@ def label_bytes(dataset: Dataset) -> NDArray[np.uint8]:
     for name in dataset.classes:
         if not (name.isdecimal() and name == str(int(name)) and int(name) <= 255):
             raise DataError(
-                f"{dataset.source}: IDX files hold integers from 0 to 255 as labels, not {name!r}; "
+                f"{dataset.source}: labels in IDX files are integers from 0 to 255, not {name!r}; "
                 "convert to .json, .csv or .npz"
             )
     return np.array([int(name) for name in dataset.classes], dtype=np.uint8)[dataset.labels]
 
 
 def write_images(dataset: Dataset, file: BinaryIO) -> None:
-    """Write the images as MNIST has them, 0 = paper."""
+    """Write the images as an IDX file, 0 = paper."""
     file.write(struct.pack(">4I", IMAGES_MAGIC, len(dataset), SIDE, SIDE))
     file.write((~dataset.images).tobytes())
 
 
 def write_labels(dataset: Dataset, file: BinaryIO) -> None:
-    """Write the labels; see `label_bytes` for what can be written."""
+    """Write the labels as an IDX file; raises a DataError as :func:`label_bytes` does."""
     file.write(struct.pack(">2I", LABELS_MAGIC, len(dataset)))
     file.write(label_bytes(dataset).tobytes())

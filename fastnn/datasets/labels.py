@@ -1,43 +1,36 @@
-"""Labels as sources write them, turned into class indices."""
+"""Labels as sources write them, encoded as class indices."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fastnn.datasets.dataset import encode_labels
+import numpy as np
+
 from fastnn.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
+
+DIGIT_CLASSES = tuple("0123456789")
 
 _INT64 = range(2**63)
 
 
-def _as_int(label: int | str) -> int | None:
-    """Return the integer that a label is or spells in its one usual way ("7", not "07"), else None."""
-    if isinstance(label, int):
-        return label
-    try:
-        value = int(label)
-    except ValueError:
-        return None
-    return value if str(value) == label else None
+def encode_labels(labels: Sequence[int | str], source: str = "labels") -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Return the class index of each label, and the names of the classes.
 
-
-def classes_of(labels: Sequence[int | str], where: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Return the class index of each label, and the classes.
-
-    Where every label is an integer or spells one, they are ordered by value, so that a set keeps its classes in
-    formats that know only text.
+    If every label is an integer or the text of one, as in "7", the classes are sorted by value, so that a data set
+    keeps its classes in formats that know only text. Otherwise they are sorted as text. Labels from 0 to 9 alone are
+    digits: then the classes are "0" to "9" even if some of them do not occur.
 
     Parameters
     ----------
     labels : sequence of int or str
-    where : str
-        What errors call the source.
+        One for each image.
+    source : str
+        What error messages call the data.
 
     Returns
     -------
@@ -47,26 +40,50 @@ def classes_of(labels: Sequence[int | str], where: str) -> tuple[NDArray[np.int6
     Raises
     ------
     DataError
-        If a name is empty or unprintable, or an integer negative or too large.
+        If a name is empty or unprintable, or an integer is negative or has more than 64 bits.
     """
     unique = set(labels)
     for label in unique:
-        check_name(str(label), where)
+        check_class_name(str(label), source)
     integers = {label: value for label in unique if (value := _as_int(label)) is not None}
-    if len(integers) == len(unique):
-        outside = [value for value in integers.values() if value not in _INT64]
-        if outside:
-            raise DataError(f"{where}: {min(outside)} cannot be a label; integers are 0 or more, of 64 bits at most")
-        return encode_labels([integers[label] for label in labels])
-    return encode_labels([str(label) for label in labels])
+    if len(integers) != len(unique):
+        return _encode_text([str(label) for label in labels])
+    outside = [value for value in integers.values() if value not in _INT64]
+    if outside:
+        raise DataError(f"{source}: {min(outside)} cannot be a label; integer labels are 0 to 2^63 - 1")
+    return _encode_integers([integers[label] for label in labels])
 
 
-def check_name(name: str, where: str) -> None:
-    """Raise a DataError if `name` cannot be the name of a class: empty, or of characters that cannot be printed."""
+def _as_int(label: int | str) -> int | None:
+    """Return the integer that a label is or spells without leading zeros or signs ("7", not "07"), else None."""
+    if isinstance(label, int | np.integer):
+        return int(label)
+    try:
+        value = int(label)
+    except ValueError:
+        return None
+    return value if str(value) == label else None
+
+
+def _encode_integers(labels: Sequence[int]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    values = np.asarray(labels, dtype=np.int64)
+    if values.size == 0 or values.max() <= 9:
+        return values, DIGIT_CLASSES
+    unique, indices = np.unique(values, return_inverse=True)
+    return indices.astype(np.int64), tuple(str(value) for value in unique)
+
+
+def _encode_text(labels: Sequence[str]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    unique, indices = np.unique(np.asarray(labels, dtype=object), return_inverse=True)
+    return indices.astype(np.int64), tuple(str(name) for name in unique)
+
+
+def check_class_name(name: str, source: str) -> None:
+    """Raise a DataError if `name` is empty or has characters that cannot be printed."""
     if not name or not name.isprintable():
-        raise DataError(f"{where}: {name[:40]!r} cannot be a label; labels are digits or printable text")
+        raise DataError(f"{source}: {name[:40]!r} cannot be a label; labels are digits or printable text")
 
 
 def is_digit(name: str) -> bool:
     """Return whether a class is one of the ten digits, whose labels are written as numbers."""
-    return len(name) == 1 and name in "0123456789"
+    return name in DIGIT_CLASSES

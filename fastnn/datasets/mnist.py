@@ -1,4 +1,4 @@
-"""``mnist``: the 60,000 and 10,000 digits of LeCun, Cortes and Burges."""
+"""The data set ``mnist``: 60,000 training and 10,000 test digits of LeCun, Cortes and Burges."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fastnn.datasets.fetch import Progress
 
 MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/")
-# MD5 of the unpacked files.
+# MD5 checksums of the decompressed files.
 MD5 = {
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
     "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
@@ -31,7 +31,7 @@ MD5 = {
 
 
 def _md5(content: bytes | bytearray) -> str:
-    # The sums that MNIST is known by; they guard against a wrong file, not against an attacker.
+    # The checksums that are published for MNIST; they guard against a wrong file, not against an attacker.
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
@@ -40,11 +40,11 @@ def _fault(name: str, expected: str, packed: bytes) -> str | None:
         found = _md5(unpack(io.BytesIO(packed), len(packed), name))
     except DataError as error:
         return str(error)
-    return None if found == expected else f"{name} has the MD5 sum {found}, not {expected}"
+    return None if found == expected else f"{name} has the MD5 checksum {found}, not {expected}"
 
 
 def remotes(mirrors: Sequence[str] = MIRRORS) -> tuple[Remote, ...]:
-    """Return the four files as they can be downloaded from `mirrors`, addresses that end with a slash."""
+    """Return descriptions of the four files to download; each of `mirrors` is a URL that ends with a slash."""
     return tuple(
         Remote(
             name=f"{name}.gz",
@@ -57,7 +57,7 @@ def remotes(mirrors: Sequence[str] = MIRRORS) -> tuple[Remote, ...]:
 
 
 def find() -> tuple[Path, ...] | None:
-    """Return the four files where they are to be found in one folder of this machine, else None."""
+    """Return the paths of the four files if one folder on this machine has them all, else None."""
     for folder in search_folders("mnist"):
         paths = tuple(path for name in MD5 if (path := idx.existing(folder, name)))
         if len(paths) == len(MD5):
@@ -65,17 +65,17 @@ def find() -> tuple[Path, ...] | None:
     return None
 
 
-def mnist(folder: Path, progress: Progress | None = None, files: Sequence[Remote] | None = None) -> Dataset:
-    """Load MNIST, turned to 255 = paper; its 10,000 test digits are the test set.
+def load_mnist(folder: Path, progress: Progress | None = None, files: Sequence[Remote] | None = None) -> Dataset:
+    """Load MNIST, inverted to 255 = paper, with its 10,000 test digits as `test`.
 
     Parameters
     ----------
     folder : Path
-        Where the files are downloaded to if they are nowhere on this machine.
+        Folder for the downloads if the files are not found on this machine.
     progress : callable, optional
-        Told how far a download is.
+        Called during the downloads, see :func:`fastnn.datasets.load_dataset`.
     files : sequence of Remote, optional
-        What to download; by default `remotes()`.
+        The files to download; by default those of :func:`remotes`.
 
     Returns
     -------
@@ -84,25 +84,25 @@ def mnist(folder: Path, progress: Progress | None = None, files: Sequence[Remote
     Raises
     ------
     FetchError
-        If a file has to be downloaded and cannot be.
+        If a download fails.
     DataError
-        If a file that was found is not MNIST's.
+        If a file that was found has another checksum than MNIST's.
     """
     paths = find() or tuple(download(file, folder, progress) for file in files or remotes())
-    contents = [_checked(path) for path in paths]
-    halves = [
+    contents = [_read_checked(path) for path in paths]
+    parts = [
         (idx.parse_images(contents[i], str(paths[i])), idx.parse_labels(contents[i + 1], str(paths[i + 1])))
         for i in (0, 2)
     ]
-    return idx.from_halves(halves, "mnist")
+    return idx.from_parts(parts, "mnist")
 
 
-def _checked(path: Path) -> bytes | bytearray:
+def _read_checked(path: Path) -> bytes | bytearray:
     content = read_file(path)
     found, expected = _md5(content), MD5[path.name.removesuffix(".gz")]
     if found != expected:
         raise DataError(
-            f"{path}: not MNIST's file (its MD5 sum is {found}, not {expected}); "
-            "delete it and run `fastnn data fetch mnist`, or name its folder to use it as it is"
+            f"{path}: not MNIST's file (its MD5 checksum is {found}, not {expected}); "
+            "delete it and run `fastnn data fetch mnist`, or give the path of its folder to use it unchecked"
         )
     return content

@@ -1,4 +1,4 @@
-"""NumPy archives: ``.npz`` files with the arrays ``images`` and ``labels``."""
+"""NumPy archives: ``.npz`` files with arrays ``images`` and ``labels``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnn.datasets.dataset import PIXELS, SIDE, Dataset
-from fastnn.datasets.labels import check_name, classes_of
+from fastnn.datasets.labels import check_class_name, encode_labels
 from fastnn.datasets.safe_read import unpacked_limit
 from fastnn.errors import DataError
 
@@ -20,14 +20,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_KNOWN = ("images", "labels", "classes", "test_images", "test_labels", "checksum")
+_ARRAYS = ("images", "labels", "classes", "test_images", "test_labels", "checksum")
+_PIECE = 1 << 18
 
 
 def read_npz(path: Path) -> Dataset:
-    """Read an ``.npz`` file.
+    """Read a data set from an ``.npz`` file.
 
-    It holds ``images`` (uint8, (n, 784) or (n, 28, 28), 255 = paper) and ``labels`` (integers or text), and may hold
-    ``classes`` (text; then integer labels are positions in it), ``test_images`` and ``test_labels``.
+    Needed are ``images`` (uint8, (n, 784) or (n, 28, 28), 255 = paper) and ``labels`` (integers or text). Optional are
+    ``classes`` (text; integer labels are then indices into it), ``test_images`` and ``test_labels``.
 
     Parameters
     ----------
@@ -40,40 +41,37 @@ def read_npz(path: Path) -> Dataset:
     Raises
     ------
     DataError
-        If it is not such a file. Nothing is unpickled.
+        If the file is damaged, or an array is missing or has the wrong shape or dtype. Nothing is unpickled.
     """
     return from_arrays(read_arrays(path), str(path))
 
 
-_PIECE = 1 << 18
-
-
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Return the arrays of an ``.npz`` file whose names are known here, each checked before it is allocated.
+    """Return the arrays of an ``.npz`` file that a data set can have; sizes are checked before memory is allocated.
 
     Raises
     ------
     DataError
-        If the archive or one of these arrays is damaged, of Python objects or unpacks to too much.
+        If the archive or one of these arrays is damaged, holds Python objects or unpacks to too much.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             members = {info.filename: info for info in archive.infolist()}
-            return {name: _read_member(archive, members[f"{name}.npy"]) for name in _KNOWN if f"{name}.npy" in members}
+            return {name: _read_member(archive, members[f"{name}.npy"]) for name in _ARRAYS if f"{name}.npy" in members}
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
     except MemoryError:
         raise
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
-    # zipfile, zlib and NumPy's header parser raise a dozen kinds of exception for damaged bytes.
+    # zipfile, zlib and NumPy's header parser raise a dozen kinds of exceptions for damaged bytes.
     except Exception as error:
         raise DataError(f"{path}: not an .npz file, or damaged ({error})") from None
 
 
 def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
     if info.file_size > unpacked_limit(info.compress_size):
-        raise DataError(f"{info.filename} unpacks to {info.file_size >> 20} MiB, too much for its packed size")
+        raise DataError(f"{info.filename} unpacks to {info.file_size >> 20} MiB, too much for its compressed size")
     with archive.open(info) as member:
         version = np.lib.format.read_magic(member)
         if version == (1, 0):
@@ -81,28 +79,28 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any
         elif version == (2, 0):
             shape, fortran, dtype = np.lib.format.read_array_header_2_0(member)
         else:
-            raise DataError(f"{info.filename} is of an unknown .npy version {version}")
+            raise DataError(f"{info.filename} has the unknown .npy version {version}")
         if dtype.hasobject:
             raise DataError(f"{info.filename} holds Python objects, which are never unpickled; store text or integers")
         if any(length < 0 for length in shape) or dtype.itemsize == 0:
             raise DataError(f"{info.filename} has an impossible shape {shape} of {dtype}")
         expected = math.prod(shape) * dtype.itemsize
         if expected != info.file_size - member.tell():
-            raise DataError(f"{info.filename} should hold {expected} bytes and does not; it is damaged")
-        # Not a view of bytes: compiled functions tell read-only arrays from others and would be compiled once more.
-        # Piece by piece, which stay in the processor's cache: half the time of two copies of the whole.
+            raise DataError(f"{info.filename} does not hold the {expected} bytes that it should; it is damaged")
+        # Not a view of bytes, which would be read-only: compiled functions would be compiled once more for such arrays.
+        # Small pieces stay in the processor's cache: half the time of two copies of the whole.
         content, filled = bytearray(expected), 0
         while piece := member.read(_PIECE):
             content[filled : filled + len(piece)] = piece
             filled += len(piece)
         array = np.frombuffer(content, dtype=dtype)
     if dtype.kind == "U":
-        array.tolist()  # raises here and now for what is no Unicode
+        array.tolist()  # raises now, not later, if it is not valid Unicode
     return array.reshape(shape, order="F" if fortran else "C")
 
 
 def from_arrays(arrays: dict[str, NDArray[Any]], source: str) -> Dataset:
-    """Make a data set of named arrays as `read_npz` describes them.
+    """Return a data set made of named arrays, see :func:`read_npz`.
 
     Raises
     ------
@@ -113,11 +111,11 @@ def from_arrays(arrays: dict[str, NDArray[Any]], source: str) -> Dataset:
     pairs = [_pair(arrays, prefix, source) for prefix in (("", "test_") if has_test else ("",))]
     classes = _classes(arrays, source)
     if classes is None:
-        # Both halves are encoded together, or a class that only one has would shift the other's indices.
-        together, classes = classes_of([label for _, labels in pairs for label in labels.tolist()], source)
+        # Training and test labels are encoded together: a class that only one has would shift the other's indices.
+        together, classes = encode_labels([label for _, labels in pairs for label in labels.tolist()], source)
         indices = np.split(together, [len(pairs[0][1])])
     else:
-        indices = [_positions(labels, classes, source) for _, labels in pairs]
+        indices = [_indices(labels, classes, source) for _, labels in pairs]
     train = Dataset(pairs[0][0], indices[0], classes, source)
     if not has_test:
         return train
@@ -134,26 +132,26 @@ def _classes(arrays: dict[str, NDArray[Any]], source: str) -> tuple[str, ...] | 
     if len(set(names)) != len(names):
         raise DataError(f"{source}: `classes` names a class twice")
     for name in names:
-        check_name(name, source)
+        check_class_name(name, source)
     return names
 
 
-def _positions(labels: NDArray[Any], classes: tuple[str, ...], source: str) -> NDArray[np.int64]:
-    """Return the positions in `classes` that labels are (integers) or name (text)."""
+def _indices(labels: NDArray[Any], classes: tuple[str, ...], source: str) -> NDArray[np.int64]:
+    """Return the indices into `classes` of labels that are indices already (integers) or names (text)."""
     if labels.dtype.kind == "U":
-        position = {name: index for index, name in enumerate(classes)}
-        unknown = set(labels.tolist()) - position.keys()
+        index_of = {name: index for index, name in enumerate(classes)}
+        unknown = set(labels.tolist()) - index_of.keys()
         if unknown:
             raise DataError(f"{source}: label {min(unknown)!r} is not among `classes`")
-        return np.array([position[name] for name in labels.tolist()], dtype=np.int64)
+        return np.array([index_of[name] for name in labels.tolist()], dtype=np.int64)
     outside = labels[(labels < 0) | (labels >= len(classes))]
     if outside.size:
-        raise DataError(f"{source}: label {outside[0]} is no position in `classes`, which has {len(classes)}")
+        raise DataError(f"{source}: label {outside[0]} is no index into `classes`, which has {len(classes)}")
     return labels.astype(np.int64)
 
 
 def _pair(arrays: dict[str, NDArray[Any]], prefix: str, source: str) -> tuple[NDArray[np.uint8], NDArray[Any]]:
-    """Return the checked images, shape (n, 784), and labels, shape (n,), whose names begin with `prefix`."""
+    """Return images, shape (n, 784), and labels, shape (n,), from the arrays whose names begin with `prefix`."""
     images, labels = _images(arrays, f"{prefix}images", source), _labels(arrays, f"{prefix}labels", source)
     if len(labels) != len(images):
         raise DataError(f"{source}: {len(images)} {prefix}images but {len(labels)} {prefix}labels")
@@ -188,7 +186,7 @@ def _needed(arrays: dict[str, NDArray[Any]], name: str, source: str) -> NDArray[
 
 
 def write_npz(dataset: Dataset, file: BinaryIO) -> None:
-    """Write a data set, and its test set if it has one, so that `read_npz` gives the same back."""
+    """Write a data set, with its test set if it has one, so that :func:`read_npz` returns the same."""
     arrays: dict[str, NDArray[Any]] = {
         "images": dataset.images,
         "labels": dataset.labels,

@@ -1,4 +1,4 @@
-"""Which reader a file or folder needs."""
+"""Reading a data set from a file or folder, with the reader that its name calls for."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
     from fastnn.datasets.dataset import Dataset
 
-_KINDS = ".json, .json.gz, .csv, .npz, IDX files, or a folder of IDX files, of 0.json to 9.json or of class folders"
+_FORMATS = ".json, .json.gz, .csv, .npz, IDX files, or a folder of IDX files, of 0.json to 9.json or of class folders"
 
 
 def read_path(path: Path) -> Dataset:
-    """Read the data set that a file or folder holds; its name says what it is.
+    """Read a data set from a file or folder; the format is known by the name.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def read_path(path: Path) -> Dataset:
     Raises
     ------
     DataError
-        If it holds no data set that can be read.
+        If the format is unknown or the content is invalid.
     """
     try:
         dataset = _read_folder(path) if path.is_dir() else _read_file(path)
@@ -60,7 +60,7 @@ def _read_file(path: Path) -> Dataset:
         return read_npz(path)
     if idx.is_idx(path):
         return idx.read_pairs(idx.pair_of(path), None, str(path))
-    raise DataError(f"{path}: not a kind of data set that is known: {_KINDS}")
+    raise DataError(f"{path}: unknown format; known are {_FORMATS}")
 
 
 def _read_folder(folder: Path) -> Dataset:
@@ -72,7 +72,7 @@ def _read_folder(folder: Path) -> Dataset:
         return idx.read_pairs(pairs[0], None, str(folder))
     if len(pairs) > 1:
         names = ", ".join(pair.images.name for pair in pairs)
-        raise DataError(f"{folder}: several pairs of IDX files ({names}); name one of them")
+        raise DataError(f"{folder}: several pairs of IDX files ({names}); give the path of one of them")
     class_files = [path for digit in range(10) if (path := idx.existing(folder, f"{digit}.json"))]
     if class_files:
         from fastnn.datasets.digits_json import read_class_files
@@ -85,18 +85,18 @@ def _read_folder(folder: Path) -> Dataset:
 
     folders, empty = class_folders(folder)
     if folders:
-        notes = tuple(f"{entry}: holds no PNG or JPEG file; it is taken for no class" for entry in empty)
+        notes = tuple(f"{entry}: ignored, since it holds no PNG or JPEG file" for entry in empty)
         return replace(read_class_folders(folders, str(folder)), notes=notes)
-    raise DataError(f"{folder}: no data set in this folder; known are {_KINDS} with PNG or JPEG files")
+    raise DataError(f"{folder}: no data set in this folder; known are {_FORMATS} with PNG or JPEG files")
 
 
 def _with_polarity_note(dataset: Dataset) -> Dataset:
-    """Add a note where the margins of the images are dark, as in white writing on black."""
-    edge = np.ones((SIDE, SIDE), dtype=bool)
-    edge[1:-1, 1:-1] = False
-    some = dataset.images[:: max(1, len(dataset) // 1000)]
-    if some[:, edge.ravel()].mean() >= 128:
+    """Add a note if the borders of the images are dark, as in white writing on black."""
+    border = np.ones((SIDE, SIDE), dtype=bool)
+    border[1:-1, 1:-1] = False
+    sample = dataset.images[:: max(1, len(dataset) // 1000)]
+    if sample[:, border.ravel()].mean() >= 128:
         return dataset
     return replace(
-        dataset, notes=(*dataset.notes, "the images look white on black; fastnn takes 255 for paper and 0 for ink")
+        dataset, notes=(*dataset.notes, "the images look white on black; fastnn expects 255 = paper and 0 = ink")
     )

@@ -1,4 +1,4 @@
-"""Reading files whose size is not to be trusted."""
+"""Reading and decompressing untrusted files within limits on memory."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
-# A text file of 2 GiB holds some 700,000 digits; larger ones are refused rather than read into memory.
 FILE_LIMIT = 1 << 31
+"""Larger files are refused rather than read into memory; a text file of 2 GiB holds some 700,000 digits."""
 _CHUNK = 1 << 20
-# Digits compress 5 to 30 fold. What claims to unpack to far more than that is no data set but a trap.
+# Digits compress 5 to 30 fold; a file that unpacks to far more than that is a decompression bomb.
 _RATIO = 100
 _ALWAYS_ALLOWED = 64 << 20
 
@@ -26,16 +26,16 @@ def unpacked_limit(packed: int) -> int:
 
 
 def unpack(file: BinaryIO, packed: int, name: str) -> bytearray:
-    """Unpack a gzip stream, at most as far as `unpacked_limit` allows.
+    """Return the decompressed content of a gzip stream, up to :func:`unpacked_limit`.
 
     Parameters
     ----------
     file : binary file
         The compressed bytes.
     packed : int
-        How many there are.
+        Number of compressed bytes.
     name : str
-        What errors call the file.
+        What error messages call the file.
 
     Returns
     -------
@@ -54,7 +54,7 @@ def unpack(file: BinaryIO, packed: int, name: str) -> bytearray:
                 content += chunk
                 if len(content) > limit:
                     raise DataError(
-                        f"{name}: unpacks to more than {limit >> 20} MiB; unpack it first if it is meant so"
+                        f"{name}: unpacks to more than {limit >> 20} MiB; if that is right, unpack the file first"
                     )
     except EOFError:
         raise DataError(f"{name}: the compressed file is truncated") from None
@@ -64,7 +64,7 @@ def unpack(file: BinaryIO, packed: int, name: str) -> bytearray:
 
 
 def read_file(path: Path) -> bytes | bytearray:
-    """Return the content of a file, unpacked if its name ends with ``.gz``.
+    """Return the content of a file, decompressed if its name ends with ``.gz``.
 
     Parameters
     ----------
@@ -73,17 +73,17 @@ def read_file(path: Path) -> bytes | bytearray:
     Returns
     -------
     bytes or bytearray
-        The content without a UTF-8 byte order mark.
+        Without the UTF-8 byte order mark, if there is one.
 
     Raises
     ------
     DataError
-        If it cannot be read, is empty, damaged or too large.
+        If the file cannot be read, is empty, damaged or too large.
     """
     try:
         size = path.stat().st_size
         if size > FILE_LIMIT:
-            raise DataError(f"{path}: {size >> 20} MiB are more than the {FILE_LIMIT >> 20} MiB that can be read")
+            raise DataError(f"{path}: {size >> 20} MiB are too large; the limit is {FILE_LIMIT >> 20} MiB")
         if path.suffix.lower() == ".gz":
             with path.open("rb") as file:
                 content: bytes | bytearray = unpack(file, size, str(path))

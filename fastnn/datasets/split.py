@@ -1,4 +1,4 @@
-"""Splits: which part of a data set is its test set, copies of one image always on the same side."""
+"""Splits of a data set into training and test set, with duplicates of an image always on the same side."""
 
 from __future__ import annotations
 
@@ -19,25 +19,26 @@ if TYPE_CHECKING:
 
     from fastnn.datasets.dataset import Dataset
 
-# Numbers that set these draws apart from others of the same seed. They never change: a seed names a split.
+# Numbers that give the kinds of draws different random streams. They never change, so that a seed always names the same
+# split.
 _SPLIT_STREAM = 0x5B117
 _PER_CLASS_STREAM = 0xC1A55
 _FOLD_STREAM = 0xF01D5
 
 
 class Split(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which part of a data set is its test set; models keep it, so that they are tested on what they were not shown.
+    """Which part of a data set is its test set. Models store it, so that they are never tested on training images.
 
     Attributes
     ----------
     kind : {"random", "own", "hash"}
-        "random": images drawn with `seed`; a data set with a test set of its own keeps that instead. "own": the data
-        set's own test set, and an error without one. "hash": the images whose SHA-256 begins with a byte that
-        1 / `fraction`, rounded, divides: an image in the test set stays there, however the data set grows.
+        "random": images drawn with `seed`; but if the data set has a test set of its own, that one. "own": the data
+        set's own test set; an error if it has none. "hash": the images whose SHA-256 begins with a byte that is a
+        multiple of 1 / `fraction`, rounded; an image in the test set stays there when the data set grows.
     fraction : float
-        Share of the images in the test set, more than 0 and less than 1; means nothing for "own".
+        Fraction of the images in the test set, more than 0 and less than 1; unused for "own".
     seed : int
-        Seed of the draw; not negative. For "own" and "hash" it seeds :func:`per_class` only.
+        Seed of the draw; not negative. For "own" and "hash" only :func:`per_class` uses it.
     """
 
     kind: Literal["random", "own", "hash"] = "random"
@@ -46,16 +47,16 @@ class Split(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     @classmethod
     def of(cls, dataset: Dataset, test_fraction: float = 0.1, seed: int = 0) -> Split:
-        """Return what ``split(dataset, test_fraction, seed)`` does: "own" where there is a test set, else "random"."""
+        """Return the split that ``split(dataset, test_fraction, seed)`` makes: "own" if the data have a test set."""
         return cls(kind="random" if dataset.test is None else "own", fraction=test_fraction, seed=seed)
 
     def own_test(self, dataset: Dataset) -> Dataset | None:
-        """Return the data set's own test set if this split tests on that, else None.
+        """Return the data set's own test set if it is the test set of this split, else None.
 
         Raises
         ------
         DataError
-            If the split is of kind "own", but the data set has none.
+            If the kind is "own", but the data set has no test set of its own.
         """
         if self.kind == "own" and dataset.test is None:
             raise DataError(
@@ -64,12 +65,12 @@ class Split(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return None if self.kind == "hash" else dataset.test
 
     def divide(self, dataset: Dataset) -> tuple[Dataset, Dataset]:
-        """Return the training and the test set, as :func:`split` does, but without its checks: they may be empty.
+        """Return training and test set without the checks of :func:`split`; either may be empty.
 
         Raises
         ------
         DataError
-            As :meth:`own_test` and :meth:`test_mask`.
+            As in :meth:`own_test` and :meth:`test_mask`.
         """
         test = self.own_test(dataset)
         if test is not None:
@@ -78,7 +79,7 @@ class Split(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return dataset.take(np.flatnonzero(~mask)), dataset.take(np.flatnonzero(mask))
 
     def test_mask(self, dataset: Dataset) -> NDArray[np.bool_]:
-        """Return which of the data set's images are in the test set; for kind "own" none, its test set stands apart.
+        """Return which images are in the test set; none for the kind "own", where the test set is not among them.
 
         Returns
         -------
@@ -87,20 +88,22 @@ class Split(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         Raises
         ------
         DataError
-            If the fraction leaves a side empty, or the seed is negative.
+            If the fraction is not between 0 and 1, or the seed is negative.
         """
         if self.kind == "own":
             return np.zeros(len(dataset), dtype=bool)
         if not 0 < self.fraction < 1:
-            raise DataError(f"{dataset.source}: a test fraction of {self.fraction} leaves one side empty; use 0.1, say")
+            raise DataError(
+                f"{dataset.source}: a test fraction of {self.fraction} leaves one side empty; choose one such as 0.1"
+            )
         if self.kind == "hash":
             one_in = round(1 / self.fraction)
             digests = (hashlib.sha256(image.tobytes()).digest() for image in dataset.images)
             return np.asarray([digest[0] % one_in == 0 for digest in digests], dtype=bool)
         n = len(dataset)
-        # The tiny amount keeps 0.9 * 10 from being 8.999...
+        # Without the small number, 0.9 * 10 could come out as 8.999...
         wanted = n - math.floor(n * (1 - self.fraction) + 1e-9)
-        # Groups of copies, in the order in which the permutation comes upon them.
+        # Groups of duplicates, in the order in which they occur in a random permutation.
         first = group_copies(dataset.images)
         order = first[_generator(self.seed, _SPLIT_STREAM).permutation(n)]
         groups, place, sizes = np.unique(order, return_index=True, return_counts=True)
@@ -111,23 +114,23 @@ class Split(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def __str__(self) -> str:
         if self.kind == "own":
             return "its own test set"
-        return f"{self.fraction:.0%} held back, " + (f"seed {self.seed}" if self.kind == "random" else "by SHA-256")
+        return f"{self.fraction:.0%} held out, " + (f"seed {self.seed}" if self.kind == "random" else "by SHA-256")
 
 
 def split(dataset: Dataset, test_fraction: float | Split = 0.1, seed: int = 0) -> tuple[Dataset, Dataset]:
-    """Divide a data set into a training and a test set, by default at random.
+    """Split a data set into a training and a test set, by default at random.
 
-    Copies of one image all go to the same side. Drawn at random, the training set has
-    ``floor(n * (1 - test_fraction))`` images where the groups of copies allow it, and the next larger number that they
-    allow elsewhere. A data set that has a test set of its own is divided into the two.
+    Duplicates of one image all go to the same side. At random, the training set has ``floor(n * (1 - test_fraction))``
+    images if the groups of duplicates allow it, otherwise the next larger number that they allow. A data set with a
+    test set of its own is split into those two.
 
     Parameters
     ----------
     dataset : Dataset
     test_fraction : float or Split
-        The share of images to test on, more than 0 and less than 1; or a complete description, such as a model keeps.
+        Fraction of the images to test on, more than 0 and less than 1; or a complete description, as models store it.
     seed : int
-        The same seed gives the same split. Not used with a :class:`Split`, which has its own.
+        The same seed gives the same split. Ignored with a :class:`Split`, which has its own.
 
     Returns
     -------
@@ -137,7 +140,7 @@ def split(dataset: Dataset, test_fraction: float | Split = 0.1, seed: int = 0) -
     Raises
     ------
     DataError
-        If a side would be empty, or there is only one class to train on.
+        If one side would be empty, or the training set has only one class.
 
     Examples
     --------
@@ -151,7 +154,7 @@ def split(dataset: Dataset, test_fraction: float | Split = 0.1, seed: int = 0) -
 
 
 def assign_folds(dataset: Dataset, folds: int, seed: int) -> NDArray[np.int64]:
-    """Return the fold of each image for cross-validation: copies share a fold, each class is spread evenly.
+    """Return the fold of each image for cross-validation, with duplicates in one fold and classes spread evenly.
 
     Parameters
     ----------
@@ -177,7 +180,7 @@ def assign_folds(dataset: Dataset, folds: int, seed: int) -> NDArray[np.int64]:
 def _checked(train: Dataset, test: Dataset) -> tuple[Dataset, Dataset]:
     source = train.source
     if len(test) == 0 and len(train) > 1 and (train.images == train.images[0]).all():
-        raise DataError(f"{source}: all {len(train)} images are copies of one; they cannot be divided")
+        raise DataError(f"{source}: all {len(train)} images are duplicates of one; they cannot be split")
     if len(test) == 0:
         raise DataError(
             f"{source}: no image is left to test on (of {len(train)}); add images or raise the test fraction"
@@ -188,26 +191,26 @@ def _checked(train: Dataset, test: Dataset) -> tuple[Dataset, Dataset]:
         )
     if np.count_nonzero(train.counts) == 1:
         name = train.classes[int(train.labels[0])]
-        raise DataError(f"{source}: every image to train on is of the class {name!r}; two classes are needed at least")
+        raise DataError(f"{source}: every training image has the class {name!r}; at least two classes are needed")
     return train, test
 
 
 def _choose(sizes: list[int], wanted: int) -> list[int]:
-    """Return positions in `sizes` whose sum is `wanted`, or less where no such choice is found."""
+    """Return positions of sizes whose sum is `wanted`, or less if no such choice is found."""
     chosen, left = [], wanted
     for position, size in enumerate(sizes):
         if size <= left:
             chosen.append(position)
             left -= size
-    # Groups of one fill any gap, so that this is reached by sets made of copies alone. The table of reachable sums
-    # is bounded to a few MiB; beyond that a few images less are tested on.
+    # Groups of one image fill any gap, so that only data sets made of duplicates alone get here. The table of reachable
+    # sums is limited to a few MiB; beyond that the test set is a few images smaller than wanted.
     if left and len(sizes) * wanted <= 10**8:
         return _choose_exactly(sizes, wanted)
     return chosen
 
 
 def _choose_exactly(sizes: list[int], wanted: int) -> list[int]:
-    """Return positions in `sizes` with the largest sum up to `wanted` (subset sum; bit s of a number: s is reached)."""
+    """Return positions of sizes with the largest sum up to `wanted` (subset sum; bit s of `reached`: sum s exists)."""
     mask = (1 << (wanted + 1)) - 1
     reached = [1]
     for size in sizes:
@@ -222,10 +225,10 @@ def _choose_exactly(sizes: list[int], wanted: int) -> list[int]:
 
 
 def per_class(dataset: Dataset, n: int, seed: int = 0) -> Dataset:
-    """Draw `n` images of each class.
+    """Return a random sample with `n` images of each class.
 
-    A class that has enough gives `n` different ones; of a smaller class each image is taken once, and the missing
-    ones are drawn from it again.
+    A class with at least `n` images is sampled without replacement. From a smaller class every image is taken once, and
+    the rest are drawn with replacement.
 
     Parameters
     ----------
@@ -233,35 +236,35 @@ def per_class(dataset: Dataset, n: int, seed: int = 0) -> Dataset:
     n : int
         At least 1.
     seed : int
-        The same seed gives the same draw.
+        The same seed gives the same sample.
 
     Returns
     -------
     Dataset
-        ``n * len(classes)`` images, class after class.
+        ``n * len(classes)`` images, class by class.
 
     Raises
     ------
     DataError
-        If a class has no image at all.
+        If a class has no image, or `n` is less than 1.
     """
     if n < 1:
-        raise DataError(f"{dataset.source}: {n} images of each class are none; ask for 1 or more")
+        raise DataError(f"{dataset.source}: cannot take {n} images of each class; ask for 1 or more")
     missing = [name for name, count in zip(dataset.classes, dataset.counts, strict=True) if not count]
     if missing:
         raise DataError(f"{dataset.source}: no image of class {', '.join(map(repr, missing))} to draw from")
     generator = _generator(seed, _PER_CLASS_STREAM)
-    drawn: list[NDArray[np.int64]] = []
+    chosen: list[NDArray[np.int64]] = []
     for label in range(len(dataset.classes)):
         positions = np.flatnonzero(dataset.labels == label)
         if len(positions) >= n:
-            drawn.append(generator.choice(positions, n, replace=False))
+            chosen.append(generator.choice(positions, n, replace=False))
         else:
-            drawn += [positions, generator.choice(positions, n - len(positions), replace=True)]
-    return dataset.take(np.concatenate(drawn))
+            chosen += [positions, generator.choice(positions, n - len(positions), replace=True)]
+    return dataset.take(np.concatenate(chosen))
 
 
 def _generator(seed: int, stream: int) -> np.random.Generator:
     if seed < 0:
-        raise DataError(f"a seed of {seed} is negative; take 0 or more")
+        raise DataError(f"a seed of {seed} is negative; it must be 0 or more")
     return np.random.default_rng([seed, stream])

@@ -1,4 +1,4 @@
-"""What a data set is made of, in figures."""
+"""Statistics of a data set."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def summary(dataset: Dataset) -> dict[str, Any]:
-    """Count what a data set holds.
+    """Return the number of images, classes, duplicates and blank images of a data set, fit for JSON.
 
     Parameters
     ----------
@@ -23,8 +23,8 @@ def summary(dataset: Dataset) -> dict[str, Any]:
     -------
     dict
         ``source, hash, n, classes`` (name to count), ``copies`` (images that repeat an earlier one), ``conflicting``
-        (images that have a copy with another label), ``ink_share`` (mean share of pixels that are not paper),
-        ``blank`` (images whose pixels are all alike), ``notes``, and ``test``: the same of its test set, or None.
+        (images that have a duplicate with another label), ``ink_share`` (mean share of pixels that are not paper),
+        ``blank`` (images whose pixels all have one value), ``notes``, and ``test``: the same for its test set, or None.
     """
     first = group_copies(dataset.images)
     lowest, highest = dataset.labels.copy(), dataset.labels.copy()

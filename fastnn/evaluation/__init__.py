@@ -1,1 +1,1 @@
-"""Measures of a model: metrics, confidence intervals and comparisons of runs."""
+"""Evaluation: metrics of a model, confidence intervals, and comparisons of runs."""

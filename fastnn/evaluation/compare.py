@@ -1,4 +1,4 @@
-"""Runs side by side: what differs between them, and whether the difference is more than chance."""
+"""Comparing runs: their recipes, their accuracy, and whether its differences are significant."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn.datasets import PIXELS, load_dataset
+from fastnn.datasets import load_dataset
 from fastnn.errors import DataError, FastnnError, ModelError
 from fastnn.evaluation.intervals import McNemar, holm, mcnemar, wilson_interval
 from fastnn.evaluation.metrics import match_labels
-from fastnn.formats import find_model, load_model
+from fastnn.evaluation.saved_model import is_trained_on, load_data, training_source
+from fastnn.formats import find_model
+from fastnn.predicting import load_image_model
 from fastnn.runs import HISTORY_FILE, read_history
 
 if TYPE_CHECKING:
@@ -27,27 +29,30 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Row:
-    """One run.
+class ComparedRun:
+    """One run of a comparison.
 
     Attributes
     ----------
     run : str
-        Its folder or file, as given.
+        Its folder or model file, as given.
     recipe : dict
-        As the model says; empty if it does not.
+        The recipe stored in the model; empty if there is none.
     data : str
-        What it was trained on, or "unknown".
+        The data that it was trained on, or "unknown".
     layers : tuple of int
+        Layer sizes.
     networks : int
+        Number of networks in the ensemble.
     epochs : int or None
     seconds : float or None
-        Of training, if its history is there.
+        Training time, if the run has a history.
     tested_on : str
+        The test images in words.
     correct, total : int
-        Of the digits it was tested on.
+        Number of test images classified correctly, and of all.
     accuracy, low, high : float
-        With Wilson's interval.
+        Accuracy and its Wilson interval.
     """
 
     run: str
@@ -66,21 +71,21 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Two runs on the test digits that they share.
+class ComparedPair:
+    """Two runs compared on the test images that they share.
 
     Attributes
     ----------
     first, second : str
         The runs.
     shared : int
-        Digits that neither was trained on.
+        Number of images that both can be tested on.
     first_correct, second_correct : int
-        Of these.
+        How many of these each run classifies correctly.
     test : McNemar or None
-        None without shared digits.
+        None if no images are shared.
     p_adjusted : float or None
-        Its p, adjusted for the number of pairs (Holm).
+        p of the test, adjusted for the number of pairs (Holm).
     """
 
     first: str
@@ -93,7 +98,7 @@ class Pair:
 
     @property
     def better(self) -> str | None:
-        """The run that is better by more than chance (adjusted p below 0.05), if one is."""
+        """The run that is significantly better (adjusted p below 0.05), or None."""
         if self.p_adjusted is None or self.p_adjusted >= 0.05:
             return None
         return self.first if self.first_correct > self.second_correct else self.second
@@ -101,29 +106,29 @@ class Pair:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs side by side.
+    """A comparison of two or more runs.
 
     Attributes
     ----------
-    rows : tuple of Row
-    pairs : tuple of Pair
-        Every two of them.
+    rows : tuple of ComparedRun
+    pairs : tuple of ComparedPair
+        Every pair of runs.
     differences : tuple of str
-        Keys of the recipes that are not the same in all.
+        Keys of the recipe in which the runs differ.
     confidence : float
-        Of the intervals.
+        Confidence level of the intervals.
     notes : tuple of str
-        What the reader should know.
+        Remarks for the user.
     """
 
-    rows: tuple[Row, ...]
-    pairs: tuple[Pair, ...]
+    rows: tuple[ComparedRun, ...]
+    pairs: tuple[ComparedPair, ...]
     differences: tuple[str, ...]
     confidence: float
     notes: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the figures, fit for JSON."""
+        """Return the comparison, fit for JSON."""
         return {
             "runs": [asdict(row) | {"layers": list(row.layers)} for row in self.rows],
             "differences": list(self.differences),
@@ -134,14 +139,28 @@ class Comparison:
 
 
 @dataclass(frozen=True, eq=False)
-class _Tested:
-    """A run's hits on the images of a data set, and which of them it was not trained on, if that is sure."""
+class _Results:
+    """What a run does on each image of a data set.
+
+    Attributes
+    ----------
+    hash : str
+        Content hash of the data set.
+    unseen : ndarray of bool, shape (n,)
+        Images that the run was not trained on.
+    correct : ndarray of bool, shape (n,)
+        Images that it classifies correctly.
+    part : str
+        The test images in words.
+    knows_training_set : bool
+        False if the run's training images are unknown, so that `unseen` may be wrong.
+    """
 
     hash: str
     unseen: NDArray[np.bool_]
-    right: NDArray[np.bool_]
+    correct: NDArray[np.bool_]
     part: str
-    sure: bool = True
+    knows_training_set: bool = True
 
 
 def compare(
@@ -151,11 +170,11 @@ def compare(
     confidence: float = 0.95,
     progress: Callable[[str, float], None] | None = None,
 ) -> Comparison:
-    """Compare runs on their test digits.
+    """Compare runs by their accuracy on test images.
 
-    Without `data` each run is measured on the test part of its own data. With `data` all are measured on the same
-    digits: those of the data set's test set, or where it has none all of it, but for those that one of the runs was
-    trained on, in whatever data set.
+    Without `data`, each run is tested on the test part of the data that it was trained on. With `data`, all are tested
+    on the same images: the data set's own test set, or else all of its images. Images that any of the runs was trained
+    on, in any data set, are left out.
 
     Parameters
     ----------
@@ -164,9 +183,9 @@ def compare(
     data : str, optional
         A data set by name or path.
     confidence : float
-        Of Wilson's intervals.
+        Confidence level of the Wilson intervals.
     progress : callable, optional
-        Told how far a download is.
+        Called during a download, see :func:`fastnn.datasets.load_dataset`.
 
     Returns
     -------
@@ -175,7 +194,7 @@ def compare(
     Raises
     ------
     FastnnError
-        If a model or data set cannot be read, or there are no digits to test on.
+        If a model or data set cannot be read, or there are no images to test on.
 
     Examples
     --------
@@ -188,55 +207,40 @@ def compare(
     ([20, 20], ('hidden',))
     """
     if len(runs) < 2:
-        raise FastnnError("a comparison takes two runs or more")
+        raise FastnnError("a comparison needs at least two runs")
     if len(set(runs)) < len(runs):
-        raise FastnnError("a run is named twice; to compare it with itself says nothing")
-    models = [load_model(run) for run in runs]
-    known: dict[str, Dataset] = {}
-    tested = []
+        raise FastnnError("a run is given twice; give different runs")
+    models = [load_image_model(run) for run in runs]
+    loaded: dict[str, Dataset] = {}
+    results = []
     for run, model in zip(runs, models, strict=True):
-        source = data if data is not None else _own_source(run, model)
-        if source not in known:
-            known[source] = _load(run, source, data is None, progress)
-        tested.append(_test(run, model, known[source], data is not None, progress))
+        source = data if data is not None else training_source(run, model)
+        if source not in loaded:
+            loaded[source] = load_data(run, source, progress, is_own=data is None)
+        results.append(_test(run, model, loaded[source], data is not None, progress))
     if data is not None:
-        common = np.logical_and.reduce([one.unseen for one in tested])
+        common = np.logical_and.reduce([result.unseen for result in results])
         if not common.any():
-            raise DataError(f"{data}: holds no digit that none of the runs was trained on")
-        part = f"{data}, {int(common.sum()):,} digits for all"
-        tested = [replace(one, unseen=common, part=part) for one in tested]
-    rows = tuple(_row(run, model, one, confidence) for run, model, one in zip(runs, models, tested, strict=True))
+            raise DataError(f"{data}: every image was used to train one of the runs; give other data")
+        part = f"{data}, {int(common.sum()):,} images for all"
+        results = [replace(result, unseen=common, part=part) for result in results]
+    rows = tuple(
+        _compared_run(run, model, result, confidence) for run, model, result in zip(runs, models, results, strict=True)
+    )
     recipes = [row.recipe for row in rows if row.recipe]
     keys = dict.fromkeys(key for recipe in recipes for key in recipe)
     differences = tuple(key for key in keys if any(recipe.get(key) != recipes[0].get(key) for recipe in recipes))
-    return Comparison(rows, _pairs(runs, tested), differences, confidence, _notes(rows, tested, data))
-
-
-def _own_source(run: str, model: Model) -> str:
-    if model.card.data is None:
-        raise ModelError(f"{run}: does not say what data it was trained on; name a data set with --data")
-    return model.card.data.source
-
-
-def _load(run: str, source: str, own: bool, progress: Callable[[str, float], None] | None) -> Dataset:
-    try:
-        return load_dataset(source, progress=progress)
-    except FastnnError as error:
-        if not own:
-            raise
-        raise type(error)(f"{error}; these are the data {run} was trained on, --data names others") from None
+    return Comparison(rows, _compared_pairs(runs, results), differences, confidence, _notes(rows, results, data))
 
 
 def _test(
     run: str, model: Model, dataset: Dataset, given: bool, progress: Callable[[str, float], None] | None
-) -> _Tested:
-    if model.sizes[0] != PIXELS:
-        raise ModelError(f"{run}: the model takes {model.sizes[0]} values, but an image has {PIXELS}")
-    about = model.card.data
-    own = about is not None and about.hash == dataset.content_hash
+) -> _Results:
+    """Return the results of a run on a data set; `given` says that the user chose the data set."""
+    own = is_trained_on(model, dataset)
     if not own and not given:
-        raise DataError(f"{dataset.source}: is not the data that {run} was trained on; name a data set with --data")
-    split = about.split if about is not None and own else None
+        raise DataError(f"{dataset.source}: is not the data that {run} was trained on; give a data set with --data")
+    split = model.card.data.split if own and model.card.data is not None else None
     own_test = dataset.test if split is None else split.own_test(dataset)
     if own_test is not None:
         images, part = own_test, "its test set"
@@ -244,21 +248,21 @@ def _test(
     elif split is not None:
         images, part, unseen = dataset, str(split), split.test_mask(dataset)
     elif own:
-        raise ModelError(f"{run}: does not say how its data were divided; name other data with --data")
+        raise ModelError(f"{run}: does not say how its data were split; give other data with --data")
     else:
         images, part = dataset, "all"
         unseen = np.ones(len(images), dtype=bool)
     if not len(images):
         raise DataError(f"{dataset.source}: no images to test on")
-    learnt: set[bytes] | None = set() if own else _learnt(model, progress)
-    if learnt:
-        unseen &= [image.tobytes() not in learnt for image in images.images]
-    right = model.predict(images.images) == match_labels(images, model.classes)
-    return _Tested(images.content_hash, unseen, right, f"{dataset.source}, {part}", learnt is not None)
+    trained_on: set[bytes] | None = set() if own else _training_images(model, progress)
+    if trained_on:
+        unseen &= [image.tobytes() not in trained_on for image in images.images]
+    correct = model.predict(images.images) == match_labels(images, model.classes)
+    return _Results(images.content_hash, unseen, correct, f"{dataset.source}, {part}", trained_on is not None)
 
 
-def _learnt(model: Model, progress: Callable[[str, float], None] | None) -> set[bytes] | None:
-    """Return the images that a model was trained on; None if its data cannot be found as they were."""
+def _training_images(model: Model, progress: Callable[[str, float], None] | None) -> set[bytes] | None:
+    """Return the pixels of the images that a model was trained on, or None if they cannot be found."""
     about = model.card.data
     if about is None or about.split is None:
         return None
@@ -274,11 +278,11 @@ def _learnt(model: Model, progress: Callable[[str, float], None] | None) -> set[
     return {image.tobytes() for image in images}
 
 
-def _row(run: str, model: Model, tested: _Tested, confidence: float) -> Row:
+def _compared_run(run: str, model: Model, result: _Results, confidence: float) -> ComparedRun:
     card = model.card
-    correct, total = int(np.count_nonzero(tested.right & tested.unseen)), int(np.count_nonzero(tested.unseen))
+    correct, total = int(np.count_nonzero(result.correct & result.unseen)), int(np.count_nonzero(result.unseen))
     low, high = wilson_interval(correct, total, confidence)
-    return Row(
+    return ComparedRun(
         run=run,
         recipe={} if card.recipe is None else card.recipe.as_dict(),
         data="unknown" if card.data is None else card.data.description or card.data.source,
@@ -286,7 +290,7 @@ def _row(run: str, model: Model, tested: _Tested, confidence: float) -> Row:
         networks=len(model.networks),
         epochs=card.epochs,
         seconds=_seconds(find_model(run).parent / HISTORY_FILE),
-        tested_on=tested.part,
+        tested_on=result.part,
         correct=correct,
         total=total,
         accuracy=correct / total,
@@ -296,36 +300,40 @@ def _row(run: str, model: Model, tested: _Tested, confidence: float) -> Row:
 
 
 def _seconds(history: Path) -> float | None:
-    """Return the seconds of training in a run's history; None if it is not there or damaged."""
+    """Return the training time in a run's history, or None if it cannot be read."""
     try:
         return math.fsum(report.seconds for report in read_history(history)) or None
     except ModelError:
         return None
 
 
-def _pairs(runs: Sequence[str], tested: list[_Tested]) -> tuple[Pair, ...]:
+def _compared_pairs(runs: Sequence[str], results: list[_Results]) -> tuple[ComparedPair, ...]:
     pairs = []
     for i, j in combinations(range(len(runs)), 2):
-        a, b = tested[i], tested[j]
+        a, b = results[i], results[j]
         if a.hash != b.hash or not (both := a.unseen & b.unseen).any():
-            pairs.append(Pair(runs[i], runs[j], 0, 0, 0, None, None))
+            pairs.append(ComparedPair(runs[i], runs[j], 0, 0, 0, None, None))
             continue
-        first, second = a.right[both], b.right[both]
+        first, second = a.correct[both], b.correct[both]
         test = mcnemar(first, second)
-        pairs.append(Pair(runs[i], runs[j], len(first), int(first.sum()), int(second.sum()), test, None))
+        pairs.append(ComparedPair(runs[i], runs[j], len(first), int(first.sum()), int(second.sum()), test, None))
     adjusted = iter(holm([pair.test.p for pair in pairs if pair.test is not None]))
     return tuple(pair if pair.test is None else replace(pair, p_adjusted=next(adjusted)) for pair in pairs)
 
 
-def _notes(rows: tuple[Row, ...], tested: list[_Tested], data: str | None) -> tuple[str, ...]:
+def _notes(rows: tuple[ComparedRun, ...], results: list[_Results], data: str | None) -> tuple[str, ...]:
     notes = []
-    if data is None and any(one.hash != tested[0].hash for one in tested):
-        notes.append("not all runs were trained on the same data; --data measures them on the same digits")
-    elif data is None and any(not np.array_equal(one.unseen, tested[0].unseen) for one in tested):
-        notes.append("the runs held back different digits; pairs are compared on those that neither was trained on")
+    if data is None and any(result.hash != results[0].hash for result in results):
+        notes.append("the runs were trained on different data; use --data to test them on the same images")
+    elif data is None and any(not np.array_equal(result.unseen, results[0].unseen) for result in results):
+        notes.append("the runs have different test sets; pairs are compared on images that neither was trained on")
     if data is not None:
-        for row, one in zip(rows, tested, strict=True):
-            if not one.sure:
-                why = "does not say what it was trained on" if row.data == "unknown" else f"was trained on {row.data}"
-                notes.append(f"{row.run} {why}, which cannot be looked up; it may have learnt some of {one.part}")
+        for row, result in zip(rows, results, strict=True):
+            if result.knows_training_set:
+                continue
+            if row.data == "unknown":
+                reason = f"{row.run} does not say what it was trained on"
+            else:
+                reason = f"{row.run} was trained on {row.data}, which cannot be loaded as it was"
+            notes.append(f"{reason}; its training set may include some of {result.part}")
     return tuple(notes)

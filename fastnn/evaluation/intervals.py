@@ -1,4 +1,4 @@
-"""What chance alone may do: confidence intervals, a test for two models on the same digits, and calibration."""
+"""Confidence intervals of an accuracy, significance tests of two models on the same images, and calibration."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 EXACT_UP_TO = 1000
-"""McNemar's test is exact as long as two models differ on no more digits than this; beyond, it is chi-squared."""
+"""McNemar's test is exact if at most so many images are classified correctly by one model only; else chi-squared."""
 
 
 def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the Wilson score interval of a share.
+    """Return the Wilson score interval of a proportion.
 
-    Unlike the textbook's p ± 1.96 s it stays within 0 and 1 and holds its confidence for shares near 1 (E. B. Wilson,
-    Journal of the American Statistical Association 22, 1927).
+    Unlike the normal interval p ± 1.96 s it stays within 0 and 1 and keeps its confidence for proportions near 1
+    (E. B. Wilson, Journal of the American Statistical Association 22, 1927).
 
     Parameters
     ----------
     correct, total : int
-        Hits, and tries (at least 1).
+        Number of successes and of trials; at least one trial.
     confidence : float
         More than 0 and less than 1.
 
@@ -40,30 +40,30 @@ def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> tuple
     Raises
     ------
     DataError
-        If the numbers are no share, or the confidence is out of range.
+        If there is no such proportion, or the confidence is out of range.
     """
     if not 0 <= correct <= total or total < 1:
-        raise DataError(f"{correct} of {total} is no share; it takes at least one digit, and hits among them")
+        raise DataError(f"{correct} of {total} is not a proportion; give at least one image, and 0 to all correct")
     if not 0 < confidence < 1:
-        raise DataError(f"a confidence of {confidence} means nothing; take 0.95 or so")
+        raise DataError(f"the confidence must be between 0 and 1, such as 0.95, not {confidence}")
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
     share, square = correct / total, z * z / total
     centre = (share + square / 2) / (1 + square)
     half = z / (1 + square) * math.sqrt(share * (1 - share) / total + square / (4 * total))
-    # At the ends the sum is exact in theory only.
+    # Without rounding errors the ends would be 0 and 1 exactly.
     return (0.0 if correct == 0 else centre - half), (1.0 if correct == total else centre + half)
 
 
 @dataclass(frozen=True)
 class McNemar:
-    """McNemar's test on two models that saw the same digits.
+    """Result of McNemar's test of two models on the same images.
 
     Attributes
     ----------
     only_first, only_second : int
-        Digits that one model alone has right.
+        Number of images that only this model classifies correctly.
     p : float
-        The chance of a difference at least as large (either way) if both were equally good.
+        Probability of a difference at least as large, in either direction, if both models are equally good.
     method : {"exact", "chi-squared"}
         The two-sided binomial test, or its approximation with Edwards' continuity correction.
     """
@@ -74,16 +74,16 @@ class McNemar:
     method: Literal["exact", "chi-squared"]
 
 
-def mcnemar(first_right: ArrayLike, second_right: ArrayLike) -> McNemar:
-    """Test whether two models differ in more than chance (Q. McNemar, Psychometrika 12, 1947).
+def mcnemar(first_correct: ArrayLike, second_correct: ArrayLike) -> McNemar:
+    """Test whether two models differ significantly (Q. McNemar, Psychometrika 12, 1947).
 
-    Digits that both have right, or both wrong, say nothing. Of the others each model has half if they are equally
-    good: a fair coin, thrown once a digit.
+    Only images that exactly one model classifies correctly count. If the models are equally good, either of them is the
+    one with probability 1/2.
 
     Parameters
     ----------
-    first_right, second_right : array_like of bool, shape (n,)
-        Whether each model has each digit right, the digits in the same order.
+    first_correct, second_correct : array_like of bool, shape (n,)
+        Whether each model classifies each image correctly, with the images in the same order.
 
     Returns
     -------
@@ -92,11 +92,11 @@ def mcnemar(first_right: ArrayLike, second_right: ArrayLike) -> McNemar:
     Raises
     ------
     DataError
-        If the two are not of one length.
+        If the two differ in length.
     """
-    first, second = np.asarray(first_right, dtype=bool), np.asarray(second_right, dtype=bool)
+    first, second = np.asarray(first_correct, dtype=bool), np.asarray(second_correct, dtype=bool)
     if first.ndim != 1 or first.shape != second.shape:
-        raise DataError(f"McNemar's test takes two lists of one length, not {first.shape} and {second.shape}")
+        raise DataError(f"McNemar's test takes two lists of the same length, not {first.shape} and {second.shape}")
     b, c = int(np.count_nonzero(first & ~second)), int(np.count_nonzero(~first & second))
     n = b + c
     if n <= EXACT_UP_TO:
@@ -107,9 +107,10 @@ def mcnemar(first_right: ArrayLike, second_right: ArrayLike) -> McNemar:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjust p-values for their number (S. Holm, Scandinavian Journal of Statistics 6, 1979).
+    """Return p-values adjusted for multiple tests (S. Holm, Scandinavian Journal of Statistics 6, 1979).
 
-    Of twenty comparisons of equals one has p < 0.05 by chance; adjusted, the chance of a single one is 0.05.
+    Among twenty comparisons of equally good models, one has p < 0.05 on average. After the adjustment, the probability
+    that any has is at most 0.05.
     """
     adjusted, highest = [0.0] * len(p_values), 0.0
     for rank, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
@@ -120,16 +121,16 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """How often a model is right where it is how sure, in bins of equal width.
+    """Reliability diagram: accuracy by the highest predicted probability, in bins of equal width.
 
     Attributes
     ----------
     edges : ndarray of float64, shape (bins + 1,)
-        From 0 to 1; a bin holds its upper edge.
+        From 0 to 1; a bin includes its upper edge.
     counts : ndarray of int64, shape (bins,)
-        Images whose highest probability lies in the bin.
+        Number of images whose highest probability lies in the bin.
     confidence, accuracy : ndarray of float64, shape (bins,)
-        Mean highest probability, and share of hits; NaN in empty bins.
+        Mean highest probability, and fraction classified correctly; NaN in empty bins.
     ece : float
         Expected calibration error: mean over the images of |accuracy - confidence| of their bin (C. Guo et al.,
         ICML 2017).
@@ -142,7 +143,7 @@ class Reliability:
     ece: float
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the figures, fit for JSON; empty bins hold None."""
+        """Return the values, fit for JSON; None in empty bins."""
         return {
             "edges": self.edges.tolist(),
             "counts": self.counts.tolist(),
@@ -153,12 +154,12 @@ class Reliability:
 
 
 def reliability(probabilities: ArrayLike, labels: ArrayLike, bins: int = 10) -> Reliability:
-    """Compare how sure a model is with how often it is right.
+    """Return the reliability diagram of predicted probabilities.
 
     Parameters
     ----------
     probabilities : array_like of float, shape (n, k)
-        Rows sum to 1.
+        Each row sums to 1.
     labels : array_like of int, shape (n,)
     bins : int
         At least 1.
@@ -170,18 +171,20 @@ def reliability(probabilities: ArrayLike, labels: ArrayLike, bins: int = 10) -> 
     Raises
     ------
     DataError
-        If there are no images or the shapes do not fit.
+        If there are no images or the shapes do not agree.
     """
     table, truth = np.asarray(probabilities, dtype=np.float64), np.asarray(labels, dtype=np.int64)
     if table.ndim != 2 or truth.shape != (len(table),) or len(table) == 0 or bins < 1:
-        raise DataError(f"a reliability curve takes (n, k) probabilities and n labels, not {table.shape} {truth.shape}")
-    sure, right = table.max(axis=1), table.argmax(axis=1) == truth
+        raise DataError(
+            f"a reliability diagram takes (n, k) probabilities and n labels, not {table.shape} {truth.shape}"
+        )
+    highest, correct = table.max(axis=1), table.argmax(axis=1) == truth
     edges = np.linspace(0.0, 1.0, bins + 1)
-    place = np.clip(np.searchsorted(edges, sure, side="left") - 1, 0, bins - 1)
-    counts = np.bincount(place, minlength=bins)
-    filled = np.where(counts > 0, counts, 1)
-    confidence = np.bincount(place, sure, bins) / filled
-    accuracy = np.bincount(place, right.astype(np.float64), bins) / filled
+    bin_of = np.clip(np.searchsorted(edges, highest, side="left") - 1, 0, bins - 1)
+    counts = np.bincount(bin_of, minlength=bins)
+    divisors = np.where(counts > 0, counts, 1)
+    confidence = np.bincount(bin_of, highest, bins) / divisors
+    accuracy = np.bincount(bin_of, correct.astype(np.float64), bins) / divisors
     ece = float(np.sum(counts * np.abs(accuracy - confidence)) / len(table))
     empty = counts == 0
     return Reliability(

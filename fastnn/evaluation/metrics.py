@@ -1,4 +1,4 @@
-"""How good a model is: accuracy, balanced accuracy, loss, confusion, and recall and precision of each class."""
+"""Metrics of a classifier: accuracy, balanced accuracy, loss, confusion matrix, recall and precision."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ClassRow = TypedDict(
     "ClassRow", {"class": str, "count": int, "correct": int, "recall": float | None, "precision": float | None}
 )
-"""What one class looks like; recall is None where it does not occur, precision where it is never predicted."""
+"""The scores of one class; recall is None if it does not occur, precision if it is never predicted."""
 
 _SHOWN = 50
 """Classes listed in a notebook."""
@@ -28,24 +28,24 @@ _SHOWN = 50
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Scores of a model on a data set.
+    """Metrics of a model on a data set.
 
     Attributes
     ----------
     accuracy : float
-        Share of images classified correctly.
+        Fraction of the images classified correctly.
     balanced_accuracy : float
-        Mean of the recalls of the classes that occur.
+        Mean recall of the classes that occur.
     correct, total : int
-        Images.
+        Number of images classified correctly, and of all images.
     loss : float
         See :func:`mean_loss`.
     per_class : list of dict
         For each class of the model: "class", "count", "correct", "recall", "precision".
     confusion : ndarray of int64, shape (k, k)
-        Images by true class (row) and predicted class (column), both in the model's order.
+        Number of images by true class (row) and predicted class (column), both in the model's order.
     classes : tuple of str
-        Of the model.
+        Class names of the model.
     """
 
     accuracy: float
@@ -74,7 +74,7 @@ class Evaluation:
         return html_table("fastnn.Evaluation", total) + html_table(f"classes{left_out}", rows, header)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the figures, fit for JSON; the classes' names are those in `per_class`."""
+        """Return the metrics, fit for JSON; class names are in `per_class`."""
         return {
             "accuracy": self.accuracy,
             "balanced_accuracy": self.balanced_accuracy,
@@ -97,7 +97,7 @@ def evaluate(model: Model, dataset: Dataset) -> Evaluation:
     ----------
     model : Model
     dataset : Dataset
-        Its classes are matched with the model's by name; those that occur must be among the model's.
+        Its classes are matched with those of the model by name.
 
     Returns
     -------
@@ -106,7 +106,7 @@ def evaluate(model: Model, dataset: Dataset) -> Evaluation:
     Raises
     ------
     DataError
-        If the data set is empty or holds a class that the model does not know.
+        If the data set is empty or has a class that the model does not know.
 
     Examples
     --------
@@ -136,7 +136,7 @@ def evaluate(model: Model, dataset: Dataset) -> Evaluation:
 
 
 def match_labels(dataset: Dataset, classes: tuple[str, ...]) -> NDArray[np.int64]:
-    """Return the labels of a data set as indices into other class names.
+    """Return the labels of a data set as indices into other class names, int64 (n,).
 
     Raises
     ------
@@ -145,19 +145,19 @@ def match_labels(dataset: Dataset, classes: tuple[str, ...]) -> NDArray[np.int64
     """
     if dataset.classes == classes:
         return dataset.labels
-    place = {name: index for index, name in enumerate(classes)}
-    unknown = [name for name, n in zip(dataset.classes, dataset.counts, strict=True) if n and name not in place]
+    index_of = {name: index for index, name in enumerate(classes)}
+    unknown = [name for name, n in zip(dataset.classes, dataset.counts, strict=True) if n and name not in index_of]
     if unknown:
         raise DataError(
             f"{dataset.source}: the model does not know the class {unknown[0]!r}; "
             f"it knows {', '.join(classes[:20])}{', ...' if len(classes) > 20 else ''}"
         )
-    table = np.asarray([place.get(name, -1) for name in dataset.classes], dtype=np.int64)
+    table = np.asarray([index_of.get(name, -1) for name in dataset.classes], dtype=np.int64)
     return np.asarray(table[dataset.labels], dtype=np.int64)
 
 
 def confusion_matrix(labels: ArrayLike, predicted: ArrayLike, k: int) -> NDArray[np.int64]:
-    """Count images by true and predicted class.
+    """Return the number of images by true and predicted class.
 
     Parameters
     ----------
@@ -176,18 +176,19 @@ def confusion_matrix(labels: ArrayLike, predicted: ArrayLike, k: int) -> NDArray
 
 
 def balanced_accuracy(confusion: NDArray[np.int64]) -> float:
-    """Return the mean of the recalls of the classes that occur (shape (k, k), rows are true classes)."""
+    """Return the mean recall of the classes that occur, from a confusion matrix of shape (k, k)."""
     counts = confusion.sum(axis=1)
     occur = counts > 0
     return float(np.mean(np.diagonal(confusion)[occur] / counts[occur]))
 
 
 def mean_loss(outputs: NDArray[np.float64], labels: NDArray[np.int64], rule: Rule) -> float:
-    """Return the mean over images of what the learning rule makes small.
+    """Return the loss that the learning rule minimises, averaged over the images.
 
     Parameters
     ----------
     outputs : ndarray of float64, shape (n, k)
+        Activations of the last layer.
     labels : ndarray of int64, shape (n,)
     rule : {"original", "backprop"}
         "original": the sum over the outputs of (target - output)². "backprop": the cross-entropy -log p(label) in nats;
@@ -202,15 +203,15 @@ def mean_loss(outputs: NDArray[np.float64], labels: NDArray[np.int64], rule: Rul
 
 
 def class_rows(confusion: NDArray[np.int64], classes: tuple[str, ...]) -> list[ClassRow]:
-    """Return count, hits, recall and precision of each class from a confusion matrix of shape (k, k)."""
-    counts, guesses, hits = confusion.sum(axis=1), confusion.sum(axis=0), np.diagonal(confusion)
+    """Return count, correct, recall and precision of each class, from a confusion matrix of shape (k, k)."""
+    counts, predicted, correct = confusion.sum(axis=1), confusion.sum(axis=0), np.diagonal(confusion)
     return [
         {
             "class": name,
             "count": int(counts[k]),
-            "correct": int(hits[k]),
-            "recall": float(hits[k] / counts[k]) if counts[k] else None,
-            "precision": float(hits[k] / guesses[k]) if guesses[k] else None,
+            "correct": int(correct[k]),
+            "recall": float(correct[k] / counts[k]) if counts[k] else None,
+            "precision": float(correct[k] / predicted[k]) if predicted[k] else None,
         }
         for k, name in enumerate(classes)
     ]

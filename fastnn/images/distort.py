@@ -1,4 +1,4 @@
-"""Random distortions that are a function of seed, epoch and position in the data set alone."""
+"""Random affine and elastic distortions of images, a function of seed, epoch and position in the data set alone."""
 
 from __future__ import annotations
 
@@ -21,23 +21,24 @@ if TYPE_CHECKING:
 _GOLDEN = 0x9E3779B97F4A7C15
 _M1, _M2 = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _WORD = (1 << 64) - 1
-_LANES = 10
-"""Binary logarithm of the random words that a position has to itself."""
+_WORDS_PER_SAMPLE_LOG2 = 10
+"""Each position in the data set has 1024 random words of its own."""
 
 _UNIFORMS = 6
 _CENTRE = (SIDE - 1) / 2
 
 
 def random_words(seed: int, epoch: int, positions: NDArray[np.int64], count: int) -> NDArray[np.uint64]:
-    """Return random 64-bit words, a function of their arguments alone.
+    """Return random 64-bit words that depend on the arguments alone.
 
-    SplitMix64 (Steele, Lea and Flood 2014) as a hash: the word is the mix of a counter, whose start is drawn from
-    seed and epoch.
+    SplitMix64 (Steele, Lea and Flood 2014) as a hash: each word is the mix of a counter whose start depends on seed
+    and epoch.
 
     Parameters
     ----------
     seed, epoch : int
     positions : ndarray of int64, shape (m,)
+        Positions of images in the data set.
     count : int
         Words for each position, at most 1024.
 
@@ -46,9 +47,9 @@ def random_words(seed: int, epoch: int, positions: NDArray[np.int64], count: int
     ndarray of uint64, shape (m, count)
     """
     start = _mix_int(_mix_int(seed & _WORD) + epoch * _GOLDEN)
-    lanes = (np.arange(1, count + 1, dtype=np.uint64)) * np.uint64(_GOLDEN)
-    offsets = positions.astype(np.uint64) * np.uint64((_GOLDEN << _LANES) & _WORD) + np.uint64(start)
-    z = offsets[:, None] + lanes
+    counters = (np.arange(1, count + 1, dtype=np.uint64)) * np.uint64(_GOLDEN)
+    offsets = positions.astype(np.uint64) * np.uint64((_GOLDEN << _WORDS_PER_SAMPLE_LOG2) & _WORD) + np.uint64(start)
+    z = offsets[:, None] + counters
     z ^= z >> np.uint64(30)
     z *= np.uint64(_M1)
     z ^= z >> np.uint64(27)
@@ -65,12 +66,12 @@ def _mix_int(z: int) -> int:
 
 
 class Distorter:
-    """Distorts images as a recipe has it.
+    """Distorts images at random, as strongly as a recipe says.
 
     Parameters
     ----------
     recipe : Recipe
-        Its seed, rotation, scale, shear, shift, elastic_alpha and elastic_sigma.
+        Of which seed, rotation, scale, shear, shift, elastic_alpha and elastic_sigma are used.
     """
 
     def __init__(self, recipe: Recipe) -> None:
@@ -94,11 +95,23 @@ class Distorter:
         self._arguments = _arguments(self._smooth)
 
     def maps(self, words: NDArray[np.uint64]) -> NDArray[np.float32]:
-        """Return the affine maps for random words of shape (m, 6), in the form that the kernel takes them."""
+        """Return affine maps from output pixels to input pixels.
+
+        Parameters
+        ----------
+        words : ndarray of uint64, shape (m, 6)
+            Random words.
+
+        Returns
+        -------
+        ndarray of float32, shape (m, 6)
+            Rows a, b, c, d, e, f: the output pixel (x, y) shows the input at (a x + b y + e, c x + d y + f).
+        """
         uniform = (words >> np.uint64(11)).astype(np.float64) * 2.0**-52 - 1.0
         angle, scale_x, scale_y, shear, shift_x, shift_y = (uniform * self._ranges).T
         sine, cosine = _sine(angle), _cosine(angle)
-        # The inverse of: scale, then shear, then rotate, then shift. Only +, -, * and /: the same on every machine.
+        # The inverse of scale, then shear, then rotate, then shift. With +, -, * and / alone it is the same on every
+        # machine.
         u, v = 1.0 / (1.0 + scale_x), 1.0 / (1.0 + scale_y)
         a, b = u * (cosine + shear * sine), u * (sine - shear * cosine)
         c, d = v * -sine, v * cosine
@@ -107,7 +120,18 @@ class Distorter:
         return np.stack([a, b, c, d, e, f], axis=1).astype(np.float32)
 
     def noise(self, words: NDArray[np.uint64]) -> NDArray[np.float32]:
-        """Return the noise at the grid's nodes for random words; shape (0, 2, 0, 0) without elastic distortion."""
+        """Return the noise at the nodes of the elastic grid.
+
+        Parameters
+        ----------
+        words : ndarray of uint64, shape (m, k)
+            Random words, at least one for four values.
+
+        Returns
+        -------
+        ndarray of float32, shape (m, 2, nodes, nodes)
+            Displacements along x and y before smoothing; shape (0, 2, 0, 0) without elastic distortion.
+        """
         nodes = len(self._smooth)
         if not nodes:
             return np.zeros((0, 2, 0, 0), np.float32)
@@ -121,16 +145,17 @@ class Distorter:
         epoch: int,
         out: NDArray[np.uint8],
     ) -> None:
-        """Distort some images.
+        """Distort some of the images and write the results to `out`.
 
         Parameters
         ----------
         images : ndarray of uint8, shape (n, 784)
         order : ndarray of int64, shape (m,)
-            Which of them.
+            Positions of the images to distort.
         epoch : int
+            Each epoch distorts an image differently.
         out : ndarray of uint8, shape (m, 784)
-            Filled.
+            Receives the distorted images.
         """
         nodes = len(self._smooth)
         words = random_words(self._seed, epoch, order, _UNIFORMS + -(-2 * nodes * nodes // 4))
@@ -172,11 +197,11 @@ distort = Kernel("fastnn.kernels.distort", "distort", (), _keeps_images)
 
 
 def smoothing(sigma: float) -> NDArray[np.float32]:
-    """Return what each node of a coarse grid gives to each of 28 pixels.
+    """Return the weights with which the nodes of a coarse grid displace 28 pixels, along one axis.
 
-    A Gaussian of width `sigma` around nodes that are `sigma` apart, as far as one of them beyond the edges, in place of
-    one around every pixel (Simard 2003): their sums differ little from each other, at a small part of the cost. The
-    squares of each pixel sum to 1, so that the displacements have the variance of the noise.
+    The displacement of a pixel is a sum of Gaussians of width `sigma` around nodes that are `sigma` apart and reach one
+    node beyond the edges. A Gaussian around every pixel (Simard 2003) gives almost the same field at many times the
+    cost. The squared weights of each pixel sum to 1, so that displacements have the variance of the noise.
 
     Parameters
     ----------
@@ -186,18 +211,18 @@ def smoothing(sigma: float) -> NDArray[np.float32]:
     Returns
     -------
     ndarray of float32, shape (nodes, 32)
-        The last four columns are pads, not 0.
+        The last four columns are padding, and not zero.
     """
     nodes = int(np.ceil((SIDE - 1) / sigma)) + 3
     place = _CENTRE + (np.arange(nodes) - (nodes - 1) / 2) * sigma
     distance = (np.arange(ROW) - place[:, None]) / sigma
-    # Nodes that are three widths away are left out, which saves a third of the time.
+    # Without nodes more than three widths away a third of the time is saved.
     weights = np.where(np.abs(distance) <= 3, _gaussian(distance), 0.0)
     return np.asarray(weights / np.sqrt((weights**2).sum(axis=0)), dtype=np.float32)
 
 
 def _gaussian(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return exp(-x^2 / 2) as the limit (1 + y / 2^k)^(2^k), k = 20: no library's exp, the same on every machine."""
+    """Return exp(-x^2 / 2) as the limit (1 + y / 2^k)^(2^k), k = 20, the same on every machine unlike np.exp."""
     base = 1.0 - np.minimum(x * x, 100.0) * 0.5 / (1 << 20)
     for _ in range(20):
         base = base * base
@@ -205,7 +230,7 @@ def _gaussian(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _sine(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the sine by Taylor's series; within 1e-9 for |x| <= pi / 2."""
+    """Return the sine by its Taylor series, within 1e-9 for |x| <= pi / 2."""
     y = x * x
     total = np.zeros_like(x)
     for k in (13, 11, 9, 7, 5, 3):
@@ -214,7 +239,7 @@ def _sine(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _cosine(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the cosine by Taylor's series; within 1e-8 for |x| <= pi / 2."""
+    """Return the cosine by its Taylor series, within 1e-8 for |x| <= pi / 2."""
     y = x * x
     total = np.zeros_like(x)
     for k in (12, 10, 8, 6, 4, 2):

@@ -15,9 +15,9 @@ import msgspec
 import numpy as np
 from starlette.concurrency import run_in_threadpool
 
-from fastnn.datasets.database import DIGIT_CLASSES
 from fastnn.datasets.dataset import PIXELS, Dataset
-from fastnn.images.mosaic import FITTING, mosaic
+from fastnn.datasets.labels import DIGIT_CLASSES
+from fastnn.images.mosaic import DEFAULT_SIDE, mosaic
 from fastnn.web.store import StoreError
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class Export:
         from PIL import Image
 
         revision = self._store.revision()
-        images = self._store.sample(FITTING * FITTING, seed=revision)
+        images = self._store.sample(DEFAULT_SIDE * DEFAULT_SIDE, seed=revision)
         if not len(images):
             images = np.full((1, PIXELS), 255, np.uint8)
         tiles = mosaic(Dataset(images, np.zeros(len(images), np.int64), DIGIT_CLASSES, "mosaic"))

@@ -13,7 +13,6 @@ from sqlalchemy import exc
 
 from fastnn.datasets.database import (
     ACCEPTED,
-    DIGIT_CLASSES,
     LOCK_SECONDS,
     PENDING,
     REJECTED,
@@ -33,6 +32,7 @@ from fastnn.datasets.database import (
     writing,
 )
 from fastnn.datasets.dataset import PIXELS, Dataset
+from fastnn.datasets.labels import DIGIT_CLASSES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -102,7 +102,7 @@ def test_json(source: str) -> None:
         (["a.npz", "--apply", "list.csv", "--to", "b.npz", "--out", "c.csv"], "drop --out and --sheet"),
         (["a.npz", "--out", "a.txt"], "must end with .csv"),
         (["a.npz", "--sheet", "a.jpg"], "must end with .png"),
-        (["a.npz", "--out", "no/a.csv"], "its folder does not exist"),
+        (["a.npz", "--out", "no/a.csv"], "the folder no does not exist"),
         (["a.npz", "--out", "list.csv"], "exists already"),
         (["gone.npz"], "gone.npz: no such file"),
         (["a.npz", "--apply", "gone.csv", "--to", "b.npz"], "gone.csv: cannot be read"),
@@ -110,7 +110,7 @@ def test_json(source: str) -> None:
         (["a.npz", "--apply", "list.csv", "--to", "a.npz", "--force"], "never changed"),
         (["a.npz", "--apply", "list.csv", "--to", "../{here}/a.npz", "--force"], "never changed"),
         (["a.npz", "--apply", "list.csv", "--to", "copy.npz", "--force"], "never changed"),
-        (["a.npz", "--apply", "list.csv", "--to", "taken.npz"], "is there already"),
+        (["a.npz", "--apply", "list.csv", "--to", "taken.npz"], "exists already"),
         (["a.npz", "--folds", "1"], "at least 2 folds"),
     ],
 )

@@ -1,4 +1,4 @@
-"""``fastnn data``: the plain functions, and the commands as they are typed."""
+"""The commands of ``fastnn data``, called as from the command line."""
 
 import json
 import re
@@ -9,10 +9,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from fastnn.cli import app
-from fastnn.cli.data.fetch import fetch_files
 from fastnn.datasets import Dataset, load_dataset
-from fastnn.datasets.convert import write_dataset
 from fastnn.datasets.fetch import Remote
+from fastnn.datasets.names import download_missing
+from fastnn.datasets.writers import write_dataset
 from fastnn.errors import DataError, FetchError
 from tests.datasets.samples import dataset, served
 
@@ -78,7 +78,7 @@ def test_info_prints_class_names_as_they_are(tmp_path: Path) -> None:
     assert "[red]" in run("info", str(tmp_path / "a.npz")).stdout
 
 
-def test_info_tells_the_notes(tmp_path: Path) -> None:
+def test_info_shows_the_notes(tmp_path: Path) -> None:
     made = dataset([0, 1])
     dark = Dataset(np.zeros_like(made.images), made.labels, made.classes, "dark")
     write_dataset(dark, tmp_path / "a.npz")
@@ -90,9 +90,9 @@ def test_info_tells_the_notes(tmp_path: Path) -> None:
     [
         (["info", "nothing"], "nothing: no such file or folder"),
         (["convert", "nothing", "a.json"], "nothing: no such file or folder"),
-        (["convert", "a.json", "a.json"], "is there already"),
-        (["convert", "a.json", "a.xyz"], "not a format that is known"),
-        (["fetch", "cifar"], "digits and mnist are"),
+        (["convert", "a.json", "a.json"], "exists already"),
+        (["convert", "a.json", "a.xyz"], "unknown format"),
+        (["fetch", "cifar"], "digits and mnist can"),
     ],
 )
 @pytest.mark.usefixtures("source")
@@ -111,7 +111,7 @@ def test_convert(source: str, tmp_path: Path) -> None:
     assert run("convert", source, "b.csv", "--force").exit_code == 0
 
 
-def test_convert_tells_what_it_leaves_out(tmp_path: Path) -> None:
+def test_convert_notes_what_it_leaves_out(tmp_path: Path) -> None:
     write_dataset(dataset([3, 5], test=dataset([5])), tmp_path / "a.npz")
     assert "note: the 1 images of the test set are left out" in run("convert", "a.npz", "b.json").stderr
 
@@ -127,26 +127,26 @@ FILES = {"one.gz": b"1" * 500, "two.gz": b"2" * 500}
 
 
 @pytest.mark.parametrize("to", [None, "here"])
-def test_fetch_takes_what_is_missing(to: str | None, tmp_path: Path) -> None:
+def test_fetch_downloads_what_is_missing(to: str | None, tmp_path: Path) -> None:
     folder = tmp_path / "cache" / "mnist" if to is None else Path(to)
     with served({f"/{name}": content for name, content in FILES.items()}) as (url, asked):
-        paths, fresh = fetch_files("mnist", to and Path(to), files=remotes(url))
+        paths, fresh = download_missing("mnist", to and Path(to), files=remotes(url))
         assert paths == fresh == [folder / name for name in FILES]
         assert [path.read_bytes() for path in paths] == list(FILES.values())
         paths[0].unlink()
-        paths, fresh = fetch_files("mnist", to and Path(to), files=remotes(url))
+        paths, fresh = download_missing("mnist", to and Path(to), files=remotes(url))
         assert (len(paths), fresh) == (2, paths[:1])
         assert asked == ["/one.gz", "/two.gz", "/one.gz"]
 
 
-def test_fetch_mends_its_cache_but_not_a_folder_of_yours(tmp_path: Path) -> None:
+def test_fetch_replaces_damaged_files_only_in_its_cache(tmp_path: Path) -> None:
     for folder in (tmp_path / "cache" / "mnist", tmp_path / "mine"):
         folder.mkdir(parents=True)
         (folder / "one.gz").write_bytes(b"other")
     with served({f"/{name}": content for name, content in FILES.items()}) as (url, _):
-        assert len(fetch_files("mnist", files=remotes(url))[1]) == 2
-        with pytest.raises(DataError, match="is there already and is another file"):
-            fetch_files("mnist", tmp_path / "mine", files=remotes(url))
+        assert len(download_missing("mnist", files=remotes(url))[1]) == 2
+        with pytest.raises(DataError, match="exists already and is another file"):
+            download_missing("mnist", tmp_path / "mine", files=remotes(url))
     assert (tmp_path / "mine" / "one.gz").read_bytes() == b"other"
 
 
@@ -156,7 +156,7 @@ def test_fetch_by_command(monkeypatch: pytest.MonkeyPatch) -> None:
         result = run("fetch", "digits", "--to", "data")
         assert (result.exit_code, result.stdout) == (0, "data/one.gz\n")
         again = run("fetch", "digits", "--to", "data")
-    assert "was there already" in one_line(again.stderr)
+    assert "exists already" in one_line(again.stderr)
     assert again.stdout == result.stdout
 
 
@@ -165,7 +165,7 @@ def test_a_failed_fetch_exits_1(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
         monkeypatch.setattr("fastnn.datasets.digits.REMOTE", remotes(url)[0])
         result = run("fetch", "digits")
         with pytest.raises(FetchError):
-            fetch_files("digits")
+            download_missing("digits")
     assert result.exit_code == 1
     assert "what arrived was deleted" in result.stderr
     assert result.stdout == ""

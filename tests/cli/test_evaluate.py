@@ -8,11 +8,11 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from fastnn.cli import app, evaluate
-from fastnn.cli.evaluate import evaluate_file
 from fastnn.datasets import Dataset, load_dataset, split
 from fastnn.datasets.split import Split
 from fastnn.errors import DataError, ModelError
 from fastnn.evaluation.metrics import evaluate as measure
+from fastnn.evaluation.saved_model import evaluate_file
 from fastnn.formats import save_model
 from fastnn.model import DataCard, Model, ModelCard
 from fastnn.recipe import Recipe
@@ -29,7 +29,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def write_data(path: str, *, n: int = 60, test: int = 0, seed: int = 0) -> Dataset:
-    """Write a data set of noise, with a test set of its own if `test` is not 0, and return it as it is read."""
+    """Write a data set of noise, with a test set of its own if `test` is not 0, and return it as it is loaded."""
     rng = np.random.default_rng(seed)
     parts = {"train": n, "t10k": test} if test else {"": n}
     folder = Path(path)
@@ -86,19 +86,19 @@ def test_the_published_network_gets_5337_of_6844_right(shared: Path) -> None:
     }
 
 
-def test_the_test_part_is_the_one_that_was_held_back() -> None:
+def test_the_test_part_is_that_of_the_training() -> None:
     data = write_data("a.npz")
     made = write_model(data)
     train, test = split(data, 0.25, 5)
     for wanted, part in ((None, test), ("test", test), ("train", train), ("all", data)):
-        report = evaluate_file("m.safetensors", split=wanted)  # type: ignore[arg-type]
+        report = evaluate_file("m.safetensors", part=wanted)  # type: ignore[arg-type]
         assert np.array_equal(report.evaluation.confusion, measure(made, part).confusion)
         assert report.split == (wanted or "test")
         assert report.data == "a.npz"
-    assert "most of these images were trained on" in evaluate_file("m.safetensors", split="all").notes[0]
+    assert "the model was trained on most of these images" in evaluate_file("m.safetensors", part="all").notes[0]
 
 
-def test_other_data_are_taken_whole_and_said_to_be_others() -> None:
+def test_other_data_are_used_completely_with_a_note() -> None:
     made = write_model(write_data("a.npz"))
     other = write_data("b.npz", seed=1)
     report = evaluate_file("m.safetensors", "b.npz")
@@ -106,7 +106,7 @@ def test_other_data_are_taken_whole_and_said_to_be_others() -> None:
     assert report.notes == ("b.npz is not the data that the model was trained on",)
     report = evaluate_file("m.safetensors", "b.npz", "test")
     assert np.array_equal(report.evaluation.confusion, measure(made, split(other, 0.1, 0)[1]).confusion)
-    assert "divided anew" in report.notes[1]
+    assert "is split with test fraction 0.1" in report.notes[1]
 
 
 def test_a_test_set_of_its_own_is_the_test_part() -> None:
@@ -117,33 +117,33 @@ def test_a_test_set_of_its_own_is_the_test_part() -> None:
         assert evaluate_file("m.safetensors", "set", wanted).evaluation.total == total  # type: ignore[arg-type]
 
 
-def test_a_model_that_names_no_data_asks_for_them() -> None:
+def test_a_model_without_data_asks_for_them() -> None:
     save_model(model(), "m.safetensors")
-    with pytest.raises(ModelError, match="name a data set with --data"):
+    with pytest.raises(ModelError, match="give a data set with --data"):
         evaluate_file("m.safetensors")
 
 
-def test_data_that_have_gone_are_named() -> None:
+def test_missing_data_are_named() -> None:
     write_model(write_data("a.npz"))
     Path("a.npz").unlink()
-    with pytest.raises(DataError, match=r"^a\.npz: no such file .* m\.safetensors was trained on, --data names others"):
+    with pytest.raises(DataError, match=r"^a\.npz: no such file .* m\.safetensors was trained on these data, give"):
         evaluate_file("m.safetensors")
 
 
-def test_a_model_that_does_not_say_how_its_data_were_divided_is_tested_on_the_usual_part() -> None:
+def test_a_model_without_a_split_is_tested_on_the_usual_part() -> None:
     data = write_data("a.npz")
     about = DataCard(source="a.npz", description="a", hash=data.content_hash)
     save_model(Model((network(),), DIGITS, card=ModelCard(data=about)), "m.safetensors")
     assert evaluate_file("m.safetensors").evaluation.total == 6
 
 
-def test_a_test_set_that_is_gone_is_missed() -> None:
+def test_a_missing_test_set_is_named() -> None:
     data = write_data("a.npz")
     about = DataCard(source="a.npz", description="a", hash=data.content_hash, split=Split(kind="own"))
     save_model(Model((network(),), DIGITS, card=ModelCard(data=about)), "m.safetensors")
     with pytest.raises(DataError, match="has no test set of its own"):
         evaluate_file("m.safetensors")
-    assert evaluate_file("m.safetensors", split="all").evaluation.total == 60
+    assert evaluate_file("m.safetensors", part="all").evaluation.total == 60
 
 
 def test_a_model_of_other_inputs_is_refused() -> None:
@@ -158,9 +158,9 @@ def test_the_tables_are_plain_text_in_a_pipe() -> None:
     result = runner.invoke(app, ["evaluate", "m.safetensors", "--split", "all"])
     assert result.exit_code == 0, result.output
     assert "\x1b" not in result.stdout
-    for words in ("a.npz, all", "of 60)", "balanced accuracy", "precision", "what is taken for what"):
+    for words in ("a.npz, all", "of 60)", "balanced accuracy", "precision", "confusion matrix"):
         assert words in result.stdout
-    assert "note: most of these" in result.stderr
+    assert "note: the model was trained on most" in result.stderr
     assert max(map(len, result.stdout.splitlines())) <= 120
 
 
@@ -171,11 +171,11 @@ def test_the_matrix_is_coloured_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -
         evaluate, "out", lambda: Console(file=file, force_terminal=True, color_system="truecolor", width=120)
     )
     assert runner.invoke(app, ["evaluate", "m.safetensors", "--split", "all"]).exit_code == 0
-    # A ground and a colour of text for every cell that is not empty.
+    # Cells that are not empty have a background and a text colour.
     assert "\x1b[37;48;2;" in file.getvalue() or "\x1b[30;48;2;" in file.getvalue()
 
 
-def test_many_classes_are_shown_by_their_worst_pairs() -> None:
+def test_many_classes_are_shown_by_their_most_frequent_confusions() -> None:
     classes = tuple(f"class [{k}]" for k in range(30))
     labels = np.arange(90, dtype=np.int64) % 30
     images = np.random.default_rng(0).integers(0, 256, (90, 784), dtype=np.uint8)
@@ -183,5 +183,5 @@ def test_many_classes_are_shown_by_their_worst_pairs() -> None:
     save_model(Model((network(784, 30),), classes), "m.safetensors")
     result = runner.invoke(app, ["evaluate", "m.safetensors", "--data", "a.npz"])
     assert result.exit_code == 0, result.output
-    assert "most often mistaken" in result.stdout
+    assert "most frequent confusions" in result.stdout
     assert "class [29]" in result.stdout

@@ -17,7 +17,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_original(model(784, 5, 4, 10), "NN.json")
 
 
-def test_the_published_file_is_imported_and_what_was_read_is_said(shared: Path) -> None:
+def test_the_published_file_is_imported_and_described(shared: Path) -> None:
     result = runner.invoke(app, ["import", str(shared / "original" / "NN.json"), "out.safetensors"])
     assert result.exit_code == 0, result.output
     for words in ("784-200-40-10", "165,450", "float64", "line 544, column 63", "accuracy: 76.8292682927"):
@@ -27,7 +27,7 @@ def test_the_published_file_is_imported_and_what_was_read_is_said(shared: Path) 
     assert after.card == before.card
 
 
-def test_nothing_is_said_of_repair_where_nothing_was_wrong() -> None:
+def test_a_file_without_fault_is_not_called_repaired() -> None:
     result = runner.invoke(app, ["import", "NN.json", "out.safetensors"])
     assert result.exit_code == 0, result.output
     assert "comma" not in result.stdout

@@ -8,11 +8,11 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from fastnn.cli import app, predict
-from fastnn.cli.predict import predict_files
 from fastnn.errors import DataError, ModelError
 from fastnn.formats import save_model
-from fastnn.images import normalise
+from fastnn.images import normalise_picture
 from fastnn.model import Model
+from fastnn.predicting import predict_files
 from tests.models import DIGITS, jpeg, model, network, png, seven
 
 runner = CliRunner()
@@ -66,7 +66,7 @@ def test_the_table_names_label_and_runner_up() -> None:
     assert cells[4] == str(order[1])
 
 
-def test_white_on_black_is_turned_unless_polarity_is_given() -> None:
+def test_white_on_black_is_inverted_unless_polarity_is_given() -> None:
     Path("dark.png").write_bytes(png(255 - SEVEN))
     Path("dark.json").write_text(json.dumps((255 - SEVEN).ravel().tolist()))
     _, (light, dark, dark_json) = predict_files("m.safetensors", ["7.png", "dark.png", "dark.json"])
@@ -88,10 +88,10 @@ def test_show_draws_what_the_network_sees() -> None:
     for row, line in enumerate(lines[1:15]):
         for column, block in enumerate(line.ljust(28)):
             ink[2 * row, column], ink[2 * row + 1, column] = block in "▀█", block in "▄█"
-    assert np.array_equal(ink, normalise(SEVEN).reshape(28, 28) < 128)
+    assert np.array_equal(ink, normalise_picture(SEVEN).reshape(28, 28) < 128)
 
 
-def test_show_leaves_standard_output_to_the_json() -> None:
+def test_show_keeps_standard_output_for_json() -> None:
     result = runner.invoke(app, ["predict", "m.safetensors", "7.png", "--show", "--json"])
     assert len(result.stdout.splitlines()) == 1
     assert len(result.stderr.splitlines()) == 15
@@ -111,7 +111,7 @@ def test_a_model_of_other_inputs_is_refused() -> None:
         predict_files("small.safetensors", ["7.png"])
 
 
-def test_blank_paper_is_no_drawing() -> None:
+def test_blank_images_are_refused() -> None:
     Path("some.json").write_text(json.dumps([SEVEN.ravel().tolist(), [255] * 784]))
     with pytest.raises(DataError, match=r"^some\.json: nothing is drawn on image 1$"):
         predict_files("m.safetensors", ["some.json"])

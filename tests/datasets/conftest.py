@@ -1,4 +1,4 @@
-"""Every test here has a cache and a working folder of its own, so that none sees the user's data or the network."""
+"""Each test has its own cache and working folder, so that no test sees the user's data or the network."""
 
 from pathlib import Path
 

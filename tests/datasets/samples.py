@@ -66,7 +66,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 @contextmanager
 def served(files: dict[str, bytes]) -> Iterator[tuple[str, list[str]]]:
-    """Serve `files` (path to content) on this machine; gives the address, ending with a slash, and the paths asked."""
+    """Serve `files` (path to content) locally; yields the address, ending with a slash, and the requested paths."""
     asked: list[str] = []
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Handler, files, asked)) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})

@@ -1,4 +1,4 @@
-"""Whatever is wrong with a file, one line names it and says what; nothing else is raised."""
+"""A faulty file raises a DataError whose message is one line with the file and the fault, and nothing else."""
 
 import gzip
 import io
@@ -63,8 +63,8 @@ FILES: dict[str, tuple[str, bytes, str]] = {
     "json: numbers": ("a.json", b"[1, 2]", "item 0"),
     "json: wrong keys": ("a.json", json_bytes({"pixels": WHITE, "digit": 3}), "item 0: Object missing"),
     "json: no label": ("a.json", json_bytes(digit(), {"image": WHITE}), "item 1: Object missing"),
-    "json: 783 pixels": ("a.json", json_bytes(digit(), digit(pixels=783)), "item 1: an image is 784 integers"),
-    "json: 785 pixels": ("a.json", json_bytes(digit(pixels=785)), "item 0: an image is 784 integers"),
+    "json: 783 pixels": ("a.json", json_bytes(digit(), digit(pixels=783)), "item 1: an image must be 784 integers"),
+    "json: 785 pixels": ("a.json", json_bytes(digit(pixels=785)), "item 0: an image must be 784 integers"),
     "json: pixel 256": ("a.json", json_bytes(digit(p5=256)), "<= 255 at pixel 5"),
     "json: pixel -1": ("a.json", json_bytes(digit(p0=-1)), ">= 0 at pixel 0"),
     "json: pixel 1.5": ("a.json", json_bytes(digit(p783=1.5)), "got float at pixel 783"),
@@ -90,8 +90,8 @@ FILES: dict[str, tuple[str, bytes, str]] = {
     "json.gz: damaged": ("a.json.gz", PACKED[:20] + b"xxxx" + PACKED[24:], "damaged"),
     "csv: empty": ("a.csv", b"", "empty"),
     "csv: a header alone": ("a.csv", b"label,pixel0\n", "no images"),
-    "csv: 783 pixels": ("a.csv", row() + b"\n" + row(pixels=783), "line 2: an image is 784 integers"),
-    "csv: pixel 256": ("a.csv", row(p5=256), "line 1: an image is 784 integers from 0 to 255 (Expected int <= 255"),
+    "csv: 783 pixels": ("a.csv", row() + b"\n" + row(pixels=783), "line 2: an image must be 784 integers"),
+    "csv: pixel 256": ("a.csv", row(p5=256), "line 1: an image must be 784 integers from 0 to 255 (Expected int <="),
     "csv: pixel 'a' first": ("a.csv", row(p0="a"), "line 1"),
     "csv: pixel nan": ("a.csv", row(p5="nan"), "line 1"),
     "csv: pixel missing": ("a.csv", row(p5=""), "line 1"),
@@ -113,8 +113,8 @@ FILES: dict[str, tuple[str, bytes, str]] = {
     "npz: no images": ("a.npz", npz(images=images(0), labels=np.array([], int)), "no images"),
     "npz: one label too many": ("a.npz", npz(images=images(1), labels=[1, 2]), "1 images but 2 labels"),
     "npz: float labels": ("a.npz", npz(images=images(1), labels=[1.0]), "integers or text"),
-    "npz: a label beyond the classes": ("a.npz", npz(images=images(1), labels=[2], classes=["a", "b"]), "no position"),
-    "npz: a label before the classes": ("a.npz", npz(images=images(1), labels=[-1], classes=["a", "b"]), "no position"),
+    "npz: a label too high": ("a.npz", npz(images=images(1), labels=[2], classes=["a", "b"]), "no index into"),
+    "npz: a label too low": ("a.npz", npz(images=images(1), labels=[-1], classes=["a", "b"]), "no index into"),
     "npz: an unknown label": ("a.npz", npz(images=images(1), labels=["c"], classes=["a", "b"]), "not among"),
     "npz: a class twice": ("a.npz", npz(images=images(1), labels=[0], classes=["a", "a"]), "twice"),
     "npz: half a test set": ("a.npz", npz(images=images(1), labels=[0], test_labels=[1]), "no array `test_images`"),
@@ -127,7 +127,7 @@ FILES: dict[str, tuple[str, bytes, str]] = {
         npz_of("images", {"descr": "|u1", "fortran_order": False, "shape": (-1, -784)}, bytes(784)),
         "impossible",
     ),
-    "unknown kind": ("a.txt", b"hello", "not a kind of data set"),
+    "unknown kind": ("a.txt", b"hello", "unknown format"),
 }  # fmt: skip
 
 # name of the case: (files of a folder, words of the message)
@@ -199,7 +199,7 @@ def test_folder(case: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("source", ["nothing", "no/such.json", "x" * 5000, "a\0b", ""])
-def test_no_such_source_names_the_known_ones(source: str) -> None:
+def test_the_message_for_an_unknown_source_names_the_known_ones(source: str) -> None:
     if source == "":
         # The empty path is the working folder, which is empty here.
         assert "no data set in this folder" in fault(source)
@@ -209,14 +209,14 @@ def test_no_such_source_names_the_known_ones(source: str) -> None:
         assert "cannot be read" in fault(source)
 
 
-def test_half_of_a_pair_given_by_name(tmp_path: Path) -> None:
+def test_a_file_of_a_pair_without_the_other_file(tmp_path: Path) -> None:
     path = tmp_path / "x-labels-idx1-ubyte"
     path.write_bytes(idx_labels(1, b"\1"))
-    assert "other half" in fault(path)
+    assert "that belong to it are not in the same folder" in fault(path)
 
 
 @pytest.mark.parametrize("name", ["a.json.gz", "a.csv.gz", "x-images-idx3-ubyte.gz", "a.npz"])
-def test_what_unpacks_to_far_more_than_data_does_is_not_unpacked(name: str, tmp_path: Path) -> None:
+def test_decompression_bombs_are_not_decompressed(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     size = 70 << 20
     if path.suffix == ".gz":
@@ -227,7 +227,7 @@ def test_what_unpacks_to_far_more_than_data_does_is_not_unpacked(name: str, tmp_
         shape = (size // 784, 784)
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         path.write_bytes(npz_of("images", header, bytes(math.prod(shape))))
-        words = "too much for its packed size"
+        words = "too much for its compressed size"
     tracemalloc.start()
     try:
         assert words in fault(path)
@@ -269,7 +269,7 @@ def test_random_damage_ends_in_a_data_error_or_a_data_set(name: str, tmp_path: P
     assert refused > 20
 
 
-def test_json_of_a_bool_in_an_extra_field_is_fine(tmp_path: Path) -> None:
+def test_json_may_have_extra_fields(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(json.dumps([{**digit(), "checked": True}]).encode())
     assert len(load_dataset(path)) == 1

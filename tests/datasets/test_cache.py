@@ -1,4 +1,4 @@
-"""A large source is parsed once; what the cache holds is believed only if it is whole."""
+"""A large source is parsed once; entries of the cache are used only if they are intact."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fastnn.datasets import Dataset, cache, load_dataset
-from fastnn.datasets.convert import write_dataset
+from fastnn.datasets.writers import write_dataset
 from tests.datasets.samples import DIGITS, images
 
 
@@ -35,23 +35,26 @@ def entries(tmp_path: Path) -> list[Path]:
     return sorted((tmp_path / "cache").rglob("*.*"))
 
 
-def no_parsing(*_: object) -> None:
-    raise AssertionError("parsed again")
+def replace_entry(entry: Path, tmp_path: Path) -> str:
+    """Replace an entry by a valid entry of another data set; return the hash of that data set."""
+    other = sample().take([3, 2])
+    write_dataset(other, tmp_path / "other.json")
+    load_dataset(tmp_path / "other.json")
+    (written,) = set(entries(tmp_path)) - {entry}
+    written.replace(entry)
+    return load_dataset(tmp_path / "other.json").content_hash
 
 
-def forbid_parsing(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("digits_json._parse", "digits_json._parse_class_file", "csv_rows._parse"):
-        monkeypatch.setattr(f"fastnn.datasets.{name}", no_parsing)
-
-
-def test_second_load_comes_from_the_cache(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_load_comes_from_the_cache(source: Path, tmp_path: Path) -> None:
     first = load_dataset(source)
     assert first.content_hash == sample().content_hash
     (entry,) = entries(tmp_path)
     assert entry.suffix == ".npz"
-    forbid_parsing(monkeypatch)
+    assert load_dataset(source).content_hash == first.content_hash
+    other = replace_entry(entry, tmp_path)
+    # Parsing the source would give the first data set.
     second = load_dataset(source)
-    assert second.content_hash == first.content_hash
+    assert second.content_hash == other != first.content_hash
     assert second.source == str(source)
     assert second.images.flags.writeable
 
@@ -73,16 +76,18 @@ def test_a_changed_source_is_parsed_anew(tmp_path: Path) -> None:
     assert len(entries(tmp_path)) == 2
 
 
-def test_the_cache_knows_content_not_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_knows_content_not_names(tmp_path: Path) -> None:
     write_dataset(sample(), tmp_path / "a.json")
     load_dataset(tmp_path / "a.json")
+    (entry,) = entries(tmp_path)
     (tmp_path / "a.json").rename(tmp_path / "b.json")
-    forbid_parsing(monkeypatch)
-    assert load_dataset(tmp_path / "b.json").source == str(tmp_path / "b.json")
+    other = replace_entry(entry, tmp_path)
+    renamed = load_dataset(tmp_path / "b.json")
+    assert (renamed.content_hash, renamed.source) == (other, str(tmp_path / "b.json"))
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "other pixels", "other labels", "text", "no checksum"])
-def test_a_damaged_entry_is_passed_over_and_written_anew(damage: str, tmp_path: Path) -> None:
+def test_a_damaged_entry_is_ignored_and_replaced(damage: str, tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     write_dataset(sample(), path)
     load_dataset(path)
@@ -104,7 +109,7 @@ def test_a_damaged_entry_is_passed_over_and_written_anew(damage: str, tmp_path: 
     assert {name: array.tolist() for name, array in np.load(entry).items()}["checksum"] == sample().content_hash
 
 
-def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_cannot_be_written_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("FASTNN_CACHE_DIR", str(tmp_path / "file"))
     write_dataset(sample(), tmp_path / "a.json")
@@ -112,7 +117,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path, monkeypa
     assert (tmp_path / "file").read_text() == "in the way"
 
 
-def test_a_failing_disk_leaves_no_half_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_no_partial_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
@@ -130,7 +135,7 @@ def test_small_sources_are_not_cached(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def settled(path: Path, seconds: int = 60) -> None:
-    """Make a file look as if it had been written a while ago."""
+    """Set the times of a file as if it had been written a while ago."""
     status = path.stat()
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns - seconds * 10**9))
 
@@ -139,7 +144,7 @@ def no_hashing(*_: object) -> None:
     raise AssertionError("hashed again")
 
 
-def test_a_file_that_was_not_written_to_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unchanged_file_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = tmp_path / "a.json"
     write_dataset(sample(), source)
     settled(source)
@@ -149,7 +154,7 @@ def test_a_file_that_was_not_written_to_is_hashed_once(tmp_path: Path, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(cache.hashlib, "file_digest", no_hashing)
         assert load_dataset(source).content_hash == sample().content_hash
-    # Other content of the same size, and a note that is damaged or of nothing that is there.
+    # Other content of the same size; then a stored hash that is damaged, or of data that are not in the cache.
     content = source.read_bytes()
     other = content.replace(b'"bee"', b'"fly"')
     assert len(other) == len(content)
@@ -162,7 +167,7 @@ def test_a_file_that_was_not_written_to_is_hashed_once(tmp_path: Path, monkeypat
         assert load_dataset(source).classes == ("ant", "cat", "fly")
 
 
-def test_a_file_that_was_written_just_now_is_hashed_each_time(tmp_path: Path) -> None:
+def test_a_file_written_just_now_is_hashed_each_time(tmp_path: Path) -> None:
     source = tmp_path / "a.json"
     write_dataset(sample(), source)
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""The built-in digits: the right numbers, the same every time, and near to what people drew."""
+"""The built-in digits: counts, reproducibility, and similarity to digits that people drew."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ import pytest
 
 from fastnn.datasets import drawn as module
 from fastnn.datasets import load_dataset
-from fastnn.datasets.drawn import COUNTS, MOST, drawn
+from fastnn.datasets.drawn import COUNTS, MAX_DIGITS, choose_styles, drawn
+from fastnn.datasets.skeletons import STYLES, skeleton_of
 from fastnn.errors import DataError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Without the compiler a digit takes some tens of milliseconds.
+# Without compilation a digit takes tens of milliseconds.
 COMPILED = not numba.config.DISABLE_JIT
 compiled_only = pytest.mark.skipif(not COMPILED, reason="thousands of digits need the compiled rasteriser")
 
-# Share of pixels that are not paper, measured on the 6,844 real digits at hand, by class.
+# Share of pixels that are not paper, measured on 6,844 real digits, by class.
 REAL_SHARE = (0.215, 0.117, 0.211, 0.207, 0.187, 0.214, 0.206, 0.185, 0.249, 0.220)
 REAL_HEIGHT = (19, 20, 20, 20, 21, 20, 20, 20, 21, 21)
 REAL_WIDTH = (15, 8, 16, 14, 15, 15, 13, 15, 14, 13)
@@ -38,13 +39,13 @@ def few():
 
 
 def spans(dataset, axis):
-    """How many rows (axis 2) or columns (axis 1) lie between the first and the last with ink."""
+    """Return the number of rows (axis 2) or columns (axis 1) from the first to the last with ink."""
     used = (dataset.images.reshape(-1, 28, 28) < 255).any(axis=axis)
     return 28 - used[:, ::-1].argmax(axis=1) - used.argmax(axis=1)
 
 
 def centred(images):
-    """Move the ink's centre of mass to the middle, as far as whole pixels go; unit length."""
+    """Return images with the centre of mass moved to the middle by whole pixels, scaled to unit length."""
     ink = 255.0 - images.reshape(-1, 28, 28)
     moved = np.empty_like(ink)
     for i, image in enumerate(ink):
@@ -70,7 +71,7 @@ def test_the_default_has_the_numbers_of_the_original(full):
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 10, 33])
-def test_other_numbers_are_in_proportion(n):
+def test_classes_are_in_proportion_for_other_sizes(n):
     counts = drawn(n).counts
     assert counts.sum() == n
     assert np.abs(counts - n * np.array(COUNTS) / sum(COUNTS)).max() < 1
@@ -83,7 +84,7 @@ def test_same_seed_same_digits(few):
 
 
 def test_the_digits_of_a_seed_never_change():
-    """Models name their data by this: who changes it on purpose says so in the changelog."""
+    """Models identify their data by this hash: an intended change belongs in the changelog."""
     assert drawn(40, seed=3).content_hash == "bdad23aabfbb1365a22d05fe4f3dced8a5b8275712328ce0b7a8340f5f5c0aee"
 
 
@@ -91,7 +92,7 @@ def test_random_order(few):
     assert (np.diff(few.labels) < 0).sum() > 10
 
 
-@pytest.mark.parametrize("n", [0, -1, MOST + 1, 10**30])
+@pytest.mark.parametrize("n", [0, -1, MAX_DIGITS + 1, 10**30])
 def test_impossible_numbers_are_refused(n):
     with pytest.raises(DataError, match=r"^drawn: cannot draw .* digits"):
         drawn(n)
@@ -108,38 +109,38 @@ def test_no_drawing_is_blank_or_black():
     assert share.max() < 0.8
 
 
-def test_batches_do_not_leave_gaps(monkeypatch):
-    monkeypatch.setattr(module, "_BATCH", 2)
-    assert ((drawn(70, seed=5).images < 255).mean(axis=1) > 0.005).all()
+@compiled_only
+def test_styles_with_thousands_of_digits_are_drawn_wholly():
+    assert ((drawn(40_000, seed=5).images < 255).mean(axis=1) > 0.005).all()
 
 
 def test_about_one_label_in_a_hundred_is_wrong():
     labels = np.repeat(np.arange(10), 2000)
-    styles = module._choose_styles(labels, np.random.default_rng(0))
-    shown = np.array([style[0] for style in module._STYLES])[styles]
+    styles = choose_styles(labels, np.random.default_rng(0))
+    shown = np.array([style[0] for style in STYLES])[styles]
     assert 0.004 < (shown[shown < 10] != labels[shown < 10]).mean() < 0.011
     assert 0.001 < (shown == 10).mean() < 0.006
-    # Every style is used, also the rarest.
-    assert set(styles.tolist()) == set(range(len(module._STYLES)))
+    # Every style is used, even the rarest.
+    assert set(styles.tolist()) == set(range(len(STYLES)))
 
 
 def test_shares_of_the_styles_sum_to_one():
     for digit in range(11):
-        shares = [share for kind, share, _ in module._STYLES if kind == digit]
+        shares = [share for kind, share, _ in STYLES if kind == digit]
         assert sum(shares) == pytest.approx(1.0), digit
 
 
-@pytest.mark.parametrize("style", range(len(module._STYLES)))
+@pytest.mark.parametrize("style", range(len(STYLES)))
 def test_skeletons_are_joined_through_their_points(style):
-    skeleton = module._skeleton(style)
-    # Moving all points moves the path alike, and the strokes begin and end at points of the skeleton.
+    skeleton = skeleton_of(style)
+    # Moving all points moves the path by the same, and strokes begin and end at points of the skeleton.
     for matrix in (skeleton.sharp, skeleton.round, skeleton.tremor, skeleton.drift):
         assert len(matrix) == skeleton.starts[-1]
         assert matrix.sum(axis=1) == pytest.approx(1.0)
     path = skeleton.sharp @ skeleton.points
     for point in skeleton.points:
         assert np.abs(path - point).sum(axis=1).min() < 1e-12
-    strokes = module._STYLES[style][2].count("|") + 1
+    strokes = STYLES[style][2].count("|") + 1
     assert len(skeleton.starts) == strokes + 1
     assert path[0] == pytest.approx(skeleton.points[0])
     assert path[-1] == pytest.approx(skeleton.points[-1])
@@ -171,8 +172,8 @@ def test_digits_are_roughly_centred(full):
 
 
 @compiled_only
-def test_real_digits_are_read_by_their_drawn_neighbours(full, shared):
-    """One nearest neighbour among drawn digits reads what people drew: the styles are theirs."""
+def test_nearest_drawn_digits_classify_real_digits(full, shared):
+    """The nearest drawn digit has the label of a real digit: people use these styles."""
     records = json.loads((shared / "digits" / "dataset.json").read_bytes())[::9]
     images = np.array([record["image"] for record in records], dtype=np.uint8)
     labels = np.array([record["label"] for record in records])
@@ -193,13 +194,13 @@ def test_the_built_in_set_is_drawn_once(full, monkeypatch: pytest.MonkeyPatch, t
     assert full.content_hash == "20e8e68e59cbbbcb59308c807cf293b9594a42b3f18666b00289da1aace9dd45"
 
 
-def test_number_and_seed_stand_behind_the_name() -> None:
+def test_number_and_seed_can_follow_the_name() -> None:
     wanted = drawn(30, seed=5)
     assert load_dataset("drawn:30:5").content_hash == wanted.content_hash
     assert len(load_dataset("drawn:30")) == 30
 
 
 @pytest.mark.parametrize("name", ["drawn:", "drawn:x", "drawn:3:-1", "drawn:3:1:2", "drawn:0"])
-def test_what_is_no_number_behind_the_name_is_refused(name: str) -> None:
+def test_other_text_after_the_name_is_refused(name: str) -> None:
     with pytest.raises(DataError):
         load_dataset(name)

@@ -1,4 +1,4 @@
-"""Downloads: only the right file arrives, and only when it is asked for. The server is on this machine."""
+"""Downloads: only the right file is written, and only if it is needed. The server runs on this machine."""
 
 import contextlib
 import gzip
@@ -29,7 +29,7 @@ def remote(*urls: str, limit: int = 1 << 20) -> Remote:
 
 
 def refused_url() -> str:
-    """Return an address at which nobody listens."""
+    """Return an address that refuses connections."""
     with contextlib.closing(socket.socket()) as taken:
         taken.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{taken.getsockname()[1]}/"
@@ -47,7 +47,7 @@ def test_download(tmp_path: Path) -> None:
     assert shares[-1] == 1.0
 
 
-def test_a_wrong_file_is_named_and_nothing_is_left(tmp_path: Path) -> None:
+def test_a_wrong_file_is_named_and_nothing_is_written(tmp_path: Path) -> None:
     with served({"/a.bin": b"an error page"}) as (url, _), pytest.raises(FetchError) as caught:
         download(remote(f"{url}a.bin"), tmp_path / "new")
     assert "a.bin is another file; what arrived was deleted" in str(caught.value)
@@ -55,10 +55,10 @@ def test_a_wrong_file_is_named_and_nothing_is_left(tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
-def test_a_file_without_end_is_cut_off(tmp_path: Path) -> None:
+def test_a_download_that_is_too_long_is_stopped(tmp_path: Path) -> None:
     with (
         served({"/a.bin": bytes(3 << 20)}) as (url, _),
-        pytest.raises(FetchError, match="longer than the 1048576 bytes"),
+        pytest.raises(FetchError, match="longer than the allowed 1048576 bytes"),
     ):
         download(remote(f"{url}a.bin"), tmp_path / "new")
     assert not (tmp_path / "new").exists()
@@ -115,18 +115,18 @@ def test_digits_are_downloaded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(original, "BLOB", original.blob_id(DIGITS_JSON))
     with served({"/dataset.json": DIGITS_JSON}) as (url, asked):
         for _ in range(2):
-            loaded = original.digits(tmp_path / "cache" / "digits", remote=digits_remote(url))
+            loaded = original.load_digits(tmp_path / "cache" / "digits", remote=digits_remote(url))
             assert (len(loaded), loaded.source, loaded.notes) == (10, "digits", ())
         assert asked == ["/dataset.json"]
     assert load_dataset("digits").labels.tolist() == list(range(10))
 
 
-def test_a_wrong_download_of_digits_is_no_data_set(tmp_path: Path) -> None:
+def test_a_wrong_download_of_digits_is_refused(tmp_path: Path) -> None:
     with (
         served({"/dataset.json": DIGITS_JSON + b" "}) as (url, _),
         pytest.raises(FetchError, match=r"dataset\.json.*wrong id"),
     ):
-        original.digits(tmp_path / "cache" / "digits", remote=digits_remote(url))
+        original.load_digits(tmp_path / "cache" / "digits", remote=digits_remote(url))
     assert list(tmp_path.rglob("dataset.json*")) == []
 
 
@@ -159,11 +159,13 @@ def test_where_digits_are_found(
     loaded = load_dataset("digits")
     assert len(loaded) == 10
     assert loaded.source == "digits"
-    assert "not the original's file of 13,942 digits: it holds 10" in loaded.notes[0]
+    assert "not the original's file of 13,942 digits; it holds 10" in loaded.notes[0]
     assert Path(place).name in loaded.notes[0]
 
 
-def test_the_named_place_goes_before_data_and_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_path_in_the_environment_goes_before_data_and_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for count, folder in enumerate(("named", "data", "cache/digits"), start=1):
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / "dataset.json").write_bytes(json_bytes(*[digit()] * count))
@@ -174,7 +176,7 @@ def test_the_named_place_goes_before_data_and_cache(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("name", ["digits", "mnist"])
-def test_a_named_place_that_is_not_there_is_an_error(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_path_in_the_environment_is_an_error(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FASTNN_DATA", "/no/such/place")
     with pytest.raises(DataError, match="FASTNN_DATA=/no/such/place"):
         load_dataset(name)
@@ -217,7 +219,7 @@ def tiny_mnist(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
 
 
 def assert_tiny_mnist(folder: Path, files: tuple[Remote, ...] = ()) -> None:
-    loaded = mnist.mnist(folder, files=files)
+    loaded = mnist.load_mnist(folder, files=files)
     np.testing.assert_array_equal(loaded.images, images(5)[:3])
     assert loaded.labels.tolist() == [5, 0, 4]
     assert loaded.source == "mnist"
@@ -238,7 +240,7 @@ def test_mnist_is_downloaded_from_the_mirror_that_works(tiny_mnist: dict[str, by
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda packed: gzip.compress(gzip.decompress(packed) + b"x"), "has the MD5 sum"),
+        (lambda packed: gzip.compress(gzip.decompress(packed) + b"x"), "has the MD5 checksum"),
         (lambda packed: packed[:-9], "truncated"),
         (lambda _: b"<html>", "not a gzip file"),
     ],
@@ -249,7 +251,7 @@ def test_a_wrong_file_of_mnist_is_named(
     packed = {f"/{name}.gz": gzip.compress(content) for name, content in tiny_mnist.items()}
     packed["/train-labels-idx1-ubyte.gz"] = spoil(packed["/train-labels-idx1-ubyte.gz"])
     with served(packed) as (url, _), pytest.raises(FetchError, match=rf"train-labels-idx1-ubyte.*{words}"):
-        mnist.mnist(tmp_path / "m", files=mnist.remotes([url]))
+        mnist.load_mnist(tmp_path / "m", files=mnist.remotes([url]))
     assert [path.name for path in (tmp_path / "m").iterdir()] == ["train-images-idx3-ubyte.gz"]
 
 
@@ -268,14 +270,14 @@ def test_where_mnist_is_found(
     assert_tiny_mnist(tmp_path)
 
 
-def test_a_changed_file_is_not_taken_for_mnist(tiny_mnist: dict[str, bytes], tmp_path: Path) -> None:
+def test_a_changed_file_of_mnist_is_refused(tiny_mnist: dict[str, bytes], tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     for name, content in tiny_mnist.items():
         (tmp_path / "data" / name).write_bytes(content)
     (tmp_path / "data" / "t10k-labels-idx1-ubyte").write_bytes(idx_labels(2, bytes([7, 3])))
     with pytest.raises(DataError, match="t10k-labels-idx1-ubyte: not MNIST's file"):
         load_dataset("mnist")
-    # By its path it may be what it likes.
+    # A folder given by its path is not checked.
     loaded = load_dataset("data")
     assert loaded.test is not None
     assert loaded.test.labels.tolist() == [7, 3]

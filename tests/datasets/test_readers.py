@@ -1,4 +1,4 @@
-"""Every kind of source gives the images and labels that were put in."""
+"""Every format is read with the images and labels that were written."""
 
 import gzip
 import json
@@ -100,12 +100,12 @@ def test_npz(shape: tuple[int, ...], dtype: str, tmp_path: Path) -> None:
     assert_digits(load_dataset(tmp_path / "a.npz"))
 
 
-def test_npz_in_column_order(tmp_path: Path) -> None:
+def test_npz_in_fortran_order(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", images=np.asfortranarray(IMAGES), labels=LABELS)
     assert_digits(load_dataset(tmp_path / "a.npz"))
 
 
-def test_npz_with_classes_takes_integers_for_positions_and_text_for_names(tmp_path: Path) -> None:
+def test_npz_with_classes_reads_integers_as_indices_and_text_as_names(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", images=IMAGES, labels=[1, 0, 1], classes=["zebra", "ant"])
     np.savez(tmp_path / "b.npz", images=IMAGES, labels=["ant", "zebra", "ant"], classes=["zebra", "ant"])
     for name in ("a.npz", "b.npz"):
@@ -114,7 +114,7 @@ def test_npz_with_classes_takes_integers_for_positions_and_text_for_names(tmp_pa
         assert loaded.labels.tolist() == [1, 0, 1]
 
 
-def test_npz_encodes_both_halves_together(tmp_path: Path) -> None:
+def test_npz_encodes_training_and_test_labels_together(tmp_path: Path) -> None:
     np.savez(
         tmp_path / "a.npz", images=IMAGES, labels=["b", "c", "b"], test_images=IMAGES[:1], test_labels=["a"]
     )  # fmt: skip
@@ -162,7 +162,7 @@ def test_idx_folder_with_a_test_set(tmp_path: Path) -> None:
     assert_digits(loaded)
     assert loaded.test is not None
     assert loaded.test.labels.tolist() == [4, 5]
-    # One pair by the name of its file is that pair alone.
+    # A pair given by one of its files is read without the other pair.
     assert load_dataset(tmp_path / "m" / "t10k-images-idx3-ubyte.gz").labels.tolist() == [4, 5]
 
 
@@ -201,8 +201,8 @@ def test_class_folders(tmp_path: Path) -> None:
     np.testing.assert_array_equal(loaded.images, IMAGES[[1, 2, 0]])
     assert loaded.classes == ("ant", "cat")
     assert loaded.labels.tolist() == [0, 1, 1]
-    assert [note for note in loaded.notes if "taken for no class" in note] == [
-        f"{tmp_path / 'pictures' / 'empty'}: holds no PNG or JPEG file; it is taken for no class"
+    assert [note for note in loaded.notes if "ignored" in note] == [
+        f"{tmp_path / 'pictures' / 'empty'}: ignored, since it holds no PNG or JPEG file"
     ]
 
 
@@ -216,7 +216,7 @@ def test_class_folders_named_by_digits_have_all_ten_classes(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(("mode", "size"), [("RGB", (28, 28)), ("L", (280, 280)), ("1", (28, 28)), ("LA", (28, 28))])
-def test_other_images_are_read_as_drawings(
+def test_other_images_are_read_as_pictures_of_drawings(
     mode: str, size: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[Path] = []
@@ -244,7 +244,7 @@ def test_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert_digits(load_dataset("~/a.json"))
 
 
-def test_a_name_is_a_name_and_a_path_object_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_can_be_a_name_but_a_path_object_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = Dataset(IMAGES, np.array(LABELS), DIGITS, "drawn")
     monkeypatch.setattr("fastnn.datasets.drawn.drawn", lambda: made)
     (tmp_path / "drawn").mkdir()

@@ -1,4 +1,4 @@
-"""Dividing data: the same seed the same way, copies together, counts as asked for."""
+"""Splits: reproducible by seed, with duplicates on one side, and of the requested sizes."""
 
 import hashlib
 import itertools
@@ -22,7 +22,7 @@ def with_copies(sizes: list[int]) -> Dataset:
     """Return a set in which the i-th image occurs `sizes[i]` times, in mixed order, with various labels."""
     kinds = np.repeat(np.arange(len(sizes)), sizes)
     order = np.random.default_rng(5).permutation(len(kinds))
-    # Labels that differ within the copies of an image, so that no side is left with one class.
+    # Labels differ among the duplicates of an image, so that no side has only one class.
     return Dataset(images(len(sizes))[kinds[order]], order % 10, DIGITS, "copies")
 
 
@@ -62,8 +62,8 @@ def test_the_seed_decides() -> None:
     assert split(whole, 0.2, 3)[1].content_hash == tests[3]
 
 
-def test_a_seed_means_the_same_split_for_ever() -> None:
-    # Models name the seed of their split; a change here would test them on what they learned from.
+def test_the_split_of_a_seed_never_changes() -> None:
+    # Models store the seed of their split; a change here would test them on their training images.
     whole = dataset([i % 10 for i in range(20)])
     position = {row: i for i, row in enumerate(rows(whole))}
     assert [position[row] for row in rows(split(whole, 0.25, 0)[1])] == [0, 5, 6, 12, 13]
@@ -72,7 +72,9 @@ def test_a_seed_means_the_same_split_for_ever() -> None:
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("sizes", [[1] * 30 + [5, 9], [2] * 10, [3, 2, 2, 2], [7, 4, 3, 3, 3], [6, 6, 6, 1, 1, 1]])
 @pytest.mark.parametrize("fraction", [0.2, 0.45, 0.7])
-def test_copies_stay_together_and_the_count_is_the_best_possible(sizes: list[int], fraction: float, seed: int) -> None:
+def test_duplicates_stay_together_and_the_sizes_are_the_best_possible(
+    sizes: list[int], fraction: float, seed: int
+) -> None:
     whole = with_copies(sizes)
     wanted = len(whole) - int(len(whole) * (1 - fraction) + 1e-9)
     best = best_sum(sizes, wanted) if len(sizes) < 15 else wanted
@@ -87,7 +89,7 @@ def test_copies_stay_together_and_the_count_is_the_best_possible(sizes: list[int
 
 
 def test_all_images_alike_cannot_be_split() -> None:
-    with pytest.raises(DataError, match="all 10 images are copies of one"):
+    with pytest.raises(DataError, match="all 10 images are duplicates of one"):
         split(with_copies([10]))
 
 
@@ -98,7 +100,7 @@ def test_a_fraction_that_leaves_a_side_empty(fraction: float) -> None:
 
 
 def test_one_class_only() -> None:
-    with pytest.raises(DataError, match="every image to train on is of the class '3'"):
+    with pytest.raises(DataError, match="every training image has the class '3'"):
         split(dataset([3] * 20))
 
 
@@ -114,13 +116,13 @@ def test_a_test_set_of_its_own_is_kept() -> None:
     assert test is own
     assert train.test is None
     assert train.images is whole.images
-    with pytest.raises(DataError, match="every image"):
+    with pytest.raises(DataError, match="every training image"):
         split(dataset([1, 1], test=own))
     with pytest.raises(DataError, match="test on"):
         split(dataset([0, 1], test=dataset([])))
 
 
-def test_per_class_draws_each_once_first() -> None:
+def test_per_class_takes_every_image_once_before_repeating() -> None:
     whole = dataset([0] * 10 + [1] * 3 + [2] * 4, ("a", "b", "c"))
     drawn = per_class(whole, 4, seed=1)
     assert drawn.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
@@ -133,7 +135,7 @@ def test_per_class_draws_each_once_first() -> None:
     assert per_class(whole, 4, seed=2).content_hash != drawn.content_hash
 
 
-def test_per_class_of_many_more_than_there_are() -> None:
+def test_per_class_of_many_more_images_than_exist() -> None:
     drawn = per_class(dataset([0, 1, 1], ("a", "b")), 100)
     assert drawn.counts.tolist() == [100, 100]
     assert len(set(rows(drawn))) == 3
@@ -142,7 +144,7 @@ def test_per_class_of_many_more_than_there_are() -> None:
 @pytest.mark.parametrize(
     ("labels", "n", "words"), [([0, 2], 1, "no image of class 'b'"), ([0, 1, 2], 0, "ask for 1 or more")]
 )
-def test_per_class_that_cannot_be(labels: list[int], n: int, words: str) -> None:
+def test_impossible_per_class_is_refused(labels: list[int], n: int, words: str) -> None:
     with pytest.raises(DataError, match=words):
         per_class(dataset(labels, ("a", "b", "c")), n)
 

@@ -1,4 +1,4 @@
-"""The figures of a data set."""
+"""Statistics of a data set."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from fastnn.datasets.summary import summary
 from tests.datasets.samples import dataset, images
 
 
-def test_figures() -> None:
+def test_summary() -> None:
     first, second = np.full((2, 784), 255, np.uint8)
     first[:196] = 100
     second[0] = 254
@@ -30,7 +30,7 @@ def test_figures() -> None:
     }
 
 
-def test_a_test_set_has_figures_of_its_own() -> None:
+def test_summary_of_a_test_set() -> None:
     figures = summary(
         dataset([1, 2, 2], test=Dataset(images(2), np.array([3, 3]), tuple("0123456789"), "its test set"))
     )

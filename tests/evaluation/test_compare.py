@@ -46,7 +46,7 @@ def write_run(
     how: Split | None = None,
     divided: bool = True,
 ) -> Model:
-    """Save a model that says it was trained on `data`, divided with `seed`; its weights are drawn with `draw`."""
+    """Save a model that says it was trained on `data`, split with `seed`; its weights are initialised with `draw`."""
     card = ModelCard()
     if data is not None:
         about = DataCard(
@@ -91,7 +91,7 @@ def test_runs_of_one_split(data: Dataset) -> None:
     assert pair.p_adjusted == pair.test.p
 
 
-def test_runs_of_other_splits_meet_on_what_neither_was_trained_on(data: Dataset) -> None:
+def test_runs_with_different_splits_are_compared_on_images_new_to_both(data: Dataset) -> None:
     models = [write_run("one", data, draw=1), write_run("two", data, seed=9, draw=2)]
     result = compare(["one", "two"])
     shared = Split(fraction=0.25, seed=0).test_mask(data) & Split(fraction=0.25, seed=9).test_mask(data)
@@ -100,7 +100,7 @@ def test_runs_of_other_splits_meet_on_what_neither_was_trained_on(data: Dataset)
     assert pair.shared == shared.sum()
     right = [int(np.sum(made.predict(data.images[shared]) == data.labels[shared])) for made in models]
     assert [pair.first_correct, pair.second_correct] == right
-    assert "held back different digits" in result.notes[0]
+    assert "different test sets" in result.notes[0]
 
 
 def test_a_common_test_set(data: Dataset, tmp_path: Path) -> None:
@@ -118,8 +118,8 @@ def test_a_common_test_set(data: Dataset, tmp_path: Path) -> None:
     assert own.rows[1].correct == evaluate(made, split(data, 0.25, 0)[1]).correct
 
 
-def test_what_a_run_has_learnt_from_another_data_set_is_no_test(data: Dataset, tmp_path: Path) -> None:
-    """As of two runs of which one was trained on the cleaned digits, compared on the digits as they were."""
+def test_training_images_from_another_data_set_are_not_tested_on(data: Dataset, tmp_path: Path) -> None:
+    """One run was trained on the original data, the other on a cleaned version; both are tested on the original."""
     write_run("one", data)
     cleaned = data.take(np.arange(0, 200, 2))
     saved(cleaned, tmp_path / "cleaned.npz")
@@ -132,7 +132,7 @@ def test_what_a_run_has_learnt_from_another_data_set_is_no_test(data: Dataset, t
     (tmp_path / "cleaned.npz").unlink()
     result = compare(["one", "two"], "a.npz")
     assert result.rows[0].total == 50
-    assert result.notes[0].startswith("two was trained on cleaned.npz, which cannot be looked up; it may have learnt")
+    assert result.notes[0].startswith("two was trained on cleaned.npz, which cannot be loaded as it was; its training")
 
 
 def test_runs_are_tested_on_what_their_own_kind_of_split_held_back(data: Dataset) -> None:
@@ -142,8 +142,8 @@ def test_runs_are_tested_on_what_their_own_kind_of_split_held_back(data: Dataset
     result = compare(["one", "two"])
     held = by_hash.test_mask(data)
     assert [row.tested_on for row in result.rows] == [
-        "a.npz, 25% held back, seed 0",
-        "a.npz, 25% held back, by SHA-256",
+        "a.npz, 25% held out, seed 0",
+        "a.npz, 25% held out, by SHA-256",
     ]
     assert result.rows[1].total == held.sum()
     assert result.rows[1].correct == np.sum(made.predict(data.images[held]) == data.labels[held])
@@ -162,10 +162,10 @@ def test_runs_on_different_data_share_nothing(data: Dataset, tmp_path: Path) -> 
     assert "--data" in result.notes[0]
 
 
-def test_the_better_one_is_named_only_where_chance_is_no_answer(data: Dataset) -> None:
+def test_a_run_is_called_better_only_if_the_difference_is_significant(data: Dataset) -> None:
     test = split(data, 0.25, 0)[1]
     good = write_run("good", data)
-    # Class means as weights: a network without hidden layer that has learnt the blobs.
+    # Class means as weights: a network without a hidden layer that classifies the blobs.
     from fastnn.network import Network
 
     made = Network((784, 10))
@@ -190,17 +190,19 @@ def test_the_better_one_is_named_only_where_chance_is_no_answer(data: Dataset) -
 @pytest.mark.parametrize(
     ("runs", "data_source", "words"),
     [
-        (["one"], None, "two runs or more"),
-        (["one", "one"], None, "named twice"),
+        (["one"], None, "at least two runs"),
+        (["one", "one"], None, "given twice"),
         (["one", "none"], None, "none: does not say what data"),
         (["one", "gone"], None, "gone: no such file"),
-        (["one", "moved"], None, "these are the data moved was trained on, --data names others"),
+        (["one", "moved"], None, "moved was trained on these data, give others with --data"),
         (["one", "changed"], None, "is not the data that changed was trained on"),
-        (["one", "undivided"], None, "undivided: does not say how its data were divided"),
+        (["one", "undivided"], None, "undivided: does not say how its data were split"),
         (["one", "two"], "gone.npz", "gone.npz: no such file"),
     ],
 )
-def test_what_cannot_be_compared(runs: list[str], data_source: str | None, words: str, data: Dataset) -> None:
+def test_runs_that_cannot_be_compared_are_named(
+    runs: list[str], data_source: str | None, words: str, data: Dataset
+) -> None:
     from dataclasses import replace
 
     write_run("one", data)

@@ -28,7 +28,7 @@ def test_wilson_solves_its_equation() -> None:
 
 
 @pytest.mark.parametrize("arguments", [(1, 0), (-1, 5), (6, 5), (1, 2, 0.0), (1, 2, 1.0), (1, 2, math.nan)])
-def test_wilson_of_nonsense(arguments: tuple[float, ...]) -> None:
+def test_wilson_refuses_impossible_values(arguments: tuple[float, ...]) -> None:
     with pytest.raises(DataError):
         wilson_interval(*arguments)  # type: ignore[arg-type]
 
@@ -50,7 +50,7 @@ def test_mcnemar_exact(first: int, second: int, p: float) -> None:
     assert result.p == pytest.approx(p, rel=1e-12)
 
 
-def test_mcnemar_of_many_is_chi_squared_and_near_the_exact_one() -> None:
+def test_mcnemar_of_many_images_is_chi_squared_and_close_to_the_exact_test() -> None:
     first, second = EXACT_UP_TO // 2 + 30, EXACT_UP_TO // 2 - 29
     result = mcnemar(*pair(0, first, second))
     assert result.method == "chi-squared"
@@ -61,8 +61,8 @@ def test_mcnemar_of_many_is_chi_squared_and_near_the_exact_one() -> None:
     assert mcnemar(*pair(0, 5000, 0)).p == 0.0
 
 
-def test_mcnemar_wants_the_same_digits() -> None:
-    with pytest.raises(DataError, match="one length"):
+def test_mcnemar_needs_lists_of_the_same_length() -> None:
+    with pytest.raises(DataError, match="same length"):
         mcnemar([True], [True, False])
 
 
@@ -84,7 +84,7 @@ def test_reliability() -> None:
     assert curve.as_dict()["accuracy"][0] is None
 
 
-def test_a_model_as_sure_as_right_has_no_calibration_error() -> None:
+def test_a_calibrated_model_has_no_calibration_error() -> None:
     probabilities = np.tile([0.75, 0.25], (400, 1))
     labels = np.arange(400) % 4 == 3
     assert reliability(probabilities, labels).ece == pytest.approx(0.0, abs=1e-12)
@@ -92,6 +92,6 @@ def test_a_model_as_sure_as_right_has_no_calibration_error() -> None:
 
 
 @pytest.mark.parametrize(("probabilities", "labels"), [([], []), ([[0.5, 0.5]], [0, 1]), ([0.5], [0])])
-def test_reliability_of_nonsense(probabilities: list[object], labels: list[int]) -> None:
+def test_reliability_refuses_impossible_values(probabilities: list[object], labels: list[int]) -> None:
     with pytest.raises(DataError):
         reliability(probabilities, labels)

@@ -14,7 +14,7 @@ from tests.models import model
 
 
 def reader(classes: tuple[str, ...], *, rule: str = "backprop") -> Model:
-    """Return a model that takes an image for class k if pixel k is paper and the others are ink."""
+    """Return a model that predicts class k if pixel k is paper and the others are ink."""
     network = Network((784, len(classes)), rule=rule, dtype=np.float64)  # type: ignore[arg-type]
     for k in range(len(classes)):
         network.weights[0][k, k] = 8.0
@@ -67,18 +67,18 @@ def test_classes_are_matched_by_name() -> None:
     known = reader(("a", "b", "c"))
     result = evaluate(known, dataset([0, 0, 1], [2, 2, 0], ("c", "a")))
     assert (result.correct, result.classes) == (3, ("a", "b", "c"))
-    # A name that does not occur does no harm.
+    # An unknown class that does not occur is allowed.
     assert evaluate(known, dataset([0], [2], ("c", "z"))).correct == 1
     with pytest.raises(DataError, match=r"some.json: the model does not know the class 'z'; it knows a, b, c$"):
         evaluate(known, dataset([1], [2], ("c", "z")))
 
 
-def test_labels_are_taken_as_they_are_where_the_classes_agree() -> None:
+def test_labels_are_unchanged_if_the_classes_agree() -> None:
     data = dataset([0, 1], [0, 1], ("a", "b"))
     assert match_labels(data, ("a", "b")) is data.labels
 
 
-def test_an_empty_set_cannot_be_measured() -> None:
+def test_an_empty_data_set_cannot_be_evaluated() -> None:
     with pytest.raises(DataError, match=r"some\.json: no images"):
         evaluate(reader(("a", "b")), dataset([], [], ("a", "b")))
 

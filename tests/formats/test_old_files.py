@@ -17,10 +17,10 @@ import safetensors.numpy
 from typer.testing import CliRunner
 
 from fastnn.cli import app
-from fastnn.cli.evaluate import evaluate_file
 from fastnn.datasets import load_dataset
 from fastnn.datasets.split import Split
 from fastnn.errors import FastnnError, ModelError
+from fastnn.evaluation.saved_model import evaluate_file
 from fastnn.formats import load_model, save_model
 from fastnn.model import ModelCard
 from fastnn.recipe import Recipe, load_recipe

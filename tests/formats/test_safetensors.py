@@ -138,7 +138,7 @@ def test_a_run_folder_stands_for_its_model_or_else_its_checkpoint(tmp_path: Path
         {"recipe": {"epochs": 0}},
         {"data": {"source": "x"}},
         {"data": DataCard(source="x", description="x", hash="", split=Split(fraction=2.0))},
-        {"original": OriginalCard(file="x", training=object())},
+        {"original": OriginalCard(file="x", training=object)},
     ],
     ids=range(12),
 )

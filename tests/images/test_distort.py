@@ -1,4 +1,4 @@
-"""Distortions: what they do, that seed, epoch and position alone decide, and that every machine makes the same."""
+"""Distortions: their geometry, their dependence on seed, epoch and position alone, and equal bits on every machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastnn.images import distort as augment
 from fastnn.images.distort import Distorter, random_words, smoothing
 from fastnn.recipe import Recipe
 from tests.helpers import ROOT, compiled_only, python
@@ -42,7 +41,7 @@ def distorted(recipe: Recipe, images: Any, order: Any = None, epoch: int = 1) ->
 def twin(recipe: Recipe, images: Any, order: Any, epoch: int) -> Any:
     """The same in plain NumPy: one pixel at a time, in float64."""
     distorter = Distorter(recipe)
-    smooth = distorter._smooth.astype(np.float64)[:, :28]
+    smooth = smoothing(recipe.elastic_sigma).astype(np.float64)[:, :28] if recipe.elastic_alpha else np.zeros((0, 28))
     count = 6 + 2 * len(smooth) ** 2
     words = random_words(recipe.seed, epoch, order, count)
     maps, noises = distorter.maps(words[:, :6]), distorter.noise(words[:, 6:])
@@ -66,18 +65,18 @@ def twin(recipe: Recipe, images: Any, order: Any, epoch: int) -> Any:
 
 
 @pytest.mark.parametrize("recipe", [AFFINE, ELASTIC], ids=["affine", "elastic"])
-def test_it_does_what_its_twin_in_numpy_does(recipe: Recipe) -> None:
+def test_it_equals_numpy(recipe: Recipe) -> None:
     images = drawings(3)
     order = np.array([2, 0, 1])
     out, grey = distorted(recipe, images, order, 7)
     expected = twin(recipe, images, order, 7)
-    # Weights are whole 256ths: an edge of 255 levels may be a level and a bit off along each axis.
+    # Weights are multiples of 1/256: at an edge of 255 levels the error can be a little over one level along each axis.
     assert np.abs(out - expected).max() < 2.6
     assert np.abs(out - expected).mean() < 0.2
     assert np.array_equal(grey, out.sum(axis=1))
 
 
-def test_nothing_asked_for_changes_nothing() -> None:
+def test_without_distortion_images_are_unchanged() -> None:
     images = np.random.default_rng(0).integers(0, 256, (5, 784), dtype=np.uint8)
     assert np.array_equal(distorted(Recipe(), images)[0], images)
 
@@ -102,7 +101,7 @@ def test_it_depends_on_seed_epoch_and_position_alone() -> None:
         ({"shear": 0.3}, {"shear": 0.3}),
     ],
 )
-def test_ranges_are_reached_and_kept(changes: dict[str, float], bounds: dict[str, float]) -> None:
+def test_ranges_are_reached_and_not_exceeded(changes: dict[str, float], bounds: dict[str, float]) -> None:
     words = random_words(0, 1, np.arange(4000), 6)
     maps = Distorter(Recipe(**changes)).maps(words).astype(np.float64)
     forward = np.linalg.inv(maps[:, :4].reshape(-1, 2, 2))
@@ -120,7 +119,7 @@ def test_ranges_are_reached_and_kept(changes: dict[str, float], bounds: dict[str
         assert abs(values.mean()) <= 0.05 * bound + 1e-6, name
 
 
-def test_random_words_are_even() -> None:
+def test_random_words_are_uniform() -> None:
     words = random_words(5, 2, np.arange(2000), 4)
     assert len(np.unique(words)) == words.size
     bits = np.unpackbits(words.view(np.uint8)).mean()
@@ -131,19 +130,23 @@ def test_random_words_are_even() -> None:
 
 
 def test_the_hash_is_splitmix64() -> None:
-    """The first outputs of the reference implementation for state 0."""
-    state, outputs = 0, []
-    for _ in range(2):
-        state = (state + augment._GOLDEN) % (1 << 64)
-        outputs.append(augment._mix_int(state))
-    assert outputs == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4]
-    start = augment._mix_int(augment._mix_int(9) + 4 * augment._GOLDEN)
-    expected = augment._mix_int(start + (3 * 1024 + 2) * augment._GOLDEN)
-    assert int(random_words(9, 4, np.array([3]), 2)[0, 1]) == expected
+    golden = 0x9E3779B97F4A7C15
+
+    def mix(z: int) -> int:
+        z %= 1 << 64
+        z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % (1 << 64)
+        z = (z ^ z >> 27) * 0x94D049BB133111EB % (1 << 64)
+        return z ^ z >> 31
+
+    # The first outputs of the reference implementation for state 0.
+    assert [mix(golden), mix(2 * golden)] == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4]
+    start = mix(mix(9) + 4 * golden)
+    expected = [[mix(start + (position * 1024 + 1 + word) * golden) for word in range(2)] for position in (3, 7)]
+    assert random_words(9, 4, np.array([3, 7]), 2).tolist() == expected
 
 
 @pytest.mark.parametrize("sigma", [2.0, 4.0, 6.5, 28.0])
-def test_displacements_have_the_strength_and_width_asked_for(sigma: float) -> None:
+def test_displacements_have_the_given_strength_and_width(sigma: float) -> None:
     recipe = SimpleNamespace(seed=0, rotation=0, scale=0, shear=0, shift=0, elastic_alpha=1.5, elastic_sigma=sigma)
     distorter = Distorter(recipe)  # type: ignore[arg-type]
     smooth = smoothing(sigma)[:, :28]
@@ -157,11 +160,29 @@ def test_displacements_have_the_strength_and_width_asked_for(sigma: float) -> No
         assert related == pytest.approx(math.exp(-36 / 64), abs=0.08)
 
 
-def test_own_functions_are_the_librarys() -> None:
-    x = np.linspace(-np.pi / 2, np.pi / 2, 1001)
-    assert np.abs(augment._sine(x) - np.sin(x)).max() < 1e-9
-    assert np.abs(augment._cosine(x) - np.cos(x)).max() < 1e-8
-    assert np.abs(augment._gaussian(x * 2) - np.exp(-2 * x * x)).max() < 1e-5
+def test_maps_undo_scale_shear_rotation_and_shift() -> None:
+    recipe = SimpleNamespace(seed=0, rotation=90, scale=0.3, shear=0.4, shift=3, elastic_alpha=0, elastic_sigma=4)
+    words = random_words(0, 1, np.arange(500), 6)
+    angle, scale_x, scale_y, shear, shift_x, shift_y = (
+        ((words >> np.uint64(11)) * 2.0**-52 - 1) * (np.pi / 2, 0.3, 0.3, 0.4, 3, 3)
+    ).T
+    one, zero = np.ones(500), np.zeros(500)
+    scale = np.array([[1 + scale_x, zero], [zero, 1 + scale_y]])
+    sheared = np.einsum("ijm,jkm->ikm", np.array([[one, shear], [zero, one]]), scale)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    forward = np.einsum("ijm,jkm->mik", turn, sheared)
+    inverse = np.linalg.inv(forward)
+    # Without the shift the centre of the image is a fixed point.
+    offset = 13.5 - inverse @ (13.5 + np.array([shift_x, shift_y]).T)[:, :, None]
+    expected = np.concatenate([inverse.reshape(500, 4), offset.reshape(500, 2)], axis=1)
+    assert Distorter(recipe).maps(words) == pytest.approx(expected, abs=1e-5)  # type: ignore[arg-type]
+
+
+def test_the_weights_of_the_nodes_are_gaussians() -> None:
+    nodes = -(-27 // 4) + 3
+    distance = (np.arange(28) - (13.5 + (np.arange(nodes)[:, None] - (nodes - 1) / 2) * 4)) / 4
+    weights = np.where(np.abs(distance) <= 3, np.exp(-(distance**2) / 2), 0)
+    assert smoothing(4.0)[:, :28] == pytest.approx(weights / np.sqrt((weights**2).sum(axis=0)), abs=1e-5)
 
 
 _DIGEST = """

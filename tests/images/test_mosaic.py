@@ -1,4 +1,4 @@
-"""The picture of a data set, and its command."""
+"""The mosaic of a data set, and its command."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typer.testing import CliRunner
 
 from fastnn.datasets import Dataset
 from fastnn.errors import DataError
-from fastnn.images.mosaic import MOST_TILES, mosaic, save_png
+from fastnn.images.mosaic import MAX_TILES, mosaic, save_png
 
 
 def grey(n, classes=("a", "b")):
-    """Make `n` images, the i-th all of grey i, in turns of each class."""
+    """Return `n` images, the i-th with grey level i everywhere, of alternating classes."""
     images = np.repeat(np.arange(n, dtype=np.uint8)[:, None], 784, axis=1)
     return Dataset(images, np.arange(n) % len(classes), classes, "grey")
 
@@ -25,7 +25,7 @@ def names(folder):
 
 
 def tiles(pixels):
-    """Return the grey of each tile, which must be of one grey."""
+    """Return the grey level of each tile, which must have only one."""
     rows, columns = pixels.shape[0] // 28, pixels.shape[1] // 28
     parts = pixels.reshape(rows, 28, columns, 28).transpose(0, 2, 1, 3).reshape(rows, columns, -1)
     assert (parts == parts[:, :, :1]).all()
@@ -51,7 +51,7 @@ def test_fewer_digits_than_tiles_leave_paper():
     assert (shown[5:] == 255).all()
 
 
-def test_pixels_stand_as_in_the_image():
+def test_tiles_show_the_pixels_of_the_images():
     image = np.arange(784, dtype=np.uint16).astype(np.uint8)[None]
     dataset = Dataset(image, np.zeros(1, dtype=np.int64), ("a",), "one")
     assert (mosaic(dataset, 1, 1) == image.reshape(28, 28)).all()
@@ -81,7 +81,7 @@ def test_one_class():
         (10, 7, 7, (7, 7)),
     ],
 )
-def test_sizes_fit_the_digits(n, rows, columns, expected):
+def test_default_sizes_fit_the_number_of_images(n, rows, columns, expected):
     dataset = Dataset(np.zeros((n, 784), dtype=np.uint8), np.zeros(n, dtype=np.int64), ("a",), "black")
     pixels = mosaic(dataset, rows, columns)
     assert pixels.shape == (28 * expected[0], 28 * expected[1])
@@ -94,21 +94,21 @@ def test_sizes_fit_the_digits(n, rows, columns, expected):
         ({"rows": 0}, "rows"),
         ({"columns": -3}, "columns"),
         ({"rows": 10**12}, "rows"),
-        ({"rows": MOST_TILES, "columns": MOST_TILES}, "too large"),
+        ({"rows": MAX_TILES, "columns": MAX_TILES}, "too large"),
         ({"klass": "c"}, "grey: has no class 'c'; its classes are a, b"),
         ({"klass": ""}, "no class"),
         ({"seed": -1}, "seed"),
     ],
 )
-def test_impossible_wishes_are_refused(options, fault):
+def test_impossible_sizes_are_refused(options, fault):
     with pytest.raises(DataError, match=fault) as caught:
         mosaic(grey(6), **options)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("klass", [None, "b"])
-def test_nothing_to_show_is_refused(klass):
-    with pytest.raises(DataError, match="nothing to show"):
+def test_without_images_it_is_refused(klass):
+    with pytest.raises(DataError, match="no image to show"):
         mosaic(grey(2).take([0] if klass else []), klass=klass)
 
 
@@ -121,7 +121,7 @@ def test_the_png_holds_the_picture(tmp_path):
         assert (np.asarray(image) == pixels).all()
 
 
-def test_a_png_in_the_way_is_kept(tmp_path):
+def test_an_existing_png_is_kept(tmp_path):
     path = tmp_path / "out.png"
     path.write_bytes(b"old")
     pixels = mosaic(grey(1))
@@ -146,7 +146,7 @@ def test_bad_targets_are_refused(tmp_path, name, fault):
     assert names(tmp_path) == ["folder.png"]
 
 
-def test_a_disk_that_refuses_is_named(tmp_path, monkeypatch):
+def test_a_full_disk_is_named(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
@@ -207,7 +207,7 @@ def test_the_command_fails_in_one_line(run, tmp_path, monkeypatch, arguments, fa
     assert (tmp_path / "there.png").read_bytes() == b"old"
 
 
-def test_the_command_replaces_only_when_told(run, tmp_path):
+def test_the_command_replaces_only_by_force(run, tmp_path):
     out = tmp_path / "out.png"
     assert run(out).exit_code == 0
     assert run(out).exit_code == 2

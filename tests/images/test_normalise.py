@@ -16,9 +16,10 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from PIL import Image
 
-from fastnn import images as module
 from fastnn.errors import DataError
-from fastnn.images import fit, is_blank, load_picture, normalise, normalise_batch, read_image
+from fastnn.images import fit, is_blank, load_picture, normalise_batch, normalise_picture, read_image
+from fastnn.images.ink import LEAST_INK
+from fastnn.images.normalise import BOX, Room
 from fastnn.kernels import images as kernel
 from tests.models import compiled, jpeg, png, seven
 
@@ -57,7 +58,7 @@ def real_digits(shared: Path) -> Pixels:
 def test_a_drawing_is_scaled_to_20_pixels_and_centred(side: int) -> None:
     image = np.full((28, 28), 255, np.uint8)
     image[:side, : side // 2] = 0
-    result = normalise(image)
+    result = normalise_picture(image)
     _, _, height, width = box(result)
     assert height == 20
     assert abs(width - 20 * (side // 2) / side) < 1
@@ -67,35 +68,35 @@ def test_a_drawing_is_scaled_to_20_pixels_and_centred(side: int) -> None:
 def test_the_aspect_ratio_is_kept_when_the_width_is_longer() -> None:
     image = np.full((28, 28), 255, np.uint8)
     image[3:9, 1:25] = 0
-    _, _, height, width = box(normalise(image))
+    _, _, height, width = box(normalise_picture(image))
     assert (height, width) == (5, 20)
 
 
 def test_grey_levels_are_kept() -> None:
     image = np.full((28, 28), 255, np.uint8)
     image[4:18, 6:13] = 120
-    result = normalise(image)
+    result = normalise_picture(image)
     assert result.min() == 120
     assert (result == 120).sum() >= 18 * 8
 
 
 def test_shrinking_takes_the_mean_over_the_area() -> None:
-    # 40 to 20: each pixel of the result is the mean of four, and the drawing is left where its mass is centred.
+    # From 40 to 20: each pixel of the result is the mean of four, and the drawing lies so that its mass is centred.
     fine = np.full((60, 60), 255, np.uint8)
     fine[10:50, 15:45] = np.random.default_rng(0).integers(0, 200, (40, 30))
     blocks = (255 - fine[10:50, 15:45].astype(float)).reshape(20, 2, 15, 2).mean(axis=(1, 3))
-    top, left, height, width = box(normalise(fine))
+    top, left, height, width = box(normalise_picture(fine))
     assert (height, width) == (20, 15)
-    seen = 255 - square(normalise(fine))[top : top + 20, left : left + 15].astype(float)
-    # As dark as the darkest of the source: a constant factor.
+    seen = 255 - square(normalise_picture(fine))[top : top + 20, left : left + 15].astype(float)
+    # The darkest pixel keeps its level, so that all others are scaled by one factor.
     assert np.allclose(seen, blocks * (255 - fine.min()) / blocks.max(), atol=1)
 
 
-def test_growing_is_linear_between_neighbours() -> None:
+def test_enlarging_interpolates_linearly() -> None:
     image = np.full((28, 28), 255, np.uint8)
     image[10:20, 10:15] = np.linspace(0, 90, 10).astype(np.uint8)[:, None]
-    top, left, *_ = box(normalise(image))
-    ramp = square(normalise(image))[top : top + 20, left + 4].astype(int)
+    top, left, *_ = box(normalise_picture(image))
+    ramp = square(normalise_picture(image))[top : top + 20, left + 4].astype(int)
     assert np.abs(np.diff(ramp)[1:-2] - 5).max() <= 1
 
 
@@ -112,7 +113,7 @@ def test_normalising_again_changes_nothing(shared: Path) -> None:
     hnp.arrays(np.uint8, (1, 784), elements=st.sampled_from([0, 30, 120, 200, 240, 254, 255]), fill=st.just(255)),
     st.sampled_from(["dark-on-light", "light-on-dark", None]),
 )
-def test_any_image_is_normalised_once_and_for_all(image: Pixels, polarity: None) -> None:
+def test_normalising_any_image_twice_changes_nothing(image: Pixels, polarity: None) -> None:
     once, blank = normalise_batch(image, polarity=polarity)
     twice, still_blank = normalise_batch(once, polarity=None if blank[0] else "dark-on-light")
     assert once.shape == (1, 784)
@@ -128,11 +129,11 @@ def test_mnist_is_normalised_already(shared: Path) -> None:
     assert np.mean(np.abs(result.astype(int) - images).mean(axis=1) < 1) > 0.9
 
 
-def test_one_and_many_agree_bit_for_bit(shared: Path) -> None:
+def test_batches_and_single_images_agree_bit_for_bit(shared: Path) -> None:
     images = real_digits(shared)[:50]
     many, _ = normalise_batch(images)
-    assert all(np.array_equal(normalise(square(image)), row) for image, row in zip(images, many, strict=True))
-    assert np.array_equal(normalise(images[0]), many[0])
+    assert all(np.array_equal(normalise_picture(square(image)), row) for image, row in zip(images, many, strict=True))
+    assert np.array_equal(normalise_picture(images[0]), many[0])
     assert np.array_equal(normalise_batch(images.reshape(-1, 28, 28))[0], many)
 
 
@@ -145,19 +146,19 @@ def test_polarity_can_be_given() -> None:
     # Ink over most of the border.
     image = np.zeros((28, 28), np.uint8)
     image[:, 20:] = 255
-    assert np.count_nonzero(normalise(image, polarity="dark-on-light") == 0) > 200
-    assert np.count_nonzero(normalise(image, polarity="light-on-dark") == 0) < 200
+    assert np.count_nonzero(normalise_picture(image, polarity="dark-on-light") == 0) > 200
+    assert np.count_nonzero(normalise_picture(image, polarity="light-on-dark") == 0) < 200
     with pytest.raises(DataError, match="unknown polarity 'sideways'"):
-        normalise(image, polarity="sideways")  # type: ignore[arg-type]
+        normalise_picture(image, polarity="sideways")  # type: ignore[arg-type]
 
 
 def test_grey_paper_is_paper() -> None:
     image = seven()
-    assert np.array_equal(normalise(np.where(image == 255, np.uint8(180), image)), normalise(image))
+    assert np.array_equal(normalise_picture(np.where(image == 255, np.uint8(180), image)), normalise_picture(image))
 
 
 @pytest.mark.parametrize("level", [255, 241, 200, 128, 30])
-def test_one_grey_level_is_no_drawing(level: int) -> None:
+def test_an_image_of_one_grey_level_is_blank(level: int) -> None:
     assert is_blank(np.full(784, level, np.uint8)) == (level >= 128)
 
 
@@ -168,16 +169,16 @@ def test_blank_images() -> None:
     assert np.array_equal(result[1:], images[1:])
     assert [is_blank(image) for image in images] == [False, True, True]
     with pytest.raises(DataError, match=r"page\.png: nothing is drawn"):
-        normalise(np.full((300, 200), 255, np.uint8), name="page.png")
+        normalise_picture(np.full((300, 200), 255, np.uint8), name="page.png")
 
 
 @pytest.mark.parametrize(
     ("shape", "dtype"),
     [((28,), "uint8"), ((28, 28), "float64"), ((0, 5), "uint8"), ((5000, 2), "uint8"), ((5, 5, 2), "uint8")],
 )
-def test_what_is_no_picture_is_refused(shape: tuple[int, ...], dtype: str) -> None:
+def test_arrays_that_are_not_pictures_are_refused(shape: tuple[int, ...], dtype: str) -> None:
     with pytest.raises(DataError, match=r"^picture: "):
-        normalise(np.zeros(shape, dtype))
+        normalise_picture(np.zeros(shape, dtype))
 
 
 def test_batches_must_be_arrays_of_images() -> None:
@@ -191,20 +192,20 @@ def test_batches_must_be_arrays_of_images() -> None:
 def test_the_largest_picture_is_normalised() -> None:
     picture = np.zeros((4096, 4096, 4), np.uint8)
     picture[1000:3000, 900:1100, 3] = 255  # black on transparent
-    result = normalise(picture)
+    result = normalise_picture(picture)
     assert box(result)[2:] == (20, 2)
 
 
 def test_a_hairline_stays_as_dark_as_it_was() -> None:
     picture = np.full((500, 300), 255, np.uint8)
     picture[20:480, 100] = 0
-    assert normalise(picture).min() == 0
+    assert normalise_picture(picture).min() == 0
 
 
 # Reading pictures
 
 
-def test_a_picture_of_28x28_is_taken_as_it_is() -> None:
+def test_a_picture_of_28x28_is_used_as_it_is() -> None:
     noise = np.random.default_rng(1).integers(0, 256, (28, 28), dtype=np.uint8)
     noise[[0, -1]] = noise[:, [0, -1]] = 255
     assert np.array_equal(read_image(png(noise)), noise.ravel())
@@ -244,14 +245,14 @@ def test_every_mode_reads_the_same(mode: str) -> None:
 
 
 @pytest.mark.parametrize("ink", [0, 255])
-def test_transparent_is_paper(ink: int) -> None:
+def test_transparent_pixels_are_paper(ink: int) -> None:
     picture = np.full((28, 28, 4), 0 if ink else 77, np.uint8)
     picture[..., 3] = 255 - seven()
     picture[picture[..., 3] > 0, :3] = ink
     assert np.array_equal(square(read_image(png(picture))), seven())
 
 
-def test_round_corners_are_no_ink() -> None:
+def test_round_corners_are_not_ink() -> None:
     picture = np.dstack([seven()] * 3 + [np.full((28, 28), 255, np.uint8)])
     picture[:3, :3] = 0
     assert np.array_equal(square(read_image(png(picture))), seven())
@@ -266,7 +267,7 @@ def test_a_palette_may_be_transparent() -> None:
     assert np.array_equal(square(read_image(file.getvalue())), seven())
 
 
-def test_a_phone_turns_its_pictures_by_a_note() -> None:
+def test_the_orientation_in_exif_data_is_respected() -> None:
     picture = seven(84, 84, thick=9)
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned clockwise by 90 degrees
@@ -275,7 +276,7 @@ def test_a_phone_turns_its_pictures_by_a_note() -> None:
 
 
 def scan(digit: Pixels, rng: np.random.Generator) -> bytes:
-    """Return a photograph of a drawing: not centred, unevenly lit, with noise, dust and JPEG's traces."""
+    """Return a photograph of a drawing: not centred, unevenly lit, with noise, dust and JPEG artefacts."""
     height, width, side = 600, 1000, 400
     y, x = np.mgrid[:height, :width]
     page = 200 - 70 * x / width + 20 * np.sin(3 * y / height) + rng.normal(0, 6, (height, width))
@@ -292,7 +293,7 @@ def scan(digit: Pixels, rng: np.random.Generator) -> bytes:
 def test_a_photo_of_a_digit_is_read_as_the_digit(shared: Path) -> None:
     rng = np.random.default_rng(5)
     for image in real_digits(shared)[:6]:
-        expected = normalise(image).astype(int)
+        expected = normalise_picture(image).astype(int)
         seen = read_image(scan(square(image), rng)).astype(int)
         assert max(box(seen.astype(np.uint8))[2:]) == 20
         agreement = np.corrcoef(expected, seen)[0, 1]
@@ -303,8 +304,8 @@ def test_thin_lines_are_thickened() -> None:
     thin, thick = (read_image(png(seven(400, 500, thick=width))) for width in (4, 30))
     ink = [float((255 - image.astype(float)).sum()) for image in (thin, thick)]
     assert 0.7 < ink[0] / ink[1] < 1.3
-    # But not by `normalise`, which keeps what there is.
-    assert (255.0 - normalise(seven(400, 500, thick=4))).sum() < 0.5 * ink[1]
+    # But not by `normalise_picture`, which keeps the width of lines.
+    assert (255.0 - normalise_picture(seven(400, 500, thick=4))).sum() < 0.5 * ink[1]
 
 
 def test_nothing_drawn_reads_as_paper() -> None:
@@ -320,7 +321,7 @@ def test_nothing_drawn_reads_as_paper() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (2, 3), (4096, 1), (65, 64)])
-def test_odd_shapes_read(shape: tuple[int, int]) -> None:
+def test_pictures_of_odd_shapes_are_read(shape: tuple[int, int]) -> None:
     rng = np.random.default_rng(0)
     for picture in (np.zeros(shape), np.full(shape, 255), rng.integers(0, 256, shape)):
         assert read_image(png(picture.astype(np.uint8))).shape == (784,)
@@ -350,14 +351,14 @@ def bomb(width: int, height: int) -> bytes:
         (b"no picture", "not a PNG or JPEG"),
         (b"GIF89a" + bytes(100), "not a PNG or JPEG"),
         (png(seven())[:60], "not a"),
-        (png(seven(300, 300))[:-400], "not a whole"),
-        (jpeg(seven(300, 300))[:-1500], "not a whole"),
+        (png(seven(300, 300))[:-400], "not a complete"),
+        (jpeg(seven(300, 300))[:-1500], "not a complete"),
         (png(seven())[:20] + b"\xff" + png(seven())[21:], "not a|too many"),
         (bomb(4097, 4), "4097x4 pixels are too many"),
         (bomb(12000, 12000), "too many"),
         (bomb(60000, 60000), "too many"),
         (bomb(0, 5), "not a"),
-        (bomb(4096, 4096), "not a whole"),
+        (bomb(4096, 4096), "not a complete"),
     ],
 )
 def test_damaged_pictures_are_refused_in_one_line(content: bytes, message: str, tmp_path: Path) -> None:
@@ -384,7 +385,7 @@ def test_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(st.data())
-def test_no_damage_raises_anything_else(data: st.DataObject) -> None:
+def test_damage_raises_nothing_but_data_errors(data: st.DataObject) -> None:
     whole = data.draw(st.sampled_from([png(seven(40, 30)), jpeg(seven(40, 30)), png(np.dstack([seven(40, 30)] * 4))]))
     content = bytearray(whole)
     for _ in range(data.draw(st.integers(1, 4))):
@@ -406,7 +407,7 @@ def test_fit_leaves_its_input_alone() -> None:
 
 
 def test_the_kernel_agrees_on_sizes() -> None:
-    assert (module._BOX, module._BLANK) == (kernel.BOX, kernel.LEAST)
-    room = module.Room.of(300, 200)
-    # A picture that is shrunk has so many pixels for one of the result, and parts of one on both sides.
+    assert (BOX, LEAST_INK) == (kernel.BOX, kernel.LEAST)
+    room = Room.of(300, 200)
+    # If a picture is shrunk, a pixel of the result covers so many pixels, and a part of one on each side.
     assert len(room.weights) >= 300 / kernel.BOX + 2

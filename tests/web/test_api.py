@@ -16,7 +16,6 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from fastnn.datasets import Dataset, database
-from fastnn.images import normalise
 from fastnn.model import Model
 from fastnn.web import app as app_module
 from fastnn.web import limits
@@ -58,7 +57,7 @@ def test_predict_returns_the_normalised_image_that_the_network_sees(sqlite_url: 
     app = create_app(Settings(Store(sqlite_url), TOKEN, ServedModel.from_model(normalising, "n")))
     with TestClient(app) as client:
         found = client.post("/api/predict", json={"image": image.ravel().tolist()}).json()
-    assert found["seen"] == normalise(image).tolist() != image.ravel().tolist()
+    assert found["seen"] == normalise_picture(image).tolist() != image.ravel().tolist()
 
 
 def test_predict_accepts_an_image_file(client: TestClient) -> None:

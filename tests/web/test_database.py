@@ -33,7 +33,7 @@ def test_a_data_set_survives_import_and_export(url: str, tmp_path: Path, drawn: 
     done = runner.invoke(app, ["data", "import", str(source), "--into", url, "--contributor", "Ann"])
     assert (done.exit_code, done.output.splitlines()) == (0, ["stored 603 digits"])
     again = runner.invoke(app, ["data", "import", str(source), "--into", url])
-    assert again.output.splitlines() == ["stored 0 digits; 603 were there already"]
+    assert again.output.splitlines() == ["stored 0 digits; 603 existed already"]
     done = runner.invoke(app, ["data", "convert", url, str(target)])
     assert done.exit_code == 0, done.output
     assert json.loads(target.read_text()) == digits
@@ -149,8 +149,8 @@ def damaged(path: Path, statement: str) -> None:
         ("UPDATE fastnn_digits SET label = 10 WHERE seq = 1", "digit 1 is damaged"),
         ("UPDATE fastnn_digits SET label = NULL WHERE seq = 1", "digit 1 is damaged"),
         ("UPDATE fastnn_digits SET label = 'x' WHERE seq = 1", "digit 1 is damaged"),
-        ("UPDATE fastnn_about SET version = 99", "its schema is version 99"),
-        ("DELETE FROM fastnn_about", "its schema is version None"),
+        ("UPDATE fastnn_about SET version = 99", "its schema has version 99"),
+        ("DELETE FROM fastnn_about", "its schema has version None"),
         ("DROP TABLE fastnn_digits", "no such table"),
         ("DROP TABLE fastnn_about", "holds no digits of fastnn"),
     ],
@@ -182,9 +182,9 @@ def test_a_file_that_is_not_a_database_is_refused(tmp_path: Path, content: bytes
     ("url", "message"),
     [
         ("sqlite:///missing.db", "no such database file"),
-        ("sqlite://", "name a file"),
-        ("sqlite:///:memory:", "name a file"),
-        ("sqlite:///file:x.db?uri=true", "name a file"),
+        ("sqlite://", "give the path of a file"),
+        ("sqlite:///:memory:", "give the path of a file"),
+        ("sqlite:///file:x.db?uri=true", "give the path of a file"),
         ("sqlite:x", "not a database URL"),
         ("postgresql://u:hidden@127.0.0.1:1/x", "cannot be used"),
         ("postgresql://u:hidden@127.0.0.1:port/x", "not a database URL"),

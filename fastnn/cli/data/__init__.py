@@ -1,4 +1,4 @@
-"""``fastnn data``: get, look at, clean and convert data sets."""
+"""``fastnn data``: download, inspect, clean and convert data sets."""
 
 from fastnn.cli.data import clean, convert, fetch, import_, info, mosaic
 from fastnn.cli.data._app import app

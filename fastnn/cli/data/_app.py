@@ -1,7 +1,7 @@
-"""The ``fastnn data`` group, to which each file of this folder adds its command."""
+"""The command group ``fastnn data``; each file of this folder adds its command to it."""
 
 from __future__ import annotations
 
 import typer
 
-app = typer.Typer(help="Get, look at, clean and convert data sets.", no_args_is_help=True)
+app = typer.Typer(help="Download, inspect, clean and convert data sets.", no_args_is_help=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fastnn.cli._console import command, err, note, out, print_json
-from fastnn.cli._downloads import download_progress
+from fastnn.cli._downloads import load_with_progress
 from fastnn.cli.data._app import app
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from fastnn.label_issues import Findings
 
 _SHOWN = 15
-_ON_SHEET = 120
 
 
 @app.command()
@@ -61,10 +60,10 @@ def clean(
     if apply is not None and to is not None:
         if out_file is not None or sheet is not None:
             raise FastnnError("--apply does not search; drop --out and --sheet")
-        _show_applied(apply_list(source, apply, to, force=force), as_json)
+        _show_applied(_apply(source, apply, to, force=force), as_json)
         return
     options: dict[str, Any] = {"folds": folds, "repeats": repeats, "epochs": epochs, "seed": seed, "threads": threads}
-    dataset, findings = clean_data(source, out_file, sheet, force=force, show=not as_json, **options)
+    dataset, findings = _search(source, out_file, sheet, force=force, show=not as_json, **options)
     if sheet is not None and not findings.issues:
         note(f"{sheet}: not written, as no issues were found")
         sheet = None
@@ -76,91 +75,40 @@ def clean(
         _show(dataset, findings, out_file, sheet)
 
 
-def clean_data(
-    source: str,
-    out_file: Path | None = None,
-    sheet: Path | None = None,
-    *,
-    force: bool = False,
-    show: bool = False,
-    **options: Any,
+def _search(
+    source: str, out_file: Path | None, sheet: Path | None, *, force: bool, show: bool, **options: Any
 ) -> tuple[Dataset, Findings]:
-    """Find issues in a data set, and write them to files if asked to.
+    """Find issues in a data set and write the files that were asked for; `options` are those of `find_issues`."""
+    from fastnn.datasets.writers import check_not_source
+    from fastnn.label_issues import draw_issues, find_issues, write_issues
+    from fastnn.storage import check_new_file
 
-    Parameters
-    ----------
-    source : str
-        As for :func:`fastnn.datasets.load_dataset`.
-    out_file, sheet : Path, optional
-        A CSV file of the issues, and a PNG file of the worst images.
-    force : bool
-        Replace existing files.
-    show : bool
-        Show progress on standard error.
-    **options
-        As for :func:`fastnn.label_issues.find_issues`.
-
-    Returns
-    -------
-    dataset : Dataset
-    findings : Findings
-
-    Raises
-    ------
-    FastnnError
-        If a file exists already, or reading, searching or writing fails.
-    """
-    from fastnn.datasets import load_dataset
-    from fastnn.label_issues import find_issues, write_issues
-
-    with download_progress() as progress:
-        dataset = load_dataset(source, progress=progress)
+    dataset = load_with_progress(source)
     for path, ending in ((out_file, ".csv"), (sheet, ".png")):
         if path is not None:
-            _check_target(path, ending, dataset, source, force=force)
+            check_new_file(path, ending, force=force)
+            if path.exists():
+                check_not_source(path, dataset, source)
     with _fold_progress(show) as progress_of_folds:
         findings = find_issues(dataset, progress=progress_of_folds, **options)
     if out_file is not None:
         write_issues(findings.issues, out_file)
     if sheet is not None:
         if findings.issues:
-            _draw(dataset, findings, sheet)
+            draw_issues(dataset, findings.issues, sheet)
         else:
-            # A sheet of an earlier search would pass for this one's.
+            # A sheet of an earlier search would pass for the result of this one.
             sheet.unlink(missing_ok=True)
     return dataset, findings
 
 
-def apply_list(source: str, listed: Path, target: Path, *, force: bool = False) -> dict[str, Any]:
-    """Apply a list of issues to a data set, and write the result.
-
-    Parameters
-    ----------
-    source : str
-    listed : Path
-        A CSV file written by :func:`clean_data`.
-    target : Path
-        As for :func:`fastnn.datasets.convert.write_dataset`.
-    force : bool
-        Replace `target`; never the source itself.
-
-    Returns
-    -------
-    dict
-        What ``--json`` prints: source, written, n_before, n_after, relabelled, left_out, notes.
-
-    Raises
-    ------
-    FastnnError
-        If the list is not one or is for other data, or `target` is the source or cannot be written.
-    """
-    from fastnn.datasets import load_dataset
-    from fastnn.datasets.convert import write_dataset
+def _apply(source: str, listed: Path, target: Path, *, force: bool) -> dict[str, Any]:
+    """Write a data set with a list of issues applied; return what ``--json`` prints."""
+    from fastnn.datasets.writers import check_not_source, write_dataset
     from fastnn.label_issues import apply_issues
 
-    with download_progress() as progress:
-        dataset = load_dataset(source, progress=progress)
-    _refuse_source(target, dataset, source)
+    dataset = load_with_progress(source)
+    check_not_source(target, dataset, source)
     cleaned, relabelled, left_out = apply_issues(dataset, listed)
     written, notes = write_dataset(cleaned, target, force=force)
     return {
@@ -172,41 +120,6 @@ def apply_list(source: str, listed: Path, target: Path, *, force: bool = False) 
         "left_out": left_out,
         "notes": notes,
     }
-
-
-def _refuse_source(target: Path, dataset: Dataset, source: str) -> None:
-    """Raise a DataError if writing `target` would change the source, with or without --force."""
-    from fastnn.datasets import load_dataset
-    from fastnn.errors import DataError, FastnnError
-
-    own = Path(source).expanduser()
-    same = own.exists() and (
-        own.resolve() == target.resolve()
-        or (own.is_dir() and own.resolve() in target.resolve().parents)
-        or target.resolve() in own.resolve().parents
-    )
-    if not same and target.exists():
-        # The file of a name such as digits may be in several places.
-        try:
-            same = load_dataset(target).content_hash == dataset.content_hash
-        except FastnnError:
-            same = False
-    if same:
-        raise DataError(f"{target}: is the source, a part of it or a copy, and is never changed; choose another name")
-
-
-def _check_target(path: Path, ending: str, dataset: Dataset, source: str, *, force: bool) -> None:
-    """Refuse a path that cannot be written, before minutes of work."""
-    from fastnn.errors import DataError
-
-    if path.suffix.lower() != ending:
-        raise DataError(f"{path}: must end with {ending}")
-    if path.is_dir() or not path.parent.is_dir():
-        raise DataError(f"{path}: {'is a folder' if path.is_dir() else 'its folder does not exist'}; choose another")
-    if path.exists():
-        if not force:
-            raise DataError(f"{path}: exists already; choose another name or replace it with --force")
-        _refuse_source(path, dataset, source)
 
 
 @contextlib.contextmanager
@@ -222,29 +135,6 @@ def _fold_progress(show: bool) -> Iterator[Callable[[int, int], None] | None]:
     with Progress(*columns, console=console, transient=True) as bars:
         task = bars.add_task("", total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total)
-
-
-def _draw(dataset: Dataset, findings: Findings, path: Path) -> None:
-    """Write the worst images as a picture sheet, copies last."""
-    import numpy as np
-
-    from fastnn.errors import DataError
-    from fastnn.images.sheets import sheet
-    from fastnn.storage import atomic_write
-
-    issues = [issue for issue in findings.issues if issue.kind != "copy"][:_ON_SHEET]
-    issues += [issue for issue in findings.issues if issue.kind == "copy"][: _ON_SHEET - len(issues)]
-    words = {"wrong label": "unclear", "not a digit": "not a digit", "copy": "copy"}
-    captions = [
-        (f"{issue.label}, {f'maybe {issue.suggested}' if issue.suggested else words[issue.kind]}", f"#{issue.index}")
-        for issue in issues
-    ]
-    picture = sheet(dataset.images[np.asarray([issue.index for issue in issues])], captions)
-    try:
-        with atomic_write(path) as file:
-            picture.save(file, format="PNG", optimize=True)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror or error})") from None
 
 
 def _notes(dataset: Dataset) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""``fastnn data info``: what a data set holds."""
+"""``fastnn data info``: the contents of a data set in figures."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fastnn.cli._console import command, note, out, print_json
+from fastnn.cli._downloads import load_with_progress
 from fastnn.cli.data._app import app
 
 if TYPE_CHECKING:
@@ -19,8 +20,10 @@ def info(
     source: Annotated[str, typer.Argument(help="digits, mnist, drawn, or a file or folder.")],
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
-    """Count what a data set holds: images of each class, copies, ink, blank images."""
-    figures = data_info(source)
+    """Count the images of each class, duplicates, ink and blank images of a data set."""
+    from fastnn.datasets.summary import summary
+
+    figures = summary(load_with_progress(source))
     if json:
         print_json(figures)
         return
@@ -32,35 +35,8 @@ def info(
         note(text)
 
 
-def data_info(source: str) -> dict[str, Any]:
-    """Load a data set and return its figures.
-
-    Parameters
-    ----------
-    source : str
-        As :func:`fastnn.datasets.load_dataset` takes it.
-
-    Returns
-    -------
-    dict
-        As :func:`fastnn.datasets.summary.summary` gives it.
-
-    Raises
-    ------
-    DataError, FetchError
-        As :func:`fastnn.datasets.load_dataset` raises them.
-    """
-    from fastnn.cli._downloads import download_progress
-    from fastnn.datasets import load_dataset
-    from fastnn.datasets.summary import summary
-
-    with download_progress() as progress:
-        dataset = load_dataset(source, progress=progress)
-    return summary(dataset)
-
-
 def _table(figures: dict[str, Any]) -> Table:
-    """Return the counts as a table: all, then class after class."""
+    """Return a table of the counts: first all images, then each class."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -88,8 +64,8 @@ def _facts(figures: dict[str, Any]) -> list[tuple[str, str]]:
     return [
         ("source", figures["source"]),
         ("hash", figures["hash"]),
-        ("copies", f"{figures['copies']:,} images repeat an earlier one"),
-        ("", f"{figures['conflicting']:,} images have a copy with another label"),
+        ("duplicates", f"{figures['copies']:,} images repeat an earlier one"),
+        ("", f"{figures['conflicting']:,} images have a duplicate with another label"),
         ("ink", f"{figures['ink_share']:.1%} of the pixels are not paper"),
-        ("blank", f"{figures['blank']:,} images have pixels that are all alike"),
+        ("blank", f"{figures['blank']:,} images have only one pixel value"),
     ]

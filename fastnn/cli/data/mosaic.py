@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from fastnn.cli._console import command, note, out
+from fastnn.cli._downloads import load_with_progress
 from fastnn.cli.data._app import app
 
 
@@ -16,63 +17,26 @@ from fastnn.cli.data._app import app
 def mosaic(
     source: Annotated[str, typer.Argument(help="digits, mnist, drawn, or a file or folder.")],
     target: Annotated[Path, typer.Argument(metavar="OUT.png", help="The picture to write.")],
-    rows: Annotated[int | None, typer.Option(help="Tiles from top to bottom; by default what fits.")] = None,
-    columns: Annotated[int | None, typer.Option(help="Tiles from left to right; by default what fits.")] = None,
+    rows: Annotated[int | None, typer.Option(help="Number of rows; by default as many as needed, up to 40.")] = None,
+    columns: Annotated[
+        int | None, typer.Option(help="Number of columns; by default as many as needed, up to 40.")
+    ] = None,
     klass: Annotated[str | None, typer.Option("--class", help="Show this class only.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the random order.")] = 0,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    seed: Annotated[int, typer.Option(help="Random seed for the order.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
-    """Make a picture of a data set: its digits as tiles in random order."""
-    text, notes = make_mosaic(source, target, rows=rows, columns=columns, klass=klass, seed=seed, force=force)
-    for line in notes:
-        note(line)
-    out().print(text, markup=False, soft_wrap=True)
-
-
-def make_mosaic(
-    source: str,
-    target: Path,
-    *,
-    rows: int | None = None,
-    columns: int | None = None,
-    klass: str | None = None,
-    seed: int = 0,
-    force: bool = False,
-) -> tuple[str, list[str]]:
-    """Load a data set and write its picture to `target`.
-
-    Parameters
-    ----------
-    source : str
-        As :func:`fastnn.datasets.load_dataset` takes it.
-    target : Path
-        A ``.png`` file.
-    rows, columns, klass, seed
-        As :func:`fastnn.images.mosaic.mosaic` takes them.
-    force : bool
-        Replace a file that is there.
-
-    Returns
-    -------
-    text : str
-        What was written.
-    notes : list of str
-        What is to be known of the source.
-
-    Raises
-    ------
-    DataError, FetchError
-        As reading the source, laying out and writing raise them.
-    """
-    from fastnn.cli._downloads import download_progress
-    from fastnn.datasets import SIDE, load_dataset
-    from fastnn.images.mosaic import check_png, save_png
+    """Write a picture of a data set: its images as tiles in random order."""
+    from fastnn.datasets import SIDE
     from fastnn.images.mosaic import mosaic as lay_out
+    from fastnn.images.mosaic import save_png
+    from fastnn.storage import check_new_file
 
-    check_png(target, force=force)
-    with download_progress() as progress:
-        dataset = load_dataset(source, progress=progress)
+    check_new_file(target, ".png", force=force)
+    dataset = load_with_progress(source)
     pixels = lay_out(dataset, rows, columns, klass=klass, seed=seed)
     save_png(pixels, target, force=force)
-    tall, wide = pixels.shape
-    return f"{target}: {tall // SIDE} rows of {wide // SIDE} tiles, {wide} x {tall} pixels", list(dataset.notes)
+    for text in dataset.notes:
+        note(text)
+    height, width = pixels.shape
+    text = f"{target}: {height // SIDE} rows of {width // SIDE} tiles, {width} x {height} pixels"
+    out().print(text, markup=False, soft_wrap=True)

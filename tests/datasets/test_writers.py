@@ -1,4 +1,4 @@
-"""From one format to another and back nothing changes, or a note says what does."""
+"""Converting to another format and back changes nothing, or a note says what."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fastnn.datasets import Dataset, load_dataset
-from fastnn.datasets.convert import write_dataset
+from fastnn.datasets.writers import write_dataset
 from fastnn.errors import DataError
 from tests.datasets.samples import DIGITS, dataset, images
 
@@ -58,12 +58,12 @@ def test_integers_beyond_nine_keep_their_order(name: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", ["idx", "mine-images-idx3-ubyte"])
 @pytest.mark.parametrize("classes", [TEXT, ("0", "1", "256"), ("1", "01", "2")])
 def test_idx_refuses_text(name: str, classes: tuple[str, ...], tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="IDX files hold integers from 0 to 255"):
+    with pytest.raises(DataError, match="labels in IDX files are integers from 0 to 255"):
         write_dataset(dataset([0, 1, 2], classes), tmp_path / name)
     assert not (tmp_path / name).exists()
 
 
-def test_json_is_the_originals(tmp_path: Path) -> None:
+def test_json_has_the_format_of_the_original(tmp_path: Path) -> None:
     write_dataset(digits(), tmp_path / "a.json")
     items = json.loads((tmp_path / "a.json").read_text())
     assert items == [
@@ -87,7 +87,7 @@ def test_idx_has_mnists_polarity(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", OUTPUTS)
-def test_a_test_set_is_kept_or_missed_aloud(name: str, tmp_path: Path) -> None:
+def test_a_test_set_is_kept_or_a_note_says_otherwise(name: str, tmp_path: Path) -> None:
     own = dataset([7, 8])
     _, notes = write_dataset(digits(own), tmp_path / name)
     loaded = load_dataset(tmp_path / name)
@@ -102,7 +102,7 @@ def test_a_test_set_is_kept_or_missed_aloud(name: str, tmp_path: Path) -> None:
         assert loaded.test is None
 
 
-def test_an_order_of_classes_that_is_lost_is_told(tmp_path: Path) -> None:
+def test_a_note_says_that_the_order_of_classes_is_lost(tmp_path: Path) -> None:
     made = dataset([0, 1, 0], ("zebra", "ant"))
     assert "read back as ant, zebra" in write_dataset(made, tmp_path / "a.json")[1][0]
     assert write_dataset(made, tmp_path / "a.npz")[1] == []
@@ -110,10 +110,10 @@ def test_an_order_of_classes_that_is_lost_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", OUTPUTS)
-def test_what_is_there_is_replaced_by_force_alone(name: str, tmp_path: Path) -> None:
+def test_existing_files_are_replaced_only_by_force(name: str, tmp_path: Path) -> None:
     write_dataset(digits(digits()), tmp_path / name)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    with pytest.raises(DataError, match="is there already"):
+    with pytest.raises(DataError, match="exists already"):
         write_dataset(digits().take([0]), tmp_path / name)
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     write_dataset(digits().take([0]), tmp_path / name, force=True)
@@ -121,14 +121,14 @@ def test_what_is_there_is_replaced_by_force_alone(name: str, tmp_path: Path) -> 
     assert (len(loaded), loaded.test) == (1, None)
 
 
-def test_labels_in_the_way_of_a_pair(tmp_path: Path) -> None:
+def test_an_existing_file_of_labels_is_kept(tmp_path: Path) -> None:
     (tmp_path / "x-labels-idx1-ubyte").write_text("mine")
-    with pytest.raises(DataError, match="x-labels-idx1-ubyte: is there already"):
+    with pytest.raises(DataError, match="x-labels-idx1-ubyte: exists already"):
         write_dataset(digits(), tmp_path / "x-images-idx3-ubyte")
     assert [path.name for path in tmp_path.iterdir()] == ["x-labels-idx1-ubyte"]
 
 
-def test_a_folder_of_other_files_may_take_idx_files(tmp_path: Path) -> None:
+def test_idx_files_can_be_written_to_a_folder_with_other_files(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "notes.txt").write_text("mine")
     write_dataset(digits(), tmp_path / "out")
@@ -136,7 +136,7 @@ def test_a_folder_of_other_files_may_take_idx_files(tmp_path: Path) -> None:
     assert len(load_dataset(tmp_path / "out")) == 5
 
 
-def test_packed_files_of_a_replaced_set_do_not_stay(tmp_path: Path) -> None:
+def test_compressed_files_of_a_replaced_data_set_are_removed(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     for name in ("train-images-idx3-ubyte.gz", "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"):
         (tmp_path / "out" / name).write_text("old")
@@ -149,9 +149,9 @@ def test_packed_files_of_a_replaced_set_do_not_stay(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("a.txt", "not a format that is known"),
+        ("a.txt", "unknown format"),
         ("no/such/a.json", "folder does not exist"),
-        ("x-labels-idx1-ubyte", "name the file of images"),
+        ("x-labels-idx1-ubyte", "give the name for the images"),
         ("no/such/folder", "cannot be written"),
         ("file/a.json", "folder does not exist"),
     ],
@@ -163,12 +163,12 @@ def test_impossible_targets(name: str, words: str, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*")] == ["file"]
 
 
-def test_the_same_data_makes_the_same_file(tmp_path: Path) -> None:
+def test_the_same_data_give_the_same_file(tmp_path: Path) -> None:
     for name in ("a.json.gz", "b.json.gz"):
         write_dataset(digits(), tmp_path / name)
     assert (tmp_path / "a.json.gz").read_bytes() == (tmp_path / "b.json.gz").read_bytes()
 
 
-def test_ten_classes_are_digits_whatever_occurs(tmp_path: Path) -> None:
+def test_digits_have_ten_classes_even_if_some_do_not_occur(tmp_path: Path) -> None:
     write_dataset(dataset([4, 4]), tmp_path / "a.csv")
     assert load_dataset(tmp_path / "a.csv").classes == DIGITS

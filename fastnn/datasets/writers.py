@@ -1,18 +1,18 @@
-"""Writing a data set in one of the formats that can be read."""
+"""Writing a data set to a file or folder, in the format that its name calls for."""
 
 from __future__ import annotations
 
 import gzip
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastnn.datasets import idx
-from fastnn.datasets.labels import classes_of
-from fastnn.errors import DataError
+from fastnn.datasets.labels import encode_labels
+from fastnn.errors import DataError, FastnnError
 from fastnn.storage import atomic_write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
     from typing import BinaryIO
 
     from fastnn.datasets.dataset import Dataset
@@ -23,27 +23,28 @@ _SUFFIXES = (".json", ".json.gz", ".csv", ".csv.gz", ".npz")
 
 
 def write_dataset(dataset: Dataset, out: Path, *, force: bool = False) -> tuple[list[Path], list[str]]:
-    """Write a data set; the name of `out` says in which format.
+    """Write a data set in the format that the name of `out` stands for.
 
     Parameters
     ----------
     dataset : Dataset
     out : Path
-        A file ``.json``, ``.csv`` (each may end with ``.gz``) or ``.npz``; a file ``*-images-idx3-ubyte``, beside which
-        its labels are written; or a folder for IDX files with MNIST's names.
+        A file ``.json``, ``.csv`` (both also with ``.gz``) or ``.npz``; a file ``*-images-idx3-ubyte``, next to which
+        the labels are written; or a folder for IDX files with MNIST's names.
     force : bool
-        Replace what is there.
+        Replace existing files.
 
     Returns
     -------
     written : list of Path
     notes : list of str
-        What of the data set the format could not hold.
+        Which parts of the data set the format cannot hold.
 
     Raises
     ------
     DataError
-        If `out` is there already, its name is of no known format, or the format cannot hold the labels.
+        If `out` exists and `force` is not given, its format is unknown, the format cannot hold the labels, or it cannot
+        be written.
     """
     name = out.name.lower()
     try:
@@ -56,7 +57,41 @@ def write_dataset(dataset: Dataset, out: Path, *, force: bool = False) -> tuple[
     except OSError as error:
         raise DataError(f"{out}: cannot be written ({error.strerror or error})") from None
     known = ", ".join(_SUFFIXES)
-    raise DataError(f"{out}: not a format that is known: {known}, *-images-idx3-ubyte, or a folder for IDX files")
+    raise DataError(f"{out}: unknown format; known are {known}, *-images-idx3-ubyte, and a folder for IDX files")
+
+
+def check_not_source(target: Path, dataset: Dataset, source: str) -> None:
+    """Raise a DataError if writing to `target` would change the source of a data set.
+
+    Parameters
+    ----------
+    target : Path
+    dataset : Dataset
+        As loaded from `source`.
+    source : str
+        Its name or path.
+
+    Raises
+    ------
+    DataError
+        If `target` is the source, a part of it, contains it, or is a data set with the same content.
+    """
+    from fastnn.datasets import load_dataset
+
+    own = Path(source).expanduser()
+    same = own.exists() and (
+        own.resolve() == target.resolve()
+        or (own.is_dir() and own.resolve() in target.resolve().parents)
+        or target.resolve() in own.resolve().parents
+    )
+    if not same and target.exists():
+        # A name such as digits does not say in which folder the file was found; the content tells.
+        try:
+            same = load_dataset(target).content_hash == dataset.content_hash
+        except FastnnError:
+            same = False
+    if same:
+        raise DataError(f"{target}: is the source, a part of it or a copy, and is never changed; choose another name")
 
 
 def _write_file(dataset: Dataset, out: Path, name: str, force: bool) -> tuple[list[Path], list[str]]:
@@ -73,7 +108,7 @@ def _write_file(dataset: Dataset, out: Path, name: str, force: bool) -> tuple[li
 
 def _write_pair(dataset: Dataset, out: Path, force: bool) -> tuple[list[Path], list[str]]:
     if "images" not in out.name or "idx3" not in out.name:
-        raise DataError(f"{out}: name the file of images, *-images-idx3-ubyte; the labels are written beside it")
+        raise DataError(f"{out}: give the name for the images, *-images-idx3-ubyte; the labels are written next to it")
     idx.label_bytes(dataset)
     labels = out.with_name(out.name.replace("images", "labels").replace("idx3", "idx1"))
     _refuse_existing([out, labels], force)
@@ -83,20 +118,20 @@ def _write_pair(dataset: Dataset, out: Path, force: bool) -> tuple[list[Path], l
 
 
 def _write_folder(dataset: Dataset, out: Path, force: bool) -> tuple[list[Path], list[str]]:
-    halves = [(dataset, idx.TRAIN)] + ([(dataset.test, idx.TEST)] if dataset.test is not None else [])
-    for half, _ in halves:
-        idx.label_bytes(half)
+    parts = [(dataset, idx.TRAIN)] + ([(dataset.test, idx.TEST)] if dataset.test is not None else [])
+    for part, _ in parts:
+        idx.label_bytes(part)
     stale = [path for name in (*idx.TRAIN, *idx.TEST) for path in (out / name, out / f"{name}.gz") if path.exists()]
     if stale or not out.is_dir():
         _refuse_existing([out], force)
     out.mkdir(exist_ok=True)
     written = []
-    for half, names in halves:
+    for part, names in parts:
         for name, writer in zip(names, (idx.write_images, idx.write_labels), strict=True):
-            _write(half, out / name, writer)
+            _write(part, out / name, writer)
             written.append(out / name)
     for path in stale:
-        # The rest of the replaced set, which would be read as part of the new one.
+        # Other files of the replaced data set would be read as part of the new one.
         if path not in written:
             path.unlink()
     return written, _lost_classes(dataset)
@@ -105,7 +140,7 @@ def _write_folder(dataset: Dataset, out: Path, force: bool) -> tuple[list[Path],
 def _refuse_existing(paths: list[Path], force: bool) -> None:
     for path in paths:
         if path.exists() and not force:
-            raise DataError(f"{path}: is there already; choose another name or replace it with --force")
+            raise DataError(f"{path}: exists already; choose another name or replace it with --force")
 
 
 def _write(dataset: Dataset, path: Path, writer: Writer) -> None:
@@ -113,7 +148,7 @@ def _write(dataset: Dataset, path: Path, writer: Writer) -> None:
         raise DataError(f"{path}: its folder does not exist")
     with atomic_write(path) as file:
         if path.name.endswith(".gz"):
-            # No time stamp in it: the same data gives the same file.
+            # Without a time stamp the same data give the same file.
             with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=6, mtime=0) as packed:
                 writer(dataset, packed)  # type: ignore[arg-type]
         else:
@@ -129,8 +164,8 @@ def _lost_test(dataset: Dataset) -> list[str]:
 
 
 def _lost_classes(dataset: Dataset) -> list[str]:
-    """Say so where the classes, read back from the labels alone, are others or in another order."""
-    _, classes = classes_of([dataset.classes[label] for label in dataset.labels.tolist()], dataset.source)
+    """Return a note if the classes, read back from the labels alone, are others or in another order."""
+    _, classes = encode_labels([dataset.classes[label] for label in dataset.labels.tolist()], dataset.source)
     if classes == dataset.classes:
         return []
     return [f"the classes will be read back as {', '.join(classes)}; .npz keeps {', '.join(dataset.classes)}"]

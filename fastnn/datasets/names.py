@@ -1,0 +1,101 @@
+"""Data sets that are known by name: digits and mnist, which can be downloaded, and drawn, which is generated."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastnn.errors import DataError
+from fastnn.storage import cache_dir
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from fastnn.datasets.dataset import Dataset
+    from fastnn.datasets.fetch import Progress, Remote
+
+NAMES = ("digits", "mnist", "drawn")
+
+
+def load_named(name: str, progress: Progress | None = None) -> Dataset:
+    """Load the data set of this name; parameters and errors as for :func:`fastnn.datasets.load_dataset`."""
+    if name == "digits":
+        from fastnn.datasets.digits import load_digits
+
+        return load_digits(cache_dir() / name, progress)
+    if name == "mnist":
+        from fastnn.datasets.mnist import load_mnist
+
+        return load_mnist(cache_dir() / name, progress)
+    return _load_drawn(name)
+
+
+def _load_drawn(name: str) -> Dataset:
+    from fastnn.datasets.drawn import built_in, drawn
+
+    numbers = name.split(":")[1:]
+    if len(numbers) > 2 or not all(number.isascii() and number.isdigit() for number in numbers):
+        raise DataError(f"{name}: give a number of digits and a seed after drawn, as in drawn:2000:7")
+    return drawn(*(int(number) for number in numbers)) if numbers else built_in()
+
+
+def download_missing(
+    name: str, folder: Path | None = None, progress: Progress | None = None, files: Sequence[Remote] | None = None
+) -> tuple[list[Path], list[Path]]:
+    """Download those files of a data set that do not exist yet or, in the user's cache, are damaged.
+
+    Parameters
+    ----------
+    name : str
+        ``digits`` or ``mnist``.
+    folder : Path, optional
+        By default the user's cache.
+    progress : callable, optional
+        Called with a text and the fraction done, 0 to 1.
+    files : sequence of Remote, optional
+        The files to download; by default those of the data set `name`.
+
+    Returns
+    -------
+    paths : list of Path
+        All files of the data set.
+    downloaded : list of Path
+        Those that were downloaded now.
+
+    Raises
+    ------
+    DataError
+        If no data set of that name can be downloaded, or `folder` has another file of the same name.
+    FetchError
+        If a download fails.
+    """
+    if name not in ("digits", "mnist"):
+        raise DataError(f"{name}: cannot be downloaded; digits and mnist can")
+    from fastnn.datasets import digits, mnist
+    from fastnn.datasets.fetch import download
+
+    if files is None:
+        files = (digits.REMOTE,) if name == "digits" else mnist.remotes()
+    target = cache_dir() / name if folder is None else folder
+    paths, downloaded = [], []
+    for file in files:
+        path = target / file.name
+        fault = _fault_of(path, file)
+        if fault is not None:
+            if path.exists() and folder is not None:
+                raise DataError(
+                    f"{path}: exists already and is another file ({fault}); remove it or choose another folder"
+                )
+            download(file, target, progress)
+            downloaded.append(path)
+        paths.append(path)
+    return paths, downloaded
+
+
+def _fault_of(path: Path, file: Remote) -> str | None:
+    """Return what is wrong with the file at `path` if it should be `file`, or None if it is right."""
+    if not path.is_file():
+        return "does not exist"
+    if path.stat().st_size > file.limit:
+        return "too large"
+    return file.fault(path.read_bytes())

@@ -1,0 +1,184 @@
+"""Decoding pictures: PNG and JPEG files, or arrays with colours, to grey levels of any size."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias
+
+import numpy as np
+
+from fastnn.datasets.dataset import PIXELS, SIDE
+from fastnn.errors import DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+    from PIL import Image
+
+Polarity: TypeAlias = Literal["auto", "dark-on-light", "light-on-dark"]
+"""Whether the ink is darker or lighter than the paper; "auto" decides by the border of the picture."""
+POLARITIES: tuple[Polarity, ...] = ("auto", "dark-on-light", "light-on-dark")
+
+MAX_SIDE = 4096
+"""Pictures wider or higher than this are refused before they are decoded."""
+
+_SIGNS = {"auto": 0, "dark-on-light": 1, "light-on-dark": -1}
+
+
+def load_picture(source: str | Path | bytes, *, polarity: Polarity | None = None, name: str = "") -> NDArray[np.uint8]:
+    """Decode a PNG or JPEG file to grey levels.
+
+    Parameters
+    ----------
+    source : path-like or bytes
+        A file, or its content: up to 4096x4096 pixels, grey or in colour, 8 or 16 bits.
+    polarity : {"auto", "dark-on-light", "light-on-dark"}, optional
+        Decides which colour transparent pixels get; by default found from the border.
+    name : str, optional
+        What error messages call the picture; by default the path.
+
+    Returns
+    -------
+    ndarray of uint8, shape (h, w)
+        Grey levels as in the file, not inverted. Transparent pixels have the colour of the paper.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, is not a PNG or JPEG picture, is damaged or too large.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    polarity_sign(polarity)
+    name = name or ("picture" if isinstance(source, bytes) else str(source))
+    with _open(source, name) as file, warnings.catch_warnings():
+        # Pillow warns of decompression bombs, which are refused below, and of odd metadata, which does not matter here.
+        warnings.simplefilter("ignore")
+        try:
+            with Image.open(file, formats=["PNG", "JPEG"]) as image:
+                if max(image.size) > MAX_SIDE:
+                    raise DataError(
+                        f"{name}: {image.width}x{image.height} pixels are too many; "
+                        f"shrink the picture to {MAX_SIDE}x{MAX_SIDE} at most"
+                    )
+                return _grey(ImageOps.exif_transpose(image), polarity)
+        except DataError:
+            raise
+        except Image.DecompressionBombError:
+            raise DataError(f"{name}: too many pixels; shrink the picture to {MAX_SIDE}x{MAX_SIDE} at most") from None
+        except UnidentifiedImageError:
+            raise DataError(f"{name}: not a PNG or JPEG picture") from None
+        except MemoryError:
+            raise
+        except Exception as error:
+            # For damaged files Pillow raises many kinds of exceptions: OSError, SyntaxError, struct.error, ...
+            raise DataError(f"{name}: not a complete PNG or JPEG picture ({error})") from None
+
+
+def _open(source: str | Path | bytes, name: str) -> BinaryIO:
+    if isinstance(source, bytes):
+        return io.BytesIO(source)
+    path = Path(source)
+    if path.exists() and not path.is_file():
+        raise DataError(f"{name}: not a file")
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise DataError(f"{name}: cannot be read ({error.strerror})") from None
+
+
+def polarity_sign(polarity: str | None) -> int:
+    """Return 1 for dark ink, -1 for light ink, 0 if the border of the picture decides.
+
+    Raises
+    ------
+    DataError
+        If `polarity` is not one of :data:`POLARITIES` or None.
+    """
+    if polarity is None:
+        return 0
+    if polarity not in _SIGNS:
+        raise DataError(f"unknown polarity {polarity!r}; choose one of {', '.join(POLARITIES)}")
+    return _SIGNS[polarity]
+
+
+def grey_levels(picture: ArrayLike, polarity: Polarity | None, name: str) -> NDArray[np.uint8]:
+    """Return the grey levels of a picture given as an array.
+
+    Parameters
+    ----------
+    picture : array_like of uint8, shape (h, w), (h, w, 3), (h, w, 4) or (784,)
+        Grey, RGB or RGBA.
+    polarity : {"auto", "dark-on-light", "light-on-dark"} or None
+        Decides which colour transparent pixels get.
+    name : str
+        What error messages call the picture.
+
+    Returns
+    -------
+    ndarray of uint8, shape (h, w)
+
+    Raises
+    ------
+    DataError
+        If it is not an array as above, or larger than 4096x4096.
+    """
+    array = np.asarray(picture)
+    if array.shape == (PIXELS,):
+        array = array.reshape(SIDE, SIDE)
+    is_grey = array.ndim == 2
+    if array.dtype != np.uint8 or not (is_grey or (array.ndim == 3 and array.shape[2] in (3, 4))):
+        raise DataError(
+            f"{name}: a picture must be a uint8 array of shape (h, w), (h, w, 3) or (h, w, 4), "
+            f"not {array.dtype} of shape {array.shape}"
+        )
+    if not 1 <= min(array.shape[:2]) <= max(array.shape[:2]) <= MAX_SIDE:
+        raise DataError(f"{name}: a picture must have sides of 1 to {MAX_SIDE} pixels, not {array.shape[:2]}")
+    if is_grey:
+        return array
+    from PIL import Image
+
+    return _grey(Image.fromarray(np.ascontiguousarray(array)), polarity)
+
+
+def _grey(image: Image.Image, polarity: Polarity | None) -> NDArray[np.uint8]:
+    """Decode and return grey levels (luma of ITU-R BT.601), shape (h, w); transparent pixels look like paper."""
+    from PIL import Image
+
+    if image.mode.startswith(("I", "F")):
+        deep: NDArray[Any] = np.clip(np.asarray(image), 0, 0xFFFF)
+        return (deep.astype(np.uint16) >> 8).astype(np.uint8)
+    if not image.has_transparency_data:
+        # Pillow cannot convert every mode to grey directly.
+        direct = image.mode in ("1", "L", "P", "RGB")
+        return np.asarray((image if direct else image.convert("RGB")).convert("L"))
+    colour = image.convert("RGBA")
+    alpha = colour.getchannel("A")
+    # Blending also reads the colour of a fully transparent pixel, which must not matter.
+    luma = colour.convert("RGB").convert("L")
+    background = _level_behind(np.asarray(luma), np.asarray(alpha), polarity)
+    blended = Image.new("L", colour.size, background)
+    blended.paste(luma, mask=alpha)
+    return np.asarray(blended)
+
+
+def _level_behind(luma: NDArray[np.uint8], alpha: NDArray[np.uint8], polarity: Polarity | None) -> int:
+    """Return the grey level to show behind transparent pixels.
+
+    White behind dark ink and black behind light ink. If most of the border is opaque, as with a screenshot that has
+    round corners, it is the median level of the border.
+    """
+    sign = polarity_sign(polarity)
+    if sign:
+        return 255 if sign > 0 else 0
+    edge, opaque = border(luma), border(alpha) >= 128
+    if 2 * opaque.sum() > opaque.size:
+        return int(np.median(edge[opaque]))
+    solid = luma[alpha >= 128]
+    return 255 if solid.size == 0 or solid.mean() < 128 else 0
+
+
+def border(picture: NDArray[Any]) -> NDArray[Any]:
+    """Return the outermost pixels of a picture of shape (h, w), as a 1-d array."""
+    return np.concatenate([picture[0], picture[-1], picture[1:-1, 0], picture[1:-1, -1]])
