@@ -16,6 +16,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from fastnn.datasets import Dataset, database
+from fastnn.images import normalise_picture
 from fastnn.model import Model
 from fastnn.web import app as app_module
 from fastnn.web import limits
