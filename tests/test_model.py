@@ -195,7 +195,7 @@ def test_threads_predict_side_by_side() -> None:
 
 
 def test_a_notebook_shows_a_table_in_which_names_are_escaped() -> None:
-    recipe = Recipe(name="<script>alert(1)</script>", hidden=(4,), epochs=3)
+    recipe = Recipe(name="<script>", hidden=(4,), epochs=3)
     data = DataCard(source="x", description="<b>&", hash="0")
     card = ModelCard(recipe=recipe, epochs=3, data=data, metrics={"test_accuracy": 0.5})
     shown = Model((Network((784, 4, 2)),), ("<i>", "b"), card=card)._repr_html_()

@@ -54,7 +54,7 @@ def test_only_the_command_that_is_run_is_imported() -> None:
 
 def test_training_loads_neither_compiler_nor_images_nor_downloads() -> None:
     """What was compiled before needs no compiler; see tests/kernels/test_native.py."""
-    assert loaded_by("import fastnn.training, fastnn.images.distort") == set()
+    assert loaded_by("import fastnn.session, fastnn.images.distort") == set()
 
 
 @pytest.mark.parametrize("name", fastnn.__all__)
