@@ -496,7 +496,7 @@ def test_the_database_fails_and_comes_back(client: TestClient, drawn: Dataset, s
     assert answer.headers["retry-after"] == "5"
     assert "sql" not in answer.text.lower()
     other.execute("ROLLBACK")
-    other.store_weights()
+    other.close()
     assert send(client, kept, tried) == 1
 
 

@@ -184,7 +184,7 @@ def test_a_database_that_is_locked_answers_with_an_error_and_not_with_silence(tm
         store.add([new_digit(1)], "", "m")
     assert store.queue(1) == []  # reading goes on
     other.execute("ROLLBACK")
-    other.store_weights()
+    other.close()
     assert store.add([new_digit(1)], "", "m") == 1
     store.close()
 
