@@ -1,9 +1,8 @@
 """The code blocks of the guides and of the README do what they say.
 
-Each page is run from top to bottom in a folder of its own, where `digits` and `mnist` are small data sets. In its ``sh``
-blocks the lines that begin with ``fastnn`` are run; of a block marked ``no-run``, and of every other ``fastnn`` line,
-the command and its options must exist. ``python`` blocks share their variables, ``toml`` blocks are written to the file that their
-first line names.
+Each page is run from top to bottom in a folder of its own, where `digits` and `mnist` are small data sets. In ``sh``
+blocks the lines that begin with ``fastnn`` are run. In blocks marked ``no-run`` their options only have to exist.
+``python`` blocks share their variables. ``toml`` blocks are written to the file that their first line names.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ KINDS = {"sh", "sh no-run", "python", "python no-run", "toml", "text"}
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block of code: what stands behind its first fence, its text and its first line."""
+    """A fenced block of code: the words after its first fence, its text and its first line."""
 
     kind: str
     code: str
@@ -71,7 +70,8 @@ def parse(words: list[str]) -> None:
         command = command.get_command(context, rest[0])
         assert command is not None, f"no command {rest[0]}"
         rest = rest[1:]
-        context = command.make_context(rest[0] if rest else "", list(rest), resilient_parsing=hasattr(command, "get_command"))
+        is_group = hasattr(command, "get_command")
+        context = command.make_context(rest[0] if rest else "", list(rest), resilient_parsing=is_group)
 
 
 @pytest.fixture
