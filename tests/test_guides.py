@@ -140,5 +140,10 @@ def test_every_guide_is_listed_and_begins_with_a_title() -> None:
         assert first.startswith(f"# {name.capitalize()}: ")
 
 
+@pytest.mark.parametrize("name", GUIDES)
+def test_the_code_of_a_guide_fits_a_terminal(name: str) -> None:
+    assert max(len(line) for block in blocks(FOLDER / f"{name}.md") for line in block.code.splitlines()) <= 78
+
+
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) < 150

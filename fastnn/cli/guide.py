@@ -54,12 +54,8 @@ def read_guide(name: str) -> str:
 
 
 def _list_guides() -> None:
-    from rich.table import Table
-
-    table = Table(show_header=False, box=None, pad_edge=False)
+    console, width = out(), max(map(len, GUIDES))
     for name in GUIDES:
-        title = read_guide(name).partition("\n")[0].removeprefix("# ")
-        table.add_row(f"[bold]{name}[/bold]", title.partition(": ")[2] or title)
-    console = out()
-    console.print(table)
+        title = read_guide(name).partition("\n")[0].partition(": ")[2]
+        console.print(f"[bold]{name:<{width}}[/bold]  {title}")
     console.print("Read one with: fastnn guide NAME")
