@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from fastnn.cli import app
 from fastnn.cli.guide import GUIDES
-from fastnn.datasets import mnist
+from fastnn.datasets import digits, mnist
 from fastnn.datasets.convert import write_dataset
 from fastnn.datasets.drawn import drawn
 from tests.helpers import ROOT
@@ -79,8 +79,9 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Put small data sets where `digits` and `mnist` are looked for, and the working folder beside them."""
     data = tmp_path / "data"
     (data / "digits").mkdir(parents=True)
-    write_dataset(drawn(300), data / "digits" / "dataset.json")
-    write_dataset(replace(drawn(400, 1), test=drawn(100, 2)), data / "mnist")
+    write_dataset(drawn(200), data / "digits" / digits.FILE)
+    monkeypatch.setattr(digits, "BLOB", digits.blob_id((data / "digits" / digits.FILE).read_bytes()))
+    write_dataset(replace(drawn(200, 1), test=drawn(60, 2)), data / "mnist")
     sums = {name: hashlib.md5((data / "mnist" / name).read_bytes(), usedforsecurity=False) for name in mnist.MD5}
     monkeypatch.setattr(mnist, "MD5", {name: found.hexdigest() for name, found in sums.items()})
     monkeypatch.setenv("FASTNN_DATA", str(data))
