@@ -1,12 +1,13 @@
-"""What the web app stands: visitors at once, a kill in their midst, and a database of 200,000 digits, as a table.
+"""Load test of the web app: many visitors, a kill of the server, and a database of 200,000 digits, as a table.
 
     python -m benchmarks.web --readme README.md
 
-Everything goes over loopback. Each visitor has a drawing looked at every tenth of a second, as the page does while
-somebody draws, and sends it after nine looks. Half-way the server is killed with SIGKILL and started again; each
-visitor then insists until he is answered. Visitors and server share the cores that this process may use.
+All requests go over the loopback interface. Each visitor asks for a prediction every tenth of a second, as the page
+does while somebody draws, and sends the drawing after nine predictions. Halfway through, the server is killed with
+SIGKILL and started again; the visitors repeat their requests until they are answered. Visitors and server share the
+cores that this process may use.
 
-Where a promise is broken, it says so and exits with 1.
+If a limit is exceeded, the command says so and exits with 1.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from benchmarks import environment
 from benchmarks.readme import show
 from fastnn.datasets import load_dataset
 from fastnn.datasets.database import import_dataset
-from tests.web.load import Load, visit
+from tests.web.load import LoadTest, run_visitors
 from tests.web.servers import BEARER, Server, free_port, servers
 
 if TYPE_CHECKING:
@@ -40,119 +41,134 @@ if TYPE_CHECKING:
 
 Row = tuple[str, str]
 
-P95_AT_MOST = 0.05
-"""Seconds of a prediction, and of a page of the queue out of 100,000 digits, as promised for two cores."""
+MAX_P95_SECONDS = 0.05
+"""Limit on two cores for the 95th percentile of a prediction, and of one page of a review queue of 100,000 digits."""
 
 
-def stand(
+def load_test(
     start: Callable[..., Server], dataset: Dataset, *, visitors: int, seconds: float, pause: float
-) -> tuple[Load, list[str]]:
-    """Let visitors come, kill the server half-way; return what they met with, and the ids in the database after."""
+) -> tuple[LoadTest, list[str]]:
+    """Run visitors and kill the server halfway through; return the results, and the ids in the database afterwards."""
     port = str(free_port())
     options = ("--rate", "0", "--no-access-log", "--port", port)
     server = start(*options)
 
-    async def script(load: Load) -> None:
+    async def script(test: LoadTest) -> None:
         await asyncio.sleep(seconds / 2)
-        load.down = True
+        test.down = True
         server.process.kill()
         server.process.wait()
         await asyncio.to_thread(start, *options)
-        load.down = False
+        test.down = False
         await asyncio.sleep(seconds / 2)
 
-    load = visit(server.url, dataset, script, visitors=visitors, pause=pause)
+    test = run_visitors(server.url, dataset, script, visitors=visitors, pause=pause)
     with closing(sqlite3.connect(server.db.removeprefix("sqlite:///"))) as database:
         ids = [row[0] for row in database.execute("SELECT id FROM fastnn_digits")]
-    return load, ids
+    return test, ids
 
 
-def rows_of(load: Load, ids: Sequence[str], *, visitors: int, seconds: float, pause: float) -> list[Row]:
-    """Return the lines of the table that tell of the visitors."""
-    total = len(load.predicted) + len(load.stored)
-    rate = f"{total:,} answers, {len(load.predicted) / seconds:,.0f} predictions and {len(load.stored) / seconds:,.0f}"
+def load_test_rows(test: LoadTest, ids: Sequence[str], *, visitors: int, seconds: float, pause: float) -> list[Row]:
+    """Return the rows of the table for the load test."""
+    total = len(test.predicted) + len(test.stored)
+    rates = f"{len(test.predicted) / seconds:,.0f} predictions/s, {len(test.stored) / seconds:,.0f} stored digits/s"
     return [
         (
-            f"{visitors} visitors for {seconds:.0f} s, {pause:g} s of pause after each answer",
-            f"{rate} stored digits a second",
+            f"{visitors} visitors for {seconds:.0f} s, {pause:g} s pause after each response",
+            f"{total:,} responses: {rates}",
         ),
-        ("predict, the whole answer", _spread(load.predicted)),
-        ("store a digit, on disk", _spread(load.stored)),
-        ("errors", f"{len(load.faults)}"),
-        ("connections broken by the kill half-way; each visitor went on after it", f"{load.broken}"),
+        ("response time of a prediction", _spread(test.predicted)),
+        ("response time of storing a digit on disk", _spread(test.stored)),
+        ("errors", f"{len(test.errors)}"),
+        ("connections broken by killing the server; every visitor reconnected", f"{test.broken_connections}"),
         (
-            "acknowledged digits; of these lost, and stored twice",
-            f"{len(load.acknowledged):,}; {len(load.acknowledged - set(ids))}, {len(ids) - len(set(ids))}",
+            "acknowledged digits (lost, stored twice)",
+            f"{len(test.acknowledged):,} ({len(test.acknowledged - set(ids))}, {len(ids) - len(set(ids))})",
         ),
     ]
 
 
-def broken(load: Load, ids: Sequence[str], page: Sequence[float]) -> list[str]:
-    """Return which promises do not hold, of visits and of pages of the queue, in seconds."""
+def exceeded_limits(test: LoadTest, ids: Sequence[str], page: Sequence[float]) -> list[str]:
+    """Return a message for each limit that was exceeded.
+
+    Parameters
+    ----------
+    test : LoadTest
+    ids : sequence of str
+        Ids in the database after the load test.
+    page : sequence of float
+        Response times of a page of the review queue, in seconds.
+    """
     counts = {
-        "digits lost": len(load.acknowledged - set(ids)),
+        "digits lost": len(test.acknowledged - set(ids)),
         "digits stored twice": len(ids) - len(set(ids)),
-        "errors": len(load.faults),
+        "errors": len(test.errors),
     }
     found = [f"{what}: {count}" for what, count in counts.items() if count]
-    for what, seconds in (("predict", load.predicted), ("a page of the queue", page)):
+    for what, seconds in (("prediction", test.predicted), ("page of the queue", page)):
         p95 = float(np.quantile(seconds, 0.95)) if len(seconds) else np.inf
-        if not p95 <= P95_AT_MOST:
-            found.append(f"{what}: p95 {p95 * 1000:.1f} ms, promised are {P95_AT_MOST * 1000:.0f}")
+        if not p95 <= MAX_P95_SECONDS:
+            found.append(f"{what}: p95 is {p95 * 1000:.1f} ms, the limit is {MAX_P95_SECONDS * 1000:.0f} ms")
     return found
 
 
-def large(start: Callable[..., Server], folder: Path, digits: int) -> tuple[list[Row], list[float]]:
-    """Return the lines that tell of a server with many digits, as many waiting as accepted, and seconds of a page."""
+def large_database_rows(start: Callable[..., Server], folder: Path, digits: int) -> tuple[list[Row], list[float]]:
+    """Measure a server with many accepted and as many pending digits.
+
+    Returns
+    -------
+    rows : list of Row
+    page : list of float
+        Response times of a page of the review queue, in seconds.
+    """
     url = f"sqlite:///{folder / 'large.db'}"
     import_dataset(load_dataset(f"drawn:{digits}:1"), url)
     import_dataset(load_dataset(f"drawn:{digits}:2"), url, review=True)
     server = start("--rate", "0", "--no-access-log", db=url)
     with httpx.Client(base_url=server.url, timeout=600) as client:
-        # Until the model has judged them all, its thread is at work.
-        while client.get("/api/review?limit=1", headers=BEARER).json()["digits"][0]["opinion"] is None:
+        # Wait until the rescorer has scored the whole queue.
+        while client.get("/api/review?limit=1", headers=BEARER).json()["digits"][0]["predicted_label"] is None:
             time.sleep(0.1)
         page = [
             _timed(lambda: client.get("/api/review?limit=30", headers=BEARER).raise_for_status()) for _ in range(100)
         ]
         stats = [_timed(lambda: client.get("/api/stats").raise_for_status()) for _ in range(20)]
-        memory = _memory(server)
+        before = _peak_memory(server)
         first = _timed(lambda: _drain(client, "gzip"))
-        again = _timed(lambda: _drain(client, "gzip"))
+        second = _timed(lambda: _drain(client, "gzip"))
         plain = _timed(lambda: _drain(client, "identity"))
-        more = _memory(server) - memory
+        growth = _peak_memory(server) - before
         size = int(client.head("/dataset.json").headers["content-length"])
     rows = [
-        (f"a page of 30 out of {digits:,} digits that wait for review, with counts and history", _spread(page)),
+        (f"a page of 30 out of {digits:,} pending digits, with counts and latest reviews", _spread(page)),
         (f"counts and credits of {2 * digits:,} digits", _spread(stats)),
-        (
-            f"dataset.json of {digits:,} digits, {size / 1e6:.0f} MB as gzip: made and sent; sent again; sent unpacked",
-            f"{first:.1f} s; {again:.2f} s; {plain:.1f} s",
-        ),
-        ("the most memory of the server grew by that by", f"{more / 1e6:.0f} MB"),
+        (f"first download of dataset.json, {digits:,} digits, {size / 1e6:.0f} MB gzipped", f"{first:.1f} s"),
+        ("second download", f"{second:.2f} s"),
+        ("download without gzip", f"{plain:.1f} s"),
+        ("peak memory growth of the server during these downloads", f"{growth / 1e6:.0f} MB"),
     ]
     return rows, page
 
 
 def _drain(client: httpx.Client, coding: str) -> None:
-    with client.stream("GET", "/dataset.json", headers={"Accept-Encoding": coding}) as answer:
-        for _ in answer.iter_raw():
+    with client.stream("GET", "/dataset.json", headers={"Accept-Encoding": coding}) as response:
+        for _ in response.iter_raw():
             pass
 
 
 def _timed(work: Callable[[], object]) -> float:
-    begin = time.perf_counter()
+    start = time.perf_counter()
     work()
-    return time.perf_counter() - begin
+    return time.perf_counter() - start
 
 
 def _spread(seconds: Sequence[float]) -> str:
-    low, high, most = np.quantile(seconds, (0.5, 0.95, 1.0)) * 1000
-    return f"median {low:.1f} ms, p95 {high:.1f} ms, longest {most:.0f} ms"
+    median, p95, longest = np.quantile(seconds, (0.5, 0.95, 1.0)) * 1000
+    return f"median {median:.1f} ms, p95 {p95:.1f} ms, longest {longest:.0f} ms"
 
 
-def _memory(server: Server) -> int:
-    """The most memory that a server ever had, in bytes; 0 where the system does not tell."""
+def _peak_memory(server: Server) -> int:
+    """Return the peak memory of a server in bytes; 0 where the system does not report it."""
     status = Path(f"/proc/{server.process.pid}/status")
     if not status.exists():
         return 0
@@ -161,54 +177,60 @@ def _memory(server: Server) -> int:
 
 
 def train(folder: Path, epochs: int) -> Path:
-    """Train the network that is served."""
+    """Train the network that is served, and return its run folder."""
     command = ["train", "--data", "drawn", "--recipe", "modern", "--epochs", str(epochs), "--out", str(folder / "run")]
     subprocess.run([sys.executable, "-m", "fastnn", *command], check=True, capture_output=True)
     return folder / "run"
 
 
 def as_markdown(rows: Sequence[Row]) -> str:
-    """Return the table, and what it was measured on."""
+    """Return the table, with a line about the machine and the date."""
     machine = environment.machine()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    lines = ["| what | measured |", "|---|---|", *(f"| {what} | {figure} |" for what, figure in rows), ""]
+    lines = ["| load test | measured |", "|---|---|", *(f"| {what} | {figure} |" for what, figure in rows), ""]
     lines.append(
         f"Measured {time.strftime('%Y-%m-%d', time.gmtime())} on {cores} core{'' if cores == 1 else 's'} of "
-        f"{machine['cpu']}, Python {machine['python']}, visitors and server together; SQLite, preset `modern`."
+        f"{machine['cpu']}, Python {machine['python']}, shared by visitors and server; SQLite, preset `modern`."
     )
     return "\n".join(lines)
 
 
 def measure(*, visitors: int, seconds: float, pause: float, digits: int, epochs: int) -> tuple[list[Row], list[str]]:
-    """Train, serve and measure, in a folder that is gone afterwards; return the table and the promises broken."""
+    """Train, serve and measure in a temporary folder; return the table and the exceeded limits."""
     with tempfile.TemporaryDirectory(prefix="fastnn-web-") as name:
         folder = Path(name)
         model = train(folder, epochs)
         with servers(folder, model) as start:
-            load, ids = stand(start, load_dataset("drawn:1000"), visitors=visitors, seconds=seconds, pause=pause)
-        for fault in sorted(set(load.faults)):
-            print(fault, file=sys.stderr)
+            test, ids = load_test(start, load_dataset("drawn:1000"), visitors=visitors, seconds=seconds, pause=pause)
+        for error in sorted(set(test.errors)):
+            print(error, file=sys.stderr)
         with servers(folder, model) as start:
-            rows, page = large(start, folder, digits)
-    return rows_of(load, ids, visitors=visitors, seconds=seconds, pause=pause) + rows, broken(load, ids, page)
+            large_rows, page = large_database_rows(start, folder, digits)
+    rows = load_test_rows(test, ids, visitors=visitors, seconds=seconds, pause=pause) + large_rows
+    return rows, exceeded_limits(test, ids, page)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Read the options, measure and write; return what to exit with."""
-    parser = argparse.ArgumentParser(description="What the web app stands.")
-    parser.add_argument("--visitors", type=int, default=50)
-    parser.add_argument("--seconds", type=float, default=30.0, help="of visits, without the restart")
-    parser.add_argument("--pause", type=float, default=0.1, help="seconds that a visitor waits after each answer")
-    parser.add_argument("--digits", type=int, default=100_000, help="of the large database")
-    parser.add_argument("--epochs", type=int, default=5, help="of the network that is served")
-    parser.add_argument("--readme", type=Path, help="file to write the table into; printed without")
+    """Parse the options, measure, and write or print the table; return the exit code."""
+    parser = argparse.ArgumentParser(description="Load test of the web app.")
+    parser.add_argument("--visitors", type=int, default=50, help="number of simulated visitors")
+    parser.add_argument("--seconds", type=float, default=30.0, help="duration of the load test, without the restart")
+    parser.add_argument("--pause", type=float, default=0.1, help="seconds that a visitor waits after each response")
+    parser.add_argument(
+        "--digits",
+        type=int,
+        default=100_000,
+        help="accepted digits of the large database, which has as many pending ones",
+    )
+    parser.add_argument("--epochs", type=int, default=5, help="training epochs of the network that is served")
+    parser.add_argument("--readme", type=Path, help="file to write the table into; by default it is printed")
     options = vars(parser.parse_args(arguments))
     readme = options.pop("readme")
-    rows, faults = measure(**options)
+    rows, exceeded = measure(**options)
     show(as_markdown(rows), "web", readme)
-    for fault in faults:
-        print(f"broken: {fault}", file=sys.stderr)
-    return 1 if faults else 0
+    for message in exceeded:
+        print(f"limit exceeded: {message}", file=sys.stderr)
+    return 1 if exceeded else 0
 
 
 if __name__ == "__main__":
