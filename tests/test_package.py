@@ -46,9 +46,9 @@ def test_help_and_import_load_nothing_heavy(code: str) -> None:
 
 def test_only_the_command_that_is_run_is_imported() -> None:
     code = "import sys\nfrom fastnn.cli import main\ntry:\n    main()\nfinally:\n    print(*sys.modules, sep='\\n')"
-    for wanted, count in (("train", 1), ("--help", 8)):
+    for wanted, count in (("train", 1), ("--help", 9)):
         loaded = python(code, wanted, *(["--help"] if count == 1 else [])).stdout.splitlines()
-        commands = ("train", "evaluate", "compare", "predict", "import_", "serve", "bench", "data")
+        commands = ("train", "evaluate", "compare", "predict", "import_", "serve", "bench", "guide", "data")
         assert sum(f"fastnn.cli.{name}" in loaded for name in commands) == count
 
 

@@ -286,8 +286,12 @@ def test_kill_9_leaves_a_run_that_goes_on_to_the_same_bytes(place: Path, network
 FULL_DISK = """
 import resource
 from fastnn.cli import main
-resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
-main()
+before = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+try:
+    main()
+finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)  # whoever measures coverage writes at the exit
 """
 
 

@@ -23,6 +23,7 @@ _HOMES = {
     "import": ("import_", "import_original"),
     "serve": ("serve", "serve"),
     "bench": ("bench", "bench"),
+    "guide": ("guide", "guide"),
     "data": ("data", "app"),
 }
 """The file of each command and what it is called there."""

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from typer.testing import CliRunner
+
+from fastnn.cli import app
+from fastnn.cli.guide import GUIDES
+from tests.helpers import ROOT, environment, fastnn
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+runner = CliRunner()
+
+
+def source(name: str) -> str:
+    return (ROOT / "fastnn" / "guides" / f"{name}.md").read_text(encoding="utf-8")
+
+
+def test_without_a_name_the_guides_are_listed_with_their_titles() -> None:
+    result = runner.invoke(app, ["guide"])
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert [line.split()[0] for line in lines[: len(GUIDES)]] == list(GUIDES)
+    for name, line in zip(GUIDES, lines, strict=False):
+        assert line.split(maxsplit=1)[1].rstrip() == source(name).partition("\n")[0].partition(": ")[2]
+
+
+@pytest.mark.parametrize("name", GUIDES)
+def test_in_a_pipe_a_guide_is_its_markdown(name: str, tmp_path: Path) -> None:
+    result = fastnn("guide", name, cwd=tmp_path)
+    assert (result.returncode, result.stdout, result.stderr) == (0, source(name), "")
+
+
+@pytest.mark.parametrize("name", GUIDES)
+def test_in_a_terminal_a_guide_is_formatted(name: str) -> None:
+    shown = in_terminal("guide", name)
+    assert "\x1b[" in shown
+    assert "```" not in shown
+    assert "|---" not in shown
+    assert source(name).partition(": ")[0].removeprefix("# ") in shown
+
+
+def test_an_unknown_guide_is_refused_with_the_names() -> None:
+    result = runner.invoke(app, ["guide", "sped"])
+    assert result.exit_code == 2
+    assert "sped: no such guide; choose one of start, data, accuracy, speed, kernels, web" in result.stderr
+
+
+def in_terminal(*args: str) -> str:
+    """Return what ``fastnn ARGS`` writes to a terminal of 80 columns."""
+    pty = pytest.importorskip("pty")
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "fastnn", *args]
+    env = environment(TERM="xterm", COLUMNS="80")
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=env) as process:
+        os.close(theirs)
+        written = bytearray()
+        # Linux answers with an error when the other side is closed, other systems with nothing.
+        with contextlib.suppress(OSError):
+            while part := os.read(ours, 65536):
+                written += part
+        os.close(ours)
+    assert process.returncode == 0
+    return written.decode()

@@ -1,0 +1,36 @@
+"""Every command explains itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from fastnn.cli import app
+
+
+def commands(command: Any, *names: str) -> dict[tuple[str, ...], Any]:
+    """Return a command and the commands below it, by their names."""
+    found = {names: command}
+    for name, below in getattr(command, "commands", {}).items():
+        found |= commands(below, *names, name)
+    return found
+
+
+COMMANDS = commands(typer.main.get_command(app))
+
+
+@pytest.mark.parametrize("names", COMMANDS, ids=" ".join)
+def test_help_is_shown_with_each_option(names: tuple[str, ...]) -> None:
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(app, [*names, "--help"])
+    assert result.exit_code == 0, result.output
+    assert " ".join(("fastnn", *names)) in result.stdout or not names
+    for parameter in COMMANDS[names].params:
+        assert parameter.help, (names, parameter.name)
+        assert max(parameter.opts, key=len) in result.stdout or parameter.param_type_name == "argument"
+
+
+def test_the_commands_are_found() -> None:
+    assert {" ".join(names) for names in COMMANDS} >= {"train", "evaluate", "guide", "serve", "data clean"}
