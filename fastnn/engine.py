@@ -68,7 +68,7 @@ class Engine:
         ws, network = self._workspace, self.network
         for own, given in zip(ws.weights + ws.biases, network.weights + network.biases, strict=True):
             own[...] = given
-        ws.bias_and_weights[0] = ws.biases[0]
+        ws.bias_and_weights[0, : network.sizes[1]] = ws.biases[0]
         # One row after the other, so that the sums are the same bits on every machine.
         np.add.reduce(ws.bias_and_weights[: None if data.baseline else 1], axis=0, out=ws.folded_bias)
         ws.column_offset[...] = 0
@@ -121,6 +121,7 @@ class Engine:
         last, arguments = self._bound, self._arguments
         same = last and last[0] is data and last[1] is labels and last[2] is totals and last[3] is weights
         if not same or last[4:] != (learning_rate, smoothing):
+            self._bound = ()  # until all is set
             wanted: dict[str, tuple[Any, Any]] = {"labels": (labels, _INT64), "totals": (totals, np.float64)}
             wanted["sample_weights"] = (weights, self.network.dtype)
             for name, (array, dtype) in wanted.items():

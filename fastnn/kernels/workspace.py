@@ -167,10 +167,13 @@ class Workspace(NamedTuple):
         The record that kernels read.
     weights, biases : list of ndarray
         Of each layer; weights of shape (inputs, outputs), however they lie in memory.
-    column_offset, folded_bias : ndarray, shape (n_hidden,)
-        c and a of the first layer.
-    bias_and_weights : ndarray, shape (inputs + 1, n_hidden)
-        The first layer's weights below a row for its biases: their sum over rows is b + W·1.
+    column_offset : ndarray, shape (n_hidden,)
+        c of the first layer.
+    folded_bias : ndarray, shape (padded n_hidden,)
+        a of the first layer.
+    bias_and_weights : ndarray, shape (inputs + 1, padded n_hidden)
+        The first layer's weights below a row for its biases: their sum over rows is b + W·1. Whole vectors: of a single
+        column NumPy would sum pairs.
     """
 
     block: ArgumentBlock
@@ -261,9 +264,8 @@ def plan_workspace(sizes: tuple[int, ...], activation: str, dtype: np.dtype[Any]
         **{name: array for name, array in part.items() if name in (kind.names or ())},
     )
     block.keep(memory, *whole.values())
-    first = memory[: (n_in[0] + 1) * strides[0]].reshape(-1, strides[0])[:, : sizes[1]]
-    column_offset, folded_bias = part["column_offset"][: sizes[1]], part["folded_bias"][: sizes[1]]
-    return Workspace(block, weights, biases, column_offset, folded_bias, first)
+    first = memory[: (n_in[0] + 1) * strides[0]].reshape(-1, strides[0])[:, : units[0]]
+    return Workspace(block, weights, biases, part["column_offset"][: sizes[1]], part["folded_bias"], first)
 
 
 def _starts(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
