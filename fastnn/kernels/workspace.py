@@ -192,20 +192,8 @@ def address_of(array: NDArray[Any]) -> int:
 def plan_workspace(sizes: tuple[int, ...], activation: str, dtype: np.dtype[Any]) -> Workspace:
     """Lay a network out in memory.
 
-    Parameters
-    ----------
-    sizes : tuple of int
-        Units of each layer, inputs first.
-    activation : {"sigmoid", "tanh", "relu"}
-        Of the hidden layers. With ReLU all weights are kept a row an input, so that inactive inputs are skipped; with
-        the others those above the first layer a row an output.
-    dtype : dtype
-        float32 or float64.
-
-    Returns
-    -------
-    Workspace
-        All zeros, but for the masks and numbers of units.
+    With ReLU all weights are kept a row an input, so that inactive inputs are skipped; with the other activations those
+    above the first layer a row an output. All is 0 but the masks and numbers of units.
     """
     lanes = LINE // dtype.itemsize
     n_in, n_out = np.array(sizes[:-1]), np.array(sizes[1:])
