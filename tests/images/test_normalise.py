@@ -16,10 +16,8 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from PIL import Image
 
-from fastnn import images as module
 from fastnn.errors import DataError
 from fastnn.images import fit, is_blank, load_picture, normalise, normalise_batch, read_image
-from fastnn.kernels import images as kernel
 from tests.models import compiled, jpeg, png, seven
 
 SEVERAL = 60 if numba.config.DISABLE_JIT else 2000
@@ -403,10 +401,3 @@ def test_fit_leaves_its_input_alone() -> None:
         before = picture.copy()
         fit(picture)[:] = 3
         assert np.array_equal(picture, before)
-
-
-def test_the_kernel_agrees_on_sizes() -> None:
-    assert (module._BOX, module._BLANK) == (kernel.BOX, kernel.LEAST)
-    room = module.Room.of(300, 200)
-    # A picture that is shrunk has so many pixels for one of the result, and parts of one on both sides.
-    assert len(room.weights) >= 300 / kernel.BOX + 2

@@ -448,7 +448,7 @@ def test_blank_images_have_no_entries_but_train(invert: bool, kernel: str) -> No
 
 def test_images_of_another_size_are_refused() -> None:
     engine = Engine(Network((8, 3)))
-    with pytest.raises(DataError, match="takes 8 inputs, but the images have 9 pixels"):
+    with pytest.raises(DataError, match="8 inputs, but the images have 9 pixels"):
         engine.load_weights(KernelInput(np.zeros((1, 9), dtype=np.uint8), False))
 
 
