@@ -78,10 +78,6 @@ def device(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def no_unroll() -> None:
-    pass
-
-
 def small_code() -> None:
     pass
 

@@ -53,11 +53,16 @@ def test_distortions_equal_those_of_plain_python(elastic: float, digits: Any, mo
 @pytest.mark.parametrize("polarity", [None, "dark-on-light", "light-on-dark"])
 def test_normalising_equals_that_of_plain_python(polarity: Any, digits: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(1)
-    small = np.full((3, 28, 28), 255, np.uint8)
+    small = np.full((4, 28, 28), 255, np.uint8)  # the last one is blank
     small[0, 3:9, 1:25] = rng.integers(0, 200, (6, 24))
-    small[1, 10:21, 4:8] = 120
+    # At two edges: source pixels beyond them are white.
+    small[1, :5, :3] = 120
+    small[2, -3:, -7:] = 60
     fine = np.full((2, 70, 45), 200, np.uint8)
     fine[0, 10:60, 20:26] = 0
+    # A line that is too faint to count once it is scaled: the rest is scaled again.
+    fine[1, 20:40, 10:30] = 0
+    fine[1, 30, 30:44] = 165
     pictures = [digits.reshape(-1, 28, 28)[:4], 255 - digits.reshape(-1, 28, 28)[4:7], small, fine]
     results = []
     for kernel in (normalising.normalise_kernel, plainly("fastnn.kernels.normalise", "normalise")):

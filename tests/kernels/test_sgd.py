@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from dataclasses import dataclass, replace
 from itertools import product
@@ -98,6 +99,8 @@ CASES = [
     Case((12, 3, 17, 33, 5, 4), rule="backprop", activation="tanh", kernel="dense"),
     Case((12, 33, 17, 16, 5, 4), rule="backprop", activation="relu", kernel="dense", invert=True),
     Case((20, 65, 5), rule="backprop", invert=True, smoothing=0.2, weighted=True),
+    # 4 + 3 + 3 + 3 vectors of 16 numbers.
+    Case((12, 9, 205, 4), rule="backprop", activation="relu"),
     # All units of the first hidden layer are silent under ReLU, at times or always.
     Case((16, 17, 8, 3), rule="backprop", activation="relu", shift=-1.5),
     Case((16, 17, 8, 3), rule="backprop", activation="relu", shift=-9.0),
@@ -505,6 +508,29 @@ def test_the_kernel_does_what_it_does_as_plain_python(case: Case, dtype: str) ->
     assert totals[0] == pytest.approx(totals[1], rel=TOLERANCE[dtype])
     outputs = [run(Engine(networks[0], each), case.pixels(), case.invert, case.kernel) for each in (None, kernel)]
     np.testing.assert_allclose(*outputs, rtol=0, atol=TOLERANCE[dtype])
+
+
+@compiled_only
+def test_processors_with_larger_vectors_find_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    import numba
+
+    from fastnn.kernels import first_layer, vector
+
+    case, found = CASES[4], []
+    for native, per_vector in ((vector.HALF, 2), (vector.ONE, 1)):
+        monkeypatch.setattr(first_layer, "NATIVE", native)
+        monkeypatch.setattr(vector, "NATIVE", native)
+        monkeypatch.setattr(vector, "NATIVE_PER_VECTOR", per_vector)
+        spec = importlib.util.find_spec("fastnn.kernels.sgd")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        kernel = numba.njit(error_model="numpy")(module.run_samples("float32", case.rule, case.activation))
+        network = case.network("float32")
+        train(network, case, kernel=kernel)
+        found.append(network.sha256())
+    assert found[0] == found[1] != case.network("float32").sha256()
 
 
 def test_nothing_is_compiled_on_import() -> None:
