@@ -152,7 +152,7 @@ def cross_val_predict_proba(
         repeat, fold = job
         own = recipe.replace(seed=(recipe.seed + 1_000_003 * repeat + fold) % (1 << 63))
         part = dataset.take(np.flatnonzero(assigned[repeat] != fold))
-        return Session(part, own, hold_out=False, on_chunk=lambda _: stop.check(), threads=1)
+        return Session(part, own, split=False, on_chunk=lambda _: stop.check(), threads=1)
 
     def predict(job: tuple[int, int], stop: StopFlag) -> NDArray[np.float64]:
         repeat, fold = job

@@ -61,14 +61,14 @@ class Engine:
         """
         if data.n_inputs != self.network.sizes[0]:
             raise DataError(
-                f"the network takes {self.network.sizes[0]} inputs, but the images have {data.n_inputs} pixels"
+                f"the network has {self.network.sizes[0]} inputs, but the images have {data.n_inputs} pixels"
             )
-        if self._loaded_for == data.baseline and self.network.frozen:
-            return
         ws, network = self._workspace, self.network
+        if self._loaded_for == data.baseline and network.frozen:
+            return
         for own, given in zip(ws.weights + ws.biases, network.weights + network.biases, strict=True):
             own[...] = given
-        ws.bias_and_weights[0] = ws.biases[0]
+        ws.bias_and_weights[0, : network.sizes[1]] = ws.biases[0]
         # One row after the other, so that the sums are the same bits on every machine.
         np.add.reduce(ws.bias_and_weights[: None if data.baseline else 1], axis=0, out=ws.folded_bias)
         ws.column_offset[...] = 0
@@ -115,15 +115,15 @@ class Engine:
         Raises
         ------
         DataError
-            If an array has another dtype, or not the data's length.
+            If an array has another dtype or more dimensions.
         """
         self._loaded_for = None
         last, arguments = self._bound, self._arguments
         same = last and last[0] is data and last[1] is labels and last[2] is totals and last[3] is weights
         if not same or last[4:] != (learning_rate, smoothing):
-            wanted: dict[str, tuple[Any, Any]] = {"labels": (labels, _INT64), "totals": (totals, np.float64)}
-            wanted["sample_weights"] = (weights, self.network.dtype)
-            for name, (array, dtype) in wanted.items():
+            self._bound = ()  # until all is set
+            kinds: Any = (labels, _INT64), (totals, np.float64), (weights, self.network.dtype)
+            for name, (array, dtype) in zip(("labels", "totals", "sample_weights"), kinds, strict=True):
                 if array is not None and (array.dtype != dtype or array.ndim != 1):
                     raise DataError(f"{name}: must be a row of {np.dtype(dtype)}, not {array.dtype} {array.shape}")
                 arguments.put(**{name: 0 if array is None else array})

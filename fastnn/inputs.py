@@ -34,10 +34,10 @@ class KernelInput:
     ----------
     n, n_inputs : int
         Number of images, and of pixels of each.
-    first_layer : str
-        "sparse" or "dense".
     images : ndarray of uint8, shape (n, padded pixels)
-        Padded with pixels that count as 0.
+        Padded with pixels whose deviation is 0.
+    first_layer, invert
+        As above, but "sparse" or "dense".
     white : int
         Grey level whose deviation is 0.
     factor : float

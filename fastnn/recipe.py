@@ -76,8 +76,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         How the first layer is computed; "auto" chooses "sparse" where most pixels are white. All give the same
         SGD; the roundings differ.
     normalise : bool
-        Whether images are cropped, scaled and centred first, see :func:`fastnn.images.normalise_picture`; the model then
-        does the same before it predicts.
+        Whether images are cropped, scaled and centred first, see :func:`fastnn.images.normalise_picture`; the
+        model then does the same before it predicts.
     rotation : float
         Random distortion, drawn anew each time that an image is trained on: largest angle of the rotation in either
         direction, in degrees.

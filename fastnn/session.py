@@ -13,7 +13,7 @@ import time
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import msgspec
 
@@ -31,7 +31,7 @@ from fastnn.threads import StopFlag, cores, map_threads
 from fastnn.training import Trainer, as_model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from fastnn.network import Network
     from fastnn.runs import State
@@ -117,12 +117,9 @@ class Session:
         The run folder, which must not exist. Without one, nothing is written.
     source : str, optional
         The name from which the data can be loaded again; by default `dataset` or what it says of its source.
-    split : Split, optional
-        Which part of the data is the test set; by default as the recipe says.
-    hold_out : bool
-        Whether to hold out a test set; without one, all data are trained on and nothing is measured.
-    about : mapping, optional
-        More fields of the model's card.
+    split : Split or False, optional
+        Which part of the data is the test set; by default as the recipe says. With False all data are trained on and
+        nothing is measured.
     on_chunk : callable, optional
         Called with a :class:`fastnn.training.ChunkReport` about every 20 ms; of several networks from several threads
         at a time. An exception that it raises ends the session.
@@ -140,7 +137,7 @@ class Session:
         What is held out.
     classes : tuple of str
     card : ModelCard
-        What the model will say about recipe and data.
+        What the model will say about recipe and data; may be replaced before the first epoch.
     timings : Timings
     evaluation : Evaluation or None
         The finished model on the test set.
@@ -167,9 +164,7 @@ class Session:
         out: str | Path | None = None,
         *,
         source: str | None = None,
-        split: Split | None = None,
-        hold_out: bool = True,
-        about: Mapping[str, Any] | None = None,
+        split: Split | Literal[False] | None = None,
         on_chunk: Callable[[ChunkReport], None] | None = None,
         threads: int | None = None,
     ) -> None:
@@ -181,19 +176,17 @@ class Session:
         if not isinstance(dataset, Dataset):
             source = source or str(dataset)
             dataset = load_dataset(dataset)
-        how = split or Split.of(dataset, recipe.test_fraction, recipe.seed)
-        self._set_up(recipe, dataset, how if hold_out else None, out, on_chunk, threads)
+        how = Split.of(dataset, recipe.test_fraction, recipe.seed) if split is None else split or None
+        self._set_up(recipe, dataset, how, out, on_chunk, threads)
         data = DataCard(
             source=_printable(source or dataset.source),
             description=dataset.source,
             hash=dataset.content_hash,
             n_train=len(self.train),
             n_test=0 if self.test is None else len(self.test),
-            split=how if hold_out else None,
+            split=how,
         )
         self.card = ModelCard(recipe=recipe, epochs=0, data=data, seed=recipe.seed, version=__version__)
-        if about:
-            self.card = msgspec.structs.replace(self.card, **about)
         self._run: Run | None = None
         self._start(())
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import signal
 import subprocess
@@ -20,7 +19,6 @@ from fastnn.datasets import PIXELS, Dataset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[1]
 DIGITS = tuple("0123456789")
@@ -43,20 +41,6 @@ def blobs(n: int = 200, *, seed: int = 0, classes: tuple[str, ...] = DIGITS, pix
     grey = rng.integers(0, 120, (n, pixels), dtype=np.uint8)
     images = np.where(patterns[labels] ^ flipped, grey, np.uint8(255))
     return Dataset(images, labels, classes, "blobs")
-
-
-def plain_copy(module: ModuleType) -> ModuleType:
-    """Return a second copy of a module of kernels, read as it is under NUMBA_DISABLE_JIT=1."""
-    spec = importlib.util.spec_from_file_location(f"plain_{module.__name__}", str(module.__file__))
-    assert spec is not None
-    assert spec.loader is not None
-    copy = importlib.util.module_from_spec(spec)
-    before, numba.config.DISABLE_JIT = numba.config.DISABLE_JIT, 1
-    try:
-        spec.loader.exec_module(copy)
-    finally:
-        numba.config.DISABLE_JIT = before
-    return copy
 
 
 def saved(dataset: Dataset, path: Path) -> Path:

@@ -103,7 +103,7 @@ def test_folds_train_what_the_recipe_says() -> None:
     data, recipe = blobs(90), RECIPE.replace(ensemble=2, per_class=6)
     found = cross_val_predict_proba(data, recipe, folds=3, threads=1)
     fold = assign_folds(data, 3, recipe.seed)
-    session = Session(data.take(np.flatnonzero(fold != 1)), recipe.replace(seed=1), hold_out=False)
+    session = Session(data.take(np.flatnonzero(fold != 1)), recipe.replace(seed=1), split=False)
     for _ in session:
         pass
     assert (len(session.train), len(session.model.networks)) == (60, 2)

@@ -22,8 +22,8 @@ from typer.testing import CliRunner
 from fastnn.cli import app
 from fastnn.cli.guide import GUIDES
 from fastnn.datasets import digits, mnist
-from fastnn.datasets.convert import write_dataset
 from fastnn.datasets.drawn import drawn
+from fastnn.datasets.writers import write_dataset
 from tests.helpers import ROOT
 
 FOLDER = ROOT / "fastnn" / "guides"

@@ -13,7 +13,7 @@ import fastnn
 from tests.helpers import ROOT, python
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
 HEAVY = ("numba", "PIL", "sklearn", "scipy", "matplotlib", "pooch", "requests")
@@ -53,7 +53,7 @@ def test_only_the_command_that_is_run_is_imported() -> None:
 
 
 def test_training_loads_neither_compiler_nor_images_nor_downloads() -> None:
-    """What was compiled before needs no compiler; see tests/kernels/test_native.py."""
+    """What was compiled before needs no compiler; see tests/kernels/test_loader.py."""
     assert loaded_by("import fastnn.session, fastnn.images.distort") == set()
 
 
@@ -122,3 +122,22 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 def test_the_version_is_shown() -> None:
     done = python("from fastnn.__main__ import main; main()", "--version")
     assert (done.returncode, done.stdout.strip()) == (0, f"fastnn {fastnn.__version__}")
+
+
+def parameters() -> Iterator[tuple[str, int]]:
+    """Yield the number of parameters of each function; those of a command are its options."""
+    for path in sorted((ROOT / "fastnn").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+                continue
+            name, arguments = getattr(node, "name", "lambda"), node.args
+            is_command = path.parent.is_relative_to(ROOT / "fastnn" / "cli") and name == path.stem.rstrip("_")
+            given = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+            if not is_command:
+                yield f"{path.name}: {name}", sum(each.arg not in ("self", "cls") for each in given)
+
+
+def test_no_function_has_more_than_seven_parameters() -> None:
+    counts = list(parameters())
+    assert len(counts) > 300
+    assert [(name, count) for name, count in counts if count > 7] == []

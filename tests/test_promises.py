@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 
 from fastnn import Recipe, Session, load_model
 from fastnn.cli import app
-from fastnn.engine import Engine, KernelInput
+from fastnn.engine import Engine
+from fastnn.inputs import KernelInput
 from fastnn.training import epoch_order
 from tests.helpers import (
     PATIENCE,
@@ -84,7 +85,7 @@ def hashes() -> list[str]:
     for recipe in (Recipe(hidden=(40, 17)), relu, relu.replace(activation="tanh", invert=False)):
         network = recipe.network(784, 10)
         engine = Engine(network)  # rather than train(), which compiles prediction too
-        images = KernelInput(data.images, recipe.invert, network.dtype)
+        images = KernelInput(data.images, recipe.invert)
         engine.load_weights(images)
         engine.train(images, data.labels, order, recipe.lr, np.zeros(2))
         engine.store_weights()

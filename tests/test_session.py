@@ -120,7 +120,7 @@ def test_every_field_of_the_recipe_counts() -> None:
     assert np.array_equal(session.train.images, per_class(train, 7, 2).images)
     own = Session(replace(train, test=test), SMALL)
     assert own.test is test
-    whole = Session(data, SMALL, hold_out=False)
+    whole = Session(data, SMALL, split=False)
     assert (len(whole.train), whole.test) == (300, None)
     assert run(whole)
     assert whole.finished

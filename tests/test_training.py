@@ -9,10 +9,11 @@ import pytest
 
 from fastnn import Dataset, EpochReport, Network, Recipe, evaluate, split, train
 from fastnn.datasets.split import Split
-from fastnn.engine import Engine, KernelInput, run
+from fastnn.engine import Engine, run
 from fastnn.errors import DataError, ModelError, RecipeError, TrainingError
 from fastnn.images import normalise_batch
-from fastnn.kernels.layout import BLOCK
+from fastnn.inputs import KernelInput
+from fastnn.kernels.workspace import BLOCK
 from fastnn.model import ModelCard
 from fastnn.training import ChunkReport, Trainer, as_model, epoch_order
 from tests.helpers import blobs, compiled_only
@@ -116,7 +117,7 @@ def test_chunks_are_whole_blocks_and_shorter_where_more_weights_are_touched() ->
 
     def chunk(*hidden: int, first_layer: str = "sparse") -> int:
         engine = Engine(TOY.replace(hidden=hidden).network(784, 10))
-        return engine.chunk_size(KernelInput(images, False, np.dtype("float32"), first_layer))
+        return engine.chunk_size(KernelInput(images, False, first_layer))
 
     assert chunk(32) == 4096
     assert chunk(500, 150) > chunk(500, 150, first_layer="dense") > chunk(1503, 1503) > 0

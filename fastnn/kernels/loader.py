@@ -74,13 +74,7 @@ class Kernel:
         self.run(arguments.address)
 
     def run(self, address: int) -> None:
-        """Run the kernel on the record at an address. The caller keeps alive what the record points to.
-
-        Raises
-        ------
-        FastnnError
-            If NUMBA_DISABLE_JIT is set.
-        """
+        """Run the kernel on the record at an address. The caller keeps alive what the record points to."""
         if self._entry is None:
             with _lock:
                 self._entry = self._entry or self._load()
@@ -117,10 +111,7 @@ class Kernel:
 def object_code(function: Callable[[int], None]) -> tuple[str, bytes]:
     """Compile a function of an int64; return the name of its machine code and the code, an object file.
 
-    Raises
-    ------
-    Exception
-        Whatever goes wrong in Numba, and RuntimeError if the code calls what only Numba can provide.
+    Raises RuntimeError if the code calls what only Numba can provide, and what Numba raises.
     """
     import numba
 
@@ -138,13 +129,7 @@ def object_code(function: Callable[[int], None]) -> tuple[str, bytes]:
 
 
 def load_object(name: str, code: bytes) -> Entry:
-    """Return the function in an object file; it releases the GIL.
-
-    Raises
-    ------
-    RuntimeError
-        If the function is not there, or this process lacks what it may call.
-    """
+    """Return the function in an object file; it releases the GIL. RuntimeError if it cannot be used here."""
     from llvmlite import binding
 
     binding.initialize_native_target()
@@ -183,13 +168,7 @@ class _CodeFile:
         self._paths = [] if made_from is None else [folder / file for folder in _folders()]
 
     def read(self) -> tuple[str, bytes]:
-        """Return what :meth:`write` was given, by this or another process.
-
-        Raises
-        ------
-        LookupError
-            If there is nothing, or nothing valid.
-        """
+        """Return what :meth:`write` was given, by this or another process; LookupError if nothing valid is kept."""
         for path in self._paths:
             with contextlib.suppress(OSError):
                 content = path.read_bytes()

@@ -181,14 +181,7 @@ class Emitter:
 
 
 def emits(signature, emit):
-    """Return what the definition of an intrinsic returns.
-
-    Parameters
-    ----------
-    signature : Numba signature
-    emit : callable
-        Given an :class:`Emitter` and the LLVM values of the arguments; returns the result's, or None.
-    """
+    """Return what an intrinsic's definition returns; `emit` takes an Emitter and the arguments' LLVM values."""
 
     def codegen(context, builder, _signature, args):
         result = emit(Emitter(context, builder), *args)
@@ -206,10 +199,9 @@ def _constant(kind, value):
 
 @intrinsic
 def small_code(typingctx):
-    """Ask LLVM to keep the function that calls this small: its loops are not unrolled.
+    """Ask LLVM not to unroll the loops of the function that calls this.
 
-    LLVM would copy the body of every loop eight times and add a ninth for the rest: three times the machine code, which
-    takes as much longer to compile and no longer fits the instruction cache.
+    It would copy each body nine times: three times the code, which takes longer to compile and fits no cache.
     """
     return emits(types.void(), lambda e: e.builder.function.attributes.add("optsize"))
 
@@ -334,8 +326,7 @@ def splat(typingctx, value, width):
     vector = _vector(value, width)
 
     def emit(e, value, _):
-        kind = e.kind(vector)
-        return e.pack(kind, [e.splat(value, kind.element)] * vector.n_vectors)
+        return e.pack(e.kind(vector), [e.splat(value, e.kind(vector).element)] * vector.n_vectors)
 
     return emits(vector(value, width), emit)
 
@@ -345,10 +336,8 @@ def zeros(typingctx, start, width):
     """Return a vector of zeros of the pointer's type."""
     vector = _vector(start.dtype, width)
 
-    def emit(e, *_):
-        return ir.Constant(e.kind(vector), [[0.0] * vector.lanes] * vector.n_vectors)
-
-    return emits(vector(start, width), emit)
+    values = [[0.0] * vector.lanes] * vector.n_vectors
+    return emits(vector(start, width), lambda e, *_: ir.Constant(e.kind(vector), values))
 
 
 # ---- arithmetic ----
@@ -357,38 +346,23 @@ def zeros(typingctx, start, width):
 def _lanewise(name, doc, emit_one):
     """Make an intrinsic of a function that acts on one LLVM vector of each argument."""
 
-    def typed(*vectors):
+    def definition(typingctx, *vectors):
         result = max(vectors, key=lambda vector: vector.n_vectors)
         # Numba turns None into a typing error.
         if any(each not in (result, Vector(result.dtype, result.lanes, 1)) for each in vectors):
             return None
 
-        def emit(e, *args):
+        def emit(e, args):
+            parts = [e.builder.extract_value(args, index) for index in range(len(vectors))]
             rows = range(result.n_vectors)
-            parts = [[e.builder.extract_value(arg, row % arg.type.count) for arg in args] for row in rows]
-            return e.pack(e.kind(result), [emit_one(e, *part) for part in parts])
+            ones = [[e.builder.extract_value(part, row % part.type.count) for part in parts] for row in rows]
+            return e.pack(e.kind(result), [emit_one(e, *one) for one in ones])
 
-        return emits(result(*vectors), emit)
+        return emits(result(types.StarArgTuple.from_types(vectors)), emit)
 
-    # Numba asks for a function of as many parameters as the intrinsic has.
-    definitions = (
-        lambda typingctx, a: typed(a),
-        lambda typingctx, a, b: typed(a, b),
-        lambda typingctx, a, b, c: typed(a, b, c),
-    )
-    definition = definitions[emit_one.__code__.co_argcount - 2]
     definition.__name__ = definition.__qualname__ = name
     definition.__doc__ = doc
     return intrinsic(definition)
-
-
-def _emit_relu(e, a):
-    zero = _constant(a.type, 0.0)
-    return e.builder.select(e.builder.fcmp_ordered("<", a, zero), zero, a)
-
-
-def _emit_where_positive(e, a, b, c):
-    return e.builder.select(e.builder.fcmp_ordered(">", a, _constant(a.type, 0.0)), b, c)
 
 
 def _emit_maximum(e, a, b):
@@ -419,8 +393,16 @@ sub = _lanewise("sub", "Return a - b.", lambda e, a, b: e.builder.fsub(a, b))
 mul = _lanewise("mul", "Return a * b.", lambda e, a, b: e.builder.fmul(a, b))
 div = _lanewise("div", "Return a / b.", lambda e, a, b: e.builder.fdiv(a, b))
 fma = _lanewise("fma", "Return a * b + c, rounded once.", lambda e, a, b, c: e.fma(a, b, c))
-relu = _lanewise("relu", "Return the greater of a and 0; NaN stays NaN.", _emit_relu)
-where_positive = _lanewise("where_positive", "Return b where a > 0, else c.", _emit_where_positive)
+relu = _lanewise(
+    "relu",
+    "Return the greater of a and 0; NaN stays NaN.",
+    lambda e, a: _emit_maximum(e, a, _constant(a.type, 0.0)),
+)
+where_positive = _lanewise(
+    "where_positive",
+    "Return b where a > 0, else c.",
+    lambda e, a, b, c: e.builder.select(e.builder.fcmp_ordered(">", a, _constant(a.type, 0.0)), b, c),
+)
 maximum = _lanewise("maximum", "Return the greater of a and b; a where it is NaN.", _emit_maximum)
 exp = _lanewise(
     "exp",

@@ -167,10 +167,13 @@ class Workspace(NamedTuple):
         The record that kernels read.
     weights, biases : list of ndarray
         Of each layer; weights of shape (inputs, outputs), however they lie in memory.
-    column_offset, folded_bias : ndarray, shape (n_hidden,)
-        c and a of the first layer.
-    bias_and_weights : ndarray, shape (inputs + 1, n_hidden)
-        The first layer's weights below a row for its biases: their sum over rows is b + W·1.
+    column_offset : ndarray, shape (n_hidden,)
+        c of the first layer.
+    folded_bias : ndarray, shape (padded n_hidden,)
+        a of the first layer.
+    bias_and_weights : ndarray, shape (inputs + 1, padded n_hidden)
+        The first layer's weights below a row for its biases: their sum over rows is b + W·1. Whole vectors: of a single
+        column NumPy would sum pairs.
     """
 
     block: ArgumentBlock
@@ -189,20 +192,8 @@ def address_of(array: NDArray[Any]) -> int:
 def plan_workspace(sizes: tuple[int, ...], activation: str, dtype: np.dtype[Any]) -> Workspace:
     """Lay a network out in memory.
 
-    Parameters
-    ----------
-    sizes : tuple of int
-        Units of each layer, inputs first.
-    activation : {"sigmoid", "tanh", "relu"}
-        Of the hidden layers. With ReLU all weights are kept a row an input, so that inactive inputs are skipped; with
-        the others those above the first layer a row an output.
-    dtype : dtype
-        float32 or float64.
-
-    Returns
-    -------
-    Workspace
-        All zeros, but for the masks and numbers of units.
+    With ReLU all weights are kept a row an input, so that inactive inputs are skipped; with the other activations those
+    above the first layer a row an output. All is 0 but the masks and numbers of units.
     """
     lanes = LINE // dtype.itemsize
     n_in, n_out = np.array(sizes[:-1]), np.array(sizes[1:])
@@ -261,9 +252,8 @@ def plan_workspace(sizes: tuple[int, ...], activation: str, dtype: np.dtype[Any]
         **{name: array for name, array in part.items() if name in (kind.names or ())},
     )
     block.keep(memory, *whole.values())
-    first = memory[: (n_in[0] + 1) * strides[0]].reshape(-1, strides[0])[:, : sizes[1]]
-    column_offset, folded_bias = part["column_offset"][: sizes[1]], part["folded_bias"][: sizes[1]]
-    return Workspace(block, weights, biases, column_offset, folded_bias, first)
+    first = memory[: (n_in[0] + 1) * strides[0]].reshape(-1, strides[0])[:, : units[0]]
+    return Workspace(block, weights, biases, part["column_offset"][: sizes[1]], part["folded_bias"], first)
 
 
 def _starts(lengths: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -9,6 +9,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
 from fastnn.datasets.split import Split
@@ -143,11 +144,11 @@ class Trainer(Background):
             self._recipe,
             folder,
             split=SPLIT,
-            about={"origin_key": origin_key},
             on_chunk=self._give_way,
             # In this thread, which has a low priority; the other cores are for the requests.
             threads=1,
         )
+        session.card = msgspec.structs.replace(session.card, origin_key=origin_key)
         try:
             for _ in session:
                 pass

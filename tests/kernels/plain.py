@@ -11,7 +11,6 @@ import importlib
 import importlib.util
 import sys
 from functools import cache
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from fastnn.network import LINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import ModuleType
 
 HALF, ONE, TWO, THREE, FOUR = 0, 1, 2, 3, 4
 NATIVE = ONE
@@ -76,10 +76,6 @@ def lanes_of(dtype: Any, width: int) -> int:
 
 def device(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
-
-
-def no_unroll() -> None:
-    pass
 
 
 def small_code() -> None:

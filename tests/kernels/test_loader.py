@@ -277,7 +277,7 @@ def test_the_users_cache_is_taken_where_the_package_cannot_be_written(tmp_path: 
 # ---- what cannot be done this way ----
 
 
-def no_object_code(function: Any) -> tuple[str, bytes]:
+def no_object_code(_: Any) -> tuple[str, bytes]:
     raise AttributeError("'CPUCodeLibrary' object has no attribute 'serialize_using_object_code'")
 
 
@@ -291,7 +291,7 @@ def other_name(function: Any, real: Callable[..., Any] = loader.object_code) -> 
     return "cfunc." + real(function)[0], real(function)[1]
 
 
-def other_numbers(function: Any, real: Callable[..., Any] = loader.object_code) -> tuple[str, bytes]:
+def other_numbers(_: Any, real: Callable[..., Any] = loader.object_code) -> tuple[str, bytes]:
     return real(small.nothing())
 
 

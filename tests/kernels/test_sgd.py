@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numba
 import numpy as np
 import pytest
 
-from fastnn.engine import Engine, KernelInput, run
+from fastnn.engine import Engine, kernel_for, run
 from fastnn.errors import DataError
-from fastnn.kernels import sgd, simd
-from fastnn.kernels.layout import UNITS
+from fastnn.inputs import KernelInput, density
+from fastnn.kernels.workspace import LAYER, arguments_dtype, workspace_dtype
 from fastnn.model import as_inputs
 from fastnn.network import Network
 from fastnn.reference import ReferenceNetwork
-from tests.helpers import ROOT, compiled_only, python
+from tests.helpers import compiled_only, python
+from tests.kernels import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PARITY = json.loads((Path(__file__).parents[1] / "fixtures" / "parity.json").read_text())
 WEIGHTS = ("weights_ih1", "weights_h1h2", "weights_h2o")
@@ -95,32 +99,62 @@ CASES = [
     Case((12, 3, 17, 33, 5, 4), rule="backprop", activation="tanh", kernel="dense"),
     Case((12, 33, 17, 16, 5, 4), rule="backprop", activation="relu", kernel="dense", invert=True),
     Case((20, 65, 5), rule="backprop", invert=True, smoothing=0.2, weighted=True),
+    # 4 + 3 + 3 + 3 vectors of 16 numbers.
+    Case((12, 9, 205, 4), rule="backprop", activation="relu"),
     # All units of the first hidden layer are silent under ReLU, at times or always.
     Case((16, 17, 8, 3), rule="backprop", activation="relu", shift=-1.5),
     Case((16, 17, 8, 3), rule="backprop", activation="relu", shift=-9.0),
 ]
 
 
-def train(network: Network, case: Case, n: int = STEPS, *, chunks: int = 1) -> np.ndarray:
+class Spy:
+    """A kernel that is run through, and keeps the address of its argument block."""
+
+    def __init__(self, network: Network, kernel: Callable[[int], Any] | None = None) -> None:
+        self.kernel = kernel or kernel_for(network.dtype.name, network.rule, network.activation).run
+        self.dtype, self.address = network.dtype, 0
+
+    def __call__(self, address: int) -> None:
+        self.address = address
+        self.kernel(address)
+
+    def workspace(self) -> tuple[plain.Record, list[plain.Record]]:
+        """Return the workspace and its layers."""
+        arguments = plain.record_at(self.address, arguments_dtype(self.dtype))
+        ws = plain.record_at(arguments.workspace, workspace_dtype(self.dtype))
+        return ws, [plain.record_at(ws.layers + depth * LAYER.itemsize, LAYER) for depth in range(ws.n_layers)]
+
+
+def train(
+    network: Network, case: Case, n: int = STEPS, *, chunks: int = 1, kernel: Callable[[int], Any] | None = None
+) -> np.ndarray:
     """Train on n samples in order; return the totals."""
-    engine, totals = Engine(network), np.zeros(2)
-    prepared = KernelInput(case.pixels(), case.invert, network.dtype, case.kernel)
+    spy, totals = Spy(network, kernel), np.zeros(2)
+    engine = Engine(network, spy)
+    data = KernelInput(case.pixels(), case.invert, case.kernel)
     weights = sample_weights(network.dtype) if case.weighted else None
-    engine.load_weights(prepared)
+    engine.load_weights(data)
     for order in np.array_split(np.arange(n), chunks):
-        engine.train(prepared, case.labels(), order, case.lr, totals, smoothing=case.smoothing, weights=weights)
+        engine.train(data, case.labels(), order, case.lr, totals, smoothing=case.smoothing, weights=weights)
     engine.store_weights()
     if network.is_finite():
-        assert_pads_of_the_memory_are_zero(engine)
+        assert_padding_of_the_workspace_is_zero(network, spy)
     return totals
 
 
-def assert_pads_of_the_memory_are_zero(engine: Engine) -> None:
-    """Look at what fills rows up, and rows up to fours; the engine's own weights are lost."""
-    for view in (*engine._weights, *engine._biases, engine._first[0, : len(engine._biases[0])]):
-        view[...] = 0
-    net = engine._net.value
-    assert not net.memory[: net.layout[UNITS]].any()
+def assert_padding_of_the_workspace_is_zero(network: Network, spy: Spy) -> None:
+    """Look at what fills rows of weights up to whole vectors, rows up to fours, and biases."""
+    ws, layers = spy.workspace()
+    for depth, layer in enumerate(layers):
+        transposed = depth > 0 and network.activation != "relu"
+        used = (layer.n_outputs, layer.n_inputs) if transposed else (layer.n_inputs, layer.n_outputs)
+        rows = -(-layer.n_outputs // 4) * 4 if transposed else layer.n_inputs
+        weights = plain.float_pointer(ws, layer.weights).numbers[: rows * layer.stride].reshape(rows, layer.stride)
+        assert not weights[used[0] :].any()
+        assert not weights[:, used[1] :].any()
+        biases = plain.float_pointer(ws, layer.biases)
+        width = layer.n_vectors * plain.floats_per_vector(biases)
+        assert not biases.numbers[layer.n_outputs : width].any()
 
 
 def sample_weights(dtype: Any) -> np.ndarray:
@@ -133,7 +167,7 @@ def assert_same_parameters(network: Network, reference: ReferenceNetwork, tolera
         np.testing.assert_allclose(network.biases[layer], reference.biases[layer], rtol=0, atol=tolerance)
 
 
-def assert_pads_are_zero(network: Network) -> None:
+def assert_padding_is_zero(network: Network) -> None:
     twin = network.copy()
     for view in (*twin.weights, *twin.biases):
         view[...] = 0
@@ -157,7 +191,7 @@ def test_training_equals_the_plain_rule(case: Case, dtype: str) -> None:
     before = network.parameters.copy()
     totals = train(network, case)
     assert_same_parameters(network, reference, TOLERANCE[dtype])
-    assert_pads_are_zero(network)
+    assert_padding_is_zero(network)
     assert totals[0] == pytest.approx(loss, rel=TOLERANCE[dtype])
     assert totals[1] == hits
     # What the tolerance has to tell apart: the training moved the weights by far more.
@@ -177,16 +211,16 @@ def test_outputs_equal_those_of_numpy(case: Case, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("calls", [1, 2, 10, 50])
-def test_toy_in_float64_follows_the_original_javascript(calls: int) -> None:
+def test_the_original_rule_in_float64_follows_the_original_javascript(calls: int) -> None:
     initial, recorded = PARITY["initial"], PARITY["after"][str(calls)]
     network = Network(PARITY["sizes"], dtype="float64")
     for layer, (weight, bias) in enumerate(zip(WEIGHTS, BIASES, strict=True)):
         network.weights[layer][...] = np.array(initial[weight]).T
         network.biases[layer][...] = np.array(initial[bias])[:, 0]
     engine = Engine(network)
-    prepared = KernelInput(np.array(PARITY["images"], dtype=np.uint8), False, network.dtype, "sparse")
-    engine.load_weights(prepared)
-    engine.train(prepared, np.array(PARITY["labels"]), np.arange(calls), PARITY["learning_rate"], np.zeros(2))
+    data = KernelInput(np.array(PARITY["images"], dtype=np.uint8), False, "sparse")
+    engine.load_weights(data)
+    engine.train(data, np.array(PARITY["labels"]), np.arange(calls), PARITY["learning_rate"], np.zeros(2))
     engine.store_weights()
     for layer, (weight, bias) in enumerate(zip(WEIGHTS, BIASES, strict=True)):
         np.testing.assert_allclose(network.weights[layer].T, recorded[weight], rtol=0, atol=1e-10)
@@ -218,9 +252,9 @@ def test_backprop_steps_down_the_gradient(activation: str, sizes: tuple[int, ...
         gradient[k] = (loss(network.parameters + step) - loss(network.parameters - step)) / 2e-5
     trained = network.copy()
     engine = Engine(trained)
-    prepared = KernelInput(image, False, trained.dtype, "sparse")
-    engine.load_weights(prepared)
-    engine.train(prepared, np.array([1]), np.array([0]), 1.0, np.zeros(2), smoothing=smoothing)
+    data = KernelInput(image, False, "sparse")
+    engine.load_weights(data)
+    engine.train(data, np.array([1]), np.array([0]), 1.0, np.zeros(2), smoothing=smoothing)
     engine.store_weights()
     descent = network.parameters - trained.parameters
     assert np.linalg.norm(gradient) > 0.1
@@ -228,7 +262,7 @@ def test_backprop_steps_down_the_gradient(activation: str, sizes: tuple[int, ...
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_ink_and_dense_kernel_do_the_same_descent(dtype: str) -> None:
+def test_sparse_and_dense_first_layers_do_the_same_descent(dtype: str) -> None:
     for rule, invert in product(("original", "backprop"), (False, True)):
         case = Case((30, 17, 4), rule, invert=invert)
         networks = [case.network(dtype), case.network(dtype)]
@@ -240,16 +274,20 @@ def test_ink_and_dense_kernel_do_the_same_descent(dtype: str) -> None:
 
 @pytest.mark.parametrize("hidden", [1, 16, 200, 3000])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_paper_is_summed_one_row_after_the_other(hidden: int, dtype: str) -> None:
-    """Numpy may sum in another order, by the processor, where it thinks that none is asked for."""
+def test_the_baseline_is_summed_one_row_after_the_other(hidden: int, dtype: str) -> None:
+    """NumPy may sum in another order, by the processor, where it thinks that none is asked for."""
     network = Network((784, hidden, 10), dtype=dtype).initialise("he", 3)
-    engine, expected = Engine(network), network.biases[0].copy()
+    white, expected = np.full((1, 784), 255, dtype=np.uint8), network.biases[0].copy()
     for row in network.weights[0]:
         expected += row
-    engine.load_weights(KernelInput(np.full((1, 784), 255, dtype=np.uint8), False, network.dtype, "sparse"))
-    assert np.array_equal(engine._paper[:hidden], expected)
-    engine.load_weights(KernelInput(np.full((1, 784), 255, dtype=np.uint8), True, network.dtype, "sparse"))
-    assert np.array_equal(engine._paper[:hidden], network.biases[0])
+    spy = Spy(network, id)  # which does nothing
+    engine = Engine(network, spy)
+    for invert, folded in ((False, expected), (True, network.biases[0])):
+        data = KernelInput(white, invert, "sparse")
+        engine.load_weights(data)
+        engine.outputs(data)
+        ws, _ = spy.workspace()
+        assert np.array_equal(plain.float_pointer(ws, ws.folded_bias).numbers[:hidden], folded)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -280,30 +318,30 @@ def test_any_number_of_samples_may_be_trained_on(n: int) -> None:
 def test_what_is_learnt_by_may_change_from_call_to_call() -> None:
     case = replace(CASES[2], invert=True)
     network = case.network("float32")
-    prepared = KernelInput(case.pixels(), case.invert, network.dtype, case.kernel)
-    others = KernelInput(255 - case.pixels(), case.invert, network.dtype, case.kernel)
+    data = KernelInput(case.pixels(), case.invert, case.kernel)
+    others = KernelInput(255 - case.pixels(), case.invert, case.kernel)
     labels, totals = case.labels(), np.zeros(2)
     calls: list[dict[str, Any]] = [
         {},
         {},
-        {"lr": 0.3},
+        {"learning_rate": 0.3},
         {"labels": labels[::-1].copy()},
-        {"prepared": others},
+        {"data": others},
         {"smoothing": 0.1},
         {"weights": sample_weights(network.dtype)},
         {"totals": np.zeros(2)},
         {},
     ]
-    usual = {"prepared": prepared, "labels": labels, "order": np.arange(STEPS), "lr": case.lr, "totals": totals}
+    usual = {"data": data, "labels": labels, "order": np.arange(STEPS), "learning_rate": case.lr, "totals": totals}
     engine, anew = Engine(network.copy()), network.copy()
-    engine.load_weights(prepared)
+    engine.load_weights(data)
     found = []
     for each in (*calls, *calls[::-1]):
         engine.train(**{**usual, **each})
         before = totals.copy()
         # Without an offset nothing is rounded when weights are taken out and in.
         other = Engine(anew)
-        other.load_weights(prepared)
+        other.load_weights(data)
         other.train(**{**usual, **each})
         other.store_weights()
         np.testing.assert_array_equal(totals - before, before - (found[-1] if found else 0))
@@ -319,9 +357,9 @@ def test_a_sample_may_come_again_at_once() -> None:
     order = np.array([3, 3, 3, 3, 5, 3, 5, 5, 5, 3])
     for k in order:
         reference.train((case.pixels()[k] / 255).tolist(), int(case.labels()[k]), case.lr)
-    engine, prepared = Engine(network), KernelInput(case.pixels(), case.invert, network.dtype, case.kernel)
-    engine.load_weights(prepared)
-    engine.train(prepared, case.labels(), order, case.lr, np.zeros(2))
+    engine, data = Engine(network), KernelInput(case.pixels(), case.invert, case.kernel)
+    engine.load_weights(data)
+    engine.train(data, case.labels(), order, case.lr, np.zeros(2))
     engine.store_weights()
     assert_same_parameters(network, reference, 1e-13)
 
@@ -338,10 +376,10 @@ def test_weights_of_one_are_no_weights() -> None:
     plain, weighted = case.network("float32"), case.network("float32")
     train(plain, case)
     engine = Engine(weighted)
-    prepared = KernelInput(case.pixels(), False, weighted.dtype, case.kernel)
-    engine.load_weights(prepared)
+    data = KernelInput(case.pixels(), False, case.kernel)
+    engine.load_weights(data)
     ones = np.ones(STEPS, dtype=np.float32)
-    engine.train(prepared, case.labels(), np.arange(STEPS), case.lr, np.zeros(2), weights=ones)
+    engine.train(data, case.labels(), np.arange(STEPS), case.lr, np.zeros(2), weights=ones)
     engine.store_weights()
     assert plain.sha256() == weighted.sha256()
 
@@ -350,9 +388,9 @@ def test_a_weight_of_zero_teaches_nothing() -> None:
     case = CASES[1]
     network = case.network("float64")
     engine = Engine(network)
-    prepared = KernelInput(case.pixels(), False, network.dtype, case.kernel)
-    engine.load_weights(prepared)
-    engine.train(prepared, case.labels(), np.arange(STEPS), case.lr, np.zeros(2), weights=np.zeros(STEPS))
+    data = KernelInput(case.pixels(), False, case.kernel)
+    engine.load_weights(data)
+    engine.train(data, case.labels(), np.arange(STEPS), case.lr, np.zeros(2), weights=np.zeros(STEPS))
     engine.store_weights()
     assert network.sha256() == case.network("float64").sha256()
 
@@ -361,11 +399,11 @@ def test_among_equal_outputs_the_first_one_counts_as_in_prediction() -> None:
     """Saturated networks give the same output everywhere; that must not look like a perfect one."""
     network = Network((4, 10), dtype="float64")
     engine = Engine(network)
-    prepared = KernelInput(np.full((10, 4), 100, dtype=np.uint8), False, network.dtype, "sparse")
+    data = KernelInput(np.full((10, 4), 100, dtype=np.uint8), False, "sparse")
     totals = np.zeros(2)
-    engine.load_weights(prepared)
-    engine.train(prepared, np.arange(10), np.arange(10), 1e-300, totals)
-    assert engine.outputs(prepared).argmax(axis=1).tolist() == [0] * 10
+    engine.load_weights(data)
+    engine.train(data, np.arange(10), np.arange(10), 1e-300, totals)
+    assert engine.outputs(data).argmax(axis=1).tolist() == [0] * 10
     assert totals[1] == 1
 
 
@@ -392,8 +430,8 @@ def test_what_is_no_number_shows_in_the_loss(rule: str, value: float) -> None:
     ],
 )
 def test_the_kernel_goes_by_the_share_of_ink(images: np.ndarray, kernel: str, chosen: str, share: float) -> None:
-    prepared = KernelInput(images.astype(np.uint8), False, np.dtype("float32"), kernel)
-    assert (prepared.first_layer, prepared.density) == (chosen, share)
+    data = KernelInput(images.astype(np.uint8), False, kernel)
+    assert (data.first_layer, density(images)) == (chosen, share)
 
 
 @pytest.mark.parametrize("invert", [False, True])
@@ -402,9 +440,9 @@ def test_blank_images_have_no_entries_but_train(invert: bool, kernel: str) -> No
     case = Case((8, 5, 3))
     network, images = case.network(), np.full((3, 8), 255, dtype=np.uint8)
     reference = ReferenceNetwork.from_network(network)
-    prepared, engine = KernelInput(images, invert, network.dtype, kernel), Engine(network)
-    engine.load_weights(prepared)
-    engine.train(prepared, np.array([0, 1, 2]), np.arange(3), 0.5, np.zeros(2))
+    data, engine = KernelInput(images, invert, kernel), Engine(network)
+    engine.load_weights(data)
+    engine.train(data, np.array([0, 1, 2]), np.arange(3), 0.5, np.zeros(2))
     engine.store_weights()
     for label in range(3):
         reference.train([0.0 if invert else 1.0] * 8, label, 0.5)
@@ -413,56 +451,86 @@ def test_blank_images_have_no_entries_but_train(invert: bool, kernel: str) -> No
 
 def test_images_of_another_size_are_refused() -> None:
     engine = Engine(Network((8, 3)))
-    with pytest.raises(DataError, match="takes 8 inputs, but the images have 9 pixels"):
-        engine.load_weights(KernelInput(np.zeros((1, 9), dtype=np.uint8), False, np.dtype("float32")))
+    with pytest.raises(DataError, match="8 inputs, but the images have 9 pixels"):
+        engine.load_weights(KernelInput(np.zeros((1, 9), dtype=np.uint8), False))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labels": np.zeros(40, np.int32)}, "labels.* int64, not int32"),
+        ({"labels": np.zeros((40, 1), np.int64)}, r"labels.* int64, not int64 \(40, 1\)"),
+        ({"totals": np.zeros(2, np.float32)}, "totals.* float64, not float32"),
+        ({"weights": np.ones(40)}, "weights.* float32, not float64"),
+        ({"order": np.arange(40, dtype=np.int32)}, "the order of samples must be int64, not int32"),
+    ],
+)
+def test_arrays_of_another_type_are_refused(changes: dict[str, Any], message: str) -> None:
+    case = CASES[1]
+    network = case.network("float32")
+    engine, data, totals = Engine(network, Spy(network)), KernelInput(case.pixels(), False), np.zeros(2)
+    usual = {"data": data, "labels": case.labels(), "order": np.arange(40), "learning_rate": 0.1, "totals": totals}
+    engine.load_weights(data)
+    with pytest.raises(DataError, match=message):
+        engine.train(**{**usual, **changes})
+    assert not totals.any()
+
+
+@pytest.mark.parametrize("fault", ["gaps", "type"])
+def test_a_refused_call_leaves_the_next_as_it_would_be(fault: str) -> None:
+    """What was set for the refused one must not stay."""
+    case = CASES[1]
+    networks = [case.network("float32"), case.network("float32")]
+    data, others = (KernelInput(pixels, False, "sparse") for pixels in (case.pixels(), 255 - case.pixels()))
+    for network, refused in zip(networks, (False, True), strict=True):
+        engine, labels, totals = Engine(network), case.labels(), np.zeros(2)
+        engine.load_weights(data)
+        engine.train(data, labels, np.arange(20), case.lr, totals)
+        if refused:
+            wrong = np.repeat(totals, 2)[::2] if fault == "gaps" else totals.astype(np.float32)
+            with pytest.raises((TypeError, DataError), match="totals"):
+                engine.train(others, labels[::-1].copy(), np.arange(20), 2 * case.lr, wrong)
+        engine.train(data, labels, np.arange(20, 40), case.lr, totals)
+        engine.store_weights()
+    assert networks[0].sha256() == networks[1].sha256()
 
 
 @compiled_only
-@pytest.mark.parametrize("updated", [(), (0,)], ids=["before", "updated"])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_processors_with_larger_registers_find_the_same_bits(
-    dtype: str, updated: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rng = np.random.default_rng(3)
-    # Four rows of 48 numbers, the inputs, the sums so far, four errors and four steps.
-    before = rng.normal(size=6 * 48 + 8).astype(dtype)
-    results = []
-    for native in ((), (0,)):
-        monkeypatch.setattr(sgd, "NATIVE", native)
-        monkeypatch.setattr(sgd, "_NATIVE_IN_ONE", 1 if native else 2)
-        four = numba.njit(sgd._combine_four.py_func)
-        call = numba.njit(lambda a: four(simd.data(a), 0, 48, 48, 192, 288, 292, 240, updated, 64 // a.itemsize))  # noqa: B023
-        after = before.copy()
-        call(after)
-        results.append(after)
-    assert results[0].tobytes() == results[1].tobytes()
-    rows, h, e, steps = before[:192].reshape(4, 48), before[192:240], before[288:292], before[292:]
-    new = rows + np.outer(steps, h)
-    np.testing.assert_allclose(results[0][:192].reshape(4, 48), new, rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(
-        results[0][240:288], before[240:288] + e @ (new if updated else rows), rtol=1e-4, atol=1e-5
-    )
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("case", [CASES[1], CASES[5], CASES[9], CASES[11]], ids=str)
+def test_the_kernel_does_what_it_does_as_plain_python(case: Case, dtype: str) -> None:
+    """Readers step through it in a debugger, and NUMBA_DISABLE_JIT=1 measures the coverage of these tests."""
+    kind = "relu" if case.activation == "relu" else "sigmoid"
+    kernel = plain.kernels("fastnn.kernels.sgd").run_samples(dtype, case.rule, kind)
+    networks = [case.network(dtype), case.network(dtype)]
+    totals = [train(networks[0], case), train(networks[1], case, kernel=kernel)]
+    np.testing.assert_allclose(networks[0].parameters, networks[1].parameters, rtol=0, atol=TOLERANCE[dtype])
+    assert totals[0] == pytest.approx(totals[1], rel=TOLERANCE[dtype])
+    outputs = [run(Engine(networks[0], each), case.pixels(), case.invert, case.kernel) for each in (None, kernel)]
+    np.testing.assert_allclose(*outputs, rtol=0, atol=TOLERANCE[dtype])
 
 
 @compiled_only
-def test_the_same_rules_hold_without_the_compiler() -> None:
-    """Coverage is measured there, and readers step through it in a debugger."""
-    names = "16-17-3 or original_javascript or gradient and 6-9-4 or blank"
-    code = "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))"
-    done = python(
-        code,
-        "-q",
-        "--tb=line",
-        "-p",
-        "no:cacheprovider",
-        "tests/kernels/test_sgd.py",
-        "-k",
-        names,
-        cwd=ROOT,
-        NUMBA_DISABLE_JIT="1",
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert " passed" in done.stdout
+def test_processors_with_larger_vectors_find_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    import numba
+
+    from fastnn.kernels import first_layer, vector
+
+    case, found = CASES[4], []
+    for native, per_vector in ((vector.HALF, 2), (vector.ONE, 1)):
+        monkeypatch.setattr(first_layer, "NATIVE", native)
+        monkeypatch.setattr(vector, "NATIVE", native)
+        monkeypatch.setattr(vector, "NATIVE_PER_VECTOR", per_vector)
+        spec = importlib.util.find_spec("fastnn.kernels.sgd")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        kernel = numba.njit(error_model="numpy")(module.run_samples("float32", case.rule, case.activation))
+        network = case.network("float32")
+        train(network, case, kernel=kernel)
+        found.append(network.sha256())
+    assert found[0] == found[1] != case.network("float32").sha256()
 
 
 def test_nothing_is_compiled_on_import() -> None:

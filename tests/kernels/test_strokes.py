@@ -5,33 +5,32 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
-import numba
 import numpy as np
 import pytest
 
-from fastnn.datasets.drawn import draw, empty_page, round_dab
-from fastnn.kernels import strokes
-from fastnn.kernels.layout import CANVAS, WIDE
-from fastnn.kernels.simd import data
+from fastnn.datasets.drawn import draw, strokes_block
+from fastnn.kernels.records import CANVAS
+from tests.helpers import compiled_only
+from tests.kernels import plain
 
-DAB = round_dab()
 ONE_STROKE = np.array([0, 2], dtype=np.int64)
+NO_EVENT = -(10**9)
 
 
-@numba.njit
-def run_events(path, pace, starts, arc, dabs):
-    n = starts.shape[0] - 1
-    return strokes.pen_events(data(path), 0, data(pace), data(starts), n, data(arc), data(dabs), dabs.shape[0])
+def drawing(paths, paces, starts, *, kernel=draw, canvas=None, room=1000):
+    """Draw digits; return their images and the pointer events of the last one."""
+    images, events = np.full((len(paths), 784), 7, np.uint8), np.full((room, 2), NO_EVENT, np.int64)
+    block = strokes_block(np.asarray(paths, float), np.asarray(paces, float), np.asarray(starts, np.int64), images)
+    block.put(events=events, max_events=room)
+    if canvas is not None:
+        block.put(canvas=canvas)
+    kernel(block)
+    return images, events[events[:, 0] != NO_EVENT]
 
 
-@numba.njit
-def run_ink(dabs, count, dab, canvas, row, image):
-    strokes.ink(data(dabs), count, data(dab), data(canvas), data(row), data(image), 0)
-
-
-def pen_events(path, pace, starts, dabs):
-    """Return how many events a pen leaves, which are in `dabs`."""
-    return run_events(path, pace, starts, np.zeros(len(path)), dabs)
+def pen_events(path, pace, starts, room=1000):
+    """Return the pointer events of a hand that moves along a path."""
+    return drawing([path], [pace], starts, room=room)[1]
 
 
 def plain_image(dabs):
@@ -63,24 +62,21 @@ def plain_events(path, pace, starts):
 
 
 def image_of(dabs, canvas=None):
-    dabs = np.asarray(dabs, dtype=np.int64).reshape(-1, 2)
-    if canvas is None:
-        canvas = white()
-    image = np.full(784, 7, dtype=np.uint8)
-    run_ink(dabs, len(dabs), DAB, canvas, np.zeros(WIDE, np.float32), image)
-    return image
+    """Return the image of dabs: of strokes of one point, each of which is one event."""
+    dabs = np.asarray(dabs, dtype=np.float64).reshape(-1, 2)
+    images, _ = drawing([dabs], np.ones((1, len(dabs))), np.arange(len(dabs) + 1), canvas=canvas)
+    return images[0]
 
 
 def white():
-    return empty_page(1).canvas
+    """Return a canvas; what the kernel is given is larger than what is seen."""
+    return np.ones(352 * 352, np.float32)
 
 
 def line(start, end, pace, room=200):
     """The events along one straight stroke of 41 points."""
     path = np.linspace(start, end, 41)
-    dabs = np.zeros((room, 2), dtype=np.int64)
-    count = pen_events(path, np.full(len(path), float(pace)), np.array([0, len(path)]), dabs)
-    return dabs[:count]
+    return pen_events(path, np.full(len(path), float(pace)), np.array([0, len(path)]), room)
 
 
 def wandering(seed, strokes):
@@ -137,12 +133,10 @@ def test_the_canvas_is_white_again():
 @pytest.mark.parametrize(("seed", "strokes"), [(0, 1), (1, 1), (2, 2), (3, 3), (4, 5)])
 def test_events_equal_the_plain_twin(seed, strokes):
     path, pace, starts = wandering(seed, strokes)
-    dabs = np.zeros((1000, 2), dtype=np.int64)
-    count = pen_events(path, pace, starts, dabs)
-    expected = plain_events(path, pace, starts)
-    assert count == len(expected)
+    dabs, expected = pen_events(path, pace, starts), plain_events(path, pace, starts)
+    assert len(dabs) == len(expected)
     # The twin adds in another order: a coordinate near a half may fall to either side.
-    assert np.abs(dabs[:count] - expected).max() <= 1
+    assert np.abs(dabs - expected).max() <= 1
 
 
 def test_a_fast_stroke_leaves_separate_dots_and_a_slow_one_a_line():
@@ -163,18 +157,16 @@ def test_strokes_begin_and_end_where_the_pen_does():
 def test_the_pen_is_slower_in_a_corner():
     side = np.linspace(0, 1, 41)[:, None]
     path = np.concatenate((20 + side * (200, 0), (220, 20) + side[1:] * (0, 200)))
-    dabs = np.zeros((500, 2), dtype=np.int64)
-    count = pen_events(path, np.full(len(path), 20.0), np.array([0, len(path)]), dabs)
-    steps = np.abs(np.diff(dabs[:count], axis=0)).sum(axis=1)
-    corner = np.abs(dabs[:count] - (220, 20)).sum(axis=1).argmin()
+    dabs = pen_events(path, np.full(len(path), 20.0), np.array([0, len(path)]))
+    steps = np.abs(np.diff(dabs, axis=0)).sum(axis=1)
+    corner = np.abs(dabs - (220, 20)).sum(axis=1).argmin()
     assert steps[corner - 1 : corner + 1].min() < 0.7 * np.median(steps)
 
 
 def test_the_pen_is_up_between_strokes():
     path = np.array([[20.0, 20.0], [20.0, 80.0], [200.0, 20.0], [200.0, 80.0]])
-    dabs = np.zeros((100, 2), dtype=np.int64)
-    count = pen_events(path, np.full(4, 6.0), np.array([0, 2, 4]), dabs)
-    assert set(dabs[:count, 0].tolist()) == {20, 200}
+    dabs = pen_events(path, np.full(4, 6.0), np.array([0, 2, 4]))
+    assert set(dabs[:, 0].tolist()) == {20, 200}
 
 
 def test_events_beyond_the_room_are_lost():
@@ -183,20 +175,25 @@ def test_events_beyond_the_room_are_lost():
 
 
 def test_a_pen_that_rests_leaves_one_dab():
-    path = np.full((2, 2), 100.0)
-    dabs = np.zeros((10, 2), dtype=np.int64)
-    count = pen_events(path, np.full(2, 10.0), ONE_STROKE, dabs)
-    assert (dabs[:count] == 100).all()
-    assert count >= 1
-    assert (image_of(dabs[:count]) == image_of([(100, 100)])).all()
+    images, dabs = drawing(np.full((1, 2, 2), 100.0), np.full((1, 2), 10.0), ONE_STROKE)
+    assert (dabs == 100).all()
+    assert len(dabs) >= 1
+    assert (images[0] == image_of([(100, 100)])).all()
 
 
-def test_draw_is_events_and_ink():
-    drawings = [wandering(seed, 2) for seed in range(3)]
-    paths, paces = np.stack([d[0] for d in drawings]), np.stack([d[1] for d in drawings])
-    images = np.zeros((3, 784), dtype=np.uint8)
-    draw(paths, paces, drawings[0][2], DAB, empty_page(paths.shape[1]), images)
+def test_each_digit_is_the_image_of_its_events():
+    paths, paces, starts = (list(each) for each in zip(*(wandering(seed, 2) for seed in range(3)), strict=True))
+    images, _ = drawing(paths, paces, starts[0])
     for path, pace, image in zip(paths, paces, images, strict=True):
-        dabs = np.zeros((1000, 2), dtype=np.int64)
-        count = pen_events(path, pace, drawings[0][2], dabs)
-        assert (image == image_of(dabs[:count])).all()
+        assert (image == image_of(pen_events(path, pace, starts[0]))).all()
+
+
+@compiled_only
+def test_the_kernel_does_what_it_does_as_plain_python():
+    twin = plain.kernels("fastnn.kernels.strokes").draw()
+    paths, paces, starts = (list(each) for each in zip(*(wandering(seed, 2) for seed in range(3)), strict=True))
+    images, events = drawing(paths, paces, starts[0])
+    plain_images, twin_events = drawing(paths, paces, starts[0], kernel=lambda block: twin(block.address))
+    assert (events == twin_events).all()
+    # Means are summed in float32 there and in float64 here.
+    assert np.abs(images.astype(int) - plain_images).max() <= 1

@@ -23,7 +23,7 @@ ROWS = ("load_rows", "store_rows", "splat_rows")
 LANEWISE = ("add", "sub", "mul", "div", "fma", "relu", "where_positive", "maximum", "splat", "exp", "zeros")
 ONE_VECTOR = ("dot", "sum_lanes", "max_lanes", "count_greater", "sum_each", "lowest_bit", "floats_per_vector")
 RECORDS = ("record_at", "float_pointer", "pointer", "advance", "load", "store")
-HINTS = ("prefetch", "noinline", "small_code", "no_unroll")
+HINTS = ("prefetch", "noinline", "small_code")
 LONGER = pytest.mark.skipif(np.finfo(np.longdouble).nmant <= 52, reason="long double is no wider than double here")
 
 
@@ -97,6 +97,7 @@ def one_vector(simd: ModuleType, dtype: str) -> Callable[..., None]:
 
     def function(a, b, c, bits, out, counts):
         simd.noinline()
+        simd.small_code()
         a, b, c = simd.pointer(a, kind), simd.pointer(b, kind), simd.pointer(c, kind)
         out, counts, bits = simd.pointer(out, kind), simd.pointer(counts, numba.int64), simd.pointer(bits, numba.uint64)
         lanes = simd.floats_per_vector(a)
@@ -233,8 +234,8 @@ def test_a_width_must_be_a_constant() -> None:
 @compiled_only
 def test_every_intrinsic_has_a_plain_twin() -> None:
     intrinsics = {name for name, value in vars(vector).items() if type(value) is type(vector.load)}
-    # And this file runs every one of them that has a result.
-    assert intrinsics - {*HINTS} == {*LANEWISE, *ONE_VECTOR, *ROWS, *RECORDS}
+    # And this file runs every one of them.
+    assert intrinsics == {*LANEWISE, *ONE_VECTOR, *ROWS, *RECORDS, *HINTS}
     assert all(callable(getattr(plain, name)) for name in intrinsics)
 
 

@@ -136,7 +136,7 @@ def test_the_first_weights_lie_below_a_row_for_the_biases() -> None:
     plan, *_ = tables((5, 4, 3), "sigmoid", "float32")
     plan.weights[0][...] = np.arange(20).reshape(5, 4)
     assert np.array_equal(plan.bias_and_weights[1:, :4], plan.weights[0])
-    plan.bias_and_weights[0] = 7
+    plan.bias_and_weights[0, :4] = 7
     assert np.array_equal(plan.weights[0], np.arange(20).reshape(5, 4))
     assert plan.bias_and_weights[:, :4].sum(axis=0).tolist() == [7 + 40 + 5 * k for k in range(4)]
 
