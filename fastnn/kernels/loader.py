@@ -114,18 +114,23 @@ def object_code(function: Callable[[int], None]) -> tuple[str, bytes]:
     Raises RuntimeError if the code calls what only Numba can provide, and what Numba raises.
     """
     import numba
+    from llvmlite import binding
 
     options = {"nogil": True, "error_model": "numpy", "boundscheck": False}
     dispatcher = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)(function)
     signature = (numba.int64,)
     dispatcher.compile(signature)
     compiled = dispatcher.overloads[signature]
-    _, _, (code, _) = compiled.library.serialize_using_object_code()
-    called = set(re.findall(r"^declare [^@]*@\"?([^\s\"(]+)", dispatcher.inspect_llvm(signature), re.MULTILINE))
+    name, text = compiled.fndesc.llvm_func_name, dispatcher.inspect_llvm(signature)
+    _, form, (code, _) = compiled.library.serialize_using_object_code()
+    kinds = [str(argument.type) for argument in binding.parse_assembly(text).get_function(name).arguments]
+    if form != "object" or kinds != ["ptr", "ptr", "i64"]:
+        raise RuntimeError(f"it is {form} code of a function of {', '.join(kinds)}")
+    called = set(re.findall(r"^declare [^@]*@\"?([^\s\"(]+)", text, re.MULTILINE))
     unknown = {name for name in called if not name.startswith("llvm.")} - set(_RUNTIME_SYMBOLS)
     if unknown:
         raise RuntimeError(f"it calls {', '.join(sorted(unknown))}")
-    return compiled.fndesc.llvm_func_name, bytes(code)
+    return name, bytes(code)
 
 
 def load_object(name: str, code: bytes) -> Entry:
