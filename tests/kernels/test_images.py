@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from fastnn import images as normalising
 from fastnn.datasets.drawn import drawn
 from fastnn.images import distort as distorting
+from fastnn.images import normalise as normalising
 from fastnn.images import normalise_batch
 from fastnn.images.distort import Distorter
 from fastnn.recipe import Recipe
