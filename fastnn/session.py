@@ -27,7 +27,7 @@ from fastnn.formats import CHECKPOINT_FILE
 from fastnn.model import DataCard, Model, ModelCard
 from fastnn.recipe import Recipe, load_recipe
 from fastnn.runs import Run, SavedNetwork, ensemble_state
-from fastnn.threads import StopFlag, cores, map_threads
+from fastnn.threads import LATER, Later, StopFlag, cores, map_threads
 from fastnn.training import Trainer, as_model
 
 if TYPE_CHECKING:
@@ -397,15 +397,14 @@ class Session:
             # It may have given up in the middle of an epoch, or be ahead of what was reported.
             if trainer is not None:
                 trainer.load_state_dict(*snapshot.state)
-        waiting = _Waiting((one.epochs, number) for number, one in enumerate(self._snapshots) if not one.finished)
+        waiting = _Queue((one.epochs, number) for number, one in enumerate(self._snapshots) if not one.finished)
 
-        def again(job: tuple[int, int], result: tuple[EpochReport, Snapshot]) -> None:
-            if not result[1].finished:
-                waiting.add((result[1].epochs, job[1]))
+        def put_back(job: tuple[int, int], result: tuple[EpochReport, Snapshot]) -> None:
+            waiting.put_back(result[1].epochs, job[1], finished=result[1].finished)
 
         start, before = time.perf_counter(), self.timings.training
         for (_, number), (report, snapshot) in map_threads(
-            self._train_epoch, waiting, self._threads, self._stop, queued=again
+            self._train_epoch, waiting, self._threads, self._stop, queued=put_back
         ):
             self._snapshots[number] = snapshot
             several = len(self._snapshots) > 1
@@ -458,27 +457,36 @@ class Session:
         return ensemble_state(networks, ahead)
 
 
-class _Waiting:
-    """Networks that wait for their next epoch, as (epochs done, number); those with the fewest epochs come first.
+class _Queue:
+    """Networks in the order of their next epochs, as (epochs done, number); those with the fewest epochs come first.
 
-    So all of an ensemble are equally far, and no core is idle for as long as there are as many networks.
+    So an ensemble advances evenly while no core is idle: no network begins an epoch if another has yet to finish the
+    last but one.
     """
 
     def __init__(self, entries: Iterable[tuple[int, int]]) -> None:
         self._heap = sorted(entries)
+        self._training: dict[int, int] = {}
         self._lock = threading.Lock()
 
-    def add(self, entry: tuple[int, int]) -> None:
+    def put_back(self, epochs: int, number: int, *, finished: bool) -> None:
+        """Note that a network has trained an epoch."""
         with self._lock:
-            heapq.heappush(self._heap, entry)
+            del self._training[number]
+            if not finished:
+                heapq.heappush(self._heap, (epochs, number))
 
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> tuple[int, int]:
+    def __next__(self) -> tuple[int, int] | Later:
         with self._lock:
             if not self._heap:
                 raise StopIteration
+            epochs, number = self._heap[0]
+            if self._training and epochs > min(self._training.values()) + 1:
+                return LATER
+            self._training[number] = epochs
             return heapq.heappop(self._heap)
 
 

@@ -9,6 +9,7 @@ import math
 import os
 import queue
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,18 +20,24 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 _POLL = 0.1
-"""Seconds between two looks for results; on Windows Ctrl-C does not interrupt a thread that waits for a lock."""
+"""Seconds between two looks for results, since on Windows Ctrl-C does not interrupt a thread that waits for a lock."""
+_AGAIN = 0.002
+"""Seconds between two looks for a job."""
 
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 _RESULT, _ERROR, _END = "result", "error", "end"
 
 
-class _NoJob:
+class Later:
+    """Takes the place of a job while there is none yet."""
+
+
+class _End:
     """Marks the end of the jobs."""
 
 
-_NO_JOB = _NoJob()
+LATER, _NO_MORE = Later(), _End()
 
 
 class TrainingInterrupted(BaseException):
@@ -85,7 +92,7 @@ def cores() -> int:
 
 def map_threads(
     work: Callable[[Job, StopFlag], Result],
-    jobs: Iterable[Job],
+    jobs: Iterable[Job | Later],
     threads: int,
     stop: StopFlag | None = None,
     *,
@@ -102,7 +109,8 @@ def map_threads(
     work : callable
         Takes a job and the flag; it should call :meth:`StopFlag.check` often.
     jobs : iterable
-        The next job is taken, by one thread at a time, when a thread is free. A thread ends when there is none.
+        The next job is taken, by one thread at a time, when a thread is free. A thread ends when there is none, and
+        looks again soon if it is :data:`LATER`; that must not be the next one while no job is being done.
     threads : int
         At most this many run at a time.
     stop : StopFlag, optional
@@ -121,6 +129,8 @@ def map_threads(
     try:
         for job in jobs:
             cancelled.check()
+            if isinstance(job, Later):
+                continue
             result = work(job, cancelled)
             if queued is not None:
                 queued(job, result)
@@ -132,7 +142,7 @@ def map_threads(
 
 def _on_threads(
     work: Callable[[Job, StopFlag], Result],
-    jobs: Iterator[Job],
+    jobs: Iterator[Job | Later],
     threads: int,
     cancelled: StopFlag,
     queued: Callable[[Job, Result], None] | None,
@@ -145,9 +155,12 @@ def _on_threads(
         try:
             while not cancelled.is_set():
                 with lock:
-                    taken = next(jobs, _NO_JOB)
-                if isinstance(taken, _NoJob):
+                    taken = next(jobs, _NO_MORE)
+                if isinstance(taken, _End):
                     break
+                if isinstance(taken, Later):
+                    time.sleep(_AGAIN)
+                    continue
                 result = work(taken, cancelled)
                 done.put((_RESULT, (taken, result)))
                 if queued is not None:

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from fastnn.threads import StopFlag, TrainingInterrupted, cores, map_threads
+from fastnn.threads import LATER, StopFlag, TrainingInterrupted, cores, map_threads
 from tests.helpers import PATIENCE
 
 
@@ -101,6 +101,18 @@ def test_a_slow_caller_lets_threads_wait_and_loses_nothing() -> None:
     results = map_threads(lambda job, _: job, range(1000), 2)
     first = next(results)
     assert sorted([first, *results]) == [(job, job) for job in range(1000)]
+
+
+def test_a_thread_waits_for_a_job_that_comes_later() -> None:
+    jobs, both = [1, LATER, LATER, 2, LATER, 3], threading.Barrier(2, timeout=PATIENCE)
+
+    def work(job: int, _: StopFlag) -> int:
+        if job < 3:
+            both.wait()
+        return job
+
+    assert sorted(map_threads(work, jobs, 2)) == [(1, 1), (2, 2), (3, 3)]
+    assert list(map_threads(lambda job, _: job, jobs, 1)) == [(1, 1), (2, 2), (3, 3)]
 
 
 def test_flags_count_their_parents() -> None:
