@@ -70,12 +70,12 @@ CONTENDERS = (
     Contender("fastnn-45", "fastnn, 45 epochs", "mnist_fastnn:preset", 45, "fastnn"),
     Contender("fastnn-cold", "fastnn, 7 epochs, from empty caches", "mnist_fastnn:preset", 7, "fastnn", cold=True),
     Contender("torch-mlp", "PyTorch MLP", "mnist_torch:plain_mlp", 10, "torch"),
-    Contender("torch-mlp-affine", "PyTorch MLP, affine distortion", "mnist_torch:distorted_mlp", 12, "torch"),
+    Contender("torch-mlp-affine", "PyTorch MLP, affine distortion", "mnist_torch:distorted_mlp", 10, "torch"),
     Contender("torch-small-cnn", "PyTorch CNN, two strided convolutions", "mnist_torch:small_cnn", 2, "torch"),
     Contender("torch-cnn", "PyTorch CNN, three convolutions", "mnist_torch:deeper_cnn", 2, "torch"),
     Contender("torch-cnn-affine", "PyTorch CNN, three, affine distortion", "mnist_torch:distorted_cnn", 10, "torch"),
-    Contender("jax-mlp-affine", "JAX MLP, affine distortion", "mnist_jax:distorted_mlp", 12, "jax"),
-    Contender("sklearn-mlp", "scikit-learn MLP", "mnist_sklearn:classifier", 15, "sklearn"),
+    Contender("jax-mlp-affine", "JAX MLP, affine distortion", "mnist_jax:distorted_mlp", 10, "jax"),
+    Contender("sklearn-mlp", "scikit-learn MLP", "mnist_sklearn:classifier", 12, "sklearn"),
 )
 
 BY_KEY = {contender.key: contender for contender in CONTENDERS}

@@ -5,7 +5,7 @@ Each contender is a process of its own on one core with one thread, and every co
 that compiled code and files are in their caches; "from empty caches" is the exception. Tests between epochs are not
 counted. All run with one seed, then with the next, so that a slow phase of the machine does not hit one of them alone.
 
-The results of each run are added to benchmarks/results/time_to_accuracy.json as soon as it ends; the table goes into
+Each run is added to benchmarks/results/time_to_accuracy.json as soon as it ends; the table goes into
 benchmarks/RESULTS.md and the chart is benchmarks/time_to_accuracy.svg. ``--only KEYS`` repeats some contenders and
 keeps the other results of the file; ``--seeds 0`` only draws what the file holds.
 """
@@ -75,32 +75,28 @@ def seconds_to(epochs: Epochs, goal: float, clock: str) -> float | None:
     return next((epoch[clock] for epoch in epochs if epoch["accuracy"] >= goal), None)
 
 
-def measure(contenders: Sequence[Contender], seeds: int, results: dict[str, Any], *, quick: bool, mnist: str) -> None:
-    """Run contenders with each seed and put what they reach into `results`, in place of older runs of the same ones."""
+def measure(
+    contenders: Sequence[Contender], seeds: int, mnist: str, *, quick: bool
+) -> Iterator[tuple[str, int, Epochs]]:
+    """Run contenders with each seed; yield key, seed and what is reached after each epoch."""
     from benchmarks.peers import mnist_arrays
 
     with tempfile.TemporaryDirectory(prefix="fastnn-mnist-") as name:
         folder = Path(name)
         mnist_arrays.write(mnist, folder)
-        for contender in contenders:
-            if not contender.cold:
-                print(f"{contender.name}: filling caches", file=sys.stderr)
-                run(contender, 0, 1, folder)
+        warm = {contender.home: contender for contender in contenders if not (contender.cold or quick)}
+        for contender in warm.values():
+            print(f"{contender.name}: filling caches", file=sys.stderr)
+            run(contender, 0, 1, folder)
         for seed in range(seeds):
             for contender in contenders:
                 if contender.cold and seed:
                     continue
                 caches = folder / "empty" if contender.cold else None
                 epochs = run(contender, seed, 1 if quick else contender.epochs, folder, caches=caches)
-                runs = results["runs"].setdefault(contender.key, [])
-                if seed == 0:
-                    runs.clear()
-                runs.append(epochs)
-                last = epochs[-1]
-                print(
-                    f"{contender.name}, seed {seed}: {last['accuracy']:.2%} after {last['cpu']:.1f} CPU seconds",
-                    file=sys.stderr,
-                )
+                end = f"{epochs[-1]['accuracy']:.2%} after {epochs[-1]['cpu']:.1f} CPU seconds"
+                print(f"{contender.name}, seed {seed}: {end}", file=sys.stderr)
+                yield contender.key, seed, epochs
 
 
 def typical(runs: Sequence[Epochs], goal: float, clock: str) -> float | None:
@@ -260,6 +256,12 @@ def read_results(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"runs": {}}
 
 
+def write_results(path: Path, results: dict[str, Any]) -> None:
+    """Write the results to a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(results) + "\n", encoding="utf-8")
+
+
 def chosen(keys: str | None) -> list[Contender]:
     """Return the contenders of a list of keys with commas between them, or all."""
     unknown = set(keys.split(",")) - set(BY_KEY) if keys else set()
@@ -284,20 +286,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add_page_option(parser)
     options = parser.parse_args(arguments)
     contenders = chosen(options.only)
+    if options.quick:
+        # One of those that differ in epochs alone.
+        contenders = list({contender.home: contender for contender in reversed(contenders)}.values())
     results = {"runs": {}} if options.quick else read_results(options.results)
     if options.seeds:
         environment.pin()
-        present = [contender for contender in contenders if contender.missing() is None]
         results["date"], results["machine"] = time.strftime("%Y-%m-%d", time.gmtime()), environment.machine()
         results["skipped"] = [reason for contender in contenders if (reason := contender.missing())]
-        measure(
-            present, options.seeds, results, quick=options.quick, mnist=options.mnist or default_mnist(options.quick)
-        )
+        present = [contender for contender in contenders if contender.missing() is None]
+        mnist = options.mnist or default_mnist(options.quick)
+        for key, seed, epochs in measure(present, options.seeds, mnist, quick=options.quick):
+            # The first run of a contender replaces those of an earlier measurement.
+            results["runs"][key] = [*(results["runs"].get(key, []) if seed else []), epochs]
+            if not options.quick:
+                write_results(options.results, results)
     if options.quick:
         show(as_markdown(results), "time-to-accuracy", PRINT_ONLY)
         return
-    options.results.parent.mkdir(parents=True, exist_ok=True)
-    options.results.write_text(json.dumps(results) + "\n", encoding="utf-8")
     options.chart.write_text(chart(results), encoding="utf-8")
     show(as_markdown(results), "time-to-accuracy", options.page)
 
