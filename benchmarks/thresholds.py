@@ -2,8 +2,8 @@
 
 A ratio compares two best times of the same interleaved rounds on one core, or, where it is near 1, is the median over
 pairs of neighbouring runs (:func:`benchmarks.race.side_by_side`). "Seen" is the range of the runs recorded in November
-2026, ten with AVX2 and four with AVX-512, on quiet and busy machines. Ratios of 3 and more are asserted with a third off
-the smallest one seen; those nearer to 1 so that only a fault of another kind breaks them.
+2026, ten with AVX2 and four with AVX-512, on quiet and busy machines. Ratios of 3 and more are asserted with a third
+off the smallest one seen; those nearer to 1 so that only a fault of another kind breaks them.
 
 What depends on the caches or the vector width of a machine is only reported: the ratio to the lower bound of dense code
 (seen: 1.7 to 2.7), float64 to float32 (1.9 to 2.1), prediction on two cores, and compilation in seconds.
@@ -45,7 +45,8 @@ PREDICTING_AT_LEAST = 1.2
 """NumPy over `Model.predict`, 10,000 digits in one call on one core; seen: 1.6 to 2.2."""
 
 FIRST_USE_AT_MOST = 4.0
-"""Import and compile fastnn's kernels over import and compile Numba's plain loops (peers/numba_dense.py); seen: 1.2 to 1.4."""
+"""Import and compile fastnn's kernels over import and compile Numba's plain loops (peers/numba_dense.py); seen: 1.2 to
+1.4."""
 
 COMMAND_SHARE_AT_LEAST = 0.5
 """Training and tests over the whole command, 60 epochs on as many digits as the original has, compiled before; seen:
