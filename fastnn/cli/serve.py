@@ -20,12 +20,13 @@ from fastnn.errors import FastnnError
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from fastnn.web.recogniser import Loaded
+    from fastnn.web.serving import ServedModel
 
-LEAST_TOKEN = 12
-"""Letters of a token; it may be guessed for as long as the server runs."""
+MIN_TOKEN_LENGTH = 12
+"""Shortest token in characters: attackers may guess for as long as the server runs."""
 
-_DRAIN_SECONDS = 10
+_SHUTDOWN_SECONDS = 10
+"""How long a stopping server waits for running requests."""
 
 
 @command
@@ -33,45 +34,50 @@ def serve(
     model: Annotated[
         str | None,
         typer.Option(
-            help="A run folder, a model file or NN.json; by default what --train-every put into use last, "
+            help="A run folder, a model file or NN.json. Default: the model that --train-every put into use last, "
             "or else the newest run in --runs."
         ),
     ] = None,
     db: Annotated[
-        str, typer.Option(help="Where digits are kept: sqlite:///FILE or postgresql://USER@HOST/NAME.")
+        str, typer.Option(help="Database of the digits: sqlite:///FILE or postgresql://USER@HOST/NAME.")
     ] = "sqlite:///digits.db",
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all of the network.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0 accepts connections from the network.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")] = 8000,
     token: Annotated[
         str | None,
         typer.Option(
             envvar="FASTNN_TOKEN",
-            help="Opens the review; better given by the environment, where other users do not see it. "
-            "Without one, a new one is made and printed.",
+            help="Secret that opens the review page. Prefer the environment variable, which other users cannot see. "
+            "Default: a random token, which is printed.",
         ),
     ] = None,
     train_every: Annotated[
-        int, typer.Option(min=0, help="Train anew after so many newly accepted digits; 0 never.")
+        int, typer.Option(min=0, help="Train a new model after this many newly accepted digits; 0 never.")
     ] = 0,
-    recipe: Annotated[str, typer.Option(help="Of that training: a preset or a TOML file.")] = "original",
+    recipe: Annotated[str, typer.Option(help="Recipe of that training: a preset or a TOML file.")] = "original",
     runs: Annotated[
-        Path, typer.Option(help="Where runs are looked for; those of --train-every are kept in its subfolder web.")
+        Path, typer.Option(help="Folder to search for runs; --train-every saves its runs in the subfolder web.")
     ] = Path("runs"),
     rate: Annotated[
-        float, typer.Option(min=0, help="Requests a second from one address for long (ten times that at once); 0: any.")
+        float,
+        typer.Option(
+            min=0, help="Requests per second from one address, with bursts of ten times as many; 0 sets no limit."
+        ),
     ] = 50.0,
-    root_path: Annotated[str, typer.Option(help="Path under which a proxy shows the app, as in /digits.")] = "",
+    root_path: Annotated[str, typer.Option(help="Path under which a proxy serves the app, for example /digits.")] = "",
     forwarded_allow_ips: Annotated[
         str,
         typer.Option(
-            help="Addresses of proxies whose X-Forwarded-For is believed, with commas between; by default none."
+            help="Comma-separated addresses of proxies whose X-Forwarded-For header is trusted; default: none."
         ),
     ] = "",
-    access_log: Annotated[bool, typer.Option(help="Write a line of JSON for each request on standard error.")] = True,
+    access_log: Annotated[bool, typer.Option(help="Log each request as a line of JSON on standard error.")] = True,
 ) -> None:
     """Serve the web app: draw, recognise, collect, review and share digits.
 
-    SIGTERM and Ctrl-C finish the requests that are under way; a second Ctrl-C does not wait for them.
+    SIGTERM and Ctrl-C let running requests finish; a second Ctrl-C stops at once.
     """
     server = prepare(
         Options(
@@ -83,18 +89,24 @@ def serve(
     with open_socket(host, port) as listening:
         address = listening.getsockname()
         shown = f"[{address[0]}]" if ":" in address[0] else address[0]
-        url = f"http://{shown}:{address[1]}{_tidy(root_path)}"
+        url = f"http://{shown}:{address[1]}{_normalise_path(root_path)}"
         if not ipaddress.ip_address(address[0].partition("%")[0]).is_loopback:
-            note("others on the network can reach this; put a proxy with TLS before it where it is open to all")
+            note("other machines can reach this server; if it is public, put a proxy with TLS in front of it")
         out().print(f"serving {url}/", markup=False, soft_wrap=True)
         if server.new_token is not None:
             err().print(f"review  {url}/review#token={server.new_token}", markup=False, soft_wrap=True)
-        run(server.app, listening, root_path=_tidy(root_path), forwarded=forwarded_allow_ips, access_log=access_log)
+        run(
+            server.app,
+            listening,
+            root_path=_normalise_path(root_path),
+            forwarded=forwarded_allow_ips,
+            access_log=access_log,
+        )
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the app is made of; see the command's options."""
+    """The options of the command that decide how the app is made."""
 
     model: str | None
     db: str
@@ -106,16 +118,16 @@ class Options:
 
 
 @dataclass(frozen=True)
-class KernelInput:
-    """The app, before it listens.
+class PreparedServer:
+    """An app that is ready to serve.
 
     Attributes
     ----------
     app : FastAPI
     new_token : str or None
-        The token, where it was made here.
+        The random token, if the options have none.
     notes : tuple of str
-        What the user should know.
+        Notes for the user: which model is served and why.
     """
 
     app: FastAPI
@@ -123,20 +135,20 @@ class KernelInput:
     notes: tuple[str, ...]
 
 
-def prepare(options: Options) -> KernelInput:
+def prepare(options: Options) -> PreparedServer:
     """Load the model, open the database and make the app.
 
     Raises
     ------
     FastnnError
-        If the model, the database or the token is not as it should be, or the extra [web] is missing.
+        If the model, the database or the token is invalid, or the extra [web] is missing.
     """
     from fastnn.errors import MissingExtraError
 
-    if options.token is not None and (len(options.token) < LEAST_TOKEN or not options.token.isascii()):
-        raise FastnnError(f"the token must have {LEAST_TOKEN} letters or more, of ASCII alone")
+    if options.token is not None and (len(options.token) < MIN_TOKEN_LENGTH or not options.token.isascii()):
+        raise FastnnError(f"the token must have at least {MIN_TOKEN_LENGTH} characters, all of them ASCII")
     try:
-        import uvicorn  # noqa: F401 - to know it is there before anything is opened
+        import uvicorn  # noqa: F401 - fail before anything is opened if it is missing
 
         from fastnn.web.app import Settings, create_app
         from fastnn.web.store import Store
@@ -146,82 +158,83 @@ def prepare(options: Options) -> KernelInput:
         raise
     store = Store(options.db)
     try:
-        loaded, notes = _choose_model(options, store.training()[0])
-        if options.train_every and loaded is not None:
-            _check_classes(loaded)
+        model, notes = _choose_model(options, store.training()[0])
+        if options.train_every and model is not None:
+            _check_classes(model)
         new_token = secrets.token_urlsafe(24) if options.token is None else None
         settings = Settings(
             store=store,
             token=options.token or new_token or "",
-            loaded=loaded,
+            model=model,
             rate=options.rate,
             train_every=options.train_every,
             runs=options.runs,
             recipe=options.recipe,
         )
-        return KernelInput(create_app(settings), new_token, notes)
+        return PreparedServer(create_app(settings), new_token, notes)
     except BaseException:
         store.close()
         raise
 
 
-def _choose_model(options: Options, trained: str | None) -> tuple[Loaded | None, tuple[str, ...]]:
-    """Return the model to begin with, and what to say of it.
+def _choose_model(options: Options, last_trained: str | None) -> tuple[ServedModel | None, tuple[str, ...]]:
+    """Return the model to start with, and notes for the user.
 
-    That is the model that was named, or the one that took over from it; where none was named, the one that took over
-    last, or else the newest run.
+    A model that the server trained (`last_trained`) stays in use if the user names the model that it replaced, or none.
+    Without it, and if none is named, the newest run is used.
     """
-    noted, notes = (None, ()) if trained is None else _taken_over(trained)
+    trained, notes = (None, ()) if last_trained is None else _load_trained(last_trained)
     if options.model is not None:
         named = _load(options.model)
-        if noted is not None and noted.named == named.key:
-            return noted, (f"{trained} took over from {options.model} and stays in use",)
-        if noted is not None and noted.key != named.key:
-            notes = (f"{options.model} is used; {trained} took over from another model than that",)
+        if trained is not None and trained.origin_key == named.key:
+            return trained, (f"{last_trained} has replaced {options.model} and stays in use",)
+        if trained is not None and trained.key != named.key:
+            notes = (f"using {options.model}; {last_trained} has replaced another model, so it is not used",)
         return named, notes
-    if noted is not None:
-        return noted, (f"{trained} took over last and stays in use; name another with --model",)
+    if trained is not None:
+        return trained, (f"using {last_trained}, which --train-every put into use; choose another one with --model",)
     path = newest_run(options.runs)
     if path is None:
-        nothing = (
-            f"no model: none was named and there is no run in {options.runs}; "
-            "drawings are collected but not recognised (fastnn train makes a model)"
+        no_model = (
+            f"no model: --model is not given and {options.runs} contains no run; drawings are collected but not "
+            "recognised (fastnn train makes a model)"
         )
-        return None, (*notes, nothing)
+        return None, (*notes, no_model)
     return _load(path), notes
 
 
-def _taken_over(trained: str) -> tuple[Loaded | None, tuple[str, ...]]:
-    """Return the run that took over last, or why it cannot be used: it is no reason not to serve."""
+def _load_trained(path: str) -> tuple[ServedModel | None, tuple[str, ...]]:
+    """Return the model that the server trained and put into use; None and a note if it cannot be loaded."""
     try:
-        return _load(trained, took_over=True), ()
+        return _load(path, trained_here=True), ()
     except FastnnError as error:
-        return None, (f"the run that took over last cannot be used any more ({error})",)
+        return None, (f"the model that --train-every put into use last cannot be loaded ({error})",)
 
 
-def _load(path: str, *, took_over: bool = False) -> Loaded:
+def _load(path: str, *, trained_here: bool = False) -> ServedModel:
     from fastnn.formats import load_model
-    from fastnn.web.recogniser import Loaded, model_name
+    from fastnn.web.serving import ServedModel, model_name
 
     model = load_model(path)
-    named = model.info.get("named") if took_over else None
-    return Loaded.of(model, model_name(model, Path(path).name), named if isinstance(named, str) else None)
+    origin_key = model.info.get("named") if trained_here else None
+    name = model_name(model, Path(path).name)
+    return ServedModel.from_model(model, name, origin_key if isinstance(origin_key, str) else None)
 
 
-def _check_classes(loaded: Loaded) -> None:
-    """Refuse a model that could not be compared with what is trained on digits."""
+def _check_classes(model: ServedModel) -> None:
+    """Raise FastnnError for a model that cannot be compared with models trained on digits."""
     from fastnn.datasets.database import DIGIT_CLASSES
 
-    missing = [digit for digit in DIGIT_CLASSES if digit not in loaded.model.classes]
+    missing = [digit for digit in DIGIT_CLASSES if digit not in model.model.classes]
     if missing:
         raise FastnnError(
-            f"{loaded.name}: the model does not know the class {missing[0]!r}, and --train-every trains on the digits; "
-            "leave that out, or name another --model"
+            f"{model.name}: the model has no class {missing[0]!r}, but --train-every trains on digits; "
+            "drop --train-every or choose another --model"
         )
 
 
 def newest_run(folder: Path) -> str | None:
-    """Return the run folder whose model was written last, or None."""
+    """Return the run in `folder` whose model file is newest, or None."""
     from fastnn.formats import MODEL_FILE
 
     found = [(file.stat().st_mtime, str(file.parent)) for file in folder.glob(f"*/{MODEL_FILE}")]
@@ -229,12 +242,12 @@ def newest_run(folder: Path) -> str | None:
 
 
 def open_socket(host: str, port: int) -> socket.socket:
-    """Listen on an address.
+    """Return a socket that listens on an address; port 0 picks a free port.
 
     Raises
     ------
     FastnnError
-        If it cannot be had.
+        If the address is unknown, or the port is in use.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -242,7 +255,7 @@ def open_socket(host: str, port: int) -> socket.socket:
         )[0]
         listening = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise FastnnError(f"{host}: not an address to listen on ({error.strerror or error})") from None
+        raise FastnnError(f"cannot listen on {host} ({error.strerror or error}); check --host") from None
     try:
         if os.name == "posix":
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -250,19 +263,18 @@ def open_socket(host: str, port: int) -> socket.socket:
         listening.listen(1024)
     except OSError as error:
         listening.close()
-        raise FastnnError(f"cannot listen on {host} port {port} ({error.strerror}); take another --port") from None
+        raise FastnnError(f"cannot listen on {host} port {port} ({error.strerror}); choose another --port") from None
     return listening
 
 
 def run(app: FastAPI, listening: socket.socket, *, root_path: str, forwarded: str, access_log: bool) -> None:
-    """Serve until a signal comes; requests under way are finished first."""
+    """Serve until SIGINT or SIGTERM arrives; running requests finish first."""
     import uvicorn
 
-    from fastnn.web.guard import JsonLines
+    from fastnn.web.logs import JsonLinesFormatter, logger
 
     handler = logging.StreamHandler()
-    handler.setFormatter(JsonLines())
-    logger = logging.getLogger("fastnn.web")
+    handler.setFormatter(JsonLinesFormatter())
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False
@@ -278,20 +290,21 @@ def run(app: FastAPI, listening: socket.socket, *, root_path: str, forwarded: st
         root_path=root_path,
         proxy_headers=bool(forwarded),
         forwarded_allow_ips=forwarded or None,
-        timeout_graceful_shutdown=_DRAIN_SECONDS,
+        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
         limit_concurrency=2000,
         ws="none",
     )
-    # Uvicorn finishes what is under way, and then raises again the signals that it was sent.
+    # Uvicorn lets running requests finish, and then raises the signals that it received again.
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _leave)
+        signal.signal(number, _exit)
     uvicorn.Server(config).run(sockets=[listening])
 
 
-def _leave(number: int, _: object) -> NoReturn:
+def _exit(number: int, _: object) -> NoReturn:
     raise typer.Exit(128 + number)
 
 
-def _tidy(root_path: str) -> str:
+def _normalise_path(root_path: str) -> str:
+    """Return a path with one slash before it and none after it; empty for the root."""
     path = root_path.strip("/")
     return f"/{path}" if path else ""

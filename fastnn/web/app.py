@@ -1,4 +1,4 @@
-"""The web app's routes."""
+"""The routes of the web app and their shared state."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ from starlette.staticfiles import StaticFiles
 from fastnn import __version__
 from fastnn.errors import DataError
 from fastnn.images import is_blank, read_image
-from fastnn.web.export import Export, Kept
-from fastnn.web.guard import Guard, log
-from fastnn.web.judge import Judge
+from fastnn.web.export import CachedFile, Export
 from fastnn.web.limits import RateLimiter, read_body
+from fastnn.web.logs import log
 from fastnn.web.messages import (
     Undo,
     clean_name,
@@ -36,10 +35,12 @@ from fastnn.web.messages import (
     review_request,
     schemas,
 )
+from fastnn.web.middleware import AccessLogMiddleware
+from fastnn.web.rescoring import Rescorer
 from fastnn.web.store import (
+    UNSCORED,
     AlreadyReviewedError,
     NewDigit,
-    Opinion,
     QueueFullError,
     Store,
     StoreError,
@@ -50,56 +51,61 @@ from fastnn.web.trainer import Trainer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from fastnn.web.recogniser import Loaded
+    from fastnn.web.serving import ServedModel
 
 
 STATIC = Path(__file__).parent / "static"
 PAGES = {"/": "index.html", "/contribute": "contribute.html", "/review": "review.html", "/data": "data.html"}
 
-MOST_BODY = 512 << 10
-"""Bytes of a request: 100 digits of 784 values of at most three figures and a comma are 330 kB."""
+MAX_BODY_BYTES = 512 << 10
+"""Largest JSON body: 100 digits of 784 values with at most three figures and a comma take 330 kB."""
 
-MOST_PICTURE = 4 << 20
+MAX_IMAGE_BYTES = 4 << 20
 
-# What requests cost of an address's rate.
-_LOOK_COST, _PICTURE_COST, _DIGIT_COST, _LIST_COST, _FILE_COST, _WRONG_TOKEN_COST = 1.0, 6.0, 5.0, 5.0, 20.0, 50.0
+# How many units of the rate limit a request costs.
+_LIGHT_COST = 1.0
+_IMAGE_COST = 6.0
+_DIGIT_COST = 5.0
+_LIST_COST = 5.0
+_FILE_COST = 20.0
+_WRONG_TOKEN_COST = 50.0
 
-# Pages of other sites may read what has these.
-_OPEN = {
+# Responses with these headers may be read by pages of other sites.
+_CORS_HEADERS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Expose-Headers": "ETag, Retry-After",
     "Cross-Origin-Resource-Policy": "cross-origin",
 }
 
-_CREDITS = 500
-_HISTORY = 20
+_MAX_CREDITS = 500
+_MAX_HISTORY = 20
 
 
 @dataclass
 class Settings:
-    """What the server is told at its start.
+    """The settings of a server.
 
     Attributes
     ----------
     store : Store
-        Closed when the server ends.
+        The database; the app closes it when the server stops.
     token : str
-        Opens the review.
-    loaded : Loaded or None
-        The model to begin with.
+        Secret that opens the review.
+    model : ServedModel or None
+        The model to start with.
     rate : float
-        Requests a second from one address for long; 0 sets no limit.
+        Requests per second that one address may make in the long run; 0 sets no limit.
     train_every : int
-        Accepted digits between two trainings; 0 for none.
+        Number of newly accepted digits after which a new model is trained; 0 disables training.
     runs : Path
-        Where trained runs go.
+        Folder for the runs of that training.
     recipe : str
-        Of what is trained.
+        Recipe of that training: a preset or a TOML file.
     """
 
     store: Store
     token: str
-    loaded: Loaded | None = None
+    model: ServedModel | None = None
     rate: float = 50.0
     train_every: int = 0
     runs: Path = field(default_factory=lambda: Path("runs"))
@@ -107,54 +113,56 @@ class Settings:
 
 
 class _State:
-    """What the routes share."""
+    """The objects that all routes share."""
 
     def __init__(self, settings: Settings) -> None:
-        self.store, self.loaded = settings.store, settings.loaded
+        self.store, self.model = settings.store, settings.model
         self.export = Export(settings.store)
         self.limiter = RateLimiter(settings.rate)
-        # Who waits for a file to be made has none of the threads that all else needs.
-        self.pictures, self.files = anyio.CapacityLimiter(2), anyio.CapacityLimiter(4)
+        # Images and downloads have their own thread limiters, so that they cannot starve other requests.
+        self.image_threads, self.download_threads = anyio.CapacityLimiter(2), anyio.CapacityLimiter(4)
         self._token = hashlib.sha256(settings.token.encode()).digest()
-        self._judge = Judge(settings.store, lambda: self.loaded)
+        self._rescorer = Rescorer(settings.store, lambda: self.model)
         self.trainer: Trainer | None = None
         if settings.train_every:
             self.trainer = Trainer(
                 settings.store,
                 settings.train_every,
-                current=lambda: self.loaded,
-                take_over=self.take_over,
+                current=lambda: self.model,
+                take_over=self.replace_model,
                 folder=settings.runs,
                 recipe=settings.recipe,
             )
 
     def is_token(self, given: str) -> bool:
-        """Compare in a time that tells nothing; of digests, so not even the length."""
+        """Return whether `given` is the token, in constant time; hashing hides the token's length too."""
         return hmac.compare_digest(hashlib.sha256(given.encode()).digest(), self._token)
 
-    def take_over(self, loaded: Loaded) -> None:
-        """Use another model from now on, and sort the queue by its doubts."""
-        self.loaded = loaded
-        self._judge.nudge()
+    def replace_model(self, model: ServedModel) -> None:
+        """Serve another model from now on, and sort the queue by its uncertainty."""
+        self.model = model
+        self._rescorer.wake()
 
     def start(self) -> None:
-        if self.loaded is not None:
-            # A database that is away now is asked again by the trainer, if there is one.
+        """Record the first use of the model, and start the background threads."""
+        if self.model is not None:
+            # If the database cannot be reached now, the trainer, if there is one, records the model later.
             with contextlib.suppress(StoreError):
-                self.store.first_used(self.loaded.key)
-        self._judge.start()
+                self.store.first_used(self.model.key)
+        self._rescorer.start()
         if self.trainer is not None:
             self.trainer.start()
 
     def stop(self) -> None:
+        """Stop the background threads and close the database."""
         if self.trainer is not None:
             self.trainer.stop()
-        self._judge.stop()
+        self._rescorer.stop()
         self.store.close()
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """Make the web app.
+    """Return the web app for some settings.
 
     Parameters
     ----------
@@ -163,7 +171,7 @@ def create_app(settings: Settings) -> FastAPI:
     Returns
     -------
     FastAPI
-        An ASGI application; it closes the store when it ends.
+        An ASGI application; it closes the store when it shuts down.
     """
     state = _State(settings)
 
@@ -176,8 +184,8 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(
         title="fastnn",
         version=__version__,
-        summary="Draw digits, have them recognised, collect, review and share them.",
-        docs_url=None,  # their scripts would come from elsewhere
+        summary="Draw, recognise, collect, review and share digits.",
+        docs_url=None,  # FastAPI's page loads scripts from another site
         redoc_url=None,
         openapi_url="/api/openapi.json",
         lifespan=lifespan,
@@ -189,30 +197,33 @@ def create_app(settings: Settings) -> FastAPI:
     _add_collection(app, state)
     _add_review(app, state)
     _add_sharing(app, state)
-    _describe(app)
-    app.add_middleware(Guard)
+    _add_schemas(app)
+    app.add_middleware(AccessLogMiddleware)
     return app
 
 
 def _add_errors(app: FastAPI) -> None:
+    """Answer with 503 when the database fails."""
+
     @app.exception_handler(StoreError)
     async def _store_failed(_: Request, error: StoreError) -> JSONResponse:
-        return _failed(error)
+        return _store_error_response(error)
 
 
-def _failed(error: StoreError, headers: dict[str, str] | None = None) -> JSONResponse:
+def _store_error_response(error: StoreError, headers: dict[str, str] | None = None) -> JSONResponse:
     log("database failed", reason=str(error))
     return JSONResponse(
-        {"detail": "the database cannot be used just now; try again"},
+        {"detail": "the database is not available at the moment; please try again"},
         503,
         headers={"Retry-After": "5", **(headers or {})},
     )
 
 
 def _add_pages(app: FastAPI) -> None:
+    """Add the HTML pages and the static files."""
     for path, name in PAGES.items():
         app.add_api_route(path, _page(name), methods=["GET", "HEAD"], include_in_schema=False)
-    app.mount("/static", _Static(directory=STATIC), name="static")
+    app.mount("/static", _RevalidatedStaticFiles(directory=STATIC), name="static")
 
 
 def _page(name: str) -> Callable[[], Awaitable[Response]]:
@@ -224,8 +235,8 @@ def _page(name: str) -> Callable[[], Awaitable[Response]]:
     return page
 
 
-class _Static(StaticFiles):
-    """Static files, of which browsers ask each time whether they have changed."""
+class _RevalidatedStaticFiles(StaticFiles):
+    """Static files; browsers must ask each time whether a file has changed."""
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         response = super().file_response(*args, **kwargs)
@@ -234,167 +245,177 @@ class _Static(StaticFiles):
 
 
 def _add_recognition(app: FastAPI, state: _State) -> None:
+    """Add /api/predict and /api/health."""
+
     @app.post(
         "/api/predict",
         summary="Recognise a drawing",
-        openapi_extra=_takes("PredictRequest", "image/png", "image/jpeg"),
-        responses=_answers("Prediction", 408, 413, 415, 422, 429, 503),
+        openapi_extra=_request_body("PredictRequest", "image/png", "image/jpeg"),
+        responses=_responses("Prediction", 408, 413, 415, 422, 429, 503),
     )
     async def predict(request: Request) -> Response:
-        kind = _kind(request, "application/json", "image/png", "image/jpeg")
-        state.limiter.spend(request, _LOOK_COST if kind == "application/json" else _PICTURE_COST)
-        loaded = state.loaded
-        if loaded is None:
+        content_type = _content_type(request, "application/json", "image/png", "image/jpeg")
+        state.limiter.spend(request, _LIGHT_COST if content_type == "application/json" else _IMAGE_COST)
+        model = state.model
+        if model is None:
             raise HTTPException(503, "no model is loaded; start fastnn serve with --model")
-        if kind == "application/json":
-            message = decode(predict_request, await read_body(request, MOST_BODY))
+        if content_type == "application/json":
+            message = decode(predict_request, await read_body(request, MAX_BODY_BYTES))
             image = np.frombuffer(bytes(message.image), np.uint8)
         else:
-            body = await read_body(request, MOST_PICTURE)
+            body = await read_body(request, MAX_IMAGE_BYTES)
             try:
-                image = await anyio.to_thread.run_sync(lambda: read_image(body), limiter=state.pictures)
+                image = await anyio.to_thread.run_sync(lambda: read_image(body), limiter=state.image_threads)
             except DataError as error:
                 raise HTTPException(422, str(error)) from None
         if is_blank(image):
-            raise HTTPException(422, "nothing is drawn")
-        result = loaded.predict(image) if loaded.quick else await run_in_threadpool(loaded.predict, image)
-        return _json(result)
+            raise HTTPException(422, "the drawing is blank")
+        if model.fast_enough_inline:
+            return _json_response(model.predict(image))
+        return _json_response(await run_in_threadpool(model.predict, image))
 
-    @app.get("/api/health", summary="Whether the server and its database work", responses=_answers(None, 429, 503))
+    @app.get("/api/health", summary="Whether the server and its database work", responses=_responses(None, 429, 503))
     async def health(request: Request) -> Response:
-        state.limiter.spend(request, _LOOK_COST)
+        state.limiter.spend(request, _LIGHT_COST)
         await run_in_threadpool(state.store.check)
-        loaded = state.loaded
-        return _json({"status": "ok", "version": __version__, "model": loaded.about() if loaded else None})
+        model = state.model
+        return _json_response({"status": "ok", "version": __version__, "model": model.describe() if model else None})
 
 
 def _add_collection(app: FastAPI, state: _State) -> None:
+    """Add /api/digits and /api/stats."""
+
     @app.post(
         "/api/digits",
         status_code=201,
         summary="Store digits for review",
-        openapi_extra=_takes("DigitsRequest"),
-        responses=_answers("Stored", 408, 413, 415, 422, 429, 503, success=201),
+        openapi_extra=_request_body("DigitsRequest"),
+        responses=_responses("Stored", 408, 413, 415, 422, 429, 503, success=201),
     )
     async def add_digits(request: Request) -> Response:
-        # Paid at once when the number is known: where all together cost a whole bucket, a part paid before would have
-        # to flow in again first.
+        # The cost is taken in one step when the number of digits is known. A part taken now would have to accrue
+        # again first if all digits together cost a whole bucket.
         state.limiter.spend(request, 0.0)
-        _kind(request, "application/json")
+        _content_type(request, "application/json")
         try:
-            message = decode(digits_request, await read_body(request, MOST_BODY))
+            message = decode(digits_request, await read_body(request, MAX_BODY_BYTES))
         except HTTPException:
-            state.limiter.fine(request, _DIGIT_COST)
+            state.limiter.penalize(request, _DIGIT_COST)
             raise
         state.limiter.spend(request, _DIGIT_COST * len(message.digits))
         images = np.frombuffer(b"".join(bytes(digit.image) for digit in message.digits), np.uint8)
         images = images.reshape(len(message.digits), -1)
         for position, image in enumerate(images):
             if is_blank(image):
-                raise HTTPException(422, f"nothing is drawn on digit {position}")
+                raise HTTPException(422, f"digit {position} is blank")
         labels = [digit.label for digit in message.digits]
 
         def store() -> int:
-            loaded = state.loaded
-            opinions = loaded.opinions(images, labels) if loaded else [Opinion(None, 1.0)] * len(labels)
+            model = state.model
+            scores = model.scores(images, labels) if model else [UNSCORED] * len(labels)
             new = [
-                NewDigit(str(digit.id), image.tobytes(), digit.label, opinion)
-                for digit, image, opinion in zip(message.digits, images, opinions, strict=True)
+                NewDigit(str(digit.id), image.tobytes(), digit.label, score)
+                for digit, image, score in zip(message.digits, images, scores, strict=True)
             ]
-            return state.store.add(new, clean_name(message.contributor), loaded.key if loaded else "")
+            return state.store.add(new, clean_name(message.contributor), model.key if model else "")
 
         try:
             stored = await run_in_threadpool(store)
         except QueueFullError:
             raise HTTPException(
-                503, "too many digits wait for review; come back another day", {"Retry-After": "86400"}
+                503, "the review queue is full; please come back another day", {"Retry-After": "86400"}
             ) from None
-        return _json({"stored": stored}, 201)
+        return _json_response({"stored": stored}, 201)
 
-    @app.get("/api/stats", summary="Counts, credits and the model", responses=_answers(None, 429, 503))
+    @app.get("/api/stats", summary="Counts, credits and the model", responses=_responses(None, 429, 503))
     async def stats(request: Request) -> Response:
         state.limiter.spend(request, _LIST_COST)
 
-        def ask() -> dict[str, Any]:
+        def query() -> dict[str, Any]:
             states = state.store.states()
-            return {**states, "digits": state.store.counts(), "credits": state.store.credits(_CREDITS)}
+            return {**states, "digits": state.store.class_counts(), "credits": state.store.credits(_MAX_CREDITS)}
 
-        found = await run_in_threadpool(ask)
-        loaded = state.loaded
-        return _json({**found, "model": loaded.about() if loaded else None})
+        found = await run_in_threadpool(query)
+        model = state.model
+        return _json_response({**found, "model": model.describe() if model else None})
 
 
 def _add_review(app: FastAPI, state: _State) -> None:
-    async def reviewer(request: Request) -> None:
-        """Let in who has the token. It comes in a header, which no other site can make a browser send."""
+    """Add the routes below /api/review, which need the token."""
+
+    async def require_token(request: Request) -> None:
+        """Refuse requests without the token. It is sent in a header, which no other site can make a browser send."""
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         state.limiter.spend(request, 0.0)
         if scheme.lower() != "bearer" or not state.is_token(given.strip()):
-            # Whatever is left, or who has little left could guess on for nothing.
-            state.limiter.fine(request, _WRONG_TOKEN_COST)
-            raise HTTPException(401, "the review needs the token", {"WWW-Authenticate": "Bearer"})
+            # Charge even an address that has little left; otherwise it could go on guessing for free.
+            state.limiter.penalize(request, _WRONG_TOKEN_COST)
+            raise HTTPException(401, "the token is missing or wrong", {"WWW-Authenticate": "Bearer"})
 
     secured: dict[str, Any] = {"security": [{"token": []}]}
 
     @app.get(
         "/api/review",
-        summary="The digits to review next, and who reviewed what",
-        dependencies=[Depends(reviewer)],
+        summary="The digits to review next, and the latest reviews",
+        dependencies=[Depends(require_token)],
         openapi_extra=secured,
-        responses=_answers(None, 401, 422, 429, 503),
+        responses=_responses(None, 401, 422, 429, 503),
     )
     async def queue(limit: Annotated[int, Query(ge=1, le=100)] = 30) -> Response:
-        def ask() -> dict[str, Any]:
-            waiting = state.store.queue(limit)
-            return {**state.store.states(), "digits": waiting, "history": state.store.history(_HISTORY)}
+        def query() -> dict[str, Any]:
+            pending = state.store.queue(limit)
+            return {**state.store.states(), "digits": pending, "history": state.store.history(_MAX_HISTORY)}
 
-        return _json(await run_in_threadpool(ask))
+        return _json_response(await run_in_threadpool(query))
 
     @app.post(
         "/api/review/{digit}",
-        summary="Accept, reject or relabel a digit, or put it back",
-        dependencies=[Depends(reviewer)],
-        openapi_extra={**secured, **_takes("ReviewRequest")},
-        responses=_answers("Reviewed", 401, 404, 408, 409, 413, 415, 422, 429, 503),
+        summary="Accept, reject or relabel a digit, or undo its review",
+        dependencies=[Depends(require_token)],
+        openapi_extra={**secured, **_request_body("ReviewRequest")},
+        responses=_responses("Reviewed", 401, 404, 408, 409, 413, 415, 422, 429, 503),
     )
     async def review(digit: uuid.UUID, request: Request) -> Response:
-        _kind(request, "application/json")
-        message = decode(review_request, await read_body(request, MOST_BODY))
+        _content_type(request, "application/json")
+        message = decode(review_request, await read_body(request, MAX_BODY_BYTES))
         name = clean_name(message.reviewer)
-        undone = message.undone if isinstance(message, Undo) else None
-        work = partial(state.store.review, str(digit), message.action, message.label, name, undone=undone)
+        expected = message.expected if isinstance(message, Undo) else None
+        work = partial(state.store.review, str(digit), message.action, message.label, name, expected=expected)
         try:
-            done = await run_in_threadpool(work)
+            reviewed = await run_in_threadpool(work)
         except UnknownDigitError:
             raise HTTPException(404, "there is no such digit") from None
         except AlreadyReviewedError:
-            raise HTTPException(409, "the digit has been reviewed otherwise in between") from None
-        if state.trainer is not None and done["state"] == "accepted":
-            state.trainer.nudge()
-        return _json(done)
+            raise HTTPException(409, "another reviewer has decided otherwise") from None
+        if state.trainer is not None and reviewed["state"] == "accepted":
+            state.trainer.wake()
+        return _json_response(reviewed)
 
 
 def _add_sharing(app: FastAPI, state: _State) -> None:
+    """Add /dataset.json, which pages of other sites may read, and /mosaic.png."""
+
     async def dataset(request: Request) -> Response:
-        # What goes wrong, pages of other sites may read as well, or they could not tell why and when to come back.
+        # Pages of other sites may read errors too, so that they know the reason and when to try again.
         try:
             state.limiter.spend(request, _FILE_COST)
-            kept = await anyio.to_thread.run_sync(state.export.dataset, limiter=state.files)
+            file = await anyio.to_thread.run_sync(state.export.dataset, limiter=state.download_threads)
         except HTTPException as error:
-            raise HTTPException(error.status_code, error.detail, {**(error.headers or {}), **_OPEN}) from None
+            raise HTTPException(error.status_code, error.detail, {**(error.headers or {}), **_CORS_HEADERS}) from None
         except StoreError as error:
-            return _failed(error, _OPEN)
-        packed = _takes_gzip(request.headers.get("accept-encoding", ""))
-        headers = {**_OPEN, "Vary": "Accept-Encoding"}
-        if packed:
-            headers |= {"Content-Encoding": "gzip", "Content-Length": str(kept.size)}
-        return _kept(request, kept, "application/json", headers, state.store.name, unpacked=not packed)
+            return _store_error_response(error, _CORS_HEADERS)
+        gzipped = _accepts_gzip(request.headers.get("accept-encoding", ""))
+        headers = {**_CORS_HEADERS, "Vary": "Accept-Encoding"}
+        if gzipped:
+            headers |= {"Content-Encoding": "gzip", "Content-Length": str(file.size)}
+        etag = _etag(state.store.database_id, file, "" if gzipped else "-plain")
+        return _send_file(request, file, "application/json", {"ETag": etag, **headers}, decompress=not gzipped)
 
     async def mosaic(request: Request) -> Response:
         state.limiter.spend(request, _FILE_COST)
-        kept = await anyio.to_thread.run_sync(state.export.mosaic, limiter=state.files)
-        headers = {"Content-Length": str(kept.size)}
-        return _kept(request, kept, "image/png", headers, state.store.name, unpacked=False)
+        file = await anyio.to_thread.run_sync(state.export.mosaic, limiter=state.download_threads)
+        headers = {"ETag": _etag(state.store.database_id, file), "Content-Length": str(file.size)}
+        return _send_file(request, file, "image/png", headers, decompress=False)
 
     async def preflight() -> Response:
         return Response(
@@ -407,42 +428,45 @@ def _add_sharing(app: FastAPI, state: _State) -> None:
             },
         )
 
-    known: dict[int | str, dict[str, Any]] = {304: {"description": "Not changed since the ETag"}}
-    data = {200: {"description": "An array of image and label", "content": {"application/json": {}}}, **known}
-    picture = {200: {"description": "A picture", "content": {"image/png": {}}}, **known}
+    unchanged: dict[int | str, dict[str, Any]] = {304: {"description": "Unchanged since the version with this ETag"}}
+    data = {200: {"description": "An array of images with labels", "content": {"application/json": {}}}, **unchanged}
+    image = {200: {"description": "A PNG image", "content": {"image/png": {}}}, **unchanged}
     app.add_api_route(
-        "/dataset.json", dataset, summary="The accepted digits", responses={**data, **_answers(..., 429, 503)}
+        "/dataset.json", dataset, summary="The accepted digits", responses={**data, **_responses(..., 429, 503)}
     )
     app.add_api_route("/dataset.json", dataset, methods=["HEAD"], include_in_schema=False)
     app.add_api_route("/dataset.json", preflight, methods=["OPTIONS"], include_in_schema=False)
     app.add_api_route(
-        "/mosaic.png", mosaic, summary="Accepted digits as a picture", responses={**picture, **_answers(..., 429, 503)}
+        "/mosaic.png", mosaic, summary="Accepted digits as one image", responses={**image, **_responses(..., 429, 503)}
     )
     app.add_api_route("/mosaic.png", mosaic, methods=["HEAD"], include_in_schema=False)
 
 
-def _kept(
-    request: Request, kept: Kept, media_type: str, headers: dict[str, str], name: str, *, unpacked: bool
+def _etag(database_id: str, file: CachedFile, suffix: str = "") -> str:
+    return f'"{database_id[:8]}-{file.revision}{suffix}"'
+
+
+def _send_file(
+    request: Request, file: CachedFile, media_type: str, headers: dict[str, str], *, decompress: bool
 ) -> Response:
-    """Answer with a file, or with 304 if the asker has it."""
-    etag = f'"{name[:8]}-{kept.revision}{"-plain" if unpacked else ""}"'
-    headers = {"ETag": etag, "Cache-Control": "no-cache", **headers}
+    """Return a response with a file; with 304 and no body if the client has this version already."""
+    headers = {"Cache-Control": "no-cache", **headers}
     known = request.headers.get("if-none-match", "")
-    if known.strip() == "*" or etag in (part.strip().removeprefix("W/") for part in known.split(",")):
+    if known.strip() == "*" or headers["ETag"] in (part.strip().removeprefix("W/") for part in known.split(",")):
         for header in ("Content-Length", "Content-Encoding"):
             headers.pop(header, None)
         return Response(status_code=304, headers=headers)
     if request.method == "HEAD":
-        answer = Response(headers=headers, media_type=media_type)
+        response = Response(headers=headers, media_type=media_type)
         if "Content-Length" not in headers:
-            # Of a file that is unpacked on the way nobody knows the length; that of nothing is not it.
-            del answer.headers["Content-Length"]
-        return answer
-    return StreamingResponse(kept.chunks(unpacked=unpacked), headers=headers, media_type=media_type)
+            # The length of a file that is decompressed on the way is unknown; do not send that of the empty body.
+            del response.headers["Content-Length"]
+        return response
+    return StreamingResponse(file.chunks(decompress=decompress), headers=headers, media_type=media_type)
 
 
-def _takes_gzip(accepted: str) -> bool:
-    """Whether an Accept-Encoding header allows gzip."""
+def _accepts_gzip(accepted: str) -> bool:
+    """Return whether an Accept-Encoding header allows gzip."""
     weights = {}
     for part in accepted.lower().split(","):
         coding, _, weight = part.partition(";")
@@ -451,62 +475,78 @@ def _takes_gzip(accepted: str) -> bool:
     return found is not None and re.fullmatch(r"q=0(\.0*)?", found) is None
 
 
-def _kind(request: Request, *known: str) -> str:
-    """Return the content type of a request; 415 if it is not one of `known`.
+def _content_type(request: Request, *allowed: str) -> str:
+    """Return the content type of a request.
 
-    That JSON says it is JSON matters: a browser then asks us before it lets a page of another site send it.
+    JSON must be declared as such: for this content type, browsers ask this server (CORS preflight) before they let a
+    page of another site send it.
+
+    Raises
+    ------
+    HTTPException
+        415 if the type is not one of `allowed`.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind not in known:
-        raise HTTPException(415, f"send {' or '.join(known)}")
-    return kind
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type not in allowed:
+        raise HTTPException(415, f"the content type must be {' or '.join(allowed)}")
+    return content_type
 
 
-def _json(value: Any, status: int = 200) -> Response:
+def _json_response(value: Any, status: int = 200) -> Response:
     return Response(msgspec.json.encode(value), status, media_type="application/json")
 
 
-def _takes(schema: str, *pictures: str) -> dict[str, Any]:
-    """Describe a body for OpenAPI."""
+def _request_body(schema: str, *image_types: str) -> dict[str, Any]:
+    """Return the OpenAPI description of a request's body: JSON of a schema, or an image of one of some types."""
     content: dict[str, Any] = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
-    content |= {kind: {"schema": {"type": "string", "format": "binary"}} for kind in pictures}
+    content |= {image_type: {"schema": {"type": "string", "format": "binary"}} for image_type in image_types}
     return {"requestBody": {"required": True, "content": content}}
 
 
-_MEANINGS = {
+_STATUS_DESCRIPTIONS = {
     401: "The token is missing or wrong",
     404: "No such digit",
-    408: "The body took too long to come",
-    409: "Reviewed otherwise in between",
+    408: "The body took too long to arrive",
+    409: "Another reviewer has decided otherwise",
     413: "The body is too long",
-    415: "Not a content type that is taken",
-    422: "Not as the schema has it",
+    415: "Unsupported content type",
+    422: "The request is invalid",
     429: "Too many requests from this address",
-    503: "The database or the model is not there just now",
+    503: "The database or the model is not available",
 }
 
 
-def _answers(schema: Any, *faults: int, success: int = 200) -> dict[int | str, dict[str, Any]]:
-    """Describe answers for OpenAPI: of `schema` (None: any JSON; ...: described elsewhere), and the faults."""
-    fault = {"application/json": {"schema": {"$ref": "#/components/schemas/Fault"}}}
-    answers: dict[int | str, dict[str, Any]] = {
-        status: {"description": _MEANINGS[status], "content": fault} for status in faults
+def _responses(schema: Any, *errors: int, success: int = 200) -> dict[int | str, dict[str, Any]]:
+    """Return the OpenAPI description of a route's responses.
+
+    Parameters
+    ----------
+    schema : str or None or Ellipsis
+        Name of the schema of a successful response; None for any JSON object, ``...`` if it is described elsewhere.
+    *errors : int
+        Status codes of errors.
+    success : int
+        Status code of success.
+    """
+    error_content = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorMessage"}}}
+    responses: dict[int | str, dict[str, Any]] = {
+        status: {"description": _STATUS_DESCRIPTIONS[status], "content": error_content} for status in errors
     }
     if schema is None:
-        answers[success] = {"description": "Done", "content": {"application/json": {"schema": {"type": "object"}}}}
+        responses[success] = {"description": "Done", "content": {"application/json": {"schema": {"type": "object"}}}}
     elif schema is not ...:
         reference = {"$ref": f"#/components/schemas/{schema}"}
-        answers[success] = {"description": "Done", "content": {"application/json": {"schema": reference}}}
-    return answers
+        responses[success] = {"description": "Done", "content": {"application/json": {"schema": reference}}}
+    return responses
 
 
-def _describe(app: FastAPI) -> None:
-    """Add the messages' schemas, which are msgspec's and not FastAPI's own, to the description of the API."""
-    described = app.openapi
+def _add_schemas(app: FastAPI) -> None:
+    """Add the schemas of the messages to the OpenAPI description: FastAPI does not know msgspec's."""
+    describe = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            description = described()
+            description = describe()
             components = description.setdefault("components", {})
             components.setdefault("schemas", {}).update(schemas())
             components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}

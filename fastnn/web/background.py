@@ -1,55 +1,58 @@
-"""Threads that work beside the requests: when they are told to, and now and then by themselves."""
+"""Background threads of the server: they work when they are woken, and once a minute on their own."""
 
 from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
 
-from fastnn.web.guard import log
+from fastnn.web.logs import log
 
-_LOOK_EVERY = 60.0
-"""Seconds until they look by themselves: digits also come by ``fastnn data import``, and a database comes back."""
+POLL_SECONDS = 60.0
+"""Seconds between two runs without a wake-up: ``fastnn data import`` adds digits too, and a failed database may
+be back."""
 
 
-class BrokenOffError(BaseException):
-    """The server ends; raised in the midst of work.
+class ShutdownError(BaseException):
+    """Raised inside :meth:`Background.work` to abandon the work because the server stops.
 
-    Like KeyboardInterrupt no Exception, so that nobody takes it for a failure.
+    Like KeyboardInterrupt, it is not an Exception, so that no handler mistakes it for a failure.
     """
 
 
 class Background(ABC):
-    """A thread of this kind; what fails is logged and tried again.
+    """A daemon thread that calls :meth:`work` again and again; errors are logged, and the work is tried again.
 
     Parameters
     ----------
     name : str
-        Of the thread.
-    failed : str
-        What the log calls a failure.
+        Name of the thread.
+    failure_event : str
+        Name of the log event for an error.
+    poll_seconds : float, optional
+        Longest time between two calls of :meth:`work`.
     """
 
-    def __init__(self, name: str, failed: str) -> None:
-        self._name, self._failed = name, failed
+    def __init__(self, name: str, failure_event: str, *, poll_seconds: float = POLL_SECONDS) -> None:
+        self._name, self._failure_event, self._poll_seconds = name, failure_event, poll_seconds
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
 
     @abstractmethod
     def work(self) -> None:
-        """Do what there is to do; :class:`BrokenOffError` ends the thread."""
+        """Do all pending work; :class:`ShutdownError` ends the thread."""
 
     def start(self) -> None:
-        """Begin to look for work; again, if it was stopped."""
+        """Start the thread, also again after :meth:`stop`."""
         self._stopping.clear()
         self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
         self._thread.start()
 
-    def nudge(self) -> None:
-        """Look now."""
+    def wake(self) -> None:
+        """Make the thread look for work now."""
         self._wake.set()
 
     def stop(self) -> None:
-        """Break off what is being done, and wait until it is."""
+        """Ask the thread to stop, and wait until it has."""
         self._stopping.set()
         self._wake.set()
         if self._thread is not None:
@@ -59,9 +62,9 @@ class Background(ABC):
         while not self._stopping.is_set():
             try:
                 self.work()
-            except BrokenOffError:
+            except ShutdownError:
                 return
-            except Exception as error:  # whatever it is: the next time it may be gone
-                log(self._failed, kind=type(error).__name__, reason=" ".join(str(error).split())[:300])
-            self._wake.wait(_LOOK_EVERY)
+            except Exception as error:  # any error may be temporary: the next call may succeed
+                log(self._failure_event, kind=type(error).__name__, reason=" ".join(str(error).split())[:300])
+            self._wake.wait(self._poll_seconds)
             self._wake.clear()

@@ -1,4 +1,4 @@
-"""What is shared: dataset.json, packed once for all who ask, and the mosaic."""
+"""The public files: dataset.json and the mosaic, each made once and sent to everybody who asks."""
 
 from __future__ import annotations
 
@@ -26,57 +26,58 @@ if TYPE_CHECKING:
 
     from fastnn.web.store import Store
 
-_CHUNK = 1 << 16
-_SHARE = 10.0
-"""A file that took longer than a second to make is given out ten times as long, changes or not."""
+_CHUNK_BYTES = 1 << 16
+_REUSE_FACTOR = 10.0
+"""A file that took more than a second to make is reused for ten times as long, even if the digits have changed."""
 
 
-class Kept:
-    """A file or picture made from one state of the database.
+class CachedFile:
+    """A file made from one state of the database.
 
     Parameters
     ----------
     file : binary file
+        Closed when this object is no longer used.
     revision : int
-        Of the accepted digits.
+        Revision of the accepted digits that the file was made from.
     seconds : float
-        What it took to make.
+        Time that it took to make.
     """
 
     def __init__(self, file: BinaryIO, revision: int, seconds: float) -> None:
         self._file, self._lock = file, threading.Lock()
-        # Those who are still being sent an older file hold on to it; it is closed with the last of them.
+        # Downloads that are still running keep an old file alive; it is closed after the last of them.
         weakref.finalize(self, file.close)
         self.revision = revision
         self.size = file.seek(0, 2)
-        self._due = time.monotonic() + (_SHARE * seconds if seconds > 1 else 0.0)
+        self._reuse_until = time.monotonic() + (_REUSE_FACTOR * seconds if seconds > 1 else 0.0)
 
     def is_fresh(self, revision: int) -> bool:
-        """Whether it can be given out while the accepted digits are at `revision`."""
-        return revision == self.revision or time.monotonic() < self._due
+        """Return whether the file may still be sent when the accepted digits are at `revision`."""
+        return revision == self.revision or time.monotonic() < self._reuse_until
 
-    def read(self, start: int, n: int = _CHUNK) -> bytes:
-        """Return at most `n` bytes from `start` on."""
+    def read(self, start: int, n: int = _CHUNK_BYTES) -> bytes:
+        """Return at most `n` bytes, beginning at byte `start`."""
         with self._lock:
             self._file.seek(start)
             return self._file.read(n)
 
-    async def chunks(self, *, unpacked: bool) -> AsyncIterator[bytes]:
-        """Yield the content, of a gzip file unpacked on the way if asked for, in constant memory."""
-        unpacker = zlib.decompressobj(wbits=31) if unpacked else None
+    async def chunks(self, *, decompress: bool) -> AsyncIterator[bytes]:
+        """Yield the content in constant memory; `decompress` undoes gzip on the way."""
+        decompressor = zlib.decompressobj(wbits=31) if decompress else None
         start = 0
         while chunk := await run_in_threadpool(self.read, start):
             start += len(chunk)
-            if unpacker is None:
+            if decompressor is None:
                 yield chunk
                 continue
             while chunk:
-                yield unpacker.decompress(chunk, 1 << 20)
-                chunk = unpacker.unconsumed_tail
+                yield decompressor.decompress(chunk, 1 << 20)
+                chunk = decompressor.unconsumed_tail
 
 
 class Export:
-    """The shared files of a store, each made anew when it is asked for and the accepted digits have changed.
+    """The public files of a store; a request makes a file again if the accepted digits have changed.
 
     Parameters
     ----------
@@ -86,20 +87,20 @@ class Export:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._locks = {"dataset": threading.Lock(), "mosaic": threading.Lock()}
-        self._kept: dict[str, Kept] = {}
+        self._cached: dict[str, CachedFile] = {}
 
-    def dataset(self) -> Kept:
-        """Return dataset.json of the original's format, packed by gzip.
+    def dataset(self) -> CachedFile:
+        """Return the accepted digits as gzipped JSON: an array of ``{"image": [784 pixels], "label": 0 to 9}``.
 
         Raises
         ------
         StoreError
-            If the database fails, or there is no room for the file.
+            If the database fails, or the disk has no room for the file.
         """
         return self._current("dataset")
 
-    def mosaic(self) -> Kept:
-        """Return a PNG picture of at most 1,600 accepted digits; white if there are none.
+    def mosaic(self) -> CachedFile:
+        """Return a PNG image of at most 1,600 accepted digits; a white one if there are none.
 
         Raises
         ------
@@ -108,33 +109,33 @@ class Export:
         """
         return self._current("mosaic")
 
-    def _current(self, what: str) -> Kept:
-        with self._locks[what]:
-            kept = self._kept.get(what)
-            if kept is None or not kept.is_fresh(self._store.revision()):
+    def _current(self, name: str) -> CachedFile:
+        with self._locks[name]:
+            cached = self._cached.get(name)
+            if cached is None or not cached.is_fresh(self._store.revision()):
                 start = time.monotonic()
                 try:
-                    file, revision = self._pack() if what == "dataset" else self._draw()
+                    file, revision = self._make_dataset() if name == "dataset" else self._make_mosaic()
                 except OSError as error:
-                    raise StoreError(f"no room for {what}: {error.strerror}") from None
-                kept = self._kept[what] = Kept(file, revision, time.monotonic() - start)
-            return kept
+                    raise StoreError(f"no room for {name}: {error.strerror}") from None
+                cached = self._cached[name] = CachedFile(file, revision, time.monotonic() - start)
+            return cached
 
-    def _pack(self) -> tuple[BinaryIO, int]:
-        # It has no name, so it is gone with the process.
-        file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - kept open
+    def _make_dataset(self) -> tuple[BinaryIO, int]:
+        # A temporary file without a name: it disappears with the process.
+        file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - stays open
         try:
             with (
                 self._store.accepted() as (revision, rows),
-                gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=4, mtime=0) as packed,
+                gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=4, mtime=0) as compressed,
             ):
-                _write_json(rows, packed)
+                _write_json(rows, compressed)
         except BaseException:
             file.close()
             raise
         return file, revision
 
-    def _draw(self) -> tuple[BinaryIO, int]:
+    def _make_mosaic(self) -> tuple[BinaryIO, int]:
         from PIL import Image
 
         revision = self._store.revision()
@@ -148,9 +149,9 @@ class Export:
 
 
 def _write_json(rows: Iterable[tuple[bytes, int]], file: gzip.GzipFile) -> None:
-    """Write digits as the original's file has them, one at a time in memory."""
-    before = b"["
+    """Write digits in the format of the original project, with one digit at a time in memory."""
+    separator = b"["
     for pixels, label in rows:
-        file.write(before + msgspec.json.encode({"image": list(pixels), "label": label}))
-        before = b","
-    file.write(b"]" if before == b"," else b"[]")
+        file.write(separator + msgspec.json.encode({"image": list(pixels), "label": label}))
+        separator = b","
+    file.write(b"]" if separator == b"," else b"[]")

@@ -1,4 +1,4 @@
-"""How much one address may ask for, and how much one request may hold."""
+"""Limits for requests: a rate for each client address, and a size and a time for each body."""
 
 from __future__ import annotations
 
@@ -14,25 +14,27 @@ from starlette.requests import ClientDisconnect
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MOST_ADDRESSES = 10_000
-"""Addresses that are remembered; of more, those that were quiet longest are forgotten."""
+MAX_ADDRESSES = 10_000
+"""Addresses that are remembered; beyond that, the least recently seen ones are forgotten."""
 
 BURST_SECONDS = 10.0
-"""What an address may ask for at once, in seconds of its rate."""
+"""Size of a bucket, in seconds of the rate: what an address may spend at once."""
 
 BODY_SECONDS = 20.0
-"""How long a request may take to arrive."""
+"""Longest time for the body of a request to arrive."""
 
 
 class RateLimiter:
-    """A token bucket for each address, in bounded memory.
+    """A token bucket for each client address, in bounded memory.
+
+    It has no lock: all calls must come from one thread, the event loop's.
 
     Parameters
     ----------
     rate : float
-        Units a second that an address may spend for long; 0 sets no limit. A bucket holds ten seconds of it.
+        Units per second that an address may spend in the long run; 0 sets no limit. A bucket holds ten seconds of it.
     clock : callable
-        Seconds that only go up.
+        Returns a time in seconds that never goes back.
     """
 
     def __init__(self, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -42,85 +44,87 @@ class RateLimiter:
     def __len__(self) -> int:
         return len(self._buckets)
 
-    def wait(self, address: str, cost: float) -> float:
-        """Spend `cost` of the bucket of `address`, if it holds as much; at most a whole bucket.
+    def try_spend(self, address: str, cost: float) -> float:
+        """Take `cost` from the bucket of `address` if the bucket holds enough; a cost above its size takes all of it.
 
         Parameters
         ----------
         address : str
-            An IP address; of IPv6 the first 64 bits count, since a household has all the others.
+            An IP address. IPv6 addresses with the same first 64 bits share a bucket, because one household has them
+            all.
         cost : float
-            Units; 0 asks whether anything is left.
+            Units; 0 only asks whether at least one unit is left.
 
         Returns
         -------
         float
-            0, or how many seconds to wait before asking again; nothing is spent then.
+            0 if the cost was taken; otherwise the seconds to wait before trying again, and nothing was taken.
         """
         if self._rate <= 0:
             return 0.0
-        # No more than a bucket holds can be asked for, be it less than one unit.
-        needed = min(self._full, max(1.0, cost))
-        left = self._left(address)
+        # Never ask for more than a full bucket, which may hold less than one unit.
+        needed = min(self._capacity, max(1.0, cost))
+        left = self._refill(address)
         if left < needed:
             return (needed - left) / self._rate
         self._take(address, cost)
         return 0.0
 
     def charge(self, address: str, cost: float) -> None:
-        """Take `cost` out of the bucket of `address` though it hold less: it then fills up from below nothing.
+        """Take `cost` from the bucket of `address` even if it holds less; the bucket may then be in debt.
 
         Parameters
         ----------
         address : str
         cost : float
-            Units; at most a whole bucket is taken, and at most one owed.
+            Units; at most a full bucket is taken, and the debt is at most a full bucket.
         """
         if self._rate > 0:
-            self._left(address)
+            self._refill(address)
             self._take(address, cost)
 
     @property
-    def _full(self) -> float:
+    def _capacity(self) -> float:
         return self._rate * BURST_SECONDS
 
-    def _left(self, address: str) -> float:
-        """Return what a bucket holds now, and note that it is not one of the quiet ones."""
-        key, time_now = _network(address), self._clock()
-        left, then = self._buckets.pop(key, (self._full, time_now))
-        left = min(self._full, left + (time_now - then) * self._rate)
+    def _refill(self, address: str) -> float:
+        """Add what has accrued since the last request, mark the bucket as recently used and return its content."""
+        key, time_now = _bucket_key(address), self._clock()
+        left, then = self._buckets.pop(key, (self._capacity, time_now))
+        left = min(self._capacity, left + (time_now - then) * self._rate)
         self._buckets[key] = (left, time_now)
-        if len(self._buckets) > MOST_ADDRESSES:
+        if len(self._buckets) > MAX_ADDRESSES:
             self._buckets.popitem(last=False)
         return left
 
     def _take(self, address: str, cost: float) -> None:
-        key = _network(address)
+        key = _bucket_key(address)
         left, then = self._buckets[key]
-        self._buckets[key] = (max(left - min(cost, self._full), -self._full), then)
+        self._buckets[key] = (max(left - min(cost, self._capacity), -self._capacity), then)
 
     def spend(self, request: Request, cost: float) -> None:
-        """Spend `cost` for the sender of a request.
+        """Take `cost` from the bucket of a request's client.
 
         Raises
         ------
         HTTPException
-            429 if there is not enough left.
+            429 with Retry-After if the bucket does not hold enough.
         """
-        wait = self.wait(_sender(request), cost)
+        wait = self.try_spend(_client_address(request), cost)
         if wait > 0:
-            raise HTTPException(429, "too many requests; wait a little", {"Retry-After": str(int(wait) + 1)})
+            raise HTTPException(429, "too many requests; please wait a moment", {"Retry-After": str(int(wait) + 1)})
 
-    def fine(self, request: Request, cost: float) -> None:
-        """Charge the sender of a request that is refused, whatever is left."""
-        self.charge(_sender(request), cost)
+    def penalize(self, request: Request, cost: float) -> None:
+        """Charge the client of a request that is refused, even if its bucket holds less than `cost`."""
+        self.charge(_client_address(request), cost)
 
 
-def _sender(request: Request) -> str:
+def _client_address(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
-def _network(address: str) -> str:
+def _bucket_key(address: str) -> str:
+    """Return an IPv4 address, or the first 64 bits of an IPv6 address."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -139,7 +143,7 @@ async def read_body(request: Request, limit: int) -> bytes:
     ----------
     request : Request
     limit : int
-        Bytes.
+        Largest size in bytes.
 
     Returns
     -------
@@ -148,9 +152,9 @@ async def read_body(request: Request, limit: int) -> bytes:
     Raises
     ------
     HTTPException
-        413 if it is longer, 408 if it takes too long to come, 400 if the sender has gone.
+        413 if the body is too long, 408 if it takes too long to arrive, 400 if the client disconnects.
     """
-    too_long = HTTPException(413, f"the body may have {limit:,} bytes at most")
+    too_long = HTTPException(413, f"the body must have at most {limit:,} bytes")
     declared = request.headers.get("content-length", "")
     if declared.isascii() and declared.isdigit() and (len(declared) > 18 or int(declared) > limit):
         raise too_long
@@ -162,7 +166,7 @@ async def read_body(request: Request, limit: int) -> bytes:
                 if len(body) > limit:
                     raise too_long
     except TimeoutError:
-        raise HTTPException(408, "the body took too long to come") from None
+        raise HTTPException(408, "the body took too long to arrive") from None
     except ClientDisconnect:
-        raise HTTPException(400, "the body is not whole") from None
+        raise HTTPException(400, "the body is incomplete") from None
     return bytes(body)

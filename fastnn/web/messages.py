@@ -1,4 +1,4 @@
-"""What the API takes: its messages, checked against their schema while they are read."""
+"""The JSON messages of the API, validated while they are decoded."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from msgspec import Meta, Struct
 
 from fastnn.datasets.dataset import PIXELS
 
-MOST_DIGITS = 100
-"""Digits in one request."""
+MAX_DIGITS = 100
+"""Most digits in one request."""
 
-MOST_NAME = 60
+MAX_NAME_LENGTH = 60
 
 _Pixel = Annotated[int, Meta(ge=0, le=255)]
 Pixels = Annotated[
-    list[_Pixel], Meta(min_length=PIXELS, max_length=PIXELS, description="28 rows of 28; 255 = paper, 0 = ink")
+    list[_Pixel],
+    Meta(min_length=PIXELS, max_length=PIXELS, description="28 rows of 28 pixels; 255 = white paper, 0 = black ink"),
 ]
 Label = Annotated[int, Meta(ge=0, le=9)]
-Name = Annotated[str, Meta(max_length=MOST_NAME)]
+Name = Annotated[str, Meta(max_length=MAX_NAME_LENGTH)]
 
 T = TypeVar("T")
 
@@ -35,7 +36,7 @@ class PredictRequest(Struct):
 
 
 class Digit(Struct):
-    """A drawing with its label; the id is made by the sender, so that sending twice stores once."""
+    """A drawing with its label; the client makes the id, so a digit that is sent twice is stored once."""
 
     id: UUID
     image: Pixels
@@ -45,7 +46,7 @@ class Digit(Struct):
 class DigitsRequest(Struct):
     """Digits to store."""
 
-    digits: Annotated[list[Digit], Meta(min_length=1, max_length=MOST_DIGITS)]
+    digits: Annotated[list[Digit], Meta(min_length=1, max_length=MAX_DIGITS)]
     contributor: Name = ""
 
 
@@ -58,7 +59,7 @@ class Accept(Struct, tag_field="action", tag="accept"):
 
 
 class Reject(Struct, tag_field="action", tag="reject"):
-    """The drawing is no digit."""
+    """The drawing is not a digit."""
 
     reviewer: Name = ""
     label: ClassVar[int | None] = None
@@ -66,7 +67,7 @@ class Reject(Struct, tag_field="action", tag="reject"):
 
 
 class Undo(Struct, tag_field="action", tag="undo"):
-    """Back into the queue; with state and label, as the review answered, only if nobody has changed them since."""
+    """Put the digit back into the queue; with the state and label of an earlier answer, only if they still hold."""
 
     reviewer: Name = ""
     state: Literal["accepted", "rejected"] | None = None
@@ -74,13 +75,13 @@ class Undo(Struct, tag_field="action", tag="undo"):
     action: ClassVar[Any] = "undo"
 
     @property
-    def undone(self) -> tuple[str, int | None] | None:
-        """State and label that are to be undone; None for any."""
+    def expected(self) -> tuple[str, int | None] | None:
+        """State and label that the digit must still have; None if any will do."""
         return None if self.state is None else (self.state, self.label)
 
 
 class Relabel(Struct, tag_field="action", tag="relabel"):
-    """The drawing is another digit."""
+    """The drawing is another digit; accept it with this label."""
 
     label: Label
     reviewer: Name = ""
@@ -95,7 +96,7 @@ review_request: msgspec.json.Decoder[ReviewRequest] = msgspec.json.Decoder(Revie
 
 
 class Prediction(Struct):
-    """What a drawing is taken for, and what the network saw of it."""
+    """The predicted label, the probability of each class, and the image that the network received."""
 
     label: int | str
     probabilities: list[float]
@@ -103,32 +104,32 @@ class Prediction(Struct):
 
 
 class Stored(Struct):
-    """How many of the digits are new; the others were there before. All of them are on disk."""
+    """How many of the digits are new; the others were stored before. All of them are on disk."""
 
     stored: int
 
 
 class Reviewed(Struct):
-    """A digit after review."""
+    """A digit after its review."""
 
     id: UUID
     state: str
     label: Label | None
 
 
-class Fault(Struct):
+class ErrorMessage(Struct):
     """What went wrong."""
 
     detail: Any
 
 
 def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
-    """Read a message.
+    """Decode and validate the body of a request.
 
     Raises
     ------
     HTTPException
-        422 if it is not as its schema has it.
+        422 if the body is not valid JSON or does not match the schema.
     """
     try:
         return decoder.decode(body)
@@ -137,15 +138,15 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
 
 
 def clean_name(name: str) -> str:
-    """Return a name as it is stored: in one normal form, without characters that are not seen or steer the text."""
-    shown = "".join(
+    """Return a name in Unicode normal form NFC, without invisible and control characters or repeated spaces."""
+    visible = "".join(
         letter if unicodedata.category(letter)[0] not in "CZ" else " " for letter in unicodedata.normalize("NFC", name)
     )
-    return re.sub(" +", " ", shown).strip()
+    return re.sub(" +", " ", visible).strip()
 
 
 def schemas() -> dict[str, Any]:
-    """Return the JSON schemas of all messages by name, for the API's description."""
-    kinds = (PredictRequest, DigitsRequest, ReviewRequest, Prediction, Stored, Reviewed, Fault)
-    _, components = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
+    """Return the JSON schemas of all messages by name, for the OpenAPI description."""
+    messages = (PredictRequest, DigitsRequest, ReviewRequest, Prediction, Stored, Reviewed, ErrorMessage)
+    _, components = msgspec.json.schema_components(messages, ref_template="#/components/schemas/{name}")
     return dict(components)

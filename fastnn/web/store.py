@@ -1,4 +1,4 @@
-"""What the web app asks of its database: digits in, the queue for review, counts."""
+"""The database of the web app: stored digits, the review queue and counts."""
 
 from __future__ import annotations
 
@@ -42,84 +42,98 @@ if TYPE_CHECKING:
 
 Action = Literal["accept", "reject", "relabel", "undo"]
 
-MOST_PENDING = 200_000
-"""Digits that may wait for review; beyond it the queue is closed, so that nobody fills the disk."""
+MAX_PENDING = 200_000
+"""Most digits in the review queue; further ones are refused, so that nobody can fill the disk."""
 
-_SCORED_AT_ONCE = 500
+_BATCH = 500
 
 
 class StoreError(Exception):
-    """The database cannot be reached or written to just now; what was acknowledged before is safe."""
+    """The database cannot be reached or written to at the moment; what was acknowledged before is safe."""
 
 
 class QueueFullError(Exception):
-    """Too many digits wait for review."""
+    """The review queue is full."""
 
 
 class UnknownDigitError(Exception):
-    """There is no digit of that id."""
+    """No digit has this id."""
 
 
 class AlreadyReviewedError(Exception):
-    """The digit has been reviewed otherwise by somebody else in between."""
+    """Somebody else has reviewed the digit with another result."""
 
 
 @dataclass(frozen=True)
-class Opinion:
-    """What a model thinks of a digit.
+class Score:
+    """What a model says about a digit.
+
+    The database columns are called ``opinion`` and ``doubt``: existing databases have these names.
 
     Attributes
     ----------
-    label : int or None
-        What it takes the digit for; None if its classes are no digits.
-    doubt : float
-        1 - its probability of the label given.
+    predicted_label : int or None
+        Class with the highest probability; None if the model's classes are not digits, or if there is no model.
+    uncertainty : float
+        1 - the model's probability of the label that the digit was given; 1 if there is no model.
     """
 
-    label: int | None
-    doubt: float
+    predicted_label: int | None
+    uncertainty: float
+
+
+UNSCORED = Score(None, 1.0)
+"""The score of a digit that no model has seen."""
 
 
 @dataclass(frozen=True)
 class NewDigit:
-    """A digit that somebody drew.
+    """A digit that a visitor has drawn.
 
     Attributes
     ----------
     id : str
-        A UUID in its usual form of 36 letters.
+        A UUID in its usual form of 36 characters.
     pixels : bytes
-        784, 255 = paper.
+        784 bytes, 255 = white paper.
     label : int
-        0 to 9, as given.
-    opinion : Opinion
+        0 to 9, the digit that the visitor was asked for.
+    score : Score
     """
 
     id: str
     pixels: bytes
     label: int
-    opinion: Opinion
+    score: Score
 
 
 class Store:
-    """A database of digits, open for the time that the server runs.
+    """A database of digits, open while the server runs.
 
-    Every method is safe to call from several threads, and raises :class:`StoreError` where the database fails. What
-    a method that changes something has returned is on disk.
+    Digits have an id, which the client makes, and a number, which counts them in order of arrival. Every method is
+    thread-safe and raises :class:`StoreError` if the database fails. When a method that writes returns, its changes are
+    on disk.
 
     Parameters
     ----------
     url : str
         See :func:`fastnn.datasets.database.open_engine`.
+
+    Attributes
+    ----------
+    display_url : str
+        The URL without its password.
+    database_id : str
+        A UUID that tells this database from others.
     """
 
     def __init__(self, url: str) -> None:
-        self.shown = without_password(url)
+        self.display_url = without_password(url)
         self._engine = open_engine(url, create=True)
-        # SQLite lets one connection write at a time and has the others poll; a lock hands over without the waiting.
+        # SQLite allows one writer at a time, and the others poll for their turn; a lock hands over without delay.
         self._lock = threading.Lock() if self._engine.dialect.name == "sqlite" else None
         with self._reading() as connection:
-            self.name = str(connection.execute(sa.select(about.c.name)).scalar_one())
+            self.database_id = str(connection.execute(sa.select(about.c.name)).scalar_one())
 
     def close(self) -> None:
         """Close all connections."""
@@ -127,57 +141,57 @@ class Store:
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[Connection]:
-        with _failing(), self._engine.connect() as connection:
+        with _store_errors(), self._engine.connect() as connection:
             yield connection
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[Connection]:
-        with self._turn(), _failing(), writing(self._engine) as connection:
+        with self._write_lock(), _store_errors(), writing(self._engine) as connection:
             yield connection
 
     @contextlib.contextmanager
-    def _turn(self) -> Iterator[None]:
+    def _write_lock(self) -> Iterator[None]:
         if self._lock is None:
             yield
             return
-        # Who waits has one of the few threads of the server.
+        # A request that waits occupies one of the server's few threads.
         if not self._lock.acquire(timeout=LOCK_SECONDS):
-            raise StoreError("others have been writing for too long")
+            raise StoreError("timed out while waiting for other writers")
         try:
             yield
         finally:
             self._lock.release()
 
     def check(self) -> None:
-        """Ask the database for anything at all."""
+        """Run one small query, to see whether the database answers."""
         with self._reading() as connection:
             connection.execute(sa.select(about.c.version)).scalar_one()
 
     def revision(self) -> int:
-        """Return a number that goes up whenever the accepted digits change."""
+        """Return a number that increases whenever the accepted digits change."""
         with self._reading() as connection:
             return int(connection.execute(sa.select(about.c.revision)).scalar_one())
 
-    def add(self, new: Sequence[NewDigit], contributor: str, model: str) -> int:
-        """Put digits in the queue, all of them or none; those whose id is known are there already.
+    def add(self, new: Sequence[NewDigit], contributor: str, model_key: str) -> int:
+        """Add digits to the review queue, all or none; digits with a known id are skipped.
 
         Parameters
         ----------
         new : sequence of NewDigit
         contributor : str
-            Who drew them; may be empty.
-        model : str
-            Whose opinions they carry.
+            Name of the person who drew them; may be empty.
+        model_key : str
+            Key of the model that their scores come from; empty if there is none.
 
         Returns
         -------
         int
-            How many were new.
+            Number of digits that were added.
 
         Raises
         ------
         QueueFullError
-            If too many digits wait for review.
+            If the queue has more than MAX_PENDING digits.
         """
         time = now()
         rows = [
@@ -189,27 +203,32 @@ class Store:
                 "state": PENDING,
                 "created": time,
                 "contributor": contributor,
-                "opinion": digit.opinion.label,
-                "doubt": digit.opinion.doubt,
-                "scored_by": model,
+                "opinion": digit.score.predicted_label,
+                "doubt": digit.score.uncertainty,
+                "scored_by": model_key,
             }
             for digit in new
         ]
         with self._writing() as connection:
-            # Only so many index entries are walked, however long the queue.
-            beyond = sa.select(digits.c.seq).where(digits.c.state == PENDING).offset(MOST_PENDING).limit(1)
-            if connection.execute(beyond).first() is not None:
+            # Unlike a count, this reads a limited number of index entries, however long the queue is.
+            excess = sa.select(digits.c.seq).where(digits.c.state == PENDING).offset(MAX_PENDING).limit(1)
+            if connection.execute(excess).first() is not None:
                 raise QueueFullError
             return insert_new(connection, digits, rows, digits.c.id)
 
     def queue(self, limit: int) -> list[dict[str, Any]]:
-        """Return the digits to review next: those that the model doubts most, and of these the oldest first.
+        """Return the digits to review next, those with the highest uncertainty first and the oldest first among equals.
+
+        Parameters
+        ----------
+        limit : int
+            Largest number of digits.
 
         Returns
         -------
         list of dict
-            ``id, image`` (784 numbers), ``label`` (as given), ``contributor, created`` (ms since 1970), ``opinion``
-            (what the model takes it for, or None) and ``doubt``.
+            ``id, image`` (784 pixels), ``label`` (as given), ``contributor, created`` (ms since 1970),
+            ``predicted_label`` (or None) and ``uncertainty``.
         """
         columns = (digits.c.id, digits.c.pixels, digits.c.given, digits.c.contributor, digits.c.created)
         query = (
@@ -227,8 +246,8 @@ class Store:
                 "label": row.given,
                 "contributor": row.contributor,
                 "created": row.created,
-                "opinion": row.opinion,
-                "doubt": row.doubt,
+                "predicted_label": row.opinion,
+                "uncertainty": row.doubt,
             }
             for row in rows
         ]
@@ -240,23 +259,24 @@ class Store:
         label: int | None,
         reviewer: str,
         *,
-        undone: tuple[str, int | None] | None = None,
+        expected: tuple[str, int | None] | None = None,
     ) -> dict[str, Any]:
-        """Accept, reject or relabel a digit that waits, or put a reviewed one back into the queue.
+        """Accept, reject or relabel a pending digit, or put a reviewed one back into the queue.
 
-        Doing again what has been done changes nothing.
+        Repeating an action changes nothing.
 
         Parameters
         ----------
         digit : str
-            Its id.
+            Id of the digit.
         action : {"accept", "reject", "relabel", "undo"}
         label : int or None
             0 to 9, for "relabel".
         reviewer : str
-            Who does it; may be empty.
-        undone : tuple of str and (int or None), optional
-            For "undo": the state and label to be undone, as the review returned them; any without it.
+            Name of the reviewer; may be empty.
+        expected : tuple of str and (int or None), optional
+            For "undo": the state and label that the digit must still have, as an earlier call returned them. Without
+            it, "undo" takes back any review.
 
         Returns
         -------
@@ -266,9 +286,9 @@ class Store:
         Raises
         ------
         UnknownDigitError
-            If there is no such digit.
+            If no digit has this id.
         AlreadyReviewedError
-            If it has been reviewed otherwise.
+            If the digit has been reviewed with another result.
         """
         with self._writing() as connection:
             query = sa.select(digits.c.given, digits.c.state, digits.c.label).where(digits.c.id == digit)
@@ -283,15 +303,15 @@ class Store:
                 "undo": (PENDING, None),
             }[action]
             if after != before:
-                if before[0] != PENDING and (action != "undo" or undone not in (None, before)):
+                if before[0] != PENDING and (action != "undo" or expected not in (None, before)):
                     raise AlreadyReviewedError
-                _change(connection, digit, before[0], after)
+                _set_state(connection, digit, before[0], after)
                 values = {"digit": digit, "action": action, "label": after[1], "reviewer": reviewer, "created": now()}
                 connection.execute(sa.insert(reviews).values(values))
         return {"id": digit, "state": after[0], "label": after[1]}
 
     def history(self, limit: int) -> list[dict[str, Any]]:
-        """Return the latest reviews: ``id, action, label, reviewer, created`` (ms since 1970), newest first."""
+        """Return the latest reviews, newest first: ``id, action, label, reviewer, created`` (ms since 1970)."""
         columns = (
             reviews.c.digit.label("id"),
             reviews.c.action,
@@ -304,22 +324,22 @@ class Store:
             return [dict(row) for row in connection.execute(query).mappings()]
 
     def states(self) -> dict[str, int]:
-        """Return how many digits are pending, accepted and rejected."""
+        """Return the number of digits that are pending, accepted and rejected."""
         count = sa.func.count()
         with self._reading() as connection:
             rows = connection.execute(sa.select(digits.c.state, count).group_by(digits.c.state)).all()
         found: dict[str, int] = {state: int(n) for state, n in rows}
         return {state: found.get(state, 0) for state in (PENDING, ACCEPTED, REJECTED)}
 
-    def counts(self) -> dict[str, int]:
-        """Return how many accepted digits there are of each class."""
+    def class_counts(self) -> dict[str, int]:
+        """Return the number of accepted digits of each class."""
         query = sa.select(digits.c.label, sa.func.count()).where(digits.c.state == ACCEPTED).group_by(digits.c.label)
         with self._reading() as connection:
             found = {str(label): int(n) for label, n in connection.execute(query)}
         return {name: found.get(name, 0) for name in DIGIT_CLASSES}
 
     def credits(self, limit: int) -> list[dict[str, Any]]:
-        """Return who drew most of the accepted digits: ``name, digits``."""
+        """Return the contributors with the most accepted digits, as dicts of ``name, digits``."""
         n = sa.func.count().label("digits")
         query = (
             sa.select(digits.c.contributor.label("name"), n)
@@ -333,7 +353,14 @@ class Store:
 
     @contextlib.contextmanager
     def accepted(self) -> Iterator[tuple[int, Iterator[tuple[bytes, int]]]]:
-        """Open one state of the accepted digits: its revision, and pixels and label of each in order of arrival."""
+        """Open a snapshot of the accepted digits.
+
+        Yields
+        ------
+        revision : int
+        rows : iterator of tuple
+            Pixels and label of each digit, in order of arrival.
+        """
         with self._snapshot() as connection:
             revision = int(connection.execute(sa.select(about.c.revision)).scalar_one())
             yield revision, accepted_rows(connection)
@@ -341,78 +368,90 @@ class Store:
     def dataset(self) -> Dataset:
         """Return the accepted digits as a data set."""
         with self._snapshot() as connection:
-            return accepted_dataset(connection, self.shown)
+            return accepted_dataset(connection, self.display_url)
 
     def sample(self, n: int, seed: int) -> NDArray[np.uint8]:
-        """Return the pixels of at most `n` accepted digits drawn at random, shape (m, 784), 255 = paper."""
+        """Return the pixels of at most `n` accepted digits chosen at random.
+
+        Returns
+        -------
+        ndarray of uint8, shape (m, 784)
+            255 = white paper. The same seed chooses the same digits while the accepted digits do not change.
+        """
         with self._snapshot() as connection:
-            every = connection.execute(sa.select(digits.c.seq).where(digits.c.state == ACCEPTED)).scalars().all()
-            chosen = np.random.default_rng(seed).permutation(np.sort(np.asarray(every, np.int64)))[:n].tolist()
+            numbers = connection.execute(sa.select(digits.c.seq).where(digits.c.state == ACCEPTED)).scalars().all()
+            chosen = np.random.default_rng(seed).permutation(np.sort(np.asarray(numbers, np.int64)))[:n].tolist()
             pixels = bytearray()
-            for start in range(0, len(chosen), _SCORED_AT_ONCE):
-                part = chosen[start : start + _SCORED_AT_ONCE]
+            for start in range(0, len(chosen), _BATCH):
+                part = chosen[start : start + _BATCH]
                 found = connection.execute(sa.select(digits.c.pixels).where(digits.c.seq.in_(part))).scalars()
                 pixels += b"".join(found)
         return np.frombuffer(pixels, np.uint8).reshape(-1, PIXELS)
 
     @contextlib.contextmanager
     def _snapshot(self) -> Iterator[Connection]:
-        """Open a transaction that sees one state of the database throughout."""
-        with _failing(), self._engine.connect() as connection:
-            if self._engine.dialect.name == "sqlite":  # where every transaction is such a one
+        """Open a read transaction that does not see later changes."""
+        with _store_errors(), self._engine.connect() as connection:
+            if self._engine.dialect.name == "sqlite":  # all its transactions are like this
                 yield connection
             else:
                 yield connection.execution_options(isolation_level="REPEATABLE READ")
 
-    def stale(self, model: str, after: int = -1) -> list[tuple[int, bytes, int]]:
-        """Return the next digits of the queue that `model` has not judged yet: number, pixels and label given.
+    def outdated(self, model_key: str, after: int = -1) -> list[tuple[int, bytes, int]]:
+        """Return up to 500 pending digits whose scores do not come from the given model, in order of arrival.
 
         Parameters
         ----------
-        model : str
+        model_key : str
         after : int
-            Only those whose number is above.
+            Skip digits up to this number.
+
+        Returns
+        -------
+        list of tuple
+            Number, pixels and given label of each digit.
         """
-        waiting = sa.select(digits.c.seq, digits.c.pixels, digits.c.given).where(
-            digits.c.state == PENDING, digits.c.scored_by != model
+        pending = sa.select(digits.c.seq, digits.c.pixels, digits.c.given).where(
+            digits.c.state == PENDING, digits.c.scored_by != model_key
         )
         with self._reading() as connection:
-            rows = connection.execute(in_order(waiting, after).limit(_SCORED_AT_ONCE))
+            rows = connection.execute(in_order(pending, after).limit(_BATCH))
             return [(seq, bytes(pixels), given) for seq, pixels, given in rows]
 
-    def score(self, opinions: dict[int, Opinion], model: str) -> None:
-        """Note what `model` thinks of digits, by their numbers."""
+    def save_scores(self, scores: dict[int, Score], model_key: str) -> None:
+        """Save the scores that a model gave to digits, by the digits' numbers."""
         query = (
             sa.update(digits)
             .where(digits.c.seq == sa.bindparam("number"))
-            .values(opinion=sa.bindparam("label_seen"), doubt=sa.bindparam("doubted"), scored_by=model)
+            .values(opinion=sa.bindparam("predicted"), doubt=sa.bindparam("uncertainty"), scored_by=model_key)
         )
         values = [
-            {"number": number, "label_seen": opinion.label, "doubted": opinion.doubt}
-            for number, opinion in opinions.items()
+            {"number": number, "predicted": score.predicted_label, "uncertainty": score.uncertainty}
+            for number, score in scores.items()
         ]
         with self._writing() as connection:
             connection.execute(query, values)
 
-    def first_used(self, model: str) -> int:
-        """Return the number of the last digit that was there when a model was first used; noted by the first call."""
-        query = sa.select(models.c.since).where(models.c.model == model)
+    def first_used(self, model_key: str) -> int:
+        """Return the number of the newest digit at the time when a model was first used; the first call records it."""
+        query = sa.select(models.c.since).where(models.c.model == model_key)
         with self._reading() as connection:
             known = connection.execute(query).scalar()
         if known is None:
             with self._writing() as connection:
                 last = connection.execute(sa.select(sa.func.max(digits.c.seq))).scalar() or 0
-                insert_new(connection, models, [{"model": model, "since": last}], models.c.model)
+                insert_new(connection, models, [{"model": model_key, "since": last}], models.c.model)
                 known = connection.execute(query).scalar_one()
         return int(known)
 
     def unseen(self, since: int) -> set[bytes]:
-        """Return the pixels of accepted digits that nobody can have trained on when digit `since` was the last one.
+        """Return the pixels of accepted digits that are new to a model that was first used after digit `since`.
 
-        They were drawn here after it. What was imported after it may be older, and so may that of which it is a copy.
+        These are the digits drawn here after digit `since`. Imported digits do not count, because they may be older;
+        nor do copies of imported or earlier digits.
         """
         accepted = sa.select(digits.c.pixels).where(digits.c.state == ACCEPTED)
-        accepted = accepted.execution_options(yield_per=_SCORED_AT_ONCE)
+        accepted = accepted.execution_options(yield_per=_BATCH)
         new = sa.and_(digits.c.seq > since, sa.not_(is_imported()))
         with self._snapshot() as connection:
             found = {bytes(pixels) for pixels in connection.execute(accepted.where(new)).scalars()}
@@ -421,29 +460,39 @@ class Store:
         return found
 
     def training(self) -> tuple[str | None, int]:
-        """Return the run that took over last, and how many digits were accepted when training was tried last."""
+        """Return what :meth:`note_training` recorded.
+
+        Returns
+        -------
+        model : str or None
+            The last run that replaced the model in use.
+        accepted : int
+            Number of accepted digits at the last training; 0 if there was none.
+        """
         with self._reading() as connection:
             model, trained = connection.execute(sa.select(about.c.model, about.c.trained)).one()
         return model, int(trained)
 
     def note_training(self, accepted: int, model: str | None) -> None:
-        """Note that training was tried with `accepted` digits, and which run took over, if one did."""
+        """Record a training on `accepted` digits, and the run `model` if it replaces the model in use."""
         values: dict[str, Any] = {"trained": accepted} if model is None else {"trained": accepted, "model": model}
         with self._writing() as connection:
             connection.execute(sa.update(about).values(values))
 
 
-def _change(connection: Connection, digit: str, before: str, after: tuple[str, int | None]) -> None:
+def _set_state(connection: Connection, digit: str, before: str, after: tuple[str, int | None]) -> None:
+    """Set the state and label of a digit, and bump the revision if the accepted digits change."""
     connection.execute(sa.update(digits).where(digits.c.id == digit).values(state=after[0], label=after[1]))
     if ACCEPTED in (before, after[0]):
         bump_revision(connection)
 
 
 @contextlib.contextmanager
-def _failing() -> Iterator[None]:
+def _store_errors() -> Iterator[None]:
+    """Turn errors of the database into :class:`StoreError`."""
     try:
         yield
     except (exc.SQLAlchemyError, OSError) as error:
         cause = getattr(error, "orig", None) or error
-        # The statement and its values, drawings among them, stay out of the message and so out of the log.
+        # Leave the statement and its values out: they contain drawings, and the message goes into the log.
         raise StoreError(f"{type(cause).__name__}: {' '.join(str(cause).split())[:200]}") from None

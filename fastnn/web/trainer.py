@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastnn import __version__
-from fastnn.web.background import Background, BrokenOffError
-from fastnn.web.guard import log
-from fastnn.web.recogniser import Loaded, model_name
+from fastnn.web.background import Background, ShutdownError
+from fastnn.web.logs import log
+from fastnn.web.serving import ServedModel, model_name
 from fastnn.web.store import StoreError
 
 if TYPE_CHECKING:
@@ -62,8 +62,8 @@ class Trainer(Background):
         store: Store,
         every: int,
         *,
-        current: Callable[[], Loaded | None],
-        take_over: Callable[[Loaded], None],
+        current: Callable[[], ServedModel | None],
+        take_over: Callable[[ServedModel], None],
         folder: Path,
         recipe: str = "original",
     ) -> None:
@@ -111,7 +111,7 @@ class Trainer(Background):
             raise
         return True
 
-    def _unseen(self, old: Loaded, held_back: Dataset) -> Dataset:
+    def _unseen(self, old: ServedModel, held_back: Dataset) -> Dataset:
         """Return what of the digits held back `old` cannot have been trained on.
 
         What was trained here saw none of them; any other model may have seen all that were there before it.
@@ -122,14 +122,14 @@ class Trainer(Background):
         unseen = self._store.unseen(self._store.first_used(old.key))
         return held_back.take([n for n, image in enumerate(held_back.images) if image.tobytes() in unseen])
 
-    def _train_and_compare(self, learn: Dataset, held_back: Dataset, fair: Dataset, old: Loaded | None) -> None:
+    def _train_and_compare(self, learn: Dataset, held_back: Dataset, fair: Dataset, old: ServedModel | None) -> None:
         # Before training: a model that cannot be measured on these digits is not worth the time.
         before = None if old is None else _accuracy(old.model, fair)
-        named = "" if old is None else old.named
+        named = "" if old is None else old.origin_key
         model, run = self._train(learn, held_back, named)
         accuracy = _accuracy(model, fair)
         better = before is None or accuracy > before
-        new = Loaded.of(model, model_name(model, run.name), named)
+        new = ServedModel.from_model(model, model_name(model, run.name), named)
         # Noted first: a run that is in use but not noted would be forgotten at the next start.
         self._store.note_training(self._tried, str(run.resolve()) if better else None)
         if better:
@@ -184,7 +184,7 @@ class Trainer(Background):
 
     def _give_way(self, _: object) -> None:
         if self._stopping.is_set():
-            raise BrokenOffError
+            raise ShutdownError
 
 
 def divide(dataset: Dataset) -> tuple[Dataset, Dataset]:

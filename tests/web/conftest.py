@@ -1,4 +1,4 @@
-"""A small model, the app around an empty database, servers in processes of their own, and PostgreSQL."""
+"""Fixtures: a small model, the app on an empty database, servers in their own processes, and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fastnn.formats import save_model
 from fastnn.recipe import Recipe
 from fastnn.training import as_model, train
 from fastnn.web.app import Settings, create_app
-from fastnn.web.recogniser import Loaded
+from fastnn.web.serving import ServedModel
 from fastnn.web.store import Store
 from tests.helpers import PATIENCE
 from tests.web.servers import TOKEN, Server, free_port, servers
@@ -35,7 +35,7 @@ def drawn() -> Dataset:
 
 @pytest.fixture(scope="session")
 def model(drawn: Dataset) -> Model:
-    """Trained enough to be sure of most drawn digits."""
+    """A model trained long enough to recognise most drawn digits with high probability."""
     recipe = Recipe(hidden=(40,), rule="backprop", init="xavier", invert=True, epochs=6, lr=0.02)
     learn, test = split(drawn)
     network = recipe.network(784, 10)
@@ -50,8 +50,8 @@ def model(drawn: Dataset) -> Model:
 
 
 @pytest.fixture(scope="session")
-def loaded(model: Model) -> Loaded:
-    return Loaded.of(model, "test")
+def loaded(model: Model) -> ServedModel:
+    return ServedModel.from_model(model, "test")
 
 
 @pytest.fixture(scope="session")
@@ -63,15 +63,15 @@ def model_file(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
-    """Debian's PostgreSQL on a free port, in a folder of its own; yields a URL without the database's name."""
+    """A PostgreSQL server (Debian's) on a free port; yields its URL without a database name."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     if not found:
         pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
     pytest.importorskip("psycopg", reason="psycopg is not installed")
-    # Not under pytest's own folder: another session may clear that away while this one goes on.
-    # A temporary folder of this user's own would be closed to the one that PostgreSQL runs as.
+    # Not in pytest's folder, which another session may remove while this one runs; and not in this user's own
+    # temporary folder, which the user that PostgreSQL runs as may not enter.
     folder = Path(tempfile.mkdtemp(prefix="fastnn-postgres-", dir="/tmp"))
-    # PostgreSQL does not run as root.
+    # PostgreSQL refuses to run as root.
     as_user: dict[str, Any] = {}
     if os.geteuid() == 0:
         folder.chmod(0o755)
@@ -104,7 +104,7 @@ def postgres_server() -> Iterator[str]:
 
 @pytest.fixture
 def postgres_url(postgres_server: str) -> Iterator[str]:
-    """A new database."""
+    """An empty PostgreSQL database."""
     import psycopg
 
     name = f"test_{os.urandom(6).hex()}"
@@ -116,7 +116,7 @@ def postgres_url(postgres_server: str) -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A new database of each kind."""
+    """An empty database, one of each kind."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'digits.db'}"
     return str(request.getfixturevalue("postgres_url"))
@@ -135,8 +135,8 @@ def sqlite_url(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def client(sqlite_url: str, loaded: Loaded) -> Iterator[TestClient]:
-    """The app on an empty SQLite database, without limits of rate."""
+def client(sqlite_url: str, loaded: ServedModel) -> Iterator[TestClient]:
+    """A client of the app on an empty SQLite database, without a rate limit."""
     app = create_app(Settings(Store(sqlite_url), TOKEN, loaded, rate=0))
     with TestClient(app, raise_server_exceptions=False) as opened:
         yield opened
@@ -144,6 +144,6 @@ def client(sqlite_url: str, loaded: Loaded) -> Iterator[TestClient]:
 
 @pytest.fixture
 def serve(tmp_path: Path, model_file: Path) -> Iterator[Callable[..., Server]]:
-    """Starts ``fastnn serve``; see :func:`tests.web.servers.servers`."""
+    """A function that starts ``fastnn serve``; see :func:`tests.web.servers.servers`."""
     with servers(tmp_path, model_file) as start:
         yield start

@@ -1,4 +1,4 @@
-"""Many visitors at once: they have drawings recognised, send digits, and stand it that the server is killed."""
+"""A load test: many simulated visitors who recognise and send digits, and go on after the server was killed."""
 
 from __future__ import annotations
 
@@ -16,61 +16,61 @@ if TYPE_CHECKING:
     from fastnn.datasets import Dataset
 
 PREDICTIONS = 9
-"""A visitor's drawing is looked at so many times before it is sent."""
+"""Predictions that a visitor asks for before a drawing is sent."""
 
 
 @dataclass
-class Load:
-    """What the visitors met with.
+class LoadTest:
+    """The state and the results of a load test.
 
     Attributes
     ----------
     predicted, stored : list of float
-        Seconds of each answer, from the question's first byte to the answer's last.
+        Seconds of each successful response to /api/predict and /api/digits, from the first byte of the request to the
+        last byte of the response.
     sent, acknowledged : set of str
-        Ids of digits: sent at least once, and those of which the server said that they are stored.
-    broken : int
-        Connections that broke.
-    faults : list of str
-        Answers that were no success, and connections that broke while the server was up.
+        Ids of the digits that were sent at least once, and of those that the server confirmed as stored.
+    broken_connections : int
+    errors : list of str
+        Unexpected statuses, and connections that broke while the server was up.
     down : bool
-        Set while the server is being killed and started again.
-    over : bool
-        Set to send the visitors home.
+        Set by the script while it kills and restarts the server.
+    finished : bool
+        Set to stop the visitors.
     """
 
     predicted: list[float] = field(default_factory=list)
     stored: list[float] = field(default_factory=list)
     sent: set[str] = field(default_factory=set)
     acknowledged: set[str] = field(default_factory=set)
-    broken: int = 0
-    faults: list[str] = field(default_factory=list)
+    broken_connections: int = 0
+    errors: list[str] = field(default_factory=list)
     down: bool = False
-    over: bool = False
+    finished: bool = False
 
 
 class Connection:
-    """A connection that is kept open; httpx would take more of the processor than the server does."""
+    """A keep-alive connection. httpx would use more processor time than the server."""
 
     def __init__(self, host: str, port: int) -> None:
         self._host, self._port = host, port
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def post(self, path: str, body: bytes) -> tuple[int, float]:
-        """Return the status of the answer and the seconds until it was whole."""
+        """Return the status of the response, and the seconds until it was complete."""
         if self._streams is None:
             self._streams = await asyncio.open_connection(self._host, self._port)
         reader, writer = self._streams
         lines = (f"POST {path} HTTP/1.1", "Host: x", "Content-Type: application/json", f"Content-Length: {len(body)}")
         start = time.perf_counter()
         writer.write("\r\n".join((*lines, "", "")).encode() + body)
-        answer = await reader.readuntil(b"\r\n\r\n")
-        length = next(line for line in answer.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
         await reader.readexactly(int(length.partition(b":")[2]))
-        return int(answer.split(b" ", 2)[1]), time.perf_counter() - start
+        return int(head.split(b" ", 2)[1]), time.perf_counter() - start
 
     def close(self) -> bool:
-        """Close it; it opens again by itself. Returns whether it was open."""
+        """Close the connection, and return whether it was open; the next request opens it again."""
         if self._streams is None:
             return False
         self._streams[1].close()
@@ -78,88 +78,94 @@ class Connection:
         return True
 
 
-def visit(
-    url: str, dataset: Dataset, script: Callable[[Load], Awaitable[None]], *, visitors: int, pause: float
-) -> Load:
-    """Let visitors come until a script sends them home.
+def run_visitors(
+    url: str, dataset: Dataset, script: Callable[[LoadTest], Awaitable[None]], *, visitors: int, pause: float
+) -> LoadTest:
+    """Run visitors against a server until a script returns.
 
     Parameters
     ----------
     url : str
         ``http://HOST:PORT``.
     dataset : Dataset
-        What they draw.
+        The digits that they send.
     script : coroutine function
-        Is given the load, and returns when it is over.
+        Is called with the load test; the visitors stop when it returns.
     visitors : int
     pause : float
-        Seconds that a visitor waits after each answer.
+        Seconds that a visitor waits after each response.
 
     Returns
     -------
-    Load
+    LoadTest
     """
     host, port = url.removeprefix("http://").split(":")
-    load = Load()
+    test = LoadTest()
 
-    async def all_of_them() -> None:
-        coming = [_visitor(Connection(host, int(port)), load, dataset, n, visitors, pause) for n in range(visitors)]
-        tasks = [asyncio.create_task(one) for one in coming]
+    async def run() -> None:
+        tasks = [
+            asyncio.create_task(_visitor(Connection(host, int(port)), test, dataset, n, visitors, pause))
+            for n in range(visitors)
+        ]
         try:
-            await script(load)
+            await script(test)
         finally:
-            load.over = True
+            test.finished = True
             await asyncio.gather(*tasks)
 
-    asyncio.run(all_of_them())
-    return load
+    asyncio.run(run())
+    return test
 
 
 async def until(holds: Callable[[], bool], seconds: float = 240.0) -> None:
-    """Wait until something holds."""
+    """Wait until `holds` returns true."""
     end = time.monotonic() + seconds
     while not holds():
-        assert time.monotonic() < end, "the visitors do not get on"
+        assert time.monotonic() < end, "the visitors make no progress"
         await asyncio.sleep(0.01)
 
 
-async def _visitor(connection: Connection, load: Load, dataset: Dataset, first: int, step: int, pause: float) -> None:
+async def _visitor(
+    connection: Connection, test: LoadTest, dataset: Dataset, first: int, step: int, pause: float
+) -> None:
     position = first
-    # They do not all come in the same moment.
+    # Spread the first requests of all visitors over one pause.
     await asyncio.sleep(pause * first / step)
-    while not load.over:
+    while not test.finished:
         drawing = digit(dataset, position % len(dataset))
-        question = json.dumps({"image": drawing["image"]}).encode()
+        image = json.dumps({"image": drawing["image"]}).encode()
         for _ in range(PREDICTIONS):
-            seconds = await _insist(connection, load, "/api/predict", question, 200)
+            seconds = await _post_until_answered(connection, test, "/api/predict", image, 200)
             if seconds is not None:
-                load.predicted.append(seconds)
+                test.predicted.append(seconds)
             await asyncio.sleep(pause)
-        load.sent.add(drawing["id"])
-        sending = json.dumps({"digits": [drawing], "contributor": f"visitor {first}"}).encode()
-        seconds = await _insist(connection, load, "/api/digits", sending, 201)
+        test.sent.add(drawing["id"])
+        digits = json.dumps({"digits": [drawing], "contributor": f"visitor {first}"}).encode()
+        seconds = await _post_until_answered(connection, test, "/api/digits", digits, 201)
         if seconds is not None:
-            load.stored.append(seconds)
-            load.acknowledged.add(drawing["id"])
+            test.stored.append(seconds)
+            test.acknowledged.add(drawing["id"])
         await asyncio.sleep(pause)
         position += step
     connection.close()
 
 
-async def _insist(connection: Connection, load: Load, path: str, body: bytes, expected: int) -> float | None:
-    """Ask until there is an answer; return the seconds it took, or None if it was none that was hoped for."""
+async def _post_until_answered(
+    connection: Connection, test: LoadTest, path: str, body: bytes, expected: int
+) -> float | None:
+    """Repeat a request until there is a response; return its seconds, or None if its status is not `expected`."""
     while True:
         try:
             status, seconds = await connection.post(path, body)
         except (OSError, EOFError) as error:
-            load.broken += connection.close()
-            if not load.down:
-                load.faults.append(f"{path}: {type(error).__name__}")
-            if load.over:
+            test.broken_connections += connection.close()
+            if not test.down:
+                test.errors.append(f"{path}: {type(error).__name__}")
+            if test.finished:
                 return None
             await asyncio.sleep(0.05)
             continue
         if status == expected:
             return seconds
-        load.faults.append(f"{path}: {status}")
+        test.errors.append(f"{path}: {status}")
         return None

@@ -1,4 +1,4 @@
-"""What the tests of the web app share."""
+"""Helpers for the tests of the web app: servers, digits, and waiting."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import sqlalchemy as sa
 
-from fastnn.datasets.database import bump_revision, digits
-from fastnn.web.store import NewDigit, Opinion
+from fastnn.datasets.database import bump_revision, digits, open_engine, writing
+from fastnn.web.store import UNSCORED, NewDigit, Score
 from tests.helpers import PATIENCE, environment, lines_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from sqlalchemy.engine import Connection
 
     from fastnn.datasets import Dataset
     from fastnn.web.store import Store
@@ -31,7 +33,7 @@ BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
 @dataclass(frozen=True)
 class Server:
-    """A ``fastnn serve`` in a process of its own."""
+    """A ``fastnn serve`` that runs in its own process."""
 
     process: subprocess.Popen[str]
     url: str
@@ -41,7 +43,7 @@ class Server:
 
 @contextlib.contextmanager
 def servers(folder: Path, model: Path) -> Iterator[Callable[..., Server]]:
-    """Yield a function that starts ``fastnn serve`` on a free port; what still runs at the end is killed."""
+    """Yield a function that starts ``fastnn serve`` on a free port; servers still running at the end are killed."""
     started: list[Server] = []
 
     def start(*options: str, db: str | None = None, **changes: str | None) -> Server:
@@ -79,10 +81,10 @@ def servers(folder: Path, model: Path) -> Iterator[Callable[..., Server]]:
 
 
 def wait_for(holds: Callable[[], bool], what: str) -> None:
-    """Wait until something holds."""
+    """Wait until `holds` returns true; `what` says in the error what was expected."""
     end = time.monotonic() + PATIENCE
     while not holds():
-        assert time.monotonic() < end, f"waited in vain for {what}"
+        assert time.monotonic() < end, f"timed out waiting for {what}"
         time.sleep(0.02)
 
 
@@ -91,7 +93,7 @@ def new_id() -> str:
 
 
 def digit(dataset: Dataset, position: int, **changes: Any) -> dict[str, Any]:
-    """Return a digit as the API takes it."""
+    """Return a digit of a data set in the API's format."""
     values = {
         "id": new_id(),
         "image": dataset.images[position].tolist(),
@@ -100,24 +102,35 @@ def digit(dataset: Dataset, position: int, **changes: Any) -> dict[str, Any]:
     return {**values, **changes}
 
 
-def new_digit(position: int, *, label: int = 0, doubt: float = 0.5, id: str | None = None) -> NewDigit:  # noqa: A002
-    """Return a digit as the store takes it; its pixels are noise that depends on `position` alone."""
+def new_digit(position: int, *, label: int = 0, uncertainty: float = 0.5) -> NewDigit:
+    """Return a digit for the store; its pixels are noise that depends on `position` only."""
     pixels = np.random.default_rng(position).integers(0, 256, 784, dtype=np.uint8).tobytes()
-    return NewDigit(id or new_id(), pixels, label, Opinion(label, doubt))
+    return NewDigit(new_id(), pixels, label, Score(label, uncertainty))
 
 
 def accept(store: Store, dataset: Dataset) -> None:
-    """Have a data set drawn by visitors, digit by digit, and accepted."""
+    """Store a data set as if visitors had drawn it and reviewers had accepted it."""
     drawn = [
-        NewDigit(new_id(), image.tobytes(), int(label), Opinion(None, 1.0))
+        NewDigit(new_id(), image.tobytes(), int(label), UNSCORED)
         for image, label in zip(dataset.images, dataset.labels, strict=True)
     ]
     for start in range(0, len(drawn), 500):
         store.add(drawn[start : start + 500], "", "")
-    with store._writing() as connection:
+    with changing(store.display_url) as connection:
         new = sa.update(digits).where(digits.c.state == "pending")
         connection.execute(new.values(state="accepted", label=digits.c.given))
         bump_revision(connection)
+
+
+@contextlib.contextmanager
+def changing(url: str) -> Iterator[Connection]:
+    """Open a transaction that writes to a database past the store, as another program would."""
+    engine = open_engine(url, create=False)
+    try:
+        with writing(engine) as connection:
+            yield connection
+    finally:
+        engine.dispose()
 
 
 def free_port() -> int:

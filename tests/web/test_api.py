@@ -6,23 +6,22 @@ import logging
 import re
 import sqlite3
 import threading
-from pathlib import Path
+from contextlib import closing
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
-import sqlalchemy as sa
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from fastnn.datasets import Dataset
+from fastnn.datasets import Dataset, database
 from fastnn.images import normalise
 from fastnn.model import Model
 from fastnn.web import app as app_module
 from fastnn.web import limits
-from fastnn.web.app import MOST_BODY, MOST_PICTURE, PAGES, STATIC, Settings, create_app
-from fastnn.web.recogniser import Loaded
+from fastnn.web.app import MAX_BODY_BYTES, MAX_IMAGE_BYTES, PAGES, STATIC, Settings, create_app
+from fastnn.web.serving import ServedModel
 from fastnn.web.store import Store, StoreError
 from tests.helpers import PATIENCE
 from tests.models import png, seven
@@ -41,7 +40,7 @@ def review(client: TestClient, one: dict[str, Any], action: str, **more: Any) ->
     return client.post(f"/api/review/{one['id']}", json={"action": action, **more}, headers=BEARER)
 
 
-def test_predict_answers_as_the_model_does(client: TestClient, model: Model, drawn: Dataset) -> None:
+def test_predict_returns_the_probabilities_of_the_model(client: TestClient, model: Model, drawn: Dataset) -> None:
     for image in drawn.images[:5]:
         answer = client.post("/api/predict", json={"image": image.tolist()})
         assert answer.status_code == 200
@@ -53,16 +52,16 @@ def test_predict_answers_as_the_model_does(client: TestClient, model: Model, dra
         assert found["seen"] == image.tolist()
 
 
-def test_predict_shows_what_a_normalising_model_sees(sqlite_url: str, model: Model) -> None:
+def test_predict_returns_the_normalised_image_that_the_network_sees(sqlite_url: str, model: Model) -> None:
     normalising = Model(model.networks, model.classes, model.invert, normalise=True)
     image = np.roll(seven(), 5, axis=1)
-    app = create_app(Settings(Store(sqlite_url), TOKEN, Loaded.of(normalising, "n")))
+    app = create_app(Settings(Store(sqlite_url), TOKEN, ServedModel.from_model(normalising, "n")))
     with TestClient(app) as client:
         found = client.post("/api/predict", json={"image": image.ravel().tolist()}).json()
     assert found["seen"] == normalise(image).tolist() != image.ravel().tolist()
 
 
-def test_predict_takes_a_picture(client: TestClient) -> None:
+def test_predict_accepts_an_image_file(client: TestClient) -> None:
     picture = png(seven(280, 280, thick=30))
     answer = client.post("/api/predict", content=picture, headers={"Content-Type": "image/png"})
     assert answer.status_code == 200
@@ -103,14 +102,14 @@ INKED = [0, *IMAGE[1:]]
         ("/api/predict", b"no picture", "image/png", 422),
         ("/api/predict", png(seven())[:60], "image/png", 422),
         ("/api/predict", bomb(), "image/png", 422),
-        ("/api/predict", b"x" * (MOST_BODY + 1), "application/json", 413),
-        ("/api/predict", b"x" * (MOST_PICTURE + 1), "image/png", 413),
+        ("/api/predict", b"x" * (MAX_BODY_BYTES + 1), "application/json", 413),
+        ("/api/predict", b"x" * (MAX_IMAGE_BYTES + 1), "image/png", 413),
         ("/api/digits", json.dumps({"digits": []}), "application/json", 422),
         ("/api/digits", json.dumps({"digits": [{"id": "7", "image": IMAGE, "label": 1}]}), "application/json", 422),
-        ("/api/digits", b"x" * (MOST_BODY + 1), "application/json", 413),
+        ("/api/digits", b"x" * (MAX_BODY_BYTES + 1), "application/json", 413),
     ],
 )
-def test_bad_input_is_refused_with_a_reason(
+def test_invalid_input_is_refused_with_a_reason(
     client: TestClient, path: str, content: bytes | str, kind: str, status: int
 ) -> None:
     answer = client.post(path, content=content, headers={"Content-Type": kind})
@@ -127,18 +126,20 @@ def test_bad_input_is_refused_with_a_reason(
         {"label": None},
         {"id": "not-a-uuid"},
         {"id": None},
-        {"image": IMAGE},  # nothing is drawn
+        {"image": IMAGE},  # blank
         {"image": [250] * 784},
     ],
 )
-def test_one_bad_digit_keeps_the_whole_request_out(client: TestClient, drawn: Dataset, changes: dict[str, Any]) -> None:
+def test_one_invalid_digit_rejects_the_whole_request(
+    client: TestClient, drawn: Dataset, changes: dict[str, Any]
+) -> None:
     digits = [digit(drawn, 0), digit(drawn, 1, **changes)]
     answer = client.post("/api/digits", json={"digits": digits})
     assert answer.status_code == 422
     assert client.get("/api/stats").json()["pending"] == 0
 
 
-def test_more_digits_than_a_request_may_have(client: TestClient, drawn: Dataset) -> None:
+def test_too_many_digits_in_one_request_are_refused(client: TestClient, drawn: Dataset) -> None:
     many = [digit(drawn, n) for n in range(100)]
     assert send(client, *many) == 100
     answer = client.post("/api/digits", json={"digits": [*many, digit(drawn, 100)]})
@@ -159,7 +160,7 @@ def test_names_are_cleaned_and_too_long_ones_refused(client: TestClient, drawn: 
     assert answer.status_code == 422
 
 
-def test_nothing_drawn_is_shown_before_review(client: TestClient, drawn: Dataset) -> None:
+def test_digits_are_public_only_after_review(client: TestClient, drawn: Dataset) -> None:
     send(client, digit(drawn, 0), contributor="Ann")
     send(client, digit(drawn, 1), contributor="Bob")
     assert client.get("/dataset.json").json() == []
@@ -170,15 +171,15 @@ def test_nothing_drawn_is_shown_before_review(client: TestClient, drawn: Dataset
     assert set(stats["digits"].values()) == {0}
 
 
-def test_review_to_dataset(client: TestClient, drawn: Dataset) -> None:
+def test_reviewed_digits_appear_in_the_data_set(client: TestClient, drawn: Dataset) -> None:
     digits = [digit(drawn, n) for n in range(4)]
     for one in digits:
         send(client, one, contributor="Ann")
     page = client.get("/api/review", headers=BEARER).json()
     assert {one["id"] for one in page["digits"]} == {one["id"] for one in digits}
     assert page["pending"] == 4
-    doubts = [one["doubt"] for one in page["digits"]]
-    assert doubts == sorted(doubts, reverse=True)
+    uncertainties = [one["uncertainty"] for one in page["digits"]]
+    assert uncertainties == sorted(uncertainties, reverse=True)
     relabelled = (digits[3]["label"] + 1) % 10
     assert review(client, digits[0], "accept", reviewer="Rita").json()["label"] == digits[0]["label"]
     assert review(client, digits[1], "reject").json()["state"] == "rejected"
@@ -212,11 +213,11 @@ def test_review_to_dataset(client: TestClient, drawn: Dataset) -> None:
         ([], 422),
     ],
 )
-def test_reviews_that_make_no_sense(client: TestClient, body: Any, status: int) -> None:
+def test_invalid_reviews_are_refused(client: TestClient, body: Any, status: int) -> None:
     assert client.post(f"/api/review/{new_id()}", json=body, headers=BEARER).status_code == status
 
 
-def test_a_second_reviewer_is_told(client: TestClient, drawn: Dataset) -> None:
+def test_a_second_reviewer_with_another_decision_gets_a_409(client: TestClient, drawn: Dataset) -> None:
     one = digit(drawn, 0)
     send(client, one)
     review(client, one, "reject")
@@ -228,18 +229,18 @@ def test_an_undo_of_what_another_reviewer_changed_is_refused(client: TestClient,
     one = digit(drawn, 0)
     send(client, one)
     first = review(client, one, "accept").json()
-    told = {"state": first["state"], "label": first["label"]}
+    expected = {"state": first["state"], "label": first["label"]}
     review(client, one, "undo")
     review(client, one, "reject")
-    assert review(client, one, "undo", **told).status_code == 409
+    assert review(client, one, "undo", **expected).status_code == 409
     assert client.get("/api/stats").json()["rejected"] == 1
-    # With another label it is not what was undone either.
+    # The same state with another label is another decision too.
     assert review(client, one, "undo", state="rejected", label=None).json()["state"] == "pending"
     review(client, one, "relabel", label=(first["label"] + 1) % 10)
-    assert review(client, one, "undo", **told).status_code == 409
-    # Without them it is as before, and what waits already is left alone.
+    assert review(client, one, "undo", **expected).status_code == 409
+    # Without state and label any review is undone, and an undo of a pending digit changes nothing.
     assert review(client, one, "undo").status_code == 200
-    assert review(client, one, "undo", **told).json() == {"id": one["id"], "state": "pending", "label": None}
+    assert review(client, one, "undo", **expected).json() == {"id": one["id"], "state": "pending", "label": None}
     for wrong in ({"state": "pending"}, {"state": 1}, {"state": "accepted", "label": 10}):
         assert review(client, one, "undo", **wrong).status_code == 422
 
@@ -264,24 +265,26 @@ def test_the_review_needs_the_token(client: TestClient, drawn: Dataset, header: 
 
 @pytest.fixture
 def _frozen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time stands still for the limits."""
-    monkeypatch.setattr(limits.RateLimiter.__init__, "__defaults__", (lambda: 0.0,))
+    """The rate limiter's clock stands still, so that buckets never refill."""
+    monkeypatch.setattr(app_module, "RateLimiter", lambda rate: limits.RateLimiter(rate, clock=lambda: 0.0))
 
 
 @pytest.mark.usefixtures("_frozen")
-def test_wrong_tokens_run_into_the_limit(sqlite_url: str) -> None:
+def test_wrong_tokens_reach_the_rate_limit(sqlite_url: str) -> None:
     with TestClient(create_app(Settings(Store(sqlite_url), TOKEN, None, rate=20))) as client:
         wrong = {"Authorization": "Bearer wrong"}
         codes = [client.get("/api/review", headers=wrong).status_code for _ in range(6)]
         assert codes == [401] * 4 + [429] * 2
-        # Who guesses cannot tell a right guess any more.
+        # From then on, a right guess looks like a wrong one.
         answer = client.get("/api/review", headers=BEARER)
         assert answer.status_code == 429
         assert int(answer.headers["retry-after"]) >= 1
 
 
 @pytest.mark.usefixtures("_frozen")
-def test_who_has_little_left_cannot_guess_for_nothing(sqlite_url: str, loaded: Loaded, drawn: Dataset) -> None:
+def test_an_address_with_little_left_cannot_guess_for_free(
+    sqlite_url: str, loaded: ServedModel, drawn: Dataset
+) -> None:
     with TestClient(create_app(Settings(Store(sqlite_url), TOKEN, loaded, rate=6))) as client:
         for _ in range(20):
             client.post("/api/predict", json={"image": drawn.images[0].tolist()})
@@ -291,11 +294,11 @@ def test_who_has_little_left_cannot_guess_for_nothing(sqlite_url: str, loaded: L
 
 
 @pytest.mark.usefixtures("_frozen")
-def test_as_many_digits_as_the_page_sends_fit_any_rate(sqlite_url: str, drawn: Dataset) -> None:
+def test_the_page_can_send_its_batch_of_digits_at_any_rate(sqlite_url: str, drawn: Dataset) -> None:
     digits = [digit(drawn, n) for n in range(20)]
     with TestClient(create_app(Settings(Store(sqlite_url), TOKEN, None, rate=1))) as client:
         assert send(client, *digits) == 20
-        # They took all there is for ten seconds.
+        # The batch took the whole bucket.
         assert client.post("/api/digits", json={"digits": digits}).status_code == 429
 
 
@@ -304,7 +307,7 @@ def test_as_many_digits_as_the_page_sends_fit_any_rate(sqlite_url: str, drawn: D
     ("path", "content", "answers"),
     [("/api/digits", b"{", [422] * 20 + [429]), ("/api/health", None, [200] * 100 + [429])],
 )
-def test_what_is_refused_and_what_only_asks_is_charged_too(
+def test_refused_requests_and_health_checks_count_too(
     sqlite_url: str, path: str, content: bytes | None, answers: list[int]
 ) -> None:
     method = "GET" if content is None else "POST"
@@ -314,22 +317,22 @@ def test_what_is_refused_and_what_only_asks_is_charged_too(
 
 
 @pytest.mark.usefixtures("_frozen")
-def test_an_address_that_asks_too_much_has_to_wait(sqlite_url: str, loaded: Loaded) -> None:
+def test_an_address_with_too_many_requests_gets_a_429(sqlite_url: str, loaded: ServedModel) -> None:
     with TestClient(create_app(Settings(Store(sqlite_url), TOKEN, loaded, rate=1))) as client:
         codes = [client.post("/api/predict", json={"image": INKED}).status_code for _ in range(30)]
     assert codes == [200] * 10 + [429] * 20
 
 
-def test_one_thread_alone_counts_what_is_spent(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The limiter has no lock."""
+def test_the_rate_limiter_is_called_from_one_thread_only(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no lock."""
     threads: set[int] = set()
-    real = limits.RateLimiter.wait
+    real = limits.RateLimiter.try_spend
 
     def spy(self: limits.RateLimiter, address: str, cost: float) -> float:
         threads.add(threading.get_ident())
         return real(self, address, cost)
 
-    monkeypatch.setattr(limits.RateLimiter, "wait", spy)
+    monkeypatch.setattr(limits.RateLimiter, "try_spend", spy)
     for path in ("/api/health", "/api/review", "/api/stats", "/dataset.json", "/mosaic.png"):
         assert client.get(path, headers=BEARER).status_code == 200
     assert len(threads) == 1
@@ -338,7 +341,7 @@ def test_one_thread_alone_counts_what_is_spent(client: TestClient, monkeypatch: 
 @pytest.mark.parametrize(
     "path", [*PAGES, "/static/style.css", "/static/pad.js", "/api/stats", "/nothing", "/mosaic.png"]
 )
-def test_every_answer_has_the_headers_that_keep_a_browser_safe(client: TestClient, path: str) -> None:
+def test_every_response_has_the_security_headers(client: TestClient, path: str) -> None:
     headers = client.get(path).headers
     policy = headers["content-security-policy"]
     assert "default-src 'none'" in policy
@@ -351,7 +354,7 @@ def test_every_answer_has_the_headers_that_keep_a_browser_safe(client: TestClien
     assert "access-control-allow-origin" not in headers
 
 
-def test_pages_have_no_inline_script_or_style_and_load_nothing_from_elsewhere() -> None:
+def test_pages_have_no_inline_code_and_load_nothing_from_other_sites() -> None:
     pages = list(STATIC.glob("*.html"))
     assert len(pages) == 4
     for page in pages:
@@ -365,7 +368,7 @@ def test_pages_have_no_inline_script_or_style_and_load_nothing_from_elsewhere() 
         assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|https?://", text), script
 
 
-def test_other_sites_may_read_the_data_set_and_nothing_else(client: TestClient, drawn: Dataset) -> None:
+def test_other_sites_can_read_the_data_set_and_nothing_else(client: TestClient, drawn: Dataset) -> None:
     origin = {"Origin": "https://example.org", "Sec-Fetch-Site": "cross-site"}
     answer = client.get("/dataset.json", headers=origin)
     assert answer.status_code == 200
@@ -382,7 +385,7 @@ def test_other_sites_may_read_the_data_set_and_nothing_else(client: TestClient, 
     assert client.get("/api/stats").json()["pending"] == 0
 
 
-def test_dataset_json_is_packed_and_known_by_its_etag(client: TestClient, drawn: Dataset) -> None:
+def test_dataset_json_is_gzipped_and_has_an_etag(client: TestClient, drawn: Dataset) -> None:
     one, two = digit(drawn, 0), digit(drawn, 1)
     send(client, one, two)
     review(client, one, "accept")
@@ -407,7 +410,7 @@ def test_dataset_json_is_packed_and_known_by_its_etag(client: TestClient, drawn:
 
 
 @pytest.mark.parametrize(
-    ("accepted", "packed"),
+    ("accepted", "gzipped"),
     [
         ("gzip", True),
         ("br, GZIP;q=0.5", True),
@@ -418,13 +421,13 @@ def test_dataset_json_is_packed_and_known_by_its_etag(client: TestClient, drawn:
         ("", False),
     ],
 )
-def test_dataset_json_is_packed_for_those_who_take_it(client: TestClient, accepted: str, packed: bool) -> None:
+def test_dataset_json_is_gzipped_if_the_client_accepts_it(client: TestClient, accepted: str, gzipped: bool) -> None:
     answer = client.get("/dataset.json", headers={"Accept-Encoding": accepted})
-    assert (answer.headers.get("content-encoding") == "gzip") == packed
+    assert (answer.headers.get("content-encoding") == "gzip") == gzipped
     assert answer.json() == []
 
 
-def test_head_tells_the_length_of_what_is_packed_alone(client: TestClient) -> None:
+def test_head_has_a_length_only_if_the_file_is_gzipped(client: TestClient) -> None:
     for coding, length in (("gzip", True), ("identity", False)):
         headers = {"Accept-Encoding": coding}
         head, got = client.head("/dataset.json", headers=headers), client.get("/dataset.json", headers=headers)
@@ -433,7 +436,7 @@ def test_head_tells_the_length_of_what_is_packed_alone(client: TestClient) -> No
 
 
 @pytest.mark.usefixtures("_frozen")
-def test_other_sites_may_read_why_there_is_no_data_set(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_sites_can_read_errors_of_the_data_set(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def gone() -> None:
         raise StoreError("gone")
 
@@ -449,7 +452,7 @@ def test_other_sites_may_read_why_there_is_no_data_set(sqlite_url: str, monkeypa
         assert int(answer.headers["retry-after"]) > 0
 
 
-def test_who_waits_for_a_file_leaves_the_threads_to_others(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_downloads_do_not_starve_other_requests(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     made = threading.Event()
     app = create_app(Settings(Store(sqlite_url), TOKEN, None, rate=0))
     real = app.state.fastnn.export.dataset
@@ -457,13 +460,13 @@ def test_who_waits_for_a_file_leaves_the_threads_to_others(sqlite_url: str, monk
 
     async def run() -> list[int]:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:
-            # Of the pool that all routes share there are 40.
-            waiting = [asyncio.create_task(client.get("/dataset.json", timeout=PATIENCE)) for _ in range(60)]
+            # The pool that the other routes share has 40 threads.
+            downloads = [asyncio.create_task(client.get("/dataset.json", timeout=PATIENCE)) for _ in range(60)]
             try:
                 stats = await asyncio.wait_for(client.get("/api/stats"), PATIENCE / 2)
             finally:
                 made.set()
-            return [stats.status_code, *[(await task).status_code for task in waiting]]
+            return [stats.status_code, *[(await task).status_code for task in downloads]]
 
     assert asyncio.run(run()) == [200] * 61
     app.state.fastnn.store.close()
@@ -483,47 +486,47 @@ def test_the_mosaic_shows_the_accepted_digits(client: TestClient, drawn: Dataset
     assert client.get("/mosaic.png", headers={"If-None-Match": answer.headers["etag"]}).status_code == 304
 
 
-def test_the_database_fails_and_comes_back(client: TestClient, drawn: Dataset, sqlite_url: str) -> None:
-    kept, tried = digit(drawn, 0), digit(drawn, 1)
-    send(client, kept)
-    path = Path(sqlite_url.removeprefix("sqlite:///"))
-    engine = client.app.state.fastnn.store._engine  # type: ignore[attr-defined]
-    sa.event.listen(engine, "checkout", lambda connection, *_: connection.execute("PRAGMA busy_timeout=10"))
-    other = sqlite3.connect(path, isolation_level=None)
-    other.execute("BEGIN EXCLUSIVE")
-    answer = client.post("/api/digits", json={"digits": [tried]})
-    assert answer.status_code == 503
-    assert answer.headers["retry-after"] == "5"
-    assert "sql" not in answer.text.lower()
-    other.execute("ROLLBACK")
-    other.store_weights()
-    assert send(client, kept, tried) == 1
+def test_a_locked_database_gives_a_503_until_it_is_unlocked(
+    sqlite_url: str, drawn: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "LOCK_SECONDS", 0.01)
+    stored, refused = digit(drawn, 0), digit(drawn, 1)
+    with TestClient(create_app(Settings(Store(sqlite_url), TOKEN, None, rate=0))) as client:
+        send(client, stored)
+        with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            answer = client.post("/api/digits", json={"digits": [refused]})
+            assert answer.status_code == 503
+            assert answer.headers["retry-after"] == "5"
+            assert "sql" not in answer.text.lower()
+            other.execute("ROLLBACK")
+        assert send(client, stored, refused) == 1
 
 
-def test_without_a_model_everything_else_works(sqlite_url: str, drawn: Dataset) -> None:
+def test_without_a_model_everything_but_predict_works(sqlite_url: str, drawn: Dataset) -> None:
     with TestClient(create_app(Settings(Store(sqlite_url), TOKEN, None))) as client:
         assert client.post("/api/predict", json={"image": IMAGE}).status_code == 503
         send(client, digit(drawn, 0))
         assert client.get("/api/health").json()["model"] is None
-        assert client.get("/api/review", headers=BEARER).json()["digits"][0]["opinion"] is None
+        assert client.get("/api/review", headers=BEARER).json()["digits"][0]["predicted_label"] is None
 
 
-def test_health_and_stats_name_the_model(client: TestClient, model: Model) -> None:
-    about = client.get("/api/health").json()["model"]
-    assert about == client.get("/api/stats").json()["model"]
-    assert about["accuracy"] == model.info["metrics"]["test_accuracy"]
-    assert about["classes"] == list("0123456789")
+def test_health_and_stats_describe_the_model(client: TestClient, model: Model) -> None:
+    described = client.get("/api/health").json()["model"]
+    assert described == client.get("/api/stats").json()["model"]
+    assert described["accuracy"] == model.info["metrics"]["test_accuracy"]
+    assert described["classes"] == list("0123456789")
 
 
-def test_an_app_that_was_stopped_can_be_started_again(sqlite_url: str, loaded: Loaded, drawn: Dataset) -> None:
-    """Servers that restart an app within their process do so, and clients of tests."""
+def test_a_stopped_app_can_be_started_again(sqlite_url: str, loaded: ServedModel, drawn: Dataset) -> None:
+    """Some servers restart an app within their process, and so do test clients."""
     app = create_app(Settings(Store(sqlite_url), TOKEN, loaded, rate=0))
     for expected in (1, 0):
         with TestClient(app) as client:
             assert send(client, digit(drawn, 0, id="00000000-0000-4000-8000-000000000000")) == expected
 
 
-def test_the_log_has_a_line_a_request_and_no_drawing(
+def test_the_log_has_one_line_for_each_request_and_no_drawing(
     client: TestClient, drawn: Dataset, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "fastnn.web")
@@ -540,27 +543,27 @@ def test_the_log_has_a_line_a_request_and_no_drawing(
     assert not re.search(r"255|Ann|secret", caplog.text)
 
 
-def test_an_error_of_ours_is_a_500_without_details(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_is_a_500_without_details(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("inner workings")
 
-    monkeypatch.setattr(Loaded, "predict", broken)
+    monkeypatch.setattr(ServedModel, "predict", broken)
     answer = client.post("/api/predict", json={"image": INKED})
     assert answer.status_code == 500
-    assert answer.json() == {"detail": "something went wrong here"}
+    assert answer.json() == {"detail": "internal server error"}
 
 
-def test_a_long_body_is_refused_while_it_comes(client: TestClient) -> None:
-    """Of a body without a length, no more is read than may be."""
-    taken = 0
+def test_a_long_body_is_refused_while_it_arrives(client: TestClient) -> None:
+    """Also without a Content-Length, the server stops reading at the limit."""
+    received = 0
 
     async def run() -> list[dict[str, Any]]:
-        nonlocal taken
+        nonlocal received
         sent: list[dict[str, Any]] = []
 
         async def receive() -> dict[str, Any]:
-            nonlocal taken
-            taken += 1 << 16
+            nonlocal received
+            received += 1 << 16
             return {"type": "http.request", "body": b" " * (1 << 16), "more_body": True}
 
         async def keep(message: Any) -> None:
@@ -576,10 +579,10 @@ def test_a_long_body_is_refused_while_it_comes(client: TestClient) -> None:
 
     sent = asyncio.run(run())
     assert sent[0]["status"] == 413
-    assert taken <= MOST_BODY + (1 << 17)
+    assert received <= MAX_BODY_BYTES + (1 << 17)
 
 
-def test_a_slow_body_is_given_up(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_body_is_abandoned(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "BODY_SECONDS", 0.01)
 
     async def run() -> int:
@@ -604,18 +607,18 @@ def test_a_slow_body_is_given_up(client: TestClient, monkeypatch: pytest.MonkeyP
     assert asyncio.run(run()) == 408
 
 
-def test_under_a_path_of_a_proxy(sqlite_url: str, loaded: Loaded) -> None:
+def test_the_app_works_below_a_path_of_a_proxy(sqlite_url: str, loaded: ServedModel) -> None:
     app = create_app(Settings(Store(sqlite_url), TOKEN, loaded))
     with TestClient(app, root_path="/digits") as client:
         for path in ("/digits/", "/digits/contribute", "/digits/api/health", "/digits/static/pad.js"):
             assert client.get(path).status_code == 200, path
-        # Its pages' addresses are relative: without the slash they would lead beside it.
+        # Links on the pages are relative, so they need the slash.
         answer = client.get("/digits", follow_redirects=False)
         assert (answer.status_code, answer.headers["location"]) == (308, "/digits/")
     assert all('="/' not in page.read_text(encoding="utf-8") for page in STATIC.glob("*.html"))
 
 
-def test_a_slow_model_is_given_a_thread(sqlite_url: str, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_model_runs_in_a_thread(sqlite_url: str, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     used: list[object] = []
     real = app_module.run_in_threadpool
 
@@ -624,7 +627,7 @@ def test_a_slow_model_is_given_a_thread(sqlite_url: str, model: Model, monkeypat
         return await real(function, *args)
 
     monkeypatch.setattr(app_module, "run_in_threadpool", spy)
-    slow = Loaded(model, "slow", "k", quick=False)
+    slow = ServedModel(model, "slow", "k", fast_enough_inline=False)
     with TestClient(create_app(Settings(Store(sqlite_url), TOKEN, slow))) as client:
         assert client.post("/api/predict", json={"image": INKED}).status_code == 200
     assert "predict" in used

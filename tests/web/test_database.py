@@ -14,13 +14,13 @@ from fastnn.datasets.database import import_dataset, open_engine, without_passwo
 from fastnn.errors import DataError
 from fastnn.web.store import Store, StoreError
 from tests.helpers import fastnn
-from tests.web.servers import accept, new_digit
+from tests.web.servers import accept, changing, new_digit
 
 runner = CliRunner()
 
 
-def test_a_data_set_goes_in_and_comes_back_without_loss(url: str, tmp_path: Path, drawn: Dataset) -> None:
-    # Copies, and one image with two labels, are part of what must not be lost.
+def test_a_data_set_survives_import_and_export(url: str, tmp_path: Path, drawn: Dataset) -> None:
+    # Duplicates, and one image with two labels, must not be lost.
     some = drawn.take([*range(600), 5, 5, 7])
     labels = some.labels.copy()
     labels[-1] = (labels[-1] + 1) % 10
@@ -43,16 +43,16 @@ def test_a_data_set_goes_in_and_comes_back_without_loss(url: str, tmp_path: Path
     store.close()
 
 
-def test_a_later_version_of_a_file_adds_what_is_new(url: str, drawn: Dataset) -> None:
+def test_a_later_version_of_a_file_adds_only_new_digits(url: str, drawn: Dataset) -> None:
     assert import_dataset(drawn.take([*range(300), 7]), url) == (301, 0)
-    # Others before and between, in another order; one of them thrice where it was there twice.
+    # New digits in front and between, another order, and one digit three times instead of twice.
     later = drawn.take([*range(350, 360), 7, 7, *range(299, -1, -1), *range(360, 400)])
     assert import_dataset(later, url) == (51, 301)
     assert import_dataset(later, url) == (0, 352)
     assert len(load_dataset(url)) == 352
 
 
-def test_an_export_that_comes_back_is_known_however_its_digits_came(url: str, drawn: Dataset) -> None:
+def test_an_export_that_is_imported_again_adds_nothing(url: str, drawn: Dataset) -> None:
     store = Store(url)
     accept(store, drawn.take(range(40)))
     import_dataset(drawn.take(range(40, 80)), url)
@@ -63,16 +63,16 @@ def test_an_export_that_comes_back_is_known_however_its_digits_came(url: str, dr
     exported = load_dataset(url)
     assert len(exported) == 81
     assert import_dataset(exported, url) == (0, 81)
-    # Nor does what was relabelled, rejected or waits come in by the label that it was given.
+    # Relabelled, rejected and pending digits are known by their given label too.
     given = np.stack([np.frombuffer(one.pixels, np.uint8) for one in (first, second, third)])
     same = Dataset(given, np.full(3, 4), exported.classes, "given")
     assert import_dataset(same, url) == (0, 3)
-    # The same drawing with a third label is another digit.
+    # The same image with a third label is a new digit.
     assert import_dataset(Dataset(given, np.full(3, 5), exported.classes, "other"), url) == (3, 0)
     store.close()
 
 
-def test_reading_leaves_another_programs_file_as_it_is(tmp_path: Path) -> None:
+def test_reading_does_not_change_the_file_of_another_program(tmp_path: Path) -> None:
     path = tmp_path / "other.db"
     with closing(sqlite3.connect(path)) as other:
         other.execute("CREATE TABLE addresses (name TEXT)")
@@ -84,26 +84,27 @@ def test_reading_leaves_another_programs_file_as_it_is(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["other.db"]
 
 
-def test_a_postgresql_that_is_silent_is_not_waited_for(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unresponsive_postgresql_times_out(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = open_engine(f"{postgres_url}?keepalives_count=9", create=True)
     with engine.connect() as connection:
-        told = connection.connection.driver_connection.info.get_parameters()  # type: ignore[union-attr]
-        assert (told["connect_timeout"], told["tcp_user_timeout"], told["keepalives_idle"]) == ("5", "15000", "5")
-        assert told["keepalives_count"] == "9"  # what the URL says goes before
+        parameters = connection.connection.driver_connection.info.get_parameters()  # type: ignore[union-attr]
+        timeouts = [parameters[name] for name in ("connect_timeout", "tcp_user_timeout", "keepalives_idle")]
+        assert timeouts == ["5", "15000", "5"]
+        assert parameters["keepalives_count"] == "9"  # the URL takes precedence
         assert connection.execute(sa.text("SHOW lock_timeout")).scalar() == "10s"
     engine.dispose()
     monkeypatch.setattr(database, "LOCK_SECONDS", 0.01)
     store = Store(postgres_url)
     one = new_digit(1)
     store.add([one], "", "")
-    with store._writing() as connection:
+    with changing(postgres_url) as connection:
         connection.execute(sa.text("SELECT * FROM fastnn_digits FOR UPDATE"))
         with pytest.raises(StoreError, match="lock timeout"):
             store.review(one.id, "accept", None, "")
     store.close()
 
 
-def test_imported_for_review_they_wait(url: str, drawn: Dataset) -> None:
+def test_an_import_for_review_is_pending(url: str, drawn: Dataset) -> None:
     assert import_dataset(drawn.take(range(30)), url, review=True) == (30, 0)
     store = Store(url)
     assert store.states() == {"pending": 30, "accepted": 0, "rejected": 0}
@@ -154,7 +155,7 @@ def damaged(path: Path, statement: str) -> None:
         ("DROP TABLE fastnn_about", "holds no digits of fastnn"),
     ],
 )
-def test_a_damaged_database_is_named(tmp_path: Path, statement: str, message: str) -> None:
+def test_the_error_for_a_damaged_database_names_it(tmp_path: Path, statement: str, message: str) -> None:
     path = tmp_path / "digits.db"
     damaged(path, statement)
     with pytest.raises(DataError, match=message) as caught:
@@ -163,14 +164,14 @@ def test_a_damaged_database_is_named(tmp_path: Path, statement: str, message: st
     assert "\n" not in str(caught.value)
 
 
-def test_an_import_passes_damaged_rows_by(tmp_path: Path, drawn: Dataset) -> None:
+def test_an_import_skips_damaged_rows(tmp_path: Path, drawn: Dataset) -> None:
     path = tmp_path / "digits.db"
     damaged(path, "UPDATE fastnn_digits SET pixels = printf('%784d', 1), given = 'x' WHERE seq = 2")
     assert import_dataset(drawn.take(range(5)), f"sqlite:///{path}") == (5, 0)
 
 
 @pytest.mark.parametrize("content", [b"", b"no database", b"SQLite format 3\0" + b"\xff" * 4096])
-def test_a_file_that_is_no_database(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_database_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "digits.db"
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"digits\.db: "):
@@ -189,7 +190,9 @@ def test_a_file_that_is_no_database(tmp_path: Path, content: bytes) -> None:
         ("postgresql://u:hidden@127.0.0.1:port/x", "not a database URL"),
     ],
 )
-def test_a_url_that_leads_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, message: str) -> None:
+def test_an_invalid_url_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, message: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     done = runner.invoke(app, ["data", "info", url])
     assert done.exit_code == 2

@@ -1,4 +1,4 @@
-"""The database goes away, the disk is full: 503, and nothing that was acknowledged is lost."""
+"""If the database fails or the disk is full, the server answers 503 and loses no acknowledged digit."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fastnn.datasets import Dataset
-    from fastnn.web.recogniser import Loaded
+    from fastnn.web.serving import ServedModel
 
 
-def waiting(client: TestClient | httpx.Client) -> set[str]:
+def pending_ids(client: TestClient | httpx.Client) -> set[str]:
     answer = client.get("/api/review?limit=100", headers=BEARER)
     assert answer.status_code == 200
     return {one["id"] for one in answer.json()["digits"]}
 
 
-def test_a_connection_that_is_dropped_is_made_anew(postgres_url: str, loaded: Loaded, drawn: Dataset) -> None:
+def test_a_dropped_connection_is_opened_again(postgres_url: str, loaded: ServedModel, drawn: Dataset) -> None:
     import psycopg
 
     with (
@@ -43,11 +43,11 @@ def test_a_connection_that_is_dropped_is_made_anew(postgres_url: str, loaded: Lo
         ).fetchall()
         assert dropped
         assert client.post("/api/digits", json={"digits": [second]}).status_code == 201
-        assert waiting(client) == {first["id"], second["id"]}
+        assert pending_ids(client) == {first["id"], second["id"]}
 
 
-def test_a_database_that_is_gone_for_a_while(
-    postgres_server: str, postgres_url: str, loaded: Loaded, drawn: Dataset
+def test_a_database_that_is_unavailable_for_a_while(
+    postgres_server: str, postgres_url: str, loaded: ServedModel, drawn: Dataset
 ) -> None:
     import psycopg
 
@@ -59,13 +59,13 @@ def test_a_database_that_is_gone_for_a_while(
             connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
 
     with TestClient(create_app(Settings(Store(postgres_url), TOKEN, loaded, rate=0))) as client:
-        kept, tried = digit(drawn, 0), digit(drawn, 1)
-        body: dict[str, Any] = {"digits": [kept, tried]}
-        assert client.post("/api/digits", json={"digits": [kept]}).status_code == 201
+        stored, refused = digit(drawn, 0), digit(drawn, 1)
+        body: dict[str, Any] = {"digits": [stored, refused]}
+        assert client.post("/api/digits", json={"digits": [stored]}).status_code == 201
         allow(False)
         answers = [
             client.post("/api/digits", json=body),
-            client.post(f"/api/review/{kept['id']}", json={"action": "accept"}, headers=BEARER),
+            client.post(f"/api/review/{stored['id']}", json={"action": "accept"}, headers=BEARER),
             client.get("/api/review", headers=BEARER),
             client.get("/api/stats"),
             client.get("/api/health"),
@@ -74,17 +74,19 @@ def test_a_database_that_is_gone_for_a_while(
         ]
         assert [answer.status_code for answer in answers] == [503] * len(answers)
         assert {answer.headers["retry-after"] for answer in answers} == {"5"}
-        assert {answer.text for answer in answers} == {'{"detail":"the database cannot be used just now; try again"}'}
-        # Who only wants to know what he has drawn does not need the database.
-        assert client.post("/api/predict", json={"image": kept["image"]}).status_code == 200
+        assert {answer.text for answer in answers} == {
+            '{"detail":"the database is not available at the moment; please try again"}'
+        }
+        # Predictions do not need the database.
+        assert client.post("/api/predict", json={"image": stored["image"]}).status_code == 200
         allow(True)
         assert client.post("/api/digits", json=body).json() == {"stored": 1}
-        assert waiting(client) == {kept["id"], tried["id"]}
+        assert pending_ids(client) == {stored["id"], refused["id"]}
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="limits a running process, as Linux can")
-def test_a_disk_that_fills_up_and_is_cleared(serve: Callable[..., Server], drawn: Dataset) -> None:
-    """Not a simulation: the system itself refuses to let the server's files grow."""
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can limit a running process")
+def test_a_disk_that_fills_up_and_has_room_again(serve: Callable[..., Server], drawn: Dataset) -> None:
+    """Not simulated: the system itself refuses to let the server's files grow."""
     import resource
 
     server = serve("--rate", "0")
@@ -109,7 +111,7 @@ def test_a_disk_that_fills_up_and_is_cleared(serve: Callable[..., Server], drawn
             assert status == 201
             acknowledged += some
         assert refused
-        # Reading goes on, and so does recognising.
+        # Reading and predicting still work.
         assert client.get("/api/stats").json()["pending"] == len(acknowledged)
         assert client.post("/api/predict", json={"image": refused[0]["image"]}).status_code == 200
         resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, unlimited)

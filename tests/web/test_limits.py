@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 
-from fastnn.web.limits import MOST_ADDRESSES, RateLimiter
+from fastnn.web.limits import MAX_ADDRESSES, RateLimiter
 from fastnn.web.messages import clean_name
 
 
@@ -17,48 +17,48 @@ class Clock:
 def test_a_bucket_empties_and_fills() -> None:
     clock = Clock()
     limiter = RateLimiter(2, clock)
-    assert [limiter.wait("10.0.0.1", 1) for _ in range(20)] == [0.0] * 20
-    assert limiter.wait("10.0.0.1", 1) == pytest.approx(0.5)
-    assert limiter.wait("10.0.0.2", 1) == 0.0  # another address has its own
+    assert [limiter.try_spend("10.0.0.1", 1) for _ in range(20)] == [0.0] * 20
+    assert limiter.try_spend("10.0.0.1", 1) == pytest.approx(0.5)
+    assert limiter.try_spend("10.0.0.2", 1) == 0.0  # each address has its own bucket
     clock.time += 1.0
-    assert [limiter.wait("10.0.0.1", 1) == 0.0 for _ in range(3)] == [True, True, False]
+    assert [limiter.try_spend("10.0.0.1", 1) == 0.0 for _ in range(3)] == [True, True, False]
     clock.time += 1e6
-    assert limiter.wait("10.0.0.1", 20) == 0.0
-    assert limiter.wait("10.0.0.1", 1) > 0
+    assert limiter.try_spend("10.0.0.1", 20) == 0.0
+    assert limiter.try_spend("10.0.0.1", 1) > 0
 
 
-def test_a_cost_beyond_the_bucket_takes_a_whole_one() -> None:
+def test_a_cost_above_the_bucket_size_takes_a_whole_bucket() -> None:
     limiter = RateLimiter(1, Clock())
-    assert limiter.wait("10.0.0.1", 500) == 0.0
-    assert limiter.wait("10.0.0.1", 500) == pytest.approx(10.0)
+    assert limiter.try_spend("10.0.0.1", 500) == 0.0
+    assert limiter.try_spend("10.0.0.1", 500) == pytest.approx(10.0)
 
 
-def test_what_is_fined_is_owed_and_at_most_one_bucket_of_it() -> None:
+def test_a_charge_may_leave_a_debt_of_at_most_one_bucket() -> None:
     clock = Clock()
     limiter = RateLimiter(2, clock)
-    limiter.wait("10.0.0.1", 15)
+    limiter.try_spend("10.0.0.1", 15)
     for _ in range(9):
         limiter.charge("10.0.0.1", 15)
-    assert limiter.wait("10.0.0.1", 0) == pytest.approx(10.5)
+    assert limiter.try_spend("10.0.0.1", 0) == pytest.approx(10.5)
     clock.time += 10.5
-    assert limiter.wait("10.0.0.1", 0) == 0.0
+    assert limiter.try_spend("10.0.0.1", 0) == 0.0
     RateLimiter(0).charge("10.0.0.1", 15)
 
 
-def test_a_bucket_of_less_than_one_unit_is_spent_whole() -> None:
+def test_a_bucket_smaller_than_one_unit_can_be_spent() -> None:
     clock = Clock()
     limiter = RateLimiter(0.05, clock)
-    assert limiter.wait("10.0.0.1", 1) == 0.0
-    assert limiter.wait("10.0.0.1", 1) == pytest.approx(10.0)
+    assert limiter.try_spend("10.0.0.1", 1) == 0.0
+    assert limiter.try_spend("10.0.0.1", 1) == pytest.approx(10.0)
     clock.time += 10.0
-    assert limiter.wait("10.0.0.1", 1) == 0.0
+    assert limiter.try_spend("10.0.0.1", 1) == 0.0
 
 
 def test_asking_costs_nothing() -> None:
     limiter = RateLimiter(1, Clock())
-    assert [limiter.wait("10.0.0.1", 0) for _ in range(50)] == [0.0] * 50
-    limiter.wait("10.0.0.1", 10)
-    assert limiter.wait("10.0.0.1", 0) > 0
+    assert [limiter.try_spend("10.0.0.1", 0) for _ in range(50)] == [0.0] * 50
+    limiter.try_spend("10.0.0.1", 10)
+    assert limiter.try_spend("10.0.0.1", 0) > 0
 
 
 @pytest.mark.parametrize(
@@ -72,26 +72,26 @@ def test_asking_costs_nothing() -> None:
         ("no address", "no address", True),
     ],
 )
-def test_who_counts_as_one_address(one: str, other: str, same: bool) -> None:
+def test_which_addresses_share_a_bucket(one: str, other: str, same: bool) -> None:
     limiter = RateLimiter(1, Clock())
-    limiter.wait(one, 10)
-    assert (limiter.wait(other, 1) > 0) == same
+    limiter.try_spend(one, 10)
+    assert (limiter.try_spend(other, 1) > 0) == same
 
 
-def test_memory_is_bounded_and_the_quiet_ones_go_first() -> None:
+def test_memory_is_bounded_and_idle_addresses_are_forgotten_first() -> None:
     limiter = RateLimiter(1, Clock())
-    limiter.wait("10.0.0.1", 10)
-    for number in range(MOST_ADDRESSES + 500):
-        limiter.wait(f"172.{number >> 16}.{number >> 8 & 255}.{number & 255}", 1)
+    limiter.try_spend("10.0.0.1", 10)
+    for number in range(MAX_ADDRESSES + 500):
+        limiter.try_spend(f"172.{number >> 16}.{number >> 8 & 255}.{number & 255}", 1)
         if number % 1000 == 0:
-            limiter.wait("10.0.0.1", 1)
-    assert len(limiter) == MOST_ADDRESSES
-    assert limiter.wait("10.0.0.1", 1) > 0  # was busy all the time, so is remembered
+            limiter.try_spend("10.0.0.1", 1)
+    assert len(limiter) == MAX_ADDRESSES
+    assert limiter.try_spend("10.0.0.1", 1) > 0  # was active all the time, so it is remembered
 
 
 def test_a_rate_of_0_sets_no_limit() -> None:
     limiter = RateLimiter(0)
-    assert not any(limiter.wait("10.0.0.1", 1e9) for _ in itertools.repeat(None, 100))
+    assert not any(limiter.try_spend("10.0.0.1", 1e9) for _ in itertools.repeat(None, 100))
     assert len(limiter) == 0
 
 
@@ -107,5 +107,5 @@ def test_a_rate_of_0_sets_no_limit() -> None:
         ("", ""),
     ],
 )
-def test_names_are_cleaned_of_what_is_not_seen(name: str, clean: str) -> None:
+def test_names_are_cleaned_of_invisible_characters(name: str, clean: str) -> None:
     assert clean_name(name) == clean

@@ -1,4 +1,4 @@
-"""The API against its own description: no answer that it does not announce, no 5xx, whatever is sent."""
+"""Fuzz the API against its OpenAPI description: no undocumented response, and no server error."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.web.servers import BEARER, TOKEN
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fastnn.web.recogniser import Loaded
+    from fastnn.web.serving import ServedModel
 
 
 OPERATIONS = (
@@ -39,19 +39,19 @@ CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance,
 
 
 @pytest.fixture(scope="module")
-def schema(loaded: Loaded, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def schema(loaded: ServedModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     store = Store(f"sqlite:///{tmp_path_factory.mktemp('schema') / 'digits.db'}")
     app = create_app(Settings(store, TOKEN, loaded, rate=0))
     yield schemathesis.openapi.from_asgi("/api/openapi.json", app)
     store.close()
 
 
-def test_every_operation_is_tried(schema: Any) -> None:
+def test_all_operations_are_listed_here(schema: Any) -> None:
     assert {result.ok().label for result in schema.get_all_operations()} == set(OPERATIONS)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_the_api_keeps_to_its_description(schema: Any, operation: str) -> None:
+def test_the_api_matches_its_description(schema: Any, operation: str) -> None:
     method, path = operation.split()
     headers = BEARER if "/review" in path else {}
     strategies = schema[path][method]
@@ -62,7 +62,7 @@ def test_the_api_keeps_to_its_description(schema: Any, operation: str) -> None:
     @hypothesis.given(
         case=strategies.as_strategy() | strategies.as_strategy(generation_mode=schemathesis.GenerationMode.NEGATIVE)
     )
-    def keeps(case: Any) -> None:
+    def conforms(case: Any) -> None:
         case.call_and_validate(headers=headers, checks=CHECKS)
 
-    keeps()
+    conforms()

@@ -1,4 +1,4 @@
-"""``fastnn serve`` as a process: what it says, how it ends, what it refuses."""
+"""``fastnn serve`` as a process: its output, its signals, its errors and its choice of a model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fastnn.errors import FastnnError
 from fastnn.formats import load_model, save_model
 from fastnn.model import Model
 from fastnn.network import Network
-from fastnn.web.recogniser import Loaded
+from fastnn.web.serving import ServedModel
 from fastnn.web.store import Store
 from tests.helpers import PATIENCE, fastnn
 from tests.web.servers import BEARER, TOKEN, Server, accept, digit, free_port, new_id, wait_for
@@ -36,7 +36,7 @@ runner = CliRunner()
 
 
 def requests(server: Server) -> list[dict[str, Any]]:
-    """The lines of the access log."""
+    """Return the lines of the access log."""
     lines = [json.loads(line) for line in server.log.read_text().splitlines() if line.startswith("{")]
     return [line for line in lines if line["event"] == "request"]
 
@@ -56,7 +56,7 @@ def test_it_prints_a_token_that_opens_the_review(serve: Callable[..., Server], m
     assert health["model"]["layers"] == list(load_model(model_file).sizes)
 
 
-def test_a_token_that_was_given_is_not_printed_and_what_anybody_says_of_his_address_not_believed(
+def test_a_given_token_is_not_printed_and_forwarded_headers_are_not_trusted(
     serve: Callable[..., Server],
 ) -> None:
     server = serve()
@@ -69,7 +69,7 @@ def test_a_token_that_was_given_is_not_printed_and_what_anybody_says_of_his_addr
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_lets_what_is_under_way_finish(
+def test_a_signal_lets_running_requests_finish(
     serve: Callable[..., Server], drawn: Dataset, number: signal.Signals, code: int
 ) -> None:
     server = serve()
@@ -78,10 +78,10 @@ def test_a_signal_lets_what_is_under_way_finish(
     with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
         head = f"POST /api/digits HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
         connection.sendall(head.encode() + b"\r\n\r\n" + body[:100])
-        # The server has to have begun with it, or it would be one of those that come too late.
+        # This makes sure that the server has started to read the request above.
         httpx.get(f"{server.url}/api/health")
         server.process.send_signal(number)
-        wait_for(lambda: not listens(host, int(port)), "the server to take no more connections")
+        wait_for(lambda: not listens(host, int(port)), "the server to refuse connections")
         connection.sendall(body[100:])
         answer = b""
         while part := connection.recv(1 << 16):
@@ -102,7 +102,7 @@ def listens(host: str, port: int) -> bool:
     return True
 
 
-def test_a_second_server_on_the_same_port_ends_in_one_line(serve: Callable[..., Server], tmp_path: Path) -> None:
+def test_a_second_server_on_the_same_port_fails_in_one_line(serve: Callable[..., Server], tmp_path: Path) -> None:
     port = serve().url.rsplit(":", 1)[1]
     done = fastnn("serve", "--db", "sqlite:///other.db", "--port", port, cwd=tmp_path, FASTNN_TOKEN=TOKEN)
     assert done.returncode == 2
@@ -112,7 +112,7 @@ def test_a_second_server_on_the_same_port_ends_in_one_line(serve: Callable[..., 
     assert done.stdout == ""
 
 
-def unknown(*_: object, **__: object) -> None:
+def unknown_host(*_: object, **__: object) -> None:
     raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
 
@@ -121,17 +121,20 @@ def unknown(*_: object, **__: object) -> None:
     [
         (["--model", "missing.safetensors"], "missing.safetensors"),
         (["--model", "broken.safetensors"], "broken.safetensors"),
-        (["--model", "small.safetensors"], "the model takes 9 values, but an image has 784"),
+        (["--model", "small.safetensors"], "the model has 9 inputs, but an image has 784 pixels"),
         (["--db", "mysql://x@127.0.0.1/y"], "not a kind of database that is known"),
         (["--db", "sqlite:///no/such/folder/x.db"], "the folder no/such/folder is not there"),
         (["--db", "sqlite:///broken.safetensors"], "the database cannot be used"),
         (["--db", "postgresql://nobody:hidden@127.0.0.1:1/x"], "the database cannot be used"),
-        (["--token", "short"], "the token must have 12 letters or more"),
-        (["--host", "no address at all"], "not an address to listen on"),
+        (["--token", "short"], "the token must have at least 12 characters"),
+        (
+            ["--host", "no address at all"],
+            "cannot listen on no address at all (Name or service not known); check --host",
+        ),
         (["--train-every", "5", "--recipe", "nonsense"], "nonsense"),
     ],
 )
-def test_what_it_cannot_start_with_is_told_in_one_line(
+def test_it_refuses_invalid_options_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -140,8 +143,8 @@ def test_what_it_cannot_start_with_is_told_in_one_line(
     save_model(Model((Network((9, 10)).initialise("uniform", 0),), tuple("0123456789")), tmp_path / "small.safetensors")
     port = ["--port", str(free_port())]
     if "--host" in options:
-        # Not the resolver of this machine, which may take its time.
-        monkeypatch.setattr(socket, "getaddrinfo", unknown)
+        # The resolver of this machine may be slow.
+        monkeypatch.setattr(socket, "getaddrinfo", unknown_host)
     done = runner.invoke(app, ["serve", *port, *options])
     assert done.exit_code == 2, done.output
     lines = [line for line in done.output.splitlines() if not line.startswith("note:")]
@@ -150,8 +153,8 @@ def test_what_it_cannot_start_with_is_told_in_one_line(
     assert "hidden" not in lines[0]
 
 
-def test_behind_a_proxy(serve: Callable[..., Server], drawn: Dataset) -> None:
-    """The proxy may take the path off or not; the addresses of its visitors count."""
+def test_it_works_behind_a_proxy(serve: Callable[..., Server], drawn: Dataset) -> None:
+    """The proxy may remove its path prefix or not; limits apply to the addresses of its visitors."""
     server = serve("--root-path", "digits/", "--forwarded-allow-ips", "127.0.0.1", "--rate", "1")
     assert server.url.endswith("/digits")
     direct = server.url.removesuffix("/digits")
@@ -167,14 +170,14 @@ def test_behind_a_proxy(serve: Callable[..., Server], drawn: Dataset) -> None:
     def predict(address: str) -> int:
         return httpx.post(f"{direct}/api/predict", json=image, headers={"X-Forwarded-For": address}).status_code
 
-    # Ten at once and one a second are let through, and these are faster.
+    # Ten at once and one per second are allowed; these come faster.
     assert any(predict("203.0.113.7") == 429 for _ in range(1000))
     assert predict("203.0.113.8") == 200
-    # Written after the answer is sent.
+    # The log is written after the response is sent.
     wait_for(lambda: {"203.0.113.7", "203.0.113.8"} <= {line["address"] for line in requests(server)}, "the access log")
 
 
-def test_it_trains_and_the_better_network_takes_over_for_good(
+def test_it_trains_and_keeps_using_the_better_network(
     serve: Callable[..., Server], drawn: Dataset, tmp_path: Path
 ) -> None:
     (tmp_path / "quick.toml").write_text(
@@ -192,20 +195,20 @@ def test_it_trains_and_the_better_network_takes_over_for_good(
     store = Store(server.db)
     accept(store, drawn.take(range(599)))
     store.close()
-    # The 600th is accepted, and training begins.
+    # Accepting the 600th digit starts the training.
     last = digit(drawn, 700)
     httpx.post(f"{server.url}/api/digits", json={"digits": [last]})
     httpx.post(f"{server.url}/api/review/{last['id']}", json={"action": "accept"}, headers=BEARER)
     wait_for(lambda: name(server) == "quick", "the new network")
     server.process.terminate()
     assert server.process.wait(timeout=PATIENCE) == 143
-    # The old one is kept, and the new one is a run like any other.
+    # The old model's file is unchanged, and the new model is an ordinary run.
     assert old.read_bytes() == before
     (run,) = (tmp_path / "runs" / "web").iterdir()
     assert load_model(run).info["metrics"]["test_accuracy"] > 0.3
     again = serve(*options, "--no-access-log")
     assert name(again) == "quick"
-    assert f"{run.resolve()} took over from {old} and stays in use" in again.log.read_text()
+    assert f"{run.resolve()} has replaced {old} and stays in use" in again.log.read_text()
     image = drawn.images[3]
     answer = httpx.post(f"{again.url}/api/predict", json={"image": image.tolist()}).json()
     assert answer["probabilities"] == pytest.approx(load_model(run).predict_proba(image)[0].tolist())
@@ -219,30 +222,30 @@ def a_model(path: Path, seed: int, **info: Any) -> str:
     made = Model((Network((784, 10)).initialise("uniform", seed),), tuple("0123456789"), info=info)
     path.parent.mkdir(parents=True, exist_ok=True)
     save_model(made, path)
-    return Loaded.of(made, "").key
+    return ServedModel.from_model(made, "").key
 
 
 @pytest.fixture
 def begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[str | None, tuple[str, ...]]]:
-    """Prepares a server in a folder of its own; returns the key of the model that it begins with, and its notes."""
+    """A function that prepares a server, and returns the key of the model it starts with and its notes."""
 
-    def prepared(model: str | None, noted: Path | None, **options: Any) -> tuple[str | None, tuple[str, ...]]:
+    def prepared(model: str | None, trained: Path | None, **options: Any) -> tuple[str | None, tuple[str, ...]]:
         elsewhere = tmp_path / "elsewhere"
         elsewhere.mkdir(exist_ok=True)
         monkeypatch.chdir(elsewhere)
         url = f"sqlite:///{tmp_path / new_id()}.db"
         store = Store(url)
-        store.note_training(1, None if noted is None else str(noted))
+        store.note_training(1, None if trained is None else str(trained))
         store.close()
         found = prepare(Options(model=model, db=url, token=TOKEN, **options))
         state = found.app.state.fastnn
         state.store.close()
-        return state.loaded and state.loaded.key, found.notes
+        return state.model and state.model.key, found.notes
 
     return prepared
 
 
-def test_after_a_restart_the_model_that_took_over_is_used_and_no_other_is_overruled(
+def test_after_a_restart_a_trained_model_stays_in_use_unless_another_is_named(
     begin: Callable[..., tuple[str | None, tuple[str, ...]]], tmp_path: Path
 ) -> None:
     given, better, runs = tmp_path / "given.safetensors", tmp_path / "better.safetensors", tmp_path / "runs"
@@ -251,47 +254,47 @@ def test_after_a_restart_the_model_that_took_over_is_used_and_no_other_is_overru
     won = a_model(winner / "model.safetensors", 2, named=first)
     a_model(runs / "web" / "2" / "model.safetensors", 3, named=first)  # lost
     latest = a_model(newest / "model.safetensors", 4)
-    # With or without --train-every: what was better goes on.
+    # The better model stays in use, with or without --train-every.
     for every in (0, 5):
         assert begin(str(given), winner, runs=runs, train_every=every) == (
             won,
-            (f"{winner} took over from {given} and stays in use",),
+            (f"{winner} has replaced {given} and stays in use",),
         )
     assert begin(None, winner, runs=runs)[0] == won
-    # It was never compared with this one.
+    # The winner was never compared with this model.
     assert begin(str(better), winner, runs=runs, train_every=5) == (
         second,
-        (f"{better} is used; {winner} took over from another model than that",),
+        (f"using {better}; {winner} has replaced another model, so it is not used",),
     )
     assert begin(str(winner), winner, runs=runs) == (won, ())
     assert begin(None, None, runs=runs) == (latest, ())
-    # The one that lost is never taken for the newest.
+    # The run that lost is never chosen as the newest.
     (newest / "model.safetensors").unlink()
     assert begin(None, None, runs=runs)[0] is None
 
 
 @pytest.mark.parametrize("damage", ["missing", "broken"])
-def test_a_run_that_took_over_and_is_gone_does_not_keep_the_server_from_starting(
+def test_the_server_starts_although_the_trained_model_cannot_be_loaded(
     begin: Callable[..., tuple[str | None, tuple[str, ...]]], tmp_path: Path, damage: str
 ) -> None:
     given, runs = tmp_path / "given.safetensors", tmp_path / "runs"
     first, latest = a_model(given, 0), a_model(runs / "newest" / "model.safetensors", 1)
-    noted = runs / "web" / "1"
+    trained = runs / "web" / "1"
     if damage == "broken":
-        noted.mkdir(parents=True)
-        (noted / "model.safetensors").write_bytes(b"\xff" * 100)
+        trained.mkdir(parents=True)
+        (trained / "model.safetensors").write_bytes(b"\xff" * 100)
     for model, key in ((str(given), first), (None, latest)):
-        found, (text,) = begin(model, noted, runs=runs, train_every=5)
+        found, (text,) = begin(model, trained, runs=runs, train_every=5)
         assert found == key
-        assert text.startswith("the run that took over last cannot be used any more (")
-        assert str(noted) in text
+        assert text.startswith("the model that --train-every put into use last cannot be loaded (")
+        assert str(trained) in text
 
 
-def test_training_on_digits_for_a_model_of_something_else_is_refused_at_once(sqlite_url: str, tmp_path: Path) -> None:
+def test_training_is_refused_for_a_model_of_other_classes(sqlite_url: str, tmp_path: Path) -> None:
     path = tmp_path / "pets.safetensors"
     save_model(Model((Network((784, 2)).initialise("uniform", 0),), ("cat", "dog")), path)
     options = Options(model=str(path), db=sqlite_url, token=TOKEN, train_every=5)
-    with pytest.raises(FastnnError, match=r"pets.safetensors: the model does not know the class '0'"):
+    with pytest.raises(FastnnError, match=r"pets.safetensors: the model has no class '0'"):
         prepare(options)
     prepare(dataclasses.replace(options, train_every=0)).app.state.fastnn.store.close()
 

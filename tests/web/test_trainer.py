@@ -12,7 +12,7 @@ from fastnn.formats import load_model
 from fastnn.model import Model
 from fastnn.network import Network
 from fastnn.web.app import Settings, create_app
-from fastnn.web.recogniser import Loaded
+from fastnn.web.serving import ServedModel
 from fastnn.web.store import Store, StoreError
 from fastnn.web.trainer import HELD_BACK_RULE, Trainer, divide
 from tests.helpers import PATIENCE
@@ -29,11 +29,13 @@ def recipe(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def poor() -> Loaded:
-    return Loaded.of(Model((Network((784, 10)).initialise("uniform", 0),), tuple("0123456789")), "poor")
+def poor() -> ServedModel:
+    return ServedModel.from_model(Model((Network((784, 10)).initialise("uniform", 0),), tuple("0123456789")), "poor")
 
 
-def make(store: Store, every: int, current: Loaded | None, taken: list[Loaded], folder: Path, recipe: str) -> Trainer:
+def make(
+    store: Store, every: int, current: ServedModel | None, taken: list[ServedModel], folder: Path, recipe: str
+) -> Trainer:
     return Trainer(store, every, current=lambda: current, take_over=taken.append, folder=folder, recipe=recipe)
 
 
@@ -48,11 +50,11 @@ def test_what_is_held_back_stays_so_and_copies_with_it(drawn: Dataset) -> None:
 
 
 def test_a_better_network_takes_over_and_the_old_runs_stay(
-    store: Store, drawn: Dataset, poor: Loaded, tmp_path: Path, recipe: str
+    store: Store, drawn: Dataset, poor: ServedModel, tmp_path: Path, recipe: str
 ) -> None:
     store.first_used(poor.key)
     accept(store, drawn.take(range(600)))
-    taken: list[Loaded] = []
+    taken: list[ServedModel] = []
     runs = tmp_path / "runs"
     trainer = make(store, 500, poor, taken, runs, recipe)
     assert trainer.train_if_due()
@@ -71,12 +73,12 @@ def test_a_better_network_takes_over_and_the_old_runs_stay(
     assert newest_run(runs) is None
 
 
-def test_a_worse_network_does_not_take_over(store: Store, drawn: Dataset, loaded: Loaded, tmp_path: Path) -> None:
+def test_a_worse_network_does_not_take_over(store: Store, drawn: Dataset, loaded: ServedModel, tmp_path: Path) -> None:
     store.first_used(loaded.key)
     accept(store, drawn.take(range(600)))
     bad = tmp_path / "bad.toml"
     bad.write_text(RECIPE.replace("lr = 0.05", "lr = 1e-9").replace("epochs = 8", "epochs = 1"))
-    taken: list[Loaded] = []
+    taken: list[ServedModel] = []
     assert make(store, 500, loaded, taken, tmp_path / "runs", str(bad)).train_if_due()
     assert taken == []
     assert store.training() == (None, 600)
@@ -84,7 +86,7 @@ def test_a_worse_network_does_not_take_over(store: Store, drawn: Dataset, loaded
 
 
 def test_a_model_is_compared_only_on_what_it_cannot_have_learnt(
-    store: Store, url: str, drawn: Dataset, poor: Loaded, tmp_path: Path, recipe: str
+    store: Store, url: str, drawn: Dataset, poor: ServedModel, tmp_path: Path, recipe: str
 ) -> None:
     """What was there before it, or is imported, or is a copy of such, may have been among its data."""
     before = drawn.take(range(400))
@@ -92,7 +94,7 @@ def test_a_model_is_compared_only_on_what_it_cannot_have_learnt(
     known = store.first_used(poor.key)
     accept(store, before)
     import_dataset(drawn.take(range(400, 800)), url)
-    taken: list[Loaded] = []
+    taken: list[ServedModel] = []
     trainer = make(store, 500, poor, taken, tmp_path / "runs", recipe)
     assert store.unseen(known) == set()
     assert not trainer.train_if_due()
@@ -111,7 +113,13 @@ def test_a_model_is_compared_only_on_what_it_cannot_have_learnt(
 
 @pytest.mark.parametrize("part", ["fastnn.training.train", "fastnn.web.trainer._accuracy"])
 def test_a_training_that_fails_is_not_repeated_with_the_same_digits_and_leaves_nothing(
-    store: Store, drawn: Dataset, tmp_path: Path, recipe: str, poor: Loaded, monkeypatch: pytest.MonkeyPatch, part: str
+    store: Store,
+    drawn: Dataset,
+    tmp_path: Path,
+    recipe: str,
+    poor: ServedModel,
+    monkeypatch: pytest.MonkeyPatch,
+    part: str,
 ) -> None:
     def broken(*_: object, **__: object) -> None:
         raise KeyError("the unforeseen")
@@ -138,7 +146,7 @@ def test_a_database_that_takes_no_note_does_not_make_it_train_for_ever(
         raise StoreError("the disk is full")
 
     accept(store, drawn.take(range(600)))
-    taken: list[Loaded] = []
+    taken: list[ServedModel] = []
     trainer = make(store, 500, None, taken, tmp_path / "runs", recipe)
     monkeypatch.setattr(store, "note_training", full)
     with pytest.raises(StoreError):
@@ -158,7 +166,7 @@ def test_the_thread_outlives_what_nobody_foresaw(
         tries.append(len(tries))
         if len(tries) == 2:
             twice.set()
-        trainer.nudge()
+        trainer.wake()
         raise KeyError("the unforeseen")
 
     monkeypatch.setattr(trainer, "train_if_due", broken)
@@ -174,7 +182,7 @@ def test_too_few_digits_are_not_trained_on(store: Store, url: str, drawn: Datase
 
 
 def test_the_app_trains_in_the_background_and_goes_on(
-    sqlite_url: str, drawn: Dataset, poor: Loaded, tmp_path: Path, recipe: str
+    sqlite_url: str, drawn: Dataset, poor: ServedModel, tmp_path: Path, recipe: str
 ) -> None:
     store = Store(sqlite_url)
     store.first_used(poor.key)
@@ -192,14 +200,16 @@ def test_the_app_trains_in_the_background_and_goes_on(
         client.post(f"/api/review/{last['id']}", json={"action": "accept"}, headers=BEARER)
         assert taken.wait(PATIENCE)
         assert client.get("/api/health").json()["model"]["name"] == "quick"
-        wait_for(lambda: store.stale(state.loaded.key) == [], "the new network to judge the queue")
+        wait_for(lambda: store.outdated(state.model.key) == [], "the new network to judge the queue")
         # The queue is sorted by the doubts of the new network.
         after = client.get("/api/review", headers=BEARER).json()["digits"]
         assert [one["id"] for one in after] == [waiting["id"]]
-        assert after[0]["doubt"] != next(one for one in before if one["id"] == waiting["id"])["doubt"]
+        assert after[0]["uncertainty"] != next(one for one in before if one["id"] == waiting["id"])["uncertainty"]
 
 
-def test_the_end_of_the_server_breaks_training_off(store: Store, drawn: Dataset, poor: Loaded, tmp_path: Path) -> None:
+def test_the_end_of_the_server_breaks_training_off(
+    store: Store, drawn: Dataset, poor: ServedModel, tmp_path: Path
+) -> None:
     store.first_used(poor.key)
     accept(store, drawn)
     endless = tmp_path / "endless.toml"

@@ -1,24 +1,25 @@
-// What all pages share: asking the server, and small pieces of the page. Text goes in by textContent alone.
+// Shared by all pages: API requests, small page elements and browser storage. Text is set by textContent only.
 
 export const SIDE = 28;
 
-const SOON = 3000; // ms; then a server that did not say when is asked once more
-const LATE = 60000; // ms; no page waits longer than that
+const RETRY_MS = 3000; // when the server does not say how long to wait
+const MAX_RETRY_MS = 60000;
 
-export class Refused extends Error {
-  constructor(status, detail, wait) {
+/** An error response of the API. */
+export class ApiError extends Error {
+  constructor(status, detail, retryAfter) {
     super(detail);
     this.status = status;
-    this.wait = wait; // s, or null
+    this.retryAfter = retryAfter; // s, or null
   }
 }
 
-/** Ask the API; returns its answer, or throws Refused, or TypeError where the server cannot be reached. */
-export async function ask(path, { body, token, signal } = {}) {
+/** Send a request to the API and return the decoded JSON; throws ApiError, or TypeError if the server cannot be reached. */
+export async function request(path, { body, token, signal } = {}) {
   const headers = {};
   if (token) headers.Authorization = `Bearer ${token}`;
   if (body !== undefined) headers["Content-Type"] = "application/json";
-  const answer = await fetch(path, {
+  const response = await fetch(path, {
     method: body === undefined ? "GET" : "POST",
     headers,
     body: body === undefined ? undefined : JSON.stringify(body),
@@ -26,28 +27,29 @@ export async function ask(path, { body, token, signal } = {}) {
     credentials: "omit",
     cache: "no-store",
   });
-  if (answer.ok) return answer.json();
-  const told = await answer.json().catch(() => ({}));
-  const detail = typeof told.detail === "string" ? told.detail : `the server answered ${answer.status}`;
-  const wait = answer.headers.get("Retry-After");
-  throw new Refused(answer.status, detail, /^\d+$/.test(wait) ? Number(wait) : null);
+  if (response.ok) return response.json();
+  const error = await response.json().catch(() => ({}));
+  const detail = typeof error.detail === "string" ? error.detail : `the server answered with status ${response.status}`;
+  const wait = response.headers.get("Retry-After");
+  throw new ApiError(response.status, detail, /^\d+$/.test(wait) ? Number(wait) : null);
 }
 
-export function explain(error) {
-  return error instanceof Refused ? error.message : "the server cannot be reached";
+/** The text that describes a failed request. */
+export function errorText(error) {
+  return error instanceof ApiError ? error.message : "the server cannot be reached";
 }
 
-/** In how many ms the same question may be answered; null where it never will be. */
-export function later(error) {
-  if (!(error instanceof Refused)) return SOON;
+/** Milliseconds until a failed request may be sent again; null if it would fail again. */
+export function retryDelay(error) {
+  if (!(error instanceof ApiError)) return RETRY_MS;
   if (error.status !== 429 && error.status < 500) return null;
-  return error.wait === null ? SOON : Math.min(1000 * error.wait, LATE);
+  return error.retryAfter === null ? RETRY_MS : Math.min(1000 * error.retryAfter, MAX_RETRY_MS);
 }
 
-export const find = (id) => document.getElementById(id);
+export const byId = (id) => document.getElementById(id);
 
-/** Make an element with text or children in it. */
-export function make(tag, { className, text, children = [] } = {}) {
+/** Create an element with text or children. */
+export function createElement(tag, { className, text, children = [] } = {}) {
   const element = document.createElement(tag);
   if (className) element.className = className;
   if (text !== undefined) element.textContent = text;
@@ -55,48 +57,50 @@ export function make(tag, { className, text, children = [] } = {}) {
   return element;
 }
 
-export function say(element, text, kind = "") {
+export function showMessage(element, text, kind = "") {
   element.textContent = text;
   element.className = `message ${kind}`;
 }
 
-/** Let a button be pressed or not. Not by `disabled`, which takes the keyboard's focus from the button just pressed. */
-export function allow(button, may) {
-  button.setAttribute("aria-disabled", String(!may));
+/** Enable or disable a button. `disabled` is not used, because it takes the keyboard focus from the pressed button. */
+export function setEnabled(button, enabled) {
+  button.setAttribute("aria-disabled", String(!enabled));
 }
 
-/** Show 784 values, 255 = paper, on a canvas of 28 by 28. */
-export function paint(canvas, image) {
+/** Show an image of 784 values, 255 = white paper, on a canvas of 28 by 28. */
+export function drawImage(canvas, image) {
   const context = canvas.getContext("2d");
   const data = context.createImageData(SIDE, SIDE);
   image.forEach((value, position) => data.data.set([value, value, value, 255], 4 * position));
   context.putImageData(data, 0, 0);
 }
 
-/** Make a list of bars; returns a function that shows values: [{share, text, best}]. */
-export function bars(list, names) {
+/** Make a bar chart with one bar for each name; returns a function that shows values [{fraction, text, best}]. */
+export function barChart(list, names) {
   const rows = names.map((name) => {
-    const fill = make("div", { className: "fill" });
-    const value = make("span", { className: "value", text: "–" });
-    const row = make("li", { children: [make("span", { text: name }), make("div", { className: "track", children: [fill] }), value] });
+    const fill = createElement("div", { className: "fill" });
+    const value = createElement("span", { className: "value", text: "–" });
+    const track = createElement("div", { className: "track", children: [fill] });
+    const row = createElement("li", { children: [createElement("span", { text: name }), track, value] });
     return { row, fill, value };
   });
   list.replaceChildren(...rows.map(({ row }) => row));
   return (values) => rows.forEach(({ row, fill, value }, position) => {
-    const { share, text, best } = values[position];
-    fill.style.width = `${100 * share}%`;
+    const { fraction, text, best } = values[position];
+    fill.style.width = `${100 * fraction}%`;
     value.textContent = text;
     row.className = best ? "best" : "";
   });
 }
 
-export function figures(list, entries) {
-  list.replaceChildren(...entries.map(([name, value]) => make("div", {
-    children: [make("dt", { text: name }), make("dd", { text: value.toLocaleString("en") })],
+/** Show counts [[name, number]] in a definition list. */
+export function showFigures(list, entries) {
+  list.replaceChildren(...entries.map(([name, value]) => createElement("div", {
+    children: [createElement("dt", { text: name }), createElement("dd", { text: value.toLocaleString("en") })],
   })));
 }
 
-/** A UUID; crypto.randomUUID is there only on https and localhost. */
+/** Make a random UUID. crypto.randomUUID exists only on https and localhost. */
 export function newId() {
   if (crypto.randomUUID) return crypto.randomUUID();
   const bytes = crypto.getRandomValues(new Uint8Array(16));
@@ -106,27 +110,27 @@ export function newId() {
   return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
 }
 
-/** Storage that a browser may refuse. */
-export function remembered(storage, key) {
+/** A value in browser storage. The browser may refuse access; the value is then not remembered. */
+export function storedValue(storage, key) {
   return {
     get() { try { return storage()[key] ?? null; } catch { return null; } },
-    set(value) { try { storage()[key] = value; } catch { /* nothing is remembered, then */ } },
-    forget() { try { delete storage()[key]; } catch { /* as above */ } },
+    set(value) { try { storage()[key] = value; } catch { /* not remembered */ } },
+    remove() { try { delete storage()[key]; } catch { /* was not remembered */ } },
   };
 }
 
-/** Records of which each has a key of its own in such a storage, so that no tab writes over those of another. */
-export function shelf(storage, prefix) {
-  const read = (text) => { try { return JSON.parse(text); } catch { return null; } };
+/** Records in browser storage, each under its own key, so that tabs do not overwrite each other's records. */
+export function storedRecords(storage, prefix) {
+  const parse = (text) => { try { return JSON.parse(text); } catch { return null; } };
   return {
     all() {
       try {
-        return Object.entries(storage()).filter(([key]) => key.startsWith(prefix)).map(([, text]) => read(text));
+        return Object.entries(storage()).filter(([key]) => key.startsWith(prefix)).map(([, text]) => parse(text));
       } catch {
         return [];
       }
     },
-    /** Whether it is kept. */
+    /** Store a record; returns whether the browser has stored it. */
     put(id, record) {
       try {
         storage().setItem(prefix + id, JSON.stringify(record));
@@ -135,10 +139,10 @@ export function shelf(storage, prefix) {
         return false;
       }
     },
-    drop(id) { try { storage().removeItem(prefix + id); } catch { /* then it was not kept either */ } },
-    /** Call back when another tab has put or dropped something. */
-    watch(changed) {
-      addEventListener("storage", ({ key }) => { if (key === null || key.startsWith(prefix)) changed(); });
+    remove(id) { try { storage().removeItem(prefix + id); } catch { /* was not stored */ } },
+    /** Call back when another tab has stored or removed a record. */
+    onChange(callback) {
+      addEventListener("storage", ({ key }) => { if (key === null || key.startsWith(prefix)) callback(); });
     },
   };
 }

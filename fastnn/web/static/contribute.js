@@ -1,127 +1,128 @@
-// Asks for digits, keeps what is drawn in this browser until the server has said that it is stored.
+// Asks for digits, and keeps the drawings in this browser until the server confirms that they are stored.
 
-import { allow, ask, explain, find, make, newId, paint, remembered, say, shelf } from "./common.js";
+import { byId, createElement, drawImage, errorText, newId, request, setEnabled, showMessage, storedRecords, storedValue } from "./common.js";
 import { Pad } from "./pad.js";
 
-const AT_ONCE = 20; // digits a request
+const BATCH = 20; // digits in one request
 
-const kept = shelf(() => localStorage, "fastnn.digit.");
-const name = remembered(() => localStorage, "fastnn.name");
+const saved = storedRecords(() => localStorage, "fastnn.digit.");
+const name = storedValue(() => localStorage, "fastnn.name");
 
-let loose = []; // what the browser would not keep: in this tab alone
-let unsent = gather();
+let unsaved = []; // digits that the browser could not save; they exist in this tab only
+let unsent = collectUnsent();
 const sent = new Array(10).fill(0);
 let total = new Array(10).fill(0);
 let wanted = -1;
 let sending = false;
 
-/** What was drawn in all tabs and not sent yet, oldest first. */
-function gather() {
-  const fit = (digit) => typeof digit?.id === "string" && Array.isArray(digit.image) && digit.image.length === 784
+/** Return the unsent digits of all tabs, oldest first. */
+function collectUnsent() {
+  const isValid = (digit) => typeof digit?.id === "string" && Array.isArray(digit.image) && digit.image.length === 784
     && digit.label >= 0 && digit.label <= 9;
-  return [...kept.all().filter(fit), ...loose].sort((a, b) => a.drawn - b.drawn);
+  return [...saved.all().filter(isValid), ...unsaved].sort((a, b) => a.drawn - b.drawn);
 }
 
-function drop(digits) {
-  digits.forEach(({ id }) => kept.drop(id));
-  loose = loose.filter((digit) => !digits.includes(digit));
-  unsent = gather();
+function remove(digits) {
+  digits.forEach(({ id }) => saved.remove(id));
+  unsaved = unsaved.filter((digit) => !digits.includes(digit));
+  unsent = collectUnsent();
 }
 
-/** Ask for one of the digits that there are fewest of, but not for the same one again. */
-function choose() {
+/** Choose the next digit among the five rarest, but not the same digit twice in a row. */
+function chooseDigit() {
   const counts = sent.map((n, digit) => n + total[digit] + unsent.filter(({ label }) => label === digit).length);
   const order = counts.map((n, digit) => [n, Math.random(), digit]).filter(([, , digit]) => digit !== wanted);
-  // Where hundreds are there, three more or less do not matter: any of the five rarest will do.
+  // Among hundreds, a few digits more or less do not matter, so any of the five rarest will do.
   order.sort((a, b) => a[0] - b[0] || a[1] - b[1]);
   wanted = order[Math.floor(Math.random() * 5)][2];
-  find("wanted").textContent = wanted;
-  allow(find("next"), !pad.empty);
+  byId("wanted").textContent = wanted;
+  setEnabled(byId("next"), !pad.empty);
 }
 
-function show() {
-  find("tally").replaceChildren(...total.map((all, digit) => {
+function render() {
+  byId("tally").replaceChildren(...total.map((all, digit) => {
     const mine = sent[digit] + unsent.filter(({ label }) => label === digit).length;
-    return make("li", {
+    return createElement("li", {
       className: digit === wanted ? "wanted" : "",
-      children: [make("b", { text: digit }), make("span", { text: `you ${mine}` }), document.createElement("br"),
-        make("span", { text: `all ${all.toLocaleString("en")}` })],
+      children: [createElement("b", { text: digit }), createElement("span", { text: `you ${mine}` }), document.createElement("br"),
+        createElement("span", { text: `all ${all.toLocaleString("en")}` })],
     });
   }));
-  find("drawn").replaceChildren(...unsent.slice(-20).map(({ image, label }) => {
-    const picture = make("canvas", { className: "picture" });
+  byId("drawn").replaceChildren(...unsent.slice(-20).map(({ image, label }) => {
+    const picture = createElement("canvas", { className: "picture" });
     picture.width = picture.height = 28;
     picture.setAttribute("role", "img");
     picture.setAttribute("aria-label", `Your ${label}`);
-    paint(picture, image);
-    return make("li", { children: [picture, make("span", { text: label })] });
+    drawImage(picture, image);
+    return createElement("li", { children: [picture, createElement("span", { text: label })] });
   }));
-  allow(find("send"), !sending && unsent.length > 0);
-  find("send").textContent = unsent.length ? `Send ${unsent.length} ${unsent.length === 1 ? "digit" : "digits"}` : "Send";
-  allow(find("last"), !sending && unsent.length > 0);
+  setEnabled(byId("send"), !sending && unsent.length > 0);
+  byId("send").textContent = unsent.length ? `Send ${unsent.length} ${unsent.length === 1 ? "digit" : "digits"}` : "Send";
+  setEnabled(byId("last"), !sending && unsent.length > 0);
 }
 
+/** Keep the drawing and ask for another digit. */
 function next() {
   if (wanted < 0 || pad.empty) return;
   const digit = { id: newId(), image: pad.image(), label: wanted, drawn: Date.now() };
-  if (!kept.put(digit.id, digit)) loose.push(digit);
-  unsent = gather();
-  pad.renew();
-  choose();
-  show();
-  say(find("message"), loose.length ? "This browser keeps no more digits: send them before you leave the page." : "", "bad");
+  if (!saved.put(digit.id, digit)) unsaved.push(digit);
+  unsent = collectUnsent();
+  pad.reset();
+  chooseDigit();
+  render();
+  showMessage(byId("message"), unsaved.length ? "This browser cannot save more digits. Send them before you leave the page." : "", "bad");
 }
 
-function dropLast() {
+function deleteLast() {
   if (sending || !unsent.length) return;
-  drop(unsent.slice(-1));
-  show();
+  remove(unsent.slice(-1));
+  render();
 }
 
 async function send() {
   sending = true;
-  show();
-  say(find("message"), "Sending …");
-  name.set(find("name").value);
+  render();
+  showMessage(byId("message"), "Sending …");
+  name.set(byId("name").value);
   let n = 0;
   try {
     while (unsent.length) {
-      const part = unsent.slice(0, AT_ONCE);
-      const digits = part.map(({ id, image, label }) => ({ id, image, label }));
-      await ask("api/digits", { body: { digits, contributor: find("name").value } });
-      // Only what the server has on its disk leaves this browser.
-      drop(part);
-      part.forEach(({ label }) => { sent[label] += 1; });
-      n += part.length;
-      show();
+      const batch = unsent.slice(0, BATCH);
+      const digits = batch.map(({ id, image, label }) => ({ id, image, label }));
+      await request("api/digits", { body: { digits, contributor: byId("name").value } });
+      // Digits leave this browser only when the server has them on disk.
+      remove(batch);
+      batch.forEach(({ label }) => { sent[label] += 1; });
+      n += batch.length;
+      render();
     }
-    say(find("message"), `Thank you: ${n} ${n === 1 ? "digit is" : "digits are"} stored and will be reviewed.`, "good");
+    showMessage(byId("message"), `Thank you! ${n} ${n === 1 ? "digit is" : "digits are"} stored and will be reviewed.`, "good");
   } catch (error) {
-    say(find("message"), `Not sent: ${explain(error)}. The digits stay here; try again.`, "bad");
+    showMessage(byId("message"), `Not sent: ${errorText(error)}. Your digits stay here; please try again.`, "bad");
   }
   sending = false;
-  show();
+  render();
 }
 
-const pad = new Pad(find("pad"), (drawn) => allow(find("next"), wanted >= 0 && !drawn.empty));
-find("next").addEventListener("click", next);
-find("other").addEventListener("click", () => { choose(); show(); });
-find("last").addEventListener("click", dropLast);
-find("form").addEventListener("submit", (event) => {
+const pad = new Pad(byId("pad"), (drawn) => setEnabled(byId("next"), wanted >= 0 && !drawn.empty));
+byId("next").addEventListener("click", next);
+byId("other").addEventListener("click", () => { chooseDigit(); render(); });
+byId("last").addEventListener("click", deleteLast);
+byId("form").addEventListener("submit", (event) => {
   event.preventDefault();
   if (!sending && unsent.length) send();
 });
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && (event.target === document.body || event.target === find("pad"))) next();
+  if (event.key === "Enter" && (event.target === document.body || event.target === byId("pad"))) next();
 });
-kept.watch(() => {
-  unsent = gather();
-  show();
+saved.onChange(() => {
+  unsent = collectUnsent();
+  render();
 });
-find("name").value = name.get() ?? "";
-ask("api/stats").then(({ digits }) => {
+byId("name").value = name.get() ?? "";
+request("api/stats").then(({ digits }) => {
   total = total.map((_, digit) => digits[digit]);
-}).catch((error) => say(find("message"), explain(error), "bad")).finally(() => {
-  choose();
-  show();
+}).catch((error) => showMessage(byId("message"), errorText(error), "bad")).finally(() => {
+  chooseDigit();
+  render();
 });

@@ -1,23 +1,23 @@
-// What the data set holds, and how to have it.
+// Shows the contents of the data set and how to load it.
 
-import { ask, bars, explain, figures, find, make } from "./common.js";
+import { barChart, byId, createElement, errorText, request, showFigures } from "./common.js";
 
-async function show() {
-  const { accepted, pending, digits, credits } = await ask("api/stats");
-  figures(find("figures"), [["digits", accepted], ["wait for review", pending], ["people in the credits", credits.length]]);
+async function showData() {
+  const { accepted, pending, digits, credits } = await request("api/stats");
+  showFigures(byId("figures"), [["digits", accepted], ["waiting for review", pending], ["named contributors", credits.length]]);
   const names = Object.keys(digits);
-  const most = Math.max(1, ...Object.values(digits));
-  bars(find("bars"), names)(names.map((name) => ({
-    share: digits[name] / most, text: digits[name].toLocaleString("en"), best: true,
+  const largest = Math.max(1, ...Object.values(digits));
+  barChart(byId("bars"), names)(names.map((name) => ({
+    fraction: digits[name] / largest, text: digits[name].toLocaleString("en"), best: true,
   })));
-  find("credits").replaceChildren(...credits.map(({ name, digits: n }) => make("li", { text: `${name} (${n.toLocaleString("en")})` })));
-  find("nobody").hidden = credits.length > 0;
+  byId("credits").replaceChildren(...credits.map(({ name, digits: n }) => createElement("li", { text: `${name} (${n.toLocaleString("en")})` })));
+  byId("nobody").hidden = credits.length > 0;
   if (accepted) {
-    find("mosaic").src = "mosaic.png";
-    find("picture").hidden = false;
+    byId("mosaic").src = "mosaic.png";
+    byId("picture").hidden = false;
   }
 }
 
-const address = new URL("dataset.json", document.baseURI).href;
-find("example").textContent = `const digits = await (await fetch("${address}")).json();`;
-show().catch((error) => { find("message").textContent = explain(error); });
+const url = new URL("dataset.json", document.baseURI).href;
+byId("example").textContent = `const digits = await (await fetch("${url}")).json();`;
+showData().catch((error) => { byId("message").textContent = errorText(error); });

@@ -1,31 +1,31 @@
-// The drawing area: 280 by 280 points, a pen of 30, as the original's page has them.
+// The drawing area: a canvas of 280 by 280 pixels and a pen 30 pixels wide, as on the original project's page.
 
-import { allow, SIDE, find } from "./common.js";
+import { byId, setEnabled, SIDE } from "./common.js";
 
 const SIZE = 280;
 const PEN = 30;
 const BLOCK = SIZE / SIDE;
-const STEP = 10; // of the arrow keys
+const STEP = 10; // pixels that an arrow key moves the pen
 
-/** Draws strokes on the canvas that is seen and, in the same way, on one of 280 by 280 that is read. */
+/** Draws strokes on the visible canvas, and on a hidden one of 280 by 280 pixels from which the image is read. */
 export class Pad {
   #strokes = []; // each {erase, points: [[x, y], ...]}, or {clear: true}
   #stroke = null;
   #pointer = null;
   #erase = false;
-  #cursor = null; // of the keyboard: {x, y}
-  #changed;
+  #cursor = null; // position of the pen for the keyboard: {x, y}
+  #onChange;
 
-  constructor(canvas, changed) {
+  constructor(canvas, onChange) {
     this.canvas = canvas;
-    this.#changed = changed;
-    this.shown = canvas.getContext("2d");
-    const read = document.createElement("canvas");
-    read.width = read.height = SIZE;
-    this.read = read.getContext("2d", { willReadFrequently: true });
-    this.#buttons();
-    this.#pointers();
-    this.#keyboard();
+    this.#onChange = onChange;
+    this.visible = canvas.getContext("2d");
+    const hidden = document.createElement("canvas");
+    hidden.width = hidden.height = SIZE;
+    this.hidden = hidden.getContext("2d", { willReadFrequently: true });
+    this.#listenToButtons();
+    this.#listenToPointers();
+    this.#listenToKeyboard();
     new ResizeObserver(() => this.#resize()).observe(canvas);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#redraw());
     this.#resize();
@@ -39,9 +39,9 @@ export class Pad {
     return this.#strokes.length > 0 && !this.#strokes.at(-1).clear;
   }
 
-  /** The drawing as 784 values: the mean of each block of 10 by 10 points, 255 = paper. */
+  /** The drawing as 784 values: the mean of each block of 10 by 10 pixels, 255 = white paper. */
   image() {
-    const { data } = this.read.getImageData(0, 0, SIZE, SIZE);
+    const { data } = this.hidden.getImageData(0, 0, SIZE, SIZE);
     const sums = new Array(SIDE * SIDE).fill(0);
     for (let y = 0; y < SIZE; y++) {
       const row = SIDE * Math.floor(y / BLOCK);
@@ -50,43 +50,43 @@ export class Pad {
     return sums.map((sum) => Math.round(sum / (BLOCK * BLOCK)));
   }
 
-  /** Begin a new drawing; it cannot be undone. */
-  renew() {
+  /** Start a new drawing; this cannot be undone. */
+  reset() {
     this.#strokes = [];
     this.#stroke = this.#pointer = null;
     this.#redraw();
-    this.#tell();
+    this.#notify();
   }
 
-  #buttons() {
-    const choose = (erase) => {
+  #listenToButtons() {
+    const selectTool = (erase) => {
       this.#erase = erase;
-      find("pen").setAttribute("aria-pressed", String(!erase));
-      find("eraser").setAttribute("aria-pressed", String(erase));
+      byId("pen").setAttribute("aria-pressed", String(!erase));
+      byId("eraser").setAttribute("aria-pressed", String(erase));
     };
-    find("pen").addEventListener("click", () => choose(false));
-    find("eraser").addEventListener("click", () => choose(true));
-    find("undo").addEventListener("click", () => this.#undo());
-    find("clear").addEventListener("click", () => {
+    byId("pen").addEventListener("click", () => selectTool(false));
+    byId("eraser").addEventListener("click", () => selectTool(true));
+    byId("undo").addEventListener("click", () => this.#undo());
+    byId("clear").addEventListener("click", () => {
       if (!this.#clearable) return;
       this.#stroke = this.#pointer = null;
       this.#strokes.push({ clear: true });
       this.#redraw();
-      this.#tell();
+      this.#notify();
     });
   }
 
   #undo() {
-    // A stroke that is still being drawn ends here: what follows would go into one that is no longer there.
+    // End a stroke that is still being drawn; otherwise its next points would go into a removed stroke.
     this.#stroke = this.#pointer = null;
     this.#strokes.pop();
     this.#redraw();
-    this.#tell();
+    this.#notify();
   }
 
-  #pointers() {
+  #listenToPointers() {
     const { canvas } = this;
-    const place = (event) => {
+    const position = (event) => {
       const box = canvas.getBoundingClientRect();
       return [(event.clientX - box.left) * (SIZE / box.width), (event.clientY - box.top) * (SIZE / box.height)];
     };
@@ -94,35 +94,35 @@ export class Pad {
       if (event.pointerId !== this.#pointer) return;
       this.#pointer = null;
       this.#stroke = null;
-      this.#tell();
+      this.#notify();
     };
     canvas.addEventListener("pointerdown", (event) => {
       if (!event.isPrimary || (event.pointerType === "mouse" && event.button !== 0)) return;
-      // The one that draws already may begin anew: nobody told that it was let go.
+      // The active pointer may start again, because the page may have missed its pointerup event.
       if (this.#pointer !== null && this.#pointer !== event.pointerId) return;
       event.preventDefault();
       canvas.focus({ preventScroll: true, focusVisible: false });
       canvas.setPointerCapture(event.pointerId);
       this.#pointer = event.pointerId;
-      this.#begin(place(event), (event.buttons & 32) !== 0); // 32: the eraser end of a stylus
+      this.#startStroke(position(event), (event.buttons & 32) !== 0); // 32: the eraser end of a stylus
     });
     canvas.addEventListener("pointermove", (event) => {
       if (event.pointerId !== this.#pointer) return;
-      // It was let go where the page was not told, as over a menu of the browser.
+      // The button was released where the page gets no event, for example over a browser menu.
       if (event.buttons === 0) {
         end(event);
         return;
       }
-      // Between two frames a fast hand makes several points.
+      // A fast hand produces several points between two frames.
       const events = event.getCoalescedEvents?.() ?? [];
-      this.#go((events.length ? events : [event]).map(place));
+      this.#extend((events.length ? events : [event]).map(position));
     });
     for (const kind of ["pointerup", "pointercancel", "lostpointercapture"]) canvas.addEventListener(kind, end);
-    // A menu over the drawing would swallow what the pen does next.
+    // A context menu over the drawing would swallow the next pen events.
     canvas.addEventListener("contextmenu", (event) => event.preventDefault());
   }
 
-  #keyboard() {
+  #listenToKeyboard() {
     const { canvas } = this;
     const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
     canvas.addEventListener("keydown", (event) => {
@@ -138,12 +138,12 @@ export class Pad {
       if (step) {
         this.#cursor.x = Math.min(SIZE, Math.max(0, this.#cursor.x + STEP * step[0]));
         this.#cursor.y = Math.min(SIZE, Math.max(0, this.#cursor.y + STEP * step[1]));
-        if (this.#stroke) this.#go([[this.#cursor.x, this.#cursor.y]]);
+        if (this.#stroke) this.#extend([[this.#cursor.x, this.#cursor.y]]);
       } else if (this.#stroke) {
         this.#stroke = null;
-        this.#tell();
+        this.#notify();
       } else {
-        this.#begin([this.#cursor.x, this.#cursor.y], false);
+        this.#startStroke([this.#cursor.x, this.#cursor.y], false);
       }
       this.#redraw();
     });
@@ -154,32 +154,32 @@ export class Pad {
     });
   }
 
-  #begin(point, erase) {
+  #startStroke(point, erase) {
     if (this.#pointer !== null) this.#cursor = null;
     this.#stroke = { erase: this.#erase || erase, points: [point] };
     this.#strokes.push(this.#stroke);
     this.#redraw();
-    this.#tell();
+    this.#notify();
   }
 
-  #go(points) {
+  #extend(points) {
     this.#stroke.points.push(...points);
-    // The whole stroke at once: pieces drawn one over the other would have seams.
+    // Draw the whole stroke again: separate pieces would show seams.
     this.#redraw();
-    this.#tell();
+    this.#notify();
   }
 
-  #line(context, points, erase) {
+  #drawStroke(context, points, erase) {
     const style = getComputedStyle(this.canvas);
-    const seen = context === this.shown;
-    const paper = seen ? style.getPropertyValue("--paper").trim() : "#fff";
-    const ink = seen ? style.getPropertyValue("--ink").trim() : "#000";
+    const visible = context === this.visible;
+    const paper = visible ? style.getPropertyValue("--paper").trim() : "#fff";
+    const ink = visible ? style.getPropertyValue("--ink").trim() : "#000";
     context.strokeStyle = erase ? paper : ink;
     context.lineWidth = PEN;
     context.lineCap = context.lineJoin = "round";
     context.beginPath();
     context.moveTo(...points[0]);
-    // A point alone is a line of no length, which its round caps make a dot.
+    // A single point is a line of length zero; its round caps make it a dot.
     for (const point of points.length > 1 ? points.slice(1) : points) context.lineTo(...point);
     context.stroke();
   }
@@ -187,18 +187,18 @@ export class Pad {
   #redraw() {
     const from = this.#strokes.findLastIndex((stroke) => stroke.clear) + 1;
     const paper = getComputedStyle(this.canvas).getPropertyValue("--paper").trim();
-    for (const context of [this.shown, this.read]) {
-      context.fillStyle = context === this.shown ? paper : "#fff";
+    for (const context of [this.visible, this.hidden]) {
+      context.fillStyle = context === this.visible ? paper : "#fff";
       context.fillRect(0, 0, SIZE, SIZE);
-      for (const { points, erase } of this.#strokes.slice(from)) this.#line(context, points, erase);
+      for (const { points, erase } of this.#strokes.slice(from)) this.#drawStroke(context, points, erase);
     }
     if (this.#cursor) {
       const { x, y } = this.#cursor;
-      this.shown.strokeStyle = getComputedStyle(this.canvas).getPropertyValue("--bad").trim();
-      this.shown.lineWidth = this.#stroke ? 4 : 2;
-      this.shown.beginPath();
-      this.shown.arc(x, y, PEN / 2, 0, 2 * Math.PI);
-      this.shown.stroke();
+      this.visible.strokeStyle = getComputedStyle(this.canvas).getPropertyValue("--bad").trim();
+      this.visible.lineWidth = this.#stroke ? 4 : 2;
+      this.visible.beginPath();
+      this.visible.arc(x, y, PEN / 2, 0, 2 * Math.PI);
+      this.visible.stroke();
     }
   }
 
@@ -206,13 +206,13 @@ export class Pad {
     const pixels = Math.max(1, Math.round(this.canvas.clientWidth * devicePixelRatio));
     if (this.canvas.width === pixels) return;
     this.canvas.width = this.canvas.height = pixels;
-    this.shown.setTransform(pixels / SIZE, 0, 0, pixels / SIZE, 0, 0);
+    this.visible.setTransform(pixels / SIZE, 0, 0, pixels / SIZE, 0, 0);
     this.#redraw();
   }
 
-  #tell() {
-    allow(find("undo"), this.#strokes.length > 0);
-    allow(find("clear"), this.#clearable);
-    this.#changed(this);
+  #notify() {
+    setEnabled(byId("undo"), this.#strokes.length > 0);
+    setEnabled(byId("clear"), this.#clearable);
+    this.#onChange(this);
   }
 }

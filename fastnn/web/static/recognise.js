@@ -1,102 +1,103 @@
-// While drawing: what the network takes the drawing for.
+// Shows the prediction while a digit is drawn.
 
-import { ask, bars, explain, find, later, paint, Refused, SIDE } from "./common.js";
+import { ApiError, barChart, byId, drawImage, errorText, request, retryDelay, SIDE } from "./common.js";
 import { Pad } from "./pad.js";
 
-const PAUSE = 60; // ms; a question a movement would only queue up
-const PATIENCE = 10000; // ms; then the server is asked anew
+const PAUSE_MS = 60; // between two requests; one for each pen movement would only queue up
+const TIMEOUT_MS = 10000; // then the request is abandoned and sent again
 
-const percent = (share) => `${(100 * share).toFixed(share > 0 && share < 0.0995 ? 1 : 0)} %`;
+const percent = (fraction) => `${(100 * fraction).toFixed(fraction > 0 && fraction < 0.0995 ? 1 : 0)}%`;
 
 let names = [...Array(10).keys()].map(String);
-let show = bars(find("bars"), names);
+let showBars = barChart(byId("bars"), names);
 let timer = 0;
-let asked = null; // the AbortController of the question under way
-let again = false; // something was drawn since it was asked
-let pausing = false; // the server wants no question for now
+let running = null; // the AbortController of the running request
+let changed = false; // the drawing has changed since that request was sent
+let backingOff = false; // the server asked for a pause
 
-function rest(told = "Draw with the mouse, a finger or a stylus.") {
-  show(names.map(() => ({ share: 0, text: "–", best: false })));
-  find("guess").textContent = "–";
-  find("sure").textContent = told;
-  paint(find("seen"), new Array(SIDE * SIDE).fill(255));
+/** Show that there is no prediction. */
+function clearPrediction(text = "Draw with a mouse, a finger or a stylus.") {
+  showBars(names.map(() => ({ fraction: 0, text: "–", best: false })));
+  byId("guess").textContent = "–";
+  byId("sure").textContent = text;
+  drawImage(byId("seen"), new Array(SIDE * SIDE).fill(255));
 }
 
-/** Ask for one drawing at a time; what is drawn meanwhile is asked for next, so the latest answer is the one that stays. */
+/** Send one drawing at a time. The newest drawing follows when the answer is there, so the last answer shown is current. */
 async function recognise(pad) {
-  if (pausing) return; // the drawing as it is then will be asked for
-  if (asked) {
-    again = true;
+  if (backingOff) return; // the drawing is sent when the pause is over
+  if (running) {
+    changed = true;
     return;
   }
-  const mine = asked = new AbortController();
-  const giveUp = setTimeout(() => mine.abort(), PATIENCE);
-  again = false;
+  const mine = running = new AbortController();
+  const timeout = setTimeout(() => mine.abort(), TIMEOUT_MS);
+  changed = false;
   try {
-    const answer = await ask("api/predict", { body: { image: pad.image() }, signal: mine.signal });
-    if (mine !== asked) return; // the drawing has been cleared
+    const answer = await request("api/predict", { body: { image: pad.image() }, signal: mine.signal });
+    if (mine !== running) return; // the drawing has been cleared
     const best = Math.max(...answer.probabilities);
-    show(answer.probabilities.map((share) => ({ share, text: percent(share), best: share === best })));
-    find("guess").textContent = answer.label;
-    find("sure").textContent = `${best > 0.9 ? "Surely" : best > 0.5 ? "Probably" : "Perhaps"} a ${answer.label}: ${percent(best)}`;
-    paint(find("seen"), answer.seen);
+    showBars(answer.probabilities.map((fraction) => ({ fraction, text: percent(fraction), best: fraction === best })));
+    byId("guess").textContent = answer.label;
+    byId("sure").textContent = `${answer.label}, ${best > 0.9 ? "certain" : best > 0.5 ? "likely" : "uncertain"} (${percent(best)})`;
+    drawImage(byId("seen"), answer.seen);
   } catch (error) {
-    if (mine === asked) fail(error, pad);
+    if (mine === running) handleError(error, pad);
   } finally {
-    clearTimeout(giveUp);
-    if (mine === asked) {
-      asked = null;
-      if (again) look(pad);
+    clearTimeout(timeout);
+    if (mine === running) {
+      running = null;
+      if (changed) schedule(pad);
     }
   }
 }
 
-/** An answer to another drawing must not stay; the question is asked once more if that may help. */
-function fail(error, pad) {
-  // Of next to no ink the server says that nothing is drawn.
-  if (error instanceof Refused && error.status === 422) {
-    rest();
+/** Remove the prediction for the earlier drawing, and send the request again if that may help. */
+function handleError(error, pad) {
+  // The server calls a drawing with very little ink blank.
+  if (error instanceof ApiError && error.status === 422) {
+    clearPrediction();
     return;
   }
-  rest(`No answer: ${explain(error)}.`);
-  const wait = later(error);
-  if (wait === null) return;
-  pausing = true;
+  clearPrediction(`No answer: ${errorText(error)}.`);
+  const delay = retryDelay(error);
+  if (delay === null) return;
+  backingOff = true;
   setTimeout(() => {
-    pausing = false;
-    look(pad);
-  }, wait);
+    backingOff = false;
+    schedule(pad);
+  }, delay);
 }
 
-/** Look at the drawing soon. While the pen moves, this goes on once a pause rather than waiting for the pen to rest. */
-function look(pad) {
+/** Recognise the drawing soon. A running timer is not reset, so predictions also come while the pen keeps moving. */
+function schedule(pad) {
   timer ||= setTimeout(() => {
     timer = 0;
     if (!pad.empty) {
       recognise(pad);
       return;
     }
-    asked?.abort();
-    asked = null;
-    again = false;
-    rest();
-  }, PAUSE);
+    running?.abort();
+    running = null;
+    changed = false;
+    clearPrediction();
+  }, PAUSE_MS);
 }
 
-async function introduce() {
-  const { model } = await ask("api/health");
+async function showModel() {
+  const { model } = await request("api/health");
   if (!model) {
-    find("sure").textContent = "No model is loaded; fastnn serve takes one with --model.";
+    byId("sure").textContent = "No model is loaded. Start fastnn serve with --model.";
     return;
   }
   names = model.classes;
-  show = bars(find("bars"), names);
-  const measured = model.accuracy === null
-    ? "its accuracy has not been measured"
-    : `${(100 * model.accuracy).toFixed(1)} % right on ${model.tested_on?.toLocaleString("en") ?? "its"} test digits`;
-  find("model").textContent = `28 by 28 points, by the network “${model.name}” of ${model.layers.join("-")} units: ${measured}.`;
+  showBars = barChart(byId("bars"), names);
+  const accuracy = model.accuracy === null
+    ? "accuracy not measured"
+    : `${(100 * model.accuracy).toFixed(1)}% correct on ${model.tested_on?.toLocaleString("en") ?? "its"} test digits`;
+  byId("model").textContent = `28 × 28 pixels. Network “${model.name}”, layers ${model.layers.join("-")}: ${accuracy}.`;
 }
 
-rest();
-introduce().catch((error) => { find("model").textContent = explain(error); });
-new Pad(find("pad"), look);
+clearPrediction();
+showModel().catch((error) => { byId("model").textContent = errorText(error); });
+new Pad(byId("pad"), schedule);

@@ -1,260 +1,265 @@
-// The queue, one drawing after the other. The token stays in this tab and goes out in a header only.
+// The review queue, one drawing after the other. The token stays in this tab and is sent in a header only.
 
-import { allow, ask, explain, figures, find, later, make, paint, remembered, Refused, say } from "./common.js";
+import { ApiError, byId, createElement, drawImage, errorText, request, retryDelay, setEnabled, showFigures, showMessage, storedValue } from "./common.js";
 
-const FEW = 8; // with fewer at hand, more are fetched
-const EVERY = 3000; // ms; so often an empty queue is looked into
-const NOTHING = "Nothing waits for review.";
-const WORDS = { accept: "accepted", reject: "rejected", relabel: "accepted as", undo: "put back" };
+const REFILL_BELOW = 8; // fetch more digits when fewer than this are at hand
+const POLL_MS = 3000; // how often to look for new digits when the queue is empty
+const EMPTY = "Nothing to review.";
 
-const kept = remembered(() => sessionStorage, "fastnn.token");
-const reviewer = remembered(() => localStorage, "fastnn.reviewer");
+const storedToken = storedValue(() => sessionStorage, "fastnn.token");
+const reviewer = storedValue(() => localStorage, "fastnn.reviewer");
 
 let token = "";
 let queue = [];
-let done = []; // what this tab has reviewed: {digit, state, label}, the latter two as the server has them
+let reviewed = []; // what this tab has reviewed: {digit, state, label}, the latter two as the server answered
 let counts = null;
 let busy = false;
-let acts = 0;
-let timer = 0; // of the next look into the queue
-let blind = false; // the last look failed
+let actions = 0; // number of actions so far
+let timer = 0; // for the next look at the queue
+let fetchFailed = false; // the last look at the queue failed
 
-/** Fetch the queue, the counts and the log; whether the answer was of use. */
-async function fetchMore() {
-  const before = acts;
-  const found = await ask("api/review?limit=30", { token });
-  // What was done since then is not in the answer.
-  if (before !== acts) return false;
-  const held = new Set(queue.map(({ id }) => id));
-  queue.push(...found.digits.filter(({ id }) => !held.has(id)));
+/** Fetch the queue, the counts and the log; returns whether the answer was used. */
+async function fetchQueue() {
+  const before = actions;
+  const found = await request("api/review?limit=30", { token });
+  // The answer does not know of an action that has started since.
+  if (before !== actions) return false;
+  const known = new Set(queue.map(({ id }) => id));
+  queue.push(...found.digits.filter(({ id }) => !known.has(id)));
   counts = { pending: found.pending, accepted: found.accepted, rejected: found.rejected };
-  find("log").replaceChildren(...found.history.map(entry));
+  byId("log").replaceChildren(...found.history.map(logEntry));
   return true;
 }
 
-function entry({ action, label, reviewer: who, created }) {
-  const when = new Date(created);
-  const time = make("time", { text: when.toLocaleString() });
-  time.dateTime = when.toISOString();
-  const what = `${WORDS[action] ?? action}${action === "relabel" ? ` ${label}` : action === "accept" ? ` a ${label}` : ""}`;
-  return make("li", { children: [make("span", { text: `${who || "somebody"} ${what} ` }), time] });
+function logEntry({ action, label, reviewer: name, created }) {
+  const date = new Date(created);
+  const time = createElement("time", { text: date.toLocaleString() });
+  time.dateTime = date.toISOString();
+  const texts = {
+    accept: `accepted a ${label}`,
+    reject: "rejected a drawing",
+    relabel: `relabelled a drawing as ${label}`,
+    undo: "undid a review",
+  };
+  return createElement("li", { children: [createElement("span", { text: `${name || "anonymous"} ${texts[action] ?? action} ` }), time] });
 }
 
-function show() {
+function render() {
   const digit = queue[0];
-  figures(find("figures"), [["waiting", counts.pending], ["accepted", counts.accepted], ["rejected", counts.rejected], ["done by you now", done.length]]);
-  for (const button of document.querySelectorAll("#accept, #reject, #keys button")) allow(button, digit && !busy);
-  allow(find("undo"), done.length > 0 && !busy);
-  paint(find("drawing"), digit ? digit.image : new Array(784).fill(255));
+  showFigures(byId("figures"), [["waiting", counts.pending], ["accepted", counts.accepted], ["rejected", counts.rejected], ["reviewed by you", reviewed.length]]);
+  for (const button of document.querySelectorAll("#accept, #reject, #keys button")) setEnabled(button, digit && !busy);
+  setEnabled(byId("undo"), reviewed.length > 0 && !busy);
+  drawImage(byId("drawing"), digit ? digit.image : new Array(784).fill(255));
   if (!digit) {
-    find("facts").replaceChildren();
-    find("drawing").setAttribute("aria-label", "No drawing");
+    byId("facts").replaceChildren();
+    byId("drawing").setAttribute("aria-label", "No drawing");
     return;
   }
-  const doubt = digit.opinion === null ? "has not seen it" : `takes it for a ${digit.opinion}, and gives the label ${(100 * (1 - digit.doubt)).toFixed(0)} %`;
-  const facts = [["drawn as", digit.label, "large"], ["the model", doubt], ["by", digit.contributor || "somebody"], ["on", new Date(digit.created).toLocaleString()]];
-  find("facts").replaceChildren(...facts.flatMap(([name, text, className]) => [make("dt", { text: name }), make("dd", { text, className })]));
-  find("drawing").setAttribute("aria-label", `A drawing said to be a ${digit.label}`);
+  const prediction = digit.predicted_label === null
+    ? "no prediction yet"
+    : `${digit.predicted_label}; probability of the label: ${(100 * (1 - digit.uncertainty)).toFixed(0)}%`;
+  const facts = [["label", digit.label, "large"], ["predicted", prediction], ["drawn by", digit.contributor || "anonymous"], ["drawn on", new Date(digit.created).toLocaleString()]];
+  byId("facts").replaceChildren(...facts.flatMap(([name, text, className]) => [createElement("dt", { text: name }), createElement("dd", { text, className })]));
+  byId("drawing").setAttribute("aria-label", `A drawing labelled ${digit.label}`);
 }
 
-const isRefused = (error, ...statuses) => error instanceof Refused && statuses.includes(error.status);
+const hasStatus = (error, ...statuses) => error instanceof ApiError && statuses.includes(error.status);
 
-/** Run one action after the other; each returns what to say. What fails leaves the queue as it was. */
-async function act(work) {
+/** Run one action at a time; `action` returns the message to show. If it fails, the queue stays as it was. */
+async function run(action) {
   if (busy) return;
   busy = true;
-  acts += 1;
-  show();
+  actions += 1;
+  render();
   try {
-    const { text, kind } = await work();
-    say(find("message"), text, kind);
-    if (queue.length < FEW) await refill(text, kind);
+    const { text, kind } = await action();
+    showMessage(byId("message"), text, kind);
+    if (queue.length < REFILL_BELOW) await refill(text, kind);
   } catch (error) {
-    if (isRefused(error, 401)) {
-      leave(explain(error));
+    if (hasStatus(error, 401)) {
+      logOut(errorText(error));
       return;
     }
-    say(find("message"), `Not done: ${explain(error)}.`, "bad");
+    showMessage(byId("message"), `Failed: ${errorText(error)}.`, "bad");
   } finally {
     busy = false;
   }
-  show();
-  watch();
+  render();
+  poll();
 }
 
-/** Fetch more after an action; it is done, whether or not this fails. */
+/** Fetch more digits after an action. The action is done, whether or not this fails. */
 async function refill(text, kind) {
   try {
-    await fetchMore();
-    blind = false;
-    if (!queue.length && kind !== "bad") say(find("message"), NOTHING);
+    await fetchQueue();
+    fetchFailed = false;
+    if (!queue.length && kind !== "bad") showMessage(byId("message"), EMPTY);
   } catch (error) {
-    if (isRefused(error, 401)) throw error;
-    say(find("message"), `${text.replace(/\.$/, "")}. The queue cannot be read: ${explain(error)}.`, "bad");
-    blind = true;
+    if (hasStatus(error, 401)) throw error;
+    showMessage(byId("message"), `${text.replace(/\.$/, "")}. Cannot load the queue: ${errorText(error)}.`, "bad");
+    fetchFailed = true;
   }
 }
 
-/** While nothing is at hand, look now and then whether something has come. */
-function watch(wait = EVERY) {
-  if (find("desk").hidden) return;
+/** While the queue is empty, look for new digits now and then. */
+function poll(wait = POLL_MS) {
+  if (byId("desk").hidden) return;
   clearTimeout(timer);
   if (queue.length) return;
   const mine = token;
   timer = setTimeout(async () => {
     try {
-      // An action fetches by itself, and a tab that nobody sees can wait.
-      if (!busy && !document.hidden && await fetchMore()) {
-        if (queue.length || blind) say(find("message"), queue.length ? "" : NOTHING);
-        blind = false;
-        show();
+      // An action fetches by itself, and a hidden tab can wait.
+      if (!busy && !document.hidden && await fetchQueue()) {
+        if (queue.length || fetchFailed) showMessage(byId("message"), queue.length ? "" : EMPTY);
+        fetchFailed = false;
+        render();
       }
-      watch();
+      poll();
     } catch (error) {
       if (mine !== token) return;
-      if (isRefused(error, 401)) {
-        leave(explain(error));
+      if (hasStatus(error, 401)) {
+        logOut(errorText(error));
         return;
       }
-      if (!blind) say(find("message"), `The queue cannot be read: ${explain(error)}.`, "bad");
-      blind = true;
-      watch(Math.max(EVERY, later(error) ?? 0));
+      if (!fetchFailed) showMessage(byId("message"), `Cannot load the queue: ${errorText(error)}.`, "bad");
+      fetchFailed = true;
+      poll(Math.max(POLL_MS, retryDelay(error) ?? 0));
     }
   }, wait);
 }
 
-const tell = ({ id }, body) => ask(`api/review/${encodeURIComponent(id)}`, { body, token });
+const sendReview = ({ id }, body) => request(`api/review/${encodeURIComponent(id)}`, { body, token });
 
-function judge(action, label) {
+function review(action, label) {
   const digit = queue[0];
   if (!digit) return;
-  act(async () => {
-    reviewer.set(find("reviewer").value);
-    const body = { action, reviewer: find("reviewer").value, ...(action === "relabel" ? { label } : {}) };
-    let now;
+  run(async () => {
+    reviewer.set(byId("reviewer").value);
+    const body = { action, reviewer: byId("reviewer").value, ...(action === "relabel" ? { label } : {}) };
+    let result;
     try {
-      now = await tell(digit, body);
+      result = await sendReview(digit, body);
     } catch (error) {
-      if (!isRefused(error, 404, 409)) throw error;
+      if (!hasStatus(error, 404, 409)) throw error;
       queue.shift();
-      return { text: `Left out: ${explain(error)}.`, kind: "bad" };
+      return { text: `Skipped: ${errorText(error)}.`, kind: "bad" };
     }
     queue.shift();
-    done.push({ digit, state: now.state, label: now.label });
+    reviewed.push({ digit, state: result.state, label: result.label });
     counts.pending -= 1;
-    counts[now.state] += 1;
-    find("log").prepend(entry({ action, label: label ?? digit.label, reviewer: body.reviewer, created: Date.now() }));
-    return { text: `${WORDS[action]}${action === "relabel" ? ` ${label}` : ""}`.replace(/^./, (letter) => letter.toUpperCase()) };
+    counts[result.state] += 1;
+    byId("log").prepend(logEntry({ action, label: label ?? digit.label, reviewer: body.reviewer, created: Date.now() }));
+    return { text: { accept: "Accepted", reject: "Rejected", relabel: `Relabelled as ${label}` }[action] };
   });
 }
 
 function undo() {
-  const last = done.at(-1);
+  const last = reviewed.at(-1);
   if (!last) return;
-  act(async () => {
+  run(async () => {
     const { digit, state, label } = last;
-    const body = { action: "undo", state, label, reviewer: find("reviewer").value };
+    const body = { action: "undo", state, label, reviewer: byId("reviewer").value };
     try {
-      await tell(digit, body);
+      await sendReview(digit, body);
     } catch (error) {
-      if (!isRefused(error, 404, 409)) throw error;
-      done.pop();
-      const why = error.status === 409 ? "somebody else has decided meanwhile" : explain(error);
-      return { text: `Not put back: ${why}.`, kind: "bad" };
+      if (!hasStatus(error, 404, 409)) throw error;
+      reviewed.pop();
+      return { text: `Not undone: ${errorText(error)}.`, kind: "bad" };
     }
-    done.pop();
+    reviewed.pop();
     queue = [digit, ...queue.filter(({ id }) => id !== digit.id)];
     counts.pending += 1;
     counts[state] -= 1;
-    find("log").prepend(entry({ action: "undo", reviewer: body.reviewer, created: Date.now() }));
-    return { text: "Put back" };
+    byId("log").prepend(logEntry({ action: "undo", reviewer: body.reviewer, created: Date.now() }));
+    return { text: "Review undone" };
   });
 }
 
-function shut(reason) {
-  find("desk").hidden = true;
-  find("login").hidden = false;
-  // An alert is read out whenever it is written.
-  if (find("refused").textContent !== reason) find("refused").textContent = reason;
+function showLogin(reason) {
+  byId("desk").hidden = true;
+  byId("login").hidden = false;
+  // Screen readers announce an alert whenever it is written.
+  if (byId("refused").textContent !== reason) byId("refused").textContent = reason;
 }
 
-function leave(reason) {
+function logOut(reason) {
   token = "";
   busy = false;
   clearTimeout(timer);
-  kept.forget();
-  shut(reason);
+  storedToken.remove();
+  showLogin(reason);
 }
 
-async function enter(given) {
+async function logIn(given) {
   clearTimeout(timer);
   token = given;
-  // Whatever else fails: only a server that does not know the token has this tab forget it.
-  kept.set(token);
+  // This tab forgets the token only if the server rejects it, not if the server cannot be reached.
+  storedToken.set(token);
   try {
-    await fetchMore();
+    await fetchQueue();
   } catch (error) {
     if (token !== given) return;
-    if (isRefused(error, 401)) {
-      leave(explain(error));
+    if (hasStatus(error, 401)) {
+      logOut(errorText(error));
       return;
     }
-    find("token").value ||= token;
-    shut(explain(error));
-    const wait = later(error);
-    if (wait !== null) timer = setTimeout(() => enter(given), wait);
+    byId("token").value ||= token;
+    showLogin(errorText(error));
+    const delay = retryDelay(error);
+    if (delay !== null) timer = setTimeout(() => logIn(given), delay);
     return;
   }
-  find("token").value = "";
-  find("refused").textContent = "";
-  find("login").hidden = true;
-  find("desk").hidden = false;
-  if (!queue.length) say(find("message"), NOTHING);
-  show();
-  watch();
+  byId("token").value = "";
+  byId("refused").textContent = "";
+  byId("login").hidden = true;
+  byId("desk").hidden = false;
+  if (!queue.length) showMessage(byId("message"), EMPTY);
+  render();
+  poll();
 }
 
-/** Enter with the token behind the address, where it is not sent to any server; it is taken off the address at once. */
-function enterByAddress() {
-  const told = new URLSearchParams(location.hash.slice(1)).get("token");
-  if (!told) return false;
+/** Log in with a token after the # of the address, which browsers send to no server; it is removed from the address. */
+function logInFromAddress() {
+  const found = new URLSearchParams(location.hash.slice(1)).get("token");
+  if (!found) return false;
   history.replaceState(null, "", location.pathname);
-  enter(told);
+  logIn(found);
   return true;
 }
 
-find("keys").replaceChildren(...[...Array(10).keys()].map((digit) => {
-  const button = make("button", { text: digit });
+byId("keys").replaceChildren(...[...Array(10).keys()].map((digit) => {
+  const button = createElement("button", { text: digit });
   button.type = "button";
   button.setAttribute("aria-label", `It is a ${digit}`);
-  button.addEventListener("click", () => judge("relabel", digit));
+  button.addEventListener("click", () => review("relabel", digit));
   return button;
 }));
-find("accept").addEventListener("click", () => judge("accept"));
-find("reject").addEventListener("click", () => judge("reject"));
-find("undo").addEventListener("click", undo);
-find("login").addEventListener("submit", (event) => {
+byId("accept").addEventListener("click", () => review("accept"));
+byId("reject").addEventListener("click", () => review("reject"));
+byId("undo").addEventListener("click", undo);
+byId("login").addEventListener("submit", (event) => {
   event.preventDefault();
-  find("refused").textContent = "";
-  enter(find("token").value.trim());
+  byId("refused").textContent = "";
+  logIn(byId("token").value.trim());
 });
 document.addEventListener("keydown", (event) => {
   const typing = event.target instanceof HTMLInputElement && event.target.type !== "checkbox";
-  if (find("desk").hidden || typing || !find("shortcuts").checked || event.ctrlKey || event.altKey || event.metaKey || event.repeat) return;
+  if (byId("desk").hidden || typing || !byId("shortcuts").checked || event.ctrlKey || event.altKey || event.metaKey || event.repeat) return;
   const key = event.key.toLowerCase();
-  if (key === "a") judge("accept");
-  else if (key === "r") judge("reject");
+  if (key === "a") review("accept");
+  else if (key === "r") review("reject");
   else if (key === "u") undo();
   else if (/^[0-9]$/.test(key)) {
-    // The digit that it was drawn as is no other one.
-    if (queue[0] && Number(key) === queue[0].label) judge("accept");
-    else judge("relabel", Number(key));
+    // The digit's own label is not a relabelling.
+    if (queue[0] && Number(key) === queue[0].label) review("accept");
+    else review("relabel", Number(key));
   }
 });
-find("reviewer").value = reviewer.get() ?? "";
+byId("reviewer").value = reviewer.get() ?? "";
 
-addEventListener("hashchange", enterByAddress);
-if (!enterByAddress()) {
-  if (kept.get()) enter(kept.get());
-  else find("login").hidden = false;
+addEventListener("hashchange", logInFromAddress);
+if (!logInFromAddress()) {
+  if (storedToken.get()) logIn(storedToken.get());
+  else byId("login").hidden = false;
 }

@@ -1,4 +1,4 @@
-"""Debian's Chromium, pages whose every fault fails the test, and a site with digits in it."""
+"""Fixtures: Chromium, pages whose script errors fail the test, and a site that has digits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fastnn.datasets.database import import_dataset
-from fastnn.web.recogniser import Loaded
+from fastnn.web.serving import ServedModel
 from fastnn.web.store import NewDigit, Store
 from tests.web.servers import Server, new_id, servers
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fastnn.datasets import Dataset
     from fastnn.model import Model
 
-# Without the last four it would look for updates of itself on the network.
+# Without the last four, Chromium would look for its updates on the network.
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -36,7 +36,7 @@ ARGUMENTS = [
 ]
 
 WAIT = 30_000
-"""Milliseconds; reached only by what hangs."""
+"""Milliseconds; reached only when something hangs."""
 
 PHONE: dict[str, Any] = {
     "viewport": {"width": 390, "height": 780},
@@ -47,8 +47,8 @@ PHONE: dict[str, Any] = {
 DESK: dict[str, Any] = {"viewport": {"width": 1100, "height": 770}}
 
 
-# One for this folder and not for the whole session: while it runs, the thread has an event loop that runs, and the
-# tests of other folders start their own.
+# Per folder, not per session: while the browser runs, this thread has a running event loop, and tests in other folders
+# start their own.
 @pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
     driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra [dev])")
@@ -64,7 +64,7 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def visit(chromium: Browser) -> Iterator[Callable[..., Page]]:
-    """Opens a page in a browser that has seen nothing yet; scripts that fail there, or break a rule, fail the test."""
+    """A function that opens a page in a fresh browser context; script errors and console warnings fail the test."""
     faults: list[str] = []
     with contextlib.ExitStack() as opened:
 
@@ -79,7 +79,7 @@ def visit(chromium: Browser) -> Iterator[Callable[..., Page]]:
                 if message.type in ("error", "warning") and not (may_fail and re.search(may_fail, message.text)):
                     faults.append(message.text)
 
-            # The browser's console also has what the Content-Security-Policy forbade.
+            # The console also reports violations of the Content-Security-Policy.
             page.on("console", note)
             page.goto(url)
             return page
@@ -90,7 +90,7 @@ def visit(chromium: Browser) -> Iterator[Callable[..., Page]]:
 
 @pytest.fixture(scope="package")
 def site(tmp_path_factory: pytest.TempPathFactory, model: Model, model_file: Path, drawn: Dataset) -> Iterator[Server]:
-    """A server with 400 accepted digits, 12 that wait and some reviews; tests only look at it."""
+    """A server with 400 accepted and 12 pending digits and some reviews; tests must not change it."""
     folder = tmp_path_factory.mktemp("site")
     fill(f"sqlite:///{folder / 'digits.db'}", drawn, model, ("Ada", "Grace <b>H.</b>", "Konrad", "数"))
     with servers(folder, model_file) as start:
@@ -98,14 +98,14 @@ def site(tmp_path_factory: pytest.TempPathFactory, model: Model, model_file: Pat
 
 
 def fill(url: str, dataset: Dataset, model: Model, names: tuple[str, str, str, str]) -> None:
-    """Put digits into a database, of each name 100 or more."""
+    """Fill a database with digits, at least 100 from each contributor."""
     for number, name in enumerate(names):
         import_dataset(dataset.take(range(100 * number, 100 * number + 100)), url, contributor=name)
-    store, loaded = Store(url), Loaded.of(model, "test")
+    store, served = Store(url), ServedModel.from_model(model, "test")
     for position in range(400, 415):
         image, label = dataset.images[position], int(dataset.labels[position])
-        new = NewDigit(new_id(), image.tobytes(), label, loaded.opinions(image[None], [label])[0])
-        store.add([new], names[position % 3], loaded.key)
+        new = NewDigit(new_id(), image.tobytes(), label, served.scores(image[None], [label])[0])
+        store.add([new], names[position % 3], served.key)
         if position >= 412:
             store.review(new.id, ("accept", "reject", "accept")[position % 3], None, "Rita")
     store.close()
@@ -113,7 +113,7 @@ def fill(url: str, dataset: Dataset, model: Model, names: tuple[str, str, str, s
 
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Iterator[str]:
-    """A page of another origin: another server on another port."""
+    """The URL of a page of another origin: a server on another port."""
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     (folder / "index.html").write_text("<!doctype html><title>Elsewhere</title><link rel=icon href=data:,>")

@@ -1,4 +1,4 @@
-"""axe-core finds no serious fault on the four pages, in light and dark, on the desk and on the phone."""
+"""axe-core finds no serious violation on the four pages, in light and dark mode, on a desktop and on a phone."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 
 def serious(page: Page) -> list[str]:
-    """What axe-core calls serious or critical, with where it is."""
+    """Return the violations that axe-core calls serious or critical, with the elements concerned."""
     found = axe.Axe().run(page).response["violations"]
     return [
-        f"{fault['id']}: {fault['help']} ({', '.join(str(node['target']) for node in fault['nodes'])})"
-        for fault in found
-        if fault["impact"] in ("serious", "critical")
+        f"{one['id']}: {one['help']} ({', '.join(str(node['target']) for node in one['nodes'])})"
+        for one in found
+        if one["impact"] in ("serious", "critical")
     ]
 
 
-def settle(page: Page, path: str) -> None:
-    """Bring a page into the state in which people use it."""
+def use(page: Page, path: str) -> None:
+    """Bring a page into the state in which visitors see it when they use it."""
     if path in ("", "contribute"):
         line(page, [(140, 60), (140, 220)])
     if path == "":
@@ -48,9 +48,9 @@ def settle(page: Page, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["", "contribute", "review", "data"])
-def test_no_serious_fault(site: Server, visit: Callable[..., Page], path: str) -> None:
+def test_no_serious_violation(site: Server, visit: Callable[..., Page], path: str) -> None:
     page = visit(f"{site.url}/{path}{f'#token={TOKEN}' if path == 'review' else ''}", color_scheme="light")
-    settle(page, path)
+    use(page, path)
     assert serious(page) == []
     page.emulate_media(color_scheme="dark")
     assert serious(page) == []
@@ -60,13 +60,13 @@ def test_no_serious_fault(site: Server, visit: Callable[..., Page], path: str) -
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_serious_fault_where_the_token_is_asked_for(site: Server, visit: Callable[..., Page], scheme: str) -> None:
+def test_no_serious_violation_on_the_login_form(site: Server, visit: Callable[..., Page], scheme: str) -> None:
     page = visit(f"{site.url}/review", color_scheme=scheme)
     expect(page.locator("#login")).to_be_visible()
     assert serious(page) == []
 
 
-def test_a_fault_would_be_found(site: Server, visit: Callable[..., Page]) -> None:
+def test_a_violation_would_be_found(site: Server, visit: Callable[..., Page]) -> None:
     page = visit(f"{site.url}/contribute")
     page.evaluate("document.querySelector('label').remove()")
-    assert any(fault.startswith("label:") for fault in serious(page))
+    assert any(violation.startswith("label:") for violation in serious(page))

@@ -1,8 +1,9 @@
-"""From a visitor's hand to a network that has learnt from it."""
+"""Collecting digits: drawing, sending, reviewing, publishing, and training on them."""
 
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -24,11 +25,13 @@ if TYPE_CHECKING:
     from tests.web.servers import Server
 
 NAME = "Zoë <img src=x onerror=alert(1)>"
-RECIPE = 'rule = "backprop"\ninputs = "ink"\ninit = "xavier"\nhidden = [40]\nepochs = 6\nlr = 0.02\nname = "anew"\n'
+RECIPE = (
+    'rule = "backprop"\ninputs = "ink"\ninit = "xavier"\nhidden = [40]\nepochs = 6\nlr = 0.02\nname = "retrained"\n'
+)
 
 
-def kept(page: Page) -> list[dict[str, Any]]:
-    """The digits that the browser keeps until they are sent."""
+def saved_digits(page: Page) -> list[dict[str, Any]]:
+    """Return the digits that the browser saves until they are sent."""
     records = page.evaluate("Object.entries(localStorage).filter(([key]) => key.startsWith('fastnn.digit.'))")
     return sorted((json.loads(record) for _, record in records), key=lambda digit: digit["drawn"])
 
@@ -41,20 +44,22 @@ def contribute(page: Page, how_many: int) -> None:
         page.keyboard.press("Enter")
 
 
-def test_all_the_way(serve: Callable[..., Server], visit: Callable[..., Page], elsewhere: str, tmp_path: Path) -> None:
+def test_from_drawing_to_a_retrained_network(
+    serve: Callable[..., Server], visit: Callable[..., Page], elsewhere: str, tmp_path: Path
+) -> None:
     server = serve("--rate", "0")
     page = visit(f"{server.url}/contribute")
     expect(page.locator("#wanted")).not_to_have_text("–")
     contribute(page, 10)
     expect(page.locator("#send")).to_have_text("Send 10 digits")
-    drawn = kept(page)
+    drawn = saved_digits(page)
     assert len({digit["id"] for digit in drawn}) == 10
-    # Digits are asked for in turn, so none is left out for long.
+    # The page asks for the rarest digits, so most classes appear.
     assert len({digit["label"] for digit in drawn}) >= 6
     page.locator("#name").fill(NAME)
     page.locator("#send").click()
-    expect(page.locator("#message")).to_have_text("Thank you: 10 digits are stored and will be reviewed.")
-    assert kept(page) == []
+    expect(page.locator("#message")).to_have_text("Thank you! 10 digits are stored and will be reviewed.")
+    assert saved_digits(page) == []
 
     expected = review(visit(f"{server.url}/review#token={TOKEN}"), server)
 
@@ -64,7 +69,7 @@ def test_all_the_way(serve: Callable[..., Server], visit: Callable[..., Page], e
     images = {digit["id"]: digit["image"] for digit in drawn}
     order = [digit["id"] for digit in drawn]
     assert found == [{"image": images[one], "label": expected[one]} for one in order if one in expected]
-    # That is all that another site may read.
+    # Other sites can read nothing else.
     refused = "(url) => fetch(url).then(() => 'read', (error) => error.name)"
     assert look.evaluate(refused, f"{server.url}/api/stats") == "TypeError"
 
@@ -75,14 +80,14 @@ def test_all_the_way(serve: Callable[..., Server], visit: Callable[..., Page], e
     assert data.locator("#mosaic").evaluate("image => image.naturalWidth") == 28 * 3
     assert data.locator("img").count() == 1
 
-    learnt_anew(server, serve, visit, tmp_path, len(expected))
+    check_training(server, serve, visit, tmp_path, len(expected))
 
 
 def review(page: Page, server: Server) -> dict[str, int]:
     """Review ten digits by keyboard; return the labels of those accepted."""
     queue = httpx.get(f"{server.url}/api/review", headers=BEARER).json()["digits"]
     assert [one["contributor"] for one in queue] == [NAME] * 10
-    # The token does not stay in the address, where others could read it.
+    # The page removes the token from the address, where others could read it.
     expect(page.locator("#desk")).to_be_visible()
     assert page.url == f"{server.url}/review"
     page.locator("#reviewer").fill("Rita")
@@ -91,19 +96,19 @@ def review(page: Page, server: Server) -> dict[str, int]:
     accepted: dict[str, int] = {}
     steps = [
         ("a", 0, queue[0]["label"], "Accepted"),
-        (str(other), 1, other, f"Accepted as {other}"),
+        (str(other), 1, other, f"Relabelled as {other}"),
         ("r", 2, None, "Rejected"),
         ("r", 3, None, "Rejected"),
-        ("u", 3, None, "Put back"),
+        ("u", 3, None, "Review undone"),
         (str(queue[3]["label"]), 3, queue[3]["label"], "Accepted"),
         *(("A", position, queue[position]["label"], "Accepted") for position in range(4, 9)),
-        ("r", 9, None, "Nothing waits for review."),
+        ("r", 9, None, "Nothing to review."),
     ]
     for key, position, label, answer in steps:
         if key != "u":
             expect(page.locator("#facts .large")).to_have_text(str(queue[position]["label"]))
         page.keyboard.press(key)
-        # The page may say it of the step before; the counts do not.
+        # The message may still be that of the step before; the counts cannot.
         expect(page.locator("#message")).to_have_text(answer)
         if label is not None:
             accepted[queue[position]["id"]] = label
@@ -115,27 +120,29 @@ def review(page: Page, server: Server) -> dict[str, int]:
     return accepted
 
 
-def learnt_anew(server: Server, serve: Callable[..., Server], visit: Callable[..., Page], folder: Path, n: int) -> None:
-    """Train on the database by the command line, and have the new network recognise."""
+def check_training(
+    server: Server, serve: Callable[..., Server], visit: Callable[..., Page], folder: Path, n: int
+) -> None:
+    """Train on the database with the command line, and check that the new network recognises a digit."""
     more = fastnn("data", "import", "drawn:1500", "--into", server.db, cwd=folder)
     assert more.returncode == 0, more.stderr
-    (folder / "anew.toml").write_text(RECIPE)
+    (folder / "retrained.toml").write_text(RECIPE)
     done = fastnn(
-        "train", "--data", server.db, "--recipe", "anew.toml", "--out", "run", "--json", "--quiet", cwd=folder
+        "train", "--data", server.db, "--recipe", "retrained.toml", "--out", "run", "--json", "--quiet", cwd=folder
     )
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["n_train"] + result["n_test"] == 1500 + n
     page = visit(serve("--model", "run").url)
-    expect(page.locator("#model")).to_contain_text("“anew”")
-    expect(page.locator("#model")).to_contain_text("% right on")
+    expect(page.locator("#model")).to_contain_text("“retrained”")
+    expect(page.locator("#model")).to_contain_text("% correct on")
     draw(page, 0)
     expect(page.locator("#guess")).to_have_text("0")
 
 
 @pytest.fixture
 def sheet(site: Server, visit: Callable[..., Page]) -> Page:
-    """The page that collects; nothing is sent."""
+    """The contribute page of a server that tests must not change."""
     page = visit(f"{site.url}/contribute")
     expect(page.locator("#wanted")).not_to_have_text("–")
     return page
@@ -143,7 +150,7 @@ def sheet(site: Server, visit: Callable[..., Page]) -> Page:
 
 @pytest.fixture(scope="package")
 def inbox(tmp_path_factory: pytest.TempPathFactory, model_file: Path) -> Iterator[Server]:
-    """A server that takes digits."""
+    """A server that tests may send digits to."""
     with servers(tmp_path_factory.mktemp("inbox"), model_file) as start:
         yield start()
 
@@ -152,32 +159,32 @@ def pending(server: Server) -> int:
     return int(httpx.get(f"{server.url}/api/stats").json()["pending"])
 
 
-def test_the_pen_is_30_wide_and_what_is_stored_is_the_mean_of_blocks(sheet: Page) -> None:
+def test_the_pen_is_30_wide_and_the_image_has_block_means(sheet: Page) -> None:
     line(sheet, [(60, 135), (220, 135)])
     sheet.locator("#next").click()
-    image = kept(sheet)[0]["image"]
+    image = saved_digits(sheet)[0]["image"]
     column = [image[28 * y + 14] for y in range(28)]
     assert column == [255] * 12 + [0] * 3 + [255] * 13
     row = image[28 * 13 : 28 * 14]
     assert row[:4] == [255] * 4
     assert row[24:] == [255] * 4
-    # The ends are round, and 15 points beyond where the pen was.
+    # The line's ends are round and extend 15 pixels beyond the pen's positions.
     assert 0 < row[4] < 255
     assert row[6:21] == [0] * 15
     assert 0 < row[23] < 255
 
 
-def test_the_counter_and_delete_last(sheet: Page) -> None:
+def test_the_counts_and_delete_last(sheet: Page) -> None:
     first = sheet.locator("#wanted").inner_text()
     mine = sheet.locator("#tally li").nth(int(first))
     expect(sheet.locator("#last")).to_be_disabled()
-    # Nothing drawn is nothing to keep.
+    # A blank drawing is not saved.
     expect(sheet.locator("#next")).to_be_disabled()
     sheet.keyboard.press("Enter")
-    assert kept(sheet) == []
+    assert saved_digits(sheet) == []
     contribute(sheet, 2)
     expect(mine).to_contain_text("you 1")
-    assert len(kept(sheet)) == 2
+    assert len(saved_digits(sheet)) == 2
     sheet.locator("#last").click()
     expect(sheet.locator("#drawn li")).to_have_count(1)
     expect(sheet.locator("#drawn canvas")).to_have_attribute("aria-label", f"Your {first}")
@@ -189,7 +196,7 @@ def test_the_counter_and_delete_last(sheet: Page) -> None:
     expect(sheet.locator("#wanted")).not_to_have_text(wanted)
 
 
-def test_what_was_not_sent_stays_and_an_answer_that_was_lost_stores_nothing_twice(
+def test_unsent_digits_survive_and_a_lost_response_stores_nothing_twice(
     inbox: Server, visit: Callable[..., Page]
 ) -> None:
     before = pending(inbox)
@@ -198,16 +205,16 @@ def test_what_was_not_sent_stays_and_an_answer_that_was_lost_stores_nothing_twic
     page.reload()
     expect(page.locator("#send")).to_have_text("Send 2 digits")
 
-    def lose_the_answer(route: Route) -> None:
+    def lose_response(route: Route) -> None:
         assert route.fetch().status == 201
         route.abort()
 
-    page.route("**/api/digits", lose_the_answer)
+    page.route("**/api/digits", lose_response)
     page.locator("#send").click()
     expect(page.locator("#message")).to_have_text(
-        "Not sent: the server cannot be reached. The digits stay here; try again."
+        "Not sent: the server cannot be reached. Your digits stay here; please try again."
     )
-    assert len(kept(page)) == 2
+    assert len(saved_digits(page)) == 2
     page.unroute("**/api/digits")
     page.locator("#send").click()
     expect(page.locator("#message")).to_contain_text("2 digits are stored")
@@ -219,7 +226,7 @@ def test_two_tabs_do_not_lose_each_others_digits(inbox: Server, visit: Callable[
     one = visit(f"{inbox.url}/contribute")
     two = one.context.new_page()
     two.goto(one.url)
-    # A page in the background draws no frames, for which the pen and the clicks would wait.
+    # A background page renders no frames, and drawing and clicking wait for frames.
     one.bring_to_front()
     contribute(one, 1)
     expect(two.locator("#send")).to_have_text("Send 1 digit")
@@ -228,7 +235,7 @@ def test_two_tabs_do_not_lose_each_others_digits(inbox: Server, visit: Callable[
     expect(one.locator("#send")).to_have_text("Send 3 digits")
     one.bring_to_front()
     contribute(one, 1)
-    assert len(kept(two)) == 4
+    assert len(saved_digits(two)) == 4
     two.bring_to_front()
     two.locator("#last").click()
     expect(one.locator("#drawn li")).to_have_count(3)
@@ -237,19 +244,17 @@ def test_two_tabs_do_not_lose_each_others_digits(inbox: Server, visit: Callable[
     expect(one.locator("#message")).to_contain_text("3 digits are stored")
     expect(two.locator("#drawn li")).to_have_count(0)
     expect(two.locator("#send")).to_be_disabled()
-    assert kept(two) == []
+    assert saved_digits(two) == []
     assert pending(inbox) == before + 3
 
 
-def test_a_browser_that_keeps_nothing_is_told_of_and_sends_all_the_same(
-    inbox: Server, visit: Callable[..., Page]
-) -> None:
+def test_a_browser_with_full_storage_warns_and_can_still_send(inbox: Server, visit: Callable[..., Page]) -> None:
     before = pending(inbox)
     page = visit(f"{inbox.url}/contribute")
     contribute(page, 1)
     page.evaluate("() => { Storage.prototype.setItem = () => { throw new DOMException('full'); }; }")
     contribute(page, 1)
-    expect(page.locator("#message")).to_contain_text("This browser keeps no more digits")
+    expect(page.locator("#message")).to_contain_text("This browser cannot save more digits")
     expect(page.locator("#drawn li")).to_have_count(2)
     page.locator("#send").click()
     expect(page.locator("#message")).to_contain_text("2 digits are stored")
@@ -257,7 +262,7 @@ def test_a_browser_that_keeps_nothing_is_told_of_and_sends_all_the_same(
     assert pending(inbox) == before + 2
 
 
-def test_a_button_keeps_the_focus_when_its_press_takes_it_out_of_use(sheet: Page) -> None:
+def test_a_button_keeps_the_focus_when_a_press_disables_it(sheet: Page) -> None:
     contribute(sheet, 1)
     draw(sheet, int(sheet.locator("#wanted").inner_text()))
     for name in ("clear", "undo", "next", "last"):
@@ -266,7 +271,7 @@ def test_a_button_keeps_the_focus_when_its_press_takes_it_out_of_use(sheet: Page
         while button.get_attribute("aria-disabled") == "false":
             sheet.keyboard.press("Enter")
         expect(button).to_be_focused()
-        # Out of use it does nothing.
+        # A disabled button does nothing.
         tally = sheet.locator("#tally").inner_text()
         sheet.keyboard.press("Enter")
         assert sheet.locator("#tally").inner_text() == tally
@@ -282,16 +287,16 @@ def test_contributing_on_a_phone(inbox: Server, visit: Callable[..., Page]) -> N
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     touch(page, int(page.locator("#wanted").inner_text()))
 
-    def kept_one() -> bool:
-        if kept(page):
+    def saved_one() -> bool:
+        if saved_digits(page):
             return True
-        # Within a third of a second of a swift stroke, the browser takes no touch for a tap.
+        # For a third of a second after a fast stroke, the browser does not recognise taps.
         page.locator("#next").tap()
         return False
 
-    wait_for(kept_one, "the digit")
+    wait_for(saved_one, "the digit")
     page.locator("#send").tap()
-    expect(page.locator("#message")).to_have_text("Thank you: 1 digit is stored and will be reviewed.")
+    expect(page.locator("#message")).to_have_text("Thank you! 1 digit is stored and will be reviewed.")
     assert pending(inbox) == before + 1
 
 
@@ -300,20 +305,20 @@ def test_the_review_asks_for_the_token(site: Server, visit: Callable[..., Page])
     expect(page.locator("#desk")).to_be_hidden()
     page.locator("#token").fill("wrong")
     page.keyboard.press("Enter")
-    expect(page.locator("#refused")).to_have_text("the review needs the token")
+    expect(page.locator("#refused")).to_have_text("the token is missing or wrong")
     page.locator("#token").fill(TOKEN)
     page.keyboard.press("Enter")
     expect(page.locator("#desk")).to_be_visible()
-    # The doubted ones come first, and what is known of each is told.
-    expect(page.locator("#facts")).to_contain_text("takes it for a")
+    # The page shows what the model predicts for the drawing.
+    expect(page.locator("#facts")).to_contain_text(re.compile(r"predicted\d; probability of the label: \d+%"))
     expect(page.locator("#log li")).to_have_count(3)
-    # This tab knows it from now on, and no other one.
+    # This tab remembers the token; other tabs do not.
     page.reload()
     expect(page.locator("#desk")).to_be_visible()
     assert page.evaluate("JSON.stringify(localStorage)").find(TOKEN) == -1
 
 
-def test_letters_typed_into_a_field_review_nothing(site: Server, visit: Callable[..., Page]) -> None:
+def test_keys_typed_into_a_field_review_nothing(site: Server, visit: Callable[..., Page]) -> None:
     page = visit(f"{site.url}/review#token={TOKEN}")
     expect(page.locator("#desk")).to_be_visible()
     page.locator("#reviewer").press_sequentially("Rau 7")

@@ -1,4 +1,4 @@
-"""The page that recognises what is drawn."""
+"""The page that recognises digits while they are drawn."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NOTHING = "–"
 
 
 def winner(page: Page) -> str:
-    """The name of the longest bar."""
+    """Return the name of the longest bar."""
     widths = page.locator("#bars .fill").evaluate_all("fills => fills.map(({ style }) => parseFloat(style.width))")
     names = page.locator("#bars li > span:first-child").all_text_contents()
     return str(names[max(range(len(widths)), key=widths.__getitem__)])
@@ -41,15 +41,15 @@ def test_a_drawn_digit_has_the_longest_bar(site: Server, visit: Callable[..., Pa
     expect(page.locator("#bars li")).to_have_count(10)
     draw(page, digit)
     expect(page.locator("#guess")).to_have_text(str(digit))
-    expect(page.locator("#bars .best")).to_have_text(re.compile(rf"^{digit}\d+(\.\d)? %$"))
+    expect(page.locator("#bars .best")).to_have_text(re.compile(rf"^{digit}\d+(\.\d)?%$"))
     assert winner(page) == str(digit)
-    # What the network sees has the ink of a digit.
+    # The image that the network sees has as much ink as a digit.
     seen = page.locator("#seen").evaluate("seen => [...seen.getContext('2d').getImageData(0, 0, 28, 28).data]")
     ink = sum(value < 128 for value in seen[::4])
     assert 40 < ink < 300
 
 
-def test_a_network_that_learnt_from_people_knows_it_too(
+def test_a_network_trained_on_real_digits_recognises_them_too(
     shared: Path, tmp_path: Path, serve: Callable[..., Server], visit: Callable[..., Page]
 ) -> None:
     from fastnn.datasets import load_dataset
@@ -61,7 +61,7 @@ def test_a_network_that_learnt_from_people_knows_it_too(
         pass
     save_model(as_model(network, dataset, recipe, {"recipe": {"name": "people"}}), tmp_path / "people.safetensors")
     page = visit(serve("--model", "people.safetensors", "--rate", "0").url)
-    expect(page.locator("#model")).to_contain_text("“people” of 784-60-10 units: its accuracy has not been measured")
+    expect(page.locator("#model")).to_contain_text("Network “people”, layers 784-60-10: accuracy not measured.")
     for digit in (0, 3, 5):
         draw(page, digit)
         expect(page.locator("#guess")).to_have_text(str(digit))
@@ -69,14 +69,14 @@ def test_a_network_that_learnt_from_people_knows_it_too(
         expect(page.locator("#guess")).to_have_text(NOTHING)
 
 
-def test_the_model_is_named_with_its_accuracy(site: Server, visit: Callable[..., Page], model: Model) -> None:
+def test_the_page_shows_the_model_and_its_accuracy(site: Server, visit: Callable[..., Page], model: Model) -> None:
     page = visit(site.url)
     accuracy = f"{100 * model.info['metrics']['test_accuracy']:.1f}"
-    expect(page.locator("#model")).to_contain_text("784-40-10 units")
-    expect(page.locator("#model")).to_contain_text(f"{accuracy} % right on 150 test digits")
+    expect(page.locator("#model")).to_contain_text("layers 784-40-10")
+    expect(page.locator("#model")).to_contain_text(f"{accuracy}% correct on 150 test digits")
 
 
-# Movements of the pen that is down, which the page hears of before it does anything else.
+# Many pen movements, all dispatched before the page can do anything else.
 MOVES = """([x, y, moves]) => {
   for (let k = 0; k < moves; k++) {
     const place = { clientX: x + (k % 3), clientY: y + (k % 150), pointerId: 1, buttons: 1, bubbles: true };
@@ -86,24 +86,24 @@ MOVES = """([x, y, moves]) => {
 AT_ONCE = 50
 
 
-def test_answers_come_while_the_pen_is_down_and_not_for_every_movement(
+def test_predictions_come_while_the_pen_is_down_but_not_for_every_movement(
     site: Server, visit: Callable[..., Page]
 ) -> None:
     page = visit(site.url)
-    asked: list[Any] = []
-    page.on("request", lambda request: asked.append(request.post_data_json) if "predict" in request.url else None)
+    sent: list[Any] = []
+    page.on("request", lambda request: sent.append(request.post_data_json) if "predict" in request.url else None)
     box = page.locator("#pad").bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + 100, box["y"] + 60)
     page.mouse.down()
     moves = 0
-    # The pen never rests for as long as a debounce that starts anew with each movement would want.
+    # The pen never rests, so a timer that each movement resets would never fire.
     while moves == 0 or page.locator("#guess").inner_text() == NOTHING:
         page.evaluate(MOVES, [box["x"] + 100, box["y"] + 60, AT_ONCE])
         moves += AT_ONCE
         assert moves < 1000 * AT_ONCE
     page.mouse.up()
-    assert 1 <= len(asked) <= moves / 5
+    assert 1 <= len(sent) <= moves / 5
 
 
 STALE = {"label": 3, "probabilities": [0, 0, 0, 1, 0, 0, 0, 0, 0, 0], "seen": [255] * 784}
@@ -111,43 +111,43 @@ STALE = {"label": 3, "probabilities": [0, 0, 0, 1, 0, 0, 0, 0, 0, 0], "seen": [2
 
 @pytest.fixture
 def held(site: Server, visit: Callable[..., Page]) -> tuple[Page, list[Route]]:
-    """A page whose first question is not answered until the test does so; all questions are listed."""
+    """A page whose first prediction request waits for the test to answer it, and the list of all requests."""
     page = visit(site.url)
-    questions: list[Route] = []
+    requests: list[Route] = []
 
     def keep(route: Route) -> None:
-        if questions:
+        if requests:
             route.continue_()
-        questions.append(route)
+        requests.append(route)
 
     page.route("**/api/predict", keep)
-    return page, questions
+    return page, requests
 
 
-def wait_for_first(page: Page, questions: list[Route]) -> None:
-    # The page has to be asked something, or the driver does not tell of the question.
-    wait_for(lambda: page.evaluate("true") and bool(questions), "the first question")
+def wait_for_first(page: Page, requests: list[Route]) -> None:
+    # Playwright delivers events only during its own calls, so call something.
+    wait_for(lambda: page.evaluate("true") and bool(requests), "the first request")
 
 
-def test_the_latest_answer_wins(held: tuple[Page, list[Route]]) -> None:
-    page, questions = held
+def test_the_latest_drawing_is_recognised_last(held: tuple[Page, list[Route]]) -> None:
+    page, requests = held
     draw(page, 7)
-    wait_for_first(page, questions)
-    # All that was drawn since waits for the answer, and is asked for at once.
-    assert len(questions) == 1
-    questions[0].fulfill(json=STALE)
+    wait_for_first(page, requests)
+    # Everything drawn since then waits for the response, and is sent in one request.
+    assert len(requests) == 1
+    requests[0].fulfill(json=STALE)
     expect(page.locator("#guess")).to_have_text("7")
-    assert len(questions) == 2
+    assert len(requests) == 2
 
 
-def test_an_answer_about_what_is_no_longer_there_is_dropped(held: tuple[Page, list[Route]]) -> None:
-    page, questions = held
+def test_a_response_for_a_cleared_drawing_is_ignored(held: tuple[Page, list[Route]]) -> None:
+    page, requests = held
     line(page, [(40, 40), (60, 40)])
-    wait_for_first(page, questions)
+    wait_for_first(page, requests)
     page.locator("#clear").click()
     draw(page, 7)
     expect(page.locator("#guess")).to_have_text("7")
-    questions[0].fulfill(json=STALE)
+    requests[0].fulfill(json=STALE)
     page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
     expect(page.locator("#guess")).to_have_text("7")
 
@@ -161,7 +161,7 @@ def test_undo_clear_and_eraser(site: Server, visit: Callable[..., Page]) -> None
     expect(guess).to_have_text("0")
     clear.click()
     expect(guess).to_have_text(NOTHING)
-    # Clearing can be undone, and so can the stroke before it.
+    # Clearing can be undone, and then the stroke before it.
     undo.click()
     expect(guess).to_have_text("0")
     undo.click()
@@ -176,16 +176,16 @@ def test_undo_clear_and_eraser(site: Server, visit: Callable[..., Page]) -> None
     expect(guess).to_have_text(NOTHING)
 
 
-def test_by_keyboard_alone(site: Server, visit: Callable[..., Page]) -> None:
+def test_the_page_works_with_the_keyboard_only(site: Server, visit: Callable[..., Page]) -> None:
     page = visit(site.url)
-    expect(page.locator("#model")).to_contain_text("network")
+    expect(page.locator("#model")).to_contain_text("Network")
     stops = []
     for _ in range(12):
         page.keyboard.press("Tab")
         stops.append(page.evaluate("document.activeElement.id || document.activeElement.textContent"))
         if stops[-1] == "pad":
             break
-    assert stops[0] == "Skip to the content"
+    assert stops[0] == "Skip to content"
     assert stops[-1] == "pad"
     for key in ["ArrowUp"] * 8 + [" "] + ["ArrowDown"] * 16 + [" "]:
         page.keyboard.press(key)
@@ -196,7 +196,7 @@ def test_by_keyboard_alone(site: Server, visit: Callable[..., Page]) -> None:
     assert page.evaluate("document.activeElement.id") == "pen"
 
 
-def test_a_stroke_that_is_undone_while_it_is_drawn_does_not_come_back(site: Server, visit: Callable[..., Page]) -> None:
+def test_undo_ends_the_stroke_that_is_being_drawn(site: Server, visit: Callable[..., Page]) -> None:
     page = visit(site.url)
     page.locator("#pad").focus()
     for key in (" ", "ArrowDown", "ArrowDown", "Control+z", "ArrowDown", "ArrowDown"):
@@ -205,47 +205,47 @@ def test_a_stroke_that_is_undone_while_it_is_drawn_does_not_come_back(site: Serv
     expect(page.locator("#guess")).to_have_text(NOTHING)
 
 
-def test_on_a_phone_with_a_finger(site: Server, visit: Callable[..., Page]) -> None:
+def test_the_page_works_on_a_phone(site: Server, visit: Callable[..., Page]) -> None:
     page = visit(site.url, **PHONE)
-    # Nothing is wider than the screen, and what is touched is not too small to be hit.
+    # Nothing is wider than the screen, and the buttons are large enough for a finger.
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     sizes = page.locator("button").evaluate_all("all => all.map((one) => one.getBoundingClientRect().height)")
     assert min(sizes) >= 44
     before = page.evaluate("scrollY")
     touch(page, 3)
     expect(page.locator("#guess")).to_have_text("3")
-    # The finger drew and did not move the page.
+    # The finger drew and did not scroll the page.
     assert page.evaluate("scrollY") == before
 
 
-def test_a_server_that_failed_is_asked_again_and_no_old_answer_stays(site: Server, visit: Callable[..., Page]) -> None:
+def test_a_failed_request_clears_the_prediction_and_is_repeated(site: Server, visit: Callable[..., Page]) -> None:
     page = visit(site.url, may_fail="Failed to load resource")
     draw(page, 0)
     expect(page.locator("#guess")).to_have_text("0")
-    fault = {"status": 503, "json": {"detail": "come again"}, "headers": {"Retry-After": "1"}}
-    page.route("**/api/predict", lambda route: route.fulfill(**fault))
+    failure = {"status": 503, "json": {"detail": "come again"}, "headers": {"Retry-After": "1"}}
+    page.route("**/api/predict", lambda route: route.fulfill(**failure))
     line(page, [(140, 55), (141, 56)])
     expect(page.locator("#sure")).to_have_text("No answer: come again.")
     expect(page.locator("#guess")).to_have_text(NOTHING)
     expect(page.locator("#bars .best")).to_have_count(0)
-    # Nothing more is drawn.
+    # The page sends the request again although nothing more is drawn.
     page.unroute("**/api/predict")
     expect(page.locator("#guess")).to_have_text("0")
 
 
-def test_a_drawing_that_the_server_takes_for_blank_is_no_fault(site: Server, visit: Callable[..., Page]) -> None:
+def test_a_drawing_that_the_server_calls_blank_is_not_an_error(site: Server, visit: Callable[..., Page]) -> None:
     page = visit(site.url, may_fail="Failed to load resource")
     rest = page.locator("#sure").inner_text()
     draw(page, 0)
     expect(page.locator("#guess")).to_have_text("0")
-    page.route("**/api/predict", lambda route: route.fulfill(status=422, json={"detail": "nothing is drawn"}))
+    page.route("**/api/predict", lambda route: route.fulfill(status=422, json={"detail": "the drawing is blank"}))
     line(page, [(140, 55), (141, 56)])
     expect(page.locator("#guess")).to_have_text(NOTHING)
     expect(page.locator("#sure")).to_have_text(rest)
 
 
 @pytest.mark.parametrize("missed", [["pointerup"], ["pointerup", "lostpointercapture"]])
-def test_the_pen_ends_where_its_letting_go_was_missed(
+def test_a_missed_pointerup_event_ends_the_stroke_all_the_same(
     site: Server, visit: Callable[..., Page], missed: list[str]
 ) -> None:
     page = visit(site.url)
@@ -254,7 +254,7 @@ def test_the_pen_ends_where_its_letting_go_was_missed(
     line(page, [(60, 60), (60, 140)])
     page.mouse.move(*placed(page, [(220, 220)])[0])
     line(page, [(140, 60), (140, 140)])
-    # The canvas is read once, as reading it more often has the browser warn.
+    # Read the canvas once; Chromium warns about repeated reads.
     ink = """(pad, points) => {
         const { data } = pad.getContext('2d').getImageData(0, 0, pad.width, pad.height);
         const place = (value) => Math.round((value * pad.width) / 280);
@@ -262,19 +262,21 @@ def test_the_pen_ends_where_its_letting_go_was_missed(
     }"""
     inked = page.locator("#pad").evaluate(ink, [(60, 100), (140, 100), (220, 220), (140, 180)])
     assert inked == [True, True, False, False]
-    # The strokes are two.
+    # There are two strokes.
     page.locator("#undo").click()
     page.locator("#undo").click()
     expect(page.locator("#undo")).to_be_disabled()
 
 
-def test_the_drawing_area_has_no_menu(site: Server, visit: Callable[..., Page]) -> None:
+def test_the_drawing_area_has_no_context_menu(site: Server, visit: Callable[..., Page]) -> None:
     page = visit(site.url)
     event = "new MouseEvent('contextmenu', { bubbles: true, cancelable: true })"
     assert page.locator("#pad").evaluate(f"pad => !pad.dispatchEvent({event})")
 
 
-def test_a_server_that_is_gone_is_told_and_comes_back(serve: Callable[..., Server], visit: Callable[..., Page]) -> None:
+def test_an_unreachable_server_is_reported_and_tried_again(
+    serve: Callable[..., Server], visit: Callable[..., Page]
+) -> None:
     page = visit(serve().url, may_fail="Failed to load resource")
     page.route("**/api/predict", lambda route: route.abort())
     draw(page, 0)

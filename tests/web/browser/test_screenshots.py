@@ -1,4 +1,4 @@
-"""The pictures of the four pages that the README shows: ``pytest tests/web/browser --screenshots``."""
+"""Takes the screenshots of the four pages for the README: ``pytest tests/web/browser --screenshots``."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 FOLDER = ROOT / "data" / "screenshots"
 
-# For each picture: the page, how the browser is set, and what the picture shows at least.
-PICTURES: dict[str, tuple[str, dict[str, Any]]] = {
+# For each screenshot: the page, and the options of the browser.
+SCREENSHOTS: dict[str, tuple[str, dict[str, Any]]] = {
     "recognise": ("", DESK),
     "contribute": ("contribute", DESK),
     "review-dark": (f"review#token={TOKEN}", {**DESK, "color_scheme": "dark"}),
@@ -39,9 +39,9 @@ PICTURES: dict[str, tuple[str, dict[str, Any]]] = {
 
 @pytest.fixture(scope="module")
 def gallery(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with a network that has learnt longer than tests have time for."""
+    """A server with a network that was trained longer than in other tests."""
     if not request.config.getoption("--screenshots"):
-        pytest.skip("pictures are taken with --screenshots")
+        pytest.skip("taken only with --screenshots")
     folder = tmp_path_factory.mktemp("gallery")
     done = fastnn("train", "--data", "drawn:8000", "--recipe", "modern", "--epochs", "20", "--out", "run", cwd=folder)
     assert done.returncode == 0, done.stderr
@@ -51,19 +51,19 @@ def gallery(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         yield start("--rate", "0")
 
 
-@pytest.mark.parametrize("name", PICTURES)
-def test_picture(gallery: Server, visit: Callable[..., Page], name: str) -> None:
-    path, options = PICTURES[name]
+@pytest.mark.parametrize("name", SCREENSHOTS)
+def test_screenshot(gallery: Server, visit: Callable[..., Page], name: str) -> None:
+    path, options = SCREENSHOTS[name]
     page = visit(f"{gallery.url}/{path}", **{**options, "locale": "en-GB", "timezone_id": "UTC"})
     hand = touch if options.get("has_touch") else draw
     if path == "":
-        hand(page, 3, every=1)
+        hand(page, 3, steps=8)
         expect(page.locator("#guess")).to_have_text("3")
     elif path == "contribute":
         for _ in range(6):
-            hand(page, int(page.locator("#wanted").inner_text()), every=1)
+            hand(page, int(page.locator("#wanted").inner_text()), steps=8)
             page.locator("#next").click()
-        hand(page, int(page.locator("#wanted").inner_text()), every=1)
+        hand(page, int(page.locator("#wanted").inner_text()), steps=8)
         page.locator("#name").fill("Ada")
         page.locator("#name").blur()
         page.evaluate("scrollTo(0, 0)")
@@ -75,7 +75,7 @@ def test_picture(gallery: Server, visit: Callable[..., Page], name: str) -> None
             page.keyboard.press(key)
         expect(page.locator("#figures dd").last).to_have_text("2")
     image = Image.open(io.BytesIO(page.screenshot()))
-    # 64 colours are enough for these pages, and make a third of the bytes.
+    # 64 colours are enough for these pages and take a third of the bytes.
     small = image.convert("RGB").quantize(64, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     FOLDER.mkdir(exist_ok=True)
     small.save(FOLDER / f"{name}.png", optimize=True)

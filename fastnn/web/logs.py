@@ -1,0 +1,34 @@
+"""The web app's log: one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from typing import Any
+
+logger = logging.getLogger("fastnn.web")
+
+
+def log(event: str, **values: Any) -> None:
+    """Log an event with its values, which must be JSON types."""
+    logger.info(json_line(event, **values))
+
+
+def json_line(event: str, **values: Any) -> str:
+    """Return an event as a line of JSON."""
+    return json.dumps({"event": event, **values})
+
+
+class JsonLinesFormatter(logging.Formatter):
+    """Formats log records as JSON objects, one a line; plain text becomes the event "note"."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, with the time in UTC and the level added."""
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z"
+        message = record.getMessage()
+        values = json.loads(message) if message.startswith("{") else {"event": "note", "text": message}
+        line = {"time": stamp, "level": record.levelname.lower(), **values}
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line)

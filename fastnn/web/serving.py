@@ -1,0 +1,158 @@
+"""The model that the web app serves, ready to predict."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastnn.datasets.dataset import PIXELS
+from fastnn.datasets.labels import is_digit
+from fastnn.errors import ModelError
+from fastnn.web.store import Score
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fastnn.model import Model
+
+_MAX_INLINE_SECONDS = 0.002
+"""Longest prediction that may block the event loop; handing it to a thread costs 0.1 ms."""
+
+
+@dataclass(frozen=True, eq=False)
+class ServedModel:
+    """A compiled model with its name and its measured speed.
+
+    Attributes
+    ----------
+    model : Model
+    name : str
+        Name that the pages show.
+    key : str
+        First 16 hexadecimal digits of the SHA-256 of the weights; identifies the model in the database.
+    fast_enough_inline : bool
+        Whether a prediction is fast enough to run in the event loop instead of a thread.
+    origin_key : str
+        Key of the model that ``fastnn serve`` was started with. A model trained by the server keeps the key of the
+        model that it replaced, and so on. Equal to `key` for the first model; empty if the server started without one.
+    """
+
+    model: Model
+    name: str
+    key: str
+    fast_enough_inline: bool
+    origin_key: str = ""
+
+    @classmethod
+    def from_model(cls, model: Model, name: str, origin_key: str | None = None) -> ServedModel:
+        """Return `model` ready for requests: kernels compiled, prediction time measured.
+
+        Parameters
+        ----------
+        model : Model
+        name : str
+            Name that the pages show.
+        origin_key : str, optional
+            See the class; by default the key of `model`.
+
+        Raises
+        ------
+        ModelError
+            If the model's inputs are not images of 28x28 pixels.
+        """
+        if model.sizes[0] != PIXELS:
+            raise ModelError(f"{name}: the model has {model.sizes[0]} inputs, but an image has {PIXELS} pixels")
+        digest = hashlib.sha256("".join(network.sha256() for network in model.networks).encode())
+        for network in model.networks:
+            # Networks that are not frozen are copied for each prediction, which takes longer than the prediction.
+            network.freeze()
+        # Images with little ink and with much ink: different kernels may be compiled for them.
+        images = np.full((3, PIXELS), 255, np.uint8)
+        images[0, 300:400] = images[1, :500] = images[2] = 0
+        # The first call compiles. Of the others the fastest counts, because other processes may take the core.
+        slowest = max(min([_predict_seconds(model, image) for _ in range(6)][1:]) for image in images)
+        model.predict_proba(images)
+        key = digest.hexdigest()[:16]
+        return cls(model, name, key, slowest < _MAX_INLINE_SECONDS, key if origin_key is None else origin_key)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the pages show about the model: ``name, layers, classes, accuracy, tested_on`` (or None)."""
+        metrics, data = self.model.info.get("metrics"), self.model.info.get("data")
+        accuracy = metrics.get("test_accuracy") if isinstance(metrics, dict) else None
+        n_test = data.get("n_test") if isinstance(data, dict) else None
+        return {
+            "name": self.name,
+            "layers": list(self.model.sizes),
+            "classes": list(self.model.classes),
+            "accuracy": accuracy if isinstance(accuracy, float) and 0 <= accuracy <= 1 else None,
+            "tested_on": n_test if isinstance(n_test, int) else None,
+        }
+
+    def predict(self, image: NDArray[np.uint8]) -> dict[str, Any]:
+        """Classify one drawing.
+
+        Parameters
+        ----------
+        image : ndarray of uint8, shape (784,)
+            255 = white paper.
+
+        Returns
+        -------
+        dict
+            ``label, probabilities`` (in the order of the classes), ``seen`` (784 pixels; see :meth:`network_input`).
+        """
+        row = self.model.predict_proba(image)[0]
+        label = self.model.classes[int(row.argmax())]
+        return {
+            "label": int(label) if is_digit(label) else label,
+            "probabilities": row.tolist(),
+            "seen": self.network_input(image).tolist(),
+        }
+
+    def network_input(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the image that reaches the network: `image`, normalised if the model does so; shape (784,)."""
+        if not self.model.normalise:
+            return image
+        from fastnn.images import normalise_batch
+
+        images, _ = normalise_batch(image[None], polarity="dark-on-light")
+        return np.asarray(images[0])
+
+    def scores(self, images: NDArray[np.uint8], labels: list[int]) -> list[Score]:
+        """Return the model's prediction for each digit, and its uncertainty about the label that the digit was given.
+
+        Parameters
+        ----------
+        images : ndarray of uint8, shape (n, 784)
+            255 = white paper.
+        labels : list of int
+            One label, 0 to 9, for each image.
+
+        Returns
+        -------
+        list of Score
+        """
+        scores = []
+        for row, label in zip(self.model.predict_proba(images), labels, strict=True):
+            predicted = self.model.classes[int(row.argmax())]
+            known = str(label) in self.model.classes
+            uncertainty = 1.0 - float(row[self.model.classes.index(str(label))]) if known else 1.0
+            scores.append(Score(int(predicted) if is_digit(predicted) else None, min(1.0, max(0.0, uncertainty))))
+        return scores
+
+
+def _predict_seconds(model: Model, image: NDArray[np.uint8]) -> float:
+    start = time.perf_counter()
+    model.predict_proba(image)
+    return time.perf_counter() - start
+
+
+def model_name(model: Model, fallback: str) -> str:
+    """Return the name of the recipe that a model was trained with, or `fallback` if it has none."""
+    recipe = model.info.get("recipe")
+    name = recipe.get("name") if isinstance(recipe, dict) else None
+    return name if isinstance(name, str) and name else fallback
