@@ -69,13 +69,18 @@ CONTENDERS = (
     Contender("fastnn-12", "fastnn, 12 epochs", "mnist_fastnn:preset", 12, "fastnn"),
     Contender("fastnn-45", "fastnn, 45 epochs", "mnist_fastnn:preset", 45, "fastnn"),
     Contender("fastnn-cold", "fastnn, 7 epochs, from empty caches", "mnist_fastnn:preset", 7, "fastnn", cold=True),
-    Contender("torch-mlp", "PyTorch MLP", "mnist_torch:plain_mlp", 10, "torch"),
-    Contender("torch-mlp-affine", "PyTorch MLP, affine distortion", "mnist_torch:distorted_mlp", 10, "torch"),
-    Contender("torch-small-cnn", "PyTorch CNN, two strided convolutions", "mnist_torch:small_cnn", 2, "torch"),
-    Contender("torch-cnn", "PyTorch CNN, three convolutions", "mnist_torch:deeper_cnn", 2, "torch"),
-    Contender("torch-cnn-affine", "PyTorch CNN, three, affine distortion", "mnist_torch:distorted_cnn", 10, "torch"),
-    Contender("jax-mlp-affine", "JAX MLP, affine distortion", "mnist_jax:distorted_mlp", 10, "jax"),
-    Contender("sklearn-mlp", "scikit-learn MLP", "mnist_sklearn:classifier", 12, "sklearn"),
+    Contender("torch-mlp", "PyTorch MLP, 10 epochs", "mnist_torch:plain_mlp", 10, "torch"),
+    Contender(
+        "torch-mlp-affine", "PyTorch MLP, affine distortion, 10 epochs", "mnist_torch:distorted_mlp", 10, "torch"
+    ),
+    Contender("torch-small-cnn", "PyTorch CNN, 2 strided layers, 2 epochs", "mnist_torch:small_cnn", 2, "torch"),
+    Contender("torch-cnn-1", "PyTorch CNN, 3 layers, 1 epoch", "mnist_torch:deeper_cnn", 1, "torch"),
+    Contender("torch-cnn-2", "PyTorch CNN, 3 layers, 2 epochs", "mnist_torch:deeper_cnn", 2, "torch"),
+    Contender(
+        "torch-cnn-affine", "PyTorch CNN, affine distortion, 10 epochs", "mnist_torch:distorted_cnn", 10, "torch"
+    ),
+    Contender("jax-mlp-affine", "JAX MLP, affine distortion, 10 epochs", "mnist_jax:distorted_mlp", 10, "jax"),
+    Contender("sklearn-mlp", "scikit-learn MLP, 12 epochs", "mnist_sklearn:classifier", 12, "sklearn"),
 )
 
 BY_KEY = {contender.key: contender for contender in CONTENDERS}

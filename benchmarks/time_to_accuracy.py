@@ -145,7 +145,6 @@ def as_markdown(results: dict[str, Any]) -> str:
     ]
     for contender, runs in ordered(results):
         name = f"**{contender.name}**" if contender.ours else contender.name
-        name += f" ({contender.epochs} epoch{'s' if contender.epochs > 1 else ''})" * (not contender.ours)
         cells = " | ".join(cell(runs, goal) for goal in GOALS)
         ends = [100 * epochs[-1]["accuracy"] for epochs in runs]
         spread = f"{min(ends):.2f} to {max(ends):.2f} %" if len(ends) > 1 else f"{ends[0]:.2f} %"

@@ -172,6 +172,6 @@ def has_bfloat16() -> bool:
 
 plain_mlp = partial(train, Setup(mlp, batch=128, lr=0.003))
 distorted_mlp = partial(train, Setup(mlp, batch=128, lr=0.003, affine=True, smoothing=0.05))
-small_cnn = partial(train, Setup(strided_cnn, batch=64, lr=0.02, bfloat16=True))
-deeper_cnn = partial(train, Setup(cnn, batch=64, lr=0.02, bfloat16=True))
-distorted_cnn = partial(train, Setup(cnn, batch=64, lr=0.02, affine=True, bfloat16=True))
+small_cnn = partial(train, Setup(strided_cnn, batch=128, lr=0.02, bfloat16=True))
+deeper_cnn = partial(train, Setup(cnn, batch=128, lr=0.02, bfloat16=True))
+distorted_cnn = partial(train, Setup(cnn, batch=128, lr=0.02, affine=True, bfloat16=True))
