@@ -1,1 +1,1 @@
-"""How fast fastnn trains, beside what else trains the same network; see README.md in this folder."""
+"""How fast fastnn is, compared with other ways to train the same networks; see README.md in this folder."""

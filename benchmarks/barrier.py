@@ -1,8 +1,8 @@
-"""What it would cost one network to be trained by two threads: ``python -m benchmarks.barrier``.
+"""What it would cost to train one network with two threads: ``python -m benchmarks.barrier``.
 
-Two threads that each own half of the first hidden layer have to meet once a digit, when the sums of the second layer
-are put together. This times the meeting alone, with a spin barrier in C, once with both cores idle and once with a
-third process that keeps one of them busy.
+Two threads that each compute half of the first hidden layer have to synchronise once a digit, to add up the second
+layer's pre-activations. This times the synchronisation alone, with a spin barrier in C: once with both cores idle and
+once with a third process that keeps one of them busy.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SOURCE = Path(__file__).parent / "peers" / "barrier.c"
 
 
 def measure(program: Path) -> list[tuple[float, float]]:
-    """Return for several amounts of work the microseconds a step: alone, and of two threads that meet after it."""
+    """Return microseconds a step for several amounts of work: on one thread, and on two that synchronise after it."""
     output = subprocess.run([program, "0.3"], check=True, capture_output=True, text=True).stdout
     return [(float(alone), float(together)) for alone, together in map(str.split, output.splitlines())]
 
@@ -35,7 +35,9 @@ def main() -> int:
                 disturbed = measure(program)
             finally:
                 busy.kill()
-    table = Table("work of each thread", "the same on two threads", "and beside a busy process", title="µs a step")
+    table = Table(
+        "work of each thread", "two threads, synchronised", "the same beside a busy process", title="µs a step"
+    )
     for (alone, together), (_, beside) in zip(idle, disturbed, strict=True):
         table.add_row(f"{alone:.2f}", f"{together:.2f}", f"{beside:.2f}")
     Console().print(table)

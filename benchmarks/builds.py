@@ -1,8 +1,9 @@
-"""Builds of the package that train by turns, each in a process of its own.
+"""Checkouts of the repository compared in one run: ``python -m benchmarks.builds FOLDER FOLDER ...``.
 
-What :mod:`benchmarks.variants` (edits of the source) and :mod:`benchmarks.steps` (earlier commits) have in common. A
-build is a folder with a copy of the package and of the benchmarks. It trains the problem of the suite, is first
-compared with the reference, and is then timed in rounds beside the others, on one core.
+For a change of the kernels: give a worktree of the commit before it and the one with it. Each checkout trains the
+problem of the suite in a process of its own, with its own benchmarks/peers/ours.py, so that it may call its package by
+other names. It is first compared with the reference and then timed in rounds beside the others, on one core. Only from
+one run can figures be compared to a few per cent.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from benchmarks import environment
 
 environment.pin()
 
-import os  # noqa: E402 -- nothing that could load NumPy may come before pin()
+import argparse  # noqa: E402 -- nothing that could load NumPy may come before pin()
+import os  # noqa: E402
 import pickle  # noqa: E402
 import shutil  # noqa: E402
 import statistics  # noqa: E402
 import subprocess  # noqa: E402
 import sys  # noqa: E402
+import tempfile  # noqa: E402
 from dataclasses import dataclass, field  # noqa: E402
 from functools import partial  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -26,106 +29,93 @@ import numpy as np  # noqa: E402
 
 from benchmarks import correctness  # noqa: E402
 from benchmarks.problem import make_problem  # noqa: E402
-from benchmarks.race import Candidate, Timing, race  # noqa: E402
+from benchmarks.race import Candidate, race  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from benchmarks.problem import Problem
-
-ROOT = Path(__file__).resolve().parents[1]
-
-INK = "benchmarks.peers.ours:Ink"
-"""What trains: a class as those of :mod:`benchmarks.peers`, by module and name."""
+    from benchmarks.race import Timing
 
 SAMPLES = 12_544
-
-DIGITS = "digits"
-"""The name of the suite's problem."""
+ROUNDS = 30
+STARTS = 3
 
 CHILD = f"""
-import importlib, pickle, sys, time
+import pickle, sys, time
 import numpy as np
-trainer, given, weights = sys.argv[1:]
+given, weights = sys.argv[1:]
 with open(given, "rb") as file:
     checked, timed = pickle.load(file)
 start = time.perf_counter()
-module, name = trainer.split(":")
-make = getattr(importlib.import_module(module), name)
-state = make(checked)
+from benchmarks.peers import ours
+train = getattr(ours, "Sparse", None) or ours.Ink  # its name until November 2026
+state = train(checked)
 state.run({correctness.SAMPLES})
 print(time.perf_counter() - start, flush=True)
 np.savez(weights, *state.weights())
-states = {{name: make(problem) for name, problem in timed.items()}}
+state = train(timed)
 for line in sys.stdin:
-    name, samples = line.split()
-    states[name].run(int(samples))
+    state.run(int(line))
     print("done", flush=True)
 """
 
 
 @dataclass(eq=False)
 class Build:
-    """A copy of the package, and what was measured of it.
+    """A checkout of the repository and what was measured of it.
 
     Attributes
     ----------
-    name : str
-    folder : Path
-        What is imported; its caches are in it.
-    trainer : str
-        See :data:`INK`.
+    checkout : Path
+        The root of the repository.
+    work : Path
+        A folder of its own for caches and files.
     first : list of float
-        Seconds of each first use from an empty cache: the import of the kernels, with Numba's, and compiling.
-    problems : dict of Problem
-        What it trains on.
-    timings : dict of Timing
-        Of each problem.
+        Seconds of each first use from empty caches: importing and compiling the kernels, and a short training.
     """
 
-    name: str
-    folder: Path
-    trainer: str = INK
+    checkout: Path
+    work: Path
     first: list[float] = field(default_factory=list)
-    problems: dict[str, Problem] = field(default_factory=lambda: {DIGITS: make_problem()})
-    timings: dict[str, Timing] = field(default_factory=dict)
     _child: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
-        """Start its process with empty caches, and wait for the first use; raise ValueError if it trains otherwise."""
+        """Start its process with empty caches and wait for the first use.
+
+        Raises
+        ------
+        ValueError
+            If it does not train by the original rule.
+        """
         self.stop()
-        caches, given, weights = (self.folder / name for name in ("caches", "problem.pickle", "weights.npz"))
-        shutil.rmtree(caches, ignore_errors=True)
+        shutil.rmtree(self.work, ignore_errors=True)
+        caches, given, weights = (self.work / name for name in ("caches", "problem.pickle", "weights.npz"))
+        caches.mkdir(parents=True)
         with given.open("wb") as file:
-            pickle.dump((correctness.problem(), self.problems), file)
-        folders = {"NUMBA_CACHE_DIR": str(caches), "FASTNN_CACHE_DIR": str(caches), "PYTHONPATH": str(self.folder)}
+            pickle.dump((correctness.problem(), make_problem()), file)
+        folders = {"NUMBA_CACHE_DIR": str(caches), "FASTNN_CACHE_DIR": str(caches), "PYTHONPATH": str(self.checkout)}
         self._child = subprocess.Popen(
-            [sys.executable, "-c", CHILD, self.trainer, given, weights],
+            [sys.executable, "-c", CHILD, given, weights],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            cwd=self.folder,
+            cwd=self.checkout,
             env={**os.environ, **folders},
         )
         self.first.append(float(self._answer()))
-        for name in self.problems:
-            self.train(name, 8)  # The weights are written by then, and what else there is to compile is compiled.
+        self.train(8)  # afterwards the weights are written and nothing is left to compile
         with np.load(weights) as arrays:
             deviation = correctness.deviation_from_reference([arrays[name] for name in arrays.files])
         if not deviation < correctness.TOLERANCE["float32"]:
-            raise ValueError(f"{self.name}: trained by another rule, {deviation:.2g} from the reference")
+            raise ValueError(f"{self.checkout}: its weights deviate from the reference's by {deviation:.2g}")
 
-    def train(self, name: str, samples: int) -> None:
-        """Train on the first digits of a problem."""
+    def train(self, samples: int) -> None:
+        """Train on the first digits of the problem."""
         if self._child is None or self._child.stdin is None:
-            raise ValueError(f"{self.name} was not started")
-        self._child.stdin.write(f"{name} {samples}\n")
+            raise ValueError(f"{self.checkout} was not started")
+        self._child.stdin.write(f"{samples}\n")
         self._child.stdin.flush()
         self._answer()
-
-    def best(self, name: str = DIGITS) -> float:
-        """Return the microseconds a digit of a problem in the fastest run."""
-        return self.timings[name].best * 1e6
 
     def stop(self) -> None:
         """End its process."""
@@ -136,35 +126,56 @@ class Build:
 
     def _answer(self) -> str:
         if self._child is None or self._child.stdout is None:
-            raise ValueError(f"{self.name} was not started")
+            raise ValueError(f"{self.checkout} was not started")
         line = self._child.stdout.readline()
         if not line:
-            raise ValueError(f"{self.name} ended, see above")
+            raise ValueError(f"{self.checkout}: its process ended; see its error above")
         return line
 
 
-def copy_benchmarks(folder: Path) -> None:
-    """Copy today's benchmarks into a build's folder."""
-    shutil.copytree(ROOT / "benchmarks", folder / "benchmarks", ignore=shutil.ignore_patterns("__pycache__"))
-
-
-def measure(builds: Sequence[Build], rounds: int, starts: int = 1) -> None:
-    """Start all builds by turns, `starts` times; then time them by turns on each of their problems."""
+def measure(builds: Sequence[Build], *, rounds: int = ROUNDS, starts: int = STARTS) -> list[Timing]:
+    """Start all builds in turn, `starts` times, then time their training in interleaved rounds."""
     try:
         for turn in range(starts):
             for build in builds:
-                print(f"compiling ({turn + 1} of {starts}): {build.name} ...", file=sys.stderr)
+                print(f"first use, {turn + 1} of {starts}: {build.checkout}", file=sys.stderr)
                 build.start()
-        jobs = [(build, name) for build in builds for name in build.problems]
-        candidates = [Candidate(name, build.name, partial(build.train, name), SAMPLES, SAMPLES) for build, name in jobs]
-        for (build, name), timing in zip(jobs, race(candidates, rounds=rounds, seconds=0), strict=True):
-            build.timings[name] = timing
+        candidates = [
+            Candidate(str(build.checkout), str(build.checkout), partial(Build.train, build), SAMPLES, SAMPLES)
+            for build in builds
+        ]
+        return race(candidates, rounds=rounds, seconds=0)
     finally:
         for build in builds:
             build.stop()
 
 
-def seconds(build: Build) -> str:
-    """Return the first uses of a build: the least, and the median of several."""
-    least = f"{min(build.first):.1f}"
-    return f"{least} ({statistics.median(build.first):.1f})" if len(build.first) > 1 else least
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the options, measure and print the table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from benchmarks.race import side_by_side
+
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.builds", description=__doc__)
+    parser.add_argument(
+        "checkouts", nargs="+", type=Path, metavar="FOLDER", help="roots of checkouts; the first is 1.00"
+    )
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--starts", type=int, default=STARTS, help="first uses from empty caches")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as work:
+        builds = [Build(folder.resolve(), Path(work, str(number))) for number, folder in enumerate(options.checkouts)]
+        timings = measure(builds, rounds=options.rounds, starts=options.starts)
+    table = Table(title="Training 784-200-40-10 by the original rule, float32")
+    for name in ("checkout", "µs a digit, best", "ratio, median of rounds", "first use in s, best (median)"):
+        table.add_column(name)
+    for build, timing in zip(builds, timings, strict=True):
+        first = f"{min(build.first):.1f} ({statistics.median(build.first):.1f})"
+        ratio = side_by_side(timing, timings[0])
+        table.add_row(str(build.checkout), f"{timing.best * 1e6:.2f}", f"{ratio:.3f}", first)
+    Console(width=max(120, Console().width)).print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""One thread, the options of the suite, and the table at its end."""
+"""One thread, the options of the suite, and the tables at its end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RESULTS = HERE / "results" / "latest.json"
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to measure."""
+    """How long to measure: rounds, seconds per candidate and round, and whether it is only a trial."""
 
     rounds: int
     seconds: float
@@ -32,7 +32,7 @@ class Effort:
 
 @dataclass
 class Results:
-    """What the session measured, group by group; written as JSON and shown as tables at the end."""
+    """The measurements of a session by group; written as JSON and shown as tables at the end."""
 
     started: float = field(default_factory=time.time)
     notes: dict[str, Any] = field(default_factory=dict)
@@ -40,11 +40,11 @@ class Results:
     skipped: list[str] = field(default_factory=list)
 
     def add(self, group: str, timings: list[Timing], **extra: Any) -> None:
-        """Keep the timings of a group; `extra` goes to each."""
+        """Add timings to a group; `extra` is added to each."""
         self.groups.setdefault(group, []).extend(timing.record() | extra for timing in timings)
 
     def record(self) -> dict[str, Any]:
-        """Return everything, fit for JSON."""
+        """Return everything as JSON values."""
         return {
             "date": time.strftime("%Y-%m-%d", time.gmtime(self.started)),
             "machine": environment.machine(),
@@ -57,9 +57,9 @@ class Results:
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("fastnn")
     group.addoption(
-        "--quick", action="store_true", help="one short round each, ratios not asserted, no results written"
+        "--quick", action="store_true", help="one short round each; no ratio is asserted, no results are written"
     )
-    group.addoption("--results", type=Path, default=None, help=f"where the JSON goes (default: {RESULTS})")
+    group.addoption("--results", type=Path, default=None, help=f"JSON file to write (default: {RESULTS})")
 
 
 RESULTS_KEY = pytest.StashKey[Results]()
@@ -67,14 +67,14 @@ RESULTS_KEY = pytest.StashKey[Results]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[RESULTS_KEY] = Results()
-    # The suite prints one table of its own; pytest-benchmark's stays available with --benchmark-verbose.
+    # The suite prints its own tables; those of pytest-benchmark are shown with --benchmark-verbose.
     config.option.benchmark_quiet = True
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
-            # Peers warn of their own deprecations; that is not for this suite to fail on.
+            # Peers warn of their own deprecations; the suite should not fail because of them.
             item.add_marker(pytest.mark.filterwarnings("ignore"))
 
 
@@ -90,7 +90,7 @@ def results(pytestconfig: pytest.Config) -> Results:
     return pytestconfig.stash[RESULTS_KEY]
 
 
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+def pytest_terminal_summary(config: pytest.Config) -> None:
     results = config.stash[RESULTS_KEY]
     if not results.groups:
         return
@@ -99,11 +99,11 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     from benchmarks.report import tables
 
     record = results.record()
-    console = Console(width=max(140, terminalreporter._tw.fullwidth))
+    console = Console(width=max(140, Console().width))
     for table in tables(record):
         console.print(table)
     path = config.getoption("--results") or (None if config.getoption("--quick") else RESULTS)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(record, indent=1) + "\n")
-        console.print(f"Written to {path}; `python -m benchmarks.report {path}` turns it into tables and a chart.")
+        console.print(f"Written to {path}; `python -m benchmarks.report {path}` puts the tables into RESULTS.md.")

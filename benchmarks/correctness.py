@@ -1,8 +1,8 @@
-"""How far an implementation ends from the reference, and how far it may.
+"""How far the weights of an implementation deviate from the reference, and the tolerance.
 
-At the original's learning rate the rule is chaotic from weights as large as its own: within 100 digits rounding errors
-grow a million times, and float32 tells nothing. At 0.003 they do not grow, so the comparison is made there. Distance
-is counted in units of how far the reference's own weights moved, layer by layer, and the largest counts. Measured after
+With the original's learning rate and initial weights the rule is chaotic: within 100 digits rounding errors grow by a
+factor of a million, and float32 proves nothing. At 0.003 they do not grow, so that rate is used here. The deviation is
+relative to how far the reference's weights moved, layer by layer, and the largest one counts. Measured after
 100 digits: float32 3e-5 (back-propagation 2e-4), float64 6e-14; the nearest wrong rule 4e-2.
 """
 
@@ -32,38 +32,37 @@ TOLERANCE = {"float32": 1e-3, "float64": 1e-9}
 
 @cache
 def problem() -> Problem:
-    """Return the problem that is timed, at a learning rate that keeps it from chaos."""
+    """Return the problem that is timed, with a learning rate at which it is not chaotic."""
     return replace(make_problem(), learning_rate=LEARNING_RATE)
 
 
 @cache
 def reference(rule: str) -> list[np.ndarray]:
-    """Return the weights at which the plain-Python reference ends; some seconds the first time."""
+    """Return the final weights of the plain-Python reference; takes some seconds the first time."""
     state = Naive(problem(), rule)
     state.run(SAMPLES)
     return state.weights()
 
 
 def deviation_from_reference(weights: Sequence[np.ndarray], rule: str = "original") -> float:
-    """Return the largest distance from the reference's weights, as a share of how far those moved."""
+    """Return the largest deviation from the reference's weights, relative to how far those moved."""
     start = problem().parameters(np.float64)
     shares = []
-    for mine, theirs, before in zip(weights, reference(rule), start, strict=True):
-        difference = np.abs(mine - theirs).max()
-        shares.append(difference / np.abs(theirs - before).max())
+    for actual, expected, before in zip(weights, reference(rule), start, strict=True):
+        difference = np.abs(actual - expected).max()
+        shares.append(difference / np.abs(expected - before).max())
     return float(np.max(shares))  # NaN stays NaN here, and fails every comparison
 
 
 @dataclass(frozen=True)
 class Check:
-    """What came of an implementation before it may be timed.
-
+    """The result of checking an implementation before it is timed.
     Attributes
     ----------
     deviation : float
-        See :func:`deviation_from_reference`; 0 for bounds, which train nothing.
+        See :func:`deviation_from_reference`; 0 for bounds, which do not train.
     first_use : float
-        Seconds that the first use took beyond a later one: imports and compilation.
+        Seconds that the first use took longer than the second: imports and compilation.
     """
 
     deviation: float
@@ -72,7 +71,7 @@ class Check:
 
 @cache
 def check(implementation: Implementation) -> Check:
-    """Train the first digits by an implementation and compare with the reference of its rule."""
+    """Train on the first digits with an implementation and compare it with the reference of its rule."""
     if implementation.key == NAIVE:
         return Check(0.0, 0.0)  # it is the reference
 
@@ -88,7 +87,7 @@ def check(implementation: Implementation) -> Check:
 
 
 def is_right(implementation: Implementation) -> bool:
-    """Return whether an implementation may be timed. One that fails is left to the test to report."""
+    """Return whether an implementation is correct; the test of correctness reports the errors."""
     try:
         return check(implementation).deviation < TOLERANCE[implementation.dtype]
     except Exception:
@@ -96,7 +95,7 @@ def is_right(implementation: Implementation) -> bool:
 
 
 def textbook_order(problem: Problem, n: int) -> list[np.ndarray]:
-    """Train by the nearest wrong rule: as the original's, but each error goes back through the old weights."""
+    """Train by the nearest wrong rule: like the original, but errors are propagated through the old weights."""
     parameters = problem.parameters(np.float64)
     w1, b1, w2, b2, w3, b3 = parameters
     for x, label in zip(problem.inputs(np.float64)[:n], problem.labels[:n], strict=True):

@@ -1,6 +1,6 @@
-"""One core and one thread for everything that is timed, and what the figures were measured on.
+"""One core and one thread for everything that is timed, and a description of the machine.
 
-Import this module, and call :func:`pin`, before NumPy or any peer: most of them read their number of threads once.
+Import this module and call :func:`pin` before NumPy or any peer: most of them read the number of threads only once.
 """
 
 from __future__ import annotations
@@ -26,19 +26,26 @@ ONE_THREAD = {
     "JAX_PLATFORMS": "cpu",
 }
 
+_ALL_CORES = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+
 VERSIONS_OF = ("numpy", "numba", "scipy", "scikit-learn", "torch", "jax")
 
 
+def all_cores() -> set[int]:
+    """Return the cores that this process could use before :func:`pin`; none where the system does not tell."""
+    return _ALL_CORES
+
+
 def pin() -> None:
-    """Keep this process, its threads and its children on one core."""
+    """Restrict this process, its threads and its children to one core."""
     os.environ.update(ONE_THREAD)
     if hasattr(os, "sched_setaffinity"):
-        # The last core: the first one serves more of the system's interrupts.
+        # The last core: the first one handles more of the system's interrupts.
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
 def machine() -> dict[str, object]:
-    """Return what a reader needs to know about the machine and the versions, fit for JSON."""
+    """Return the machine and the versions that the figures were measured with, as JSON values."""
     versions = {}
     for name in VERSIONS_OF:
         try:

@@ -1,4 +1,4 @@
-"""The tables of implementations: they feed the correctness tests and everything that is timed.
+"""The tables of implementations, which feed both the correctness tests and the timing.
 
 To add a peer: write a class as in `benchmarks.peers`, and a line here.
 """
@@ -23,7 +23,7 @@ class State(Protocol):
     """A network under training."""
 
     def run(self, n: int) -> None:
-        """Learn the problem's first n digits, in order, from the weights as they are."""
+        """Train on the problem's first n digits, in order, starting from the current weights."""
 
     def weights(self) -> list[np.ndarray]:
         """Return W1, b1, W2, b2, ... as float64; weights have shape (inputs, outputs)."""
@@ -44,10 +44,10 @@ class Implementation:
     dtype : str
         Of weights and arithmetic.
     needs : tuple of str
-        Modules that must be installed, and programs (written with a leading ``$``) that must be found.
+        Modules that must be installed, and programs (with a leading ``$``) that must be on the path.
     rule : {"original", "backprop", None}
-        Which of the reference's rules it follows, so that its weights must end where the reference's end. None: it
-        trains nothing, but measures a bound of the machine.
+        The rule of the reference that it follows: its weights must end where the reference's end. None: it trains
+        nothing but measures a bound of the machine.
     """
 
     key: str
@@ -57,23 +57,18 @@ class Implementation:
     needs: tuple[str, ...] = ()
     rule: str | None = "original"
 
-    @property
-    def same_rule(self) -> bool:
-        """Whether it follows the original rule, which most of the table does."""
-        return self.rule == "original"
-
     def missing(self) -> str | None:
-        """Return what keeps this implementation from running here, or None."""
+        """Return why this implementation cannot run here, or None."""
         return _missing(self.name, self.needs)
 
     def prepare(self, problem: Problem) -> State:
-        """Return a network with the problem's weights that holds the digits in the form it wants."""
+        """Return a network with the problem's weights, and the digits in the form that it needs."""
         module, name = self.home.split(":")
         build: Callable[[Problem], State] = getattr(importlib.import_module(f"benchmarks.peers.{module}"), name)
         return build(problem)
 
     def run(self, state: State, n: int) -> None:
-        """Learn the first `n` digits; returns when the weights are computed."""
+        """Train on the first `n` digits; return when the weights are computed."""
         state.run(n)
 
     def weights(self, state: State) -> list[np.ndarray]:
@@ -85,7 +80,7 @@ def _missing(name: str, needs: tuple[str, ...]) -> str | None:
     for need in needs:
         if need.startswith("$"):
             if shutil.which(need[1:]) is None:
-                return f"{name}: the program {need[1:]} is not here"
+                return f"{name}: the program {need[1:]} is not installed"
         elif find_spec(need) is None:
             return f"{name}: {need} is not installed"
     return None
@@ -95,20 +90,20 @@ NAIVE = "naive"
 OURS = "fastnn"
 
 TRAINING = (
-    Implementation(OURS, "fastnn, ink", "ours:Ink"),
-    # Next to the one whose time is held against it: they are timed in turn, and slow phases last for seconds.
+    Implementation(OURS, "fastnn, sparse", "ours:Sparse"),
+    # Next to fastnn, with which it is compared: they are timed in turn, and slow phases last for seconds.
     Implementation(
         "bandwidth",
-        "bound of dense code: first layer read and written",
+        "lower bound of dense code: first layer read and written",
         "dense_c:Bandwidth",
         needs=("$gcc",),
         rule=None,
     ),
     Implementation("fastnn-dense", "fastnn, dense", "ours:Dense"),
-    Implementation("fastnn-64", "fastnn, ink, float64", "ours:Ink64", "float64"),
+    Implementation("fastnn-64", "fastnn, sparse, float64", "ours:Sparse64", "float64"),
     Implementation("c", "C, dense, one fused pass, gcc -O3", "dense_c:Fused", needs=("$gcc",)),
     Implementation("jax", "JAX, jitted lax.scan", "jax_sgd:Scan", needs=("jax",)),
-    Implementation("numba", "Numba, dense, as first written", "numba_dense:FirstWritten"),
+    Implementation("numba", "Numba, dense, straightforward loops", "numba_dense:Straightforward"),
     Implementation(
         "torch-compiled", "PyTorch, 16 steps in one compiled graph", "torch_sgd:Compiled", needs=("torch", "$g++")
     ),
@@ -149,11 +144,11 @@ class Predictor:
     needs: tuple[str, ...] = ()
 
     def missing(self) -> str | None:
-        """Return what keeps this from running here, or None."""
+        """Return why this cannot run here, or None."""
         return _missing(self.name, self.needs)
 
     def prepare(self, problem: Problem) -> Callable[[np.ndarray], np.ndarray]:
-        """Return what turns uint8 images into class indices."""
+        """Return a function from uint8 images, shape (n, 784), to class indices, shape (n,)."""
         module = importlib.import_module("benchmarks.peers.predictors")
         build: Callable[[Problem], Callable[[np.ndarray], np.ndarray]] = getattr(module, self.home)
         return build(problem)

@@ -1,21 +1,18 @@
-"""What each step from the original's learning rule to the best plain network is worth, as a table in the README.
+"""What each change from the original's rule to the best plain network gains: ``python -m benchmarks.ladder``.
 
-    python -m benchmarks.ladder --data digits --seeds 3
-
-Each rung keeps the changes of those before. Accuracy is that on the held-back tenth, or the source's test set, after
-the last epoch; with every seed other weights, another order and another split.
+The changes are cumulative: each row adds to the one above. Accuracy is measured after the last epoch, on the test set
+of the data or on a held-out tenth; the seed determines the initial weights, the sample order and the split.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.readme import show
+from benchmarks.page import add_page_option, show
 from fastnn.datasets import load_dataset, split
 from fastnn.evaluation.metrics import evaluate
 from fastnn.recipe import Recipe
@@ -28,9 +25,9 @@ if TYPE_CHECKING:
 
 RUNGS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("the original's rule", {}),
-    ("textbook gradient, softmax", {"rule": "backprop", "init": "xavier"}),
+    ("back-propagation, softmax", {"rule": "backprop", "init": "xavier"}),
     (
-        "ReLU on ink, cosine rate, label smoothing",
+        "ReLU, inverted inputs, cosine schedule, label smoothing",
         {
             "activation": "relu",
             "init": "he",
@@ -40,17 +37,17 @@ RUNGS: tuple[tuple[str, dict[str, Any]], ...] = (
             "label_smoothing": 0.1,
         },
     ),
-    ("normalised drawings", {"normalise": True}),
+    ("normalised images", {"normalise": True}),
     ("affine distortion", {"rotation": 12.0, "scale": 0.12, "shear": 0.15, "shift": 1.0}),
     ("elastic distortion", {"elastic_alpha": 1.0}),
     ("784-500-150-10, twice as many epochs", {"hidden": (500, 150), "epochs": 120}),
-    ("mean of the last 10 epochs' weights", {"averaging": "tail", "averaging_epochs": 10}),
-    ("4 networks together", {"ensemble": 4}),
+    ("average of the last 10 epochs' weights", {"averaging": "tail", "averaging_epochs": 10}),
+    ("ensemble of 4", {"ensemble": 4}),
 )
 
 
 class Rung(NamedTuple):
-    """A line of the table; accuracies one a seed, seconds of training in the mean."""
+    """A row of the table: the accuracy with each seed, and the mean seconds of training."""
 
     name: str
     accuracies: tuple[float, ...]
@@ -60,7 +57,7 @@ class Rung(NamedTuple):
 def climb(
     dataset: Dataset, *, seeds: int, epochs: int, rungs: Sequence[tuple[str, dict[str, Any]]] = RUNGS
 ) -> list[Rung]:
-    """Train every rung with every seed."""
+    """Train every row's recipe with every seed; return the rows."""
     table, recipe = [], Recipe(epochs=epochs)
     for name, given in rungs:
         changes = dict(given)
@@ -77,15 +74,15 @@ def climb(
 
 
 def run(dataset: Dataset, recipe: Recipe) -> tuple[float, float]:
-    """Return test accuracy and seconds of training, all networks of an ensemble one after the other."""
+    """Return test accuracy and seconds of training; the networks of an ensemble are trained one after the other."""
     train, test = split(dataset, recipe.test_fraction, recipe.seed)
     networks, seconds = [], 0.0
     for member in range(recipe.ensemble):
         own = recipe.replace(seed=recipe.seed + member)
-        learner = Trainer(own.network(train.images.shape[1], len(train.classes)), train, own)
-        learner.warm_up()
-        seconds += sum(learner.epoch(epoch).seconds for epoch in range(1, own.epochs + 1))
-        networks.append(learner.result())
+        trainer = Trainer(own.network(train.images.shape[1], len(train.classes)), train, own)
+        trainer.warm_up()
+        seconds += sum(trainer.epoch(epoch).seconds for epoch in range(1, own.epochs + 1))
+        networks.append(trainer.result())
     return evaluate(as_model(networks, train, recipe), test).accuracy, seconds
 
 
@@ -93,9 +90,9 @@ def as_markdown(rungs: Sequence[Rung], source: str, epochs: int) -> str:
     """Return the table."""
     seeds = len(rungs[0].accuracies)
     lines = [
-        f"{source}, {epochs} epochs unless said otherwise; mean of {seeds} seeds, and their standard deviation.",
+        f"{source}, {epochs} epochs unless stated otherwise; mean and standard deviation of {seeds} seeds.",
         "",
-        "| and so on, each with what stands above | test accuracy | wrong | seconds of training |",
+        "| cumulative: each row adds to the one above | test accuracy | test error | seconds of training |",
         "|---|---|---|---|",
     ]
     for rung in rungs:
@@ -105,18 +102,20 @@ def as_markdown(rungs: Sequence[Rung], source: str, epochs: int) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Read the options, train and write."""
-    parser = argparse.ArgumentParser(description="What each step to a better network is worth.")
+    """Read the options, train and write the table."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.ladder", description="What each change to a better network gains."
+    )
     parser.add_argument("--data", default="digits", help="a data set by name or path")
-    parser.add_argument("--name", help="what the table calls it")
+    parser.add_argument("--name", help="name of the data set in the table")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=60)
-    parser.add_argument("--readme", type=Path, help="file to write the table into; printed without")
+    add_page_option(parser)
     options = parser.parse_args(arguments)
     dataset = load_dataset(options.data)
     rungs = climb(dataset, seeds=options.seeds, epochs=options.epochs)
     table = as_markdown(rungs, options.name or dataset.source, options.epochs)
-    show(table, "ladder", options.readme)
+    show(table, "ladder", options.page)
 
 
 if __name__ == "__main__":

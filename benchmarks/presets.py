@@ -1,9 +1,7 @@
-"""What the presets reach and how long they take, as a table in the README.
+"""Accuracy and training time of the presets: ``python -m benchmarks.presets --digits dataset.json --mnist FOLDER``.
 
-    python -m benchmarks.presets --digits dataset.json --mnist FOLDER --seeds 3
-
-Each is a whole command, ``fastnn train --recipe ... --data ...``, timed from its start to its end; ensembles may use
-all cores, the others are kept on one.
+Each run is a whole command, ``fastnn train --recipe ... --data ...``, timed from its start to its end; ensembles may
+use all cores, the others one.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from benchmarks.environment import machine
-from benchmarks.readme import show
+from benchmarks.page import add_page_option, show
 from fastnn.recipe import presets
 
 if TYPE_CHECKING:
@@ -31,15 +29,15 @@ GOAL = 0.99
 
 
 class Result(NamedTuple):
-    """One run: test accuracy, seconds of the whole command, seconds until the test accuracy was 99 %."""
+    """One run: test accuracy, seconds of the whole command, seconds to a test accuracy of 99 % or None."""
 
     accuracy: float
     seconds: float
-    until_goal: float | None
+    to_goal: float | None
 
 
 def run(preset: str, data: str, seed: int, *, one_core: bool) -> Result:
-    """Train by the command line."""
+    """Train with the command line."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
         command = [sys.executable, "-m", "fastnn", "train", "--recipe", preset, "--data", data, "--seed", str(seed)]
@@ -57,13 +55,13 @@ def run(preset: str, data: str, seed: int, *, one_core: bool) -> Result:
         history = out / "history.csv"
         epochs = list(csv.DictReader(history.open())) if history.is_file() else []
         result = json.loads(done.stdout)
-    # The history of several networks is a mean, which tells nothing of time.
-    goal = until_goal(epochs, seconds) if result["networks"] == 1 else None
+    # The history of several networks is their mean, which has no times.
+    goal = to_goal(epochs, seconds) if result["networks"] == 1 else None
     return Result(result["test_accuracy"], seconds, goal)
 
 
-def until_goal(epochs: Sequence[dict[str, str]], whole: float) -> float | None:
-    """Return the seconds until the test accuracy was at the goal, start-up included; None if it never was."""
+def to_goal(epochs: Sequence[dict[str, str]], whole: float) -> float | None:
+    """Return the seconds to the goal, start-up included; None if no epoch reaches it."""
     each = [float(row["seconds"]) + float(row["test_seconds"]) for row in epochs]
     for number, row in enumerate(epochs):
         if float(row["test_accuracy"]) >= GOAL:
@@ -74,12 +72,12 @@ def until_goal(epochs: Sequence[dict[str, str]], whole: float) -> float | None:
 def as_markdown(results: dict[tuple[str, str], list[Result]], machine_name: str) -> str:
     """Return the table."""
     lines = [
-        "| preset | data | test accuracy, mean | each seed | whole command, best | until 99 % |",
+        "| preset | data | mean test accuracy | each seed | whole command, fastest | time to 99 % |",
         "|---|---|---|---|---|---|",
     ]
     for (preset, data), runs in sorted(results.items(), key=lambda item: list(presets).index(item[0][0])):
         accuracies = [result.accuracy for result in runs]
-        goals = [result.until_goal for result in runs if result.until_goal is not None]
+        goals = [result.to_goal for result in runs if result.to_goal is not None]
         lines.append(
             f"| `{preset}` | {data} | {statistics.mean(accuracies):.2%} "
             f"| {', '.join(f'{accuracy:.2%}' for accuracy in accuracies)} "
@@ -90,7 +88,7 @@ def as_markdown(results: dict[tuple[str, str], list[Result]], machine_name: str)
 
 
 def read_results(path: Path | None) -> dict[tuple[str, str], list[Result]]:
-    """Return what :func:`write_results` wrote; nothing if there is no such file."""
+    """Return the results of a file that :func:`write_results` wrote; none if there is no such file."""
     if path is None or not path.is_file():
         return {}
     lines = json.loads(path.read_text(encoding="utf-8"))
@@ -98,27 +96,31 @@ def read_results(path: Path | None) -> dict[tuple[str, str], list[Result]]:
 
 
 def write_results(path: Path | None, results: dict[tuple[str, str], list[Result]]) -> None:
-    """Keep the results: `best` alone takes an hour."""
+    """Write all results to a file after each run: `best` alone takes an hour."""
     if path is not None:
         path.write_text(json.dumps([[*key, runs] for key, runs in results.items()]), encoding="utf-8")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Read the options, train and write."""
-    parser = argparse.ArgumentParser(description="What the presets reach and how long they take.")
-    parser.add_argument("--digits", default="digits", help="the drawn digits, by name or path")
+    """Read the options, train and write the table."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.presets", description="Accuracy and training time of the presets."
+    )
+    parser.add_argument("--digits", default="digits", help="the digits of the web page, by name or path")
     parser.add_argument("--mnist", default="mnist", help="MNIST, by name or path")
     parser.add_argument("--presets", default="original,modern,mnist,best")
-    parser.add_argument("--seeds", type=int, default=3, help="how many; of `best` three, which take an hour")
+    parser.add_argument(
+        "--seeds", type=int, default=3, help="runs of each preset; `best` always has three, which take an hour"
+    )
     parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--results", type=Path, help="file of results to add to; the table has all that are in it")
-    parser.add_argument("--readme", type=Path, help="file to write the table into; printed without")
+    parser.add_argument("--results", type=Path, help="JSON file to add to; the table shows all of its results")
+    add_page_option(parser)
     options = parser.parse_args(arguments)
     results: dict[tuple[str, str], list[Result]] = read_results(options.results)
     for preset in options.presets.split(","):
         on_mnist = preset in ("mnist", "best")
         data, name = (options.mnist, "MNIST") if on_mnist else (options.digits, "digits")
-        # The networks of an ensemble have seeds that follow each other, and no two runs should share one.
+        # The networks of an ensemble have consecutive seeds, and no two runs should share one.
         step, count = presets[preset].ensemble, 3 if preset == "best" else options.seeds
         for seed in range(options.first_seed, options.first_seed + count * step, step):
             result = run(preset, data, seed, one_core=presets[preset].ensemble == 1)
@@ -126,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             write_results(options.results, results)
             print(f"{preset}, seed {seed}: {result.accuracy:.2%} in {result.seconds:.1f} s", flush=True)
     about = machine()
-    show(as_markdown(results, f"one core of {about['cpu']}, ensembles on {os.cpu_count()}"), "presets", options.readme)
+    show(as_markdown(results, f"one core of {about['cpu']}, ensembles on {os.cpu_count()}"), "presets", options.page)
 
 
 if __name__ == "__main__":

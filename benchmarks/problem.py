@@ -1,4 +1,4 @@
-"""What every implementation is given: the same digits in the same order, and the same weights to start from."""
+"""The problem that every implementation gets: the same digits in the same order, and the same initial weights."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ SAMPLES = 12_547
 """Training digits in one epoch of the original: nine tenths of 13,942."""
 
 PER_CLASS = 1255
-"""As many of each digit, so that ten classes make at least SAMPLES."""
+"""Digits of each class: ten classes have at least SAMPLES together."""
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """Digits in the order in which they are learned, and a network before it has seen any.
+    """Digits in training order, and the initial parameters of a network.
 
     Attributes
     ----------
     images : ndarray of uint8, shape (n, sizes[0])
-        255 = paper.
+        255 = white paper.
     labels : ndarray of int64, shape (n,)
     weights : tuple of ndarray of float64, each of shape (inputs, outputs)
     biases : tuple of ndarray of float64
-        Both hold float32 numbers, so that every implementation starts from the same ones.
+        All values are float32 numbers, so that every implementation starts from the same ones.
     learning_rate : float
     description : str
-        What the digits are, for the report.
+        The source of the digits, for the report.
     """
 
     images: NDArray[np.uint8]
@@ -51,15 +51,15 @@ class Problem:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Units of each layer."""
+        """Units of each layer, the inputs included."""
         return (len(self.weights[0]), *(len(bias) for bias in self.biases))
 
     def inputs(self, dtype: DTypeLike) -> NDArray[Any]:
-        """Return what a network sees: value / 255, paper = 1, shape (n, sizes[0]), contiguous."""
+        """Return the inputs of the network: value / 255, so that white is 1; shape (n, sizes[0]), contiguous."""
         return np.ascontiguousarray(np.arange(256, dtype=dtype) / np.asarray(255, dtype=dtype))[self.images]
 
     def parameters(self, dtype: DTypeLike, *, output_major: bool = False) -> list[NDArray[Any]]:
-        """Return fresh arrays W1, b1, W2, b2, ...; `output_major` turns the weights to (outputs, inputs)."""
+        """Return new arrays W1, b1, W2, b2, ...; with `output_major` weights have shape (outputs, inputs)."""
         result = []
         for weight, bias in zip(self.weights, self.biases, strict=True):
             result.append(np.array(weight.T if output_major else weight, dtype=dtype, order="C"))
@@ -67,7 +67,7 @@ class Problem:
         return result
 
     def first(self, n: int) -> Problem:
-        """Return the same problem with the first `n` digits alone."""
+        """Return the same problem with only the first `n` digits."""
         return Problem(
             self.images[:n], self.labels[:n], self.weights, self.biases, self.learning_rate, self.description
         )
@@ -75,10 +75,10 @@ class Problem:
 
 @cache
 def digits() -> tuple[NDArray[np.uint8], NDArray[np.int64], str]:
-    """Return 12,547 training digits in random order with their labels, and what they are.
+    """Return images and labels of 12,547 training digits in random order, and a description.
 
-    Where the real digits stand beside the project: 1,255 of each class, drawn with replacement where a class has
-    fewer, as ``fastnn train --per-class 1255`` does. Elsewhere: the built-in ones.
+    If the real digits are in ``../shared/data``: 1,255 of each class, sampled with replacement where a class has
+    fewer, as ``fastnn train --per-class 1255`` does. Otherwise the built-in drawn digits.
     """
     from fastnn.datasets import load_dataset, per_class
 
@@ -87,16 +87,16 @@ def digits() -> tuple[NDArray[np.uint8], NDArray[np.int64], str]:
     order = np.random.default_rng(0).permutation(len(dataset))[:SAMPLES]
     images, labels = dataset.images[order], dataset.labels[order]
     kind = "real digits" if real else "built-in drawn digits"
-    inked = 100 * np.mean(images != 255)
-    note = f"{len(images):,} {kind}, {inked:.0f} % of their pixels inked"
+    density = 100 * np.mean(images != 255)
+    note = f"{len(images):,} {kind}, {density:.0f} % of their pixels not white"
     return images, labels, note
 
 
-def synthetic_digits(n: int, ink: float, seed: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Return `n` images of which exactly a share of `ink` pixels, anywhere, is not paper, and random labels."""
+def synthetic_digits(n: int, density: float, seed: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return `n` images in which exactly a share of `density` of the pixels, at random, is not white; random labels."""
     rng = np.random.default_rng(seed)
-    inked = rng.random((n, SIZES[0])).argsort(axis=1) < round(ink * SIZES[0])
-    images = np.where(inked, rng.integers(0, 255, (n, SIZES[0])), 255).astype(np.uint8)
+    drawn = rng.random((n, SIZES[0])).argsort(axis=1) < round(density * SIZES[0])
+    images = np.where(drawn, rng.integers(0, 255, (n, SIZES[0])), 255).astype(np.uint8)
     return images, rng.integers(0, 10, n)
 
 
@@ -107,7 +107,7 @@ def make_problem(
     uniform: bool = True,
     seed: int = 0,
 ) -> Problem:
-    """Return the problem that is timed: all digits, and weights and biases of U[-1, 1) as in the original.
+    """Return the problem that is timed: all digits, with weights and biases from U[-1, 1) as in the original.
 
     Parameters
     ----------
@@ -116,9 +116,9 @@ def make_problem(
     data : tuple of ndarray, optional
         Images and labels to use instead of :func:`digits`.
     uniform : bool
-        False draws weights of variance 2 / inputs and no biases (He et al. 2015), which ReLU units need.
+        False draws weights of variance 2 / inputs and zero biases (He et al. 2015), which ReLU units need.
     seed : int
-        Of the weights.
+        Random seed of the weights.
     """
     images, labels, description = digits() if data is None else (*data, "synthetic images")
     rng = np.random.default_rng(seed)

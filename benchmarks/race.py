@@ -1,4 +1,4 @@
-"""Timing by interleaved rounds: each round runs every candidate once, so that a slow minute of the machine hits all."""
+"""Timing in interleaved rounds: each round runs every candidate, so that a slow minute of the machine affects all."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-MOST_REPEATS = 20
+MAX_REPEATS = 20
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """Something that can be run on the first n items.
+    """Work that can be timed on the first n items.
 
     Attributes
     ----------
     key, name : str
     run : callable
-        ``run(n)`` does the work for n items; returns when it is done.
+        ``run(n)`` does the work for n items and returns when it is done.
     limit : int
-        Most items of one run.
+        Largest number of items in one run.
     least : int
-        Fewest items of one run; a run takes this many even where that is slow.
+        Smallest number of items in one run, even where that is slow.
     dtype : str
     """
 
@@ -40,16 +40,16 @@ class Candidate:
 
 @dataclass
 class Timing:
-    """What was measured of one candidate.
+    """The measured times of one candidate.
 
     Attributes
     ----------
     key, name, dtype : str
         Of the candidate.
     items : int
-        Items of one run.
+        Items in one run.
     seconds : list of float
-        Of each timed run.
+        Seconds of each timed run.
     """
 
     key: str
@@ -60,13 +60,17 @@ class Timing:
 
     @property
     def best(self) -> float:
-        """Seconds an item in the fastest run: what the code costs where nothing disturbs it."""
+        """Seconds per item in the fastest run: the cost of the code when nothing disturbs it."""
         return min(self.seconds) / self.items
 
     @property
     def median(self) -> float:
-        """Seconds an item in the median run."""
+        """Seconds per item in the median run."""
         return statistics.median(self.seconds) / self.items
+
+    def minus(self, other: Timing, key: str, name: str) -> Timing:
+        """Return the difference of the best times per item, as a timing."""
+        return Timing(key, name, self.dtype, 1, [max(0.0, self.best - other.best)])
 
     def record(self) -> dict[str, object]:
         """Return the figures, fit for JSON."""
@@ -82,17 +86,17 @@ class Timing:
 
 
 def side_by_side(one: Timing, other: Timing) -> float:
-    """Return how many times as long as another one took, an item, in rounds that timed both as often.
+    """Return the ratio of the times per item of two candidates that were timed equally often in the same rounds.
 
-    The median over the runs. A slow phase of the machine, which lasts for seconds, hits both runs of a round, where the
-    best of all runs of either may have found a quiet moment that the other did not. For ratios near 1, that is.
+    The median of the ratios of each round. For ratios near 1: a slow phase of the machine, which lasts for seconds,
+    affects both runs of a round, but only one of the two best times.
     """
     ratios = [a / b for a, b in zip(one.seconds, other.seconds, strict=True)]
     return statistics.median(ratios) * other.items / one.items
 
 
 def clock(run: Callable[[int], object], n: int) -> float:
-    """Return the seconds that ``run(n)`` takes, with the garbage collector held."""
+    """Return the seconds that ``run(n)`` takes, with the garbage collector off."""
     gc.disable()
     try:
         start = time.perf_counter()
@@ -109,9 +113,9 @@ def race(candidates: Iterable[Candidate], *, rounds: int, seconds: float) -> lis
     ----------
     candidates : iterable of Candidate
     rounds : int
-        Rounds in which each candidate is timed, first to last and in the next round last to first.
+        Each round times every candidate, alternately in forward and in reverse order.
     seconds : float
-        What one candidate should take in a round, about: slow ones run on fewer items, fast ones several times.
+        Approximate time for one candidate in a round: slow ones run on fewer items, fast ones several times.
 
     Returns
     -------
@@ -119,8 +123,8 @@ def race(candidates: Iterable[Candidate], *, rounds: int, seconds: float) -> lis
         In the order of the candidates.
     """
     entrants = [_warmed(candidate, seconds) for candidate in candidates]
-    # What is there by now stays: with the peers' modules to look through, looking for garbage would take longer than
-    # most runs, a minute for the whole suite.
+    # Freeze what exists by now: scanning the peers' modules for garbage would take longer than most runs, a minute in
+    # the whole suite.
     gc.collect()
     gc.freeze()
     for number in range(rounds):
@@ -131,15 +135,15 @@ def race(candidates: Iterable[Candidate], *, rounds: int, seconds: float) -> lis
 
 
 def _warmed(candidate: Candidate, seconds: float) -> tuple[Candidate, int, Timing]:
-    """Let the candidate compile, and find how many items and runs of it take about `seconds`."""
+    """Let the candidate compile, and return how many items and repeats take about `seconds`."""
     items = candidate.least
     took = clock(candidate.run, items)
-    # Not again what takes far longer than asked for, compiled or not.
+    # The first run may include compilation; it is not repeated if even so it is far too long.
     if items < candidate.limit or took < 10 * seconds:
         took = clock(candidate.run, items)
     while items < candidate.limit and took < seconds / 4:
         items = min(candidate.limit, 4 * items)
-        candidate.run(items)  # some compile anew for each number of items
+        candidate.run(items)  # some compile again for each number of items
         took = clock(candidate.run, items)
-    repeats = max(1, min(MOST_REPEATS, round(seconds / took)))
+    repeats = max(1, min(MAX_REPEATS, round(seconds / took)))
     return candidate, repeats, Timing(candidate.key, candidate.name, candidate.dtype, items, [])

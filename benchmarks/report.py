@@ -1,6 +1,6 @@
 """From the suite's JSON to tables and a chart: ``python -m benchmarks.report [RESULTS.json]``.
 
-Writes benchmarks/training.svg, and the tables between the two markers in README.md. Figures there are never typed.
+Writes benchmarks/training.svg, and the tables between the markers in benchmarks/RESULTS.md.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
 from benchmarks.implementations import BY_KEY, NAIVE, OURS
+from benchmarks.page import add_page_option, show
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,16 +22,14 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 HERE = Path(__file__).parent
-README = HERE.parent / "README.md"
 CHART = HERE / "training.svg"
 RESULTS = HERE / "results" / "latest.json"
-BEGIN, END = "<!-- benchmarks:start -->", "<!-- benchmarks:end -->"
 
 Row = tuple[str, ...]
 
 
 def duration(microseconds: float) -> str:
-    """Return a time with three digits and its unit."""
+    """Return a time in a suitable unit, with three digits."""
     for unit, size in (("µs", 1.0), ("ms", 1e3)):
         if microseconds < 1000 * size:
             return f"{three_digits(microseconds / size)} {unit}"
@@ -38,7 +37,7 @@ def duration(microseconds: float) -> str:
 
 
 def three_digits(value: float) -> str:
-    """Return a positive number with three digits, or all of its whole ones."""
+    """Return a positive number with three significant digits, or all digits before the point if there are more."""
     decimals = max(0, 2 - math.floor(math.log10(value))) if value > 0 else 0
     return f"{value:,.{decimals}f}"
 
@@ -46,7 +45,16 @@ def three_digits(value: float) -> str:
 def training_rows(entries: list[dict[str, Any]]) -> tuple[Row, list[Row]]:
     """Return header and rows of the training table, fastest first."""
     best = {entry["key"]: entry["best_us"] for entry in entries}
-    header = ("implementation", "dtype", "best", "median", "digits/s", "× naive", "fastnn is faster by", "first use")
+    header = (
+        "implementation",
+        "dtype",
+        "best",
+        "median",
+        "digits/s",
+        "× naive",
+        "time relative to fastnn",
+        "first use",
+    )
     rows = []
     for entry in sorted(entries, key=lambda entry: entry["best_us"]):
         time = entry["best_us"]
@@ -66,7 +74,7 @@ def training_rows(entries: list[dict[str, Any]]) -> tuple[Row, list[Row]]:
 
 
 def other_rows(entries: list[dict[str, Any]]) -> tuple[Row, list[Row]]:
-    """Return header and rows of any other group: times, and ratios to the group's first entry."""
+    """Return header and rows of any other group: times, and ratios to the first entry of the group."""
     first = entries[0]["best_us"]
     rows = []
     for entry in entries:
@@ -86,7 +94,7 @@ def titled(record: dict[str, Any]) -> Iterator[tuple[str, Row, list[Row]]]:
 
 
 def setting(record: dict[str, Any]) -> str:
-    """Return one line that says what was measured on what."""
+    """Return one line about date, machine, versions and training data."""
     machine = record["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     return (
@@ -96,7 +104,7 @@ def setting(record: dict[str, Any]) -> str:
 
 
 def tables(record: dict[str, Any]) -> list[Table | str]:
-    """Return rich tables of everything measured, and what was skipped."""
+    """Return rich tables of all measurements, and what was skipped."""
     from rich.table import Table
 
     parts: list[Table | str] = []
@@ -113,7 +121,7 @@ def tables(record: dict[str, Any]) -> list[Table | str]:
 
 
 def markdown(record: dict[str, Any]) -> str:
-    """Return the tables for the README."""
+    """Return the tables for RESULTS.md."""
     parts = []
     for title, header, rows in titled(record):
         lines = [f"**{title}**", "", "| " + " | ".join(header) + " |"]
@@ -123,6 +131,7 @@ def markdown(record: dict[str, Any]) -> str:
             lines.append("| " + " | ".join(cells) + " |")
         parts.append("\n".join(lines))
     parts.append(setting(record))
+    parts += [f"Skipped: {reason}." for reason in record["skipped"]]
     return "\n\n".join(parts)
 
 
@@ -171,33 +180,24 @@ def chart(record: dict[str, Any]) -> str:
     return "\n".join([*parts, "</svg>", ""])
 
 
-def insert(text: str, readme: str) -> str:
-    """Return the README with `text` between the markers."""
-    head, begin, rest = readme.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the README has no markers {BEGIN} and {END}")
-    return f"{head}{BEGIN}\n\n{text}\n\n{END}{tail}"
-
-
 def main(arguments: list[str] | None = None) -> int:
-    """Read the results; write chart and README."""
+    """Read the results; write the chart and the tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description=__doc__)
     parser.add_argument("results", nargs="?", type=Path, default=RESULTS, help=f"default: {RESULTS}")
-    parser.add_argument("--readme", type=Path, default=README, help="file with the markers")
-    parser.add_argument("--chart", type=Path, default=CHART, help="where the SVG goes")
+    parser.add_argument("--chart", type=Path, default=CHART, help=f"where the SVG goes (default: {CHART})")
+    add_page_option(parser)
     options = parser.parse_args(arguments)
     try:
         record = json.loads(options.results.read_text())
-        if "training" in record["groups"]:
-            options.chart.write_text(chart(record))
-            print(f"Written: {options.chart}")
-        readme = options.readme.read_text() if options.readme.is_file() else ""
-        options.readme.write_text(insert(markdown(record), readme))
-        print(f"Written: the tables in {options.readme}")
+        tables_of_record = markdown(record)
+        drawing = chart(record) if "training" in record["groups"] else None
     except (OSError, ValueError, KeyError) as error:
-        print(f"{options.results}: {error}", file=sys.stderr)
+        print(f"{options.results}: not results of the suite ({error})", file=sys.stderr)
         return 2
+    if drawing is not None:
+        options.chart.write_text(drawing)
+        print(f"Written: {options.chart}")
+    show(tables_of_record, "benchmarks", options.page)
     return 0
 
 

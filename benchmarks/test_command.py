@@ -1,4 +1,4 @@
-"""The whole command on as many digits as the original has: how much of its time is spent in the kernels."""
+"""The whole command on as many digits as the original has, and how much of its time is training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks.problem import REAL_DIGITS
 from benchmarks.race import Timing
-from benchmarks.thresholds import COMPILING_AT_MOST, KERNELS_SHARE
+from benchmarks.thresholds import COMMAND_SHARE_AT_LEAST
 from fastnn.datasets import load_dataset, per_class
 
 if TYPE_CHECKING:
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from benchmarks.conftest import Effort, Results
 
 EACH = 1394
-"""Digits of each class; the original has 13,942 in all."""
+"""Digits of each class; the original has 13,942 in total."""
 
 
 def run(data: Path | str, place: Path, epochs: int, **environment: str) -> tuple[float, float]:
-    """Return the seconds of the command, and those of its training and tests."""
+    """Return the seconds of the command, and those of the training and the tests in it."""
     out = place / f"run-{time.monotonic_ns()}"
     command = [sys.executable, "-m", "fastnn", "train", "--data", str(data), "--epochs", str(epochs), "--out", str(out)]
     start = time.perf_counter()
@@ -42,9 +42,7 @@ def empty_caches(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.benchmark(group="whole command")
-def test_most_of_the_time_is_spent_in_the_kernels(
-    tmp_path: Path, effort: Effort, results: Results, benchmark: Any
-) -> None:
+def test_most_of_the_time_is_training(tmp_path: Path, effort: Effort, results: Results, benchmark: Any) -> None:
     dataset = per_class(load_dataset(REAL_DIGITS if REAL_DIGITS.is_file() else "drawn"), EACH, seed=0)
     data = tmp_path / "dataset.json"
     rows = zip(dataset.images.tolist(), dataset.labels.tolist(), strict=True)
@@ -59,22 +57,25 @@ def test_most_of_the_time_is_spent_in_the_kernels(
         first.append(run(data, tmp_path, 1, **caches)[0])
         following.append(run(data, tmp_path, 1, **caches)[0])
     warm = [run(data, tmp_path, epochs, **caches) for _ in range(times)]
-    best = min(seconds for seconds, _ in warm)
-    compiling = min(first) - min(following)
     share = max(kernels / seconds for seconds, kernels in warm)
     results.add(
         f"fastnn train --epochs {epochs}, the whole command on {len(dataset):,} digits",
         [
             Timing("fastnn-command", "fastnn, the whole command", "", 1, [seconds for seconds, _ in warm]),
             Timing("fastnn-kernels", "fastnn, training and tests in it", "", 1, [kernels for _, kernels in warm]),
-            Timing("fastnn-one", "fastnn, the same for one epoch", "", 1, following),
-            Timing("fastnn-first", "fastnn, for one epoch from empty caches", "", 1, first),
-            Timing("fastnn-drawn", "fastnn, for one epoch on the built-in digits", "", 1, [drawn]),
-            Timing("fastnn-drawing", "fastnn, the same from empty caches, drawn first", "", 1, [drawing]),
+            Timing("fastnn-one", "fastnn, one epoch", "", 1, following),
+            Timing("fastnn-first", "fastnn, one epoch, from empty caches", "", 1, first),
+            Timing("fastnn-drawn", "fastnn, one epoch on the built-in digits", "", 1, [drawn]),
+            Timing(
+                "fastnn-drawing",
+                "fastnn, one epoch on the built-in digits, from empty caches, drawn first",
+                "",
+                1,
+                [drawing],
+            ),
         ],
     )
-    benchmark.extra_info.update(share=share, compiling=compiling, warm=best)
+    benchmark.extra_info.update(share=share)
     benchmark.pedantic(lambda: None, rounds=1)
-    assert effort.quick or share >= KERNELS_SHARE
-    for seconds in (compiling, drawing - drawn):
-        assert effort.quick or seconds / best <= COMPILING_AT_MOST
+    if not effort.quick:
+        assert share >= COMMAND_SHARE_AT_LEAST

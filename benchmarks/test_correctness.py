@@ -1,4 +1,4 @@
-"""No implementation is timed before it has learned what the reference learns."""
+"""Every implementation must end with the weights of the reference before it is timed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_ends_where_the_reference_of_its_rule_ends(implementation: Implementatio
 
 
 def test_the_tolerance_tells_rules_apart() -> None:
-    """The nearest wrong rule, errors carried back through the weights as they were, must not pass as this one."""
+    """The nearest wrong rule, which propagates errors through the old weights, is beyond the tolerance."""
     problem = correctness.problem()
     wrong = correctness.deviation_from_reference(correctness.textbook_order(problem, correctness.SAMPLES))
     assert wrong > 10 * max(correctness.TOLERANCE.values())

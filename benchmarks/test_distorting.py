@@ -1,4 +1,4 @@
-"""Time to distort a 28x28 drawing, as training with a modern recipe does for each digit of each epoch."""
+"""Time to distort a 28x28 image, as training with preset `modern` does for each digit in each epoch."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def by_fastnn(recipe: Recipe, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def by_scipy(images: NDArray[np.uint8], change: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Distort all by one affine map, that begins at the centre."""
+    """Distort all images by one affine map about the centre."""
     from scipy.ndimage import affine_transform
 
     matrix = np.eye(2) + change
     centre = np.full(2, (SIDE - 1) / 2)
     offset = centre - matrix @ centre
     out = np.empty_like(images)
-    for image, place in zip(images.reshape(-1, SIDE, SIDE), out.reshape(-1, SIDE, SIDE), strict=True):
-        affine_transform(image, matrix, offset, output=place, order=1, cval=255)
+    for image, result in zip(images.reshape(-1, SIDE, SIDE), out.reshape(-1, SIDE, SIDE), strict=True):
+        affine_transform(image, matrix, offset, output=result, order=1, cval=255)
     return out
 
 

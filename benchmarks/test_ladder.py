@@ -1,9 +1,9 @@
-"""The ladder: every rung is a recipe that trains, and its table lands between the markers."""
+"""Every row of the ladder is a recipe that trains, and the table is written between the markers."""
 
 from __future__ import annotations
 
 from benchmarks.ladder import RUNGS, Rung, as_markdown, climb
-from benchmarks.readme import insert
+from benchmarks.page import insert
 from fastnn.recipe import Recipe
 from tests.helpers import blobs
 
@@ -22,7 +22,7 @@ def test_the_first_rung_is_the_original_and_each_changes_something() -> None:
         recipe = recipe.replace(**changes)
 
 
-def test_the_table_takes_the_old_ones_place() -> None:
+def test_the_table_replaces_the_old_one() -> None:
     table = as_markdown([Rung("one", (0.5, 0.7), 1.25)], "digits", 3)
     assert "| one | 60.00% ± 14.14% | 40.00% | 1.2 |" in table
     once = insert("# Title\n\ntext\n", table, "ladder")

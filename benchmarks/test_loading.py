@@ -23,7 +23,7 @@ DIGITS = 13_942
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The benchmark's digits, some twice, in the original's format."""
+    """A file with the benchmark's digits, some twice, in the original's format."""
     problem = make_problem()
     rows = np.arange(DIGITS) % SAMPLES
     path = tmp_path_factory.mktemp("loading") / "dataset.json"
@@ -44,7 +44,7 @@ def by_json(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def ways(file: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Three ways to read the file; the cache, in a folder of its own, is left filled by either of ours."""
+    """Three ways to read the file; both of fastnn's leave the data in a cache of their own."""
     from fastnn.datasets import load_dataset
 
     cache = tmp_path_factory.mktemp("cache")

@@ -1,4 +1,4 @@
-"""Time to crop, scale and centre 28x28 drawings, against Pillow, which has them one after the other."""
+"""Time to crop, scale and centre 28x28 images, compared with Pillow, which handles one image at a time."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ SIDE, BOX = 28, 20
 
 
 def by_pillow(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Cut out the ink, scale it by area and paste it by its centre of mass."""
+    """Crop the digit, scale it by area and paste it with its centre of mass in the middle."""
     from PIL import Image
 
-    places = np.arange(BOX)
+    positions = np.arange(BOX)
     result = np.full((len(images), SIDE * SIDE), 255, np.uint8)
     for image, out in zip(images, result.reshape(-1, SIDE, SIDE), strict=True):
         drawing = Image.fromarray(255 - image.reshape(SIDE, SIDE))
@@ -35,8 +35,8 @@ def by_pillow(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         size = max(1, round(width * scale)), max(1, round(height * scale))
         ink = np.asarray(drawing.resize(size, Image.Resampling.BOX, box))
         mass = ink.sum()
-        top = round(SIDE / 2 - float(ink.sum(axis=1) @ places[: size[1]]) / mass)
-        left = round(SIDE / 2 - float(ink.sum(axis=0) @ places[: size[0]]) / mass)
+        top = round(SIDE / 2 - float(ink.sum(axis=1) @ positions[: size[1]]) / mass)
+        left = round(SIDE / 2 - float(ink.sum(axis=0) @ positions[: size[0]]) / mass)
         top, left = min(max(top, 0), SIDE - size[1]), min(max(left, 0), SIDE - size[0])
         out[top : top + size[1], left : left + size[0]] = 255 - ink
     return result
@@ -63,7 +63,7 @@ def timings(effort: Effort, results: Results) -> dict[str, Timing]:
     return {timing.key: timing for timing in measured}
 
 
-def test_both_put_the_drawing_in_the_same_place() -> None:
+def test_both_normalise_alike() -> None:
     images = make_problem().images[:200]
     ours, theirs = (255 - by(images).astype(float) for by in (by_fastnn, by_pillow))
     alike = (ours * theirs).sum(axis=1) / np.sqrt((ours**2).sum(axis=1) * (theirs**2).sum(axis=1))

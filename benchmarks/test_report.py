@@ -1,7 +1,8 @@
-"""Tables and chart say what the JSON says."""
+"""Tables and chart show the figures of the JSON."""
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
@@ -26,7 +27,7 @@ def record() -> dict[str, Any]:
         "skipped": ["JAX: jax is not installed"],
         "groups": {
             "loading": [entry("a", "first", 2e6), entry("b", "second", 500.0)],
-            "training": [entry("naive", "slow & <plain>", 40_000.0), entry("fastnn", "fastnn, ink", 5.0)],
+            "training": [entry("naive", "slow & <plain>", 40_000.0), entry("fastnn", "fastnn, sparse", 5.0)],
         },
     }
 
@@ -49,7 +50,7 @@ def test_durations_have_three_digits(microseconds: float, text: str) -> None:
 def test_training_comes_first_and_fastest_first(record: dict[str, Any]) -> None:
     (_, header, training), (title, _, loading) = report.titled(record)
     assert training == [
-        ("fastnn, ink", "float32", "5.00 µs", "10.0 µs", "200,000", "8,000", "1.00", "0.2 s"),
+        ("fastnn, sparse", "float32", "5.00 µs", "10.0 µs", "200,000", "8,000", "1.00", "0.2 s"),
         ("slow & <plain>", "float32", "40.0 ms", "80.0 ms", "25", "1.00", "8,000", "0.2 s"),
     ]
     assert len(header) == len(training[0])
@@ -67,31 +68,26 @@ def test_bars_of_the_chart_grow_with_the_logarithm_of_speed(record: dict[str, An
     assert any(e.text == "slow & <plain>" for e in root.iter())
 
 
-def test_main_replaces_what_stands_between_the_markers(record: dict[str, Any], tmp_path: Path) -> None:
-    import json
-
-    results, readme, chart = tmp_path / "r.json", tmp_path / "README.md", tmp_path / "c.svg"
+def test_main_replaces_the_tables_between_the_markers(record: dict[str, Any], tmp_path: Path) -> None:
+    results, page, drawing = tmp_path / "r.json", tmp_path / "RESULTS.md", tmp_path / "c.svg"
     results.write_text(json.dumps(record))
-    readme.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
-    arguments = [str(results), "--readme", str(readme), "--chart", str(chart)]
+    page.write_text("before\n<!-- benchmarks:start -->\nold\n<!-- benchmarks:end -->\nafter\n")
+    arguments = [str(results), "--page", str(page), "--chart", str(drawing)]
     assert report.main(arguments) == 0
-    once = readme.read_text()
+    once = page.read_text()
     assert once.startswith("before\n")
     assert once.endswith("after\n")
     assert "old" not in once
-    assert "| **fastnn, ink** | **float32** |" in once
+    assert "| **fastnn, sparse** | **float32** |" in once
     assert report.main(arguments) == 0
-    assert readme.read_text() == once
-    assert chart.read_text().startswith("<svg")
+    assert page.read_text() == once
+    assert drawing.read_text().startswith("<svg")
 
 
-def test_main_says_what_is_missing(record: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    import json
-
-    results, readme = tmp_path / "r.json", tmp_path / "README.md"
-    results.write_text(json.dumps(record))
-    readme.write_text("no markers")
-    arguments = [str(results), "--readme", str(readme), "--chart", str(tmp_path / "c.svg")]
-    assert report.main(arguments) == 2
-    assert "markers" in capsys.readouterr().err
-    assert readme.read_text() == "no markers"
+def test_main_names_a_file_that_has_no_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results, page = tmp_path / "r.json", tmp_path / "RESULTS.md"
+    results.write_text("{}")
+    page.write_text("as before")
+    assert report.main([str(results), "--page", str(page), "--chart", str(tmp_path / "c.svg")]) == 2
+    assert str(results) in capsys.readouterr().err
+    assert page.read_text() == "as before"

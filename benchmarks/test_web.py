@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 def test_a_short_run(tmp_path: Path) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text("before\n<!-- web:start -->\nold\n<!-- web:end -->\nafter\n")
+    page = tmp_path / "RESULTS.md"
+    page.write_text("before\n<!-- web:start -->\nold\n<!-- web:end -->\nafter\n")
     few = "--visitors 5 --seconds 2 --pause 0.02 --digits 500 --epochs 1"
-    main([*few.split(), "--readme", str(readme)])
-    text = readme.read_text()
+    main([*few.split(), "--page", str(page)])
+    text = page.read_text()
     assert text.startswith("before\n<!-- web:start -->\n| load test | measured |")
     assert text.endswith("<!-- web:end -->\nafter\n")
     assert "old" not in text
@@ -53,5 +53,5 @@ def test_the_exit_code_is_1_if_a_limit_is_exceeded(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], exceeded: list[str]
 ) -> None:
     monkeypatch.setattr(web, "measure", lambda **_: ([("what", "figure")], exceeded))
-    assert main([]) == len(exceeded)
+    assert main(["--page", "-"]) == len(exceeded)
     assert capsys.readouterr().err == "".join(f"limit exceeded: {message}\n" for message in exceeded)

@@ -1,6 +1,4 @@
-"""Load test of the web app: many visitors, a kill of the server, and a database of 200,000 digits, as a table.
-
-    python -m benchmarks.web --readme README.md
+"""Load test of the web app: ``python -m benchmarks.web``; many visitors, a kill of the server, 200,000 digits.
 
 All requests go over the loopback interface. Each visitor asks for a prediction every tenth of a second, as the page
 does while somebody draws, and sends the drawing after nine predictions. Halfway through, the server is killed with
@@ -28,7 +26,7 @@ import httpx
 import numpy as np
 
 from benchmarks import environment
-from benchmarks.readme import show
+from benchmarks.page import add_page_option, show
 from fastnn.datasets import load_dataset
 from fastnn.datasets.database import import_dataset
 from tests.web.load import LoadTest, run_visitors
@@ -212,7 +210,7 @@ def measure(*, visitors: int, seconds: float, pause: float, digits: int, epochs:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the options, measure, and write or print the table; return the exit code."""
-    parser = argparse.ArgumentParser(description="Load test of the web app.")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.web", description="Load test of the web app.")
     parser.add_argument("--visitors", type=int, default=50, help="number of simulated visitors")
     parser.add_argument("--seconds", type=float, default=30.0, help="duration of the load test, without the restart")
     parser.add_argument("--pause", type=float, default=0.1, help="seconds that a visitor waits after each response")
@@ -223,11 +221,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="accepted digits of the large database, which has as many pending ones",
     )
     parser.add_argument("--epochs", type=int, default=5, help="training epochs of the network that is served")
-    parser.add_argument("--readme", type=Path, help="file to write the table into; by default it is printed")
+    add_page_option(parser)
     options = vars(parser.parse_args(arguments))
-    readme = options.pop("readme")
+    page = options.pop("page")
     rows, exceeded = measure(**options)
-    show(as_markdown(rows), "web", readme)
+    show(as_markdown(rows), "web", page)
     for message in exceeded:
         print(f"limit exceeded: {message}", file=sys.stderr)
     return 1 if exceeded else 0

@@ -1,7 +1,8 @@
-"""One file per peer. Each class is built from a `Problem` and then trains it: ``run(n)`` learns the first n digits,
-``weights()`` returns W1, b1, W2, b2, ... as float64, weights of shape (inputs, outputs).
+"""One file per peer. A class is built from a `Problem` and trains on it: ``run(n)`` trains on the first n digits,
+``weights()`` returns W1, b1, W2, b2, ... as float64, weights of shape (inputs, outputs). The files ``mnist_*.py`` are
+the contenders of :mod:`benchmarks.time_to_accuracy`.
 
-All but scikit-learn's follow the original rule, for 784-200-40-10 and networks of the same three layers:
+All classes but scikit-learn's follow the original rule, for 784-200-40-10 and other networks of three layers:
 
     h1 = s(W1 x + b1)   h2 = s(W2 h1 + b2)   o = s(W3 h2 + b3)      s(z) = 1 / (1 + exp(-z))
     e3 = t - o          g3 = lr e3 o (1 - o)      W3 += g3 h2'   b3 += g3

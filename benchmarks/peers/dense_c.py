@@ -1,4 +1,4 @@
-"""dense.c, compiled on the spot for this machine and called by ctypes."""
+"""dense.c, compiled when it is first used, for this machine, and called by ctypes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def library(sizes: tuple[int, ...], dtype: str) -> ctypes.CDLL:
 
 
 class Fused:
-    """One pass over the first layer a digit: its update together with the next digit's forward pass."""
+    """One pass over the first layer per digit: its update and the next digit's forward pass together."""
 
     dtype = "float32"
 
@@ -82,11 +82,10 @@ class Fused64(Fused):
 
 
 class Bandwidth(Fused):
-    """No training: the first layer's weights are read, multiplied by one and written, once a digit.
+    """No training: the first layer's weights are read, multiplied by one and written, once per digit.
 
-    Dense code that corrects every weight for every digit cannot be faster than that. How fast it is depends on which
-    pages of memory the weights come to lie in, where they fill the second-level cache: the best of several places is
-    taken.
+    Dense code that updates every weight for every digit cannot be faster. Where the weights fill the second-level
+    cache, the speed depends on the pages of memory that they occupy: the fastest of several allocations is taken.
     """
 
     PLACES = 8

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @partial(jax.jit, donate_argnums=0)
 def train(parameters, inputs, targets, rate):
-    """Weights as (inputs, outputs); their old memory is given up for the new."""
+    """Return the parameters after one pass; weights are (inputs, outputs) and their buffers are donated."""
 
     def step(parameters, sample):
         w1, b1, w2, b2, w3, b3 = parameters
@@ -37,19 +37,19 @@ def train(parameters, inputs, targets, rate):
 
 
 class Scan:
-    """XLA compiles the whole loop; arrays are on the device before the clock starts."""
+    """The whole loop compiled by XLA; arrays are on the device before the clock starts."""
 
     def __init__(self, problem: Problem) -> None:
         self.parameters = tuple(jnp.array(values) for values in problem.parameters(np.float32))
         self.x = jnp.array(problem.inputs(np.float32))
         self.targets = jnp.eye(problem.sizes[-1], dtype=np.float32)[problem.labels]
         self.rate = np.float32(problem.learning_rate)
-        self.taken: tuple[int, tuple[jax.Array, jax.Array]] = (-1, (self.x, self.targets))
+        self.chosen: tuple[int, tuple[jax.Array, jax.Array]] = (-1, (self.x, self.targets))
 
     def run(self, n: int) -> None:
-        if self.taken[0] != n:
-            self.taken = n, (self.x[:n], self.targets[:n])
-        self.parameters = jax.block_until_ready(train(self.parameters, *self.taken[1], self.rate))
+        if self.chosen[0] != n:
+            self.chosen = n, (self.x[:n], self.targets[:n])
+        self.parameters = jax.block_until_ready(train(self.parameters, *self.chosen[1], self.rate))
 
     def weights(self) -> list[np.ndarray]:
         return [np.array(values, dtype=np.float64) for values in self.parameters]

@@ -1,4 +1,4 @@
-"""Numba as one writes it first: dense loops over rows of outputs, ``fastmath`` on."""
+"""Straightforward Numba: dense loops over rows of outputs, ``fastmath`` on."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def train(w1, b1, w2, b2, w3, b3, x, labels, n, rate):
         update(w1, b1, e1, h1, x[t], rate)
 
 
-class FirstWritten:
+class Straightforward:
     """The loops above, compiled with ``fastmath`` so that the sums vectorise."""
 
     def __init__(self, problem: Problem) -> None:

@@ -1,4 +1,4 @@
-"""NumPy: as a textbook has it, and as fast as SciPy's BLAS lets it be."""
+"""NumPy: the textbook form, and the fastest one that SciPy's BLAS allows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def sigmoid(z):
 
 
 class Textbook:
-    """``W += np.outer(g, x)``: a temporary of the size of the layer at every update."""
+    """``W += np.outer(g, x)``: every update makes a temporary array of the layer's size."""
 
     def __init__(self, problem: Problem) -> None:
         self.parameters = problem.parameters(np.float32, output_major=True)
@@ -47,10 +47,10 @@ class Textbook:
 
 
 class InPlace:
-    """SciPy's ``ger`` corrects the weights where they stand: no temporary, half the memory traffic.
+    """SciPy's ``ger`` updates the weights in place: no temporary array, half the memory traffic.
 
-    BLAS works on columns: matrices are (inputs, outputs) in Fortran's order, so that a unit's weights are one column.
-    The other order, columns of outputs, took twice as long for ``ger`` with 784 columns of 200.
+    BLAS works on columns: matrices are (inputs, outputs) in Fortran order, so that the weights of a unit are one
+    column. In the other order, ``ger`` took twice as long with 784 columns of 200.
     """
 
     def __init__(self, problem: Problem) -> None:

@@ -1,4 +1,4 @@
-"""fastnn's own kernels, called as `fastnn.training` calls them."""
+"""fastnn's engine, called as `fastnn.training` calls it."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastnn.engine import Engine, KernelInput
+from fastnn.engine import Engine
+from fastnn.inputs import KernelInput
 from fastnn.network import Network
 
 if TYPE_CHECKING:
     from benchmarks.problem import Problem
 
 
-class Ink:
-    """The first layer by the inked pixels alone; their lists are made before the clock starts, as for a whole run."""
+class Sparse:
+    """The sparse first layer: only the pixels that are not white cost anything."""
 
-    kernel = "sparse"
+    first_layer = "sparse"
     dtype = "float32"
     rule = "original"
     activation = "sigmoid"
@@ -28,8 +29,8 @@ class Ink:
         for target, values in zip(self.network.biases, problem.biases, strict=True):
             target[...] = values
         self.engine = Engine(self.network)
-        self.prepared = KernelInput(problem.images, False, self.network.dtype, self.kernel)
-        self.engine.load_weights(self.prepared)
+        self.inputs = KernelInput(problem.images, False, self.first_layer)
+        self.engine.load_weights(self.inputs)
         self.labels = problem.labels
         self.order = np.arange(len(problem.labels))
         self.rate = problem.learning_rate
@@ -38,35 +39,40 @@ class Ink:
     def run(self, n: int) -> None:
         if n > len(self.order):
             self.order = np.arange(n) % len(self.labels)
-        self.engine.train(self.prepared, self.labels, self.order[:n], self.rate, self.totals)
+        self.engine.train(self.inputs, self.labels, self.order[:n], self.rate, self.totals)
+
+    def run_one_by_one(self, n: int) -> None:
+        """Train on the first digits with one call of the engine for each."""
+        for i in range(n):
+            self.engine.train(self.inputs, self.labels, self.order[i : i + 1], self.rate, self.totals)
 
     def weights(self) -> list[np.ndarray]:
         self.engine.store_weights()
         pairs = zip(self.network.weights, self.network.biases, strict=True)
         copies = [np.array(values, dtype=np.float64) for pair in pairs for values in pair]
-        self.engine.load_weights(self.prepared)
+        self.engine.load_weights(self.inputs)
         return copies
 
 
-class Dense(Ink):
-    """All pixels, for data without paper."""
+class Dense(Sparse):
+    """The dense first layer: all pixels, for images without a background."""
 
-    kernel = "dense"
+    first_layer = "dense"
 
 
-class Ink64(Ink):
-    """Ink in float64."""
+class Sparse64(Sparse):
+    """The sparse first layer in float64."""
 
     dtype = "float64"
 
 
-class Backprop(Ink):
+class Backprop(Sparse):
     """Textbook back-propagation with sigmoid units."""
 
     rule = "backprop"
 
 
 class BackpropRelu(Backprop):
-    """Textbook back-propagation with ReLU units, of which the silent ones are skipped."""
+    """Textbook back-propagation with ReLU units; inactive ones are skipped."""
 
     activation = "relu"

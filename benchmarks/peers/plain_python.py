@@ -1,4 +1,4 @@
-"""Plain Python: the naive port of the original's matrix class, and lists as a Python programmer writes them."""
+"""Plain Python: the direct port of the original's matrix class, and idiomatic lists."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Naive:
-    """`fastnn.reference`: nested lists, a new matrix at every step, as the original's JavaScript did it."""
+    """`fastnn.reference`: nested lists and a new matrix at every step, as in the original's JavaScript."""
 
     def __init__(self, problem: Problem, rule: str = "original") -> None:
         self.network = ReferenceNetwork.from_arrays(problem.weights, problem.biases, rule)
@@ -31,7 +31,7 @@ class Naive:
 
 
 class Comprehensions:
-    """Lists of rows, sums and updates as comprehensions over zipped rows: the fastest of the plain ways."""
+    """Lists of rows, with sums and updates as comprehensions over zipped rows: the fastest plain form."""
 
     def __init__(self, problem: Problem) -> None:
         self.parameters = [values.tolist() for values in problem.parameters(np.float64, output_major=True)]
@@ -47,7 +47,7 @@ class Comprehensions:
 
 
 class ListRows:
-    """The digits as lists of floats, made once and only as far as they are asked for."""
+    """The digits as lists of floats, converted once and only when they are needed."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem

@@ -1,4 +1,4 @@
-"""Ways to classify: each function returns a callable that turns uint8 images (n, 784) into class indices (n,)."""
+"""Ways to classify: each function returns a function from uint8 images (n, 784) to class indices (n,)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def ours(problem: Problem) -> Predict:
 
 
 def plain_python(problem: Problem) -> Predict:
-    """The reference."""
+    """`fastnn.reference`, one digit after the other."""
     from fastnn.reference import ReferenceNetwork
 
     network = ReferenceNetwork.from_arrays(problem.weights, problem.biases)
@@ -39,7 +39,7 @@ def plain_python(problem: Problem) -> Predict:
 
 
 def numpy_batch(problem: Problem) -> Predict:
-    """One matrix product a layer."""
+    """One matrix product per layer."""
     w1, b1, w2, b2, w3, b3 = problem.parameters(np.float32)
 
     def predict(images: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""scikit-learn's MLPClassifier at batch size 1: by back-propagation, since it knows no other rule."""
+"""scikit-learn's MLPClassifier at batch size 1, by back-propagation, the only rule that it has."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""PyTorch in its three ways to run many small steps: eager, a TorchScript loop, and 16 steps in one compiled graph.
+"""PyTorch's three ways to run many small steps: eager, a TorchScript loop, and 16 steps in one compiled graph.
 
-All three write the update by hand: autograd and ``torch.optim`` cost several times more a step.
+All three compute the update by hand: autograd and ``torch.optim`` take several times longer per step.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 torch.set_num_threads(1)
 
 UNROLLED = 16
-"""Steps in one compiled graph: more compile longer and gain little."""
+"""Steps in one compiled graph: more take longer to compile and gain little."""
 
 
 def train_loop(
@@ -52,7 +52,7 @@ def train_loop(
 
 
 class Eager:
-    """One Python call an operation, weights corrected in place with ``addr_``."""
+    """One Python call per operation, weights updated in place with ``addr_``."""
 
     def __init__(self, problem: Problem) -> None:
         parameters = problem.parameters(np.float32, output_major=True)
@@ -89,7 +89,7 @@ def unrolled_steps(
     targets: torch.Tensor,
     rate: torch.Tensor,
 ) -> None:
-    """Train in place; products and sums instead of ``mv`` and ``addr_``, which the compiler would not fuse."""
+    """Train in place, with products and sums: the compiler does not fuse ``mv`` and ``addr_``."""
     for t in range(inputs.shape[0]):
         x = inputs[t]
         h1 = torch.sigmoid((w1 * x).sum(1) + b1)
@@ -111,12 +111,12 @@ def unrolled_steps(
 
 @cache
 def compiled_steps():
-    """Return the compiled graph; it takes about half a minute to make, once a process."""
+    """Return the compiled graph; compiling takes about half a minute, once per process."""
     return torch.compile(unrolled_steps, dynamic=False, fullgraph=True)
 
 
 class Compiled(Eager):
-    """Whole blocks of 16 digits by the compiled graph, the few that remain one by one."""
+    """Blocks of 16 digits by the compiled graph, the remaining digits one by one."""
 
     @torch.no_grad()
     def run(self, n: int) -> None:

@@ -1,4 +1,4 @@
-"""``fastnn bench``: how fast this machine trains, beside plain Python and the bound of its cache."""
+"""``fastnn bench``: training speed of this machine, compared with plain Python and the lower bound of dense code."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ _PLAIN_SAMPLES = 10
 
 @dataclass(frozen=True)
 class Speed:
-    """What was measured; the best of several runs each.
+    """Training speed of this machine; each figure is the best of several runs.
 
     Attributes
     ----------
     samples_per_second : float
-        784-200-40-10 by the original rule in float32, one digit at a time.
+        fastnn: 784-200-40-10, the original rule, float32, one digit at a time.
     plain_python_samples_per_second : float
-        The same by ``fastnn.reference``, a port of the original's matrix class.
+        The same with ``fastnn.reference``, a port of the original's matrix class.
     speed_up : float
-        The first over the second.
+        `samples_per_second` over `plain_python_samples_per_second`.
     dense_bound_samples_per_second : float
-        How often a second the first layer's weights can be read and written: more than that no dense code can reach
-        that corrects them all for each digit.
+        How many times per second the first layer's weights can be read and written. Dense code, which updates all of
+        them for each digit, cannot be faster.
     over_dense_bound : float
-        The first over the bound.
+        `samples_per_second` over `dense_bound_samples_per_second`.
     compile_seconds : float
-        Until the kernels were ready.
+        Time to compile the kernels, or to load them if they were compiled before.
     """
 
     samples_per_second: float
@@ -50,33 +50,33 @@ class Speed:
 
 @command
 def bench(
-    seconds: Annotated[float, typer.Option(min=0.1, max=60, help="Time to spend on each measurement.")] = 1.0,
+    seconds: Annotated[float, typer.Option(min=0.1, max=60, help="Seconds for each measurement.")] = 1.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
-    """Measure how fast this machine trains; `pytest benchmarks` in a checkout compares with much more."""
+    """Measure training speed; `pytest benchmarks` in a checkout compares with many other implementations."""
     speed = measure(seconds)
     if as_json:
         print_json(asdict(speed))
         return
-    table = Table("one digit at a time, 784-200-40-10", "digits/s", "fastnn is", box=None)
+    table = Table("784-200-40-10, one digit at a time", "digits/s", "fastnn is faster by", box=None)
     rows = (
         ("fastnn", speed.samples_per_second, ""),
-        ("bound of dense code on this cache", speed.dense_bound_samples_per_second, f"{speed.over_dense_bound:.1f} x"),
-        ("plain Python, as the original", speed.plain_python_samples_per_second, f"{speed.speed_up:,.0f} x"),
+        ("lower bound of dense code", speed.dense_bound_samples_per_second, f"{speed.over_dense_bound:.1f} x"),
+        ("plain Python, like the original", speed.plain_python_samples_per_second, f"{speed.speed_up:,.0f} x"),
     )
     for name, rate, ratio in rows:
         table.add_row(name, f"{rate:,.0f}", ratio)
     out().print(table)
-    out().print(f"compiled in {speed.compile_seconds:.1f} s")
+    out().print(f"kernels ready in {speed.compile_seconds:.1f} s")
 
 
 def measure(seconds: float = 1.0) -> Speed:
-    """Measure on drawn digits.
+    """Measure the training speed on built-in drawn digits.
 
     Parameters
     ----------
     seconds : float
-        Time to spend on each of the three measurements; at least one run each.
+        Time for each of the three measurements; each has at least one run.
 
     Returns
     -------
@@ -124,7 +124,7 @@ def measure(seconds: float = 1.0) -> Speed:
 
 
 def _best(run: Callable[[], Any], seconds: float) -> float:
-    """Return the seconds of the fastest run among those that fit into `seconds`, one at least."""
+    """Return the seconds of the fastest run; repeat until `seconds` have passed."""
     end = time.perf_counter() + seconds
     best = float("inf")
     while True:
