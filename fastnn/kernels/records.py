@@ -12,44 +12,28 @@ ROW = 32
 """Length of a row of a 28x28 image in scratch memory: whole vectors."""
 
 DISTORT = record_of_int64(
-    "images",  # uint8, 784 an image; 255 = white
-    "order",  # int64; which images
-    "n",
+    "images out",  # uint8, 784 an image; 255 = white; `out` is filled
+    "order n",  # int64: which images
     "maps",  # float32, 6 an image: a, b, c, d, e, f
-    "noise",  # float32, 2 * n_nodes² an image: displacements along x and y; 0: none
-    "smooth",  # float32, n_nodes rows of ROW: what each node gives to each row (column)
-    "n_nodes",
-    "out",  # uint8, 784 an image; filled
-    "ink",  # int64, SIDE + 2 rows of SIDE + 2; the border is 0 and stays 0
-    "corners",  # int64, SIDE + 1 rows of ROW
+    "noise n_nodes",  # float32, 2 * n_nodes² an image: displacements along x and y; 0: none
+    "smooth part",  # float32, n_nodes rows of ROW: what each node gives to each row (column); scratch
+    "ink corners",  # scratch: int64, SIDE + 2 rows of SIDE + 2 with a border of 0; SIDE + 1 rows of ROW
     "columns",  # float32: 0, 1, ... ROW - 1
-    "part",  # float32, n_nodes rows of ROW
-    "along_x",  # float32, SIDE rows of ROW, as the next three
-    "along_y",
-    "cells",  # int32
-    "found",  # int64
+    "along_x along_y cells found",  # scratch: SIDE rows of ROW, float32, float32, int32 and int64
 )
 """Arguments of ``distort.distort``.
 
 Pixel (x, y) of the result is what stands at (a x + b y + e, c x + d y + f), plus the displacement."""
 
 NORMALISE = record_of_int64(
-    "images",  # uint8, n images of height x width; grey
-    "n",
-    "height",
-    "width",
+    "images n height width",  # uint8, n images of height x width; grey
     "polarity",  # 1: the paper is lighter than the ink, -1: darker, 0: found from each picture's border
     "result",  # uint8, n images of 28 x 28; filled, 255 = white; those of blank pictures are not touched
     "blank",  # uint8, n; filled
-    "counts",  # scratch: int64, 256
-    "levels",  # uint8, 256: ink for each grey level
-    "ink",  # uint8, height x width: the picture as ink
-    "box",  # int64, 4: edges of the drawing
-    "rows",  # float64, width: a row of the picture
-    "weights",  # float64, n_weights: of the source pixels of an output pixel
-    "n_weights",
-    "small",  # uint8, 20 x 20: the scaled drawing
-    "out",  # float64, 20 x 20
+    "counts levels",  # scratch: int64 and uint8, 256 each
+    "ink box",  # scratch: uint8, height x width; int64, 4: edges of the drawing
+    "rows weights n_weights",  # scratch: float64, width and n_weights: a row of the picture, weights of an output pixel
+    "small out",  # scratch: uint8 and float64, 20 x 20 each: the scaled drawing
 )
 """Arguments of ``normalise.normalise``."""
 
@@ -69,18 +53,13 @@ MARGIN = 32
 CANVAS_ROW = CANVAS + 2 * MARGIN
 
 STROKES = record_of_int64(
-    "paths",  # float64, n x n_points x 2: points of all strokes one after another, x and y in canvas pixels
+    "paths n n_points",  # float64, n x n_points x 2: points of all strokes one after another, in canvas pixels
     "paces",  # float64, n x n_points: pixels between two events where nothing slows the pen down; positive
-    "n",
-    "n_points",
-    "starts",  # int64, n_strokes + 1: where each stroke begins; last, the number of points
-    "n_strokes",
+    "starts n_strokes",  # int64, n_strokes + 1: where each stroke begins; last, the number of points
     "dab",  # float32, DAB_DIAMETER rows of DAB_ROW: what a dab leaves of the paper
     "images",  # uint8, n x 784; filled, 255 = white
-    "canvas",  # scratch: float32, CANVAS_ROW² and a vector more; 1 = white, before and after
-    "row",  # float32, CANVAS_ROW: sums of the rows of a cell
-    "events",  # int64, max_events x 2: where the pointer events of a digit are
-    "max_events",
-    "arc",  # float64, n_points: distance of each point from the start of its stroke
+    "canvas row",  # scratch: float32, CANVAS_ROW² and a vector more, 1 = white before and after; CANVAS_ROW
+    "events max_events",  # scratch: int64, max_events x 2: where the pointer events of a digit are
+    "arc",  # scratch: float64, n_points: distance of each point from the start of its stroke
 )
 """Arguments of ``strokes.draw``."""

@@ -84,7 +84,7 @@ def lanes_of(dtype, width):
 
 
 def _vector(dtype, width, n_vectors=None):
-    """Return the type of vectors of a constant width; Numba passes literal types for constants."""
+    """Return the type of vectors of a width, which must be a constant: Numba passes a literal type for it."""
     if not isinstance(width, types.IntegerLiteral):
         raise TypeError("a width must be a constant")
     return Vector(dtype, lanes_of(dtype, width.literal_value), n_vectors or max(1, width.literal_value))

@@ -94,18 +94,11 @@ def arguments_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 class ArgumentBlock:
-    """A record for a kernel, with what its addresses point to.
-
-    Parameters
-    ----------
-    dtype : dtype
-        Of the record.
-    **values : number or ndarray
-        See :meth:`put`.
+    """A record for a kernel, with the arrays that its addresses point to.
 
     Attributes
     ----------
-    record : ndarray of dtype, shape (1,)
+    record : ndarray of a record dtype, shape (1,)
     address : int
         What the kernel is called with.
     """
@@ -117,12 +110,7 @@ class ArgumentBlock:
         self._words = memoryview(self.record.view(np.int64))  # type: ignore[arg-type]
         self._positions = {name: offset // 8 for name, (_, offset, *_) in (dtype.fields or {}).items()}
         self._kept: dict[str, NDArray[Any]] = {}
-        self._others: tuple[NDArray[Any], ...] = ()
         self.put(**values)
-
-    def keep(self, *arrays: NDArray[Any]) -> None:
-        """Keep arrays alive that are reached through others."""
-        self._others = arrays
 
     def put(self, **values: Any) -> None:
         """Set fields to numbers, or to the addresses of arrays."""
@@ -167,13 +155,13 @@ class Workspace(NamedTuple):
         The record that kernels read.
     weights, biases : list of ndarray
         Of each layer; weights of shape (inputs, outputs), however they lie in memory.
-    column_offset : ndarray, shape (n_hidden,)
-        c of the first layer.
-    folded_bias : ndarray, shape (padded n_hidden,)
-        a of the first layer.
+    column_offset, folded_bias : ndarray
+        c and a of the first layer; a is padded to whole vectors.
     bias_and_weights : ndarray, shape (inputs + 1, padded n_hidden)
-        The first layer's weights below a row for its biases: their sum over rows is b + W·1. Whole vectors: of a single
-        column NumPy would sum pairs.
+        The first layer's weights below a row for its biases: their sum over rows is b + W·1. Padded to whole vectors,
+        because NumPy sums a single column in pairs.
+    kept : dict of ndarray
+        Arrays that only the layers' records point to.
     """
 
     block: ArgumentBlock
@@ -182,6 +170,7 @@ class Workspace(NamedTuple):
     column_offset: NDArray[Any]
     folded_bias: NDArray[Any]
     bias_and_weights: NDArray[Any]
+    kept: dict[str, NDArray[Any]]
 
 
 def address_of(array: NDArray[Any]) -> int:
@@ -251,9 +240,8 @@ def plan_workspace(sizes: tuple[int, ...], activation: str, dtype: np.dtype[Any]
         one=1,
         **{name: array for name, array in part.items() if name in (kind.names or ())},
     )
-    block.keep(memory, *whole.values())
     first = memory[: (n_in[0] + 1) * strides[0]].reshape(-1, strides[0])[:, : units[0]]
-    return Workspace(block, weights, biases, part["column_offset"][: sizes[1]], part["folded_bias"], first)
+    return Workspace(block, weights, biases, part["column_offset"][: sizes[1]], part["folded_bias"], first, whole)
 
 
 def _starts(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
