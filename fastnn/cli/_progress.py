@@ -63,7 +63,7 @@ class Lines(View):
         """Show the result of an epoch."""
         network = f"network {report.member + 1}  " if self._several else ""
         self._print(
-            f"{network}epoch {report.epoch}/{self._epochs}  lr {report.lr:g}  loss {report.loss:.4f}  "
+            f"{network}epoch {report.epoch}/{self._epochs}  lr {report.lr:.3g}  loss {report.loss:.4f}  "
             f"train {report.accuracy:.2%}{measured(report)}  {report.samples_per_second:,.0f} samples/s"
         )
 
