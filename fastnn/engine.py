@@ -43,7 +43,9 @@ class Engine:
         self._workspace = plan_workspace(network.sizes, network.activation, network.dtype)
         self._arguments = ArgumentBlock(arguments_dtype(network.dtype), workspace=self._workspace.block.record, one=1)
         self._arguments.put(original_rule=network.rule == "original")
-        self._kernel = kernel or kernel_for(network.dtype.name, network.rule, network.activation).run
+        compiled = kernel_for(network.dtype.name, network.rule, network.activation)
+        self._kernel = kernel or compiled.run
+        self._compiled = compiled if kernel is None else None
         # What the arguments were last set for; most calls differ only in the order of samples.
         self._kind: tuple[Any, ...] = ()
         self._bound: tuple[Any, ...] = ()
@@ -64,6 +66,8 @@ class Engine:
                 f"the network has {self.network.sizes[0]} inputs, but the images have {data.n_inputs} pixels"
             )
         ws, network = self._workspace, self.network
+        if self._compiled is not None:  # once the machine code is loaded, `run` is the code itself
+            self._kernel = self._compiled.run
         if self._loaded_for == data.baseline and network.frozen:
             return
         for own, given in zip(ws.weights + ws.biases, network.weights + network.biases, strict=True):

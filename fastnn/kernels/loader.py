@@ -67,7 +67,6 @@ class Kernel:
 
     def __init__(self, module: str, factory: str, arguments: tuple[str, ...], check: Callable[[Entry], bool]) -> None:
         self._module, self._factory, self._arguments, self._check = module, factory, arguments, check
-        self._entry: Entry | None = None
 
     def __call__(self, arguments: ArgumentBlock) -> None:
         """Run the kernel."""
@@ -75,10 +74,11 @@ class Kernel:
 
     def run(self, address: int) -> None:
         """Run the kernel on the record at an address. The caller keeps alive what the record points to."""
-        if self._entry is None:
-            with _lock:
-                self._entry = self._entry or self._load()
-        self._entry(address)
+        with _lock:
+            if "run" not in vars(self):
+                # Later calls go straight to the machine code.
+                vars(self)["run"] = self._load()
+        self.run(address)
 
     def _load(self) -> Entry:
         file = _CodeFile(self._module, self._factory, self._arguments)

@@ -33,7 +33,7 @@ SIGMOID, TANH, RELU, SOFTMAX = 0, 1, 2, 3
 ACTIVATIONS = {"sigmoid": SIGMOID, "tanh": TANH, "relu": RELU}
 
 
-_Nothing = ctypes.c_char * 0
+_addressof, _from_buffer = ctypes.addressof, (ctypes.c_char * 0).from_buffer
 
 
 def record_of_int64(*names: str, **others: Any) -> np.dtype[Any]:
@@ -134,12 +134,13 @@ class ArgumentBlock:
         """
         try:
             # A third of the time that NumPy's own ways take.
-            address = ctypes.addressof(_Nothing.from_buffer(array))  # type: ignore[arg-type]
+            address = _addressof(_from_buffer(array))  # type: ignore[arg-type]
         except (TypeError, ValueError, BufferError):  # read-only, empty or not contiguous
             if not array.flags.c_contiguous:
                 raise TypeError(f"{name} must be C-contiguous") from None
             address = address_of(array)
-        self._words[self._positions[name]], self._kept[name] = address, array
+        self._words[self._positions[name]] = address
+        self._kept[name] = array
 
     def advance(self, name: str, count: int) -> None:
         """Move an array's address by a number of its items."""
