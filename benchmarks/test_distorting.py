@@ -28,6 +28,7 @@ RECIPES = {
 
 
 def by_fastnn(recipe: Recipe, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    out = np.empty_like(images)
     Distorter(recipe)(images, np.arange(len(images)), 1, out)
     return out
 
