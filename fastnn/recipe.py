@@ -235,7 +235,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         values = _current_spelling(values)
         for key in values:
             if key not in known:
-                raise RecipeError(f"{origin}: unknown key {_shown(key)}; the keys of a recipe are {', '.join(known)}")
+                raise RecipeError(f"{origin}: unknown key {_shown(key)}; known keys: {', '.join(known)}")
         try:
             return cls(**values)
         except RecipeError as error:
