@@ -1,4 +1,4 @@
-"""Cross-validation: accuracies and class probabilities of networks on images that they were not trained on."""
+"""Cross-validation: accuracies and class probabilities on images that the networks were not trained on."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """Accuracies of a recipe by cross-validation.
+    """Result of cross-validation: the accuracies of a recipe.
 
     Attributes
     ----------
     accuracies : tuple of float
-        One for each fold, on the images of the fold.
+        Accuracy on each fold, of the networks trained on the other folds.
     mean : float
-        Share of all images that are classified correctly, each by the networks of the folds that it is not in.
+        Share of all images that are classified correctly by networks that were not trained on them.
     low, high : float
         Wilson's confidence interval of `mean`.
     confidence : float
-        Of the interval.
+        Confidence level of the interval.
     """
 
     accuracies: tuple[float, ...]
@@ -59,8 +59,8 @@ def cross_validate(
 ) -> CrossValidation:
     """Return the accuracy of a recipe on each of several folds, with the mean and its confidence interval.
 
-    For each fold the recipe's networks are trained on the other folds. Copies of an image share a fold. A test set of
-    the data's own is not used.
+    For each fold the recipe's networks are trained on the other folds. Copies of an image are in the same fold. A
+    test set of the data is not used.
 
     Parameters
     ----------
@@ -112,27 +112,27 @@ def cross_val_predict_proba(
 ) -> NDArray[np.float64]:
     """Return the class probabilities of each image by networks that were not trained on it.
 
-    The images are assigned to folds; for each fold the recipe's networks are trained on the others and predict it.
-    Copies of an image share a fold. The result does not depend on the number of threads.
+    The images are assigned to folds. For each fold, the recipe's networks are trained on the other folds and predict
+    this one. Copies of an image are in the same fold. The result does not depend on the number of threads.
 
     Parameters
     ----------
     dataset : Dataset
-        A test set of its own is not used.
+        Its test set, if it has one, is not used.
     recipe : Recipe
         Its seed also assigns the folds; its test fraction is not used.
     folds : int
         At least 2.
     repeats : int
-        How often all this is done, with other folds; the probabilities are averaged.
+        Number of cross-validations, each with other folds; their probabilities are averaged.
     threads : int, optional
         How many folds are trained at a time; by default as many as there are cores.
     progress : callable, optional
-        Called with the numbers of folds done and of all.
+        Called with the number of folds done and the number of all folds.
 
     Returns
     -------
-    ndarray of float64, shape (n, k)
+    ndarray of float64, shape (n, classes)
 
     Raises
     ------
@@ -161,19 +161,19 @@ def cross_val_predict_proba(
             pass
         return session.model.predict_proba(dataset.images[np.flatnonzero(assigned[repeat] == fold)])
 
-    workers = min(len(jobs), cores() if threads is None else threads)
-    if workers > 1:
+    n_threads = min(len(jobs), cores() if threads is None else threads)
+    if n_threads > 1:
         # Compile once before several threads need it.
         session_of(jobs[0], StopFlag()).warm_up()
     results: dict[tuple[int, int], NDArray[np.float64]] = {}
-    # Closed at once if `progress` raises, so that the threads end.
-    with contextlib.closing(map_threads(predict, jobs, workers)) as done:
+    # Closed if `progress` raises, so that the threads end.
+    with contextlib.closing(map_threads(predict, jobs, n_threads)) as done:
         for job, probabilities in done:
             results[job] = probabilities
             if progress is not None:
                 progress(len(results), len(jobs))
     total = np.zeros((len(dataset), len(dataset.classes)))
-    # Sums of floats depend on their order, and threads finish in any.
+    # In a fixed order: sums of floats depend on it, and threads finish in any order.
     for repeat, fold in jobs:
         total[assigned[repeat] == fold] += results[repeat, fold]
     return total / repeats

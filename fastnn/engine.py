@@ -1,4 +1,4 @@
-"""A network laid out in the kernels' workspace: loads and stores its weights, trains a chunk, runs it."""
+"""Engine: a network in the kernels' workspace; it loads and stores weights, trains on samples and predicts."""
 
 from __future__ import annotations
 
@@ -20,22 +20,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _CHUNK_WEIGHTS = 1 << 28
-"""Weights that a chunk of samples may touch: 20 ms or so."""
+"""Weights that a chunk of samples reads and writes in about 20 ms."""
 
 _INT64 = np.dtype(np.int64)
 
 
 class Engine:
-    """A network with the memory that the kernels need.
-
-    Works on a copy of the weights between :meth:`load_weights` and :meth:`store_weights`.
+    """Trains and runs a network on a copy of its weights, in memory laid out for the kernels.
 
     Parameters
     ----------
     network : Network
-        Trained in place.
+        Changed by :meth:`store_weights` alone.
     kernel : callable, optional
-        What to run the argument block's address with; by default the compiled kernel.
+        Called with the argument block's address; by default the compiled kernel.
     """
 
     def __init__(self, network: Network, kernel: Callable[[int], Any] | None = None) -> None:
@@ -44,9 +42,8 @@ class Engine:
         self._arguments = ArgumentBlock(arguments_dtype(network.dtype), workspace=self._workspace.block.record, one=1)
         self._arguments.put(original_rule=network.rule == "original")
         compiled = kernel_for(network.dtype.name, network.rule, network.activation)
-        self._kernel = kernel or compiled.run
-        self._compiled = compiled if kernel is None else None
-        # What the arguments were last set for; most calls differ only in the order of samples.
+        self._kernel, self._compiled = kernel or compiled.run, compiled if kernel is None else None
+        # What the arguments were last set from: most calls differ only in the order of samples.
         self._kind: tuple[Any, ...] = ()
         self._bound: tuple[Any, ...] = ()
         self._identity = np.arange(BLOCK)
@@ -54,13 +51,7 @@ class Engine:
         self._loaded_for: int | None = None
 
     def load_weights(self, data: KernelInput) -> None:
-        """Copy the network's weights to the workspace, for inputs of this kind.
-
-        Raises
-        ------
-        DataError
-            If the inputs are not as many as the network's.
-        """
+        """Copy the network's weights to the workspace, for inputs of this kind; DataError if their width differs."""
         if data.n_inputs != self.network.sizes[0]:
             raise DataError(
                 f"the network has {self.network.sizes[0]} inputs, but the images have {data.n_inputs} pixels"
@@ -73,7 +64,7 @@ class Engine:
         for own, given in zip(ws.weights + ws.biases, network.weights + network.biases, strict=True):
             own[...] = given
         ws.bias_and_weights[0, : network.sizes[1]] = ws.biases[0]
-        # One row after the other, so that the sums are the same bits on every machine.
+        # Row by row, so that the sums are the same bits on every machine.
         np.add.reduce(ws.bias_and_weights[: None if data.baseline else 1], axis=0, out=ws.folded_bias)
         ws.column_offset[...] = 0
         self._loaded_for = data.baseline
@@ -103,14 +94,14 @@ class Engine:
         Parameters
         ----------
         data : KernelInput
-            Of the kind last given to :meth:`load_weights`.
+            Of the kind that :meth:`load_weights` was last called with.
         labels : ndarray of int64, shape (n,)
             Class of each image, below the network's number of outputs.
         order : ndarray of int64, shape (m,)
-            Which samples, C-contiguous; each from 0 to n - 1.
+            Indices of the samples, C-contiguous; each from 0 to n - 1.
         learning_rate : float
         totals : ndarray of float64, shape (2,)
-            Gets the sum of the losses and the number of hits added, both before a sample's own update.
+            The losses and the number of right answers, before each sample's update, are added to it.
         smoothing : float
             Label smoothing.
         weights : ndarray of dtype, shape (n,), optional
@@ -150,7 +141,7 @@ class Engine:
         self._arguments.put_array("images", data.images)
 
     def chunk_size(self, data: KernelInput) -> int:
-        """Return how many samples, in whole blocks, take 20 ms or so: then Ctrl-C and progress get a turn."""
+        """Return how many samples, in whole blocks, take about 20 ms; between chunks Ctrl-C and progress get a turn."""
         touched = self.network.parameters.size
         if data.first_layer == "sparse":
             # About a quarter of the pixels are not white.
@@ -158,18 +149,14 @@ class Engine:
         return max(1, min(4096, _CHUNK_WEIGHTS // touched) // BLOCK) * BLOCK
 
     def outputs(self, data: KernelInput, between: Callable[[], object] | None = None) -> NDArray[Any]:
-        """Run the network on all images.
+        """Return the network's outputs for all images, shape (n, classes).
 
         Parameters
         ----------
         data : KernelInput
-            Of the kind last given to :meth:`load_weights`.
+            Of the kind that :meth:`load_weights` was last called with.
         between : callable, optional
-            Called every 20 ms or so; an exception that it raises ends the run.
-
-        Returns
-        -------
-        ndarray of dtype, shape (n, classes)
+            Called about every 20 ms; an exception that it raises ends the run.
         """
         n, arguments = data.n, self._arguments
         result = np.empty((n, self.network.sizes[-1]), dtype=self.network.dtype)
@@ -179,7 +166,7 @@ class Engine:
         self._bind_data(data)
         arguments.put_array("order", self._identity)
         arguments.put_array("outputs", result)
-        # A few samples need no look at the clock.
+        # Working out the chunk size would take longer than a few samples.
         chunk = max(1, n) if n <= BLOCK else self.chunk_size(data)
         for start in range(0, n, chunk):
             arguments.put_word("n", min(chunk, n - start))
@@ -193,10 +180,7 @@ class Engine:
 
 
 def run(engine: Engine, images: NDArray[np.uint8], invert: bool, first_layer: str = "sparse") -> NDArray[Any]:
-    """Return the network's outputs for images; see :class:`KernelInput`.
-
-    The same bits as during training, on every machine.
-    """
+    """Return the network's outputs for images, shape (n, classes), the same bits on every machine."""
     data = KernelInput(images, invert, first_layer)
     engine.load_weights(data)
     return engine.outputs(data)
@@ -204,15 +188,15 @@ def run(engine: Engine, images: NDArray[np.uint8], invert: bool, first_layer: st
 
 @cache
 def kernel_for(dtype: str, rule: str, activation: str) -> Kernel:
-    """Return the kernel for networks of this kind."""
-    # One code serves sigmoid and tanh, told apart by the workspace.
+    """Return the kernel for networks of this dtype, rule and activation."""
+    # Sigmoid and tanh share a kernel: the workspace says which one it is.
     kind = "relu" if activation == "relu" else "sigmoid"
     check = partial(_agrees_with_reference, dtype, rule, activation)
     return Kernel("fastnn.kernels.sgd", "run_samples", (dtype, rule, kind), check)
 
 
 def _agrees_with_reference(dtype: str, rule: Any, activation: Any, kernel: Callable[[int], Any]) -> bool:
-    """Train on four samples; return whether weights and outputs are those of the plain-Python rule."""
+    """Return whether a kernel and the plain-Python rule compute the same weights and outputs on four samples."""
     network = Network((20, 7, 5, 3), rule=rule, activation=activation, dtype=dtype).initialise("xavier")
     reference = ReferenceNetwork.from_network(network)
     images = (np.arange(80, dtype=np.uint8).reshape(4, 20) * 37) | np.array([255, 0, 0, 1] * 5, dtype=np.uint8)

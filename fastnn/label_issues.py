@@ -1,4 +1,4 @@
-"""Wrong labels, drawings that are not digits, and copies; the only file that imports cleanlab."""
+"""Finds wrong labels, drawings that are not digits, and copies; the only file that imports cleanlab."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ RECIPE = Recipe(
     schedule="cosine",
     label_smoothing=0.1,
 )
-"""Recipe of the folds: networks with smoothed targets memorise fewer wrong labels."""
+"""Recipe for cross-validation. Networks with label smoothing memorise fewer wrong labels."""
 
-_SURE = 0.5
-"""Least probability of a class for it to be suggested, and for a drawing to count as a digit. Of 169 flipped labels of
-the real digits found with it, 168 got their true class."""
-_FARTHEST = 0.005
-"""An uncertain drawing is not a digit if it is farther from the others than all but this share of the certain drawings.
-On the real digits that finds 25: half of them faces, scribbles, words or two digits, the rest unusual digits."""
+_CERTAIN = 0.5
+"""A class is suggested, and a drawing is certain to be a digit, from this probability on. Of 169 flipped labels that it
+found in the real digits, 168 got their true class."""
+_OUTLIER_SHARE = 0.005
+"""An uncertain drawing is not a digit if it is farther from its neighbours than all but this share of the certain ones.
+On the real digits this finds 25: half are faces, scribbles, words or two digits, the rest are unusual digits."""
 _NEIGHBOURS = 10
-_MOST_COMPARED = 5000
-_DIRECTIONS = 40
-_ON_SHEET = 120
-_MOST_BYTES = 1 << 26
+_MAX_COMPARED = 5000
+_COMPONENTS = 40
+_MAX_ON_SHEET = 120
+_MAX_BYTES = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -62,16 +62,16 @@ class Issue:
     Attributes
     ----------
     index : int
-        Position in the data set, from 0.
+        Index of the image in the data set, from 0.
     label : str
-        Class given in the data.
+        Class in the data.
     suggested : str
-        Class that seems right; empty if the image should be left out.
+        Suggested class; empty to leave the image out.
     score : float
         How well the label fits, from 0 (not at all) to 1.
     kind : {"wrong label", "not a digit", "copy"}
     reason : str
-        The kind with more detail.
+        The kind, with details.
     """
 
     index: int
@@ -89,11 +89,12 @@ class Findings:
     Attributes
     ----------
     issues : tuple of Issue
-        At most one for each image; wrong labels first, then what is not a digit, then copies; the worst first.
+        At most one for each image; first wrong labels, then drawings that are not digits, then copies; of each kind
+        the worst first.
     accuracy : float
-        Share of the labels that networks trained on other images predict.
-    probabilities : ndarray of float64, shape (n, k)
-        Class probabilities by those networks, averaged.
+        Share of the labels that are predicted by networks trained on other images.
+    probabilities : ndarray of float64, shape (n, classes)
+        Class probabilities of each image by these networks.
     """
 
     issues: tuple[Issue, ...]
@@ -117,14 +118,14 @@ def find_issues(
 ) -> Findings:
     """Find wrong labels, drawings that are not digits, and copies.
 
-    Cross-validation gives class probabilities of each image by networks that were not trained on it. From them,
-    cleanlab estimates how many labels of each class are wrong, and selects those that fit worst (confident learning:
+    Cross-validation gives class probabilities of each image by networks that were not trained on it. From these
+    cleanlab estimates how many labels of each class are wrong, and selects the least probable (confident learning:
     Northcutt, Jiang, Chuang, JAIR 70, 2021).
 
     Parameters
     ----------
     dataset : Dataset
-        A test set of its own is not searched.
+        Its test set, if it has one, is not searched.
     folds, repeats, threads, progress
         As for :func:`fastnn.crossval.cross_val_predict_proba`.
     epochs : int, optional
@@ -151,15 +152,15 @@ def find_issues(
         raise DataError(f"{dataset.source}: finding wrong labels needs images of at least two classes")
     images, blank = normalise_batch(dataset.images, polarity="dark-on-light")
     recipe = RECIPE.replace(epochs=epochs, seed=seed)
-    # Some images are copies only after normalising, which is how the networks see them.
-    seen = replace(dataset, images=images, test=None)
+    # Copies must be in the same fold; images that differ can be the same after normalising.
+    normalised = replace(dataset, images=images, test=None)
     probabilities = cross_val_predict_proba(
-        seen, recipe, folds=folds, repeats=repeats, threads=threads, progress=progress
+        normalised, recipe, folds=folds, repeats=repeats, threads=threads, progress=progress
     )
-    wrong, scores = _rank(dataset.labels, probabilities)
+    wrong, scores = _find_wrong_labels(dataset.labels, probabilities)
     describe = _Describer(dataset, probabilities, scores)
     issues = describe.copies(group_copies(dataset.images))
-    for index in np.flatnonzero(blank | _far_from_all(images, probabilities)).tolist():
+    for index in np.flatnonzero(blank | _find_outliers(images, probabilities)).tolist():
         issues.setdefault(index, describe.not_a_digit(index, blank=bool(blank[index])))
     for index in np.flatnonzero(wrong).tolist():
         issues.setdefault(index, describe.wrong_label(index))
@@ -170,7 +171,7 @@ def find_issues(
 
 @dataclass(frozen=True, eq=False)
 class _Describer:
-    """Makes issues of positions in a data set."""
+    """Makes the issues of images, given by their indices in a data set."""
 
     dataset: Dataset
     probabilities: NDArray[np.float64]
@@ -199,12 +200,12 @@ class _Describer:
 
     def wrong_label(self, index: int) -> Issue:
         likeliest = int(self.probabilities[index].argmax())
-        if self.probabilities[index, likeliest] < _SURE or likeliest == self.dataset.labels[index]:
+        if self.probabilities[index, likeliest] < _CERTAIN or likeliest == self.dataset.labels[index]:
             return self._issue(index, "", "wrong label", "wrong label, none is likely")
         return self._issue(index, self.dataset.classes[likeliest], "wrong label", "wrong label")
 
     def _agreed(self, members: list[int]) -> int:
-        """Return the most frequent label of some copies; of equally frequent ones the most probable."""
+        """Return the most frequent label of some copies; in a tie, the most probable one."""
         votes = np.bincount(self.dataset.labels[members], minlength=len(self.dataset.classes))
         likely = self.probabilities[members].mean(axis=0)
         return int(np.argmax(np.where(votes == votes.max(), likely, -1.0)))
@@ -224,56 +225,56 @@ def _cleanlab() -> tuple[Any, Any]:
     return find_label_issues, get_label_quality_scores
 
 
-def _rank(
+def _find_wrong_labels(
     labels: NDArray[np.int64], probabilities: NDArray[np.float64]
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Return which labels cleanlab finds wrong, and how well each label fits, both of shape (n,)."""
+    """Return which labels are wrong according to cleanlab, and the probability of each label, both of shape (n,)."""
     find_label_issues, get_label_quality_scores = _cleanlab()
-    # cleanlab expects every class to occur.
+    # cleanlab requires every class to occur.
     present, dense = np.unique(labels, return_inverse=True)
     shares = probabilities[:, present]
     total = shares.sum(axis=1, keepdims=True)
     shares = np.where(total > 0, shares / np.where(total > 0, total, 1.0), 1.0 / len(present))
-    # Of the filters this one found most flipped labels on the real digits: 97 % at a precision of 79 %, where
-    # prune_by_noise_rate had 93 % and 77 %, both 92 % and 83 %, confident_learning 78 % and 82 %.
+    # This filter found most flipped labels of the real digits: 97 % at a precision of 79 %. Others: prune_by_noise_rate
+    # 93 % and 77 %, both 92 % and 83 %, confident_learning 78 % and 82 %.
     with warnings.catch_warnings():
-        # It warns about classes with few labels, whose wrong ones may not be found.
+        # It warns that wrong labels may be missed in classes with few labels.
         warnings.simplefilter("ignore", UserWarning)
         wrong = find_label_issues(dense, shares, filter_by="prune_by_class", n_jobs=1)
         scores = get_label_quality_scores(dense, shares, method="self_confidence")
     return np.asarray(wrong, dtype=bool), np.clip(np.asarray(scores, dtype=np.float64), 0.0, 1.0)
 
 
-def _far_from_all(images: NDArray[np.uint8], probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return which drawings have no probable class and resemble few others, shape (n,).
+def _find_outliers(images: NDArray[np.uint8], probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which drawings have no probable class and are unlike drawings that have one, shape (n,).
 
     The measure is the mean distance to the ten nearest drawings with a probable class, in the first forty principal
     components of slightly blurred drawings.
     """
-    sure = probabilities.max(axis=1) >= _SURE
-    doubtful, known = np.flatnonzero(~sure), np.flatnonzero(sure)
-    if len(doubtful) == 0 or len(known) < 20 * _NEIGHBOURS:
+    certain = probabilities.max(axis=1) >= _CERTAIN
+    uncertain, known = np.flatnonzero(~certain), np.flatnonzero(certain)
+    if len(uncertain) == 0 or len(known) < 20 * _NEIGHBOURS:
         return np.zeros(len(images), dtype=bool)
-    # Evenly spaced, to have all classes however the set is ordered; with more it is slower but finds the same.
-    known = known[np.linspace(0, len(known) - 1, min(len(known), _MOST_COMPARED)).astype(np.int64)]
-    features = _features(images, known, np.concatenate([known, doubtful]))
-    reference, asked = features[: len(known)], features[len(known) :]
+    # Evenly spaced, so that all classes occur in any order of the data; more take longer and find the same.
+    known = known[np.linspace(0, len(known) - 1, min(len(known), _MAX_COMPARED)).astype(np.int64)]
+    features = _features(images, known, np.concatenate([known, uncertain]))
+    reference, queries = features[: len(known)], features[len(known) :]
     usual = _neighbour_distance(reference, reference, skip=1)
-    far = _neighbour_distance(asked, reference) > np.quantile(usual, 1 - _FARTHEST)
+    far = _neighbour_distance(queries, reference) > np.quantile(usual, 1 - _OUTLIER_SHARE)
     result = np.zeros(len(images), dtype=bool)
-    result[doubtful[far]] = True
+    result[uncertain[far]] = True
     return result
 
 
 def _features(images: NDArray[np.uint8], basis: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return the images at `wanted` in principal components of those at `basis`, shape (len(wanted), 40)."""
-    example = _blurred(images[basis])
-    mean = example.mean(axis=0)
-    _, directions = np.linalg.eigh((example - mean).T @ (example - mean))
-    return np.asarray((_blurred(images[wanted]) - mean) @ directions[:, -_DIRECTIONS:], dtype=np.float32)
+    """Return the images `wanted` in the first 40 principal components of the images `basis`, shape (n, 40)."""
+    samples = _blur(images[basis])
+    mean = samples.mean(axis=0)
+    _, components = np.linalg.eigh((samples - mean).T @ (samples - mean))
+    return np.asarray((_blur(images[wanted]) - mean) @ components[:, -_COMPONENTS:], dtype=np.float32)
 
 
-def _blurred(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _blur(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     ink = (255 - images).reshape(-1, SIDE, SIDE).astype(np.float32) / np.float32(255)
     for axis in (1, 2):
         ink = (np.roll(ink, 1, axis) + 2 * ink + np.roll(ink, -1, axis)) / np.float32(4)
@@ -281,13 +282,13 @@ def _blurred(images: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _neighbour_distance(
-    asked: NDArray[np.float32], reference: NDArray[np.float32], skip: int = 0
+    queries: NDArray[np.float32], reference: NDArray[np.float32], skip: int = 0
 ) -> NDArray[np.float32]:
-    """Return the mean distance of each row to ten nearest rows of `reference`, after skipping the `skip` nearest."""
+    """Return the mean distance of each query to its ten nearest rows of `reference`, without the `skip` nearest."""
     lengths = (reference * reference).sum(axis=1)
-    result = np.empty(len(asked), dtype=np.float32)
-    for start in range(0, len(asked), 512):
-        rows = asked[start : start + 512]
+    result = np.empty(len(queries), dtype=np.float32)
+    for start in range(0, len(queries), 512):
+        rows = queries[start : start + 512]
         squares = (rows * rows).sum(axis=1)[:, None] + lengths - 2 * rows @ reference.T
         nearest = np.partition(squares, skip + _NEIGHBOURS, axis=1)[:, : skip + _NEIGHBOURS]
         nearest.sort(axis=1)
@@ -316,7 +317,7 @@ def write_issues(issues: tuple[Issue, ...], path: Path) -> None:
 
 
 def draw_issues(dataset: Dataset, issues: tuple[Issue, ...], path: Path) -> None:
-    """Write a PNG file with the worst images, at most 120, each with its label, the suggestion and its position.
+    """Write a PNG file with the worst images, at most 120, each with its label, suggestion and index.
 
     Raises
     ------
@@ -325,8 +326,8 @@ def draw_issues(dataset: Dataset, issues: tuple[Issue, ...], path: Path) -> None
     """
     from fastnn.images.sheets import sheet
 
-    shown = [issue for issue in issues if issue.kind != "copy"][:_ON_SHEET]
-    shown += [issue for issue in issues if issue.kind == "copy"][: _ON_SHEET - len(shown)]
+    shown = [issue for issue in issues if issue.kind != "copy"][:_MAX_ON_SHEET]
+    shown += [issue for issue in issues if issue.kind == "copy"][: _MAX_ON_SHEET - len(shown)]
     words = {"wrong label": "unclear", "not a digit": "not a digit", "copy": "copy"}
     captions = [
         (f"{issue.label}, {f'maybe {issue.suggested}' if issue.suggested else words[issue.kind]}", f"#{issue.index}")
@@ -341,12 +342,12 @@ def draw_issues(dataset: Dataset, issues: tuple[Issue, ...], path: Path) -> None
 
 
 def apply_issues(dataset: Dataset, path: Path) -> tuple[Dataset, int, int]:
-    """Apply a list of issues to a data set: suggested labels replace labels; images without one are left out.
+    """Correct a data set by a list of issues: labels become the suggested ones; images without one are left out.
 
     Parameters
     ----------
     dataset : Dataset
-        Not changed. A test set of its own is kept as it is.
+        Not changed. Its test set is kept as it is.
     path : Path
         A CSV file written by :func:`write_issues`; lines may have been edited or deleted by hand.
 
@@ -393,8 +394,8 @@ def _read_issues(path: Path) -> list[tuple[int, int, str, str]]:
     """Return line number, index, label and suggestion of each line."""
     try:
         with path.open("rb") as file:
-            content = file.read(_MOST_BYTES + 1)
-        if len(content) > _MOST_BYTES:
+            content = file.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
             raise DataError(f"{path}: too large to be a list of issues")
         # Spreadsheets write a byte order mark.
         reader = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)

@@ -1,4 +1,4 @@
-"""Models: trained networks with the names of their classes, what they do to pixels, and where they come from."""
+"""Models: trained networks with class names, preprocessing and a card that says where they come from."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _Text = Annotated[str, Meta(max_length=1 << 16)]
 _Count = Annotated[int, Meta(ge=0, le=(1 << 53) - 1)]
 
 _LEAST_PER_THREAD = 256
-"""Images that take a thread a millisecond or so; with fewer, starting it costs more than it saves."""
+"""Least number of images for a thread, which take about a millisecond; for fewer, starting it costs too much."""
 
 _SHOWN_CLASSES = 30
-"""Names listed in a notebook."""
+"""Most class names and metrics shown in a notebook."""
 
 
 class DataCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -42,13 +42,13 @@ class DataCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     source : str
         Name, path or URL that :func:`fastnn.load_dataset` takes.
     description : str
-        What the data set says of itself.
+        The data set's own description of its source.
     hash : str
         Its :attr:`fastnn.Dataset.content_hash`.
     n_train, n_test : int or None
         Images trained on and held back.
     split : Split or None
-        Which of its images were held back; None if that is not known.
+        Which of its images were held back; None if unknown.
     """
 
     source: _Text
@@ -60,14 +60,14 @@ class DataCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class OriginalCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The file of the original's that a model was imported from.
+    """The original's JSON file that a model was imported from.
 
     Attributes
     ----------
     file : str
-        Its name.
+        Name of the file.
     training : Any
-        What its key ``training`` holds, as parsed JSON; None without one.
+        Value of the file's key ``training``, as parsed JSON; None without one.
     """
 
     file: _Text
@@ -75,26 +75,26 @@ class OriginalCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Where a model comes from. Every field may be unknown.
+    """Where a model comes from; fields that are unknown are None.
 
     Attributes
     ----------
     recipe : Recipe or None
-        What it was trained with.
+        Settings that it was trained with.
     epochs : int or None
-        Epochs that were trained.
+        Number of epochs that it was trained for.
     data : DataCard or None
-        What it was trained on.
+        Data set that it was trained and tested on.
     seed : int or None
         Seed of the recipe.
     version : str or None
         Version of fastnn that trained it.
     metrics : dict of str to float
-        How well it does on the test set: ``test_accuracy``, ``balanced_accuracy``, ``test_loss``.
+        Results on the test set: ``test_accuracy``, ``balanced_accuracy``, ``test_loss``.
     original : OriginalCard or None
-        Given if the model was imported from a file of the original's.
+        Set if the model was imported from the original's JSON.
     origin_key : str or None
-        Given by the web app's own training: key of the model that the server was started with, see
+        Set by the web app's training: key of the model that the server was started with, see
         :class:`fastnn.web.serving.ServedModel`.
     """
 
@@ -110,7 +110,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """Trained networks that predict from pixels.
+    """One or more trained networks that predict from pixels.
 
     Attributes
     ----------
@@ -118,7 +118,7 @@ class Model:
         Usually one; the outputs of several are averaged. All have the same first and last size. They are frozen, see
         :meth:`fastnn.Network.freeze`: to train one further, train its :meth:`~fastnn.Network.copy`.
     classes : tuple of str
-        Names of the outputs.
+        Class name of each output.
     invert : bool
         False: the network's input is value / 255, so that white paper is 1. True: 1 - value / 255, so that white is 0.
     normalise : bool
@@ -156,7 +156,7 @@ class Model:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        # Arrays lose their being read-only when they are pickled.
+        # Unpickled arrays are writeable.
         for network in self.networks:
             network.freeze()
 
@@ -169,12 +169,12 @@ class Model:
                 f"the networks' sizes {[list(network.sizes) for network in self.networks]} "
                 f"do not fit each other and {len(self.classes)} classes"
             )
-        # Weights that cannot change are copied into an engine once, and not for each prediction.
+        # An engine copies weights that cannot change only once, and not for each prediction.
         for network in self.networks:
             network.freeze()
 
     def with_card(self, **changes: Any) -> Model:
-        """Return the same model with some fields of its card changed."""
+        """Return a model with the same networks and some fields of the card changed."""
         return dataclasses.replace(self, card=msgspec.structs.replace(self.card, **changes))
 
     @property
@@ -209,17 +209,17 @@ class Model:
         return html_table("fastnn.Model", rows)
 
     def sha256(self) -> str:
-        """Return the checksum of the weights: that of the network, or of those of several."""
+        """Return the SHA-256 of the weights; of an ensemble, that of its networks' SHA-256s."""
         checksums = [network.sha256() for network in self.networks]
         return checksums[0] if len(checksums) == 1 else hashlib.sha256("".join(checksums).encode()).hexdigest()
 
     def outputs(self, images: ArrayLike) -> NDArray[np.float64]:
-        """Return the outputs of the networks, averaged, as they are.
+        """Return the mean of the networks' outputs; :meth:`predict_proba` scales it to probabilities.
 
         Parameters
         ----------
         images : array_like of uint8, shape (n, pixels) or (pixels,)
-            255 = paper, 0 = ink.
+            255 = white, 0 = black.
 
         Returns
         -------
@@ -228,13 +228,13 @@ class Model:
         Raises
         ------
         DataError
-            If the images are not whole numbers of 0 to 255 in that shape.
+            If the images are not whole numbers from 0 to 255, or have another shape.
         """
         pixels = self._as_pixels(images)
         threads = min(cores(), len(pixels) // _LEAST_PER_THREAD) if len(pixels) >= 2 * _LEAST_PER_THREAD else 1
         if threads == 1:
             return self._run(pixels)
-        # Kernels release Python's lock. Whole blocks go to a thread, so that their number changes no bits.
+        # Kernels release the GIL. Each thread gets whole blocks, so that the number of threads changes no bits.
         share = -(-len(pixels) // (threads * BLOCK)) * BLOCK
         parts = [pixels[start : start + share] for start in range(0, len(pixels), share)]
         with ThreadPoolExecutor(threads) as pool:
@@ -245,11 +245,11 @@ class Model:
             from fastnn.images import normalise_batch
 
             pixels, _ = normalise_batch(pixels, polarity="dark-on-light")
-        # Each thread that is here at a time has its own engines; making one takes longer than to classify a digit.
+        # Concurrent threads need an engine each. Idle ones are kept: making one takes longer than predicting a digit.
         engines = self._idle.pop() if self._idle else [Engine(network) for network in self.networks]
         outputs = [run(engine, pixels, self.invert) for engine in engines]
         self._idle.append(engines)
-        if len(outputs) == 1:  # a third of the time of a prediction is saved
+        if len(outputs) == 1:  # np.mean would take a third of the time of a prediction
             return outputs[0].astype(np.float64)
         return np.asarray(np.mean(outputs, axis=0, dtype=np.float64))
 
@@ -268,12 +268,12 @@ class Model:
         """
         outputs = self.outputs(images)
         total = outputs.sum(axis=1, keepdims=True)
-        # All sigmoids can underflow to 0 together; nothing is then known of the class.
-        blank = total == 0
-        return np.where(blank, 1.0 / len(self.classes), outputs / np.where(blank, 1.0, total))
+        # If all sigmoids underflow to 0, all classes get the same probability.
+        zero = total == 0
+        return np.where(zero, 1.0 / len(self.classes), outputs / np.where(zero, 1.0, total))
 
     def predict(self, images: ArrayLike) -> NDArray[np.int64]:
-        """Return for each image the index in `classes` of the likeliest class.
+        """Return the index in `classes` of the most probable class of each image.
 
         Parameters
         ----------
@@ -297,32 +297,32 @@ class Model:
         if pixels.dtype.kind not in "iuf" or not (
             np.isfinite(pixels).all() and (pixels == np.floor(pixels)).all() and ((pixels >= 0) & (pixels <= 255)).all()
         ):
-            raise DataError("pixels must be whole numbers of 0 to 255 (255 = paper)")
+            raise DataError("pixels must be whole numbers from 0 to 255 (255 = white)")
         return pixels.astype(np.uint8)
 
 
 def as_inputs(images: NDArray[np.uint8], invert: bool, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Turn pixels into what a network sees.
+    """Return pixels as inputs of a network, from 0 to 1.
 
     Parameters
     ----------
     images : ndarray of uint8
-        255 = paper.
+        255 = white.
     invert : bool
         See :class:`Model`.
     dtype : dtype
-        Of the result; the division is done in it.
+        Type of the result and of the division.
 
     Returns
     -------
     ndarray of dtype
-        Of the same shape.
+        The same shape as `images`.
     """
     return input_levels(invert, dtype)[images]
 
 
 def input_levels(invert: bool, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return the input for each of the 256 grey levels, shape (256,), in `dtype`."""
+    """Return the network's input for each of the 256 grey levels, shape (256,)."""
     grey = np.arange(256, dtype=dtype)
     if invert:
         grey = 255 - grey

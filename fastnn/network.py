@@ -25,51 +25,51 @@ INITS: tuple[Init, ...] = ("uniform", "xavier", "he")
 DTYPES = ("float32", "float64")
 
 LINE = 64
-"""Bytes of a cache line, and of the widest vector register: rows of weights begin on such a boundary."""
+"""Bytes of a cache line, and of the widest vector register: rows of weights are aligned to it."""
 
 MAX_PARAMETERS = 1 << 28
-"""More weights than this are refused before memory is asked for; 12 million is large for a plain network."""
+"""Most parameters of a network, checked before memory is allocated; 12 million is large for such a network."""
 
 _INIT_STREAM = 0
-"""Random streams are told apart by their second number: 0 draws the weights, k >= 1 the order of epoch k."""
+"""Second number of the random seed: 0 for initial weights, k >= 1 for the order of epoch k."""
 
 
 class Network:
-    """A fully connected network whose parameters lie in one flat, padded vector.
+    """A fully connected network whose parameters are stored in one flat, padded vector.
 
-    Each layer's weights are input-major, shape (inputs, outputs), so that a forward pass and an update touch the
-    same contiguous rows. In memory every row is padded with zeros to whole cache lines; `weights` and `biases` are
-    views without the pads. Rows of 8, 16, ... lines get one line more, since rows at such a distance would share few
-    sets of the first-level cache.
+    Each layer's weights have shape (inputs, outputs), so that a forward pass and an update read the same contiguous
+    rows. In memory every row is padded with zeros to whole cache lines; `weights` and `biases` are views without the
+    padding. Rows of 8, 16, ... lines get one line more: rows at such a distance would share few sets of the first-level
+    cache.
 
     Parameters
     ----------
     sizes : sequence of int
         Units of each layer, inputs first, outputs last; at least two.
     rule : {"original", "backprop"}
-        The learning rule. It also says what the outputs are: "original" has sigmoids on every layer, "backprop" has
-        `activation` on the hidden layers and a softmax at the end.
+        The learning rule. It also decides the outputs: "original" has sigmoid units in every layer, "backprop" has
+        `activation` in the hidden layers and a softmax output.
     activation : {"sigmoid", "tanh", "relu"}
-        Of the hidden layers; "original" knows sigmoid alone.
+        Activation of the hidden layers; "original" allows only sigmoid.
     dtype : {"float32", "float64"}
-        Of the parameters and all arithmetic.
+        Type of the parameters and all arithmetic.
 
     Attributes
     ----------
     parameters : ndarray of dtype, shape (p,)
-        All weights and biases with their pads; begins on a cache line.
+        All weights and biases with their padding; aligned to a cache line.
     weights : tuple of ndarray
         Views; layer l has shape (sizes[l], sizes[l + 1]).
     biases : tuple of ndarray
         Views; layer l has shape (sizes[l + 1],).
     layout : ndarray of int64, shape (layers, 5)
-        For each layer: inputs, outputs, distance of rows, offset of the weights, offset of the biases (in elements);
-        what the compiled code finds its way by.
+        For each layer: inputs, outputs, distance between rows, offset of the weights, offset of the biases; the last
+        three in elements of `parameters`.
 
     Raises
     ------
     RecipeError
-        If sizes, rule, activation or dtype are not among the above.
+        If sizes, rule, activation or dtype are none of these.
     """
 
     def __init__(
@@ -97,15 +97,16 @@ class Network:
             raise RecipeError(f"unknown dtype {dtype!r}; choose one of {', '.join(DTYPES)}") from None
         if self.dtype.name not in DTYPES:
             raise RecipeError(f"unknown dtype {self.dtype.name!r}; choose one of {', '.join(DTYPES)}")
-        rows, length = _plan(self.sizes, self.dtype.itemsize)
+        rows, length = _plan_layout(self.sizes, self.dtype.itemsize)
         if length > MAX_PARAMETERS:
             raise RecipeError(
                 f"a network of sizes {list(self.sizes)} has too many weights (at most {MAX_PARAMETERS:,})"
             )
         self.layout = np.asarray(rows, dtype=np.int64)
-        self._adopt(aligned_zeros(length, self.dtype))
+        self._set_parameters(aligned_zeros(length, self.dtype))
 
-    def _adopt(self, parameters: NDArray[Any]) -> None:
+    def _set_parameters(self, parameters: NDArray[Any]) -> None:
+        """Store a parameter vector and make the views of it."""
         self.parameters = parameters
         self.weights: tuple[NDArray[Any], ...] = tuple(
             parameters[w : w + n_in * stride].reshape(n_in, stride)[:, :n_out]
@@ -121,20 +122,20 @@ class Network:
 
     @property
     def n_parameters(self) -> int:
-        """Number of weights and biases, pads not counted."""
+        """Number of weights and biases, without padding."""
         return sum((n_in + 1) * n_out for n_in, n_out in pairwise(self.sizes))
 
     def initialise(self, init: Init = "uniform", seed: int = 0) -> Network:
-        """Draw all parameters anew.
+        """Draw random initial values for all parameters.
 
         Parameters
         ----------
         init : {"uniform", "xavier", "he"}
             "uniform": weights and biases from U[-1, 1), as the original. "xavier": weights from U(-a, a) with
-            a = sqrt(6 / (inputs + outputs)) (Glorot and Bengio 2010). "he": weights from N(0, 2 / inputs)
-            (He et al. 2015). The biases of the last two are 0.
+            a = sqrt(6 / (inputs + outputs)) (Glorot and Bengio 2010), biases 0. "he": weights from N(0, 2 / inputs)
+            (He et al. 2015), biases 0.
         seed : int
-            Not negative. Drawn in float64, so that both dtypes start from the same weights.
+            Random seed, not negative. Values are drawn in float64, so that both dtypes start from the same weights.
 
         Returns
         -------
@@ -159,9 +160,9 @@ class Network:
         return self
 
     def freeze(self) -> None:
-        """Make the parameters read-only for good: who uses them often need not look whether they have changed."""
+        """Make the parameters read-only for good, so that an engine can keep its copy of them."""
         self.parameters.flags.writeable = False
-        self._adopt(self.parameters)
+        self._set_parameters(self.parameters)
 
     @property
     def frozen(self) -> bool:
@@ -169,13 +170,13 @@ class Network:
         return not self.parameters.flags.writeable
 
     def copy(self) -> Network:
-        """Return a network of its own with the same parameters."""
-        twin = Network(self.sizes, rule=self.rule, activation=self.activation, dtype=self.dtype)
-        twin.parameters[...] = self.parameters
-        return twin
+        """Return an independent network with the same parameters, not frozen."""
+        network = Network(self.sizes, rule=self.rule, activation=self.activation, dtype=self.dtype)
+        network.parameters[...] = self.parameters
+        return network
 
     def outputs(self, x: NDArray[Any]) -> NDArray[Any]:
-        """Run the network.
+        """Return the network's outputs, computed in NumPy.
 
         Parameters
         ----------
@@ -190,7 +191,7 @@ class Network:
         Raises
         ------
         ModelError
-            If the width of `x` is not the network's.
+            If `x` has another shape.
         """
         x = np.asarray(x, dtype=self.dtype)
         if x.ndim != 2 or x.shape[1] != self.sizes[0]:
@@ -208,7 +209,7 @@ class Network:
         return bool(np.isfinite(self.parameters).all())
 
     def sha256(self) -> str:
-        """SHA-256 (hexadecimal) over sizes and the little-endian bytes of weights and biases, pads left out."""
+        """Return the SHA-256 (hexadecimal) of sizes, dtype and the little-endian weights and biases without padding."""
         digest = hashlib.sha256(repr((self.sizes, self.dtype.name)).encode())
         little = self.dtype.newbyteorder("<")
         for weight, bias in zip(self.weights, self.biases, strict=True):
@@ -217,8 +218,8 @@ class Network:
         return digest.hexdigest()
 
 
-def _plan(sizes: tuple[int, ...], itemsize: int) -> tuple[list[tuple[int, int, int, int, int]], int]:
-    """Return the rows of the layout described in :class:`Network` and the length of the whole vector."""
+def _plan_layout(sizes: tuple[int, ...], itemsize: int) -> tuple[list[tuple[int, int, int, int, int]], int]:
+    """Return `layout` of :class:`Network` as a list of rows, and the length of the parameter vector."""
     lanes = LINE // itemsize
     rows, position = [], 0
     for n_in, n_out in pairwise(sizes):
@@ -229,12 +230,12 @@ def _plan(sizes: tuple[int, ...], itemsize: int) -> tuple[list[tuple[int, int, i
 
 
 def row_lines(lines: Any) -> Any:
-    """Return how many cache lines to give to rows of so many: one more where the rows would share few cache sets."""
+    """Return the number of cache lines from one row to the next: `lines`, or one more if that is a multiple of 8."""
     return lines + (lines % 8 == 0)
 
 
 def aligned_zeros(length: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return zeros that begin on a cache line, where a vector load is never split over two."""
+    """Return an array of zeros aligned to a cache line, so that no vector load crosses two lines."""
     raw = np.zeros(length * dtype.itemsize + LINE, dtype=np.uint8)
     start = -raw.ctypes.data % LINE
     return raw[start : start + length * dtype.itemsize].view(dtype)
@@ -245,7 +246,7 @@ def _activate(z: NDArray[Any], activation: Activation) -> NDArray[Any]:
         return np.asarray(np.maximum(z, 0))
     if activation == "tanh":
         return np.asarray(np.tanh(z))
-    # Written with tanh since exp(-z) overflows, with a warning, for the large sums of untrained networks.
+    # By tanh, since exp(-z) overflows with a warning for the large pre-activations of untrained networks.
     return np.asarray(0.5 * (1.0 + np.tanh(0.5 * z)))
 
 

@@ -1,4 +1,4 @@
-"""Recipes: everything that a training run depends on, apart from the data."""
+"""Recipes: all settings of a training run, except the data."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fastnn.network import Network
 
 MAX_HIDDEN = 62
-"""Hidden layers; a model file holds networks of at most 64 layers."""
+"""Most hidden layers; a model file holds networks of at most 64 layers."""
 
 _MAX_BYTES = 1 << 20
 
@@ -33,9 +33,9 @@ _Weight = Annotated[float, Meta(ge=0, le=1e6)]
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything that a training run depends on, apart from the data.
+    """All settings of a training run, except the data.
 
-    The values are checked against the ranges below, however a recipe is made.
+    The values are always checked against the ranges of the fields.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     rule : {"original", "backprop"}
         The learning rule, see :class:`fastnn.Network`.
     activation : {"sigmoid", "tanh", "relu"}
-        Activation function of the hidden layers; rule original has sigmoids only.
+        Activation of the hidden layers; rule original allows only sigmoid.
     init : {"uniform", "xavier", "he"}
         Distribution of the initial weights, see :meth:`fastnn.Network.initialise`.
     invert : bool
@@ -69,22 +69,21 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     test_fraction : float
         Share of the data that is held back as test set; a data set with a test set of its own keeps that instead.
     per_class : int or None
-        If given, this many training images of each class are drawn. A class with fewer gives some more than once.
+        If given, this many training images of each class are drawn; images of smaller classes are repeated.
     dtype : {"float32", "float64"}
         Type of the weights and of all arithmetic.
     first_layer : {"auto", "sparse", "dense"}
-        How the first layer is computed; "auto" chooses "sparse" where most pixels are white. All give the same
-        SGD; the roundings differ.
+        How the first layer is computed; "auto" chooses "sparse" if enough pixels are white. Both are the same
+        SGD, but round differently.
     normalise : bool
         Whether images are cropped, scaled and centred first, see :func:`fastnn.images.normalise_picture`; the
         model then does the same before it predicts.
     rotation : float
-        Random distortion, drawn anew each time that an image is trained on: largest angle of the rotation in either
-        direction, in degrees.
+        Random distortion, a new one each time an image is trained on: largest rotation in either direction, in degrees.
     scale : float
         Random distortion: width and height are each multiplied by a factor from 1 - `scale` to 1 + `scale`.
     shear : float
-        Random distortion: largest horizontal shift from one row to the next, in pixels a row.
+        Random distortion: largest horizontal shift from one row to the next, in pixels.
     shift : float
         Random distortion: largest translation along each axis, in pixels.
     elastic_alpha : float
@@ -93,20 +92,20 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     elastic_sigma : float
         Standard deviation of the Gaussian that smooths these displacements, in pixels.
     averaging : {"none", "ema", "tail"}
-        Which weights the model gets: "none": those of the last epoch. "ema": the exponential moving average of those
-        after each epoch. "tail": the mean of those after each of the last `averaging_epochs` epochs.
+        Which weights the model gets. "none": those after the last epoch. "ema": the exponential moving average of the
+        weights after each epoch. "tail": the mean of the weights after each of the last `averaging_epochs` epochs.
     averaging_epochs : int
         Number of epochs in the average; for "ema" the newest weights have a share of 1 / `averaging_epochs`.
     ensemble : int
-        Number of networks that are trained side by side, with the seeds `seed`, `seed` + 1, ..., and whose outputs are
-        averaged; all are trained on the split of `seed`.
+        Number of networks that are trained with the seeds `seed`, `seed` + 1, ..., and whose outputs are averaged; all
+        use the split of `seed`.
     validation_fraction : float
-        Share of the training data that is not trained on but measured after each epoch; the model gets the weights of
-        the best epoch.
+        Share of the training data that is held out and measured after each epoch; the model gets the weights of the
+        best epoch.
     patience : int or None
-        If given, training stops after so many epochs in a row without a better one on the validation part.
+        If given, training stops after this many epochs in a row without a better result on the validation set.
     balance : bool
-        Whether the learning rate of a sample is multiplied by the mean size of the classes over that of its own.
+        Whether the learning rate of a sample is multiplied by (mean size of the classes) / (size of its class).
     class_weight : tuple of float or None
         If given, the factor of the learning rate for the samples of each class.
 
@@ -166,13 +165,13 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         if not self.name.isprintable() or "/" in self.name or "\\" in self.name:
             raise RecipeError(f"name must be printable and without slashes, not {_shown(self.name)}")
         if self.patience is not None and not self.validation_fraction:
-            raise RecipeError("patience needs a validation part: set validation_fraction, --validation-fraction, too")
+            raise RecipeError("patience needs a validation set: set validation_fraction (--validation-fraction) too")
         if self.averaging == "tail" and self.averaging_epochs > self.epochs:
             raise RecipeError(
                 f"averaging_epochs must be at most the epochs, {self.epochs}, not {self.averaging_epochs}"
             )
         if self.rule == "original" and (self.activation != "sigmoid" or self.label_smoothing):
-            raise RecipeError("rule original has sigmoid units and no label smoothing; set rule to backprop for these")
+            raise RecipeError("rule original allows only sigmoid units and no label smoothing; set rule to backprop")
 
     def replace(self, **changes: Any) -> Recipe:
         """Return a copy with some values changed and checked; a value of None leaves the field as it is."""
@@ -188,21 +187,21 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def distorts(self) -> bool:
-        """Whether drawings are distorted at random."""
+        """Whether training images are distorted at random."""
         return any((self.rotation, self.scale, self.shear, self.shift, self.elastic_alpha))
 
     @property
     def needs_total(self) -> bool:
-        """Whether what happens in an epoch depends on how many there will be."""
+        """Whether training in an epoch depends on the total number of epochs."""
         return self.schedule == "cosine" or self.averaging == "tail"
 
     @property
     def needs_state(self) -> bool:
-        """Whether training depends on more than the weights and the number of the epoch."""
+        """Whether resuming needs more than the weights and the number of the epoch."""
         return self.averaging != "none" or self.validation_fraction > 0
 
     def network(self, n_inputs: int, n_outputs: int) -> Network:
-        """Return a new network of the recipe's layers, with initial weights drawn with the recipe's seed."""
+        """Return a new network with the recipe's hidden layers and initial weights."""
         from fastnn.network import Network
 
         network = Network(
@@ -211,7 +210,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return network.initialise(self.init, self.seed)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all fields by name, with lists for tuples, ready for JSON."""
+        """Return all fields as a dict that JSON can hold, with lists instead of tuples."""
         values = msgspec.structs.asdict(self)
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
@@ -222,10 +221,10 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Parameters
         ----------
         values : dict
-            Values by field name; fields that are missing get their default. Names and values of the first edition
-            (``inputs``, ``kernel``, rule ``toy``) are understood.
+            Values by field name; missing fields get their defaults. Old names and values (``inputs``, ``kernel``,
+            rule ``toy``) are read too.
         origin : str
-            The file that the values come from, for the message.
+            The file that the values come from, for error messages.
 
         Raises
         ------
@@ -236,14 +235,14 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         values = _current_spelling(values)
         for key in values:
             if key not in known:
-                raise RecipeError(f"{origin}: unknown key {_shown(key)}; a recipe knows {', '.join(known)}")
+                raise RecipeError(f"{origin}: unknown key {_shown(key)}; known keys: {', '.join(known)}")
         try:
             return cls(**values)
         except RecipeError as error:
             raise RecipeError(f"{origin}: {error}") from None
 
     def to_toml(self) -> str:
-        """Return the recipe as TOML, one line a field; fields that are None are left out."""
+        """Return the recipe as TOML, one field per line, without fields that are None."""
         lines = [f"{key} = {_toml(value)}" for key, value in self.as_dict().items() if value is not None]
         return "\n".join(lines) + "\n"
 
@@ -256,7 +255,7 @@ _OLD_RULES = {"toy": "original"}
 
 
 def _current_spelling(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the values of a recipe with keys and choices of the first edition spelled as today."""
+    """Return the values of a recipe with old keys and choices replaced by the current ones."""
     current = {}
     for key, value in values.items():
         name, spellings = _OLD_KEYS.get(key, (key, _OLD_RULES if key == "rule" else {}))
@@ -266,14 +265,14 @@ def _current_spelling(values: dict[str, Any]) -> dict[str, Any]:
 
 @cache
 def _unchecked() -> type[msgspec.Struct]:
-    """Return a struct with the fields and ranges of a recipe that msgspec can fill without making a recipe."""
+    """Return a struct type with the fields and ranges of a recipe, but without its checks at construction."""
     return msgspec.defstruct("_Unchecked", [(field.name, field.type) for field in msgspec.structs.fields(Recipe)])
 
 
 def _check_ranges(recipe: Recipe) -> None:
-    """Check each field's type and range, and turn lists into tuples and whole numbers into floats where asked for.
+    """Check each field's type and range; convert lists to tuples and ints to floats as the fields require.
 
-    msgspec checks what it decodes, but not the arguments of a constructor.
+    msgspec checks values that it decodes, but not the arguments of a constructor.
     """
     values = {name: _plain(getattr(recipe, name)) for name in recipe.__struct_fields__}
     try:
@@ -281,18 +280,18 @@ def _check_ranges(recipe: Recipe) -> None:
     except msgspec.ValidationError as error:
         raise _out_of_range(values) or RecipeError(str(error)) from None
     for name in values:
-        fit = getattr(checked, name)
-        if fit is not getattr(recipe, name):
-            msgspec.structs.force_setattr(recipe, name, fit)
+        value = getattr(checked, name)
+        if value is not getattr(recipe, name):
+            msgspec.structs.force_setattr(recipe, name, value)
 
 
 def _plain(value: Any) -> Any:
-    """Return a float for a NumPy float64, which is one; msgspec takes exact types only."""
+    """Return a NumPy float64 as a float; msgspec accepts only the exact type."""
     return float(value) if isinstance(value, float) else value
 
 
 def _out_of_range(values: dict[str, Any]) -> RecipeError | None:
-    """Return an error that names the first field whose value does not fit, what fits, and the value."""
+    """Return an error for the first field that is out of range, with its name, the allowed values and its value."""
     for field in msgspec.structs.fields(Recipe):
         value = values[field.name]
         try:
@@ -303,10 +302,10 @@ def _out_of_range(values: dict[str, Any]) -> RecipeError | None:
 
 
 def _allowed(kind: Any, several: bool = False) -> str:
-    """Return in words what a field of this type may hold; `several` asks for the plural of a number."""
+    """Describe the values that a field of this type may have; `several` gives the plural."""
     from msgspec import inspect
 
-    if get_origin(kind) is Literal:  # msgspec would sort them
+    if get_origin(kind) is Literal:  # in the order of the source; msgspec would sort them
         return f"one of {', '.join(get_args(kind))}"
     info = kind if isinstance(kind, inspect.Type) else inspect.type_info(kind)
     match info:
@@ -327,7 +326,7 @@ def _allowed(kind: Any, several: bool = False) -> str:
 
 
 def _shown(value: Any) -> str:
-    """Return `value` as Python writes it, cut where it is too long for a message."""
+    """Return the repr of a value, shortened for an error message."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # a number of thousands of digits, or lists in lists in lists
@@ -392,13 +391,13 @@ _BEST = _MNIST.replace(
 presets: Mapping[str, Recipe] = MappingProxyType(
     {"original": Recipe(), "modern": _MODERN, "mnist": _MNIST, "best": _BEST}
 )
-"""The recipes that come with fastnn, by name; read-only."""
+"""The built-in recipes, by name; read-only."""
 
 
 def load_recipe(source: str | Path) -> Recipe:
     """Return a preset by its name, or a recipe from a TOML file.
 
-    A file may hold some of the fields only; its key `base` names the preset that gives the others (default: original).
+    A file needs only some of the fields. Its key `base` names the preset that gives the others (default: original).
 
     Raises
     ------

@@ -35,18 +35,18 @@ HISTORY_FILE = "history.csv"
 RECIPE_FILE = "recipe.toml"
 
 _COLUMNS = tuple(field.name for field in fields(EpochReport) if field.name != "member")
-"""Columns of the history, which has the means of several networks."""
+"""Columns of the history; without `member`, since its values are means over the networks of an ensemble."""
 
-_MOST_BYTES = 1 << 26
-_MOST = 1e15
+_MAX_BYTES = 1 << 26
+_MAX_VALUE = 1e15
 
-_ADDED = 2
-"""Number of columns added at the end since the first version of the history."""
+_NEW_COLUMNS = 2
+"""Number of columns at the end that old histories do not have."""
 
 CHECKPOINT_SECONDS = 1.0
-"""Least number of seconds between two checkpoints."""
+"""Shortest time between two checkpoints, in seconds."""
 CHECKPOINT_COST = 50.0
-"""Least ratio of the time between two checkpoints and the time to write one."""
+"""The time between two checkpoints is at least this many times the time to write one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,10 +56,10 @@ class SavedNetwork:
     Attributes
     ----------
     epochs : int
-        How many it is trained for.
+        Number of epochs that it is trained for.
     network : Network
     state : tuple of dict and dict, or None
-        What :meth:`fastnn.training.Trainer.load_state_dict` takes; None if weights and epoch are all there is.
+        The arguments of :meth:`fastnn.training.Trainer.load_state_dict`; None if weights and epoch are enough.
     """
 
     epochs: int
@@ -70,20 +70,21 @@ class SavedNetwork:
 class Run:
     """The folder of one training run.
 
-    Holds ``model.safetensors`` once training is done, ``history.csv`` (a line for each epoch; of several networks the
-    mean), ``recipe.toml``, and during training ``checkpoint.safetensors``, a model file that training can resume from.
+    It holds ``recipe.toml``, ``history.csv`` (a line for each epoch, the mean over the networks of an ensemble), during
+    training ``checkpoint.safetensors``, a model file from which training can resume, and at the end
+    ``model.safetensors``.
 
     Parameters
     ----------
     folder : Path
         See :meth:`create` and :meth:`resume`.
     history : sequence of EpochReport
-        Epochs done before.
+        Earlier epochs.
 
     Attributes
     ----------
     networks : tuple of SavedNetwork or None
-        Those of a resumed run. None for one that is not trained yet, empty if none is.
+        The networks of a resumed run: None for one that is not trained yet, an empty tuple if none is.
     """
 
     def __init__(self, folder: Path, history: Sequence[EpochReport] = ()) -> None:
@@ -102,10 +103,10 @@ class Run:
         Parameters
         ----------
         folder : path-like
-            Must not exist; folders above it are made.
+            Must not exist; its parent folders are created.
         recipe : Recipe
         start : Model
-            Before the first epoch.
+            The untrained model.
 
         Raises
         ------
@@ -114,7 +115,7 @@ class Run:
         """
         folder = Path(folder)
         try:
-            # This also finds a file among the folders above, which must not pass for a run.
+            # A file among the parents fails here, and is not reported as an existing run below.
             folder.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise _cannot_make(folder, error) from None
@@ -131,7 +132,7 @@ class Run:
             run._write_recipe(recipe)
             run.checkpoint(start)
         except BaseException:
-            # A run that has not begun is no loss, and the same command can then be given again.
+            # Nothing is lost, and the same command then works again.
             for name in (RECIPE_FILE, CHECKPOINT_FILE):
                 (folder / name).unlink(missing_ok=True)
             folder.rmdir()
@@ -151,7 +152,7 @@ class Run:
         -------
         run : Run
         model : Model
-            That of the last epoch that was saved; ``model.card.epochs`` is its number.
+            The model of the last saved epoch, ``model.card.epochs``.
         recipe : Recipe
             The recipe that the run was started with.
 
@@ -170,12 +171,12 @@ class Run:
         recipe = model.card.recipe
         if recipe is None or not all(_says_how_trained(model.card) for model, _, _ in found):
             raise ModelError(f"{folder}: its model does not say how it was trained and cannot be resumed")
-        # Half-written files of a killed process.
+        # Remove half-written files of a killed process.
         for name in (MODEL_FILE, CHECKPOINT_FILE, HISTORY_FILE, RECIPE_FILE):
             for stray in folder.glob(f".{name}.*.tmp"):
                 stray.unlink(missing_ok=True)
-        # Epochs that were trained after the checkpoint will be trained again.
-        history = _history_so_far(folder / HISTORY_FILE)
+        # Epochs after the checkpoint will be trained again.
+        history = _read_intact_lines(folder / HISTORY_FILE)
         epochs = model.card.epochs or 0
         run = cls(folder, [report for report in history if report.epoch <= epochs])
         saved = extra.get("training")
@@ -187,14 +188,14 @@ class Run:
         return run, model, recipe
 
     def _load_ensemble(self, model: Model, recipe: Recipe, state: State | None) -> None:
-        """Set `networks` to those of an ensemble, and add the epochs to the history that only some have trained."""
+        """Set `networks` to those of an ensemble; add epochs to the history that only some of them have trained."""
         count, own = recipe.ensemble, _saved_networks(model, recipe, state, self.folder)
         members = [_first_edition_member(self.folder / f"member-{number + 1}") for number in range(count)]
         old = [None if member is None else member.networks[0] for member in members]
         trained, trained_before = (sum(one.epochs for one in some if one is not None) for some in (own, old))
         if trained_before > trained or (trained_before and not own):
             self.networks = tuple(old)
-            # The run's own history has the means of some of their epochs.
+            # The folders of the networks have all epochs, the run's history has means of some of them.
             self._rows = {}
             for number, member in enumerate(members):
                 for report in member.history if member else ():
@@ -205,24 +206,24 @@ class Run:
                 f"{self.folder}: has {len(model.networks)} of the {count} networks of its recipe and cannot be resumed"
             )
         self.networks = own
-        for report in _ahead(state, recipe, self.folder):
+        for report in _partial_epochs(state, recipe, self.folder):
             self.record(report)
 
     @property
     def history(self) -> list[EpochReport]:
-        """One report for each epoch, in order: that of the network, or the mean of those of several."""
+        """One report for each epoch, in order: of the network, or the mean over the networks of an ensemble."""
         return [_mean(list(self._rows[epoch].values())) for epoch in sorted(self._rows)]
 
     def record(self, report: EpochReport) -> None:
-        """Add an epoch of a network to the history."""
+        """Add the report of a network's epoch to the history."""
         self._rows.setdefault(report.epoch, {})[report.member] = report
 
     def reports_after(self, epoch: int) -> list[EpochReport]:
-        """Return the reports of later epochs, which in an ensemble some networks have trained and others not."""
+        """Return the reports of later epochs, which only some networks of an ensemble have trained."""
         return [row for later in sorted(self._rows) if later > epoch for row in self._rows[later].values()]
 
     def is_due(self) -> bool:
-        """Return whether the last checkpoint is old enough for a new one."""
+        """Return whether it is time for the next checkpoint."""
         return time.monotonic() - self._last_time > max(CHECKPOINT_SECONDS, CHECKPOINT_COST * self._last_cost)
 
     def checkpoint(self, model: Model, state: State | None = None) -> None:
@@ -232,12 +233,12 @@ class Run:
         ----------
         model : Model
         state : tuple of dict and dict, optional
-            Arrays and values that training resumes from; see :attr:`SavedNetwork.state` and :func:`ensemble_state`.
+            Arrays and values from which training resumes; see :attr:`SavedNetwork.state` and :func:`ensemble_state`.
 
         Raises
         ------
         TrainingError
-            If they cannot be written; those from before are then still there.
+            If they cannot be written; the previous ones are kept.
         """
         start = time.monotonic()
         try:
@@ -256,12 +257,12 @@ class Run:
         model : Model
         recipe : Recipe
         state : tuple of dict and dict, optional
-            As for :meth:`checkpoint`, so that more epochs can be added to the run.
+            As for :meth:`checkpoint`, so that more epochs can be added later.
 
         Raises
         ------
         TrainingError
-            If they cannot be written; the checkpoint is then still there.
+            If they cannot be written; the checkpoint is kept.
         """
         path = self.folder / MODEL_FILE
         try:
@@ -276,7 +277,7 @@ class Run:
     def _write_recipe(self, recipe: Recipe) -> None:
         path, content = self.folder / RECIPE_FILE, recipe.to_toml().encode()
         try:
-            # Usually it is there already, and flushing it to the disk takes 6 ms.
+            # Usually it is there already; flushing it to the disk takes 6 ms.
             if path.is_file() and path.read_bytes() == content:
                 return
             with atomic_write(path) as file:
@@ -285,7 +286,7 @@ class Run:
             raise self._cannot_write(error) from None
 
     def _write_history(self, model: Model) -> None:
-        """Write the epochs that all networks of the model have trained."""
+        """Write the history of the epochs that all networks of the model have trained."""
         reports = [report.as_dict() for report in self.history if report.epoch <= (model.card.epochs or 0)]
         if not reports:
             return
@@ -301,14 +302,13 @@ class Run:
 
 
 def ensemble_state(networks: Sequence[SavedNetwork], ahead: Sequence[EpochReport]) -> State:
-    """Return the states of several networks as one that :meth:`Run.checkpoint` takes.
+    """Return the states of an ensemble's networks as one state for :meth:`Run.checkpoint`.
 
     Parameters
     ----------
     networks : sequence of SavedNetwork
-        Without a state, weights and epoch are all there is to it.
     ahead : sequence of EpochReport
-        Epochs that some networks have trained and others not.
+        Epochs that only some networks have trained.
     """
     arrays, members = {}, []
     for number, one in enumerate(networks):
@@ -319,17 +319,15 @@ def ensemble_state(networks: Sequence[SavedNetwork], ahead: Sequence[EpochReport
 
 
 def _saved_networks(model: Model, recipe: Recipe, state: State | None, folder: Path) -> tuple[SavedNetwork, ...]:
-    """Return the networks of an ensemble, with their states; empty if training cannot resume from them."""
+    """Return the networks of an ensemble with their states; empty if training cannot resume from them."""
     epochs = model.card.epochs or 0
     if len(model.networks) != recipe.ensemble:
         return ()
     if state is None:
-        # The first edition kept the states in folders of their own.
-        return (
-            ()
-            if recipe.needs_state or not epochs
-            else tuple(SavedNetwork(epochs, network) for network in model.networks)
-        )
+        # The first edition kept each network's state in a folder of its own.
+        if recipe.needs_state or not epochs:
+            return ()
+        return tuple(SavedNetwork(epochs, network) for network in model.networks)
     arrays, values = state
     members = values.get("members")
     if not isinstance(members, list) or len(members) != recipe.ensemble:
@@ -344,8 +342,8 @@ def _saved_networks(model: Model, recipe: Recipe, state: State | None, folder: P
     return tuple(saved)
 
 
-def _ahead(state: State | None, recipe: Recipe, folder: Path) -> list[EpochReport]:
-    """Return the reports of epochs that some networks have trained and others not."""
+def _partial_epochs(state: State | None, recipe: Recipe, folder: Path) -> list[EpochReport]:
+    """Return the saved reports of epochs that only some networks have trained."""
     try:
         reports = msgspec.convert((state or ({}, {}))[1].get("ahead", []), list[EpochReport])
     except msgspec.ValidationError:
@@ -360,7 +358,7 @@ def _damaged(folder: Path) -> ModelError:
 
 
 def _first_edition_member(folder: Path) -> Run | None:
-    """Return the run of one network of an ensemble, which the first edition wrote in a folder of its own."""
+    """Return the run of one network of an ensemble, for which the first edition had a folder of its own."""
     if not any((folder / name).is_file() for name in (CHECKPOINT_FILE, MODEL_FILE)):
         return None
     return Run.resume(folder)[0]
@@ -388,12 +386,12 @@ def read_history(path: str | Path, *, skip_damaged: bool = False) -> list[EpochR
     ----------
     path : path-like
     skip_damaged : bool
-        Leave lines out that are damaged, instead of raising an error.
+        Whether to skip damaged lines instead of raising an error.
 
     Returns
     -------
     list of EpochReport
-        Values that an older fastnn did not write are None.
+        Values that are missing in files of older versions are None.
 
     Raises
     ------
@@ -404,8 +402,8 @@ def read_history(path: str | Path, *, skip_damaged: bool = False) -> list[EpochR
     path = Path(path)
     try:
         with path.open("rb") as file:
-            content = file.read(_MOST_BYTES + 1)
-        if len(content) > _MOST_BYTES:
+            content = file.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
             raise ModelError(f"{path}: too large to be a history")
         header, *rows = list(csv.reader(content.decode().splitlines())) or [[]]
     except OSError as error:
@@ -413,7 +411,7 @@ def read_history(path: str | Path, *, skip_damaged: bool = False) -> list[EpochR
     except (ValueError, csv.Error) as error:
         raise ModelError(f"{path}: not a history ({error})") from None
     names = list(_COLUMNS)
-    if header != names[: len(header)] or len(names) - len(header) > _ADDED:
+    if header != names[: len(header)] or len(names) - len(header) > _NEW_COLUMNS:
         raise ModelError(f"{path}: does not begin with the columns of a history, {', '.join(names)}")
     history = []
     for number, row in enumerate(rows, 2):
@@ -428,23 +426,23 @@ def read_history(path: str | Path, *, skip_damaged: bool = False) -> list[EpochR
 
 
 def _report(row: list[str]) -> EpochReport | None:
-    """Return a line of a history, or None if it is damaged."""
+    """Return the report in a line of a history, or None if the line is damaged."""
     try:
         values = [float(text) if text else None for text in row[1:]]
         epoch = int(row[0]) if re.fullmatch("[0-9]{1,7}", row[0]) else 0
     except ValueError:
         return None
     known = [value for value in values if value is not None]
-    # No value of a sound run is that large, and curves and sums of larger ones would overflow.
-    if epoch < 1 or not all(abs(value) <= _MOST for value in known):
+    # Real runs have no larger values; sums and plots of them would overflow.
+    if epoch < 1 or not all(abs(value) <= _MAX_VALUE for value in known):
         return None
     report = EpochReport(epoch, *cast(Any, values))
     needed = (report.lr, report.loss, report.accuracy, report.samples_per_second, report.seconds, report.test_seconds)
     return None if None in needed else report
 
 
-def _history_so_far(path: Path) -> list[EpochReport]:
-    """Return what is sound in a history that may be missing or damaged: it is no reason not to train on."""
+def _read_intact_lines(path: Path) -> list[EpochReport]:
+    """Return the intact lines of a history, none if it is missing: a damaged history must not prevent training."""
     try:
         return read_history(path, skip_damaged=True)
     except ModelError:
@@ -452,7 +450,7 @@ def _history_so_far(path: Path) -> list[EpochReport]:
 
 
 def _mean(reports: list[EpochReport]) -> EpochReport:
-    """Return the mean of each value, and the sum of seconds; None where a report has no value."""
+    """Return the mean of each value over several networks, and the sum of seconds; None if a report has no value."""
     if len(reports) == 1:
         return replace(reports[0], member=0)
     means: dict[str, Any] = {}

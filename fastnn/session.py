@@ -1,7 +1,7 @@
 """A training session: from data and recipe to a finished model, with run folder, checkpoints and resume.
 
-The command line, the web app, cross-validation and :func:`fit` are thin callers. A session knows no display: its
-caller iterates over the reports, may be called after each chunk of samples, and may stop it.
+The command line, the web app, cross-validation and :func:`fit` all use it. A session shows nothing: its caller iterates
+over the reports, and may ask for a call after each chunk of samples and stop the session.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class Timings:
-    """Seconds and samples of a session; those of earlier sessions of the same run do not count.
+    """Seconds and samples of a session, without earlier sessions of the same run.
 
     Attributes
     ----------
     compiling : float
         Seconds to compile or load the kernels.
     training : float
-        Seconds of training: of one network without the time to measure it, of several on threads all the time.
+        Seconds of training. For one network without measuring the test set; for several, the wall time.
     samples : int
         Samples trained on.
     """
@@ -64,11 +64,11 @@ class Snapshot:
     Attributes
     ----------
     epochs : int
-        How many it is trained for.
+        Number of epochs that it is trained for.
     network : Network
         A copy of the selected network: best epoch, weight average or current weights.
     state : tuple of dict and dict
-        What :meth:`fastnn.training.Trainer.load_state_dict` takes.
+        The arguments of :meth:`fastnn.training.Trainer.load_state_dict`.
     best : tuple of int and float, or None
         The best epoch and its accuracy on the validation set.
     finished : bool
@@ -83,13 +83,13 @@ class Snapshot:
 
     @classmethod
     def of(cls, trainer: Trainer, epochs: int, recipe: Recipe) -> Self:
-        """Return a copy of what a trainer has after this many epochs."""
+        """Return the snapshot of a trainer after this many epochs."""
         finished = epochs >= recipe.epochs or trainer.stopped
         return cls(epochs, trainer.result().copy(), trainer.state_dict(), trainer.best, finished)
 
     @classmethod
     def of_saved(cls, saved: SavedNetwork, recipe: Recipe) -> Self:
-        """Return a network as it was saved, or as it is before the first epoch."""
+        """Return the snapshot of a saved or an untrained network."""
         state = saved.state
         if state is None and saved.epochs and recipe.needs_state:
             state = {}, {}  # refused by the trainer
@@ -103,9 +103,9 @@ class Session:
     """Trains all networks of a recipe on a data set, and writes a run folder if it is given one.
 
     Iterating trains and yields an :class:`fastnn.training.EpochReport` for each epoch of each network. Networks of an
-    ensemble train on threads, as many at a time as there are cores; their number does not change the weights. After the
-    last report the model is measured and written. If iteration ends before that (by :meth:`stop`, an error, or
-    because the caller leaves the loop), a checkpoint keeps the whole epochs, and iterating again continues from them.
+    ensemble train in threads, as many at a time as there are cores; the number of threads does not change the weights.
+    After the last report the model is measured and written. If iteration ends earlier (by :meth:`stop`, an error, or
+    because the caller leaves the loop), a checkpoint keeps all whole epochs, and iterating again continues from there.
 
     Parameters
     ----------
@@ -116,15 +116,15 @@ class Session:
     out : path-like, optional
         The run folder, which must not exist. Without one, nothing is written.
     source : str, optional
-        The name from which the data can be loaded again; by default `dataset` or what it says of its source.
+        Name, path or URL from which the data can be loaded again; by default `dataset` or its `source`.
     split : Split or False, optional
-        Which part of the data is the test set; by default as the recipe says. With False all data are trained on and
-        nothing is measured.
+        Which part of the data is the test set; by default as the recipe says. With False there is no test set: the
+        networks are trained on all data.
     on_chunk : callable, optional
-        Called with a :class:`fastnn.training.ChunkReport` about every 20 ms; of several networks from several threads
-        at a time. An exception that it raises ends the session.
+        Called with a :class:`fastnn.training.ChunkReport` about every 20 ms, for an ensemble from several threads at
+        the same time. An exception that it raises ends the session.
     threads : int, optional
-        How many networks train at a time; by default as many as there are cores. With one, all work is done in the
+        How many networks train at a time; by default as many as there are cores. With 1, all work is done in the
         calling thread.
 
     Attributes
@@ -132,20 +132,20 @@ class Session:
     recipe : Recipe
     folder : Path or None
     train : Dataset
-        What is trained on.
+        The training set.
     test : Dataset or None
-        What is held out.
+        The test set.
     classes : tuple of str
     card : ModelCard
-        What the model will say about recipe and data; may be replaced before the first epoch.
+        The model's card, without epochs and metrics; may be replaced before the first epoch.
     timings : Timings
     evaluation : Evaluation or None
-        The finished model on the test set.
+        Evaluation of the finished model on the test set.
 
     Raises
     ------
     FastnnError
-        If recipe, data or folder do not fit; nothing has been written then.
+        If recipe, data or folder do not fit; nothing is written then.
 
     Examples
     --------
@@ -209,7 +209,7 @@ class Session:
         epochs : int, optional
             Train up to this epoch instead of the recipe's last one.
         dataset : Dataset, str or Path, optional
-            The run's data, if they cannot be loaded from where they were.
+            The run's data, if they cannot be loaded from their old place.
         on_chunk, threads
             As for :class:`Session`.
 
@@ -261,9 +261,9 @@ class Session:
         self._stop, self._warm, self._done = StopFlag(), False, False
 
     def _start(self, saved: Sequence[SavedNetwork | None]) -> None:
-        """Set up the networks, new or as they were saved."""
+        """Set up the networks, untrained or as saved."""
         recipe, pixels = self.recipe, self.train.images.shape[1]
-        # Seeds have an upper bound, beyond which they start again from 0.
+        # After the largest seed comes 0.
         seeds = [(recipe.seed + number) % (1 << 63) for number in range(recipe.ensemble)]
         self._recipes = [recipe.replace(seed=seed, ensemble=1) for seed in seeds]
         self._snapshots = [
@@ -277,7 +277,7 @@ class Session:
                 self._snapshots[number] = Snapshot.of(self._trainer(number), one.epochs, recipe)
 
     def _trainer(self, number: int) -> Trainer:
-        """Return the trainer of a network; a new one begins from the network's snapshot."""
+        """Return the trainer of a network, made from the network's snapshot when first needed."""
         trainer = self._trainers[number]
         if trainer is None:
             snapshot = self._snapshots[number]
@@ -310,18 +310,18 @@ class Session:
 
     @property
     def epochs(self) -> int:
-        """How many epochs all networks are trained for; patience may have ended some earlier."""
-        going = [one.epochs for one in self._snapshots if not one.finished]
-        return min(going) if going else max(one.epochs for one in self._snapshots)
+        """Number of epochs that all networks are trained for, except those that patience ended earlier."""
+        unfinished = [one.epochs for one in self._snapshots if not one.finished]
+        return min(unfinished) if unfinished else max(one.epochs for one in self._snapshots)
 
     @property
     def member_epochs(self) -> tuple[int, ...]:
-        """How many epochs each network is trained for."""
+        """Number of epochs that each network is trained for."""
         return tuple(one.epochs for one in self._snapshots)
 
     @property
     def best(self) -> tuple[int, float] | None:
-        """The best epoch of the network and its accuracy on the validation set; None for several, or without such."""
+        """The best epoch and its validation accuracy; None for an ensemble or without a validation set."""
         return self._snapshots[0].best if len(self._snapshots) == 1 else None
 
     @property
@@ -331,7 +331,7 @@ class Session:
 
     @property
     def model(self) -> Model:
-        """The networks as they are after their last whole epochs."""
+        """The model with the networks after their last whole epochs."""
         metrics = {}
         if self.evaluation is not None:
             metrics = {
@@ -343,11 +343,11 @@ class Session:
         return as_model([one.network.copy() for one in self._snapshots], self.train, self.recipe, card)
 
     def stop(self) -> None:
-        """Ask the iteration to end within 20 ms or so; may be called from any thread or a signal handler."""
+        """Ask the iteration to end within about 20 ms; may be called from any thread or a signal handler."""
         self._stop.set()
 
     def open(self) -> None:
-        """Create the run folder, if there is to be one; iterating does it too.
+        """Create the run folder if one was asked for; iterating does it too.
 
         Raises
         ------
@@ -394,7 +394,7 @@ class Session:
     def _epochs(self) -> Iterator[EpochReport]:
         """Train until all networks have finished, or the session is asked to stop."""
         for trainer, snapshot in zip(self._trainers, self._snapshots, strict=True):
-            # It may have given up in the middle of an epoch, or be ahead of what was reported.
+            # It may have stopped in the middle of an epoch, or be ahead of the last report.
             if trainer is not None:
                 trainer.load_state_dict(*snapshot.state)
         waiting = _Queue((one.epochs, number) for number, one in enumerate(self._snapshots) if not one.finished)
@@ -422,13 +422,13 @@ class Session:
         epoch, number = job[0] + 1, job[1]
         trainer = self._trainer(number)
 
-        def watch(chunk: ChunkReport) -> None:
+        def after_chunk(chunk: ChunkReport) -> None:
             if self.on_chunk is not None:
                 self.on_chunk(replace(chunk, member=number))
             stop.check()
 
         try:
-            report = trainer.epoch(epoch, watch)
+            report = trainer.epoch(epoch, after_chunk)
         except TrainingError as error:
             raise TrainingError(f"network {number + 1}: {error}" if len(self._snapshots) > 1 else str(error)) from None
         return replace(report, member=number), Snapshot.of(trainer, epoch, self.recipe)
@@ -446,7 +446,7 @@ class Session:
             self._run.checkpoint(self.model, self._state())
 
     def _state(self) -> State | None:
-        """Return what training resumes from beyond the model's weights and epochs."""
+        """Return what resuming needs beyond the model's weights and number of epochs."""
         needed = self.recipe.needs_state
         if len(self._snapshots) == 1:
             return self._snapshots[0].state if needed else None
@@ -458,10 +458,10 @@ class Session:
 
 
 class _Queue:
-    """Networks in the order of their next epochs, as (epochs done, number); those with the fewest epochs come first.
+    """Yields the next network to train as (epochs done, number): the one with the fewest epochs.
 
-    So an ensemble advances evenly while no core is idle: no network begins an epoch if another has yet to finish the
-    last but one.
+    The networks of an ensemble advance evenly while no core is idle: none begins epoch k + 2 before all others have
+    finished epoch k.
     """
 
     def __init__(self, entries: Iterable[tuple[int, int]]) -> None:
@@ -470,7 +470,7 @@ class _Queue:
         self._lock = threading.Lock()
 
     def put_back(self, epochs: int, number: int, *, finished: bool) -> None:
-        """Note that a network has trained an epoch."""
+        """Return a network to the queue after an epoch, unless it has finished."""
         with self._lock:
             del self._training[number]
             if not finished:
@@ -524,7 +524,7 @@ def fit(
     Warns
     -----
     UserWarning
-        What the user should know about the data.
+        If the data have blank images or other problems.
 
     Raises
     ------
@@ -573,21 +573,21 @@ def _extended(recipe: Recipe, epochs: int | None, folder: str) -> Recipe:
 
 
 def _reload(dataset: Dataset | str | Path | None, about: DataCard, folder: str | Path) -> Dataset:
-    """Return the data of a run, from where they were or from elsewhere."""
+    """Load the data of a run, from their old place or from `dataset`; DataError if they have changed."""
     if not isinstance(dataset, Dataset):
         try:
             dataset = load_dataset(about.source if dataset is None else dataset)
         except DataError as error:
             if dataset is not None:
                 raise
-            raise DataError(f"{folder}: its data cannot be loaded; name them with --data ({error})") from None
+            raise DataError(f"{folder}: its data cannot be loaded ({error}); name them with --data") from None
     if dataset.content_hash != about.hash:
         raise DataError(f"{dataset.source}: is not the data that {folder} was trained on ({about.description})")
     return dataset
 
 
 def _printable(source: str) -> str:
-    """Return a source without the password of a database: it goes into the model file, which may be given away."""
+    """Return a source without a database's password: it is written to the model file, which may be shared."""
     if "://" not in source:
         return source
     from fastnn.datasets.database import without_password

@@ -1,4 +1,4 @@
-"""Training one network: epochs in Python, samples in the compiled kernel."""
+"""Training one network: the loop over epochs is Python, the loop over samples the compiled kernel."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class EpochReport:
     Attributes
     ----------
     epoch : int
-        The first one is 1.
+        Number of the epoch, from 1.
     lr : float
         Learning rate of the epoch.
     loss, accuracy : float
@@ -45,15 +45,15 @@ class EpochReport:
     test_loss, test_accuracy : float or None
         On the test set after the epoch; None without one.
     samples_per_second : float
-        Of the training alone.
+        Training speed, without measuring the test and validation sets.
     seconds : float
-        Of the training alone, compilation not included.
+        Time to train, without compilation and measuring.
     test_seconds : float
-        Of measuring the test and the validation set.
+        Time to measure the test and validation sets.
     validation_loss, validation_accuracy : float or None
         On the validation set after the epoch; None without one.
     member : int
-        Number of the network in an ensemble; the first one is 0.
+        Number of the network in an ensemble, from 0.
 
     Examples
     --------
@@ -92,11 +92,11 @@ class ChunkReport:
     ----------
     epoch : int
     done, total : int
-        Samples of this epoch.
+        Samples of this epoch: trained on so far, and all.
     loss, accuracy : float
-        Over the samples done, as in :class:`EpochReport`.
+        Means over the samples trained on so far, as in :class:`EpochReport`.
     member : int
-        Number of the network in an ensemble; the first one is 0.
+        Number of the network in an ensemble, from 0.
     """
 
     epoch: int
@@ -119,8 +119,8 @@ def train(
 ) -> Iterator[EpochReport]:
     """Train one network in place, one sample at a time, and report each epoch.
 
-    This is the plain loop over one network and data that are already divided. :func:`fastnn.fit` and
-    :class:`fastnn.Session` also divide the data, train ensembles and write run folders.
+    The data must be split already. :func:`fastnn.fit` and :class:`fastnn.Session` also split the data, train
+    ensembles and write run folders.
 
     The same network, data and recipe give the same weights, bit for bit. Order and distortions of epoch k depend on
     the seed and k alone, so training can continue after any epoch. If the recipe averages weights or selects the best
@@ -129,17 +129,17 @@ def train(
     Parameters
     ----------
     network : Network
-        Changed in place; consistent whenever a report has been yielded.
+        Changed in place. Read its weights only between two epochs, when a report has been yielded.
     dataset : Dataset
         The training set. A part of it is held out if the recipe has a validation fraction.
     recipe : Recipe
-        For one network, without `per_class`. Its `test_fraction`, `hidden` and `init` have no effect here: the test
-        set and the network are given.
+        For one network, without `per_class`. Its `test_fraction`, `hidden` and `init` have no effect: the test set
+        and the network are arguments.
     test : Dataset, optional
         Measured after each epoch.
     first_epoch : int
-        Where to begin; earlier epochs count as done. Not with averages or a validation set, whose state
-        :class:`Trainer` returns and loads.
+        Number of the first epoch to train, if the network is already trained for the earlier ones. Not possible with
+        weight averages or a validation set; :class:`Trainer` saves and loads their state.
     on_chunk : callable, optional
         Called with a :class:`ChunkReport` about every 20 ms. An exception that it raises ends training in the middle
         of an epoch.
@@ -160,8 +160,8 @@ def train(
     DataError
         If the data do not fit the network or the weights.
     RecipeError
-        If the recipe trains several networks or draws a number of images of each class, or if training cannot
-        continue after an epoch without its state.
+        If the recipe has an ensemble or `per_class`, or if `first_epoch` is not 1 and training needs the state of
+        earlier epochs.
     TrainingError
         If the loss or a weight is not finite.
 
@@ -183,7 +183,7 @@ def train(
     trainer = Trainer(network, dataset, recipe, test, sample_weight=sample_weight)
     if first_epoch > 1 and trainer.needs_state:
         raise RecipeError(
-            "averages and a validation set need the state of the earlier epochs; load it into a Trainer instead"
+            "weight averages and a validation set need the state of the earlier epochs; load it into a Trainer instead"
         )
     for note in trainer.notes:
         warnings.warn(note, stacklevel=2)
@@ -197,7 +197,7 @@ def train(
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """Images as the network sees them, with their labels."""
+    """Preprocessed images with their labels, and the number of blank ones."""
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
@@ -206,7 +206,7 @@ class _Part:
 
 @dataclass(frozen=True, eq=False)
 class _Data:
-    """What a network trains on and is measured on; factors of the learning rate have shape (n,)."""
+    """Training, validation and test sets; `factors` of the learning rate of each training image, shape (n,)."""
 
     train: _Part
     factors: NDArray[np.float64] | None
@@ -215,14 +215,14 @@ class _Data:
 
 
 class Trainer:
-    """One network with its prepared data; trains an epoch at a time and keeps averages and the best epoch.
+    """Trains one network, an epoch at a time; keeps weight averages and the weights of the best epoch.
 
     Parameters
     ----------
     network, dataset, recipe, test, sample_weight
-        As for :func:`train`. The number of networks and `per_class` of the recipe are not looked at.
+        As for :func:`train`. `ensemble` and `per_class` of the recipe are ignored.
     like : Trainer, optional
-        A trainer for the same data, test set and weights, whose prepared images are shared if possible.
+        A trainer for the same data, test set and sample weights, whose preprocessed images are shared if possible.
 
     Attributes
     ----------
@@ -255,7 +255,7 @@ class Trainer:
             raise ModelError("the network belongs to a model and is frozen; train a copy of it, network.copy()")
         self._network, self._recipe = network, recipe
         self._engine = Engine(network)
-        # A validation set is drawn by each network's own seed.
+        # Each network draws its validation set with its own seed.
         shared = None if like is None or recipe.validation_fraction else like._data
         data = self._data = shared or _prepare(dataset, recipe, test, sample_weight)
         self._factors = None if data.factors is None else data.factors.astype(network.dtype)
@@ -332,11 +332,11 @@ class Trainer:
 
     @property
     def needs_state(self) -> bool:
-        """Whether training depends on more than the weights and the number of the epoch; see :meth:`state_dict`."""
+        """Whether resuming needs more than the weights and the number of the epoch; see :meth:`state_dict`."""
         return self._recipe.needs_state
 
     def result(self) -> Network:
-        """Return the selected network: best epoch, weight average or current weights (then not a copy)."""
+        """Return the selected network: a copy with the weights of the best epoch or their average, or the network."""
         chosen = self._best if self._best is not None else self._average
         if chosen is None:
             return self._network
@@ -345,14 +345,14 @@ class Trainer:
         return network
 
     def state_dict(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        """Return copies of the arrays and of the values (fit for JSON) that :meth:`load_state_dict` takes."""
+        """Return copies of arrays, and values that JSON can hold: the arguments of :meth:`load_state_dict`."""
         arrays = {"network": self._network.parameters, "average": self._average, "best": self._best}
         kept = {name: array.copy() for name, array in arrays.items() if array is not None}
         accuracy, loss = self._best_score
         return kept, {"epoch": self._done, "best_epoch": self._best_epoch, "best_score": [accuracy, loss]}
 
     def load_state_dict(self, arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any]) -> None:
-        """Continue from a state, weights of the network included.
+        """Continue from a state, which includes the network's weights.
 
         Raises
         ------
@@ -360,13 +360,13 @@ class Trainer:
             If the state does not fit the network and the recipe.
         """
         own = self._network.parameters
-        epoch, best_epoch = _of_kind(values, "epoch", int), _of_kind(values, "best_epoch", int)
+        epoch, best_epoch = _checked_value(values, "epoch", int), _checked_value(values, "best_epoch", int)
         wanted = {"network"}
         if epoch >= self._averages_from(self._recipe):
             wanted.add("average")
         if best_epoch > 0:
             wanted.add("best")
-        score = _of_kind(values, "best_score", list)
+        score = _checked_value(values, "best_score", list)
         fits = set(arrays) == wanted and len(score) == 2 and all(isinstance(part, float | int) for part in score)
         for array in arrays.values():
             fits = fits and array.shape == own.shape and array.dtype == own.dtype and bool(np.isfinite(array).all())
@@ -380,7 +380,7 @@ class Trainer:
 
     @staticmethod
     def _averages_from(recipe: Recipe) -> float:
-        """Return the first epoch that goes into the average."""
+        """Return the first epoch whose weights are averaged."""
         if recipe.averaging == "none":
             return float("inf")
         return 1 if recipe.averaging == "ema" else recipe.epochs - recipe.averaging_epochs + 1
@@ -448,7 +448,7 @@ class Trainer:
 
 
 def epoch_order(seed: int, epoch: int, n: int) -> NDArray[np.int64]:
-    """Return the order of the n samples in an epoch (1, 2, ...), shape (n,); it depends on the arguments alone."""
+    """Return the random order of the n samples in an epoch (1, 2, ...), shape (n,), a function of the arguments."""
     return np.random.default_rng([seed, epoch]).permutation(n).astype(np.int64, copy=False)
 
 
@@ -460,11 +460,11 @@ def as_model(
     Parameters
     ----------
     network : Network or sequence of Network
-        The probabilities of several are averaged. They become frozen, see :class:`fastnn.Model`; copy them to train on.
+        The outputs of several are averaged. They are frozen, see :class:`fastnn.Model`; train copies to continue.
     dataset : Dataset
-        Gives the names of the classes.
+        The data set that has the names of the classes.
     recipe : Recipe
-        Says whether pixels are inverted and images normalised.
+        Its `invert` and `normalise` apply to the model too.
     card : ModelCard, optional
         Where the model comes from.
     """
@@ -473,14 +473,15 @@ def as_model(
 
 
 def _prepare(dataset: Dataset, recipe: Recipe, test: Dataset | None, sample_weight: NDArray[Any] | None) -> _Data:
+    """Hold out the validation set, and preprocess all images."""
     factors = _factors(dataset, recipe, sample_weight)
     dataset, factors, validation = _hold_out_validation(dataset, recipe, factors)
-    parts = (None if part is None else _as_seen(part, recipe) for part in (validation, test))
-    return _Data(_as_seen(dataset, recipe), factors, *parts)
+    parts = (None if part is None else _preprocess(part, recipe) for part in (validation, test))
+    return _Data(_preprocess(dataset, recipe), factors, *parts)
 
 
-def _as_seen(dataset: Dataset, recipe: Recipe) -> _Part:
-    """Return the images as the network sees them, normalised if the recipe says so."""
+def _preprocess(dataset: Dataset, recipe: Recipe) -> _Part:
+    """Return the images with their labels, normalised if the recipe says so."""
     if not recipe.normalise:
         return _Part(dataset.images, dataset.labels, 0)
     from fastnn.images import normalise_batch
@@ -530,7 +531,8 @@ def _hold_out_validation(
     return dataset.take(rest), None if factors is None else factors[rest], dataset.take(np.flatnonzero(chosen))
 
 
-def _of_kind(values: Mapping[str, Any], name: str, kind: type) -> Any:
+def _checked_value(values: Mapping[str, Any], name: str, kind: type) -> Any:
+    """Return a value of a training state; ModelError if it is missing or of another type."""
     value = values.get(name)
     if not isinstance(value, kind):
         raise ModelError("the training state does not fit the recipe; the checkpoint is damaged")

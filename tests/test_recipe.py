@@ -236,7 +236,7 @@ def test_values_out_of_range_are_named(name: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"patience": 3}, "set validation_fraction, --validation-fraction, too"),
+        ({"patience": 3}, r"set validation_fraction \(--validation-fraction\) too"),
         ({"averaging": "tail", "averaging_epochs": 4, "epochs": 3}, "averaging_epochs must be at most the epochs, 3"),
     ],
 )

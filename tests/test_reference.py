@@ -196,7 +196,7 @@ def test_matrix_product_and_transpose() -> None:
     [
         ({"rule": "hebb"}, "unknown rule 'hebb'"),
         ({"rule": "backprop", "activation": "gelu"}, "activation 'gelu'"),
-        ({"activation": "relu"}, "activation 'relu' does not go with the rule original"),
+        ({"activation": "relu"}, "rule original has no activation 'relu'"),
         ({"sizes": (3, 2)}, "do not fit the layer sizes"),
         ({"sizes": (2, 2, 2)}, "do not fit the layer sizes"),
         ({"weights": [[[1.0, 2.0], [3.0]]]}, "do not fit the layer sizes"),

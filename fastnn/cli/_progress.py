@@ -1,4 +1,4 @@
-"""What ``fastnn train`` shows while it trains."""
+"""Shows the progress of ``fastnn train``, as bars in a terminal or as lines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class View:
-    """Shows nothing; base of the others. Used as a context manager around a session."""
+    """Shows nothing; base class of the other views. A context manager around a session."""
 
     def __enter__(self) -> Self:
         return self
@@ -72,7 +72,7 @@ class Lines(View):
 
 
 class Live(Lines):
-    """Shows bars on a terminal.
+    """Shows progress bars in a terminal.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ class Live(Lines):
         self._bars.__exit__()
 
     def start(self, session: Session) -> None:
-        """Show network, recipe and data, and the epochs that are done already."""
+        """Show network, recipe and data, and bars with the epochs that are done already."""
         super().start(session)
         self._bars.start(session.member_epochs, session.recipe.epochs)
 
@@ -107,5 +107,5 @@ class Live(Lines):
 
 
 def view_for(console: Console) -> View:
-    """Return bars if the console is a terminal, else lines."""
+    """Return a view with bars for a terminal, else one with lines."""
     return Live(console) if console.is_terminal and console.is_interactive else Lines(console)

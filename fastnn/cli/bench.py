@@ -28,12 +28,12 @@ class Speed:
     samples_per_second : float
         fastnn: 784-200-40-10, the original rule, float32, one digit at a time.
     plain_python_samples_per_second : float
-        The same with ``fastnn.reference``, a port of the original's matrix class.
+        ``fastnn.reference``, a port of the original's JavaScript, on the same task.
     speed_up : float
         `samples_per_second` over `plain_python_samples_per_second`.
     dense_bound_samples_per_second : float
-        How many times per second the first layer's weights can be read and written. Dense code, which updates all of
-        them for each digit, cannot be faster.
+        How many times per second the first layer's weights can be read and written: the upper limit of the speed of
+        dense code, which updates all of them for each digit.
     over_dense_bound : float
         `samples_per_second` over `dense_bound_samples_per_second`.
     compile_seconds : float

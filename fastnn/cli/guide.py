@@ -15,7 +15,7 @@ GUIDES = ("start", "data", "accuracy", "speed", "kernels", "web")
 """Names of the guides, in the order to read them."""
 
 _WIDEST = 100
-"""Columns of text; longer lines are hard to read."""
+"""Most columns of text: longer lines are hard to read."""
 
 
 @command

@@ -89,10 +89,10 @@ def train(
     if resume is not None and out_folder is not None:
         raise FastnnError("--resume writes to the folder of its run; drop --out")
     if resume is not None:
-        session = continued(resume, data, recipe, changes)
+        session = resumed_session(resume, data, recipe, changes)
         notes = session.notes
     else:
-        session, first = begun(data, recipe, changes, out_folder)
+        session, first = new_session(data, recipe, changes, out_folder)
         notes = (*first, *session.notes)
     for text in notes:
         note(text)
@@ -118,7 +118,7 @@ def parse_hidden(text: str) -> tuple[int, ...]:
         raise RecipeError(f"--hidden takes whole numbers separated by commas, such as 200,40, not {text!r}") from None
 
 
-def begun(
+def new_session(
     data: str | None, recipe_source: str | None, changes: dict[str, Any], folder: str | None
 ) -> tuple[Session, tuple[str, ...]]:
     """Return the session of a new run, and notes for the user.
@@ -126,7 +126,7 @@ def begun(
     Parameters
     ----------
     data : str or None
-        None asks for the original digits, and for drawn ones if those cannot be downloaded.
+        None: the original digits, or drawn ones if those cannot be downloaded.
     recipe_source : str or None
     changes : dict
         Fields of the recipe; None leaves a field as it is.
@@ -143,7 +143,7 @@ def begun(
     base = load_recipe("original" if recipe_source is None else recipe_source)
     notes = []
     if base.averaging == "tail" and (changes["epochs"] or base.epochs) < base.averaging_epochs:
-        # The recipe does not say how many of fewer epochs to average.
+        # The recipe averages more epochs than there are.
         changes = {**changes, "averaging_epochs": changes["epochs"]}
         notes.append(f"the weights are averaged over all {changes['epochs']} epochs")
     recipe = base.replace(**changes)
@@ -156,13 +156,13 @@ def begun(
     return Session(dataset, recipe, target, source=source), (*notes, *more)
 
 
-def continued(folder: str, data: str | None, recipe_source: str | None, changes: dict[str, Any]) -> Session:
-    """Return the session of a run that is to be continued.
+def resumed_session(folder: str, data: str | None, recipe_source: str | None, changes: dict[str, Any]) -> Session:
+    """Return the session that continues a run.
 
     Raises
     ------
     FastnnError
-        If the run cannot be resumed, its data are not the same, or anything but the number of epochs would change.
+        If the run cannot be resumed, its data have changed, or an option would change more than the number of epochs.
     """
     from fastnn.session import Session
 
@@ -176,7 +176,7 @@ def continued(folder: str, data: str | None, recipe_source: str | None, changes:
 
 
 def run(session: Session, view: View) -> None:
-    """Train, and show it.
+    """Train a session and show its progress.
 
     Raises
     ------
@@ -198,7 +198,7 @@ def run(session: Session, view: View) -> None:
 
 
 def result_of(session: Session) -> dict[str, Any]:
-    """Return what ``--json`` prints about a finished session."""
+    """Return the result of a finished session, as ``--json`` prints it."""
     from fastnn.formats import MODEL_FILE
 
     model, timings, best = session.model, session.timings, session.best
@@ -256,12 +256,12 @@ class Interrupted(TrainingInterrupted):
 
 
 class Signals:
-    """The signal that came, if any; `number` is 0 before.
+    """Handles SIGINT and SIGTERM; `number` is that of the signal received, or 0.
 
     Parameters
     ----------
     stop : callable
-        Called when one comes.
+        Called when a signal is received.
     """
 
     def __init__(self, stop: Callable[[], None]) -> None:
@@ -276,8 +276,8 @@ class Signals:
     def at_once(self) -> Iterator[None]:
         """Within this context a signal raises :class:`Interrupted` immediately: compiling takes seconds.
 
-        LLVM's callbacks swallow an exception raised in them, and Numba then fails over what they did not do.
-        Therefore the exception is raised again at the end, whatever happened.
+        If it is raised in a callback of LLVM, LLVM discards it and Numba may fail later with another error. Therefore
+        it is raised again at the end of the context.
         """
         self._at_once = True
         try:
@@ -295,7 +295,7 @@ class Signals:
         if self.number and number == signal.SIGINT:
             for stream in (1, 2):
                 if os.isatty(stream):
-                    os.write(stream, b"\x1b[?25h\n")  # show the cursor, which the bars have hidden
+                    os.write(stream, b"\x1b[?25h\n")  # show the cursor that the progress bars have hidden
             os._exit(130)
         self.number = number
         self._stop()
@@ -305,7 +305,7 @@ class Signals:
 
 @contextlib.contextmanager
 def signals(stop: Callable[[], None]) -> Iterator[Signals]:
-    """Call `stop` on SIGINT and SIGTERM, instead of ending the process, while the context lasts."""
+    """Call `stop` on SIGINT and SIGTERM within the context, instead of ending the process."""
     signalled = Signals(stop)
     before = {number: signal.signal(number, signalled.catch) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -334,7 +334,7 @@ def _load(data: str | None) -> tuple[str, Dataset, tuple[str, ...]]:
 
 
 def _free_folder(name: str) -> Path:
-    """Return runs/NAME-DATE-TIME, with a number at the end if there is one of that name."""
+    """Return runs/NAME-DATE-TIME, with a number at the end if that exists already."""
     stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
     folder = Path("runs") / f"{name}-{stamp}"
     number = 2

@@ -1,4 +1,4 @@
-"""Models in and out of files."""
+"""Reads and writes model files."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def load_model(path: str | Path) -> Model:
     Parameters
     ----------
     path : path-like
-        A run folder (its model, or while there is none its checkpoint), a model file of fastnn, or a network of the
-        original's in JSON.
+        A run folder (its model or, before training has ended, its checkpoint), a model file of fastnn, or a network in
+        the original's JSON.
 
     Returns
     -------
@@ -54,12 +54,12 @@ def save_model(model: Model, path: str | Path) -> None:
     ----------
     model : Model
     path : path-like
-        The file, by custom named ``.safetensors``; replaced if it exists, and never left half-written.
+        The file, usually named ``.safetensors``; replaced if it exists, never left half-written.
 
     Raises
     ------
     ModelError
-        If the model's card is not fit for JSON.
+        If the model's card is not valid or cannot be written as JSON.
     OSError
         If the file cannot be written.
 
@@ -75,7 +75,7 @@ def save_model(model: Model, path: str | Path) -> None:
 
 
 def find_model(path: str | Path) -> Path:
-    """Return the file that holds the model of a run folder, or the file itself.
+    """Return the model file of a run folder; a file is returned as it is.
 
     Raises
     ------
@@ -96,12 +96,12 @@ def find_model(path: str | Path) -> Path:
 
 
 def is_json(path: Path) -> bool:
-    """Whether a model file is the original's JSON rather than safetensors, by its first bytes.
+    """Return whether a model file is the original's JSON, or else safetensors, by its first bytes.
 
     Raises
     ------
     ModelError
-        If it is neither, or cannot be read.
+        If it is neither of them, or cannot be read.
     """
     try:
         with path.open("rb") as file:
@@ -110,7 +110,7 @@ def is_json(path: Path) -> bool:
         raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
     if not head:
         raise ModelError(f"{path}: the file is empty")
-    # A safetensors file begins with the length of its header, in eight bytes, and the header with a brace.
+    # A safetensors file begins with the length of its header, in eight bytes; the header begins with a brace.
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 32:
         return False
     if head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{":

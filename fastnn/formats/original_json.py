@@ -1,6 +1,6 @@
-"""The JSON files of niemenjoki/handwritten-digit-classification and of the Toy Neural Network it grew from.
+"""Reads and writes the JSON files of niemenjoki/handwritten-digit-classification; reads the Toy Neural Network's too.
 
-Their matrices have a row for each output; :class:`fastnn.Network` has one for each input.
+Their matrices have a row for each output; the weights of :class:`fastnn.Network` have one for each input.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FILE_LIMIT = 64 << 20
-"""NN.json, with 165,650 numbers, has 3.4 MB; what is far larger is not read into memory."""
+"""Largest file that is read into memory, in bytes; NN.json, with 165,650 numbers, has 3.4 MB."""
 
 _Size = Annotated[int, Meta(ge=1, le=1 << 20)]
 
@@ -85,18 +85,18 @@ _BIASES = {_Original: ("bias_h1", "bias_h2", "bias_o"), _Toy: ("bias_h", "bias_o
 
 @dataclass(frozen=True, eq=False)
 class Original:
-    """What was read from a file of the original's.
+    """A model from the original's JSON, with notes on the file.
 
     Attributes
     ----------
     model : Model
-        Rule original, float64, not inverted.
+        A model with rule original and float64 weights that does not invert pixels.
     repaired : bool
-        Whether a comma was missing in the file and was put in its place.
+        Whether a comma was missing in the file and was added while reading.
     place : str
         Where it was missing ("line 544, column 62"), or "".
     training : Any
-        The file's own notes on its training, or None.
+        The file's notes on its training, or None.
     """
 
     model: Model
@@ -106,16 +106,16 @@ class Original:
 
 
 def read_original(path: str | Path) -> Original:
-    """Read a network of the original's, every float64 exactly as it stands in the file.
+    """Read a network from the original's JSON; every weight is the float64 nearest to the number in the file.
 
-    The published NN.json misses a comma. Where one comma is all that is wrong it is put in; any other fault is an
+    The published NN.json lacks a comma. If one missing comma is the only fault, it is added; any other fault is an
     error.
 
     Parameters
     ----------
     path : path-like
-        784-200-40-10 and the like (keys ``inputs``, ``hidden1``, ``hidden2``, ``outputs``, ...), or a Toy Neural
-        Network with one hidden layer (``input_nodes``, ``hidden_nodes``, ``output_nodes``, ...).
+        A network with two hidden layers (keys ``inputs``, ``hidden1``, ``hidden2``, ``outputs``, ...), or a Toy Neural
+        Network with one (``input_nodes``, ``hidden_nodes``, ``output_nodes``, ...).
 
     Returns
     -------
@@ -134,9 +134,9 @@ def read_original(path: str | Path) -> Original:
     except msgspec.ValidationError as error:
         raise _not_a_network(path, error) from None
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        whole, place = _with_comma(text, path, error)
+        repaired, place = _add_missing_comma(text, path, error)
         try:
-            content = _decode(whole)
+            content = _decode(repaired)
         except (msgspec.MsgspecError, RecursionError) as fault:
             raise _not_a_network(path, fault) from None
     network = _build(content, path)
@@ -146,19 +146,19 @@ def read_original(path: str | Path) -> Original:
 
 
 def write_original(model: Model, path: str | Path) -> None:
-    """Write a model as the original's JSON, which its page and its scripts read; no digit of a weight is lost.
+    """Write a model as the original's JSON, which its page and its scripts read, with all digits of the weights.
 
     Parameters
     ----------
     model : Model
-        One network of rule original with two hidden layers that sees paper as 1, as the original's.
+        One network with rule original and two hidden layers, whose input is 1 for white, as in the original.
     path : path-like
         The file; replaced if it exists.
 
     Raises
     ------
     ModelError
-        If the original could not run such a network.
+        If the original cannot run such a network.
     OSError
         If the file cannot be written.
     """
@@ -186,14 +186,13 @@ def _read_text(path: Path) -> bytes:
         raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-class _Sort(msgspec.Struct):
+class _Probe(msgspec.Struct):
     input_nodes: Any = None
 
 
 def _decode(text: bytes) -> _Original | _Toy:
-    """Parse the kind of file that its keys say it is."""
-    toy = msgspec.json.decode(text, type=_Sort).input_nodes is not None
-    if toy:
+    """Parse a file; its keys say which of the two kinds it is."""
+    if msgspec.json.decode(text, type=_Probe).input_nodes is not None:
         return msgspec.json.decode(text, type=_Toy)
     return msgspec.json.decode(text, type=_Original)
 
@@ -202,10 +201,10 @@ def _not_a_network(path: Path, error: Exception) -> ModelError:
     return ModelError(f"{path}: not a network of the original's ({str(error).replace('`', '')})")
 
 
-def _with_comma(text: bytes, path: Path, error: Exception) -> tuple[bytes, str]:
-    """Return the text with the comma whose absence is its one fault, and the place; raise ModelError for others."""
+def _add_missing_comma(text: bytes, path: Path, error: Exception) -> tuple[bytes, str]:
+    """Return the text with one missing comma added, and its place; ModelError if that does not repair the text."""
     try:
-        # The standard library's parser says where the fault is; it is slower, and asked for this alone.
+        # The standard library's parser is slower than msgspec, but says where the fault is.
         string = text.decode()
         json.loads(string)
     except UnicodeDecodeError:
@@ -215,14 +214,14 @@ def _with_comma(text: bytes, path: Path, error: Exception) -> tuple[bytes, str]:
     except json.JSONDecodeError as fault:
         if fault.msg == "Expecting ',' delimiter":
             end = len(string[: fault.pos].rstrip())
-            mended = f"{string[:end]},{string[end:]}"
+            repaired = f"{string[:end]},{string[end:]}"
             try:
-                json.loads(mended)
+                json.loads(repaired)
             except (ValueError, RecursionError):
                 pass
             else:
                 line = string.count("\n", 0, end) + 1
-                return mended.encode(), f"line {line}, column {end - string.rfind(chr(10), 0, end)}"
+                return repaired.encode(), f"line {line}, column {end - string.rfind(chr(10), 0, end)}"
         message = f"{fault.msg} in line {fault.lineno}, column {fault.colno}"
         raise ModelError(f"{path}: not valid JSON ({message})") from None
     except ValueError as fault:
@@ -250,11 +249,11 @@ def _build(content: _Original | _Toy, path: Path) -> Network:
 
 
 def _array(content: _Original | _Toy, key: str, rows: int, columns: int, path: Path) -> NDArray[np.float64]:
-    """Return a matrix, its shape checked by its own words, by its rows and by the sizes."""
+    """Return a matrix; ModelError if its shape contradicts its rows, its `rows` and `cols`, or the layer sizes."""
     matrix: _Matrix | _ToyMatrix = getattr(content, key)
     if (matrix.rows, matrix.cols) != (rows, columns):
         raise ModelError(
-            f"{path}: {key} is {matrix.rows} x {matrix.cols}, but the sizes {content.sizes} ask for {rows} x {columns}"
+            f"{path}: {key} is {matrix.rows} x {matrix.cols}, but the sizes {content.sizes} need {rows} x {columns}"
         )
     if len(matrix.values) != rows or any(len(row) != columns for row in matrix.values):
         raise ModelError(f"{path}: {key} does not hold {rows} rows of {columns} numbers, as it says")
@@ -262,7 +261,7 @@ def _array(content: _Original | _Toy, key: str, rows: int, columns: int, path: P
 
 
 def _write(network: Network, training: Any, file: BinaryIO) -> None:
-    """Write a key a line and a matrix row a line, as the original's files have it."""
+    """Write each key and each matrix row on a line of its own, as in the original's files."""
     lines = [f'  "{key}": {size}' for key, size in zip(_Original.__struct_fields__, network.sizes, strict=False)]
     for names, arrays in ((_WEIGHTS, network.weights), (_BIASES, network.biases)):
         for key, array in zip(names[_Original], arrays, strict=True):

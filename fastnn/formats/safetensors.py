@@ -1,8 +1,8 @@
-"""fastnn's own model file: a safetensors container with one JSON text in its metadata.
+"""fastnn's own model file: a safetensors file with a JSON text in its metadata.
 
-Tensors: ``layers.0.weight`` of shape (inputs, outputs), ``layers.0.bias``, ``layers.1.weight``, ...; where several
-networks predict as one, those of the second are ``members.1.layers.0.weight`` and so on. What else a caller keeps in
-the file (a checkpoint's state) stands under ``extra.``. The metadata has one key, ``fastnn``, whose value is JSON.
+Tensors: ``layers.0.weight`` of shape (inputs, outputs), ``layers.0.bias``, ``layers.1.weight``, ...; the names of an
+ensemble's second network begin with ``members.1.``, and so on. Other tensors, such as the state in a checkpoint, have
+names that begin with ``extra.``. The metadata has one key, ``fastnn``, whose value is the JSON text.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FORMAT = 2
-"""Version of the file's layout; raised when an older fastnn could not read it rightly."""
+"""Version of the file format; increased when older versions of fastnn cannot read it correctly."""
 
 KEY = "fastnn"
 _EXTRA = "extra."
@@ -93,9 +93,9 @@ def dump_model(
     ----------
     model : Model
     extra_tensors : mapping of str to ndarray, optional
-        More arrays to keep in the file.
+        Additional arrays.
     extra : mapping, optional
-        More values to keep, fit for JSON.
+        Additional values that JSON can hold.
 
     Returns
     -------
@@ -104,11 +104,11 @@ def dump_model(
     Raises
     ------
     ModelError
-        If `model.card` or `extra` is not fit for JSON.
+        If `model.card` is not valid, or it or `extra` cannot be written as JSON.
     """
     try:
         card = msgspec.to_builtins(model.card)
-        # What could not be read again is not written; the constructors of structs check nothing.
+        # A file that cannot be read again must not be written; constructors of msgspec structs do not check values.
         msgspec.convert(card, ModelCard)
     except (msgspec.MsgspecError, RecipeError, TypeError, ValueError, RecursionError) as error:
         raise ModelError(f"the model's card is not valid ({str(error).replace('`', '')})") from None
@@ -134,7 +134,7 @@ def dump_model(
         text = json.dumps(head, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
         text.encode()
     except (TypeError, ValueError, RecursionError) as error:
-        raise ModelError(f"the model's card is not fit for JSON ({error})") from None
+        raise ModelError(f"the model's card is not valid as JSON ({error})") from None
     tensors = {}
     for member, network in enumerate(model.networks):
         for name, view in _views(member, network):
@@ -151,12 +151,12 @@ def write_model(
     extra_tensors: Mapping[str, NDArray[Any]] | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a model file, which takes the place of an older one only when it is whole; see :func:`dump_model`.
+    """Write a model file, replacing an older one only when the new one is complete; see :func:`dump_model`.
 
     Raises
     ------
     ModelError
-        If `model.card` or `extra` is not fit for JSON.
+        If `model.card` is not valid, or it or `extra` cannot be written as JSON.
     OSError
         If the file cannot be written.
     """
@@ -171,18 +171,18 @@ def read_model(path: str | Path) -> Model:
     Raises
     ------
     ModelError
-        If it is not a whole and sound model file of fastnn.
+        If it is damaged or not a model file of fastnn.
     """
     return _read(path, with_extra=False)[0]
 
 
 def read_with_extra(path: str | Path) -> tuple[Model, dict[str, NDArray[Any]], dict[str, Any]]:
-    """Read a model file together with the `extra_tensors` and the `extra` that were written with it.
+    """Read a model file together with its `extra_tensors` and `extra`; see :func:`dump_model`.
 
     Raises
     ------
     ModelError
-        If it is not a whole and sound model file of fastnn.
+        If it is damaged or not a model file of fastnn.
     """
     return _read(path, with_extra=True)
 
@@ -193,7 +193,7 @@ def _read(path: str | Path, *, with_extra: bool) -> tuple[Model, dict[str, NDArr
         with safetensors.safe_open(str(path), framework="numpy") as file:
             head = _parse_head((file.metadata() or {}).get(KEY), path)
             names = set(file.keys())
-            # Every name, shape and type is checked against the sizes before memory for a network is asked for.
+            # Every name, shape and type is checked against the sizes before memory for a network is allocated.
             _check_tensors(file, names, head, path)
             networks = tuple(_read_network(file, member, shape, path) for member, shape in enumerate(head.networks))
             tensors = {}
@@ -210,7 +210,7 @@ def _read(path: str | Path, *, with_extra: bool) -> tuple[Model, dict[str, NDArr
 
 
 def _check_header_size(path: str | Path) -> None:
-    """Refuse a header of a size that no model needs, before it is parsed."""
+    """Raise ModelError if the header is larger than that of any model; it is not parsed yet."""
     try:
         with Path(path).open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
@@ -249,7 +249,7 @@ _FIRST_HASH_RULE = "one in 10 by the SHA-256 of its pixels"
 
 
 def _card_from_info(info: dict[str, Any]) -> ModelCard:
-    """Return the card of a model of format 1, whose `info` could hold anything: what is not understood is left out."""
+    """Return the card of a model of format 1; its `info` could hold anything, and invalid values are dropped."""
     fields = {name: info.get(name) for name in ("epochs", "seed", "version", "metrics")}
     fields["origin_key"] = info.get("named")
     fields["data"] = _data_from_info(info)
@@ -257,10 +257,11 @@ def _card_from_info(info: dict[str, Any]) -> ModelCard:
         fields["original"] = {"file": info.get("source") or "", "training": info["original"].get("training")}
     with contextlib.suppress(RecipeError, RecursionError):
         fields["recipe"] = Recipe.from_dict(info["recipe"]) if isinstance(info.get("recipe"), dict) else None
-    return ModelCard(**_understood(ModelCard, fields))
+    return ModelCard(**_valid_fields(ModelCard, fields))
 
 
 def _data_from_info(info: dict[str, Any]) -> DataCard | None:
+    """Return what the `info` of format 1 says about the data; None if it lacks source or hash."""
     recipe, data = _as_dict(info.get("recipe")), _as_dict(info.get("data"))
     fields = {name: data.get(name) for name in ("source", "description", "hash", "n_train", "n_test")}
     if fields["description"] is None:
@@ -268,10 +269,10 @@ def _data_from_info(info: dict[str, Any]) -> DataCard | None:
     if data.get("held_back") == _FIRST_HASH_RULE:
         fields["split"] = Split(kind="hash", fraction=0.1)
     elif "test_fraction" in recipe:
-        # The networks of an ensemble were trained on one split, however their own seeds differ.
+        # The networks of an ensemble have different seeds, but one split.
         seed = data.get("split_seed", recipe.get("seed"))
         fields["split"] = {"kind": "random", "fraction": recipe["test_fraction"], "seed": seed}
-    fields = _understood(DataCard, fields)
+    fields = _valid_fields(DataCard, fields)
     return DataCard(**fields) if {"source", "description", "hash"} <= fields.keys() else None
 
 
@@ -279,14 +280,14 @@ def _as_dict(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _understood(kind: type[msgspec.Struct], values: dict[str, Any]) -> dict[str, Any]:
-    """Return those of the values that fit the fields of a struct."""
-    fit = {}
+def _valid_fields(kind: type[msgspec.Struct], values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values that are valid for the fields of a struct."""
+    valid = {}
     for each in msgspec.structs.fields(kind):
         if values.get(each.name) is not None:
             with contextlib.suppress(msgspec.ValidationError, RecursionError):
-                fit[each.name] = msgspec.convert(values[each.name], each.type)
-    return fit
+                valid[each.name] = msgspec.convert(values[each.name], each.type)
+    return valid
 
 
 def _prefix(member: int) -> str:
@@ -301,6 +302,7 @@ def _views(member: int, network: Network) -> Iterator[tuple[str, NDArray[Any]]]:
 
 
 def _check_tensors(file: Any, names: set[str], head: _Head, path: str | Path) -> None:
+    """Raise ModelError if a tensor is missing, superfluous, or of another shape or dtype than the head says."""
     for member, shape in enumerate(head.networks):
         if shape.dtype not in _CODES:
             raise ModelError(f"{path}: unknown dtype {shape.dtype!r}")
@@ -314,11 +316,11 @@ def _check_tensors(file: Any, names: set[str], head: _Head, path: str | Path) ->
                 if list(part.get_shape()) != wanted or part.get_dtype() != _CODES[shape.dtype]:
                     raise ModelError(
                         f"{path}: the tensor {full} is {part.get_dtype()} of shape {list(part.get_shape())}, "
-                        f"not {_CODES[shape.dtype]} of shape {wanted} as the sizes {shape.sizes} ask for"
+                        f"not {_CODES[shape.dtype]} of shape {wanted} as the sizes {shape.sizes} need"
                     )
     stray = sorted(name for name in names if not name.startswith(_EXTRA))
     if stray:
-        raise ModelError(f"{path}: {len(stray)} tensors that the sizes do not ask for, such as {stray[0]!r}")
+        raise ModelError(f"{path}: {len(stray)} tensors that the sizes do not need, such as {stray[0]!r}")
 
 
 def _read_network(file: Any, member: int, shape: _Shape, path: str | Path) -> Network:

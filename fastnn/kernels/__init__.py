@@ -1,1 +1,1 @@
-"""All compiled code and nothing else."""
+"""All compiled code: kernels for training, prediction and images."""

@@ -1,7 +1,7 @@
 """Distorts images: an affine map plus a smooth random field of displacements, sampled bilinearly.
 
-Random numbers come in as arrays; see ``fastnn.images.distort``. Positions are float32, with fused multiply-adds only
-where the code says so, and weights are whole numbers of 1/256: the pixels are the same on every machine.
+Random numbers are arguments; see ``fastnn.images.distort``. Positions are float32, with fused multiply-adds only where
+the code says so, and interpolation weights are multiples of 1/256: the pixels are the same on every machine.
 """
 
 import numpy as np
@@ -17,9 +17,9 @@ _LOW, _HIGH, _SCALE = np.float32(-1), np.float32(27.999), np.float32(256)
 
 @device
 def pack_corners(image, ink, corners):
-    """Pack for each square between four pixel centres their ink, 16 bits each: a sample is then a single load.
+    """Pack the ink at the corners of each square between four pixel centres, 16 bits each, to read them in one load.
 
-    Square (y, x), at ``corners[y * ROW + x]``, has pixel (y, x) as its lower right corner; beyond the edge is no ink.
+    Square (y, x), at ``corners[y * ROW + x]``, has pixel (y, x) as its lower right corner; there is no ink outside.
     From the lowest bits: upper left, lower left, upper right, lower right.
     """
     for y in range(SIDE):
@@ -61,9 +61,9 @@ def map_axis(a, b, c, columns, positions):
 
 @device
 def locate(along_x, along_y, cells):
-    """Turn positions into the squares they lie in (bits 16 on), and the weights of their right and lower sides."""
+    """Write the square of each position (from bit 16 on) and the weights of its right and lower sides (8 bits each)."""
     for i in range(SIDE * ROW):
-        # Numba's min and max look after NaN and are no vector operations.
+        # Numba's min and max check for NaN, which prevents vector instructions.
         x, y = along_x[i], along_y[i]
         x = x if x > _LOW else _LOW  # noqa: FURB136 - see above
         y = y if y > _LOW else _LOW  # noqa: FURB136 - see above
@@ -75,7 +75,7 @@ def locate(along_x, along_y, cells):
 
 @device
 def sample(corners, cells, found, out):
-    """Write the image."""
+    """Write the image that is interpolated bilinearly at the positions of `cells`."""
     for i in range(SIDE * ROW):
         found[i] = corners[cells[i] >> 16]
     for y in range(SIDE):

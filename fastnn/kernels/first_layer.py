@@ -1,11 +1,11 @@
 """The first layer for a block of four samples: small dense products, grouped by sample mask.
 
-A pixel's sample mask says in which of the four samples it deviates from the baseline: bit t stands for sample t. The
-pixels of each mask are listed. Each list is a small dense product: its rows of weights are read once for all samples of
-the mask, without tests and without multiplications by zero. A few rows are taken at once, with their pixels' values in
-registers while a loop goes along the columns. That took less time than loops along the lists for a few columns at once,
-which must keep their sums in registers and start again for the next columns. The loops for each number of samples in a
-mask are built here as LLVM code: written in Python they would take Numba's compiler seconds.
+A pixel's sample mask has bit t set if the pixel deviates from the baseline in sample t. The pixels of each mask are
+listed. Each list is a small dense product: its rows of weights are read once for all samples of the mask, without tests
+and without multiplications by zero. The outer loop takes four rows at a time and holds their pixels' values in
+registers, the inner loop runs along the columns. The other order was slower: it holds the sums of a few columns in
+registers and reads the list again for the next columns. The loops are built here as LLVM code, for each number of
+samples in a mask: Numba would need seconds to compile them.
 """
 
 from llvmlite import ir
@@ -18,7 +18,7 @@ from fastnn.kernels.workspace import BLOCK, N_MASKS, PAIRS
 WHITE = 255
 
 ROWS_AT_ONCE = 4
-"""Rows of weights in one loop along the columns. Three took as long, eight longer."""
+"""Rows of weights in one loop along the columns. Three take as long, eight longer."""
 
 
 class _Arrays(Emitter):
@@ -33,7 +33,7 @@ class _Arrays(Emitter):
         self.whole_lanes = lanes_of(dtype, ONE)
 
     def array(self, kind, record, name, element=None):
-        """Return the address in a record's field as a pointer to numbers; floats unless `element` is given."""
+        """Return the address in a record's field as a pointer to floats, or to `element`s if given."""
         return self.builder.inttoptr(self.field(kind, record, name), (element or self.float).as_pointer())
 
     def load(self, base, index):
@@ -45,9 +45,9 @@ class _Arrays(Emitter):
 
 
 class _MaskLoops(_Arrays):
-    """Emits the loops over the columns of the weights' rows, for the pixels of each sample mask.
+    """Emits loops over sample masks, their pixels and the columns of the pixels' rows of weights.
 
-    `rows_of` names the field of the workspace that holds a row of n_vectors for each sample.
+    `rows_of` names the field of the workspace with a row of n_vectors for each sample: what is read or written there.
     """
 
     def __init__(self, e, kinds, records, rows_of):
@@ -68,13 +68,13 @@ class _MaskLoops(_Arrays):
         return self.range(INT64(0), length, INT64(self.vector.count))
 
     def for_each_mask(self, emit):
-        """Emit ``emit(samples, rows, values)`` in a loop over the columns, for all pixels of all masks.
+        """Emit the body ``emit(samples, rows, values)`` of the loops, for all pixels of all masks.
 
         `samples` are the positions of the mask's samples in their array, `rows` those of a few rows of weights, and
         ``values[i][t]`` is row i's pixel in sample t of the mask, in every lane of a vector.
         """
         builder = self.builder
-        # Code for each number of samples (4), not for each of 15 masks: as fast, and compiled a second sooner.
+        # Code for each number of samples (4), not for each mask (15): as fast, and compiles a second faster.
         with self.range(INT64(1), INT64(N_MASKS), INT64(1)) as mask:
             first, last = builder.mul(self.n_pixels, mask), self.number(self.ends, mask, INT64)
             rest = builder.sub(last, builder.urem(builder.sub(last, first), INT64(ROWS_AT_ONCE)))
@@ -92,7 +92,7 @@ class _MaskLoops(_Arrays):
             builder.position_at_end(done)
 
     def _samples_in(self, mask, size):
-        """Return the numbers of a mask's samples, of which there are `size`."""
+        """Return the numbers of the `size` samples of a mask."""
         builder, samples = self.builder, []
         for _ in range(size):
             samples.append(builder.cttz(mask, INT1(1)))
@@ -115,7 +115,7 @@ class _MaskLoops(_Arrays):
 
 @intrinsic
 def first_layer_forward(typingctx, ws, layer):
-    """Write V·d / factor of each sample of a block to the workspace's `block_preactivations`."""
+    """Write V·d / factor of each sample of a block to `block_preactivations` of the workspace."""
 
     def emit(e, *records):
         loops = _MaskLoops(e, (ws, layer), records, "block_preactivations")
@@ -137,7 +137,7 @@ def first_layer_forward(typingctx, ws, layer):
 
 @intrinsic
 def first_layer_update(typingctx, ws, layer):
-    """Add each sample's `block_deltas` times its pixels' values to the first layer's weights."""
+    """Add each sample's `block_deltas` times its pixel values to the first layer's weights."""
 
     def emit(e, *records):
         loops = _MaskLoops(e, (ws, layer), records, "block_deltas")
@@ -157,18 +157,10 @@ def first_layer_update(typingctx, ws, layer):
 
 @intrinsic
 def read_block(typingctx, ws, images, white, valid_mask):
-    """Read the pixels of a block into the workspace: values, sample masks and the samples' dot products (`gram`).
+    """Read a block's pixels into the workspace: values (grey level - white), sample masks, dot products (`gram`).
 
-    Parameters
-    ----------
-    ws : record
-        Its `image_offsets` say where each sample's image begins.
-    images : int
-        Address of the grey levels.
-    white : int
-        A value is the grey level minus this.
-    valid_mask : int
-        Sample mask of the samples that exist: the last block may be short.
+    `images` is the address to which `image_offsets` are added. `valid_mask` has a bit for each sample that exists: the
+    last block may be short.
     """
 
     def emit(e, record, images, white, valid):

@@ -1,15 +1,13 @@
-"""Kernels are compiled once per machine: their machine code is kept and later loaded without importing Numba.
+"""Compiles kernels once per machine, keeps their machine code and loads it later without importing Numba.
 
-``import numba`` and a look into its own cache take 0.65 s, a sixth of training 60 epochs on 13,942 digits; loading from
+``import numba`` and loading from its cache take 0.65 s, a sixth of training 60 epochs on 13,942 digits; loading from
 here takes 0.05 s. A kernel is a compiled function of one argument, the address of a record
-(``fastnn.kernels.workspace``), so that calling it takes well under a microsecond.
+(``fastnn.kernels.workspace``), so that a call takes well under a microsecond.
 
-This file alone uses what Numba does not document: the finished object code and the name of its function. If anything
-about it is not as expected, or the loaded code computes other numbers than NumPy, the kernel is called through Numba's
-own dispatcher and a warning says so.
-
-The folder of kept code is as sensitive as Numba's own cache: who can write there decides what is run. Nothing in it is
-unpickled.
+This file alone uses undocumented parts of Numba: the object code and the name of its function. If they are not as
+expected, or the loaded code computes other numbers than NumPy, Numba's dispatcher calls the kernel and a warning says
+so. The folder with the code is as sensitive as Numba's cache: whoever can write to it decides what runs. Nothing in it
+is unpickled.
 """
 
 from __future__ import annotations
@@ -42,27 +40,27 @@ if TYPE_CHECKING:
 _FOLDER = Path(__file__).parent
 
 _RUNTIME_SYMBOLS = ("fma", "fmaf", "log", "memcpy", "memset")
-"""What machine code may call. LLVM ends the process if a symbol is missing."""
+"""Functions that machine code may call. LLVM ends the process if one is missing."""
 
 _WITHOUT_EFFECT = ("NUMBA_CACHE_DIR", "NUMBA_CACHE_LOCATOR_CLASSES", "NUMBA_DEBUG_CACHE", "NUMBA_NUM_THREADS")
-"""Numba's variables that do not change machine code."""
+"""Environment variables of Numba that do not change machine code."""
 
-_alive: list[Any] = []  # LLVM's engines, which own the machine code
+_alive: list[Any] = []  # LLVM's engines, which own the machine code, and memory that it writes to
 _lock = threading.RLock()
 
 
 class Kernel:
-    """A compiled function, by its name.
+    """A compiled function; its first call compiles or loads it.
 
     Parameters
     ----------
     module, factory : str
-        The module and the function in it that returns the plain Python function to compile. It is imported only if
-        there is no kept code.
+        The module, and the function in it that returns the Python function to compile. The module is imported only
+        to compile.
     arguments : tuple of str
         Arguments of the factory.
     check : callable
-        Called once with the loaded code; returns whether it computes what NumPy does.
+        Called once with the loaded code; returns whether it computes the same as NumPy.
     """
 
     def __init__(self, module: str, factory: str, arguments: tuple[str, ...], check: Callable[[Entry], bool]) -> None:
@@ -73,7 +71,7 @@ class Kernel:
         self.run(arguments.address)
 
     def run(self, address: int) -> None:
-        """Run the kernel on the record at an address. The caller keeps alive what the record points to."""
+        """Run the kernel on the record at an address; the caller keeps the record and its arrays alive."""
         with _lock:
             if "run" not in vars(self):
                 # Later calls go straight to the machine code.
@@ -83,7 +81,7 @@ class Kernel:
     def _load(self) -> Entry:
         file = _CodeFile(self._module, self._factory, self._arguments)
         with contextlib.suppress(Exception):
-            # Anything wrong with kept code only costs the time to compile it again.
+            # If kept code cannot be used, it is compiled again.
             return self._checked(*file.read())
         import numba
 
@@ -109,9 +107,9 @@ class Kernel:
 
 
 def object_code(function: Callable[[int], None]) -> tuple[str, bytes]:
-    """Compile a function of an int64; return the name of its machine code and the code, an object file.
+    """Compile a function of an int64; return the name of the compiled function and the object file that holds it.
 
-    Raises RuntimeError if the code calls what only Numba can provide, and what Numba raises.
+    Raises RuntimeError if the code calls functions that only Numba provides, and the errors of Numba.
     """
     import numba
     from llvmlite import binding
@@ -134,15 +132,15 @@ def object_code(function: Callable[[int], None]) -> tuple[str, bytes]:
 
 
 def load_object(name: str, code: bytes) -> Entry:
-    """Return the function in an object file; it releases the GIL. RuntimeError if it cannot be used here."""
+    """Return a function of an object file, which releases the GIL; RuntimeError if it cannot be used here."""
     from llvmlite import binding
 
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
     machine = binding.Target.from_triple(binding.get_process_triple()).create_target_machine()
-    # An engine for each, since names in the code of two may be the same.
+    # One engine for each object file: two files may define the same names.
     engine = binding.create_mcjit_compiler(binding.parse_assembly(""), machine)
-    # Asked once there is an engine: without one the answer is always no.
+    # LLVM finds no symbol before there is an engine.
     missing = [symbol for symbol in _RUNTIME_SYMBOLS if not binding.address_of_symbol(symbol)]
     if missing:
         raise RuntimeError(f"this process has no {', '.join(missing)}")
@@ -151,7 +149,7 @@ def load_object(name: str, code: bytes) -> Entry:
     address = engine.get_function_address(name)
     if not address:
         raise RuntimeError(f"it has no function {name}")
-    # Numba's functions take where to put the result and an exception before their own arguments; kernels have neither.
+    # Before their own arguments Numba's functions take addresses for result and exception; kernels have neither.
     function = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)(address)
     unused = (ctypes.c_int64 * 2)()
     _alive.extend((engine, unused))
@@ -161,8 +159,8 @@ def load_object(name: str, code: bytes) -> Entry:
 class _CodeFile:
     """The file for the machine code of one kernel.
 
-    Its name says what the code is for, so that an edit or another version overwrites it; the key inside says what it
-    was made from. First comes the checksum of the rest.
+    Its name depends on kernel, machine and settings, so that code of other sources or versions is overwritten; the key
+    inside depends on sources and versions too. The file begins with the checksum of the rest.
     """
 
     def __init__(self, module: str, factory: str, arguments: tuple[str, ...]) -> None:
@@ -173,7 +171,7 @@ class _CodeFile:
         self._paths = [] if made_from is None else [folder / file for folder in _folders()]
 
     def read(self) -> tuple[str, bytes]:
-        """Return what :meth:`write` was given, by this or another process; LookupError if nothing valid is kept."""
+        """Return the name and code that :meth:`write` kept; LookupError if no valid file is found."""
         for path in self._paths:
             with contextlib.suppress(OSError):
                 content = path.read_bytes()
@@ -184,7 +182,7 @@ class _CodeFile:
         raise LookupError("no valid machine code is kept")
 
     def write(self, name: str, code: bytes) -> None:
-        """Keep the code in the first folder that can be written."""
+        """Write the code to the first folder that can be written to."""
         rest = self._key + struct.pack("<q", len(name.encode())) + name.encode() + code
         for path in self._paths:
             with contextlib.suppress(OSError):
@@ -195,14 +193,14 @@ class _CodeFile:
 
 
 def _folders() -> list[Path]:
-    """Return the folders for machine code, the preferred one first: Numba's own place, then the user's cache."""
+    """Return the folders for machine code, the preferred one first: where Numba has its cache, then the user's."""
     named = os.environ.get("NUMBA_CACHE_DIR")
     return [Path(named) / "fastnn"] if named else [_FOLDER / "__pycache__", cache_dir() / "kernels"]
 
 
 @cache
 def checksum_of_kernels() -> bytes | None:
-    """Return a checksum of all files of kernels: 1 ms. None if they are not files."""
+    """Return a checksum of the kernels' source files, which takes 1 ms; None if they cannot be read."""
     return _checksum(sorted(_FOLDER.glob("*.py")))
 
 
@@ -219,7 +217,7 @@ def _checksum(paths: list[Path]) -> bytes | None:
 
 @cache
 def _made_from() -> bytes | None:
-    """Return a checksum of everything that decides what the code for a purpose is; None where that is not known."""
+    """Return a checksum of the kernels' sources and the versions of all compilers; None if they cannot be found."""
     from llvmlite import __version__ as llvmlite_version
 
     numba = find_spec("numba")  # does not import it

@@ -1,6 +1,6 @@
-"""Crops, scales and centres drawings: the compiled half of :mod:`fastnn.images`.
+"""Crops, scales and centres drawings, for :mod:`fastnn.images`.
 
-All of it works on ink: 0 = paper, 255 = the darkest ink.
+Pictures are first turned into ink: 0 = paper, 255 = the darkest ink.
 """
 
 from collections import namedtuple
@@ -13,9 +13,9 @@ from fastnn.kernels.vector import device, pointer, record_at
 
 BOX = 20
 CENTRE = 14
-"""Where the centre of mass comes to lie, in rows and columns counted from 0: where MNIST has it."""
+"""Row and column of the centre of mass in the result, from 0, as in MNIST."""
 FAINT = 8
-"""Ink lighter than the darkest by more than this factor is not counted when the edges of a drawing are sought."""
+"""Ink lighter than the darkest by more than this factor is ignored when the edges of a drawing are searched."""
 LEAST = 16
 """A picture whose darkest ink is lighter than this is blank."""
 _ROUNDS = 24
@@ -61,7 +61,7 @@ def border_levels(picture, counts):
 
 @device
 def ink_levels(light, paper, levels):
-    """Fill a table that turns grey into ink: paper and what is beyond it become 0, black (or white) becomes 255.
+    """Fill a table from grey level to ink: paper and what is lighter (or darker) than it is 0, black (or white) 255.
 
     Parameters
     ----------
@@ -109,17 +109,17 @@ def find_bounds(ink, box):
 
 @device
 def interpolation_weights(start, scale, length, position, weights):
-    """Return which source pixels the output pixel at `position` is made of, and write their weights.
+    """Return the range of source pixels that contribute to the output pixel at `position`, and write their weights.
 
-    Shrinking (scale above 1 source pixels per output pixel) takes the mean over the area; growing is linear between
-    the two nearest. Pixels outside the picture are white and are left out.
+    Shrinking (more than 1 source pixel per output pixel) takes the mean over the area; enlarging interpolates linearly
+    between the two nearest pixels. Pixels outside the picture are white and are left out.
 
     Returns
     -------
     first : int
         The first source pixel.
     count : int
-        How many follow it, itself included; may be 0.
+        Number of source pixels; may be 0.
     """
     if scale > 1.0:
         a, b = start + position * scale, start + (position + 1) * scale
@@ -180,9 +180,9 @@ def resample(ink, window, scratch):
 def fit(ink, darkest, box, fitted, scratch):
     """Scale the drawing in `box` so that its longer side is exactly BOX pixels.
 
-    Scaling can leave thin ink at an edge too faint to count. Such an edge is cut off and the rest scaled again, until
-    the visible part fills BOX pixels: that is why a second normalisation changes nothing. The result is as dark as
-    the drawing was, however thin its lines have become.
+    Scaling can make thin ink at an edge too faint to be found. Such an edge is cut off and the rest is scaled again,
+    until the visible part fills BOX pixels: therefore a second normalisation changes nothing. The darkest ink stays as
+    dark as it was, also if lines become thin.
 
     Parameters
     ----------
@@ -222,7 +222,7 @@ def fit(ink, darkest, box, fitted, scratch):
 
 @device
 def place(fitted, box, result):
-    """Write the drawing in `box` to a page of its own, centred by mass; see :func:`normalise`.
+    """Write the drawing in `box` to a 28x28 image, centred by mass; see :func:`normalise`.
 
     Parameters
     ----------
@@ -242,7 +242,7 @@ def place(fitted, box, result):
             mass += value
             moment_y += value * i
             moment_x += value * j
-    # Whole numbers, so that a tie falls the same way the second time; the drawing is kept inside of the frame.
+    # Whole numbers, so that a second normalisation rounds ties the same way; the drawing is kept inside the frame.
     y = (2 * (CENTRE * mass - moment_y) + mass) // (2 * mass)
     x = (2 * (CENTRE * mass - moment_x) + mass) // (2 * mass)
     y, x = min(max(y, 0), SIDE - height), min(max(x, 0), SIDE - width)
@@ -273,7 +273,7 @@ def normalise():
             low, middle, high = border_levels(picture, counts)
             light = middle >= 128 if args.polarity == 0 else args.polarity > 0
             paper = high if light else low
-            # With the polarity given, ink may cover most of the border: then black (white) paper is no paper at all.
+            # If the polarity is given, ink may cover most of the border: then the border's level is not the paper's.
             if light and paper < 128:
                 paper = 255
             if not light and paper >= 128:
@@ -285,7 +285,7 @@ def normalise():
             blank[i] = darkest < LEAST
             if darkest < LEAST:
                 continue
-            # A drawing of the right size is moved by whole pixels and not resampled.
+            # A drawing that has the right size already is moved by whole pixels, without resampling.
             if max(box[2] - box[0], box[3] - box[1]) == BOX:
                 place(ink, box, result)
             else:

@@ -1,12 +1,12 @@
 """The argument blocks of the image kernels: distort, normalise and strokes.
 
-Knows no Numba, as ``fastnn.kernels.workspace``.
+Does not import Numba, like ``fastnn.kernels.workspace``.
 """
 
 from fastnn.kernels.workspace import record_of_int64
 
 SIDE = 28
-"""Of the images that are distorted, normalised and drawn."""
+"""Height and width of the images that the kernels distort, draw and return when normalising."""
 
 ROW = 32
 """Length of a row of a 28x28 image in scratch memory: whole vectors."""
@@ -23,12 +23,12 @@ DISTORT = record_of_int64(
 )
 """Arguments of ``distort.distort``.
 
-Pixel (x, y) of the result is what stands at (a x + b y + e, c x + d y + f), plus the displacement."""
+Pixel (x, y) of the result is the source at (a x + b y + e, c x + d y + f) plus the displacement."""
 
 NORMALISE = record_of_int64(
     "images n height width",  # uint8, n images of height x width; grey
     "polarity",  # 1: the paper is lighter than the ink, -1: darker, 0: found from each picture's border
-    "result",  # uint8, n images of 28 x 28; filled, 255 = white; those of blank pictures are not touched
+    "result",  # uint8, n images of 28 x 28; filled, 255 = white; not changed for blank pictures
     "blank",  # uint8, n; filled
     "counts levels",  # scratch: int64 and uint8, 256 each
     "ink box",  # scratch: uint8, height x width; int64, 4: edges of the drawing
@@ -39,13 +39,13 @@ NORMALISE = record_of_int64(
 
 CELL = 10
 CANVAS = SIDE * CELL
-"""Pixels of a side of the original's canvas. It is averaged in cells of CELL x CELL."""
+"""Height and width of the original's canvas in pixels. It is averaged in cells of CELL x CELL."""
 
 DAB_DIAMETER, DAB_ROW = 30, 32
-"""Of the dab that the page draws, and the length of a row of its picture: whole vectors."""
+"""Diameter of the dab that the page draws, and the length of a row of its picture: whole vectors."""
 
 FLOATS_PER_VECTOR = 16
-"""Numbers of float32 that are written at once, beyond the end of a row if need be."""
+"""Number of float32 values written at once, sometimes beyond the end of a row."""
 
 MARGIN = 32
 """Added to the canvas on each side, so that a dab at the edge needs no clipping."""

@@ -1,27 +1,23 @@
 """Per-sample stochastic gradient descent: the loop over samples and the layers' forward and backward passes.
 
-The first layer is sparse. An input is x = baseline + d, and only pixels with d != 0 are visited. The baseline is 1
-everywhere where white is fed as 1, else 0. With W = V + c·1' (c: one offset a hidden unit) and a = b + W·baseline the
-pre-activations of the first layer are
-
-    W·x + b = a + V·d + c·sum(d)
-
-and the update of W by g·x' is c += baseline·g, V += g·d', a += g·(1 + baseline·sum(x)): the same SGD in exact
-arithmetic, at a cost proportional to the non-zero d. The caller computes a and sets c to 0, and adds c to the weights
-at the end; between, the first layer's weights lack c. With baseline 0, c stays 0 and a is the bias itself.
+The first layer is sparse. An input is x = baseline + d, and only pixels with d != 0 are visited. The baseline is 1 in
+every pixel if white is fed as 1, else 0. With W = V + c·1' (c: an offset for each hidden unit) and a = b + W·baseline,
+the first layer's pre-activations are W·x + b = a + V·d + c·sum(d), and the update of W by g·x' is c += baseline·g,
+V += g·d', a += g·(1 + baseline·sum(x)): the same SGD in exact arithmetic, at a cost proportional to the non-zero d. The
+caller computes a and sets c to 0 before, and adds c to V after. With baseline 0, c stays 0 and a is the bias.
 
 Samples are taken in blocks of four (``fastnn.kernels.first_layer``). V·d is computed for all four with the weights
-before the block, then corrected by what the earlier samples of the block change:
+before the block, then corrected for the updates by the block's earlier samples:
 V_t·d_t = V_0·d_t + the sum over s < t of g_s (d_s·d_t). After the block V takes all four updates at once. This too is
-the same SGD in exact arithmetic, and rows of V in the second-level cache are read and written once a block. Pixels are
-whole numbers s with d = factor·s: V·d is factor·(V·s), and V is updated by (factor·g)·s'.
+the same SGD in exact arithmetic, and reads and writes each row of V, in the second-level cache, once a block. Pixels
+are whole numbers s with d = factor·s: V·d is factor·(V·s), and V is updated by (factor·g)·s'.
 
-Layers above the first are dense. With ReLU they keep the network's order, a row of weights an input, and rows of
-inactive inputs are skipped ("sparse"). With the other activations they are transposed, a row an output ("dense"): then
-the deltas for the layer below are sums of whole rows, and only the few outputs are sums over lanes.
+The other layers see the activations below. With ReLU a row of weights belongs to an input, as in ``Network``, and rows
+of inactive inputs are skipped ("sparse"). With the other activations the weights are transposed ("dense"): a row
+belongs to an output, the deltas of the layer below are sums of whole rows, and only outputs need sums over lanes.
 
-Rules "original" (see ``fastnn.reference``) and "backprop" differ in what a layer passes down. The original rule passes
-the raw error through the weights after their update, backprop passes the delta through the weights before it.
+The rules differ in what a layer passes down: "original" (see ``fastnn.reference``) the raw error through the weights
+after their update, "backprop" the delta through the weights before it.
 """
 
 import math
@@ -38,15 +34,15 @@ from fastnn.kernels.vector import FOUR, NATIVE, ONE, THREE, advance, device, flo
 from fastnn.kernels.workspace import BLOCK, LAYER
 
 _TINY = 1e-30
-"""Smaller probabilities count as this in the loss."""
+"""Lower bound of the probability in the loss, so that its logarithm is finite."""
 
 _LAYER_BYTES = LAYER.itemsize
 
 ActiveRows = namedtuple("ActiveRows", "offsets values count")
-"""The non-zero inputs of a layer: where their rows of weights begin, their values, how many there are."""
+"""The non-zero inputs of a layer: offsets of their rows of weights, their values, their number."""
 
 Tile = namedtuple("Tile", "weights source target first")
-"""Columns of a layer that are passed over at once: pointers to the first column, and whether this is the first tile."""
+"""A few adjacent columns of a layer: pointers to the first of them, and whether this is the layer's first tile."""
 
 
 @device
@@ -55,14 +51,14 @@ def layer_at(ws, depth):
     return record_at(ws.layers + depth * _LAYER_BYTES, LAYER)
 
 
-# ---- sparse layers: a row of weights an input ----
+# ---- sparse layers: a row of weights for each input ----
 
 
 @device
 def for_each_tile(tile, n_vectors, one, three, four, rows, more):
-    """Call the functions `one`, `three` or `four` for tiles of so many vectors along the columns of a layer.
+    """Split a layer's columns into tiles of one, three or four vectors; call ``one(tile, rows, more)`` and so on.
 
-    13 vectors are 4 + 3 + 3 + 3, so that few tiles are narrow. The functions get the tile, `rows` and `more`.
+    13 vectors are 4 + 3 + 3 + 3, so that few tiles are narrow.
     """
     simd.small_code()
     while n_vectors > 0:
@@ -86,7 +82,7 @@ def _make_add_rows(width):
         simd.small_code()
         x, weights, k = simd.load(tile.source, 0, width), tile.weights, 0
         if width < 4:
-            # Few vectors are too few sums at once to hide the latency of an addition: take two rows at a time.
+            # Few sums at once do not hide the latency of an addition: take two rows at a time.
             y = simd.zeros(weights, width)
             while k + 1 < rows.count:
                 x = simd.fma(simd.splat(rows.values[k], width), simd.load(weights, rows.offsets[k], width), x)
@@ -104,7 +100,7 @@ def _make_add_rows(width):
 def _make_update_rows(width):
     @device
     def update_rows(tile, rows, more):
-        """Add values[k] * source to row k; add the rows' products with the target to `lane_sums`, a vector a row."""
+        """Add values[k] * source to row k; add the product of row k and the target to vector k of `lane_sums`."""
         simd.small_code()
         lane_sums, weights_used = more
         scaled_deltas, deltas = simd.load(tile.source, 0, width), simd.load(tile.target, 0, width)
@@ -127,7 +123,7 @@ _update_one, _update_three, _update_four = map(_make_update_rows, (ONE, THREE, F
 
 @device
 def compact_nonzero(ws, layer, below):
-    """List the inputs of a layer that are not 0, and return the rows of weights that they multiply."""
+    """List the non-zero inputs of a layer, and return them as ActiveRows."""
     simd.small_code()
     inputs, values = float_pointer(ws, below.activations), float_pointer(ws, layer.active_values)
     rows, offsets = pointer(layer.active_rows, int64), pointer(layer.active_offsets, int64)
@@ -152,7 +148,7 @@ def forward_sparse(ws, layer, below):
 
 @device
 def update_sparse(ws, layer, below, weights_used):
-    """Update the rows of a layer's non-zero inputs, and compute the deltas of the layer below."""
+    """Update the weights of a layer's non-zero inputs, and compute the deltas of the layer below."""
     simd.noinline()
     simd.small_code()
     weights, lane_sums = float_pointer(ws, layer.weights), float_pointer(ws, ws.lane_sums)
@@ -168,13 +164,13 @@ def update_sparse(ws, layer, below, weights_used):
     for j in range(0, layer.n_inputs, lanes):
         simd.store(deltas, j, simd.zeros(deltas, ONE))
     for k in range(0, count, lanes):
-        # The vectors that were summed are not needed again: the first takes the result.
+        # The vectors are not needed again: the first one takes the sums.
         simd.store(lane_sums, k * lanes, simd.sum_each(lane_sums, k * lanes))
         for i in range(min(lanes, count - k)):
             deltas[numbers[k + i]] = lane_sums[k * lanes + i]
 
 
-# ---- dense layers: a row of weights an output ----
+# ---- dense layers: a row of weights for each output ----
 
 
 @device
@@ -204,8 +200,8 @@ def forward_dense(ws, layer, below):
 def update_dense(ws, layer, below, weights_used):
     """Update a layer's weights, and compute the deltas of the layer below.
 
-    Four rows at a time, the last first: they are still in the first-level cache from :func:`forward_dense`, and the
-    first rows are left there for the next sample.
+    Four rows at a time, from the last to the first: the last are still in the first-level cache after
+    :func:`forward_dense`, and the first are in it when the next sample begins.
     """
     simd.noinline()
     simd.small_code()
@@ -247,7 +243,7 @@ def weights_after(_old, new):
 
 @device
 def activate(ws, layer, kind):
-    """Apply an activation in place; the padding becomes 0."""
+    """Turn a layer's pre-activations into activations in place; the padding becomes 0."""
     simd.small_code()
     units, mask = float_pointer(ws, layer.activations), float_pointer(ws, layer.unit_mask)
     lanes, ones = simd.floats_per_vector(units), simd.splat(ws.one, ONE)
@@ -266,12 +262,12 @@ def activate(ws, layer, kind):
 
 @device
 def softmax(ws, layer):
-    """Turn the pre-activations into a softmax in place; the padding becomes 0."""
+    """Turn the outputs' pre-activations into their softmax in place; the padding becomes 0."""
     simd.small_code()
     units, mask = float_pointer(ws, layer.activations), float_pointer(ws, layer.unit_mask)
     lanes, none = simd.floats_per_vector(units), simd.zeros(units, ONE)
     stop = layer.n_vectors * lanes
-    # The first output stands in for the padding.
+    # Padding must not be the maximum: the first output takes its place.
     first = simd.splat(units[0], ONE)
     top = first
     for r in range(0, stop, lanes):
@@ -289,7 +285,7 @@ def softmax(ws, layer):
 
 @device
 def output_delta_and_loss(ws, layer, args, label):
-    """Write target - output of each output to its delta; add loss and hit to the totals."""
+    """Write target - output to the outputs' deltas; add the loss, and 1 if the answer is right, to the totals."""
     simd.small_code()
     units, deltas = float_pointer(ws, layer.activations), float_pointer(ws, layer.deltas)
     mask, numbers = float_pointer(ws, layer.unit_mask), float_pointer(ws, layer.unit_numbers)
@@ -305,11 +301,11 @@ def output_delta_and_loss(ws, layer, args, label):
         squares = simd.fma(error, error, squares)
         simd.store(deltas, r, error)
     for k in range(label):
-        # Of equal outputs the first is the network's answer.
+        # The answer is the first of equal outputs, as argmax has it.
         n_greater += units[k] == label_output
     loss = float(simd.sum_lanes(squares))
     if not args.original_rule:
-        # Of a diverged network the probability is NaN, and stays so.
+        # If training has diverged the probability is NaN, and so must be the loss.
         probability = np.float64(label_output)
         loss = -math.log(_TINY if probability <= _TINY else probability)  # noqa: FURB136 - NaN
     totals = pointer(args.totals, float64)
@@ -319,10 +315,10 @@ def output_delta_and_loss(ws, layer, args, label):
 
 @device
 def scale_deltas(ws, layer, kind, args, learning_rate):
-    """Compute ``learning_rate * delta``. Softmax with cross-entropy has slope 1.
+    """Write ``learning_rate * error * slope of the activation`` to the scaled deltas.
 
-    The delta is the error times the slope of the activation. The original rule passes the error itself down, so there
-    the deltas keep it.
+    `deltas` hold the errors; they become error * slope, but stay as they are with the original rule, which passes the
+    error down. The slope is 1 for softmax with cross-entropy.
     """
     simd.small_code()
     units, deltas = float_pointer(ws, layer.activations), float_pointer(ws, layer.deltas)
@@ -346,10 +342,9 @@ def scale_deltas(ws, layer, kind, args, learning_rate):
 
 @device
 def list_pixels(ws, args, size):
-    """Read the images that begin at `image_offsets`, and list their pixels by sample mask.
+    """Read the `size` images at `image_offsets`, and list their pixels by sample mask.
 
-    If the layer is dense the list of the mask of all samples holds every pixel. In a block of fewer samples than
-    usual only the first `size` have bits in the masks.
+    If the first layer is dense, every pixel is in the list of the mask of all samples.
     """
     simd.small_code()
     all_samples, stride = (1 << size) - 1, ws.pixel_stride
@@ -381,7 +376,7 @@ def deviation_sum_of(ws, args, i):
     grey = 0
     for k in range(i * args.n_pixels, i * args.n_pixels + n_inputs):
         grey += images[k]
-    # Of whole numbers, so that neither order nor dtype matters. The factor is negative where pixels are inverted.
+    # A sum of whole numbers, so that neither order nor dtype matters. The factor is negative if pixels are inverted.
     fed = 255 * n_inputs - grey if args.factor < 0 else grey
     scratch = float_pointer(ws, ws.lane_sums)
     scratch[0] = fed / 255 - args.baseline * n_inputs  # in float64, then rounded to the network's type
@@ -390,9 +385,9 @@ def deviation_sum_of(ws, args, i):
 
 @device
 def first_preactivations(ws, layer, args, deviation_sum, t, n_learned):
-    """Compute the first layer's pre-activations for sample t of a block whose first `n_learned` samples were learned.
+    """Write the first layer's pre-activations of sample t of a block: a + c·sum(d) + V_0·d + sum of g_s (d_s·d_t).
 
-    They are a + c·sum(d) + V_0·d, and g_s (d_s·d_t) for each s that was learned.
+    The sum is over the first `n_learned` samples, which the block has already trained on.
     """
     simd.small_code()
     units, folded_bias = float_pointer(ws, layer.activations), float_pointer(ws, ws.folded_bias)
@@ -414,7 +409,7 @@ def first_preactivations(ws, layer, args, deviation_sum, t, n_learned):
 
 @device
 def keep_first_deltas(ws, layer, args, deviation_sum, t):
-    """Keep sample t's scaled deltas for the update after the block; update a and c at once."""
+    """Save sample t's scaled deltas for the update of V after the block; update a and c."""
     simd.small_code()
     scaled_deltas, lanes = float_pointer(ws, layer.scaled_deltas), simd.floats_per_vector(float_pointer(ws, ws.gram))
     folded_bias, column_offset = float_pointer(ws, ws.folded_bias), float_pointer(ws, ws.column_offset)
@@ -434,7 +429,7 @@ def keep_first_deltas(ws, layer, args, deviation_sum, t):
 
 @device
 def forward(ws, args, forward_layer):
-    """Run the network from the first layer's pre-activations to its outputs."""
+    """Compute all activations from the first layer's pre-activations."""
     simd.small_code()
     last = ws.n_layers - 1
     for depth in range(last + 1):
@@ -451,7 +446,7 @@ def forward(ws, args, forward_layer):
 
 @device
 def backward(ws, args, learning_rate, update_layer, weights_used):
-    """Update all layers but the first one's weights after a forward pass; leaves the first layer's scaled deltas."""
+    """Update all biases and the weights of all layers but the first, of which it computes the scaled deltas."""
     simd.small_code()
     last = ws.n_layers - 1
     for depth in range(last, -1, -1):
@@ -467,7 +462,7 @@ def backward(ws, args, learning_rate, update_layer, weights_used):
 
 @device
 def locate_images(ws, args, first, size):
-    """Write where the images of a block begin, and prefetch those of the next: the order is random."""
+    """Write where the images of a block begin, and prefetch those of the next, which are in random order."""
     simd.small_code()
     offsets, order, images = pointer(ws.image_offsets, int64), pointer(args.order, int64), pointer(args.images, uint8)
     i = order[first]
@@ -483,23 +478,18 @@ def locate_images(ws, args, first, size):
 
 @cache
 def run_samples(dtype, rule, activation):
-    """Return the kernel that trains a network on samples one after the other, or runs it on them.
+    """Return the kernel that trains a network on samples one after the other, or predicts them.
 
-    Training and prediction are one function: as two, what they share would be compiled twice.
-
-    Parameters
-    ----------
-    dtype : {"float32", "float64"}
-    rule : {"original", "backprop"}
-    activation : {"sigmoid", "tanh", "relu"}
+    It is one function, since the parts that training and prediction share would be compiled twice in two. The arguments
+    are those of ``fastnn.Network``.
 
     Returns
     -------
     callable
-        Takes the address of an argument block (``workspace.arguments_dtype``). If the block's `outputs` is 0, the
-        samples of `order` are learned, and `totals` (two float64) gets the sum of the losses and the number of hits
-        before each sample's update; a loss of NaN marks a divergence. Else the network's outputs are written there,
-        in the order of `order`, and no weight is changed.
+        Takes the address of an argument block (``workspace.arguments_dtype``). If the block's `outputs` is 0, it
+        trains on the samples of `order`, and adds the sum of the losses and the number of right answers before each
+        sample's update to `totals` (two float64); the loss is NaN if training diverges. Else it writes the network's
+        outputs there, in the order of `order`, and changes no weight.
     """
     arguments, workspace = plan.arguments_dtype(np.dtype(dtype)), plan.workspace_dtype(np.dtype(dtype))
     forward_layer = forward_sparse if activation == "relu" else forward_dense

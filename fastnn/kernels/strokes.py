@@ -1,4 +1,4 @@
-"""Rasterises pen strokes: where the page draws its dabs, and how they look after averaging to 28x28.
+"""Rasterises pen strokes: computes where the original's page draws dabs, draws them and averages them to 28x28.
 
 The original's page draws one filled circle of 30 px at each pointer event on a canvas of 280x280 px, however far the
 pen moved since the last event: a slow stroke is a line, a fast one leaves separate dots. It then averages the canvas in
@@ -44,7 +44,7 @@ Page = namedtuple("Page", "dab canvas row")
 
 @device
 def measure_arc(path, first, last):
-    """Write how far each point of a stroke is from its start along the stroke."""
+    """Write the distance along the stroke of each point of a stroke from its start."""
     small_code()
     points, arc = path.points, path.arc
     arc[first] = 0.0
@@ -58,7 +58,7 @@ def speed_at(path, i, first, last):
     """Return how far the pen moves between two events after point i, in canvas pixels.
 
     The hand slows down where the path bends (by the ratio of chord to arc over a few points) and near both ends of a
-    stroke, so a fast hand leaves dots on the straights and ink in the corners.
+    stroke, so a fast hand leaves separate dots on straight parts and dense ink in corners.
     """
     points, arc = path.points, path.arc
     a, b = max(first, i - _REACH), min(last, i + 1 + _REACH)
@@ -85,7 +85,7 @@ def pen_events(path, events):
         clock, due = 0.0, 0.0
         for i in range(first, last + 1):
             x, y = points[2 * i], points[2 * i + 1]
-            # There is an event at the end of a stroke too.
+            # At the end of a stroke there is an event too.
             x_way = y_way = duration = 0.0
             until = due
             if i < last:
@@ -150,7 +150,7 @@ def average_cells(page, cells, image):
 
 @device
 def erase(page, cells):
-    """Make the canvas white where dabs have reached; those over the edge leave ink in the margin too."""
+    """Make the canvas white again where dabs were drawn, and in the margin, which dabs over the edge reach."""
     small_code()
     first_row, end_row, first_column, end_column = cells
     white = splat(np.float32(1), ONE)
@@ -161,9 +161,9 @@ def erase(page, cells):
 
 
 def draw():
-    """Return the kernel that draws digits which have the same strokes; its argument is the address of STROKES.
+    """Return the kernel that draws digits with the same strokes; its argument is the address of a STROKES record.
 
-    Only the cells that dabs can reach are averaged and erased: at the cost of the digit, not of the canvas.
+    Only the cells that dabs can reach are averaged and erased, so that the cost depends on the digit, not the canvas.
     """
 
     def run(address):

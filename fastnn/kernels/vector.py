@@ -1,16 +1,15 @@
 """Explicit SIMD for the kernels: vectors of fixed length, pointers and records as Numba types and intrinsics.
 
-A :class:`Vector` is a number of 64-byte vectors (or halves of one) in LLVM's own vector type; each target splits them
-into what it has (AVX-512, AVX2, SSE, NEON). Lanes are combined only where a function says so, and :func:`fma` rounds
-once on every machine: the results are the same bits everywhere. LLVM's loop vectoriser is no substitute: it keeps
-accumulators of loops like ours in memory, and turns short loops into slow scalar code (benchmarks/PERFORMANCE.md).
+A :class:`Vector` is one or more 64-byte vectors (or one of 32 bytes) of LLVM's vector type; LLVM splits them into the
+registers of the processor (AVX-512, AVX2, SSE, NEON). Lanes are combined only where a function says so, and :func:`fma`
+rounds once: the results are the same bits on every machine. LLVM's loop vectoriser is no substitute: it keeps the
+accumulators of such loops in memory, and turns short loops into slow scalar code (benchmarks/PERFORMANCE.md).
 
-A kernel is given the address of a record (``fastnn.kernels.workspace``). :func:`record_at` reads such a record,
-:func:`pointer` and :func:`float_pointer` turn an address into a pointer. Pointers are indexed as arrays are, without
-bounds and without negative indices.
+A kernel is called with the address of a record (``fastnn.kernels.workspace``), which :func:`record_at` reads;
+:func:`pointer` and :func:`float_pointer` turn addresses into pointers. Pointers are indexed like arrays, without bounds
+checks and negative indices. LLVM's pointers have no type, so each load names the type that it reads.
 
-`width` arguments are constants: HALF a vector, or ONE, TWO, THREE or FOUR. An operand of one vector is used with each
-vector of a longer one. Intrinsics name the types of what they load: pointers of LLVM have none.
+`width` arguments are constants: HALF a vector, ONE, TWO, THREE or FOUR. One vector is broadcast against several.
 """
 
 import contextlib
@@ -29,7 +28,7 @@ INT1, INT8, INT32, INT64 = (ir.IntType(bits) for bits in (1, 8, 32, 64))
 
 
 def device(function):
-    """Compile a function that other compiled functions call; Python cannot call it.
+    """Compile a function for calls from other compiled functions only.
 
     No ``fastmath``: it lets NaN checks be removed and makes weights differ between processors. ``error_model="numpy"``
     drops the checks for division by zero.
@@ -52,7 +51,7 @@ NATIVE_PER_VECTOR = 1 if NATIVE == ONE else 2
 
 # exp(x) = 2**n * exp(r), n = round(x / log 2), r = x - n * log 2 in two steps (Cody and Waite 1980). float32: the
 # polynomial of Cephes' expf (Moshier 1992); float64: Taylor's, whose remainder is below 5e-18 for |r| <= log(2) / 2.
-# Adding and subtracting `magic` rounds to a whole number, which then stands in the lowest bits.
+# Adding `magic` rounds to a whole number, which is then in the lowest bits.
 _CEPHES = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
 _TAYLOR = tuple(1.0 / float(np.prod(np.arange(1.0, k + 1.0))) for k in range(13, 1, -1))
 _LOG2E = 1.44269504088896341
@@ -79,7 +78,7 @@ class _VectorModel(models.PrimitiveModel):
 
 
 def lanes_of(dtype, width):
-    """Return how many numbers of a scalar Numba type one vector of this width holds."""
+    """Return the number of lanes of one vector of this width, for a scalar Numba type."""
     return VECTOR_BYTES * 8 // dtype.bitwidth // (2 if width == HALF else 1)
 
 
@@ -104,40 +103,40 @@ class Emitter:
         return self.context.get_value_type(numba_type)
 
     def place(self, start, index, kind, result=None):
-        """Return the address of number `index` of an array of `kind`, as a pointer to `result`."""
+        """Return a pointer to element `index` of an array of `kind`, cast to a pointer to `result` if given."""
         place = self.builder.gep(start, [index], source_etype=kind)
         return place if result is None else self.builder.bitcast(place, result.as_pointer())
 
     def number(self, start, index, kind):
-        """Return number `index` of an array of `kind`."""
+        """Load element `index` of an array of `kind`."""
         return self.builder.load(self.place(start, index, kind), typ=kind)
 
     def field(self, kind, record, name):
-        """Return the int64 field `name` of a record of the Numba type `kind`."""
+        """Load the int64 field `name` of a record of the Numba type `kind`."""
         place = self.place(record, INT64(0), ir.ArrayType(INT8, kind.size), INT8)
         return self.builder.load(self.place(place, INT64(kind.offset(name)), INT8, INT64), align=8, typ=INT64)
 
     def places(self, vector, start, stride=None):
-        """Yield the address of each vector; without `stride` (in numbers) they lie one behind the other."""
+        """Yield a pointer to each vector; they are `stride` numbers apart, by default contiguous."""
         kind = self.kind(vector).element
         for index in range(vector.n_vectors):
             step = self.builder.mul(stride, INT64(index)) if stride else INT64(index * vector.lanes)
             yield self.place(start, step, kind.element, kind)
 
     def loads(self, vector, start, stride=None):
-        """Return a :class:`Vector` from memory; see :meth:`places`."""
+        """Load a :class:`Vector`; see :meth:`places`."""
         kind, align = self.kind(vector), vector.dtype.bitwidth // 8
         places = self.places(vector, start, stride)
         return self.pack(kind, [self.builder.load(place, align=align, typ=kind.element) for place in places])
 
     def stores(self, vector, value, start, stride=None):
-        """Write a :class:`Vector` to memory; see :meth:`places`."""
+        """Store a :class:`Vector`; see :meth:`places`."""
         for index, place in enumerate(self.places(vector, start, stride)):
             part = self.builder.extract_value(value, index)
             self.builder.store(part, place, align=vector.dtype.bitwidth // 8)
 
     def pack(self, kind, parts):
-        """Return LLVM vectors as a :class:`Vector`, whose LLVM type is `kind`."""
+        """Combine LLVM vectors into a :class:`Vector` of the LLVM type `kind`."""
         result = ir.Constant(kind, ir.Undefined)
         for index, part in enumerate(parts):
             result = self.builder.insert_value(result, part, index)
@@ -158,7 +157,7 @@ class Emitter:
         return self.builder.call(function, [a, b, c])
 
     def variable(self, kind, value):
-        """Return a place on the stack that holds `value`."""
+        """Allocate a variable on the stack, store `value` in it, and return a pointer to it."""
         with self.builder.goto_entry_block():
             place = self.builder.alloca(kind)
         self.builder.store(value, place)
@@ -166,7 +165,7 @@ class Emitter:
 
     @contextlib.contextmanager
     def range(self, start, stop, step):
-        """Emit a loop over ``range(start, stop, step)`` of int64; gives the index."""
+        """Emit a loop over ``range(start, stop, step)`` of int64, with the context as its body; yields the index."""
         builder, index = self.builder, self.variable(INT64, start)
         head, body, done = (builder.append_basic_block(name) for name in ("head", "body", "done"))
         builder.branch(head)
@@ -181,7 +180,7 @@ class Emitter:
 
 
 def emits(signature, emit):
-    """Return what an intrinsic's definition returns; `emit` takes an Emitter and the arguments' LLVM values."""
+    """Return signature and code generator of an intrinsic; `emit` takes an Emitter and the arguments' LLVM values."""
 
     def codegen(context, builder, _signature, args):
         result = emit(Emitter(context, builder), *args)
@@ -199,16 +198,13 @@ def _constant(kind, value):
 
 @intrinsic
 def small_code(typingctx):
-    """Ask LLVM not to unroll the loops of the function that calls this.
-
-    It would copy each body nine times: three times the code, which takes longer to compile and fits no cache.
-    """
+    """Ask LLVM not to unroll the caller's loops: that triples the code, which compiles longer and overflows caches."""
     return emits(types.void(), lambda e: e.builder.function.attributes.add("optsize"))
 
 
 @intrinsic
 def noinline(typingctx):
-    """Keep the function that calls this from being copied into its callers, which would take longer to compile."""
+    """Ask LLVM not to inline the function that calls this, which would take longer to compile."""
     return emits(types.void(), lambda e: e.builder.function.attributes.add("noinline"))
 
 
@@ -244,19 +240,19 @@ def advance(typingctx, start, count):
 
 @intrinsic
 def floats_per_vector(typingctx, start):
-    """Return how many numbers of a pointer's type one vector holds; known when the kernel is compiled."""
+    """Return the number of lanes of one vector of the pointer's type, a constant of the compiled code."""
     return emits(types.intp(start), lambda e, _: INT64(lanes_of(start.dtype, ONE)))
 
 
 @intrinsic
 def prefetch(typingctx, start, offset):
-    """Ask for the cache line of ``start[offset]``, which may lie outside of the array."""
+    """Prefetch the cache line of ``start[offset]``, which may be outside the array."""
 
     def emit(e, at, offset):
         place = e.place(at, offset, e.kind(start.dtype), INT8)
         kind = ir.FunctionType(ir.VoidType(), [place.type, INT32, INT32, INT32])
         function = e.builder.module.declare_intrinsic("llvm.prefetch", [place.type], kind)
-        # To be read, kept in all levels, data.
+        # For reading, into all cache levels, as data.
         e.builder.call(function, [place, INT32(0), INT32(3), INT32(1)])
 
     return emits(types.void(start, types.intp), emit)
@@ -273,7 +269,7 @@ def lowest_bit(typingctx, bits):
 
 @intrinsic(prefer_literal=True)
 def load(typingctx, start, offset, width):
-    """Return the vector that begins at ``start[offset]``."""
+    """Load the vector that begins at ``start[offset]``."""
     vector = _vector(start.dtype, width)
 
     def emit(e, at, offset, _):
@@ -284,7 +280,7 @@ def load(typingctx, start, offset, width):
 
 @intrinsic
 def store(typingctx, start, offset, vector):
-    """Write a vector to where ``start[offset]`` begins."""
+    """Store a vector from ``start[offset]`` on."""
 
     def emit(e, at, offset, value):
         e.stores(vector, value, e.place(at, offset, e.kind(start.dtype)))
@@ -294,14 +290,14 @@ def store(typingctx, start, offset, vector):
 
 @intrinsic(prefer_literal=True)
 def load_rows(typingctx, start, stride, width):
-    """Return four vectors (ONE or HALF each) that begin at ``start[0]``, ``start[stride]`` and so on."""
+    """Load four vectors (ONE or HALF each), from ``start[0]``, ``start[stride]``, ... on."""
     vector = _vector(start.dtype, width, 4)
     return emits(vector(start, types.intp, width), lambda e, at, stride, _: e.loads(vector, at, stride))
 
 
 @intrinsic
 def store_rows(typingctx, start, stride, vector):
-    """Write four vectors, as :func:`load_rows` reads them."""
+    """Store four vectors where :func:`load_rows` reads them."""
     return emits(
         types.void(start, types.intp, vector), lambda e, at, stride, value: e.stores(vector, value, at, stride)
     )
@@ -344,7 +340,7 @@ def zeros(typingctx, start, width):
 
 
 def _lanewise(name, doc, emit_one):
-    """Make an intrinsic of a function that acts on one LLVM vector of each argument."""
+    """Make an elementwise intrinsic; `emit_one` takes an Emitter and one LLVM vector of each argument."""
 
     def definition(typingctx, *vectors):
         result = max(vectors, key=lambda vector: vector.n_vectors)
@@ -393,27 +389,19 @@ sub = _lanewise("sub", "Return a - b.", lambda e, a, b: e.builder.fsub(a, b))
 mul = _lanewise("mul", "Return a * b.", lambda e, a, b: e.builder.fmul(a, b))
 div = _lanewise("div", "Return a / b.", lambda e, a, b: e.builder.fdiv(a, b))
 fma = _lanewise("fma", "Return a * b + c, rounded once.", lambda e, a, b, c: e.fma(a, b, c))
-relu = _lanewise(
-    "relu",
-    "Return the greater of a and 0; NaN stays NaN.",
-    lambda e, a: _emit_maximum(e, a, _constant(a.type, 0.0)),
-)
+relu = _lanewise("relu", "Return max(a, 0); NaN stays NaN.", lambda e, a: _emit_maximum(e, a, _constant(a.type, 0.0)))
 where_positive = _lanewise(
     "where_positive",
     "Return b where a > 0, else c.",
     lambda e, a, b, c: e.builder.select(e.builder.fcmp_ordered(">", a, _constant(a.type, 0.0)), b, c),
 )
-maximum = _lanewise("maximum", "Return the greater of a and b; a where it is NaN.", _emit_maximum)
-exp = _lanewise(
-    "exp",
-    "Return e to the power of a, within 1 unit in the last place; a is clipped to [-87, 88] ([-708, 709] in float64).",
-    _emit_exp,
-)
+maximum = _lanewise("maximum", "Return max(a, b); a where it is NaN.", _emit_maximum)
+exp = _lanewise("exp", "Return e**a within 1 ulp; a is clipped to [-87, 88] ([-708, 709] in float64).", _emit_exp)
 
 
 @intrinsic
 def dot(typingctx, a, b, c):
-    """Return c + a * b summed over the vectors of a and b, as one vector."""
+    """Return one vector: c plus the elementwise products of the vectors of a and b, summed over these vectors."""
 
     def emit(e, x, y, start):
         total = e.builder.extract_value(start, 0)
@@ -425,7 +413,7 @@ def dot(typingctx, a, b, c):
 
 
 def _over_lanes(name, doc, emit_one):
-    """Make an intrinsic that folds the lanes of one vector, halves first."""
+    """Make an intrinsic that reduces the lanes of one vector to a number, in a tree of halves."""
 
     def emit(e, a):
         value = e.builder.extract_value(a, 0)
@@ -445,12 +433,12 @@ def _over_lanes(name, doc, emit_one):
 
 
 sum_lanes = _over_lanes("sum_lanes", "Return the sum of one vector's lanes.", lambda e, a, b: e.builder.fadd(a, b))
-max_lanes = _over_lanes("max_lanes", "Return the greatest lane of one vector.", _emit_maximum)
+max_lanes = _over_lanes("max_lanes", "Return the maximum of one vector's lanes.", _emit_maximum)
 
 
 @intrinsic
 def count_greater(typingctx, a, b):
-    """Return in how many lanes of one vector a > b."""
+    """Return the number of lanes of one vector where a > b."""
 
     def emit(e, x, y):
         greater = e.builder.fcmp_ordered(">", e.builder.extract_value(x, 0), e.builder.extract_value(y, 0))
@@ -461,10 +449,8 @@ def count_greater(typingctx, a, b):
 
 @intrinsic
 def sum_each(typingctx, start, offset):
-    """Return one vector with the sums of as many vectors as it has lanes, which follow each other from offset on.
-
-    A tree that halves the number of vectors and keeps their length: two shuffles and one addition for each pair.
-    """
+    """Return a vector whose lane k is the sum of vector k, of one vector for each lane from ``start[offset]`` on."""
+    # In a tree that halves the number of vectors and keeps their length: two shuffles and one addition for each pair.
     lanes = lanes_of(start.dtype, ONE)
     vector, many = Vector(start.dtype, lanes, 1), Vector(start.dtype, lanes, lanes)
 

@@ -1,7 +1,7 @@
-"""What Python and the kernels share: records with named fields, and the plan of a network's memory.
+"""Records that Python and the kernels share, and the layout of a network in memory.
 
-Knows no Numba, so that callers of kept kernels need not import it: that takes longer than an epoch. Fields of int64
-that are called after an array hold its address.
+Does not import Numba, which takes longer than an epoch and is not needed to call kept kernels. An int64 field with the
+name of an array holds its address.
 """
 
 from __future__ import annotations
@@ -18,40 +18,39 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BLOCK = 4
-"""Samples of a block. Two took 0.5 us a digit more, five no less."""
+"""Samples in a block. Blocks of two take 0.5 us a digit more, blocks of five no less."""
 
 N_MASKS = 1 << BLOCK
-"""A sample mask has bit t set for sample t of a block."""
+"""Number of sample masks: bit t is set for sample t of a block."""
 
 PAIRS = [(s, t) for t in range(BLOCK) for s in range(t)]
-"""The pairs of a block's samples, in the order of their dot products in `gram`."""
+"""Pairs of a block's samples, in the order of their dot products in `gram`."""
 
 PIXELS_PER_STEP = 16
-"""Pixels are read by so many at once; images are padded to a multiple of it."""
+"""Number of pixels that are read at once; images are padded to a multiple of it."""
 
 SIGMOID, TANH, RELU, SOFTMAX = 0, 1, 2, 3
 ACTIVATIONS = {"sigmoid": SIGMOID, "tanh": TANH, "relu": RELU}
-
 
 _addressof, _from_buffer = ctypes.addressof, (ctypes.c_char * 0).from_buffer
 
 
 def record_of_int64(*names: str, **others: Any) -> np.dtype[Any]:
-    """Return the dtype of a record of int64 fields; other fields, with their types, come last."""
+    """Return the dtype of a record of int64 fields, followed by fields of other types."""
     fields: list[tuple[str, Any]] = [(name, np.int64) for line in names for name in line.split()]
     return np.dtype([*fields, *others.items()], align=True)
 
 
 LAYER = record_of_int64(
     "n_inputs n_outputs n_input_vectors n_vectors",  # the last two: vectors that hold the inputs and the outputs
-    "weights stride",  # a row an input, or in dense layers a row an output; numbers from one row to the next
+    "weights stride",  # a row for each input, in dense layers for each output; numbers from one row to the next
     "biases",
-    "activations",  # of the sample at hand; pre-activations before the activation is applied
+    "activations",  # of the current sample; pre-activations until the activation is applied
     "deltas scaled_deltas",  # dL/d pre-activation, under the original rule the raw error; learning rate * delta
-    "unit_mask unit_numbers",  # 1 for units, 0 for the padding behind them; 0, 1, 2, ...
+    "unit_mask unit_numbers",  # 1 for units, 0 for padding; 0, 1, 2, ...
     "active_rows active_offsets active_values n_active",  # the non-zero inputs: numbers, times `stride`, values, count
 )
-"""One layer."""
+"""Dtype of the record of a layer."""
 
 
 @cache
@@ -60,17 +59,17 @@ def workspace_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return record_of_int64(
         "layers n_layers",  # LAYER records
         "hidden_activation",
-        "lane_sums",  # scratch: a vector for each row of a layer, still to be summed over its lanes
+        "lane_sums",  # scratch: a vector for each row of a layer, whose lanes are not summed yet
         "folded_bias",  # a = b + W·baseline
         "column_offset",  # c: the first layer's weights are V + c·baseline'
-        "block_preactivations",  # V·d of each sample of a block, a row of n_vectors each
+        "block_preactivations",  # V·d / factor of each sample of a block, a row of n_vectors each
         "block_deltas",  # factor * scaled delta of each sample of a block
-        "gram",  # d_s·d_t of each of PAIRS, lanes not summed yet
+        "gram",  # d_s·d_t / factor² of each of PAIRS, lanes not summed yet
         "pixel_values pixel_stride",  # d / factor of each sample of a block; pixels of an image with its padding
-        "active_pixels list_ends",  # int32 lists of mask k from k * pixel_stride on; int64: where each ends
-        "image_offsets",  # int64; where in the images each sample of a block begins
-        "sample_masks",  # uint8; for each pixel in which samples of the block it deviates from the baseline
-        "any_mask",  # uint64; bit p % 64 of word p // 64: whether pixel p deviates in any sample of the block
+        "active_pixels list_ends",  # int32: the pixels of mask k from k * pixel_stride on; int64: where each list ends
+        "image_offsets",  # int64: where in `images` each sample of a block begins
+        "sample_masks",  # uint8: in which samples of the block each pixel deviates from the baseline
+        "any_mask",  # uint64: bit p % 64 of word p // 64 says whether pixel p deviates in any sample of the block
         one=dtype,
     )
 
@@ -79,10 +78,10 @@ def workspace_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
 def arguments_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return the dtype of the argument block of ``sgd.run_samples``."""
     return record_of_int64(
-        "workspace images labels order sample_weights totals outputs",  # addresses; 0: no weights, no outputs
-        "n n_pixels",  # samples in `order`; from one image to the next
+        "workspace images labels order sample_weights totals outputs",  # addresses; 0: no sample weights, no outputs
+        "n n_pixels",  # samples in `order`; pixels of an image with its padding
         "white",  # grey level whose deviation is 0; a pixel's deviation is (grey level - white) * factor
-        "dense original_rule",  # whether all pixels take part; whether the rule is the original one
+        "dense original_rule",  # whether all pixels are visited; whether the rule is the original one
         factor=dtype,
         baseline=dtype,  # x where the deviation is 0: 0 or 1
         bias_gain=dtype,  # 1 + mu·mu: change of the pre-activation at the baseline input per unit of delta
@@ -94,19 +93,19 @@ def arguments_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 class ArgumentBlock:
-    """A record for a kernel, with the arrays that its addresses point to.
+    """The record of a kernel's arguments, or one that these point to; keeps its arrays alive.
 
     Attributes
     ----------
     record : ndarray of a record dtype, shape (1,)
     address : int
-        What the kernel is called with.
+        Of the record: the argument of the kernel.
     """
 
     def __init__(self, dtype: np.dtype[Any], **values: Any) -> None:
         self.record = np.zeros(1, dtype=dtype)
         self.address = address_of(self.record)
-        # Whole-number fields by position: setting one by its name takes three times as long.
+        # For int64 fields by position: setting one by its name takes three times as long.
         self._words = memoryview(self.record.view(np.int64))  # type: ignore[arg-type]
         self._positions = {name: offset // 8 for name, (_, offset, *_) in (dtype.fields or {}).items()}
         self._kept: dict[str, NDArray[Any]] = {}
@@ -121,11 +120,11 @@ class ArgumentBlock:
                 self.record[name] = value
 
     def put_word(self, name: str, value: int) -> None:
-        """Set a field of int64."""
+        """Set an int64 field, faster than :meth:`put`."""
         self._words[self._positions[name]] = value
 
     def put_array(self, name: str, array: NDArray[Any]) -> None:
-        """Set a field to the address of an array's first number, and keep the array alive.
+        """Set a field to the address of an array, and keep the array alive.
 
         Raises
         ------
@@ -133,7 +132,7 @@ class ArgumentBlock:
             If the array is not C-contiguous.
         """
         try:
-            # A third of the time that NumPy's own ways take.
+            # A third of the time that NumPy's own interfaces take.
             address = _addressof(_from_buffer(array))  # type: ignore[arg-type]
         except (TypeError, ValueError, BufferError):  # read-only, empty or not contiguous
             if not array.flags.c_contiguous:
@@ -143,59 +142,45 @@ class ArgumentBlock:
         self._kept[name] = array
 
     def advance(self, name: str, count: int) -> None:
-        """Move an array's address by a number of its items."""
+        """Increase the address in a field by `count` elements of its array."""
         self._words[self._positions[name]] += count * self._kept[name].itemsize
 
 
 class Workspace(NamedTuple):
-    """A network's workspace, and views of it for Python.
+    """The record of a network's workspace, and NumPy views of its arrays."""
 
-    Attributes
-    ----------
-    block : ArgumentBlock
-        The record that kernels read.
-    weights, biases : list of ndarray
-        Of each layer; weights of shape (inputs, outputs), however they lie in memory.
-    column_offset, folded_bias : ndarray
-        c and a of the first layer; a is padded to whole vectors.
-    bias_and_weights : ndarray, shape (inputs + 1, padded n_hidden)
-        The first layer's weights below a row for its biases: their sum over rows is b + W·1. Padded to whole vectors,
-        because NumPy sums a single column in pairs.
-    kept : dict of ndarray
-        Arrays that only the layers' records point to.
-    """
-
-    block: ArgumentBlock
-    weights: list[NDArray[Any]]
-    biases: list[NDArray[Any]]
-    column_offset: NDArray[Any]
-    folded_bias: NDArray[Any]
+    block: ArgumentBlock  # the record that kernels read
+    weights: list[NDArray[Any]]  # of each layer, shape (inputs, outputs); some are transposed in memory
+    biases: list[NDArray[Any]]  # of each layer, shape (outputs,)
+    column_offset: NDArray[Any]  # c, shape (n_hidden,)
+    folded_bias: NDArray[Any]  # a, shape (padded n_hidden,)
+    # A row for the first layer's biases, then its weights, shape (inputs + 1, padded n_hidden): the sum over rows is
+    # b + W·1. It is padded, since NumPy would sum a single column in pairs.
     bias_and_weights: NDArray[Any]
-    kept: dict[str, NDArray[Any]]
+    kept: dict[str, NDArray[Any]]  # arrays that only the layers' records point to
 
 
 def address_of(array: NDArray[Any]) -> int:
-    """Return the address of an array's first number."""
+    """Return the address of an array's first element."""
     return int(array.__array_interface__["data"][0])
 
 
 def plan_workspace(sizes: tuple[int, ...], activation: str, dtype: np.dtype[Any]) -> Workspace:
-    """Lay a network out in memory.
+    """Return a new workspace for a network, with all weights and biases 0.
 
-    With ReLU all weights are kept a row an input, so that inactive inputs are skipped; with the other activations those
-    above the first layer a row an output. All is 0 but the masks and numbers of units.
+    Weights have a row for each input; with sigmoid and tanh, those above the first layer a row for each output.
     """
     lanes = LINE // dtype.itemsize
     n_in, n_out = np.array(sizes[:-1]), np.array(sizes[1:])
     n_vectors, n_input_vectors = -(-n_out // lanes), -(-n_in // lanes)
     transposed = np.arange(len(n_in)) * (activation != "relu") > 0
     strides = np.where(transposed, row_lines(n_input_vectors), row_lines(n_vectors)) * lanes
-    # Transposed rows are taken four at a time; the missing ones are zeros.
+    # Kernels take transposed rows four at a time; those added here stay 0.
     rows = np.where(transposed, -(-n_out // 4) * 4, n_in)
     units, inputs = n_vectors * lanes, n_input_vectors * lanes
     n_pixels = -(-int(n_in[0]) // PIXELS_PER_STEP) * PIXELS_PER_STEP
     per_unit = ("biases", "activations", "deltas", "scaled_deltas", "unit_mask", "unit_numbers")
-    # The parts of the memory in their order, with their lengths in numbers; each is a whole number of vectors.
+    # Length of each part of the memory, in numbers and in this order; all are whole vectors.
     lengths = {
         "first_row": int(strides[0]),
         "weights": int((rows * strides).sum()),
@@ -246,5 +231,5 @@ def plan_workspace(sizes: tuple[int, ...], activation: str, dtype: np.dtype[Any]
 
 
 def _starts(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return where parts of these lengths begin that lie one behind the other."""
+    """Return where contiguous parts of these lengths begin."""
     return np.cumsum(lengths) - lengths

@@ -227,7 +227,7 @@ DAMAGED = {
     "larger sizes": (with_network(sizes=[784, 1 << 40, 2]), "damaged metadata"),
     "one size": (with_network(sizes=[784]), "damaged metadata"),
     "a missing tensor": (without("layers.1.bias"), "the tensor layers.1.bias is missing"),
-    "a tensor too many": (with_tensor("layers.2.weight", np.zeros(3)), "1 tensors that the sizes do not ask for"),
+    "a tensor too many": (with_tensor("layers.2.weight", np.zeros(3)), "1 tensors that the sizes do not need"),
     "NaN": (with_weight(np.nan), "NaN or infinity"),
     "infinity": (with_weight(-np.inf), "NaN or infinity"),
 }

@@ -97,7 +97,7 @@ def _search(
         if findings.issues:
             draw_issues(dataset, findings.issues, sheet)
         else:
-            # A sheet of an earlier search would pass for the result of this one.
+            # Remove the sheet of an earlier search, which would look like the result of this one.
             sheet.unlink(missing_ok=True)
     return dataset, findings
 
@@ -124,7 +124,7 @@ def _apply(source: str, listed: Path, target: Path, *, force: bool) -> dict[str,
 
 @contextlib.contextmanager
 def _fold_progress(show: bool) -> Iterator[Callable[[int, int], None] | None]:
-    """Show a bar of the folds on standard error; yield the function that moves it, or None if it is not shown."""
+    """Show a progress bar of the folds on standard error; yield the function that updates it, or None if hidden."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = err()
