@@ -122,6 +122,8 @@ class Engine:
                 if array is not None and (array.dtype != dtype or array.ndim != 1):
                     raise DataError(f"{name}: must be a row of {np.dtype(dtype)}, not {array.dtype} {array.shape}")
                 arguments.put(**{name: 0 if array is None else array})
+            if labels.size and not 0 <= labels.min() <= labels.max() < self.network.sizes[-1]:
+                raise DataError(f"labels must be from 0 to {self.network.sizes[-1] - 1}")
             self._bind_data(data)
             low = smoothing / self.network.sizes[-1]
             arguments.put(learning_rate=learning_rate, low=low, high=1.0 - smoothing + low, outputs=0)
@@ -160,22 +162,23 @@ class Engine:
         """
         n, arguments = data.n, self._arguments
         result = np.empty((n, self.network.sizes[-1]), dtype=self.network.dtype)
-        if len(self._identity) < n:
-            self._identity = np.arange(n)
+        # Working out the chunk size would take longer than a few samples.
+        chunk = max(1, n) if n <= BLOCK else self.chunk_size(data)
+        if len(self._identity) < min(chunk, n):
+            self._identity = np.arange(chunk)
         self._bound = ()
         self._bind_data(data)
         arguments.put_array("order", self._identity)
         arguments.put_array("outputs", result)
-        # Working out the chunk size would take longer than a few samples.
-        chunk = max(1, n) if n <= BLOCK else self.chunk_size(data)
         for start in range(0, n, chunk):
             arguments.put_word("n", min(chunk, n - start))
             if start:
-                arguments.advance("order", chunk)
+                arguments.advance("images", chunk * data.images.shape[1])
                 arguments.advance("outputs", chunk * self.network.sizes[-1])
             self._kernel(arguments.address)
             if between is not None:
                 between()
+        arguments.forget("images", "outputs")
         return result
 
 

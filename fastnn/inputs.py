@@ -79,4 +79,4 @@ def padded(images: NDArray[np.uint8], level: int) -> NDArray[np.uint8]:
     missing = -images.shape[1] % PIXELS_PER_STEP
     if not missing:
         return np.ascontiguousarray(images)
-    return np.pad(images, ((0, 0), (0, missing)), constant_values=level)
+    return np.pad(np.ascontiguousarray(images), ((0, 0), (0, missing)), constant_values=level)

@@ -30,6 +30,9 @@ _Count = Annotated[int, Meta(ge=0, le=(1 << 53) - 1)]
 _LEAST_PER_THREAD = 256
 """Least number of images for a thread, which take about a millisecond; for fewer, starting it costs too much."""
 
+_MAX_IDLE = 8
+"""Sets of engines kept for later predictions; a server may predict on many threads at once, but seldom does."""
+
 _SHOWN_CLASSES = 30
 """Most class names and metrics shown in a notebook."""
 
@@ -246,9 +249,13 @@ class Model:
 
             pixels, _ = normalise_batch(pixels, polarity="dark-on-light")
         # Concurrent threads need an engine each. Idle ones are kept: making one takes longer than predicting a digit.
-        engines = self._idle.pop() if self._idle else [Engine(network) for network in self.networks]
+        try:
+            engines = self._idle.pop()
+        except IndexError:
+            engines = [Engine(network) for network in self.networks]
         outputs = [run(engine, pixels, self.invert) for engine in engines]
-        self._idle.append(engines)
+        if len(self._idle) < _MAX_IDLE:
+            self._idle.append(engines)
         if len(outputs) == 1:  # np.mean would take a third of the time of a prediction
             return outputs[0].astype(np.float64)
         return np.asarray(np.mean(outputs, axis=0, dtype=np.float64))

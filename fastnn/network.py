@@ -62,9 +62,6 @@ class Network:
         Views; layer l has shape (sizes[l], sizes[l + 1]).
     biases : tuple of ndarray
         Views; layer l has shape (sizes[l + 1],).
-    layout : ndarray of int64, shape (layers, 5)
-        For each layer: inputs, outputs, distance between rows, offset of the weights, offset of the biases; the last
-        three in elements of `parameters`.
 
     Raises
     ------
@@ -102,7 +99,7 @@ class Network:
             raise RecipeError(
                 f"a network of sizes {list(self.sizes)} has too many weights (at most {MAX_PARAMETERS:,})"
             )
-        self.layout = np.asarray(rows, dtype=np.int64)
+        self._layout = np.asarray(rows, dtype=np.int64)
         self._set_parameters(aligned_zeros(length, self.dtype))
 
     def _set_parameters(self, parameters: NDArray[Any]) -> None:
@@ -110,11 +107,21 @@ class Network:
         self.parameters = parameters
         self.weights: tuple[NDArray[Any], ...] = tuple(
             parameters[w : w + n_in * stride].reshape(n_in, stride)[:, :n_out]
-            for n_in, n_out, stride, w, _ in self.layout.tolist()
+            for n_in, n_out, stride, w, _ in self._layout.tolist()
         )
         self.biases: tuple[NDArray[Any], ...] = tuple(
-            parameters[b : b + n_out] for _, n_out, _, _, b in self.layout.tolist()
+            parameters[b : b + n_out] for _, n_out, _, _, b in self._layout.tolist()
         )
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Copied arrays are no longer views of each other; the views are made again.
+        return {name: value for name, value in vars(self).items() if name not in ("weights", "biases")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        parameters = aligned_zeros(len(self.parameters), self.dtype)
+        parameters[...] = self.parameters
+        self._set_parameters(parameters)
 
     def __repr__(self) -> str:
         sizes = "-".join(str(size) for size in self.sizes)
@@ -219,7 +226,7 @@ class Network:
 
 
 def _plan_layout(sizes: tuple[int, ...], itemsize: int) -> tuple[list[tuple[int, int, int, int, int]], int]:
-    """Return `layout` of :class:`Network` as a list of rows, and the length of the parameter vector."""
+    """Return for each layer inputs, outputs, stride and the offsets of weights and biases; and the whole length."""
     lanes = LINE // itemsize
     rows, position = [], 0
     for n_in, n_out in pairwise(sizes):

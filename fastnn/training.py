@@ -262,7 +262,8 @@ class Trainer:
         blank = data.train.blank
         self.notes = (f"{blank} of the training images are blank and stay as they are",) if blank else ()
         self._images = KernelInput(data.train.images, recipe.invert, recipe.first_layer)
-        self._labels, self.samples = data.train.labels, len(data.train.labels)
+        # A copy: kernels do not check labels, so that nobody else may change them.
+        self._labels, self.samples = np.array(data.train.labels), len(data.train.labels)
         self.first_layer, self.density = self._images.first_layer, density(data.train.images)
         self._test, self._validation = self._eval_set(data.test), self._eval_set(data.validation)
         self._chunk = self._engine.chunk_size(self._images)
@@ -548,6 +549,8 @@ def _check_fit(network: Network, dataset: Dataset) -> None:
             f"{dataset.source}: {pixels} pixels and {classes} classes do not fit a network of "
             f"{network.sizes[0]} inputs and {network.sizes[-1]} outputs"
         )
+    if not 0 <= dataset.labels.min() <= dataset.labels.max() < classes:
+        raise DataError(f"{dataset.source}: a label is outside of the {classes} classes")
 
 
 def _diverged(epoch: int, lr: float) -> TrainingError:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
 import tracemalloc
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -205,3 +207,23 @@ def test_a_notebook_shows_a_table_in_which_names_are_escaped() -> None:
         assert text not in shown
     many = tuple(str(k) for k in range(2000))
     assert len(Model((Network((784, 4, 2000)),), many)._repr_html_()) < 1000
+
+
+def test_memory_order_does_not_matter() -> None:
+    """Five inputs are padded to sixteen, 784 are not."""
+    for width in (5, 784):
+        images = np.random.default_rng(2).integers(0, 256, (9, width), dtype=np.uint8)
+        model = Model((Network((width, 3)).initialise(),), CLASSES[:3])
+        expected = model.outputs(images)
+        for same in (np.asfortranarray(images), np.repeat(images, 2, axis=0)[::2], images[::-1][::-1]):
+            assert np.array_equal(model.outputs(same), expected)
+
+
+def test_a_prediction_does_not_keep_the_images() -> None:
+    model = Model((Network((784, 3)).initialise(),), CLASSES[:3])
+    images = np.zeros((3, 784), np.uint8)
+    alive = weakref.ref(images)
+    model.predict(images)
+    del images
+    gc.collect()
+    assert alive() is None

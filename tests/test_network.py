@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import pickle
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,9 @@ from fastnn import Network
 from fastnn.errors import ModelError, RecipeError
 from fastnn.network import LINE, MAX_PARAMETERS
 from fastnn.reference import ReferenceNetwork
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SHAPES = [(3, 2), (784, 200, 40, 10), (1, 1), (5, 128, 16, 17, 3), (4, 256, 512, 2)]
 
@@ -85,7 +90,7 @@ def test_sha256_is_of_the_numbers_alone() -> None:
     digest.update(network.biases[0].tobytes())
     assert network.sha256() == digest.hexdigest()
     before = network.sha256()
-    assert network.layout[0, 2] > 2
+    assert network.weights[0].strides[0] > 2 * network.dtype.itemsize
     network.parameters[2] = 5  # a pad
     assert network.sha256() == before
     network.biases[0][0] = np.nextafter(network.biases[0][0], 2)
@@ -151,3 +156,15 @@ def test_what_makes_no_network_is_refused(sizes: tuple[int, ...], options: dict[
 def test_an_unknown_initialisation_is_refused() -> None:
     with pytest.raises(RecipeError, match="unknown initialisation 'zeros'"):
         Network((2, 2)).initialise("zeros")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda network: pickle.loads(pickle.dumps(network))])  # noqa: S301
+def test_duplicates_are_networks_of_their_own(duplicate: Callable[[Network], Network]) -> None:
+    network = Network((5, 4, 3)).initialise("uniform", 1)
+    twin = duplicate(network)
+    assert twin.sha256() == network.sha256()
+    twin.weights[0][0, 0] = 7
+    twin.biases[1][2] = 8
+    assert 7 in twin.parameters
+    assert 8 in twin.parameters
+    assert twin.copy().sha256() == twin.sha256() != network.sha256()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -429,3 +430,21 @@ def test_outputs_do_not_depend_on_chunks(monkeypatch: pytest.MonkeyPatch) -> Non
     whole = run(Engine(network), data.images, True)
     monkeypatch.setattr(Engine, "chunk_size", lambda *_: 12)  # whole blocks
     np.testing.assert_array_equal(run(Engine(network), data.images, True), whole)
+
+
+def test_labels_may_lie_apart_in_memory() -> None:
+    data = blobs(40)
+    apart = replace(data, labels=np.repeat(data.labels, 2)[::2])
+    networks = [TOY.network(784, 10) for _ in range(2)]
+    for network, dataset in zip(networks, (data, apart), strict=True):
+        for _ in train(network, dataset, TOY.replace(epochs=1)):
+            pass
+    assert networks[0].sha256() == networks[1].sha256()
+
+
+@pytest.mark.parametrize("label", [-1, 10, 1 << 40])
+def test_labels_that_were_changed_to_no_class_are_refused(label: int) -> None:
+    data = blobs(40)
+    data.labels[5] = label
+    with pytest.raises(DataError, match="a label is outside of the 10 classes"):
+        next(train(TOY.network(784, 10), data, TOY))

@@ -141,6 +141,12 @@ class ArgumentBlock:
         self._words[self._positions[name]] = address
         self._kept[name] = array
 
+    def forget(self, *names: str) -> None:
+        """Set fields to 0 and no longer keep their arrays alive."""
+        for name in names:
+            self._words[self._positions[name]] = 0
+            self._kept.pop(name, None)
+
     def advance(self, name: str, count: int) -> None:
         """Increase the address in a field by `count` elements of its array."""
         self._words[self._positions[name]] += count * self._kept[name].itemsize
