@@ -90,7 +90,8 @@ def titled(record: dict[str, Any]) -> Iterator[tuple[str, Row, list[Row]]]:
             title = "Training 784-200-40-10 by the original rule, one digit at a time; times are for one digit"
             yield title, *training_rows(entries)
         else:
-            yield group[:1].upper() + group[1:], *other_rows(entries)
+            title = group if group.startswith("fastnn") else group[:1].upper() + group[1:]
+            yield title, *other_rows(entries)
 
 
 def setting(record: dict[str, Any]) -> str:
