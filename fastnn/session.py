@@ -259,6 +259,7 @@ class Session:
         self._data_notes = dataset.notes
         self._threads = min(recipe.ensemble, cores() if threads is None else threads)
         self._stop, self._warm, self._done = StopFlag(), False, False
+        self._iterating = threading.Lock()
 
     def _start(self, saved: Sequence[SavedNetwork | None]) -> None:
         """Set up the networks, untrained or as saved."""
@@ -370,9 +371,18 @@ class Session:
         ------
         TrainingError
             If training diverges or the run folder cannot be written. The last checkpoint is kept.
+        FastnnError
+            If another iterator of the session is in use: both would change the same weights.
         """
-        if self._done:
-            return
+        if not self._iterating.acquire(blocking=False):
+            raise FastnnError("this session is already being iterated over")
+        try:
+            if not self._done:
+                yield from self._iterate()
+        finally:
+            self._iterating.release()
+
+    def _iterate(self) -> Iterator[EpochReport]:
         self.open()
         self.warm_up()
         try:

@@ -16,7 +16,7 @@ from fastnn import Recipe, Session, fit, load_dataset, load_model, presets, spli
 from fastnn.datasets import Dataset, per_class
 from fastnn.errors import DataError, FastnnError, ModelError, RecipeError, TrainingError
 from fastnn.evaluation.metrics import evaluate
-from tests.helpers import blobs, compiled_only, saved
+from tests.helpers import PATIENCE, blobs, compiled_only, saved
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -283,6 +283,40 @@ def test_it_can_be_stopped_from_another_thread_and_in_the_middle_of_an_epoch() -
     threading.Thread(target=lambda: (begun.wait(), session.stop()), daemon=True).start()
     run(session)
     assert not session.finished
+
+
+@pytest.mark.parametrize("ensemble", [1, 2])
+def test_a_second_iterator_is_refused_and_the_first_trains_the_same_weights(ensemble: int) -> None:
+    recipe = SMALL.replace(ensemble=ensemble)
+    session, whole = Session(blobs(100), recipe, threads=1), Session(blobs(100), recipe)
+    run(whole)
+    first = iter(session)
+    next(first)
+    with pytest.raises(FastnnError, match=r"^this session is already being iterated over$"):
+        run(session)
+    next(first)
+    first.close()  # type: ignore[attr-defined]
+    run(session)
+    assert hashes(session) == hashes(whole)
+
+
+def test_two_threads_cannot_train_one_session() -> None:
+    begun, refused = threading.Event(), threading.Event()
+
+    def chunk(_: ChunkReport) -> None:
+        begun.set()
+        refused.wait(PATIENCE)
+
+    session, whole = Session(blobs(100), SMALL, on_chunk=chunk), Session(blobs(100), SMALL)
+    thread = threading.Thread(target=run, args=[session])
+    thread.start()
+    assert begun.wait(PATIENCE)
+    with pytest.raises(FastnnError, match="already being iterated over"):
+        run(session)
+    refused.set()
+    thread.join()
+    run(whole)
+    assert hashes(session) == hashes(whole)
 
 
 @pytest.mark.parametrize("ensemble", [1, 2])
