@@ -142,11 +142,9 @@ def new_session(
 
     base = load_recipe("original" if recipe_source is None else recipe_source)
     notes = []
-    if base.averaging == "tail" and (changes["epochs"] or base.epochs) < base.averaging_epochs:
-        # The recipe averages more epochs than there are.
-        changes = {**changes, "averaging_epochs": changes["epochs"]}
-        notes.append(f"the weights are averaged over all {changes['epochs']} epochs")
-    recipe = base.replace(**changes)
+    recipe = (base if changes["epochs"] is None else base.with_epochs(changes["epochs"])).replace(**changes)
+    if recipe.averaging_epochs != base.averaging_epochs:
+        notes.append(f"the weights are averaged over all {recipe.epochs} epochs")
     if recipe.schedule != "step" and (changes["lr_decay"] or changes["lr_every"]):
         notes.append(f"--lr-decay and --lr-every have no effect: recipe {recipe.name} has a {recipe.schedule} schedule")
     target = Path(folder) if folder is not None else _free_folder(recipe.name)
