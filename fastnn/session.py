@@ -27,7 +27,7 @@ from fastnn.formats import CHECKPOINT_FILE
 from fastnn.model import DataCard, Model, ModelCard
 from fastnn.recipe import Recipe, load_recipe
 from fastnn.runs import Run, SavedNetwork, ensemble_state
-from fastnn.threads import LATER, Later, StopFlag, cores, map_threads
+from fastnn.threads import LATER, Later, StopFlag, map_threads, thread_count
 from fastnn.training import Trainer, as_model
 
 if TYPE_CHECKING:
@@ -257,7 +257,7 @@ class Session:
         if recipe.per_class is not None:
             self.train = per_class(self.train, recipe.per_class, recipe.seed if how is None else how.seed)
         self._data_notes = dataset.notes
-        self._threads = min(recipe.ensemble, cores() if threads is None else threads)
+        self._threads = min(recipe.ensemble, thread_count(threads))
         self._stop, self._warm, self._done = StopFlag(), False, False
         self._iterating = threading.Lock()
 
