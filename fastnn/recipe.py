@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -418,8 +419,14 @@ def load_recipe(source: str | Path) -> Recipe:
     Raises
     ------
     RecipeError
-        If there is no such preset or file, or the file is not a recipe.
+        If there is no such preset or file, the file is not a recipe, or `source` is neither a name nor a path.
     """
+    if not isinstance(source, str | os.PathLike):
+        # Functions that take a recipe pass everything that is not one to this function.
+        raise RecipeError(
+            f"recipe must be a Recipe, the name of a preset or a .toml file, not {type(source).__name__}; "
+            f"presets: {', '.join(presets)}"
+        )
     if str(source) in presets:
         return presets[str(source)]
     path = Path(source)

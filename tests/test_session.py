@@ -190,6 +190,25 @@ def test_what_does_not_fit_is_refused_and_nothing_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("data", [None, 3, b"drawn", Recipe(), ([[0]], [0]), np.zeros((2, 784), np.uint8)])
+def test_data_of_a_wrong_type_are_refused(data: Any) -> None:
+    arrays = isinstance(data, tuple | np.ndarray)
+    hint = "; make one of arrays with fastnn.Dataset(images, labels, classes, source)" if arrays else ""
+    message = f"data must be a Dataset, or a name or path to load, not {type(data).__name__}{hint}"
+    for call in (fit, Session, load_dataset, fastnn.cross_validate):
+        with pytest.raises(DataError) as caught:
+            call(data) if call is not Session else Session(data, SMALL)
+        assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("recipe", [None, 3, {"epochs": 2}, blobs(20)])
+def test_a_recipe_of_a_wrong_type_is_refused(recipe: Any) -> None:
+    message = f"^recipe must be a Recipe, the name of a preset or a .toml file, not {type(recipe).__name__}; presets: "
+    for call in (fit, Session, fastnn.cross_validate):
+        with pytest.raises(RecipeError, match=message):
+            call(blobs(50), recipe)
+
+
 def test_a_folder_that_exists_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FastnnError, match="exists already"):
         Session(blobs(50), SMALL, tmp_path)
