@@ -210,7 +210,9 @@ def test_a_recipe_of_a_wrong_type_is_refused(recipe: Any) -> None:
 
 
 def test_a_folder_that_exists_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FastnnError, match="exists already"):
+    with pytest.raises(
+        FastnnError, match=r"name another folder \(--out\), or continue the run with Session.resume \(--resume\)"
+    ):
         Session(blobs(50), SMALL, tmp_path)
 
 
@@ -229,7 +231,7 @@ def test_a_run_extended_is_the_run_in_one_go(recipe: Recipe, tmp_path: Path) -> 
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     run(Session(source, recipe, whole))
     if recipe.needs_total:
-        with pytest.raises(RecipeError, match="depend on its 4 epochs"):
+        with pytest.raises(RecipeError, match=r"depend on its 4 epochs; drop epochs= \(--epochs\)"):
             Session.resume(whole, epochs=6)
         stopped = Session(source, recipe, parts)
         for report in stopped:
@@ -421,7 +423,9 @@ def test_what_cannot_be_resumed_is_refused(tmp_path: Path) -> None:
     source = saved(blobs(100), tmp_path / "data.npz")
     run(Session(source, SMALL, tmp_path / "run"))
     for epochs in (None, 3, 4):
-        with pytest.raises(RecipeError, match="is trained for 4 epochs already"):
+        with pytest.raises(
+            RecipeError, match=r"is trained for 4 epochs already; ask for more with epochs= \(--epochs\)"
+        ):
             Session.resume(tmp_path / "run", epochs=epochs)
     with pytest.raises(RecipeError, match="epochs must be"):
         Session.resume(tmp_path / "run", epochs=0)
@@ -430,7 +434,7 @@ def test_what_cannot_be_resumed_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no run folder"):
         Session.resume(tmp_path / "missing")
     source.unlink()
-    with pytest.raises(DataError, match=r"its data cannot be loaded \(.*\); name them with --data"):
+    with pytest.raises(DataError, match=r"its data cannot be loaded \(.*\); give them with dataset= \(--data\)"):
         Session.resume(tmp_path / "run", epochs=5)
     run(Session.resume(tmp_path / "run", epochs=5, dataset=blobs(100)))
     assert load_model(tmp_path / "run").network.is_finite()

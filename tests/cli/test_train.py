@@ -536,7 +536,7 @@ def test_a_run_by_another_recipe_is_not_taken_for_the_default_one() -> None:
 def test_a_cosine_cannot_be_extended() -> None:
     Path("mine.toml").write_text('schedule = "cosine"\n')
     assert run(*SMALL, "--recipe", "mine.toml", "--epochs", "3", "--out", "run", "-q").exit_code == 0
-    assert "depend on its 3 epochs; drop --epochs" in refused("--resume", "run", "--epochs", "6")
+    assert "depend on its 3 epochs; drop epochs= (--epochs)" in refused("--resume", "run", "--epochs", "6")
 
 
 def test_a_checkpoint_without_its_state_is_refused() -> None:
