@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import socket
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -171,6 +172,18 @@ def test_bars_follow_the_chunks() -> None:
     view = Live(Console(file=screen, force_terminal=True, force_interactive=True, width=100), every=0.0)
     train(session(), view)
     assert re.search(r"epoch 6 .*loss [\d.]+  train [\d.]+%", screen.getvalue())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no colons in names of files")
+def test_names_are_printed_as_they_are() -> None:
+    """Markup in brackets and the names of emoji between colons are text like any other."""
+    name = ":smile:[bold]"
+    Path("data.npz").rename(f"{name}.npz")
+    options = ("--data", f"{name}.npz", "--hidden", "16", "--epochs", "1", "--out", name)
+    output = run(*options).stdout
+    assert f"\n{name}.npz: 108 to train on" in output
+    assert output.rstrip().endswith(f" {name}/model.safetensors")
+    assert refused(*options).startswith(f"fastnn: {name}: exists already")
 
 
 def test_each_network_of_an_ensemble_has_its_lines() -> None:
