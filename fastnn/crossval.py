@@ -14,7 +14,7 @@ from fastnn.errors import DataError
 from fastnn.evaluation.intervals import wilson_interval
 from fastnn.recipe import Recipe, load_recipe
 from fastnn.session import Session
-from fastnn.threads import StopFlag, cores, map_threads
+from fastnn.threads import StopFlag, map_threads, thread_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,6 +79,8 @@ def cross_validate(
     ------
     DataError
         If there are too few images for the folds, or a number is out of range.
+    RecipeError
+        If the recipe does not fit the data, or `threads` is not a whole number from 1.
     TrainingError
         If training diverges.
 
@@ -138,11 +140,14 @@ def cross_val_predict_proba(
     ------
     DataError
         If there are too few images for the folds, or a number is out of range.
+    RecipeError
+        If the recipe does not fit the data, or `threads` is not a whole number from 1.
     TrainingError
         If training diverges.
     """
-    if folds < 2 or repeats < 1 or (threads is not None and threads < 1):
-        raise DataError(f"{dataset.source}: cross-validation needs at least 2 folds, 1 repeat and 1 thread")
+    if folds < 2 or repeats < 1:
+        raise DataError(f"{dataset.source}: cross-validation needs at least 2 folds and 1 repeat")
+    n_threads = thread_count(threads)
     assigned = [assign_folds(dataset, folds, recipe.seed + repeat) for repeat in range(repeats)]
     if any(np.bincount(one, minlength=folds).min() == 0 for one in assigned):
         raise DataError(f"{dataset.source}: {len(dataset)} images (copies count once) are too few for {folds} folds")
@@ -161,7 +166,7 @@ def cross_val_predict_proba(
             pass
         return session.model.predict_proba(dataset.images[np.flatnonzero(assigned[repeat] == fold)])
 
-    n_threads = min(len(jobs), cores() if threads is None else threads)
+    n_threads = min(len(jobs), n_threads)
     if n_threads > 1:
         # Compile once before several threads need it.
         session_of(jobs[0], StopFlag()).warm_up()

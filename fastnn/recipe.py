@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -168,7 +169,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise RecipeError("patience needs a validation set: set validation_fraction (--validation-fraction) too")
         if self.averaging == "tail" and self.averaging_epochs > self.epochs:
             raise RecipeError(
-                f"averaging_epochs must be at most the epochs, {self.epochs}, not {self.averaging_epochs}"
+                f"averaging_epochs must be at most the epochs, {self.epochs}, not {self.averaging_epochs}; "
+                "Recipe.with_epochs changes both"
             )
         if self.rule == "original" and (self.activation != "sigmoid" or self.label_smoothing):
             raise RecipeError("rule original allows only sigmoid units and no label smoothing; set rule to backprop")
@@ -176,6 +178,21 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def replace(self, **changes: Any) -> Recipe:
         """Return a copy with some values changed and checked; a value of None leaves the field as it is."""
         return msgspec.structs.replace(self, **{key: value for key, value in changes.items() if value is not None})
+
+    def with_epochs(self, epochs: int) -> Recipe:
+        """Return a copy with another number of epochs; an average over the last epochs then covers at most these.
+
+        Examples
+        --------
+        >>> import fastnn
+        >>> recipe = fastnn.presets["best"].with_epochs(2)
+        >>> recipe.epochs, recipe.averaging_epochs
+        (2, 2)
+        """
+        # Without averaging, the number of epochs is checked alone.
+        changed = msgspec.structs.replace(self, epochs=epochs, averaging="none")
+        averaged = min(epochs, self.averaging_epochs) if self.averaging == "tail" else self.averaging_epochs
+        return changed.replace(averaging=self.averaging, averaging_epochs=averaged)
 
     def lr_at(self, epoch: int) -> float:
         """Return the learning rate of an epoch; the first one is 1."""
@@ -402,8 +419,14 @@ def load_recipe(source: str | Path) -> Recipe:
     Raises
     ------
     RecipeError
-        If there is no such preset or file, or the file is not a recipe.
+        If there is no such preset or file, the file is not a recipe, or `source` is neither a name nor a path.
     """
+    if not isinstance(source, str | os.PathLike):
+        # Functions that take a recipe pass everything that is not one to this function.
+        raise RecipeError(
+            f"recipe must be a Recipe, the name of a preset or a .toml file, not {type(source).__name__}; "
+            f"presets: {', '.join(presets)}"
+        )
     if str(source) in presets:
         return presets[str(source)]
     path = Path(source)

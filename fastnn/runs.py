@@ -122,9 +122,7 @@ class Run:
         try:
             folder.mkdir()
         except FileExistsError:
-            raise FastnnError(
-                f"{folder}: exists already; name another folder with --out, or continue the run with --resume"
-            ) from None
+            raise folder_exists(folder) from None
         except OSError as error:
             raise _cannot_make(folder, error) from None
         run = cls(folder)
@@ -371,8 +369,14 @@ def _write(model: Model, path: Path, state: State | None) -> None:
         write_model(model, path, extra_tensors=state[0], extra={"training": state[1]})
 
 
+def folder_exists(folder: str | Path) -> FastnnError:
+    """Return the error that the folder of a new run exists already."""
+    fix = "name another folder (--out), or continue the run with Session.resume (--resume)"
+    return FastnnError(f"{folder}: exists already; {fix}")
+
+
 def _cannot_make(folder: Path, error: OSError) -> FastnnError:
-    return FastnnError(f"{folder}: the run folder cannot be created ({error.strerror}); name another one with --out")
+    return FastnnError(f"{folder}: the run folder cannot be created ({error.strerror}); name another one (--out)")
 
 
 def _says_how_trained(card: ModelCard) -> bool:

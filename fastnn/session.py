@@ -26,8 +26,8 @@ from fastnn.evaluation.metrics import Evaluation, evaluate
 from fastnn.formats import CHECKPOINT_FILE
 from fastnn.model import DataCard, Model, ModelCard
 from fastnn.recipe import Recipe, load_recipe
-from fastnn.runs import Run, SavedNetwork, ensemble_state
-from fastnn.threads import LATER, Later, StopFlag, cores, map_threads
+from fastnn.runs import Run, SavedNetwork, ensemble_state, folder_exists
+from fastnn.threads import LATER, Later, StopFlag, map_threads, thread_count
 from fastnn.training import Trainer, as_model
 
 if TYPE_CHECKING:
@@ -170,9 +170,7 @@ class Session:
     ) -> None:
         recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
         if out is not None and Path(out).exists():
-            raise FastnnError(
-                f"{out}: exists already; name another folder with --out, or continue the run with --resume"
-            )
+            raise folder_exists(out)
         if not isinstance(dataset, Dataset):
             source = source or str(dataset)
             dataset = load_dataset(dataset)
@@ -224,7 +222,9 @@ class Session:
         trained = [0 if one is None else one.epochs for one in run.networks] or [0]
         whole = min(trained) == recipe.epochs and not (run.folder / CHECKPOINT_FILE).is_file()
         if max(trained) > recipe.epochs or whole:
-            raise RecipeError(f"{folder}: is trained for {max(trained)} epochs already; ask for more with --epochs")
+            raise RecipeError(
+                f"{folder}: is trained for {max(trained)} epochs already; ask for more with epochs= (--epochs)"
+            )
         about = model.card.data
         if about is None:
             raise ModelError(f"{folder}: its model does not say what data it was trained on and cannot be resumed")
@@ -257,8 +257,9 @@ class Session:
         if recipe.per_class is not None:
             self.train = per_class(self.train, recipe.per_class, recipe.seed if how is None else how.seed)
         self._data_notes = dataset.notes
-        self._threads = min(recipe.ensemble, cores() if threads is None else threads)
+        self._threads = min(recipe.ensemble, thread_count(threads))
         self._stop, self._warm, self._done = StopFlag(), False, False
+        self._iterating = threading.Lock()
 
     def _start(self, saved: Sequence[SavedNetwork | None]) -> None:
         """Set up the networks, untrained or as saved."""
@@ -370,9 +371,18 @@ class Session:
         ------
         TrainingError
             If training diverges or the run folder cannot be written. The last checkpoint is kept.
+        FastnnError
+            If another iterator of the session is in use: both would change the same weights.
         """
-        if self._done:
-            return
+        if not self._iterating.acquire(blocking=False):
+            raise FastnnError("this session is already being iterated over")
+        try:
+            if not self._done:
+                yield from self._iterate()
+        finally:
+            self._iterating.release()
+
+    def _iterate(self) -> Iterator[EpochReport]:
         self.open()
         self.warm_up()
         try:
@@ -567,7 +577,7 @@ def _extended(recipe: Recipe, epochs: int | None, folder: str) -> Recipe:
     extended = recipe.replace(epochs=epochs)
     if recipe.needs_total:
         raise RecipeError(
-            f"{folder}: its learning rates or averages depend on its {recipe.epochs} epochs; drop --epochs"
+            f"{folder}: its learning rates or averages depend on its {recipe.epochs} epochs; drop epochs= (--epochs)"
         )
     return extended
 
@@ -580,7 +590,9 @@ def _reload(dataset: Dataset | str | Path | None, about: DataCard, folder: str |
         except DataError as error:
             if dataset is not None:
                 raise
-            raise DataError(f"{folder}: its data cannot be loaded ({error}); name them with --data") from None
+            raise DataError(
+                f"{folder}: its data cannot be loaded ({error}); give them with dataset= (--data)"
+            ) from None
     if dataset.content_hash != about.hash:
         raise DataError(f"{dataset.source}: is not the data that {folder} was trained on ({about.description})")
     return dataset

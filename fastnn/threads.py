@@ -6,12 +6,15 @@ Kernels release Python's lock, so two threads train two networks as fast as two 
 from __future__ import annotations
 
 import math
+import operator
 import os
 import queue
 import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from fastnn.errors import RecipeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -88,6 +91,19 @@ def cores() -> int:
     except (OSError, ValueError):  # no such file, or "max"
         return count
     return max(1, min(count, math.ceil(quota / period)))
+
+
+def thread_count(threads: int | None) -> int:
+    """Return the number of threads asked for, by default that of usable cores; RecipeError if it is not a count."""
+    if threads is None:
+        return cores()
+    try:
+        count = operator.index(threads)
+    except TypeError:
+        count = 0
+    if count < 1:
+        raise RecipeError(f"threads must be a whole number from 1, or None for all cores, not {threads!r}")
+    return count
 
 
 def map_threads(

@@ -1,5 +1,6 @@
 import threading
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from fastnn.crossval import cross_val_predict_proba, cross_validate
 from fastnn.datasets import Dataset
 from fastnn.datasets.duplicates import group_copies
 from fastnn.datasets.split import assign_folds
-from fastnn.errors import DataError, TrainingError
+from fastnn.errors import DataError, RecipeError, TrainingError
 from fastnn.evaluation.intervals import wilson_interval
 from fastnn.recipe import Recipe
 from fastnn.session import Session
@@ -59,10 +60,19 @@ def test_no_network_has_seen_what_it_judges() -> None:
     assert np.mean(guesses == data.labels) < 0.6
 
 
-@pytest.mark.parametrize("options", [{"folds": 1}, {"repeats": 0}, {"threads": 0}, {"folds": 31}])
+@pytest.mark.parametrize("options", [{"folds": 1}, {"repeats": 0}, {"folds": 31}])
 def test_nonsense(options: dict[str, int]) -> None:
     with pytest.raises(DataError, match="blobs"):
         cross_val_predict_proba(blobs(30), RECIPE, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5, "2"])
+def test_a_wrong_number_of_threads_is_refused_as_by_a_session(threads: Any) -> None:
+    with pytest.raises(RecipeError, match="threads must be a whole number from 1") as caught:
+        cross_val_predict_proba(blobs(30), RECIPE, folds=3, threads=threads)
+    with pytest.raises(RecipeError, match="threads must be a whole number from 1") as other:
+        Session(blobs(30), RECIPE, threads=threads)
+    assert str(caught.value) == str(other.value)
 
 
 @compiled_only

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +24,7 @@ from fastnn.training import epoch_order
 from tests.helpers import (
     PATIENCE,
     ROOT,
+    Started,
     blobs,
     compiled_only,
     environment,
@@ -147,6 +151,37 @@ def test_a_signal_keeps_the_last_epoch_and_the_run_goes_on_to_the_same_bytes(
     train_here("--data", "data.npz", "--epochs", str(done + 2), "--out", "whole")
     assert Path("cut/model.safetensors").read_bytes() == Path("whole/model.safetensors").read_bytes()
     assert files(place / "cut") == files(place / "whole") == ["history.csv", "model.safetensors", "recipe.toml"]
+
+
+@posix_only
+@pytest.mark.parametrize(
+    ("number", "later"), [(signal.SIGINT, 0.0), (signal.SIGTERM, 0.3), (signal.SIGINT, 0.7), (signal.SIGTERM, 1.2)]
+)
+def test_a_signal_while_kernels_are_compiled_prints_one_line(place: Path, number: signal.Signals, later: float) -> None:
+    """It arrives this many seconds after the run folder is there; without kept code, compiling takes longer."""
+    options = ["train", "--data", "data.npz", "--epochs", ENDLESS, "--out", "cut"]
+    with Started(
+        [sys.executable, "-m", "fastnn", *options],
+        cwd=place,
+        env=environment(NUMBA_CACHE_DIR=str(place / "cold")),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        deadline = time.monotonic() + PATIENCE
+        while not Path("cut/checkpoint.safetensors").exists() and time.monotonic() < deadline:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.01)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(later)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 128 + number
+    done = load_model("cut").card.epochs
+    kept = f"epoch {done} is saved" if done else "nothing was trained yet"
+    assert errors == f"stopped: {kept}; continue with: fastnn train --resume cut\n"
+    train_here("--resume", "cut", "--epochs", str((done or 0) + 1))
 
 
 @posix_only

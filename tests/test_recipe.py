@@ -237,12 +237,32 @@ def test_values_out_of_range_are_named(name: str, value: Any) -> None:
     ("changes", "message"),
     [
         ({"patience": 3}, r"set validation_fraction \(--validation-fraction\) too"),
-        ({"averaging": "tail", "averaging_epochs": 4, "epochs": 3}, "averaging_epochs must be at most the epochs, 3"),
+        (
+            {"averaging": "tail", "averaging_epochs": 4, "epochs": 3},
+            "averaging_epochs must be at most the epochs, 3, not 4; Recipe.with_epochs changes both",
+        ),
     ],
 )
 def test_values_must_fit_each_other(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         Recipe(**changes)
+
+
+@pytest.mark.parametrize("name", presets)
+@pytest.mark.parametrize("epochs", [2, 300])
+def test_any_recipe_takes_any_number_of_epochs(name: str, epochs: int) -> None:
+    before = presets[name]
+    changed = before.with_epochs(epochs)
+    assert changed.epochs == epochs
+    averaged = min(epochs, before.averaging_epochs) if before.averaging == "tail" else before.averaging_epochs
+    assert changed.averaging_epochs == averaged
+    assert changed.replace(epochs=before.epochs, averaging_epochs=before.averaging_epochs) == before
+
+
+@pytest.mark.parametrize("epochs", [0, -1, 1.5, "2", None, 10**7])
+def test_a_wrong_number_of_epochs_is_named(epochs: Any) -> None:
+    with pytest.raises(RecipeError, match=r"^epochs must be a whole number from 1"):
+        presets["best"].with_epochs(epochs)
 
 
 @pytest.mark.parametrize("name", presets)

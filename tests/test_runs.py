@@ -269,8 +269,9 @@ def test_an_ensemble_without_all_its_networks_is_refused(tmp_path: Path) -> None
 def test_an_existing_folder_is_never_written_to(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "file").write_text("mine")
+    fix = r"name another folder \(--out\), or continue the run with Session.resume \(--resume\)$"
     for name in ("run", "file"):
-        with pytest.raises(FastnnError, match=f"{name}: exists already; name another folder with --out") as caught:
+        with pytest.raises(FastnnError, match=f"{name}: exists already; {fix}") as caught:
             Run.create(tmp_path / name, RECIPE, model())
         assert caught.value.exit_code == 2
     assert names(tmp_path / "run") == []
@@ -279,7 +280,9 @@ def test_an_existing_folder_is_never_written_to(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(FastnnError, match=r"file/run: the run folder cannot be created") as caught:
+    with pytest.raises(
+        FastnnError, match=r"file/run: the run folder cannot be created \(.*\); name another one \(--out\)$"
+    ) as caught:
         Run.create(tmp_path / "file" / "run", RECIPE, model())
     assert caught.value.exit_code == 2
 

@@ -16,7 +16,7 @@ from fastnn import Recipe, Session, fit, load_dataset, load_model, presets, spli
 from fastnn.datasets import Dataset, per_class
 from fastnn.errors import DataError, FastnnError, ModelError, RecipeError, TrainingError
 from fastnn.evaluation.metrics import evaluate
-from tests.helpers import blobs, compiled_only, saved
+from tests.helpers import PATIENCE, blobs, compiled_only, saved
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -190,8 +190,29 @@ def test_what_does_not_fit_is_refused_and_nothing_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("data", [None, 3, b"drawn", Recipe(), ([[0]], [0]), np.zeros((2, 784), np.uint8)])
+def test_data_of_a_wrong_type_are_refused(data: Any) -> None:
+    arrays = isinstance(data, tuple | np.ndarray)
+    hint = "; make one of arrays with fastnn.Dataset(images, labels, classes, source)" if arrays else ""
+    message = f"data must be a Dataset, or a name or path to load, not {type(data).__name__}{hint}"
+    for call in (fit, Session, load_dataset, fastnn.cross_validate):
+        with pytest.raises(DataError) as caught:
+            call(data) if call is not Session else Session(data, SMALL)
+        assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("recipe", [None, 3, {"epochs": 2}, blobs(20)])
+def test_a_recipe_of_a_wrong_type_is_refused(recipe: Any) -> None:
+    message = f"^recipe must be a Recipe, the name of a preset or a .toml file, not {type(recipe).__name__}; presets: "
+    for call in (fit, Session, fastnn.cross_validate):
+        with pytest.raises(RecipeError, match=message):
+            call(blobs(50), recipe)
+
+
 def test_a_folder_that_exists_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FastnnError, match="exists already"):
+    with pytest.raises(
+        FastnnError, match=r"name another folder \(--out\), or continue the run with Session.resume \(--resume\)"
+    ):
         Session(blobs(50), SMALL, tmp_path)
 
 
@@ -210,7 +231,7 @@ def test_a_run_extended_is_the_run_in_one_go(recipe: Recipe, tmp_path: Path) -> 
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     run(Session(source, recipe, whole))
     if recipe.needs_total:
-        with pytest.raises(RecipeError, match="depend on its 4 epochs"):
+        with pytest.raises(RecipeError, match=r"depend on its 4 epochs; drop epochs= \(--epochs\)"):
             Session.resume(whole, epochs=6)
         stopped = Session(source, recipe, parts)
         for report in stopped:
@@ -283,6 +304,40 @@ def test_it_can_be_stopped_from_another_thread_and_in_the_middle_of_an_epoch() -
     threading.Thread(target=lambda: (begun.wait(), session.stop()), daemon=True).start()
     run(session)
     assert not session.finished
+
+
+@pytest.mark.parametrize("ensemble", [1, 2])
+def test_a_second_iterator_is_refused_and_the_first_trains_the_same_weights(ensemble: int) -> None:
+    recipe = SMALL.replace(ensemble=ensemble)
+    session, whole = Session(blobs(100), recipe, threads=1), Session(blobs(100), recipe)
+    run(whole)
+    first = iter(session)
+    next(first)
+    with pytest.raises(FastnnError, match=r"^this session is already being iterated over$"):
+        run(session)
+    next(first)
+    first.close()  # type: ignore[attr-defined]
+    run(session)
+    assert hashes(session) == hashes(whole)
+
+
+def test_two_threads_cannot_train_one_session() -> None:
+    begun, refused = threading.Event(), threading.Event()
+
+    def chunk(_: ChunkReport) -> None:
+        begun.set()
+        refused.wait(PATIENCE)
+
+    session, whole = Session(blobs(100), SMALL, on_chunk=chunk), Session(blobs(100), SMALL)
+    thread = threading.Thread(target=run, args=[session])
+    thread.start()
+    assert begun.wait(PATIENCE)
+    with pytest.raises(FastnnError, match="already being iterated over"):
+        run(session)
+    refused.set()
+    thread.join()
+    run(whole)
+    assert hashes(session) == hashes(whole)
 
 
 @pytest.mark.parametrize("ensemble", [1, 2])
@@ -368,7 +423,9 @@ def test_what_cannot_be_resumed_is_refused(tmp_path: Path) -> None:
     source = saved(blobs(100), tmp_path / "data.npz")
     run(Session(source, SMALL, tmp_path / "run"))
     for epochs in (None, 3, 4):
-        with pytest.raises(RecipeError, match="is trained for 4 epochs already"):
+        with pytest.raises(
+            RecipeError, match=r"is trained for 4 epochs already; ask for more with epochs= \(--epochs\)"
+        ):
             Session.resume(tmp_path / "run", epochs=epochs)
     with pytest.raises(RecipeError, match="epochs must be"):
         Session.resume(tmp_path / "run", epochs=0)
@@ -377,7 +434,7 @@ def test_what_cannot_be_resumed_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no run folder"):
         Session.resume(tmp_path / "missing")
     source.unlink()
-    with pytest.raises(DataError, match=r"its data cannot be loaded \(.*\); name them with --data"):
+    with pytest.raises(DataError, match=r"its data cannot be loaded \(.*\); give them with dataset= \(--data\)"):
         Session.resume(tmp_path / "run", epochs=5)
     run(Session.resume(tmp_path / "run", epochs=5, dataset=blobs(100)))
     assert load_model(tmp_path / "run").network.is_finite()

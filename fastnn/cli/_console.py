@@ -23,12 +23,12 @@ T = TypeVar("T")
 
 def out() -> Console:
     """Return a console for results. Each call makes a new one, so that it uses the current standard output."""
-    return Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 120)
+    return Console(file=sys.stdout, highlight=False, emoji=False, width=None if sys.stdout.isatty() else 120)
 
 
 def err() -> Console:
     """Return a console on standard error for progress, notes and errors."""
-    return Console(file=sys.stderr, highlight=False, soft_wrap=True)
+    return Console(file=sys.stderr, highlight=False, emoji=False, soft_wrap=True)
 
 
 def note(text: str) -> None:

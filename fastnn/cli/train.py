@@ -99,8 +99,7 @@ def train(
     try:
         run(session, View() if quiet else view_for(err() if as_json else out()))
     except Interrupted as interrupt:
-        kept = f"epoch {session.epochs} is saved" if session.epochs else "nothing was trained yet"
-        err().print(escape(f"stopped: {kept}; continue with: fastnn train --resume {session.folder}"))
+        err().print(escape(stopped_message(session)))
         raise typer.Exit(128 + interrupt.signal) from None
     if as_json:
         print_json({**result_of(session), "notes": list(notes)})
@@ -142,11 +141,9 @@ def new_session(
 
     base = load_recipe("original" if recipe_source is None else recipe_source)
     notes = []
-    if base.averaging == "tail" and (changes["epochs"] or base.epochs) < base.averaging_epochs:
-        # The recipe averages more epochs than there are.
-        changes = {**changes, "averaging_epochs": changes["epochs"]}
-        notes.append(f"the weights are averaged over all {changes['epochs']} epochs")
-    recipe = base.replace(**changes)
+    recipe = (base if changes["epochs"] is None else base.with_epochs(changes["epochs"])).replace(**changes)
+    if recipe.averaging_epochs != base.averaging_epochs:
+        notes.append(f"the weights are averaged over all {recipe.epochs} epochs")
     if recipe.schedule != "step" and (changes["lr_decay"] or changes["lr_every"]):
         notes.append(f"--lr-decay and --lr-every have no effect: recipe {recipe.name} has a {recipe.schedule} schedule")
     target = Path(folder) if folder is not None else _free_folder(recipe.name)
@@ -181,20 +178,26 @@ def run(session: Session, view: View) -> None:
     Raises
     ------
     Interrupted
-        On SIGINT or SIGTERM; the last whole epoch is saved.
+        On SIGINT or SIGTERM; the last whole epoch is saved. While kernels are compiled, these signals end the process.
     TrainingError
         If training diverges or the folder cannot be written; the last whole epoch is saved if possible.
     """
     session.on_chunk = view.chunk
     with signals(session.stop) as signalled, view:
         session.open()
-        with signalled.at_once():
+        with signalled.leave_at_once(stopped_message(session)):
             session.warm_up()
         view.start(session)
         for report in session:
             view.epoch(report)
         if not session.finished:
             raise Interrupted(signalled.number)
+
+
+def stopped_message(session: Session) -> str:
+    """Return what is saved of a stopped session, and the command that continues it."""
+    kept = f"epoch {session.epochs} is saved" if session.epochs else "nothing was trained yet"
+    return f"stopped: {kept}; continue with: fastnn train --resume {session.folder}"
 
 
 def result_of(session: Session) -> dict[str, Any]:
@@ -247,7 +250,7 @@ def show_summary(result: dict[str, Any]) -> None:
 class Interrupted(TrainingInterrupted):
     """SIGINT or SIGTERM ended training; attribute `signal` is its number.
 
-    Not an Exception, like KeyboardInterrupt, since it may be raised while Numba compiles, which handles exceptions.
+    Not an Exception, like KeyboardInterrupt.
     """
 
     def __init__(self, number: int) -> None:
@@ -266,41 +269,42 @@ class Signals:
 
     def __init__(self, stop: Callable[[], None]) -> None:
         self.number = 0
-        self._stop, self._at_once = stop, False
-
-    def _check(self) -> None:
-        if self.number:
-            raise Interrupted(self.number)
+        self._stop = stop
+        self._message: str | None = None
 
     @contextlib.contextmanager
-    def at_once(self) -> Iterator[None]:
-        """Within this context a signal raises :class:`Interrupted` immediately: compiling takes seconds.
+    def leave_at_once(self, message: str) -> Iterator[None]:
+        """Within this context a signal ends the process with `message` on standard error, for compiling takes seconds.
 
-        If it is raised in a callback of LLVM, LLVM discards it and Numba may fail later with another error. Therefore
-        it is raised again at the end of the context.
+        Everything must be saved already. An exception would not do: if the signal arrives in a callback of LLVM, it is
+        printed and discarded, and Numba fails later or compiles everything again.
         """
-        self._at_once = True
+        self._message = message
         try:
-            self._check()
+            if self.number:
+                raise Interrupted(self.number)
             yield
-        except Exception:
-            self._check()
-            raise
         finally:
-            self._at_once = False
-        self._check()
+            self._message = None
 
     def catch(self, number: int, _: FrameType | None) -> None:
         """Handle a signal: the first one stops training, a second Ctrl-C ends the process."""
         if self.number and number == signal.SIGINT:
-            for stream in (1, 2):
-                if os.isatty(stream):
-                    os.write(stream, b"\x1b[?25h\n")  # show the cursor that the progress bars have hidden
+            _show_cursor()
             os._exit(130)
+        if self._message is not None:
+            _show_cursor()
+            os.write(2, f"{self._message}\n".encode(errors="backslashreplace"))
+            os._exit(128 + number)
         self.number = number
         self._stop()
-        if self._at_once:
-            raise Interrupted(number)
+
+
+def _show_cursor() -> None:
+    """Show the cursor that the progress bars have hidden."""
+    for stream in (1, 2):
+        if os.isatty(stream):
+            os.write(stream, b"\x1b[?25h\n")
 
 
 @contextlib.contextmanager

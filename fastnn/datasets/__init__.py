@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,7 +46,8 @@ def load_dataset(source: str | Path, *, progress: Progress | None = None) -> Dat
     Raises
     ------
     DataError
-        If there is no such source, or its content is invalid; the message names the file.
+        If there is no such source, it is neither a name nor a path, or its content is invalid; the message names the
+        file.
     FetchError
         If a download is needed and fails.
 
@@ -58,11 +60,19 @@ def load_dataset(source: str | Path, *, progress: Progress | None = None) -> Dat
     """
     if isinstance(source, str) and (source in NAMES or source.startswith("drawn:")):
         return load_named(source, progress)
+    if not isinstance(source, str | os.PathLike):
+        # Functions that take a data set pass everything that is not one to this function.
+        fix = "; make one of arrays with fastnn.Dataset(images, labels, classes, source)" if _is_arrays(source) else ""
+        raise DataError(f"data must be a Dataset, or a name or path to load, not {type(source).__name__}{fix}")
     if isinstance(source, str) and source.startswith(_DATABASES):
         from fastnn.datasets.database import read_database
 
         return read_database(source)
     return _load_path(source)
+
+
+def _is_arrays(source: object) -> bool:
+    return isinstance(source, tuple | list) or hasattr(source, "__array__")
 
 
 def _load_path(source: str | Path) -> Dataset:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import os
 import re
 import signal
 import socket
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,7 @@ from fastnn.model import DataCard
 from fastnn.recipe import load_recipe
 from fastnn.runs import Run
 from fastnn.training import Trainer
-from tests.helpers import blobs, compiled_only, saved
+from tests.helpers import blobs, compiled_only, python, saved
 
 if TYPE_CHECKING:
     from fastnn.training import ChunkReport, EpochReport
@@ -171,6 +171,18 @@ def test_bars_follow_the_chunks() -> None:
     view = Live(Console(file=screen, force_terminal=True, force_interactive=True, width=100), every=0.0)
     train(session(), view)
     assert re.search(r"epoch 6 .*loss [\d.]+  train [\d.]+%", screen.getvalue())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no colons in names of files")
+def test_names_are_printed_as_they_are() -> None:
+    """Markup in brackets and the names of emoji between colons are text like any other."""
+    name = ":smile:[bold]"
+    Path("data.npz").rename(f"{name}.npz")
+    options = ("--data", f"{name}.npz", "--hidden", "16", "--epochs", "1", "--out", name)
+    output = run(*options).stdout
+    assert f"\n{name}.npz: 108 to train on" in output
+    assert output.rstrip().endswith(f" {name}/model.safetensors")
+    assert refused(*options).startswith(f"fastnn: {name}: exists already")
 
 
 def test_each_network_of_an_ensemble_has_its_lines() -> None:
@@ -422,35 +434,35 @@ def test_a_signal_is_told_with_the_way_to_go_on(
     assert result.stderr == "stopped: epoch 2 is saved; continue with: fastnn train --resume run\n"
 
 
+# As LLVM does while Numba compiles, it calls Python from C, where ctypes discards exceptions.
+SIGNAL_IN_A_CALLBACK = """
+import ctypes, signal, sys
+from fastnn.cli import main
+from fastnn.training import Trainer
+number = int(sys.argv.pop(1))
+def compile(_):
+    ctypes.CFUNCTYPE(None)(lambda: signal.raise_signal(number))()
+    raise AssertionError("went on compiling")
+Trainer.warm_up = compile
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_while_it_compiles_stops_at_once(number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
-    def compile_for_ever(_: Trainer) -> float:
-        signal.raise_signal(number)
-        raise AssertionError("went on compiling")
-
-    monkeypatch.setattr(Trainer, "warm_up", compile_for_ever)
-    result = run(*SMALL, "--out", "run", "-q")
-    assert result.exit_code == 128 + number
-    assert result.stderr == "stopped: nothing was trained yet; continue with: fastnn train --resume run\n"
-
-
-@pytest.mark.parametrize("stumbles", [True, False])
-def test_a_signal_that_is_swallowed_while_it_compiles_stops_nonetheless(
-    stumbles: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As LLVM's callbacks swallow what is raised in them, after which Numba stumbles over what they did not do."""
-
-    def compile_on(_: Trainer) -> float:
-        with contextlib.suppress(BaseException):
-            signal.raise_signal(signal.SIGTERM)
-        if stumbles:
-            raise RuntimeError("no compiled object yet")
-        return 0.0
-
-    monkeypatch.setattr(Trainer, "warm_up", compile_on)
-    result = run(*SMALL, "--out", "run", "-q")
-    assert result.exit_code == 143
-    assert result.stderr == "stopped: nothing was trained yet; continue with: fastnn train --resume run\n"
+@pytest.mark.parametrize("networks", ["1", "2"])
+def test_a_signal_while_it_compiles_ends_the_process(number: signal.Signals, networks: str) -> None:
+    options = (*SMALL, "--epochs", "3", "--ensemble", networks, "--out")
+    assert run(*options, "whole", "-q").exit_code == 0
+    for more in ((*options, "run"), ("--resume", "run")):
+        done = python(SIGNAL_IN_A_CALLBACK, str(int(number)), "train", *more, cwd=Path())
+        assert (done.returncode, done.stdout) == (128 + number, "")
+        assert done.stderr == "stopped: nothing was trained yet; continue with: fastnn train --resume run\n"
+    assert run("--resume", "run", "-q").exit_code == 0
+    assert model_bytes("run") == model_bytes("whole")
+    done = python(SIGNAL_IN_A_CALLBACK, str(int(number)), "train", "--resume", "run", "--epochs", "4", cwd=Path())
+    assert done.stderr == "stopped: epoch 3 is saved; continue with: fastnn train --resume run\n"
+    assert model_bytes("run") == model_bytes("whole")
 
 
 def test_a_second_ctrl_c_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -536,7 +548,7 @@ def test_a_run_by_another_recipe_is_not_taken_for_the_default_one() -> None:
 def test_a_cosine_cannot_be_extended() -> None:
     Path("mine.toml").write_text('schedule = "cosine"\n')
     assert run(*SMALL, "--recipe", "mine.toml", "--epochs", "3", "--out", "run", "-q").exit_code == 0
-    assert "depend on its 3 epochs; drop --epochs" in refused("--resume", "run", "--epochs", "6")
+    assert "depend on its 3 epochs; drop epochs= (--epochs)" in refused("--resume", "run", "--epochs", "6")
 
 
 def test_a_checkpoint_without_its_state_is_refused() -> None:
