@@ -98,7 +98,7 @@ class Engine:
         labels : ndarray of int64, shape (n,)
             Class of each image, below the network's number of outputs.
         order : ndarray of int64, shape (m,)
-            Indices of the samples, C-contiguous; each from 0 to n - 1.
+            Indices of the samples, C-contiguous; each from 0 to n - 1, not checked (for the call's speed).
         learning_rate : float
         totals : ndarray of float64, shape (2,)
             The losses and the number of right answers, before each sample's update, are added to it.
