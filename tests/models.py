@@ -5,9 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
-import numba
 import numpy as np
-import pytest
 from PIL import Image
 
 from fastnn.model import Model, ModelCard
@@ -17,9 +15,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DIGITS = tuple("0123456789")
-
-# The suite also runs with the compiler off, where millions of pixels or weights would take minutes.
-compiled = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="too slow without the compiler")
 
 
 def network(*sizes: int, seed: int = 0, **options: Any) -> Network:

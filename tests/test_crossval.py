@@ -12,7 +12,7 @@ from fastnn.errors import DataError, TrainingError
 from fastnn.evaluation.intervals import wilson_interval
 from fastnn.recipe import Recipe
 from fastnn.session import Session
-from tests.helpers import blobs, compiled_only
+from tests.helpers import blobs
 
 RECIPE = Recipe(name="t", hidden=(8,), rule="backprop", activation="relu", init="he", invert=True, epochs=2, lr=0.02)
 
@@ -36,7 +36,6 @@ def test_folds_hold_copies_together_and_classes_evenly() -> None:
     assert np.array_equal(fold, assign_folds(data, 4, 7))
 
 
-@compiled_only
 def test_workers_change_nothing() -> None:
     data, seen = blobs(60), []
     alone = cross_val_predict_proba(
@@ -48,7 +47,6 @@ def test_workers_change_nothing() -> None:
     assert alone.sum(axis=1) == pytest.approx(np.ones(60))
 
 
-@compiled_only
 def test_no_network_has_seen_what_it_judges() -> None:
     # Labels of noise cannot be foretold, but can be learnt by heart: who had seen them would know them.
     rng = np.random.default_rng(0)
@@ -65,13 +63,11 @@ def test_nonsense(options: dict[str, int]) -> None:
         cross_val_predict_proba(blobs(30), RECIPE, **options)  # type: ignore[arg-type]
 
 
-@compiled_only
 def test_a_worker_that_fails_ends_all() -> None:
     with pytest.raises(TrainingError, match="diverged"):
         cross_val_predict_proba(blobs(60), RECIPE.replace(lr=1e6, hidden=(64, 64, 64)), folds=3, threads=2)
 
 
-@compiled_only
 @pytest.mark.parametrize("threads", [1, 2])
 def test_what_the_progress_raises_ends_all(threads: int) -> None:
     def cancel(_: int, __: int) -> None:
@@ -83,7 +79,6 @@ def test_what_the_progress_raises_ends_all(threads: int) -> None:
     assert threading.active_count() == before
 
 
-@compiled_only
 def test_accuracies_of_folds_with_their_mean_and_interval() -> None:
     data, recipe = with_copies(120), RECIPE.replace(epochs=1)
     found = cross_validate(data, recipe, 4)
@@ -97,7 +92,6 @@ def test_accuracies_of_folds_with_their_mean_and_interval() -> None:
     assert wider.low < found.low
 
 
-@compiled_only
 def test_folds_train_what_the_recipe_says() -> None:
     """All networks of an ensemble, as many images of each class."""
     data, recipe = blobs(90), RECIPE.replace(ensemble=2, per_class=6)

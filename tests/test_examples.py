@@ -9,13 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import fastnn
-from tests.helpers import compiled_only
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-# Whole runs take minutes in plain Python.
-pytestmark = compiled_only
 
 # A mapping has no docstring of its own: its example is with the recipes.
 NAMES = [name for name in fastnn.__all__ if name not in ("__version__", "presets")] + ["EpochReport"]

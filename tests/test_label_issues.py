@@ -8,7 +8,7 @@ import pytest
 from fastnn.datasets import Dataset, load_dataset
 from fastnn.errors import DataError, MissingExtraError
 from fastnn.label_issues import Findings, Issue, apply_issues, find_issues, write_issues
-from tests.helpers import blobs, compiled_only
+from tests.helpers import blobs
 
 WELL_KNOWN = (0, 3, 5, 6, 8)
 
@@ -28,7 +28,6 @@ def found() -> tuple[Dataset, Findings]:
     return made, find_issues(made, folds=3, repeats=1, threads=1)
 
 
-@compiled_only
 def test_wrong_labels_are_found_and_righted(found: tuple[Dataset, Findings]) -> None:
     wrong = {issue.index: issue for issue in found[1].issues if issue.kind == "wrong label"}
     assert len(set(range(20)) & set(wrong)) >= 18
@@ -38,14 +37,12 @@ def test_wrong_labels_are_found_and_righted(found: tuple[Dataset, Findings]) -> 
     assert 0.9 < found[1].accuracy < 0.96
 
 
-@compiled_only
 def test_a_blank_image_is_not_a_digit(found: tuple[Dataset, Findings]) -> None:
     issue = next(issue for issue in found[1].issues if issue.index == 200)
     assert (issue.kind, issue.suggested, issue.reason) == ("not a digit", "", "not a digit, nothing is drawn")
     assert found[1].count("not a digit") <= 3
 
 
-@compiled_only
 def test_a_drawing_unlike_all_others_is_not_a_digit() -> None:
     data = blobs(400)
     images = data.images.copy()
@@ -55,7 +52,6 @@ def test_a_drawing_unlike_all_others_is_not_a_digit() -> None:
     assert {250, 251} & {issue.index for issue in issues if issue.kind == "not a digit"}
 
 
-@compiled_only
 def test_copies_are_found_and_outvote_the_first(found: tuple[Dataset, Findings]) -> None:
     issues = {issue.index: issue for issue in found[1].issues}
     assert issues[300].reason == "copy of 100"
@@ -67,7 +63,6 @@ def test_copies_are_found_and_outvote_the_first(found: tuple[Dataset, Findings])
     assert 110 not in issues
 
 
-@compiled_only
 def test_issues_stand_once_each_and_the_worst_of_a_kind_first(found: tuple[Dataset, Findings]) -> None:
     issues = found[1].issues
     assert len({issue.index for issue in issues}) == len(issues)
@@ -78,7 +73,6 @@ def test_issues_stand_once_each_and_the_worst_of_a_kind_first(found: tuple[Datas
     assert sum(found[1].count(kind) for kind in kinds) == len(issues)  # type: ignore[arg-type]
 
 
-@compiled_only
 def test_applied_the_list_mends_the_data(found: tuple[Dataset, Findings], tmp_path: Path) -> None:
     data, findings = found
     before = data.content_hash
@@ -96,7 +90,6 @@ def test_applied_the_list_mends_the_data(found: tuple[Dataset, Findings], tmp_pa
     assert np.mean(cleaned.labels == truth[kept]) > 0.99
 
 
-@compiled_only
 def test_flipped_labels_of_the_real_digits_are_found(shared: Path) -> None:
     data = load_dataset(shared / "digits" / "dataset.json")
     rng = np.random.default_rng(1)

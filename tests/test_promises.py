@@ -22,7 +22,6 @@ from tests.helpers import (
     PATIENCE,
     ROOT,
     blobs,
-    compiled_only,
     environment,
     fastnn,
     lines_until,
@@ -35,9 +34,6 @@ from tests.helpers import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-# Whole runs on whole images take minutes in plain Python.
-pytestmark = compiled_only
 
 # Far more epochs than a test waits for.
 ENDLESS = "1000000"

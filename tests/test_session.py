@@ -16,15 +16,12 @@ from fastnn import Recipe, Session, fit, load_dataset, load_model, presets, spli
 from fastnn.datasets import Dataset, per_class
 from fastnn.errors import DataError, FastnnError, ModelError, RecipeError, TrainingError
 from fastnn.evaluation.metrics import evaluate
-from tests.helpers import blobs, compiled_only, saved
+from tests.helpers import blobs, saved
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from fastnn.training import ChunkReport
-
-# Whole runs on whole images take minutes in plain Python.
-pytestmark = compiled_only
 
 SMALL = Recipe(hidden=(12,), epochs=4, lr=0.1)
 RELU = Recipe(hidden=(12,), rule="backprop", activation="relu", init="he", invert=True, lr=0.02, epochs=4)

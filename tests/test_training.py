@@ -16,7 +16,7 @@ from fastnn.inputs import KernelInput
 from fastnn.kernels.workspace import BLOCK
 from fastnn.model import ModelCard
 from fastnn.training import ChunkReport, Trainer, as_model, epoch_order
-from tests.helpers import blobs, compiled_only
+from tests.helpers import blobs
 
 TOY = Recipe(hidden=(32,), lr=0.1, epochs=4)
 RELU = Recipe(hidden=(16, 8), rule="backprop", activation="relu", init="he", invert=True, lr=0.02, epochs=4)
@@ -30,7 +30,6 @@ def trained(recipe: Recipe, dataset: Dataset, **options: Any) -> tuple[Network, 
     return network, list(train(network, dataset, recipe, **options))
 
 
-@compiled_only  # only for the time it takes
 @pytest.mark.parametrize("kernel", ["sparse", "dense"])
 @pytest.mark.parametrize("recipe", [TOY, RELU, SMOOTH], ids=["original", "relu", "smooth"])
 def test_it_learns_what_can_be_learnt(recipe: Recipe, kernel: str) -> None:
@@ -88,7 +87,6 @@ RESUMABLE = {
 }
 
 
-@compiled_only
 @pytest.mark.parametrize("recipe", RESUMABLE.values(), ids=RESUMABLE)
 def test_taken_up_again_it_ends_with_the_same_bits(recipe: Recipe) -> None:
     data = blobs(90)
@@ -124,7 +122,6 @@ def test_chunks_are_whole_blocks_and_shorter_where_more_weights_are_touched() ->
     assert all(chunk(width, width) % BLOCK == 0 for width in (500, 701, 1503))
 
 
-@compiled_only
 def test_chunks_tell_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Engine, "chunk_size", lambda *_: 400)
     chunks: list[ChunkReport] = []
@@ -152,7 +149,6 @@ def test_what_a_callback_raises_ends_it_and_leaves_a_network_of_use() -> None:
     assert network.sha256() == whole.sha256()
 
 
-@compiled_only
 def test_a_training_that_diverges_stops() -> None:
     with pytest.raises(
         TrainingError, match=r"diverged in epoch 1 \(loss is not finite\); try a learning rate below 1e\+06$"
@@ -161,7 +157,6 @@ def test_a_training_that_diverges_stops() -> None:
     assert caught.value.exit_code == 1
 
 
-@compiled_only
 def test_weights_that_overflow_in_the_last_step_are_noticed() -> None:
     """The loss is taken before each step, so that of the last one never shows in it."""
     data, recipe = blobs(10), RELU.replace(hidden=(), lr=1e6, epochs=1)
@@ -172,7 +167,6 @@ def test_weights_that_overflow_in_the_last_step_are_noticed() -> None:
         list(train(network, data, recipe))
 
 
-@compiled_only
 def test_weights_too_large_to_be_tested_are_noticed_too() -> None:
     """They are finite, and blank paper does not touch them in training, but the sums of the test overflow."""
     data, recipe = blobs(10), RELU.replace(epochs=1)
@@ -405,7 +399,6 @@ def test_weights_that_do_not_fit_are_refused(recipe: Recipe, weights: Any, error
         trained(recipe, blobs(20), sample_weight=weights)
 
 
-@compiled_only
 def test_the_test_set_is_measured_in_chunks_that_can_be_stopped() -> None:
     """A wide network takes long over many test digits: Ctrl-C must not wait for all of them."""
     network = Recipe(hidden=(2000, 2000)).network(784, 10)
@@ -423,7 +416,6 @@ def test_the_test_set_is_measured_in_chunks_that_can_be_stopped() -> None:
     assert all(report.done == report.total == 4 for report in calls)
 
 
-@compiled_only
 def test_outputs_do_not_depend_on_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     network, data = RELU.network(784, 10), blobs(57)
     whole = run(Engine(network), data.images, True)

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from fastnn.cli import app
 from fastnn.datasets import load_dataset
 from fastnn.label_issues import Findings
-from tests.helpers import blobs, compiled_only, saved
+from tests.helpers import blobs, saved
 
 QUICK = ("--folds", "3", "--repeats", "1", "--epochs", "4", "--threads", "1")
 
@@ -43,7 +43,6 @@ def error(result: Result) -> str:
     return result.stderr
 
 
-@compiled_only
 def test_of_nothing_wrong_no_sheet_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved(blobs(40), tmp_path / "a.npz")
     nothing = Findings((), 1.0, np.full((40, 10), 0.1))
@@ -56,7 +55,6 @@ def test_of_nothing_wrong_no_sheet_is_drawn(tmp_path: Path, monkeypatch: pytest.
     assert not Path("worst.png").exists()
 
 
-@compiled_only
 def test_from_source_to_cleaned_set(source: str) -> None:
     before = Path(source).read_bytes()
     result = run(source, "--out", "list.csv", "--sheet", "worst.png", *QUICK)
@@ -78,7 +76,6 @@ def test_from_source_to_cleaned_set(source: str) -> None:
     assert Path(source).read_bytes() == before
 
 
-@compiled_only
 def test_json(source: str) -> None:
     result = run(source, "--json", *QUICK)
     assert result.exit_code == 0, result.output

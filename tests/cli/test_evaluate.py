@@ -16,7 +16,7 @@ from fastnn.evaluation.saved_model import evaluate_file
 from fastnn.formats import save_model
 from fastnn.model import DataCard, Model, ModelCard
 from fastnn.recipe import Recipe
-from tests.models import DIGITS, compiled, model, network
+from tests.models import DIGITS, model, network
 
 runner = CliRunner()
 
@@ -58,7 +58,6 @@ def write_model(data: Dataset | None, *, seed: int = 5, fraction: float = 0.25) 
     return made
 
 
-@compiled
 def test_the_published_network_gets_5337_of_6844_right(shared: Path) -> None:
     result = runner.invoke(
         app,

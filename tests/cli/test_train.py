@@ -30,13 +30,10 @@ from fastnn.model import DataCard
 from fastnn.recipe import load_recipe
 from fastnn.runs import Run
 from fastnn.training import Trainer
-from tests.helpers import blobs, compiled_only, saved
+from tests.helpers import blobs, saved
 
 if TYPE_CHECKING:
     from fastnn.training import ChunkReport, EpochReport
-
-# Whole runs on whole images take minutes in plain Python.
-pytestmark = compiled_only
 
 RELU = 'rule = "backprop"\nactivation = "relu"\ninit = "he"\ninvert = true\n'
 SMALL = ("--data", "data.npz", "--hidden", "16")

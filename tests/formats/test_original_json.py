@@ -12,7 +12,7 @@ from fastnn.errors import ModelError
 from fastnn.evaluation.metrics import evaluate
 from fastnn.formats import load_model, read_original, save_model, write_original
 from fastnn.model import Model
-from tests.models import compiled, model, network
+from tests.models import model, network
 
 
 def matrix(rows: int, cols: int, start: float = 0.5, values: str = "values") -> dict[str, Any]:
@@ -73,7 +73,6 @@ def test_the_published_file_is_read_and_mended(shared: Path) -> None:
         assert np.array_equal(np.array(content[key]["values"])[:, 0], biases)
 
 
-@compiled
 def test_the_published_network_gets_5337_of_6844_right(shared: Path) -> None:
     result = evaluate(load_model(shared / "original" / "NN.json"), load_dataset(shared / "digits" / "dataset.json"))
     assert (result.correct, result.total) == (5337, 6844)

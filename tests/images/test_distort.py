@@ -12,7 +12,7 @@ import pytest
 
 from fastnn.images.distort import Distorter, random_words, smoothing
 from fastnn.recipe import Recipe
-from tests.helpers import ROOT, compiled_only, python
+from tests.helpers import ROOT, python
 
 AFFINE = Recipe(rotation=15.0, scale=0.15, shear=0.2, shift=2.0)
 ELASTIC = AFFINE.replace(elastic_alpha=1.5, seed=3)
@@ -200,7 +200,6 @@ print(hashlib.sha256(distorted(ELASTIC, drawings()).tobytes()).hexdigest())
 """
 
 
-@compiled_only
 @pytest.mark.parametrize("target", ["generic", "haswell"])
 def test_every_cpu_makes_the_same_pixels(target: str, tmp_path: Any) -> None:
     here = hashlib.sha256(distorted(ELASTIC, drawings()).tobytes()).hexdigest()
