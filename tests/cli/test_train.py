@@ -21,12 +21,13 @@ import fastnn.datasets
 import fastnn.datasets.drawn
 from fastnn import Recipe, Session, evaluate, load_dataset, load_model, split
 from fastnn.cli import app
-from fastnn.cli._progress import Live, View, view_for
+from fastnn.cli._progress import View
 from fastnn.cli.train import Interrupted, parse_hidden
 from fastnn.cli.train import run as train
 from fastnn.datasets.split import Split
 from fastnn.formats import write_model
 from fastnn.model import DataCard
+from fastnn.progress import Bars
 from fastnn.recipe import load_recipe
 from fastnn.runs import Run
 from fastnn.training import Trainer
@@ -98,8 +99,8 @@ def model_bytes(folder: str) -> bytes:
     return (Path(folder) / "model.safetensors").read_bytes()
 
 
-def session(*, epochs: int = 6, out: str = "run", **changes: Any) -> Session:
-    return Session("data.npz", Recipe(hidden=(16,), epochs=epochs).replace(**changes), out)
+def session(*, epochs: int = 6, out: str = "run", **options: Any) -> Session:
+    return Session("data.npz", Recipe(hidden=(16,), epochs=epochs), out, **options)
 
 
 # ---- what it prints ----
@@ -150,23 +151,29 @@ def test_quiet_prints_nothing_of_its_own(options: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("networks", [1, 2])
-def test_on_a_terminal_it_shows_bars_and_gives_the_cursor_back(networks: int) -> None:
+def test_a_terminal_shows_progress_bars_and_gets_its_cursor_back(
+    networks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, force_interactive=True, highlight=False, width=100)
-    view = view_for(console)
-    assert isinstance(view, Live)
-    train(session(ensemble=networks), view)
+    monkeypatch.setattr("fastnn.cli.train.out", lambda: console)
+    assert run(*SMALL, "--ensemble", str(networks), "--epochs", "6", "--out", "run").exit_code == 0
     text = screen.getvalue()
     for part in ("training", "test ", "data.npz: 108 to train on, 12 to test on"):
         assert part in text
     assert text.rfind("\x1b[?25h") > text.rfind("\x1b[?25l") >= 0
-    assert "epoch 1/6" not in text  # those lines are for pipes
+    assert "epoch 1/6" not in text  # only pipes get these lines
+    # Bars for the chunks of an epoch: only one network has them.
+    assert bool(re.search(r"epoch \d .*loss [\d.]+  train [\d.]+%", text)) == (networks == 1)
 
 
-def test_bars_follow_the_chunks() -> None:
+def test_bars_show_every_chunk() -> None:
     screen = io.StringIO()
-    view = Live(Console(file=screen, force_terminal=True, force_interactive=True, width=100), every=0.0)
-    train(session(), view)
+    with Bars(Console(file=screen, force_terminal=True, force_interactive=True, width=100), every=0.0) as bars:
+        shown = session(on_chunk=bars.chunk)
+        bars.start(shown.member_epochs, shown.recipe.epochs)
+        for report in shown:
+            bars.epoch(report)
     assert re.search(r"epoch 6 .*loss [\d.]+  train [\d.]+%", screen.getvalue())
 
 

@@ -1,3 +1,5 @@
+import json
+import logging
 import threading
 from pathlib import Path
 
@@ -105,8 +107,14 @@ def test_a_worse_network_does_not_take_over(store: Store, drawn: Dataset, loaded
     assert newest_run(tmp_path / "runs") is None
 
 
-def test_a_model_is_compared_only_on_what_it_cannot_have_learnt(
-    store: Store, url: str, drawn: Dataset, poor: ServedModel, tmp_path: Path, recipe: str
+def test_a_model_is_compared_only_on_digits_it_cannot_have_seen(
+    store: Store,
+    url: str,
+    drawn: Dataset,
+    poor: ServedModel,
+    tmp_path: Path,
+    recipe: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """What was there before it, or is imported, or is a copy of such, may have been among its data."""
     before = drawn.take(range(400))
@@ -129,10 +137,15 @@ def test_a_model_is_compared_only_on_what_it_cannot_have_learnt(
     data = taken[0].model.card.data
     assert data is not None
     assert (data.split, data.hash) == (SPLIT, store.dataset().content_hash)
-    assert data.n_test == len(trainer._unseen(taken[0], SPLIT.divide(store.dataset())[1])) > 80
+    assert data.n_test == len(SPLIT.divide(store.dataset())[1]) > 80
+    accept(store, drawn.take(range(1200, 1500)))
+    caplog.set_level(logging.INFO, "fastnn.web")
+    assert make(store, 300, taken[0], taken, tmp_path / "runs", recipe).train_if_due()
+    (started,) = [event for event in map(json.loads, caplog.messages) if event["event"] == "training"]
+    assert started["compared_on"] == started["held_back"] == len(SPLIT.divide(store.dataset())[1])
 
 
-@pytest.mark.parametrize("part", ["fastnn.session.Session", "fastnn.web.trainer._accuracy"])
+@pytest.mark.parametrize("part", ["fastnn.session.Session", "fastnn.evaluation.metrics.evaluate"])
 def test_a_training_that_fails_is_not_repeated_with_the_same_digits_and_leaves_nothing(
     store: Store,
     drawn: Dataset,
@@ -211,16 +224,12 @@ def test_the_app_trains_in_the_background_and_goes_on(
     settings = Settings(store, TOKEN, poor, rate=0, train_every=600, runs=tmp_path / "runs", recipe=recipe)
     app = create_app(settings)
     state = app.state.fastnn
-    taken = threading.Event()
-    real = state.trainer._take_over
-    state.trainer._take_over = lambda loaded: (real(loaded), taken.set())
     with TestClient(app) as client:
         waiting, last = digit(drawn, 700), digit(drawn, 701)
         client.post("/api/digits", json={"digits": [waiting, last]})
         before = client.get("/api/review", headers=BEARER).json()["digits"]
         client.post(f"/api/review/{last['id']}", json={"action": "accept"}, headers=BEARER)
-        assert taken.wait(PATIENCE)
-        assert client.get("/api/health").json()["model"]["name"] == "quick"
+        wait_for(lambda: client.get("/api/health").json()["model"]["name"] == "quick", "the new network to take over")
         wait_for(lambda: store.outdated(state.model.key) == [], "the new network to judge the queue")
         # The queue is sorted by the doubts of the new network.
         after = client.get("/api/review", headers=BEARER).json()["digits"]
@@ -236,13 +245,10 @@ def test_the_end_of_the_server_breaks_training_off(
     endless = tmp_path / "endless.toml"
     endless.write_text(RECIPE.replace("epochs = 8", "epochs = 1000000"))
     trainer = make(store, 500, poor, [], tmp_path / "runs", str(endless))
-    begun = threading.Event()
-    real = trainer._give_way
-    trainer._give_way = lambda report: (begun.set(), real(report))  # type: ignore[method-assign, func-returns-value]
     trainer.start()
-    assert begun.wait(PATIENCE)
+    wait_for(lambda: any((tmp_path / "runs" / "web").glob("*/history.csv")), "the first epochs")
     trainer.stop()
-    assert not trainer._thread.is_alive()
+    assert "trainer" not in {thread.name for thread in threading.enumerate()}
     # It is begun anew when the server is back.
     assert store.training() == (None, 0)
     assert list((tmp_path / "runs" / "web").iterdir()) == []
