@@ -187,7 +187,7 @@ def refused(arguments: list[str], name: str) -> str:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_one_line_names_the_file_and_nothing_is_written(case: str) -> None:
+def test_bad_input_gives_one_line_with_the_file_and_writes_nothing(case: str) -> None:
     arguments, name, content = CASES[case]
     path = Path(name)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -246,7 +246,7 @@ def test_a_run_is_not_overwritten() -> None:
     refused(["train", "--data", "good.json", "--epochs", "1", "--hidden", "4", "--out", "run", "--quiet"], "run")
 
 
-def test_the_good_files_are_good() -> None:
+def test_the_good_files_are_accepted() -> None:
     """The cases above fail because of the bad file, not because of the files around it."""
     for arguments in (
         ["evaluate", "good.safetensors", "--data", "good.json"],

@@ -23,7 +23,7 @@ def examples(name: str) -> list[doctest.Example]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_examples_print_what_they_say(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_examples_print_the_output_they_show(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     value: Any = getattr(fastnn, name)
     test = doctest.DocTest(examples(name), {}, name, None, None, value.__doc__)

@@ -108,7 +108,7 @@ def test_the_blocks_of_a_page_run_in_order(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_blocks_that_are_not_run_name_what_exists(page: Path) -> None:
+def test_blocks_that_are_not_run_name_existing_commands(page: Path) -> None:
     for block in blocks(page):
         assert block.kind in KINDS, f"{page.name}:{block.line}"
         if block.kind.startswith("python"):

@@ -28,7 +28,7 @@ def found() -> tuple[Dataset, Findings]:
     return made, find_issues(made, folds=3, repeats=1, threads=1)
 
 
-def test_wrong_labels_are_found_and_righted(found: tuple[Dataset, Findings]) -> None:
+def test_wrong_labels_are_found_and_corrected(found: tuple[Dataset, Findings]) -> None:
     wrong = {issue.index: issue for issue in found[1].issues if issue.kind == "wrong label"}
     assert len(set(range(20)) & set(wrong)) >= 18
     assert all(wrong[i].suggested == str(i % 10) for i in range(20) if i in wrong)
@@ -63,7 +63,7 @@ def test_copies_are_found_and_outvote_the_first(found: tuple[Dataset, Findings])
     assert 110 not in issues
 
 
-def test_issues_stand_once_each_and_the_worst_of_a_kind_first(found: tuple[Dataset, Findings]) -> None:
+def test_each_image_has_one_issue_and_the_worst_of_each_kind_come_first(found: tuple[Dataset, Findings]) -> None:
     issues = found[1].issues
     assert len({issue.index for issue in issues}) == len(issues)
     kinds = ["wrong label", "not a digit", "copy"]
@@ -73,7 +73,7 @@ def test_issues_stand_once_each_and_the_worst_of_a_kind_first(found: tuple[Datas
     assert sum(found[1].count(kind) for kind in kinds) == len(issues)  # type: ignore[arg-type]
 
 
-def test_applied_the_list_mends_the_data(found: tuple[Dataset, Findings], tmp_path: Path) -> None:
+def test_applying_the_list_cleans_the_data(found: tuple[Dataset, Findings], tmp_path: Path) -> None:
     data, findings = found
     before = data.content_hash
     write_issues(findings.issues, tmp_path / "list.csv")
@@ -139,7 +139,7 @@ GOOD = "index,label,suggested,score,reason\n"
         (GOOD.encode() + b"".join(b"%d,%d,,0,\n" % (i, i % 10) for i in range(20)), "leaves out every image"),
     ],
 )
-def test_a_list_that_is_none(content: bytes, words: str, tmp_path: Path) -> None:
+def test_invalid_lists_are_refused(content: bytes, words: str, tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_bytes(content)
     with pytest.raises(DataError, match=words) as caught:
         apply_issues(blobs(20), tmp_path / "list.csv")
@@ -147,12 +147,12 @@ def test_a_list_that_is_none(content: bytes, words: str, tmp_path: Path) -> None
     assert "\n" not in str(caught.value)
 
 
-def test_a_list_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_list_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read"):
         apply_issues(blobs(20), tmp_path / "no.csv")
 
 
-def test_a_list_edited_by_hand(tmp_path: Path) -> None:
+def test_a_list_edited_in_a_spreadsheet_is_read(tmp_path: Path) -> None:
     # As a spreadsheet leaves it: a byte order mark, carriage returns, columns in another order, an empty line.
     text = "\ufeffreason,suggested,label,index\r\nmine,4,3,13\r\n\r\n, ,5,15\r\nright as it is,6,6,16\r\n"
     (tmp_path / "list.csv").write_bytes(text.encode())

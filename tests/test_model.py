@@ -27,7 +27,7 @@ def network(seed: int = 0, rule: Any = "original", dtype: str = "float32") -> Ne
 
 @pytest.mark.parametrize("rule", ["original", "backprop"])
 @pytest.mark.parametrize("invert", [False, True])
-def test_predictions_are_those_of_the_network_on_its_kind_of_inputs(rule: str, invert: bool) -> None:
+def test_predictions_use_the_models_kind_of_inputs(rule: str, invert: bool) -> None:
     model = Model((network(rule=rule),), CLASSES, invert)
     x = 1 - IMAGES / 255 if invert else IMAGES / 255
     outputs = model.network.outputs(x)
@@ -42,7 +42,7 @@ def test_predictions_are_those_of_the_network_on_its_kind_of_inputs(rule: str, i
     assert model.predict(IMAGES[:0]).shape == (0,)
 
 
-def test_several_networks_predict_their_mean() -> None:
+def test_several_networks_predict_the_mean_of_their_probabilities() -> None:
     networks = tuple(network(seed, "backprop") for seed in range(3))
     together = Model(networks, CLASSES).outputs(IMAGES)
     alone = [Model((one,), CLASSES).outputs(IMAGES) for one in networks]
@@ -61,7 +61,7 @@ def test_normalising_models_see_normalised_images() -> None:
     assert not np.array_equal(normalising.outputs(flat), plain.outputs(flat))
 
 
-def test_probabilities_without_any_evidence_are_even() -> None:
+def test_outputs_of_zero_give_equal_probabilities() -> None:
     blank = Network((784, 3), rule="original", dtype="float64")
     blank.biases[0][...] = -1e9
     probabilities = Model((blank,), CLASSES).predict_proba(IMAGES)
@@ -93,7 +93,7 @@ BAD_PIXELS: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("images", "message"), BAD_PIXELS, ids=[f"{i.shape}-{i.flat[0]}" for i, _ in BAD_PIXELS])
-def test_other_pixels_are_refused(images: np.ndarray, message: str) -> None:
+def test_invalid_pixels_are_refused(images: np.ndarray, message: str) -> None:
     with pytest.raises(DataError, match=message):
         Model((network(),), CLASSES).predict(images)
 
@@ -107,13 +107,13 @@ def test_other_pixels_are_refused(images: np.ndarray, message: str) -> None:
         ((Network((4, 3)), Network((4, 2))), CLASSES, "do not fit each other"),
     ],
 )
-def test_parts_that_do_not_fit_are_refused(networks: Any, classes: Any, message: str) -> None:
+def test_inconsistent_networks_and_classes_are_refused(networks: Any, classes: Any, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         Model(networks, classes)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_grey_levels_are_divided_in_the_networks_dtype(dtype: str) -> None:
+def test_grey_levels_are_scaled_in_the_networks_dtype(dtype: str) -> None:
     grey = np.arange(256)
     kind = np.dtype(dtype)
     assert np.array_equal(input_levels(False, kind), grey.astype(kind) / kind.type(255))
@@ -122,7 +122,7 @@ def test_grey_levels_are_divided_in_the_networks_dtype(dtype: str) -> None:
     assert np.array_equal(as_inputs(IMAGES, False, kind), input_levels(False, kind)[IMAGES])
 
 
-def test_memory_is_in_proportion_to_the_network() -> None:
+def test_memory_grows_in_proportion_to_the_network() -> None:
     """A small file may name many classes: it must not ask for the square of their number."""
     classes = 4000
     model = Model((Network((1, classes)).initialise(),), tuple(map(str, range(classes))))
@@ -184,7 +184,7 @@ def test_a_card_is_changed_in_a_copy_of_the_model() -> None:
     assert Model((network(),), CLASSES).card == ModelCard()
 
 
-def test_threads_predict_side_by_side() -> None:
+def test_threads_can_predict_at_the_same_time() -> None:
     model = Model((network(), network(1)), CLASSES)
     images = np.random.default_rng(0).integers(0, 256, (64, model.sizes[0]), dtype=np.uint8)
     expected = [model.outputs(image) for image in images]
@@ -194,7 +194,7 @@ def test_threads_predict_side_by_side() -> None:
                 assert np.array_equal(got, wanted)
 
 
-def test_a_notebook_shows_a_table_in_which_names_are_escaped() -> None:
+def test_the_notebook_table_escapes_names() -> None:
     recipe = Recipe(name="<script>", hidden=(4,), epochs=3)
     data = DataCard(source="x", description="<b>&", hash="0")
     card = ModelCard(recipe=recipe, epochs=3, data=data, metrics={"test_accuracy": 0.5})

@@ -40,7 +40,7 @@ def loaded_by(code: str) -> set[str]:
         "from fastnn.cli import main; sys.argv[1:] = ['data', 'info', '--help']; main()",
     ],
 )
-def test_help_and_import_load_nothing_heavy(code: str) -> None:
+def test_help_and_import_load_no_heavy_package(code: str) -> None:
     assert loaded_by(code) == set()
 
 
@@ -52,7 +52,7 @@ def test_only_the_command_that_is_run_is_imported() -> None:
         assert sum(f"fastnn.cli.{name}" in loaded for name in commands) == count
 
 
-def test_training_loads_neither_compiler_nor_images_nor_downloads() -> None:
+def test_training_imports_no_compiler_image_or_download_library() -> None:
     """What was compiled before needs no compiler; see tests/kernels/test_loader.py."""
     assert loaded_by("import fastnn.session, fastnn.images.distort") == set()
 
@@ -70,7 +70,7 @@ def test_every_public_name_is_there(name: str) -> None:
         assert value.__doc__
 
 
-def test_the_public_names_are_these() -> None:
+def test_the_public_names_are_the_documented_ones() -> None:
     """What a user may rely on: adding a name is a promise, removing one breaks programs."""
     assert set(fastnn.__all__) == {
         "Dataset", "FastnnError", "Model", "Recipe", "Session", "__version__", "compare", "cross_validate", "evaluate",
@@ -100,7 +100,7 @@ def imported_by(path: Path, known: Collection[str]) -> set[str]:
     return found & set(known)
 
 
-def test_no_module_imports_itself_in_a_circle() -> None:
+def test_there_are_no_circular_imports() -> None:
     known = modules()
     # The package itself is imported for its version.
     left = {name: imported_by(path, known) - {name, "fastnn"} for name, path in known.items()}
@@ -109,7 +109,7 @@ def test_no_module_imports_itself_in_a_circle() -> None:
     assert left == {}
 
 
-def test_a_session_knows_no_display() -> None:
+def test_a_session_imports_no_display_library() -> None:
     code = "import sys\nimport fastnn.session, fastnn.crossval\nprint(*sys.modules)"
     assert not {"rich", "typer"} & set(python(code).stdout.split())
 

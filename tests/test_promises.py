@@ -125,7 +125,7 @@ def test_the_weights_are_the_same_bits_for_every_cpu_with_and_without_a_cache(pl
 
 @posix_only
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_keeps_the_last_epoch_and_the_run_goes_on_to_the_same_bytes(
+def test_a_signal_keeps_the_last_epoch_and_resuming_gives_the_same_bytes(
     place: Path, number: signal.Signals, code: int
 ) -> None:
     command = [sys.executable, "-m", "fastnn", "train", "--data", "data.npz", "--epochs", ENDLESS, "--out", "cut"]
@@ -166,7 +166,7 @@ def test_a_signal_stops_all_networks_of_an_ensemble(place: Path, number: signal.
 
 
 @posix_only
-def test_a_stopped_ensemble_can_be_used_and_goes_on_to_the_same_bytes(place: Path) -> None:
+def test_a_stopped_ensemble_can_be_loaded_and_resuming_gives_the_same_bytes(place: Path) -> None:
     options = ["--data", "data.npz", "--ensemble", "3"]
     command = [sys.executable, "-m", "fastnn", "train", *options, "--epochs", ENDLESS, "--out", "cut"]
     with start(command, cwd=place) as process:
@@ -231,7 +231,7 @@ main()
 
 
 @posix_only
-def test_a_second_ctrl_c_leaves_at_once(place: Path) -> None:
+def test_a_second_ctrl_c_exits_at_once(place: Path) -> None:
     options = ["train", "--data", "data.npz", "--epochs", ENDLESS, "--out", "run"]
     with start([sys.executable, "-c", SLOW_CHECKPOINT, *options], cwd=place) as process:
         lines_until(process, "epoch 1/")
@@ -255,7 +255,7 @@ main()
 
 @posix_only
 @pytest.mark.parametrize("networks", [1, 2])
-def test_kill_9_leaves_a_run_that_goes_on_to_the_same_bytes(place: Path, networks: int) -> None:
+def test_kill_9_leaves_a_run_that_resumes_to_the_same_bytes(place: Path, networks: int) -> None:
     new = ["train", "--data", "data.npz", "--ensemble", str(networks)]
     options = [*new, "--epochs", ENDLESS, "--out", "killed"]
     done = 0
@@ -293,7 +293,7 @@ finally:
 
 
 @posix_only
-def test_a_full_disk_is_one_line_and_leaves_what_was_there(place: Path) -> None:
+def test_a_full_disk_gives_one_line_and_keeps_existing_files(place: Path) -> None:
     train_here("--data", "data.npz", "--epochs", "2", "--out", "run")
     before = tree(place)
     resumed = python(FULL_DISK, "train", "--resume", "run", "--epochs", "3", "--quiet", cwd=place)
@@ -338,7 +338,7 @@ finally:
 """
 
 
-def test_a_run_writes_nowhere_else_and_calls_nobody(place: Path, tmp_path: Path) -> None:
+def test_a_run_writes_only_to_its_folder_and_opens_no_connection(place: Path, tmp_path: Path) -> None:
     home, report = tmp_path / "home", tmp_path / "report.json"
     home.mkdir()
     before = tree(place)

@@ -66,7 +66,7 @@ def test_a_run_from_beginning_to_end(tmp_path: Path) -> None:
     assert epochs_in(folder / "history.csv") == [1, 2, 3]
 
 
-def test_resuming_takes_the_latest_model_and_its_part_of_the_history(tmp_path: Path) -> None:
+def test_resuming_uses_the_latest_model_and_its_part_of_the_history(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     run = Run.create(folder, RECIPE, model())
     for epoch in (1, 2):
@@ -112,7 +112,7 @@ def test_the_later_of_model_and_checkpoint_is_resumed(
         + b",,,,,,,,\n1,,,,,,,,,,\n",
     ],
 )
-def test_a_damaged_history_is_begun_anew(history: bytes, tmp_path: Path) -> None:
+def test_a_damaged_history_is_started_again(history: bytes, tmp_path: Path) -> None:
     run = Run.create(tmp_path / "run", RECIPE, model())
     (run.folder / "history.csv").write_bytes(history)
     resumed, _, _ = Run.resume(run.folder)
@@ -125,7 +125,7 @@ OLD_HEAD = "epoch,lr,loss,accuracy,test_loss,test_accuracy,samples_per_second,se
 OLD_HISTORY = OLD_HEAD + "1,0.1,0.9,0.5,0.8,0.6,1e4,0.5,0.1\n2,0.1,0.7,0.7,,0.8,1e4,0.5,0.1\n"
 
 
-def test_a_history_is_read_as_it_was_written(tmp_path: Path) -> None:
+def test_a_history_round_trips_through_its_file(tmp_path: Path) -> None:
     run = Run.create(tmp_path / "run", RECIPE, model())
     reports = [report(1), dataclasses.replace(report(2), validation_loss=0.1 + 0.2, validation_accuracy=0.75)]
     for one in reports:
@@ -134,7 +134,7 @@ def test_a_history_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert read_history(run.folder / "history.csv") == reports
 
 
-def test_a_history_of_the_first_version_has_no_validation_part(tmp_path: Path) -> None:
+def test_a_history_of_the_first_version_has_no_validation_columns(tmp_path: Path) -> None:
     (tmp_path / "history.csv").write_text(OLD_HISTORY)
     assert read_history(tmp_path / "history.csv") == [
         EpochReport(1, 0.1, 0.9, 0.5, 0.8, 0.6, 1e4, 0.5, 0.1),
@@ -171,7 +171,7 @@ def test_a_damaged_history_is_named_with_its_line(content: bytes, message: str, 
     assert "\n" not in str(caught.value)
 
 
-def test_damaged_lines_of_a_history_can_be_left_out(tmp_path: Path) -> None:
+def test_damaged_lines_of_a_history_can_be_skipped(tmp_path: Path) -> None:
     (tmp_path / "history.csv").write_text(OLD_HISTORY.replace("0.9", "x") + "\n3,\n")
     assert [one.epoch for one in read_history(tmp_path / "history.csv", skip_damaged=True)] == [2]
     with pytest.raises(ModelError, match="cannot be read"):
@@ -277,7 +277,7 @@ def test_an_existing_folder_is_never_written_to(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(FastnnError, match=r"file/run: the run folder cannot be created") as caught:
         Run.create(tmp_path / "file" / "run", RECIPE, model())
@@ -295,7 +295,7 @@ def full_disk(*_: object) -> None:
     raise OSError(28, "No space left on device")
 
 
-def test_a_run_that_cannot_begin_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_cannot_start_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(TrainingError, match=r"run: the run cannot be written \(No space left on device\)"):
         Run.create(tmp_path / "run", RECIPE, model())
@@ -353,7 +353,7 @@ def test_a_model_that_does_not_say_how_it_was_trained_cannot_be_resumed(fields: 
         Run.resume(tmp_path)
 
 
-def test_what_is_no_run_cannot_be_resumed(tmp_path: Path) -> None:
+def test_a_folder_without_a_run_cannot_be_resumed(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no run folder to resume"):
         Run.resume(tmp_path / "missing")
     with pytest.raises(ModelError, match="nothing to resume"):

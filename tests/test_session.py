@@ -67,7 +67,7 @@ def history(folder: Path) -> list[list[str]]:
 # ---- what it trains ----
 
 
-def test_it_trains_reports_and_measures() -> None:
+def test_a_session_trains_reports_and_evaluates() -> None:
     data = blobs(200)
     session = Session(data, SMALL)
     assert not session.finished
@@ -87,7 +87,7 @@ def test_it_trains_reports_and_measures() -> None:
     assert run(session) == []
 
 
-def test_an_ensemble_is_the_networks_of_its_seeds() -> None:
+def test_an_ensemble_holds_the_network_of_each_seed() -> None:
     data = blobs(150)
     recipe = DISTORTED.replace(ensemble=3, seed=5, epochs=2)
     session = Session(data, recipe)
@@ -123,7 +123,7 @@ def test_an_ensemble_advances_evenly() -> None:
     assert len(run(session)) == 27
 
 
-def test_every_field_of_the_recipe_counts() -> None:
+def test_the_recipe_sets_the_split_and_the_images_per_class() -> None:
     data = blobs(300)
     session = Session(data, SMALL.replace(test_fraction=0.3, per_class=7, seed=2))
     train, test = split(data, 0.3, 2)
@@ -139,7 +139,7 @@ def test_every_field_of_the_recipe_counts() -> None:
     assert whole.evaluation is None
 
 
-def test_patience_ends_a_network_and_the_card_says_when() -> None:
+def test_patience_stops_each_network_and_sets_the_number_of_epochs() -> None:
     """With a learning rate of next to nothing no epoch is better than the first."""
     recipe = RELU.replace(lr=1e-30, validation_fraction=0.2, patience=2, epochs=50)
     session = Session(blobs(100), recipe)
@@ -160,7 +160,7 @@ def test_chunks_are_reported_with_their_network() -> None:
     assert {chunk.total for chunk in chunks} == {90}
 
 
-def test_names_paths_and_files_are_taken_as_well(tmp_path: Path) -> None:
+def test_data_and_recipe_can_be_names_or_paths(tmp_path: Path) -> None:
     source = saved(blobs(100), tmp_path / "data.npz")
     (tmp_path / "mine.toml").write_text("hidden = [9]\nepochs = 1\n")
     session = Session(source, tmp_path / "mine.toml")
@@ -179,7 +179,7 @@ def test_names_paths_and_files_are_taken_as_well(tmp_path: Path) -> None:
         (blobs(50), SMALL.replace(class_weight=(1.0,)), RecipeError, "class_weight has 1 numbers"),
     ],
 )
-def test_what_does_not_fit_is_refused_and_nothing_is_written(
+def test_invalid_arguments_are_refused_and_nothing_is_written(
     data: Any, recipe: Any, error: type[FastnnError], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(error, match=message):
@@ -187,7 +187,7 @@ def test_what_does_not_fit_is_refused_and_nothing_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_exists_is_refused(tmp_path: Path) -> None:
+def test_an_existing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FastnnError, match="exists already"):
         Session(blobs(50), SMALL, tmp_path)
 
@@ -202,7 +202,7 @@ def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
-def test_a_run_extended_is_the_run_in_one_go(recipe: Recipe, tmp_path: Path) -> None:
+def test_an_extended_run_equals_an_uninterrupted_one(recipe: Recipe, tmp_path: Path) -> None:
     source = saved(blobs(150), tmp_path / "data.npz")
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     run(Session(source, recipe, whole))
@@ -240,9 +240,7 @@ def test_the_history_of_an_ensemble_has_the_means(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 @pytest.mark.parametrize("threads", [1, 2])
-def test_a_session_that_is_stopped_and_resumed_makes_the_same_bytes(
-    recipe: Recipe, threads: int, tmp_path: Path
-) -> None:
+def test_a_stopped_and_resumed_session_writes_the_same_bytes(recipe: Recipe, threads: int, tmp_path: Path) -> None:
     source = saved(blobs(150), tmp_path / "data.npz")
     run(Session(source, recipe, tmp_path / "whole"))
     session = Session(source, recipe, tmp_path / "cut", threads=threads)
@@ -266,7 +264,7 @@ def test_a_session_that_is_stopped_and_resumed_makes_the_same_bytes(
     assert hashes(session) == hashes(resumed)
 
 
-def test_a_stop_before_it_begins_is_not_lost() -> None:
+def test_a_stop_before_training_is_not_lost() -> None:
     session = Session(blobs(100), SMALL)
     session.stop()
     assert run(session) == []
@@ -274,7 +272,7 @@ def test_a_stop_before_it_begins_is_not_lost() -> None:
     assert len(run(session)) == 4
 
 
-def test_it_can_be_stopped_from_another_thread_and_in_the_middle_of_an_epoch() -> None:
+def test_another_thread_can_stop_a_session_within_an_epoch() -> None:
     begun = threading.Event()
     session = Session(blobs(100), SMALL.replace(epochs=1_000_000), on_chunk=lambda _: begun.set())
     threading.Thread(target=lambda: (begun.wait(), session.stop()), daemon=True).start()
@@ -312,7 +310,7 @@ def test_leaving_the_loop_keeps_the_reported_epochs(ensemble: int, tmp_path: Pat
 
 
 @pytest.mark.parametrize("ensemble", [1, 2])
-def test_what_a_callback_raises_comes_out_and_the_run_can_be_resumed(ensemble: int, tmp_path: Path) -> None:
+def test_an_error_in_a_callback_is_raised_and_the_run_can_be_resumed(ensemble: int, tmp_path: Path) -> None:
     def fail(chunk: ChunkReport) -> None:
         if chunk.epoch == 3:
             raise KeyError("the unforeseen")
@@ -328,7 +326,7 @@ def test_what_a_callback_raises_comes_out_and_the_run_can_be_resumed(ensemble: i
 
 
 @pytest.mark.parametrize("ensemble", [1, 2])
-def test_a_training_that_diverges_says_so_and_keeps_the_last_good_epoch(
+def test_diverging_training_is_an_error_and_keeps_the_last_good_epoch(
     ensemble: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Recipe, "lr_at", lambda _, epoch: 0.02 if epoch < 3 else 1e6)
@@ -361,7 +359,7 @@ def test_a_full_disk_is_a_training_error(tmp_path: Path, monkeypatch: pytest.Mon
     assert session.finished
 
 
-def test_what_cannot_be_resumed_is_refused(tmp_path: Path) -> None:
+def test_runs_that_cannot_be_resumed_are_refused(tmp_path: Path) -> None:
     source = saved(blobs(100), tmp_path / "data.npz")
     run(Session(source, SMALL, tmp_path / "run"))
     for epochs in (None, 3, 4):
@@ -381,7 +379,7 @@ def test_what_cannot_be_resumed_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("recipe", [RECIPES["ensemble"], RECIPES["ensemble, ema and validation"]])
-def test_an_ensemble_of_the_first_edition_is_continued_from_its_folders(recipe: Recipe, tmp_path: Path) -> None:
+def test_an_ensemble_of_the_first_version_is_resumed_from_its_folders(recipe: Recipe, tmp_path: Path) -> None:
     """Each network had a folder of its own; here the first has trained two epochs, and the others were killed."""
     source, cut = saved(blobs(150), tmp_path / "data.npz"), tmp_path / "cut"
     run(Session(source, recipe, tmp_path / "whole"))
@@ -404,7 +402,7 @@ def test_an_ensemble_of_the_first_edition_is_continued_from_its_folders(recipe: 
 # ---- the short form ----
 
 
-def test_fit_is_a_session_to_its_end(capsys: pytest.CaptureFixture[str]) -> None:
+def test_fit_runs_a_session_to_its_end(capsys: pytest.CaptureFixture[str]) -> None:
     epochs = []
     recipe = SMALL.replace(ensemble=2)
     model = fit(blobs(150), recipe, on_epoch=lambda report: epochs.append((report.member, report.epoch)))
@@ -452,7 +450,7 @@ GOLDEN = {
 
 
 @pytest.mark.parametrize("preset", GOLDEN)
-def test_presets_give_the_weights_they_always_gave(preset: str, shared: Path) -> None:
+def test_presets_give_the_recorded_weights(preset: str, shared: Path) -> None:
     data = load_dataset(shared / "digits" / "dataset.json")
     session = Session(data, presets[preset].replace(epochs=2, seed=3))
     run(session)

@@ -32,7 +32,7 @@ def trained(recipe: Recipe, dataset: Dataset, **options: Any) -> tuple[Network, 
 
 @pytest.mark.parametrize("kernel", ["sparse", "dense"])
 @pytest.mark.parametrize("recipe", [TOY, RELU, SMOOTH], ids=["original", "relu", "smooth"])
-def test_it_learns_what_can_be_learnt(recipe: Recipe, kernel: str) -> None:
+def test_training_learns_easy_data(recipe: Recipe, kernel: str) -> None:
     data, test = split(blobs(400), 0.25)
     network, reports = trained(recipe.replace(first_layer=kernel), data, test=test)
     assert [report.epoch for report in reports] == [1, 2, 3, 4]
@@ -88,7 +88,7 @@ RESUMABLE = {
 
 
 @pytest.mark.parametrize("recipe", RESUMABLE.values(), ids=RESUMABLE)
-def test_taken_up_again_it_ends_with_the_same_bits(recipe: Recipe) -> None:
+def test_interrupted_and_resumed_training_gives_the_same_bits(recipe: Recipe) -> None:
     data = blobs(90)
     whole, _ = trained(recipe, data)
     again, _ = trained(recipe, data)
@@ -105,12 +105,12 @@ def test_taken_up_again_it_ends_with_the_same_bits(recipe: Recipe) -> None:
     assert pieces.sha256() == whole.sha256()
 
 
-def test_testing_on_the_way_changes_nothing() -> None:
+def test_a_test_set_does_not_change_training() -> None:
     data = blobs(90)
     assert trained(TOY, data)[0].sha256() == trained(TOY, data, test=blobs(30, seed=1))[0].sha256()
 
 
-def test_chunks_are_whole_blocks_and_shorter_where_more_weights_are_touched() -> None:
+def test_chunks_are_whole_blocks_and_shorter_for_larger_networks() -> None:
     images = blobs(8).images
 
     def chunk(*hidden: int, first_layer: str = "sparse") -> int:
@@ -122,7 +122,7 @@ def test_chunks_are_whole_blocks_and_shorter_where_more_weights_are_touched() ->
     assert all(chunk(width, width) % BLOCK == 0 for width in (500, 701, 1503))
 
 
-def test_chunks_tell_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_report_the_progress_of_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Engine, "chunk_size", lambda *_: 400)
     chunks: list[ChunkReport] = []
     data = blobs(1500)
@@ -135,7 +135,7 @@ def test_chunks_tell_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
         assert (mine[-1].loss, mine[-1].accuracy) == (reports[epoch - 1].loss, reports[epoch - 1].accuracy)
 
 
-def test_what_a_callback_raises_ends_it_and_leaves_a_network_of_use() -> None:
+def test_an_error_in_a_callback_stops_training_and_leaves_a_usable_network() -> None:
     data = blobs(90)
     network = TOY.network(784, 10)
 
@@ -149,7 +149,7 @@ def test_what_a_callback_raises_ends_it_and_leaves_a_network_of_use() -> None:
     assert network.sha256() == whole.sha256()
 
 
-def test_a_training_that_diverges_stops() -> None:
+def test_diverging_training_stops() -> None:
     with pytest.raises(
         TrainingError, match=r"diverged in epoch 1 \(loss is not finite\); try a learning rate below 1e\+06$"
     ) as caught:
@@ -157,7 +157,7 @@ def test_a_training_that_diverges_stops() -> None:
     assert caught.value.exit_code == 1
 
 
-def test_weights_that_overflow_in_the_last_step_are_noticed() -> None:
+def test_weights_that_overflow_in_the_last_step_are_detected() -> None:
     """The loss is taken before each step, so that of the last one never shows in it."""
     data, recipe = blobs(10), RELU.replace(hidden=(), lr=1e6, epochs=1)
     network = recipe.network(784, 10)
@@ -167,7 +167,7 @@ def test_weights_that_overflow_in_the_last_step_are_noticed() -> None:
         list(train(network, data, recipe))
 
 
-def test_weights_too_large_to_be_tested_are_noticed_too() -> None:
+def test_weights_that_overflow_in_the_evaluation_are_detected() -> None:
     """They are finite, and blank paper does not touch them in training, but the sums of the test overflow."""
     data, recipe = blobs(10), RELU.replace(epochs=1)
     network = recipe.network(784, 10)
@@ -187,7 +187,9 @@ def test_weights_too_large_to_be_tested_are_noticed_too() -> None:
         ((784, 10), blobs(10), blobs(10, classes=("a", "b")), "2 classes do not fit"),
     ],
 )
-def test_data_that_do_not_fit_are_refused(sizes: Any, data: Dataset, test: Dataset | None, message: str) -> None:
+def test_data_that_do_not_fit_the_network_are_refused(
+    sizes: Any, data: Dataset, test: Dataset | None, message: str
+) -> None:
     network = Network(sizes).initialise()
     before = network.sha256()
     with pytest.raises(DataError, match=message):
@@ -205,7 +207,7 @@ def test_warming_up_changes_nothing() -> None:
     assert 0.1 < trainer.density < 0.4
 
 
-def test_the_network_of_a_model_is_trained_on_in_a_copy() -> None:
+def test_the_network_of_a_model_can_only_be_trained_as_a_copy() -> None:
     data = blobs(20)
     model = as_model(RELU.network(784, 10), data, RELU)
     before = model.sha256()
@@ -217,7 +219,7 @@ def test_the_network_of_a_model_is_trained_on_in_a_copy() -> None:
     assert copy.sha256() != before == model.sha256()
 
 
-def test_as_model_carries_classes_and_kind_of_inputs() -> None:
+def test_as_model_keeps_classes_and_kind_of_inputs() -> None:
     data = blobs(20)
     network = RELU.network(784, 10)
     model = as_model(network, data, RELU, ModelCard(epochs=3))
@@ -226,7 +228,7 @@ def test_as_model_carries_classes_and_kind_of_inputs() -> None:
     assert as_model(network, data, TOY).invert is False
 
 
-def test_distorted_images_are_trained_on_as_others_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_distortions_that_change_nothing_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     """With distortions that change nothing, the way through the buffer gives the same bits."""
     data = blobs(1500)
     for recipe in (TOY.replace(epochs=1), RELU.replace(epochs=1), TOY.replace(epochs=1, first_layer="dense")):
@@ -238,7 +240,7 @@ def test_distorted_images_are_trained_on_as_others_are(monkeypatch: pytest.Monke
         assert (report.loss, report.accuracy) == (other.loss, other.accuracy)
 
 
-def test_distortions_change_what_is_learnt_but_not_what_is_tested() -> None:
+def test_distortions_apply_to_training_but_not_to_the_test_set() -> None:
     data, test = split(blobs(300), 0.3)
     plain, _ = trained(RELU, data, test=test)
     network, reports = trained(RELU.replace(shift=0.5), data, test=test)
@@ -247,7 +249,7 @@ def test_distortions_change_what_is_learnt_but_not_what_is_tested() -> None:
     assert reports[-1].test_accuracy > 0.9
 
 
-def test_a_normalised_run_is_one_on_normalised_images_and_its_model_says_so() -> None:
+def test_normalise_trains_on_normalised_images_and_marks_the_model() -> None:
     data, test = blobs(60), blobs(30, seed=1)
     data.images[7] = 255
     recipe = RELU.replace(normalise=True)
@@ -263,7 +265,7 @@ def test_a_normalised_run_is_one_on_normalised_images_and_its_model_says_so() ->
     assert evaluate(model, test).accuracy == reports[-1].test_accuracy
 
 
-def test_a_validation_part_leaves_some_of_each_class_to_train_on() -> None:
+def test_a_validation_set_must_leave_images_of_each_class_to_train_on() -> None:
     data = blobs(60)
     alone = data.take(np.flatnonzero((data.labels != 3) | (np.arange(60) == 3)))
     for seed in range(50):
@@ -275,7 +277,7 @@ def test_a_validation_part_leaves_some_of_each_class_to_train_on() -> None:
     pytest.fail("never held back")
 
 
-def test_averages_are_those_of_the_weights_after_each_epoch() -> None:
+def test_averages_are_taken_over_the_weights_after_each_epoch() -> None:
     data = blobs(90)
     network = RELU.network(784, 10)
     steps = [network.parameters.copy() for _ in train(network, data, RELU)]
@@ -291,7 +293,7 @@ def test_averages_are_those_of_the_weights_after_each_epoch() -> None:
 VALIDATED = RELU.replace(validation_fraction=0.25, epochs=6)
 
 
-def test_the_best_epoch_counts() -> None:
+def test_the_best_epoch_is_selected() -> None:
     data = blobs(120)
     network = VALIDATED.network(784, 10)
     steps, reports = [], []
@@ -308,7 +310,7 @@ def test_the_best_epoch_counts() -> None:
     assert [report.validation_accuracy for report in reports] == [other.test_accuracy for other in others]
 
 
-def test_patience_ends_it() -> None:
+def test_patience_stops_training() -> None:
     """With a learning rate of next to nothing no epoch is better than the first."""
     recipe = VALIDATED.replace(lr=1e-30, patience=2)
     _, reports = trained(recipe, blobs(60))
@@ -325,7 +327,7 @@ STATEFUL = {
 
 @pytest.mark.parametrize("after", [1, 3])
 @pytest.mark.parametrize("recipe", STATEFUL.values(), ids=STATEFUL)
-def test_a_state_is_gone_on_with_to_the_same_bits(recipe: Recipe, after: int) -> None:
+def test_training_from_a_saved_state_gives_the_same_bits(recipe: Recipe, after: int) -> None:
     data = blobs(90)
     whole, _ = trained(recipe, data)
     first = Trainer(recipe.network(784, 10), data, recipe)
@@ -366,7 +368,7 @@ def test_a_damaged_state_is_refused(damage: Any) -> None:
         trainer.load_state_dict(arrays, values)
 
 
-def test_weights_are_factors_of_the_learning_rate() -> None:
+def test_sample_weights_multiply_the_learning_rate() -> None:
     data = blobs(100)
     half = np.full(100, 0.5)
     small, _ = trained(RELU.replace(lr=RELU.lr / 2), data)
@@ -394,12 +396,12 @@ def test_weights_are_factors_of_the_learning_rate() -> None:
         (RELU.replace(validation_fraction=0.99), None, DataError, "too few images for a validation fraction"),
     ],
 )
-def test_weights_that_do_not_fit_are_refused(recipe: Recipe, weights: Any, error: Any, message: str) -> None:
+def test_invalid_weights_and_fractions_are_refused(recipe: Recipe, weights: Any, error: Any, message: str) -> None:
     with pytest.raises(error, match=message):
         trained(recipe, blobs(20), sample_weight=weights)
 
 
-def test_the_test_set_is_measured_in_chunks_that_can_be_stopped() -> None:
+def test_the_evaluation_of_the_test_set_can_be_interrupted_between_chunks() -> None:
     """A wide network takes long over many test digits: Ctrl-C must not wait for all of them."""
     network = Recipe(hidden=(2000, 2000)).network(784, 10)
     calls = []

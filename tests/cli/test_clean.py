@@ -43,7 +43,7 @@ def error(result: Result) -> str:
     return result.stderr
 
 
-def test_of_nothing_wrong_no_sheet_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_issues_no_sheet_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved(blobs(40), tmp_path / "a.npz")
     nothing = Findings((), 1.0, np.full((40, 10), 0.1))
     monkeypatch.setattr("fastnn.label_issues.find_issues", lambda *_, **__: nothing)
@@ -55,7 +55,7 @@ def test_of_nothing_wrong_no_sheet_is_drawn(tmp_path: Path, monkeypatch: pytest.
     assert not Path("worst.png").exists()
 
 
-def test_from_source_to_cleaned_set(source: str) -> None:
+def test_issues_are_found_and_applied_to_a_copy_of_the_data(source: str) -> None:
     before = Path(source).read_bytes()
     result = run(source, "--out", "list.csv", "--sheet", "worst.png", *QUICK)
     assert result.exit_code == 0, result.output

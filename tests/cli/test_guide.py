@@ -33,13 +33,13 @@ def test_without_a_name_the_guides_are_listed_with_their_titles() -> None:
 
 
 @pytest.mark.parametrize("name", GUIDES)
-def test_in_a_pipe_a_guide_is_its_markdown(name: str, tmp_path: Path) -> None:
+def test_a_pipe_gets_the_markdown_of_a_guide(name: str, tmp_path: Path) -> None:
     result = fastnn("guide", name, cwd=tmp_path)
     assert (result.returncode, result.stdout, result.stderr) == (0, source(name), "")
 
 
 @pytest.mark.parametrize("name", GUIDES)
-def test_in_a_terminal_a_guide_is_formatted(name: str) -> None:
+def test_a_terminal_gets_a_formatted_guide(name: str) -> None:
     shown = in_terminal("guide", name)
     assert "\x1b[" in shown
     assert "```" not in shown

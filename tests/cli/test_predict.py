@@ -105,7 +105,7 @@ def test_show_uses_greys_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\x1b[38;2;255;255;255;48;2;255;255;255m▀" in file.getvalue()
 
 
-def test_a_model_of_other_inputs_is_refused() -> None:
+def test_a_model_with_another_number_of_inputs_is_refused() -> None:
     save_model(model(16, 10), "small.safetensors")
     with pytest.raises(ModelError, match=r"^small\.safetensors: the model takes 16 values"):
         predict_files("small.safetensors", ["7.png"])

@@ -106,7 +106,7 @@ def session(*, epochs: int = 6, out: str = "run", **options: Any) -> Session:
 # ---- what it prints ----
 
 
-def test_json_is_one_object_and_alone_on_stdout(network_calls: list[Any]) -> None:
+def test_json_prints_one_object_and_nothing_else_on_stdout(network_calls: list[Any]) -> None:
     result = run(*SMALL, "--epochs", "3", "--seed", "4", "--out", "run", "--json")
     assert result.exit_code == 0
     assert result.stdout.count("\n") == 1
@@ -127,7 +127,7 @@ def test_json_is_one_object_and_alone_on_stdout(network_calls: list[Any]) -> Non
     assert network_calls == []
 
 
-def test_into_a_pipe_it_prints_a_line_an_epoch_and_a_summary() -> None:
+def test_a_pipe_gets_a_line_for_each_epoch_and_a_summary() -> None:
     result = run(*SMALL, "--epochs", "3", "--lr-every", "2", "--out", "run")
     assert (result.exit_code, result.stderr) == (0, "")
     lines = result.stdout.splitlines()
@@ -144,7 +144,7 @@ def test_into_a_pipe_it_prints_a_line_an_epoch_and_a_summary() -> None:
 
 
 @pytest.mark.parametrize("options", [(), ("--json",)])
-def test_quiet_prints_nothing_of_its_own(options: tuple[str, ...]) -> None:
+def test_quiet_prints_neither_progress_nor_summary(options: tuple[str, ...]) -> None:
     result = run(*SMALL, "--epochs", "2", "--quiet", *options)
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout.count("\n") == len(options)
@@ -177,7 +177,7 @@ def test_bars_show_every_chunk() -> None:
     assert re.search(r"epoch 6 .*loss [\d.]+  train [\d.]+%", screen.getvalue())
 
 
-def test_each_network_of_an_ensemble_has_its_lines() -> None:
+def test_each_network_of_an_ensemble_prints_its_epochs() -> None:
     result = run(*SMALL, "--ensemble", "2", "--epochs", "2", "--out", "two")
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("2 networks of 784-16-10, recipe original")
@@ -195,7 +195,7 @@ def test_the_best_epoch_is_in_the_summary() -> None:
     assert 0 <= found["validation_accuracy"] <= 1
 
 
-def test_options_that_change_nothing_or_mean_something_else_are_noted() -> None:
+def test_options_without_effect_or_with_another_meaning_are_noted() -> None:
     notes = {}
     for name, option in (("best", "--ensemble=1"), ("mnist", "--lr-decay=0.9")):
         result = run(*SMALL, "--recipe", name, "--epochs", "2", option, "--out", name, "--json", "-q")
@@ -210,7 +210,7 @@ def test_options_that_change_nothing_or_mean_something_else_are_noted() -> None:
 # ---- what it writes ----
 
 
-def test_the_folder_and_what_the_model_says() -> None:
+def test_the_run_folder_and_the_card_of_the_model() -> None:
     assert run(*SMALL, "--epochs", "2", "--quiet").exit_code == 0
     (folder,) = Path("runs").iterdir()
     assert re.fullmatch(r"original-\d{8}-\d{6}", folder.name)
@@ -303,11 +303,11 @@ def test_no_hidden_layer_at_all() -> None:
         (("--resume", "missing", "--out", "run"), "drop --out"),
     ],
 )
-def test_what_cannot_be_is_refused_in_one_line(options: tuple[str, ...], message: str) -> None:
+def test_invalid_options_are_refused_in_one_line(options: tuple[str, ...], message: str) -> None:
     assert message in refused(*SMALL, *options)
 
 
-def test_a_training_that_diverges_says_so_and_keeps_the_last_good_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_diverging_training_is_an_error_and_keeps_the_last_good_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     # After one step at 1e6 six layers multiply to more than a float32 holds.
     Path("relu.toml").write_text(RELU + "hidden = [32, 32, 32, 32, 32, 32]\n")
     monkeypatch.setattr(Recipe, "lr_at", lambda _, epoch: 0.02 if epoch < 3 else 1e6)
@@ -330,7 +330,7 @@ def few_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fastnn.datasets.drawn, "drawn", lambda: replace(blobs(120), source="drawn (built in)"))
 
 
-def test_without_digits_or_network_it_trains_on_drawn_ones_and_says_so(
+def test_without_a_connection_training_uses_drawn_digits_and_says_so(
     network_calls: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few_drawn(monkeypatch)
@@ -353,7 +353,7 @@ def test_without_digits_or_network_it_trains_on_drawn_ones_and_says_so(
     assert network_calls == []
 
 
-def test_digits_that_were_asked_for_are_not_replaced(network_calls: list[Any]) -> None:
+def test_requested_digits_are_not_replaced_by_drawn_ones(network_calls: list[Any]) -> None:
     result = run("--data", "digits", "--epochs", "1", "--out", "run")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "could not be downloaded" in result.stderr
@@ -395,7 +395,7 @@ class Signalling(View):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_a_session_and_handlers_are_put_back(number: signal.Signals) -> None:
+def test_a_signal_stops_a_session_and_the_handlers_are_restored(number: signal.Signals) -> None:
     before = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
     stopped, view = session(), Signalling(number, 3)
     with pytest.raises(Interrupted) as caught:
@@ -410,7 +410,7 @@ def test_a_signal_stops_a_session_and_handlers_are_put_back(number: signal.Signa
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_is_told_with_the_way_to_go_on(
+def test_the_message_after_a_signal_says_how_to_continue(
     number: signal.Signals, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     epoch = Trainer.epoch
@@ -427,7 +427,7 @@ def test_a_signal_is_told_with_the_way_to_go_on(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_while_it_compiles_stops_at_once(number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_during_compilation_stops_at_once(number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
     def compile_for_ever(_: Trainer) -> float:
         signal.raise_signal(number)
         raise AssertionError("went on compiling")
@@ -439,9 +439,7 @@ def test_a_signal_while_it_compiles_stops_at_once(number: signal.Signals, monkey
 
 
 @pytest.mark.parametrize("stumbles", [True, False])
-def test_a_signal_that_is_swallowed_while_it_compiles_stops_nonetheless(
-    stumbles: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_signal_that_the_compiler_swallows_stops_afterwards(stumbles: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """As LLVM's callbacks swallow what is raised in them, after which Numba stumbles over what they did not do."""
 
     def compile_on(_: Trainer) -> float:
@@ -476,14 +474,14 @@ def test_a_second_ctrl_c_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
         train(begun, view)
 
 
-def test_a_signal_after_the_last_epoch_comes_too_late() -> None:
+def test_a_signal_after_the_last_epoch_has_no_effect() -> None:
     train(session(out="whole"), View())
     train(session(out="signalled"), Signalling(signal.SIGINT, 6))
     assert model_bytes("signalled") == model_bytes("whole")
 
 
 @pytest.mark.parametrize("kept", ["model and checkpoint", "older checkpoint"])
-def test_killed_between_model_and_checkpoint_it_can_be_finished(kept: str) -> None:
+def test_a_run_killed_between_model_and_checkpoint_can_be_finished(kept: str) -> None:
     train(session(out="whole"), View())
     with pytest.raises(Interrupted):
         train(session(), Signalling(signal.SIGINT, 4))
@@ -496,7 +494,7 @@ def test_killed_between_model_and_checkpoint_it_can_be_finished(kept: str) -> No
     assert model_bytes("run") == model_bytes("whole")
 
 
-def test_the_recipe_stays_as_it_was_begun() -> None:
+def test_resume_cannot_change_recipe_or_data() -> None:
     options = ("--data", "data.npz", "--hidden", "16", "--epochs", "2")
     assert run(*options, "--out", "run", "-q").exit_code == 0
     before = {path: path.read_bytes() for path in Path("run").iterdir()}
@@ -531,13 +529,13 @@ def test_the_recipe_stays_as_it_was_begun() -> None:
     assert (result.exit_code, result.output) == (0, "")
 
 
-def test_a_run_by_another_recipe_is_not_taken_for_the_default_one() -> None:
+def test_resume_refuses_the_name_of_another_recipe() -> None:
     Path("mine.toml").write_text("lr = 0.5\n")
     assert run(*SMALL, "--recipe", "mine.toml", "--epochs", "1", "--out", "run", "-q").exit_code == 0
     assert "drop --recipe" in refused("--resume", "run", "--epochs", "2", "--recipe", "original")
 
 
-def test_a_cosine_cannot_be_extended() -> None:
+def test_a_run_with_a_cosine_schedule_cannot_be_extended() -> None:
     Path("mine.toml").write_text('schedule = "cosine"\n')
     assert run(*SMALL, "--recipe", "mine.toml", "--epochs", "3", "--out", "run", "-q").exit_code == 0
     assert "depend on its 3 epochs; drop --epochs" in refused("--resume", "run", "--epochs", "6")

@@ -216,7 +216,7 @@ def test_runs_that_cannot_be_compared_are_named(
 
 
 @pytest.mark.usefixtures("data")
-def test_by_command(data: Dataset) -> None:
+def test_the_evaluate_command_writes_a_report(data: Dataset) -> None:
     write_run("one", data, draw=1)
     write_run("two[b]", data, draw=2, lr=0.5)
     result = CliRunner().invoke(app, ["compare", "one", "two[b]", "--json"])

@@ -104,7 +104,7 @@ def test_the_figures_are_fit_for_json() -> None:
     assert np.array_equal(figures["confusion"], result.confusion)
 
 
-def test_a_notebook_shows_tables_in_which_names_are_escaped() -> None:
+def test_the_notebook_tables_escape_names() -> None:
     classes = ("<script>", *(str(k) for k in range(99)))
     confusion = np.eye(100, dtype=np.int64)
     rows = class_rows(confusion, classes)

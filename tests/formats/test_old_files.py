@@ -58,7 +58,7 @@ def test_old_runs_predict_the_same(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_old_runs_say_where_they_come_from(name: str, tmp_path: Path) -> None:
+def test_old_runs_keep_recipe_data_and_history(name: str, tmp_path: Path) -> None:
     card = load_model(FIXTURES / name).card
     assert card.recipe == load_recipe(FIXTURES / name / "recipe.toml")
     assert card.epochs == EXPECTED[name]["epochs"]
@@ -82,7 +82,7 @@ def test_the_networks_of_an_old_ensemble_share_its_split() -> None:
 
 
 @pytest.mark.parametrize("run", RUNS, indirect=True)
-def test_old_runs_are_resumed_to_the_bits_of_the_version_that_began_them(run: Path) -> None:
+def test_resumed_old_runs_give_the_bits_of_the_version_that_started_them(run: Path) -> None:
     expected = EXPECTED[run.name]["resumed"]
     done = CliRunner().invoke(app, ["train", "--resume", str(run), "--epochs", str(expected["epochs"]), "-q"])
     assert done.exit_code == 0, done.output
@@ -168,9 +168,7 @@ ODD_INFOS: list[tuple[dict[str, Any], dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("info", "fields"), ODD_INFOS, ids=range(len(ODD_INFOS)))
-def test_what_is_not_understood_is_left_out_of_the_card(
-    info: dict[str, Any], fields: dict[str, Any], tmp_path: Path
-) -> None:
+def test_unknown_values_are_left_out_of_the_card(info: dict[str, Any], fields: dict[str, Any], tmp_path: Path) -> None:
     write_first_format(info, tmp_path / "model.safetensors")
     model = load_model(tmp_path / "model.safetensors")
     assert (model.sizes, model.card) == ((784, 10), ModelCard(**fields))
@@ -179,7 +177,7 @@ def test_what_is_not_understood_is_left_out_of_the_card(
 
 
 @pytest.mark.parametrize("recipe", [None, [], {"seed": "a"}, {"seed": -1, "test_fraction": 0.1}, {"seed": 1.5}])
-def test_a_made_up_recipe_does_no_harm(recipe: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_recipe_is_ignored(recipe: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     saved(blobs(60), tmp_path / "a.npz")
     about = {"source": "a.npz", "hash": load_dataset("a.npz").content_hash}
@@ -192,7 +190,7 @@ def test_a_made_up_recipe_does_no_harm(recipe: object, tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize("info", [None, 5, [], "text"])
-def test_info_that_is_no_object_is_damage(info: Any, tmp_path: Path) -> None:
+def test_info_that_is_not_an_object_is_refused(info: Any, tmp_path: Path) -> None:
     write_first_format(info, tmp_path / "m.safetensors")
     with pytest.raises(ModelError, match="damaged metadata"):
         load_model(tmp_path / "m.safetensors")

@@ -147,7 +147,7 @@ def test_sums_and_updates_equal_their_plain_twins(dtype: str, native: int, monke
 
 @compiled_only
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_sums_and_updates_are_the_same_bits_with_larger_vectors(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sums_and_updates_give_the_same_bits_with_wider_vectors(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for native in (HALF, ONE):
         monkeypatch.setattr(first_layer, "NATIVE", native)
@@ -156,7 +156,7 @@ def test_sums_and_updates_are_the_same_bits_with_larger_vectors(dtype: str, monk
     assert found[0] == found[1]
 
 
-def test_the_twins_add_up_what_numpy_does() -> None:
+def test_the_plain_twins_equal_numpy() -> None:
     before, after = summed_and_updated(plain, "float64", 48)
     expected = before.weights[:, :48] + before.pixel_values.T @ before.block_deltas
     np.testing.assert_allclose(after.weights[:, :48], expected, rtol=0, atol=1e-9)

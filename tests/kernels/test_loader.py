@@ -133,7 +133,7 @@ def test_the_same_bits_as_through_numba() -> None:
 
 
 @compiled_only
-def test_pointers_without_types_give_the_same_results(results: list[str], tmp_path: Path) -> None:
+def test_untyped_pointers_give_the_same_results(results: list[str], tmp_path: Path) -> None:
     """Later versions of llvmlite have no others."""
     code = EVERY_KERNEL + "print(*results(), trained('backprop', 'relu'), sep='\\n')"
     names = {"LLVMLITE_ENABLE_IR_LAYER_TYPED_POINTERS": "0", "NUMBA_CACHE_DIR": str(tmp_path)}
@@ -175,7 +175,7 @@ def test_a_damaged_file_is_written_again(damage: str, result: str, folder: dict[
 
 
 @compiled_only
-def test_kept_code_that_computes_other_numbers_is_written_again(
+def test_cached_code_that_computes_wrong_numbers_is_written_again(
     result: str, folder: dict[str, Any], tmp_path: Path
 ) -> None:
     """The check is made each time that code is loaded, not only when it was compiled."""
@@ -189,7 +189,7 @@ def test_kept_code_that_computes_other_numbers_is_written_again(
 
 @compiled_only
 @pytest.mark.parametrize("change", [{"NUMBA_OPT": "2"}, {"NUMBA_CPU_NAME": "generic"}])
-def test_what_changes_the_code_has_a_file_of_its_own(
+def test_each_compiler_setting_has_its_own_file(
     change: dict[str, Any], result: str, folder: dict[str, Any], tmp_path: Path
 ) -> None:
     assert told(**folder, **change) == [result, "True"]
@@ -199,7 +199,9 @@ def test_what_changes_the_code_has_a_file_of_its_own(
 
 
 @compiled_only
-def test_a_file_with_numbas_settings_counts(result: str, folder: dict[str, Any], tmp_path: Path) -> None:
+def test_settings_in_a_numba_config_file_have_their_own_file(
+    result: str, folder: dict[str, Any], tmp_path: Path
+) -> None:
     place = tmp_path / "place"
     place.mkdir()
     (place / ".numba_config.yaml").write_text('opt: "1"\n')
@@ -210,7 +212,7 @@ def test_a_file_with_numbas_settings_counts(result: str, folder: dict[str, Any],
 
 @compiled_only
 @pytest.mark.usefixtures("result")
-def test_an_edit_is_compiled_again_over_the_old(folder: dict[str, Any], tmp_path: Path) -> None:
+def test_an_edited_kernel_is_compiled_again_and_replaces_its_file(folder: dict[str, Any], tmp_path: Path) -> None:
     before = kept(tmp_path).read_bytes()
     # An edit in any file of kernels counts: this is a copy of the package with one more line.
     copied = tmp_path / "copied"
@@ -228,7 +230,7 @@ def test_an_edit_is_compiled_again_over_the_old(folder: dict[str, Any], tmp_path
 
 
 @compiled_only
-def test_two_cold_processes_at_once(folder: dict[str, Any], tmp_path: Path) -> None:
+def test_two_processes_can_fill_an_empty_cache_at_the_same_time(folder: dict[str, Any], tmp_path: Path) -> None:
     together(RUN, folder, folder, cwd=ROOT)
     assert told(**folder)[1] == "False"
     assert len(tree(tmp_path)) == 1
@@ -243,7 +245,7 @@ def test_without_a_cache_nothing_is_read_or_written(folder: dict[str, Any], tmp_
 
 
 @compiled_only
-def test_where_no_folder_can_be_written_it_only_takes_longer(tmp_path: Path) -> None:
+def test_without_a_writable_folder_kernels_are_compiled_each_time(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_bytes(b"")
     for _ in range(2):
@@ -252,7 +254,7 @@ def test_where_no_folder_can_be_written_it_only_takes_longer(tmp_path: Path) -> 
 
 
 @compiled_only
-def test_the_users_cache_is_taken_where_the_package_cannot_be_written(tmp_path: Path) -> None:
+def test_the_users_cache_is_used_if_the_package_is_not_writable(tmp_path: Path) -> None:
     copied = tmp_path / "copied"
     shutil.copytree(ROOT / "fastnn", copied / "fastnn", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "tests", copied / "tests", ignore=shutil.ignore_patterns("__pycache__", "fixtures"))
@@ -313,7 +315,7 @@ FAULTS = [
 
 @compiled_only
 @pytest.mark.parametrize(("object_code", "factory", "reason"), FAULTS)
-def test_what_fails_ends_in_numbas_dispatcher_with_one_warning(
+def test_unusable_machine_code_leaves_the_call_to_numba_with_one_warning(
     object_code: Any, factory: str, reason: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
@@ -343,7 +345,7 @@ for warning in caught:
 
 
 @compiled_only
-def test_no_kernel_of_fastnn_is_used_that_computes_other_numbers(results: list[str], tmp_path: Path) -> None:
+def test_no_kernel_that_computes_wrong_numbers_is_used(results: list[str], tmp_path: Path) -> None:
     """All code that is loaded does nothing; each check must see that, and Numba takes over."""
     done = python(EVERY_KERNEL + EVERY_KERNEL_OTHERWISE, cwd=ROOT, NUMBA_CACHE_DIR=str(tmp_path), FASTNN_CACHE=None)
     assert (done.returncode, done.stderr) == (0, "")
@@ -355,7 +357,7 @@ def test_no_kernel_of_fastnn_is_used_that_computes_other_numbers(results: list[s
 
 
 @compiled_only
-def test_the_check_of_a_network_sees_another_rule(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_check_detects_code_of_another_rule(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Code that trains, but not by the rule that was asked for."""
     from fastnn.kernels.sgd import run_samples
 
@@ -391,7 +393,7 @@ engine.outputs(data)
 """
 
 
-def test_with_the_jit_off_fastnn_says_so(tmp_path: Path) -> None:
+def test_fastnn_refuses_to_run_with_the_jit_disabled(tmp_path: Path) -> None:
     done = python(REFUSED, NUMBA_DISABLE_JIT="1", NUMBA_CACHE_DIR=str(tmp_path))
     line = "FastnnError: NUMBA_DISABLE_JIT is set, but fastnn's kernels run only compiled; unset it"
     assert done.returncode == 1

@@ -262,7 +262,7 @@ def test_backprop_steps_down_the_gradient(activation: str, sizes: tuple[int, ...
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_sparse_and_dense_first_layers_do_the_same_descent(dtype: str) -> None:
+def test_sparse_and_dense_first_layers_train_the_same_weights(dtype: str) -> None:
     for rule, invert in product(("original", "backprop"), (False, True)):
         case = Case((30, 17, 4), rule, invert=invert)
         networks = [case.network(dtype), case.network(dtype)]
@@ -274,7 +274,7 @@ def test_sparse_and_dense_first_layers_do_the_same_descent(dtype: str) -> None:
 
 @pytest.mark.parametrize("hidden", [1, 16, 200, 3000])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_the_baseline_is_summed_one_row_after_the_other(hidden: int, dtype: str) -> None:
+def test_the_baseline_is_summed_row_by_row(hidden: int, dtype: str) -> None:
     """NumPy may sum in another order, by the processor, where it thinks that none is asked for."""
     network = Network((784, hidden, 10), dtype=dtype).initialise("he", 3)
     white, expected = np.full((1, 784), 255, dtype=np.uint8), network.biases[0].copy()
@@ -292,7 +292,7 @@ def test_the_baseline_is_summed_one_row_after_the_other(hidden: int, dtype: str)
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("case", [CASES[2], CASES[9]], ids=str)
-def test_pieces_of_an_epoch_are_the_same_descent_as_the_whole(case: Case, dtype: str) -> None:
+def test_an_epoch_in_chunks_equals_a_whole_epoch(case: Case, dtype: str) -> None:
     """Where a call ends may move a rounding; an epoch is always cut at the same places."""
     whole, pieces, again = (case.network(dtype) for _ in range(3))
     totals = [train(whole, case), train(pieces, case, chunks=7), train(again, case, chunks=7)]
@@ -315,7 +315,7 @@ def test_any_number_of_samples_may_be_trained_on(n: int) -> None:
     assert_same_parameters(network, reference, 1e-13)
 
 
-def test_what_is_learnt_by_may_change_from_call_to_call() -> None:
+def test_training_arguments_may_change_between_calls() -> None:
     case = replace(CASES[2], invert=True)
     network = case.network("float32")
     data = KernelInput(case.pixels(), case.invert, case.kernel)
@@ -350,7 +350,7 @@ def test_what_is_learnt_by_may_change_from_call_to_call() -> None:
     assert engine.network.sha256() == anew.sha256() != network.sha256()
 
 
-def test_a_sample_may_come_again_at_once() -> None:
+def test_a_sample_may_repeat_within_a_block() -> None:
     case = CASES[2]
     network = case.network()
     reference = ReferenceNetwork.from_network(network)
@@ -364,14 +364,14 @@ def test_a_sample_may_come_again_at_once() -> None:
     assert_same_parameters(network, reference, 1e-13)
 
 
-def test_no_samples_change_nothing() -> None:
+def test_training_on_no_samples_changes_nothing() -> None:
     case = CASES[2]
     network = case.network("float32")
     assert train(network, case, n=0).tolist() == [0, 0]
     assert network.sha256() == case.network("float32").sha256()
 
 
-def test_weights_of_one_are_no_weights() -> None:
+def test_sample_weights_of_one_change_nothing() -> None:
     case = CASES[1]
     plain, weighted = case.network("float32"), case.network("float32")
     train(plain, case)
@@ -384,7 +384,7 @@ def test_weights_of_one_are_no_weights() -> None:
     assert plain.sha256() == weighted.sha256()
 
 
-def test_a_weight_of_zero_teaches_nothing() -> None:
+def test_samples_of_weight_zero_change_nothing() -> None:
     case = CASES[1]
     network = case.network("float64")
     engine = Engine(network)
@@ -395,7 +395,7 @@ def test_a_weight_of_zero_teaches_nothing() -> None:
     assert network.sha256() == case.network("float64").sha256()
 
 
-def test_among_equal_outputs_the_first_one_counts_as_in_prediction() -> None:
+def test_equal_outputs_count_as_the_first_class_as_in_prediction() -> None:
     """Saturated networks give the same output everywhere; that must not look like a perfect one."""
     network = Network((4, 10), dtype="float64")
     engine = Engine(network)
@@ -410,7 +410,7 @@ def test_among_equal_outputs_the_first_one_counts_as_in_prediction() -> None:
 @compiled_only
 @pytest.mark.parametrize("rule", ["original", "backprop"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_what_is_no_number_shows_in_the_loss(rule: str, value: float) -> None:
+def test_weights_that_are_not_finite_make_the_loss_not_finite(rule: str, value: float) -> None:
     case = Case((6, 5, 3), rule, "sigmoid" if rule == "original" else "relu")
     network = case.network("float32")
     network.weights[-1][:, :] = value
@@ -429,14 +429,16 @@ def test_what_is_no_number_shows_in_the_loss(rule: str, value: float) -> None:
         (np.repeat([[0, 255], [255, 255]], 5, axis=1), "auto", "sparse", 0.25),
     ],
 )
-def test_the_kernel_goes_by_the_share_of_ink(images: np.ndarray, kernel: str, chosen: str, share: float) -> None:
+def test_the_share_of_pixels_that_are_not_white_selects_the_first_layer(
+    images: np.ndarray, kernel: str, chosen: str, share: float
+) -> None:
     data = KernelInput(images.astype(np.uint8), False, kernel)
     assert (data.first_layer, density(images)) == (chosen, share)
 
 
 @pytest.mark.parametrize("invert", [False, True])
 @pytest.mark.parametrize("kernel", ["sparse", "dense"])
-def test_blank_images_have_no_entries_but_train(invert: bool, kernel: str) -> None:
+def test_blank_images_have_no_active_pixels_but_train(invert: bool, kernel: str) -> None:
     case = Case((8, 5, 3))
     network, images = case.network(), np.full((3, 8), 255, dtype=np.uint8)
     reference = ReferenceNetwork.from_network(network)
@@ -477,7 +479,7 @@ def test_arrays_of_another_type_are_refused(changes: dict[str, Any], message: st
 
 
 @pytest.mark.parametrize("fault", ["gaps", "type"])
-def test_a_refused_call_leaves_the_next_as_it_would_be(fault: str) -> None:
+def test_a_refused_call_does_not_change_the_next_one(fault: str) -> None:
     """What was set for the refused one must not stay."""
     case = CASES[1]
     networks = [case.network("float32"), case.network("float32")]
@@ -498,7 +500,7 @@ def test_a_refused_call_leaves_the_next_as_it_would_be(fault: str) -> None:
 @compiled_only
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("case", [CASES[1], CASES[5], CASES[9], CASES[11]], ids=str)
-def test_the_kernel_does_what_it_does_as_plain_python(case: Case, dtype: str) -> None:
+def test_the_compiled_kernel_equals_the_kernel_run_as_plain_python(case: Case, dtype: str) -> None:
     """Readers step through it in a debugger, and NUMBA_DISABLE_JIT=1 measures the coverage of these tests."""
     kind = "relu" if case.activation == "relu" else "sigmoid"
     kernel = plain.kernels("fastnn.kernels.sgd").run_samples(dtype, case.rule, kind)
@@ -511,7 +513,7 @@ def test_the_kernel_does_what_it_does_as_plain_python(case: Case, dtype: str) ->
 
 
 @compiled_only
-def test_processors_with_larger_vectors_find_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processors_with_wider_vectors_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     import numba
 
     from fastnn.kernels import first_layer, vector

@@ -88,7 +88,7 @@ def wandering(seed, strokes):
 
 
 @pytest.mark.parametrize(("seed", "n"), [(0, 1), (1, 2), (2, 6), (3, 9)])
-def test_ink_equals_the_plain_twin(seed, n):
+def test_images_of_dabs_equal_the_plain_twin(seed, n):
     # Some of them lie on the edge or outside.
     dabs = np.random.default_rng(seed).integers(-20, CANVAS + 20, (n, 2))
     assert np.abs(image_of(dabs) - plain_image(dabs)).max() <= 1
@@ -114,15 +114,15 @@ def test_the_edge_cuts_dabs(x, y, share):
 
 
 @pytest.mark.parametrize("place", [(-15, 140), (140, 295), (10**12, 5), (-(10**12), -(10**12))])
-def test_dabs_outside_leave_nothing(place):
+def test_dabs_outside_the_canvas_change_nothing(place):
     assert (image_of([place]) == 255).all()
 
 
-def test_no_dabs_leave_paper():
+def test_no_dabs_give_a_white_image():
     assert (image_of([]) == 255).all()
 
 
-def test_the_canvas_is_white_again():
+def test_the_canvas_is_white_after_each_digit():
     canvas = white()
     first = image_of([(3, 3), (100, 150), (290, 130)], canvas)
     assert (canvas == 1).all()
@@ -169,7 +169,7 @@ def test_the_pen_is_up_between_strokes():
     assert set(dabs[:, 0].tolist()) == {20, 200}
 
 
-def test_events_beyond_the_room_are_lost():
+def test_events_beyond_the_capacity_are_dropped():
     assert len(line((0, 0), (280, 280), 4, room=5)) == 5
     assert (line((0, 0), (280, 280), 4, room=5) == line((0, 0), (280, 280), 4)[:5]).all()
 
@@ -189,7 +189,7 @@ def test_each_digit_is_the_image_of_its_events():
 
 
 @compiled_only
-def test_the_kernel_does_what_it_does_as_plain_python():
+def test_the_compiled_kernel_equals_the_kernel_run_as_plain_python():
     twin = plain.kernels("fastnn.kernels.strokes").draw()
     paths, paces, starts = (list(each) for each in zip(*(wandering(seed, 2) for seed in range(3)), strict=True))
     images, events = drawing(paths, paces, starts[0])

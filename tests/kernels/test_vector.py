@@ -210,7 +210,7 @@ def test_records_are_read_and_written() -> None:
     ],
     ids=["2 and 4 vectors", "half and whole vectors"],
 )
-def test_vectors_that_do_not_fit_each_other(function: Callable[..., Any]) -> None:
+def test_vectors_of_different_widths_cannot_be_added(function: Callable[..., Any]) -> None:
     make = numba.njit(function)
 
     def store(address):

@@ -95,7 +95,7 @@ def test_no_parts_of_the_memory_overlap(sizes: tuple[int, ...], activation: str,
 
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu"])
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
-def test_layers_are_as_the_kernels_read_them(sizes: tuple[int, ...], activation: str) -> None:
+def test_the_records_describe_the_layers(sizes: tuple[int, ...], activation: str) -> None:
     plan, record, layers = tables(sizes, activation, "float32")
     assert (record.n_layers, record.hidden_activation) == (len(sizes) - 1, ACTIVATIONS[activation])
     assert record.one == 1
@@ -114,7 +114,7 @@ def test_layers_are_as_the_kernels_read_them(sizes: tuple[int, ...], activation:
         assert layer.stride == 16 * (length + (length % 8 == 0))
 
 
-def test_all_is_zero_but_masks_and_numbers_of_units() -> None:
+def test_the_memory_is_zero_except_masks_and_unit_numbers() -> None:
     plan, _, layers = tables((20, 17, 3), "sigmoid", "float64")
     for layer, n in zip(layers, (17, 3), strict=True):
         mask, numbers = (units(layer, name) for name in ("unit_mask", "unit_numbers"))
@@ -132,7 +132,7 @@ def units(layer: Record, name: str) -> np.ndarray:
     return Pointer(getattr(layer, name), np.float64).numbers[: layer.n_vectors * 8]
 
 
-def test_the_first_weights_lie_below_a_row_for_the_biases() -> None:
+def test_the_weights_of_the_first_layer_follow_a_row_for_its_biases() -> None:
     plan, *_ = tables((5, 4, 3), "sigmoid", "float32")
     plan.weights[0][...] = np.arange(20).reshape(5, 4)
     assert np.array_equal(plan.bias_and_weights[1:, :4], plan.weights[0])
@@ -184,7 +184,7 @@ def test_an_unknown_field_is_refused() -> None:
         ArgumentBlock(KINDS, nothing=3)
 
 
-def test_a_block_keeps_its_arrays_alive_until_others_take_their_place() -> None:
+def test_a_block_keeps_its_arrays_alive_until_they_are_replaced() -> None:
     arrays = [np.zeros(3) for _ in range(3)]
     alive = [weakref.ref(array) for array in arrays]
     block = ArgumentBlock(KINDS, numbers=arrays[0])
@@ -200,7 +200,7 @@ def test_a_block_keeps_its_arrays_alive_until_others_take_their_place() -> None:
     assert alive[2]() is not None
 
 
-def test_a_refused_array_leaves_what_was_there() -> None:
+def test_a_refused_array_leaves_the_block_unchanged() -> None:
     numbers = np.zeros(3)
     alive, block = weakref.ref(numbers), ArgumentBlock(KINDS, numbers=numbers)
     with pytest.raises(TypeError):

@@ -41,7 +41,7 @@ def make(
     return Trainer(store, every, current=lambda: current, take_over=taken.append, folder=folder, recipe=recipe)
 
 
-def test_what_is_held_back_stays_so_and_copies_with_it(drawn: Dataset) -> None:
+def test_held_back_digits_stay_held_back_with_their_copies(drawn: Dataset) -> None:
     learn, held = SPLIT.divide(drawn)
     assert 0.05 < len(held) / len(drawn) < 0.15
     shuffled = drawn.take(np.random.default_rng(1).permutation(len(drawn)))
@@ -51,7 +51,7 @@ def test_what_is_held_back_stays_so_and_copies_with_it(drawn: Dataset) -> None:
     assert not before & {image.tobytes() for image in learn.images}
 
 
-def test_a_better_network_takes_over_and_the_old_runs_stay(
+def test_a_better_network_takes_over_and_earlier_runs_stay(
     store: Store, drawn: Dataset, poor: ServedModel, tmp_path: Path, recipe: str
 ) -> None:
     store.first_used(poor.key)
@@ -75,7 +75,7 @@ def test_a_better_network_takes_over_and_the_old_runs_stay(
     assert newest_run(runs) is None
 
 
-def test_all_networks_of_the_recipe_are_trained_and_the_card_says_for_how_many_epochs(
+def test_all_networks_of_the_recipe_are_trained_and_the_card_has_their_epochs(
     store: Store, drawn: Dataset, tmp_path: Path
 ) -> None:
     """With a learning rate of next to nothing no epoch is better than the first, and patience ends it."""
@@ -146,7 +146,7 @@ def test_a_model_is_compared_only_on_digits_it_cannot_have_seen(
 
 
 @pytest.mark.parametrize("part", ["fastnn.session.Session", "fastnn.evaluation.metrics.evaluate"])
-def test_a_training_that_fails_is_not_repeated_with_the_same_digits_and_leaves_nothing(
+def test_failed_training_is_not_repeated_with_the_same_digits_and_leaves_no_model(
     store: Store,
     drawn: Dataset,
     tmp_path: Path,
@@ -173,7 +173,7 @@ def test_a_training_that_fails_is_not_repeated_with_the_same_digits_and_leaves_n
     assert trainer.train_if_due()
 
 
-def test_a_database_that_takes_no_note_does_not_make_it_train_for_ever(
+def test_a_full_database_does_not_cause_endless_training(
     store: Store, drawn: Dataset, tmp_path: Path, recipe: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
@@ -189,7 +189,7 @@ def test_a_database_that_takes_no_note_does_not_make_it_train_for_ever(
     assert taken == []
 
 
-def test_the_thread_outlives_what_nobody_foresaw(
+def test_the_thread_survives_unexpected_errors(
     store: Store, tmp_path: Path, recipe: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = make(store, 500, None, [], tmp_path / "runs", recipe)
@@ -215,7 +215,7 @@ def test_too_few_digits_are_not_trained_on(store: Store, url: str, drawn: Datase
     assert not (tmp_path / "runs").exists()
 
 
-def test_the_app_trains_in_the_background_and_goes_on(
+def test_the_app_trains_in_the_background_and_rescores_the_queue(
     sqlite_url: str, drawn: Dataset, poor: ServedModel, tmp_path: Path, recipe: str
 ) -> None:
     store = Store(sqlite_url)
@@ -237,9 +237,7 @@ def test_the_app_trains_in_the_background_and_goes_on(
         assert after[0]["uncertainty"] != next(one for one in before if one["id"] == waiting["id"])["uncertainty"]
 
 
-def test_the_end_of_the_server_breaks_training_off(
-    store: Store, drawn: Dataset, poor: ServedModel, tmp_path: Path
-) -> None:
+def test_stopping_the_server_abandons_training(store: Store, drawn: Dataset, poor: ServedModel, tmp_path: Path) -> None:
     store.first_used(poor.key)
     accept(store, drawn)
     endless = tmp_path / "endless.toml"
