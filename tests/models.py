@@ -28,7 +28,7 @@ def model(*sizes: int, seed: int = 0, **options: Any) -> Model:
 
 
 def seven(height: int = 28, width: int = 28, *, thick: int = 3) -> NDArray[np.uint8]:
-    """Return a drawing of a 7 on white paper that takes the middle of the picture."""
+    """Return a drawing of a 7 in the middle of a white picture."""
     picture = np.full((height, width), 255, np.uint8)
     top, left, size = height // 5, width // 3, height // 2
     picture[top : top + thick, left : left + size * 2 // 3] = 0

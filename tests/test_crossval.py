@@ -48,7 +48,7 @@ def test_the_number_of_threads_does_not_change_cross_validation() -> None:
 
 
 def test_no_network_has_seen_the_images_it_predicts() -> None:
-    # Labels of noise cannot be foretold, but can be learnt by heart: who had seen them would know them.
+    # Random labels cannot be predicted, only memorised: a network that had seen them would know them.
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (100, 784), dtype=np.uint8)
     data = Dataset(images, rng.integers(0, 4, 100), ("a", "b", "c", "d"), "noise")
@@ -93,7 +93,7 @@ def test_cross_validation_reports_accuracies_mean_and_interval() -> None:
 
 
 def test_folds_train_the_networks_of_the_recipe() -> None:
-    """All networks of an ensemble, as many images of each class."""
+    """All networks of the ensemble, and the given number of images per class."""
     data, recipe = blobs(90), RECIPE.replace(ensemble=2, per_class=6)
     found = cross_val_predict_proba(data, recipe, folds=3, threads=1)
     fold = assign_folds(data, 3, recipe.seed)

@@ -13,7 +13,7 @@ import fastnn
 if TYPE_CHECKING:
     from pathlib import Path
 
-# A mapping has no docstring of its own: its example is with the recipes.
+# A mapping has no docstring: the example of presets is in Recipe.
 NAMES = [name for name in fastnn.__all__ if name not in ("__version__", "presets")] + ["EpochReport"]
 
 

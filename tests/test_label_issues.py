@@ -15,7 +15,7 @@ WELL_KNOWN = (0, 3, 5, 6, 8)
 
 @pytest.fixture(scope="module")
 def found() -> tuple[Dataset, Findings]:
-    """Issues of easy data in which 20 labels are wrong, image 200 is blank, and there are copies."""
+    """Return easy data with 20 wrong labels, a blank image 200 and some copies, and the issues found in it."""
     data = blobs(400)
     images, labels = data.images.copy(), data.labels.copy()
     labels[:20] = (labels[:20] + 3) % 10
@@ -58,7 +58,7 @@ def test_copies_are_found_and_outvote_the_first(found: tuple[Dataset, Findings])
     assert issues[310].reason == "copy of 110, with another label"
     assert issues[321].reason == issues[322].reason == "copy of 120, with another label"
     assert {issues[i].suggested for i in (300, 310, 321, 322)} == {""}
-    # Two of the three say 7; of image 110 and its one copy the likelier label wins, which is that of 110.
+    # Two of three copies have label 7. Of image 110 and its only copy, the likelier label wins: that of 110.
     assert (issues[120].reason, issues[120].suggested) == ("wrong label, by its copies", "7")
     assert 110 not in issues
 
@@ -83,11 +83,11 @@ def test_applying_the_list_cleans_the_data(found: tuple[Dataset, Findings], tmp_
     assert left_out == sum(not issue.suggested for issue in findings.issues)
     assert relabelled == sum(bool(issue.suggested) for issue in findings.issues)
     gone = {issue.index for issue in findings.issues if not issue.suggested}
-    kept = np.asarray([i for i in range(len(data)) if i not in gone])
-    assert np.array_equal(cleaned.images, data.images[kept])
+    remaining = np.asarray([i for i in range(len(data)) if i not in gone])
+    assert np.array_equal(cleaned.images, data.images[remaining])
     truth = np.arange(400) % 10
     truth[120] = 7
-    assert np.mean(cleaned.labels == truth[kept]) > 0.99
+    assert np.mean(cleaned.labels == truth[remaining]) > 0.99
 
 
 def test_flipped_labels_of_the_real_digits_are_found(shared: Path) -> None:
@@ -98,14 +98,14 @@ def test_flipped_labels_of_the_real_digits_are_found(shared: Path) -> None:
     labels = data.labels.copy()
     labels[flipped] = (labels[flipped] + rng.integers(1, 10, len(flipped))) % 10
     issues = find_issues(replace(data, labels=labels)).issues
-    # A copy is a copy whatever its label; those are not counted, for or against.
+    # Copies are reported as such with any label, so they do not count here.
     flagged = {issue.index for issue in issues if issue.kind != "copy"}
     hits = flagged & set(flipped.tolist())
     assert len(hits) >= 0.85 * len(flipped)
     assert len(hits) >= 0.60 * len(flagged)
     truth = {issue.index: issue.suggested for issue in issues if issue.suggested}
-    righted = [truth[i] == data.classes[data.labels[i]] for i in hits if i in truth]
-    assert np.mean(righted) > 0.95
+    corrected = [truth[i] == data.classes[data.labels[i]] for i in hits if i in truth]
+    assert np.mean(corrected) > 0.95
 
 
 def test_one_class_has_no_wrong_labels() -> None:
@@ -153,7 +153,7 @@ def test_a_missing_list_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_list_edited_in_a_spreadsheet_is_read(tmp_path: Path) -> None:
-    # As a spreadsheet leaves it: a byte order mark, carriage returns, columns in another order, an empty line.
+    # As a spreadsheet saves it: a byte order mark, carriage returns, columns in another order, an empty line.
     text = "\ufeffreason,suggested,label,index\r\nmine,4,3,13\r\n\r\n, ,5,15\r\nright as it is,6,6,16\r\n"
     (tmp_path / "list.csv").write_bytes(text.encode())
     cleaned, relabelled, left_out = apply_issues(blobs(20), tmp_path / "list.csv")

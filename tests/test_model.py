@@ -123,11 +123,11 @@ def test_grey_levels_are_scaled_in_the_networks_dtype(dtype: str) -> None:
 
 
 def test_memory_grows_in_proportion_to_the_network() -> None:
-    """A small file may name many classes: it must not ask for the square of their number."""
+    """A small file may name many classes: memory must not grow with the square of their number."""
     classes = 4000
     model = Model((Network((1, classes)).initialise(),), tuple(map(str, range(classes))))
     image = np.array([[7]], dtype=np.uint8)
-    Model(model.networks, model.classes).predict(image)  # which may compile
+    Model(model.networks, model.classes).predict(image)  # may compile
     tracemalloc.start()
     try:
         model.predict(image)
@@ -141,7 +141,7 @@ def test_memory_grows_in_proportion_to_the_network() -> None:
 def test_frozen_networks_predict_the_same(invert: bool) -> None:
     made = network(), network(1)
     rng = np.random.default_rng(0)
-    # Of little ink and of much, which other kernels see to, one after the other.
+    # Alternately mostly white and mostly dark: sparse and dense first layers.
     images = [np.where(rng.random((5, 784)) < share, 0, 255).astype(np.uint8) for share in (0.1, 0.9, 0.1, 0.2, 0.9)]
     before = [Model(made, CLASSES, invert).outputs(each) for each in images]
     for one in made:
@@ -153,9 +153,9 @@ def test_frozen_networks_predict_the_same(invert: bool) -> None:
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 1
     assert made[0].frozen
-    twin = made[0].copy()
-    twin.parameters[0] = 1
-    assert not twin.frozen
+    copy = made[0].copy()
+    copy.parameters[0] = 1
+    assert not copy.frozen
 
 
 def test_the_networks_of_a_model_cannot_be_changed() -> None:
@@ -163,12 +163,12 @@ def test_the_networks_of_a_model_cannot_be_changed() -> None:
     model = Model((made, network(1)), CLASSES)
     image = IMAGES[0]
     before = model.outputs(image)
-    twin = pickle.loads(pickle.dumps(model))  # noqa: S301 - made here
-    for one in (*model.networks, *twin.networks, made):
+    copy = pickle.loads(pickle.dumps(model))  # noqa: S301 - made here
+    for one in (*model.networks, *copy.networks, made):
         for array in (one.parameters, one.weights[1], one.biases[0]):
             with pytest.raises(ValueError, match="read-only"):
                 array[0] = 1
-    assert np.array_equal(twin.outputs(image), before)
+    assert np.array_equal(copy.outputs(image), before)
     assert np.array_equal(model.outputs(image), before)
     copy = made.copy()
     copy.biases[-1][0] += 1

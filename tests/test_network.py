@@ -36,7 +36,7 @@ def test_views_cover_one_vector_in_rows_of_whole_cache_lines(sizes: tuple[int, .
             assert row.ctypes.data % LINE == 0
             first = (row.ctypes.data - start) // itemsize
             seen[first : first + row.size] += 1
-    assert seen.max() == 1  # no view overlaps another
+    assert seen.max() == 1  # no views overlap
     assert seen.sum() == network.n_parameters == sum((a + 1) * b for a, b in pairwise(sizes))
 
 
@@ -44,11 +44,11 @@ def test_views_share_memory_and_copies_do_not() -> None:
     network = Network((3, 2))
     network.weights[0][1, 1] = 7
     assert 7 in network.parameters
-    twin = network.copy()
-    assert twin.sha256() == network.sha256()
-    twin.weights[0][1, 1] = 8
+    copy = network.copy()
+    assert copy.sha256() == network.sha256()
+    copy.weights[0][1, 1] = 8
     assert network.weights[0][1, 1] == 7
-    assert repr(twin) == "Network(3-2, rule='original', activation='sigmoid', dtype='float32')"
+    assert repr(copy) == "Network(3-2, rule='original', activation='sigmoid', dtype='float32')"
 
 
 def test_the_same_seed_draws_the_same_weights_in_both_dtypes() -> None:
@@ -88,7 +88,7 @@ def test_sha256_depends_on_shape_type_and_parameters_only() -> None:
     assert network.sha256() == digest.hexdigest()
     before = network.sha256()
     assert network.layout[0, 2] > 2
-    network.parameters[2] = 5  # a pad
+    network.parameters[2] = 5  # padding
     assert network.sha256() == before
     network.biases[0][0] = np.nextafter(network.biases[0][0], 2)
     assert network.sha256() != before

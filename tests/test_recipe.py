@@ -1,4 +1,4 @@
-"""Recipes: ranges, learning rates, TOML in and out."""
+"""Recipes: ranges of values, learning rates, reading and writing TOML."""
 
 from __future__ import annotations
 
@@ -95,9 +95,9 @@ def test_replace_changes_and_checks_the_given_fields() -> None:
 
 def test_a_recipe_makes_its_network() -> None:
     network = Recipe(hidden=(7,), rule="backprop", activation="relu", init="he", seed=4, dtype="float64").network(20, 3)
-    twin = Network((20, 7, 3), rule="backprop", activation="relu", dtype="float64").initialise("he", 4)
-    assert repr(network) == repr(twin)
-    assert network.sha256() == twin.sha256()
+    expected = Network((20, 7, 3), rule="backprop", activation="relu", dtype="float64").initialise("he", 4)
+    assert repr(network) == repr(expected)
+    assert network.sha256() == expected.sha256()
 
 
 def test_values_are_converted_to_the_types_of_their_fields() -> None:
@@ -153,7 +153,7 @@ def test_a_value_out_of_range_is_shown_with_the_range(name: str, value: Any, mes
     assert str(caught.value) == message
 
 
-HUGE = 10**400  # a whole number beyond the floats
+HUGE = 10**400  # too large for a float
 
 BAD_VALUES: list[tuple[str, Any]] = [
     ("name", ""),
@@ -287,7 +287,7 @@ def test_bad_files_are_named_in_one_line(content: bytes, message: str, tmp_path:
         load_recipe(file)
     assert str(caught.value).startswith(f"{file}: ")
     assert message in str(caught.value)
-    # However long the file's name is.
+    # The name of the file may be long.
     assert len(str(caught.value).removeprefix(str(file))) < 420
 
 

@@ -1,4 +1,4 @@
-"""The plain-Python rules: equal to the original's JavaScript, and true gradients."""
+"""The plain-Python rules: equal to the original's JavaScript, and to numerical gradients."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BIASES = ("bias_h1", "bias_h2", "bias_o")
 
 
 def parity_network() -> ReferenceNetwork:
-    """The tiny network whose training by the original's JavaScript was recorded, as it starts."""
+    """Return the initial state of the small network whose training by the original's JavaScript was recorded."""
     initial = PARITY["initial"]
     weights = [[list(column) for column in zip(*initial[name], strict=True)] for name in WEIGHTS]
     biases = [[value for (value,) in initial[name]] for name in BIASES]
@@ -68,7 +68,7 @@ def random_parameters(sizes: tuple[int, ...], seed: int) -> tuple[list, list]:
 
 
 def numeric_gradients(loss: Callable[[], float], lists: list, step: float = 1e-5) -> list:
-    """Central differences of `loss` by every number in the nested `lists`, which `loss` reads."""
+    """Return the central differences of `loss` by every number in the nested `lists`, which `loss` reads."""
     result = []
     for index, entry in enumerate(lists):
         if isinstance(entry, list):
@@ -98,7 +98,7 @@ def test_backprop_gradients_equal_central_differences(
     def loss() -> float:
         return network().loss(inputs, 1)
 
-    if activation == "relu":  # a difference across a kink is no derivative: no unit may be near to one
+    if activation == "relu":  # differences across the kink are not derivatives: no sum may be near 0
         values = np.array(inputs)
         for matrix, bias in zip(weights[:-1], biases[:-1], strict=True):
             sums = values @ np.array(matrix) + bias
@@ -128,7 +128,7 @@ def test_a_backprop_step_uses_the_gradient_before_the_step(activation: str) -> N
 
 
 def test_a_step_of_the_original_rule_by_hand() -> None:
-    """One unit a layer: the hidden step must use the raw error and the output weight as already updated."""
+    """With one unit per layer: the hidden step uses the raw error and the already updated output weight."""
     x, w1, b1, w2, b2, lr = 0.7, 0.3, -0.2, 0.9, 0.1, 0.5
     h = 1 / (1 + math.exp(-(w1 * x + b1)))
     o = 1 / (1 + math.exp(-(w2 * h + b2)))

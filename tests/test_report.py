@@ -16,7 +16,7 @@ from fastnn.formats import save_model
 from fastnn.images.sheets import DARK, sheet
 from fastnn.model import Model
 from fastnn.report import write_report
-from tests.helpers import blobs, saved
+from tests.helpers import blobs, save_npz
 from tests.models import model, network
 
 HEAD = "epoch,lr,loss,accuracy,test_loss,test_accuracy,samples_per_second,seconds,test_seconds\n"
@@ -31,7 +31,7 @@ def history(tmp_path: Path) -> Path:
 
 
 class Links(HTMLParser):
-    """Collects the addresses in a page, and the tags that are still open at its end."""
+    """Collects the addresses in a page and the tags that are open at its end."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -162,7 +162,7 @@ def test_a_report_on_a_history_without_test_set(tmp_path: Path) -> None:
 def test_the_evaluate_command_writes_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     save_model(model(), "m.safetensors")
-    saved(blobs(40), tmp_path / "a.npz")
+    save_npz(blobs(40), tmp_path / "a.npz")
     command = ["evaluate", "m.safetensors", "--data", "a.npz", "--report", "r"]
     result = CliRunner().invoke(app, [*command, "--json"])
     assert result.exit_code == 0, result.output

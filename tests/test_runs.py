@@ -1,4 +1,4 @@
-"""Run folders: what stands in them, and what can be taken up from them."""
+"""Run folders: their files, and what can be resumed from them."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_resuming_uses_the_latest_model_and_its_part_of_the_history(tmp_path: Pa
     run.record(report(3))
     before = (folder / "checkpoint.safetensors").read_bytes()
     run.checkpoint(model(3))
-    # As if killed between the writing of the history and that of the checkpoint.
+    # As if the process was killed between writing the history and writing the checkpoint.
     (folder / "checkpoint.safetensors").write_bytes(before)
     (folder / ".checkpoint.safetensors.x3kd.tmp").write_bytes(b"half a check")
     (folder / "notes.tmp").write_text("the user's own")
@@ -89,14 +89,14 @@ def test_resuming_uses_the_latest_model_and_its_part_of_the_history(tmp_path: Pa
     assert epochs_in(folder / "history.csv") == [1, 2, 3]
 
 
-@pytest.mark.parametrize(("finished", "kept", "taken"), [(3, 5, 5), (6, 5, 6), (3, None, 3), (None, 4, 4)])
+@pytest.mark.parametrize(("finished", "checkpointed", "resumed"), [(3, 5, 5), (6, 5, 6), (3, None, 3), (None, 4, 4)])
 def test_the_later_of_model_and_checkpoint_is_resumed(
-    finished: int | None, kept: int | None, taken: int, tmp_path: Path
+    finished: int | None, checkpointed: int | None, resumed: int, tmp_path: Path
 ) -> None:
-    for name, epochs in (("model", finished), ("checkpoint", kept)):
+    for name, epochs in (("model", finished), ("checkpoint", checkpointed)):
         if epochs is not None:
             save_model(model(epochs), tmp_path / f"{name}.safetensors")
-    assert Run.resume(tmp_path)[1].card.epochs == taken
+    assert Run.resume(tmp_path)[1].card.epochs == resumed
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_the_history_of_several_networks_is_their_mean(tmp_path: Path) -> None:
         one = dataclasses.replace(report(1), accuracy=accuracy, test_loss=accuracy if number else None)
         run.record(dataclasses.replace(one, member=number))
     run.record(dataclasses.replace(report(2), member=1))
-    # An epoch that not all have trained is not in it.
+    # It leaves out epochs that not all networks have trained.
     run.checkpoint(model(1))
     mean = dataclasses.replace(report(1), accuracy=0.625, test_loss=None, seconds=0.2, test_seconds=0.04)
     assert read_history(run.folder / "history.csv") == [mean]
@@ -204,7 +204,7 @@ TWO = RECIPE.replace(ensemble=2, averaging="ema")
 
 
 def ensemble(folder: Path) -> Run:
-    """Write the checkpoint of two networks, of which the second is an epoch ahead."""
+    """Write the checkpoint of two networks; the second is an epoch ahead."""
     networks = [RECIPE.replace(seed=seed).network(5, 2) for seed in (0, 1)]
     run = Run.create(folder, TWO, model())
     states = [

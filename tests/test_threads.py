@@ -1,4 +1,4 @@
-"""Threads: what a map over them yields, and how errors and a stop flag end it."""
+"""A map over threads: its results, and how errors and stop flags end it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import threading
 import pytest
 
 from fastnn.threads import LATER, StopFlag, TrainingInterrupted, cores, map_threads
-from tests.helpers import PATIENCE
+from tests.helpers import TIMEOUT
 
 
 def until_stopped(stop: StopFlag) -> None:
-    """Wait, as training does between two chunks."""
+    """Check the flag again and again, as training does between two chunks."""
     never = threading.Event()
-    for _ in range(PATIENCE * 1000):
+    for _ in range(TIMEOUT * 1000):
         stop.check()
         never.wait(0.001)
     raise AssertionError("was not stopped")
@@ -33,7 +33,7 @@ def test_one_thread_means_the_calling_thread_in_order() -> None:
 
 
 def test_jobs_run_at_the_same_time() -> None:
-    both = threading.Barrier(2, timeout=PATIENCE)
+    both = threading.Barrier(2, timeout=TIMEOUT)
     assert len(list(map_threads(lambda *_: both.wait(), range(2), 2))) == 2
 
 
@@ -41,10 +41,10 @@ def test_jobs_run_at_the_same_time() -> None:
 def test_an_error_stops_the_other_threads_and_is_raised(threads: int) -> None:
     def work(job: int, stop: StopFlag) -> None:
         if job == 1 or threads == 1:
-            raise KeyError("the unforeseen")
+            raise KeyError("unexpected")
         until_stopped(stop)
 
-    with pytest.raises(KeyError, match="the unforeseen"):
+    with pytest.raises(KeyError, match="unexpected"):
         list(map_threads(work, range(4), threads))
 
 
@@ -104,7 +104,7 @@ def test_a_slow_caller_gets_every_result() -> None:
 
 
 def test_threads_wait_for_jobs_that_come_later() -> None:
-    jobs, both = [1, LATER, LATER, 2, LATER, 3], threading.Barrier(2, timeout=PATIENCE)
+    jobs, both = [1, LATER, LATER, 2, LATER, 3], threading.Barrier(2, timeout=TIMEOUT)
 
     def work(job: int, _: StopFlag) -> int:
         if job < 3:

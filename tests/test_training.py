@@ -1,4 +1,4 @@
-"""The training loop: what it reports, what it learns, and that it does the same thing twice."""
+"""The training loop: reports, learning, and reproducible results."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from fastnn.model import ModelCard
 from fastnn.training import ChunkReport, Trainer, as_model, epoch_order
 from tests.helpers import blobs
 
-TOY = Recipe(hidden=(32,), lr=0.1, epochs=4)
+ORIGINAL = Recipe(hidden=(32,), lr=0.1, epochs=4)
 RELU = Recipe(hidden=(16, 8), rule="backprop", activation="relu", init="he", invert=True, lr=0.02, epochs=4)
 SMOOTH = RELU.replace(label_smoothing=0.1, dtype="float64")
-# After one step the weights are some 1e6 each, and six layers of them multiply to more than a float32 holds.
+# After one step the weights are about 1e6, and the product of six layers exceeds the range of float32.
 DIVERGING = RELU.replace(hidden=(32,) * 6, lr=1e6)
 
 
@@ -30,11 +30,11 @@ def trained(recipe: Recipe, dataset: Dataset, **options: Any) -> tuple[Network, 
     return network, list(train(network, dataset, recipe, **options))
 
 
-@pytest.mark.parametrize("kernel", ["sparse", "dense"])
-@pytest.mark.parametrize("recipe", [TOY, RELU, SMOOTH], ids=["original", "relu", "smooth"])
-def test_training_learns_easy_data(recipe: Recipe, kernel: str) -> None:
+@pytest.mark.parametrize("first_layer", ["sparse", "dense"])
+@pytest.mark.parametrize("recipe", [ORIGINAL, RELU, SMOOTH], ids=["original", "relu", "smooth"])
+def test_training_learns_easy_data(recipe: Recipe, first_layer: str) -> None:
     data, test = split(blobs(400), 0.25)
-    network, reports = trained(recipe.replace(first_layer=kernel), data, test=test)
+    network, reports = trained(recipe.replace(first_layer=first_layer), data, test=test)
     assert [report.epoch for report in reports] == [1, 2, 3, 4]
     assert reports[-1].loss < reports[0].loss
     assert reports[-1].accuracy > reports[0].accuracy
@@ -47,7 +47,7 @@ def test_training_learns_easy_data(recipe: Recipe, kernel: str) -> None:
 
 def test_reports_hold_the_schedule_and_the_times() -> None:
     data = blobs(60)
-    _, reports = trained(TOY.replace(lr_every=2, lr_decay=0.1), data)
+    _, reports = trained(ORIGINAL.replace(lr_every=2, lr_decay=0.1), data)
     assert [report.lr for report in reports] == pytest.approx([0.1, 0.1, 0.01, 0.01])
     for report in reports:
         assert report.test_loss is report.test_accuracy is None
@@ -59,8 +59,8 @@ def test_reports_hold_the_schedule_and_the_times() -> None:
 
 
 def test_accuracy_and_loss_are_those_before_each_sample() -> None:
-    """With a learning rate of next to nothing they are those of the untrained network."""
-    data, recipe = blobs(50), TOY.replace(lr=1e-30, epochs=1)
+    """With a tiny learning rate they are those of the untrained network."""
+    data, recipe = blobs(50), ORIGINAL.replace(lr=1e-30, epochs=1)
     network, (report,) = trained(recipe, data)
     measured = evaluate(as_model(network, data, recipe), data)
     assert report.accuracy == measured.accuracy
@@ -78,12 +78,12 @@ def test_the_order_is_a_function_of_seed_and_epoch_alone() -> None:
 
 DISTORTED = RELU.replace(rotation=5.0, shift=1.0)
 RESUMABLE = {
-    "original": TOY,
+    "original": ORIGINAL,
     "relu": RELU,
     "cosine": RELU.replace(schedule="cosine"),
     "affine": DISTORTED,
     "elastic": DISTORTED.replace(elastic_alpha=0.5, normalise=True, balance=True),
-    "toy, dense": TOY.replace(scale=0.1, first_layer="dense"),
+    "original, dense": ORIGINAL.replace(scale=0.1, first_layer="dense"),
 }
 
 
@@ -107,14 +107,14 @@ def test_interrupted_and_resumed_training_gives_the_same_bits(recipe: Recipe) ->
 
 def test_a_test_set_does_not_change_training() -> None:
     data = blobs(90)
-    assert trained(TOY, data)[0].sha256() == trained(TOY, data, test=blobs(30, seed=1))[0].sha256()
+    assert trained(ORIGINAL, data)[0].sha256() == trained(ORIGINAL, data, test=blobs(30, seed=1))[0].sha256()
 
 
 def test_chunks_are_whole_blocks_and_shorter_for_larger_networks() -> None:
     images = blobs(8).images
 
     def chunk(*hidden: int, first_layer: str = "sparse") -> int:
-        engine = Engine(TOY.replace(hidden=hidden).network(784, 10))
+        engine = Engine(ORIGINAL.replace(hidden=hidden).network(784, 10))
         return engine.chunk_size(KernelInput(images, False, first_layer))
 
     assert chunk(32) == 4096
@@ -126,7 +126,7 @@ def test_chunks_report_the_progress_of_an_epoch(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(Engine, "chunk_size", lambda *_: 400)
     chunks: list[ChunkReport] = []
     data = blobs(1500)
-    _, reports = trained(TOY.replace(epochs=2), data, on_chunk=chunks.append)
+    _, reports = trained(ORIGINAL.replace(epochs=2), data, on_chunk=chunks.append)
     assert {chunk.epoch for chunk in chunks} == {1, 2}
     for epoch in (1, 2):
         mine = [chunk for chunk in chunks if chunk.epoch == epoch]
@@ -137,15 +137,15 @@ def test_chunks_report_the_progress_of_an_epoch(monkeypatch: pytest.MonkeyPatch)
 
 def test_an_error_in_a_callback_stops_training_and_leaves_a_usable_network() -> None:
     data = blobs(90)
-    network = TOY.network(784, 10)
+    network = ORIGINAL.network(784, 10)
 
     def stop(chunk: ChunkReport) -> None:
         if chunk.epoch == 3:
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        list(train(network, data, TOY, on_chunk=stop))
-    whole = trained(TOY.replace(epochs=2), data)[0]
+        list(train(network, data, ORIGINAL, on_chunk=stop))
+    whole = trained(ORIGINAL.replace(epochs=2), data)[0]
     assert network.sha256() == whole.sha256()
 
 
@@ -158,7 +158,7 @@ def test_diverging_training_stops() -> None:
 
 
 def test_weights_that_overflow_in_the_last_step_are_detected() -> None:
-    """The loss is taken before each step, so that of the last one never shows in it."""
+    """The loss is computed before each step, so it does not show the effect of the last one."""
     data, recipe = blobs(10), RELU.replace(hidden=(), lr=1e6, epochs=1)
     network = recipe.network(784, 10)
     network.weights[0][...] = 0
@@ -168,7 +168,7 @@ def test_weights_that_overflow_in_the_last_step_are_detected() -> None:
 
 
 def test_weights_that_overflow_in_the_evaluation_are_detected() -> None:
-    """They are finite, and blank paper does not touch them in training, but the sums of the test overflow."""
+    """They are finite, and blank images do not use them in training, but the sums on the test set overflow."""
     data, recipe = blobs(10), RELU.replace(epochs=1)
     network = recipe.network(784, 10)
     network.weights[0][...] = np.finfo(np.float32).max
@@ -193,7 +193,7 @@ def test_data_that_do_not_fit_the_network_are_refused(
     network = Network(sizes).initialise()
     before = network.sha256()
     with pytest.raises(DataError, match=message):
-        list(train(network, data, TOY, test=test))
+        list(train(network, data, ORIGINAL, test=test))
     assert network.sha256() == before
 
 
@@ -225,13 +225,13 @@ def test_as_model_keeps_classes_and_kind_of_inputs() -> None:
     model = as_model(network, data, RELU, ModelCard(epochs=3))
     assert (model.classes, model.invert, model.card) == (data.classes, True, ModelCard(epochs=3))
     assert np.array_equal(model.outputs(data.images), run(Engine(network), data.images, True))
-    assert as_model(network, data, TOY).invert is False
+    assert as_model(network, data, ORIGINAL).invert is False
 
 
 def test_distortions_that_change_nothing_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With distortions that change nothing, the way through the buffer gives the same bits."""
+    """Images that pass through the buffer of distorted images unchanged give the same bits."""
     data = blobs(1500)
-    for recipe in (TOY.replace(epochs=1), RELU.replace(epochs=1), TOY.replace(epochs=1, first_layer="dense")):
+    for recipe in (ORIGINAL.replace(epochs=1), RELU.replace(epochs=1), ORIGINAL.replace(epochs=1, first_layer="dense")):
         plain, (report,) = trained(recipe, data)
         with monkeypatch.context() as patch:
             patch.setattr(Recipe, "distorts", property(lambda _: True))
@@ -274,7 +274,7 @@ def test_a_validation_set_must_leave_images_of_each_class_to_train_on() -> None:
             with pytest.raises(DataError, match="leaves no image of class 3 to train on"):
                 trained(recipe, alone)
             return
-    pytest.fail("never held back")
+    pytest.fail("the image was never held back")
 
 
 def test_averages_are_taken_over_the_weights_after_each_epoch() -> None:
@@ -303,15 +303,15 @@ def test_the_best_epoch_is_selected() -> None:
     best = max(reports, key=lambda report: (report.validation_accuracy, -report.validation_loss))
     assert network.sha256() == steps[best.epoch - 1].sha256()
     chosen = Split(fraction=0.25, seed=VALIDATED.seed).test_mask(data)
-    kept, tested = data.take(np.flatnonzero(~chosen)), data.take(np.flatnonzero(chosen))
-    assert reports[-1].samples_per_second == pytest.approx(len(kept) / reports[-1].seconds)
-    plain, others = trained(RELU.replace(epochs=6), kept, test=tested)
+    train_set, test_set = data.take(np.flatnonzero(~chosen)), data.take(np.flatnonzero(chosen))
+    assert reports[-1].samples_per_second == pytest.approx(len(train_set) / reports[-1].seconds)
+    plain, others = trained(RELU.replace(epochs=6), train_set, test=test_set)
     assert plain.sha256() == steps[-1].sha256()
     assert [report.validation_accuracy for report in reports] == [other.test_accuracy for other in others]
 
 
 def test_patience_stops_training() -> None:
-    """With a learning rate of next to nothing no epoch is better than the first."""
+    """With a tiny learning rate no epoch is better than the first."""
     recipe = VALIDATED.replace(lr=1e-30, patience=2)
     _, reports = trained(recipe, blobs(60))
     assert [report.epoch for report in reports] == [1, 2, 3]
@@ -380,7 +380,7 @@ def test_sample_weights_multiply_the_learning_rate() -> None:
     weights = (11 / 10) * 10 / np.asarray(uneven.counts)[uneven.labels]
     balanced, _ = trained(RELU.replace(balance=True), uneven)
     assert balanced.sha256() == trained(RELU, uneven, sample_weight=weights)[0].sha256()
-    # Weights stay with their images where some of these are held back.
+    # Each weight stays with its image if a validation set is held back.
     only = (data.labels == 3).astype(float)
     network, _ = trained(VALIDATED, data, sample_weight=only)
     assert (as_model(network, data, VALIDATED).predict(data.images) == 3).mean() > 0.7
@@ -402,7 +402,7 @@ def test_invalid_weights_and_fractions_are_refused(recipe: Recipe, weights: Any,
 
 
 def test_the_evaluation_of_the_test_set_can_be_interrupted_between_chunks() -> None:
-    """A wide network takes long over many test digits: Ctrl-C must not wait for all of them."""
+    """A wide network needs long for many test images: Ctrl-C must not wait for all of them."""
     network = Recipe(hidden=(2000, 2000)).network(784, 10)
     calls = []
 

@@ -1,4 +1,4 @@
-"""The commands of ``fastnn data``, called as from the command line."""
+"""The commands ``fastnn data info``, ``convert`` and ``fetch``."""
 
 import json
 import re
@@ -18,7 +18,7 @@ from tests.datasets.samples import dataset, served
 
 
 @pytest.fixture(autouse=True)
-def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FASTNN_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.delenv("FASTNN_DATA", raising=False)
     monkeypatch.setenv("NO_PROXY", "*")

@@ -22,14 +22,14 @@ runner = CliRunner()
 
 
 @pytest.fixture(autouse=True)
-def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FASTNN_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.delenv("FASTNN_DATA", raising=False)
     monkeypatch.chdir(tmp_path)
 
 
 def write_data(path: str, *, n: int = 60, test: int = 0, seed: int = 0) -> Dataset:
-    """Write a data set of noise, with a test set of its own if `test` is not 0, and return it as it is loaded."""
+    """Write a data set of noise, with a separate test set if `test` is not 0; return it as loaded from the file."""
     rng = np.random.default_rng(seed)
     parts = {"train": n, "t10k": test} if test else {"": n}
     folder = Path(path)
@@ -170,7 +170,7 @@ def test_the_confusion_matrix_is_coloured_on_a_terminal(monkeypatch: pytest.Monk
         evaluate, "out", lambda: Console(file=file, force_terminal=True, color_system="truecolor", width=120)
     )
     assert runner.invoke(app, ["evaluate", "m.safetensors", "--split", "all"]).exit_code == 0
-    # Cells that are not empty have a background and a text colour.
+    # Cells above 0 have a background and a text colour.
     assert "\x1b[37;48;2;" in file.getvalue() or "\x1b[30;48;2;" in file.getvalue()
 
 

@@ -24,7 +24,7 @@ from fastnn.formats import load_model, save_model
 from fastnn.model import ModelCard
 from fastnn.recipe import Recipe, load_recipe
 from fastnn.runs import Run, read_history
-from tests.helpers import blobs, saved
+from tests.helpers import blobs, save_npz
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 EXPECTED: dict[str, dict[str, Any]] = json.loads((FIXTURES / "run-1-expected.json").read_text())
@@ -32,14 +32,14 @@ RUNS = list(EXPECTED)
 
 
 def images() -> np.ndarray:
-    """Five patterns that need no generator of random numbers to be made again."""
+    """Return five fixed patterns that do not depend on a random number generator."""
     pixel = np.arange(784)
     return np.stack([((pixel * (7 + k) + pixel // 28 * 13 * k) % 256).astype(np.uint8) for k in range(5)])
 
 
 @pytest.fixture
 def run(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
-    """Return a copy of a run folder of the fixtures."""
+    """Return a copy of a run folder from the fixtures."""
     return Path(shutil.copytree(FIXTURES / request.param, tmp_path / request.param))
 
 
@@ -70,7 +70,7 @@ def test_old_runs_keep_recipe_data_and_history(name: str, tmp_path: Path) -> Non
     report = evaluate_file(str(FIXTURES / name))
     assert report.evaluation.total == 6
     assert card.metrics.get("test_accuracy", report.evaluation.accuracy) == report.evaluation.accuracy
-    # Written anew, nothing is lost.
+    # Saving the model again keeps the whole card.
     save_model(load_model(FIXTURES / name), tmp_path / "new.safetensors")
     assert load_model(tmp_path / "new.safetensors").card == card
 
@@ -93,7 +93,7 @@ def test_resumed_old_runs_give_the_bits_of_the_version_that_started_them(run: Pa
     assert not (run / "checkpoint.safetensors").exists()
 
 
-# ---- what format 1 could hold: anything ----
+# ---- the info of format 1, which may hold anything ----
 
 DATA = {"source": "a.npz", "description": "a", "hash": "0" * 64, "n_train": 54, "n_test": 6, "split_seed": 4}
 RECIPE = {"name": "x", "seed": 7, "test_fraction": 0.25, "rule": "toy", "inputs": "ink", "kernel": "dense"}
@@ -179,7 +179,7 @@ def test_unknown_values_are_left_out_of_the_card(info: dict[str, Any], fields: d
 @pytest.mark.parametrize("recipe", [None, [], {"seed": "a"}, {"seed": -1, "test_fraction": 0.1}, {"seed": 1.5}])
 def test_an_invalid_recipe_is_ignored(recipe: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    saved(blobs(60), tmp_path / "a.npz")
+    save_npz(blobs(60), tmp_path / "a.npz")
     about = {"source": "a.npz", "hash": load_dataset("a.npz").content_hash}
     write_first_format({"recipe": recipe, "data": about}, Path("m.safetensors"))
     try:

@@ -36,8 +36,8 @@ def small() -> dict[str, Any]:
     }
 
 
-def toy() -> dict[str, Any]:
-    """Return a network as the Coding Train's library writes it."""
+def coding_train() -> dict[str, Any]:
+    """Return a network in the format of the Coding Train's library."""
     return {
         "input_nodes": 3,
         "hidden_nodes": 4,
@@ -99,9 +99,9 @@ def test_float32_weights_survive_the_original_format(tmp_path: Path) -> None:
 
 
 def test_a_network_of_the_coding_train_is_read(tmp_path: Path) -> None:
-    loaded = load_model(write(tmp_path / "toy.json", toy()))
+    loaded = load_model(write(tmp_path / "coding_train.json", coding_train()))
     assert loaded.sizes == (3, 4, 2)
-    assert np.array_equal(loaded.network.weights[1], np.array(toy()["weights_ho"]["data"]).T)
+    assert np.array_equal(loaded.network.weights[1], np.array(coding_train()["weights_ho"]["data"]).T)
 
 
 def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
@@ -176,15 +176,15 @@ def test_other_faults_are_named(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("place", [place for place, letter in enumerate(TEXT) if letter == ","])
 def test_any_one_comma_may_be_missing(place: int, tmp_path: Path) -> None:
     whole = load_model(write(tmp_path / "whole.json", TEXT))
-    mended = read_original(write(tmp_path / "m.json", TEXT[:place] + TEXT[place + 1 :]))
-    assert mended.repaired
-    assert mended.model.network.sha256() == whole.network.sha256()
+    repaired = read_original(write(tmp_path / "m.json", TEXT[:place] + TEXT[place + 1 :]))
+    assert repaired.repaired
+    assert repaired.model.network.sha256() == whole.network.sha256()
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_damage_raises_only_a_model_error(data: st.DataObject, tmp_path: Path) -> None:
-    content = bytearray(json.dumps(data.draw(st.sampled_from([small(), toy()]))).encode())
+    content = bytearray(json.dumps(data.draw(st.sampled_from([small(), coding_train()]))).encode())
     for _ in range(data.draw(st.integers(1, 4))):
         place = data.draw(st.integers(0, len(content) - 1))
         content[place : place + data.draw(st.integers(0, 9))] = data.draw(st.binary(max_size=4))

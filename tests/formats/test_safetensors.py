@@ -21,7 +21,7 @@ IMAGES = np.random.default_rng(1).integers(0, 256, (40, 784), dtype=np.uint8)
 
 
 def changed(content: bytes, **values: Any) -> bytes:
-    """Return a model file with other metadata."""
+    """Return a copy of a model file with other metadata."""
     header, tensors = parts(content)
     head = json.loads(header["__metadata__"]["fastnn"]) | values
     header["__metadata__"]["fastnn"] = json.dumps(head)

@@ -1,4 +1,4 @@
-"""Records, argument blocks and the plan of a network's memory: nothing overlaps, nothing lies outside."""
+"""Records, argument blocks and the memory plan of a network: no overlaps, nothing outside."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from fastnn.kernels.workspace import (
     workspace_dtype,
 )
 from fastnn.network import LINE
-from tests.helpers import python
+from tests.helpers import run_python
 from tests.kernels.plain import Record
 
 SIZES = [(9, 3), (16, 17, 3), (784, 200, 40, 10), (30, 128, 256, 7, 2), (1, 1, 1)]
@@ -31,7 +31,7 @@ KINDS = record_of_int64("numbers", "n", "others", one=np.float32)
 
 
 def tables(sizes: tuple[int, ...], activation: str, dtype: str) -> tuple[Any, Record, list[Record]]:
-    """Return the plan of a network's memory, its record and those of its layers."""
+    """Return the memory plan of a network, its record and the records of its layers."""
     plan = plan_workspace(sizes, activation, np.dtype(dtype))
     record = Record(plan.block.address, workspace_dtype(np.dtype(dtype)))
     layers = [Record(record.layers + k * LAYER.itemsize, LAYER) for k in range(record.n_layers)]
@@ -39,7 +39,7 @@ def tables(sizes: tuple[int, ...], activation: str, dtype: str) -> tuple[Any, Re
 
 
 def parts_of(record: Record, layers: list[Record], activation: str, itemsize: int) -> dict[str, tuple[int, int]]:
-    """Return where each part of the memory begins and ends, by what the kernels read and write there."""
+    """Return the start and end of each part of the memory that the kernels read or write."""
     vector = LINE
     first = layers[0].n_vectors * vector
     most = max(max(layer.n_inputs, layer.n_outputs) for layer in layers)
@@ -80,11 +80,11 @@ def test_no_parts_of_the_memory_overlap(sizes: tuple[int, ...], activation: str,
     ordered = sorted(parts.items(), key=lambda part: part[1])
     for (name, (_, end)), (following, (start, _)) in pairwise(ordered):
         assert end <= start, (name, following)
-    # Vectors are loaded from here: none is split over two cache lines.
+    # Vectors are loaded from these parts: none may cross a cache line.
     for name, (start, _) in parts.items():
         if name.split()[0] not in ("layers", "active_pixels", "list_ends", "image_offsets", "sample_masks", "any_mask"):
             assert start % LINE == 0 or name.startswith("active_"), name
-    # The views are where the records say, and inside of what is kept alive.
+    # The views are at the addresses in the records, within memory that stays alive.
     for depth, (weights, biases) in enumerate(zip(plan.weights, plan.biases, strict=True)):
         assert address_of(weights) == layers[depth].weights
         assert address_of(biases) == layers[depth].biases
@@ -125,8 +125,8 @@ def test_the_memory_is_zero_except_masks_and_unit_numbers() -> None:
 
 
 def units(layer: Record, name: str) -> np.ndarray:
-    """Return a layer's float64 numbers, one a unit, with the padding."""
-    # The plain pointer's numbers have no end.
+    """Return the float64 numbers of a layer, one per unit, with the padding."""
+    # The array of a plain pointer has no known length.
     from tests.kernels.plain import Pointer
 
     return Pointer(getattr(layer, name), np.float64).numbers[: layer.n_vectors * 8]
@@ -207,9 +207,9 @@ def test_a_refused_array_leaves_the_block_unchanged() -> None:
         block.put_array("numbers", np.zeros(6)[::2])
     del numbers
     gc.collect()
-    kept = alive()
-    assert kept is not None  # its address is still in the record
-    assert block.record["numbers"] == address_of(kept)
+    array = alive()
+    assert array is not None  # its address is still in the record
+    assert block.record["numbers"] == address_of(array)
 
 
 def test_neither_records_nor_inputs_need_numba() -> None:
@@ -217,4 +217,4 @@ def test_neither_records_nor_inputs_need_numba() -> None:
 import sys, fastnn.kernels.workspace, fastnn.kernels.records, fastnn.kernels.loader, fastnn.inputs, fastnn.engine
 assert "numba" not in sys.modules
 """
-    assert python(code).returncode == 0
+    assert run_python(code).returncode == 0

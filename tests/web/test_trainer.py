@@ -17,7 +17,7 @@ from fastnn.web.app import Settings, create_app
 from fastnn.web.serving import ServedModel
 from fastnn.web.store import Store, StoreError
 from fastnn.web.trainer import SPLIT, Trainer
-from tests.helpers import PATIENCE
+from tests.helpers import TIMEOUT
 from tests.web.servers import BEARER, TOKEN, accept, digit, wait_for
 
 RECIPE = 'rule = "backprop"\ninvert = true\ninit = "xavier"\nhidden = [30]\nepochs = 8\nlr = 0.05\n'
@@ -66,11 +66,11 @@ def test_a_better_network_takes_over_and_earlier_runs_stay(
     assert path is not None
     assert load_model(path).network.sha256() == taken[0].model.network.sha256()
     assert 0.4 < taken[0].model.card.metrics["test_accuracy"] <= 1
-    # Not again before 500 more are accepted.
+    # It does not train again before 500 more are accepted.
     assert not trainer.train_if_due()
     accept(store, drawn.take(range(600, 1200)))
     assert trainer.train_if_due()
-    # Where serve looks for the newest run, they are not: the second one may have lost.
+    # Serve does not find them as the newest run, since the second one may have lost.
     assert len(list((runs / "web").glob("*/model.safetensors"))) == 2
     assert newest_run(runs) is None
 
@@ -78,7 +78,7 @@ def test_a_better_network_takes_over_and_earlier_runs_stay(
 def test_all_networks_of_the_recipe_are_trained_and_the_card_has_their_epochs(
     store: Store, drawn: Dataset, tmp_path: Path
 ) -> None:
-    """With a learning rate of next to nothing no epoch is better than the first, and patience ends it."""
+    """With a tiny learning rate no epoch is better than the first, and patience stops training."""
     accept(store, drawn.take(range(600)))
     recipe = tmp_path / "patient.toml"
     recipe.write_text(
@@ -116,7 +116,7 @@ def test_a_model_is_compared_only_on_digits_it_cannot_have_seen(
     recipe: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """What was there before it, or is imported, or is a copy of such, may have been among its data."""
+    """It may have seen digits that were there before it, imported digits, and copies of these."""
     before = drawn.take(range(400))
     accept(store, before)
     known = store.first_used(poor.key)
@@ -133,7 +133,7 @@ def test_a_model_is_compared_only_on_digits_it_cannot_have_seen(
     assert store.first_used(poor.key) == known
     assert trainer.train_if_due()
     assert len(taken) == 1
-    # What was trained here has seen none of those held back, and is compared on all of them.
+    # A model that was trained here has seen no held back digit, and is compared on all of them.
     data = taken[0].model.card.data
     assert data is not None
     assert (data.split, data.hash) == (SPLIT, store.dataset().content_hash)
@@ -156,7 +156,7 @@ def test_failed_training_is_not_repeated_with_the_same_digits_and_leaves_no_mode
     part: str,
 ) -> None:
     def broken(*_: object, **__: object) -> None:
-        raise KeyError("the unforeseen")
+        raise KeyError("unexpected")
 
     store.first_used(poor.key)
     accept(store, drawn.take(range(600)))
@@ -201,11 +201,11 @@ def test_the_thread_survives_unexpected_errors(
         if len(tries) == 2:
             twice.set()
         trainer.wake()
-        raise KeyError("the unforeseen")
+        raise KeyError("unexpected")
 
     monkeypatch.setattr(trainer, "train_if_due", broken)
     trainer.start()
-    assert twice.wait(PATIENCE)
+    assert twice.wait(TIMEOUT)
     trainer.stop()
 
 
@@ -231,7 +231,7 @@ def test_the_app_trains_in_the_background_and_rescores_the_queue(
         client.post(f"/api/review/{last['id']}", json={"action": "accept"}, headers=BEARER)
         wait_for(lambda: client.get("/api/health").json()["model"]["name"] == "quick", "the new network to take over")
         wait_for(lambda: store.outdated(state.model.key) == [], "the new network to judge the queue")
-        # The queue is sorted by the doubts of the new network.
+        # The queue is sorted by the uncertainty of the new network.
         after = client.get("/api/review", headers=BEARER).json()["digits"]
         assert [one["id"] for one in after] == [waiting["id"]]
         assert after[0]["uncertainty"] != next(one for one in before if one["id"] == waiting["id"])["uncertainty"]
@@ -247,6 +247,6 @@ def test_stopping_the_server_abandons_training(store: Store, drawn: Dataset, poo
     wait_for(lambda: any((tmp_path / "runs" / "web").glob("*/history.csv")), "the first epochs")
     trainer.stop()
     assert "trainer" not in {thread.name for thread in threading.enumerate()}
-    # It is begun anew when the server is back.
+    # Training starts again with the next start of the server.
     assert store.training() == (None, 0)
     assert list((tmp_path / "runs" / "web").iterdir()) == []
