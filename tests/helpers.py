@@ -1,4 +1,4 @@
-"""What several test files need: small data that can be learnt, and fastnn in a process of its own."""
+"""Helpers of several test files: a small data set that is easy to learn, and child processes."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 DIGITS = tuple("0123456789")
 
-compiled_only = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="about compiled code; the JIT is off")
+needs_jit = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="tests compiled code, but the JIT is disabled")
 
-# Long enough for a process that compiles on a busy machine; reached only by one that hangs.
-PATIENCE = 120
+# Seconds. Long enough for a process that compiles on a busy machine: only a process that hangs reaches it.
+TIMEOUT = 120
 
 
 def blobs(n: int = 200, *, seed: int = 0, classes: tuple[str, ...] = DIGITS, pixels: int = PIXELS) -> Dataset:
-    """Make images that a small network tells apart in a few epochs: one random pattern a class, with noise.
+    """Return a data set that a small network learns in a few epochs: one random pattern per class, with noise.
 
-    About a fifth of the pixels are ink, as in drawn digits. The classes take turns, so all occur.
+    Each class is a cluster around its pattern, as in scikit-learn's ``make_blobs``. About a fifth of the pixels are
+    dark, as in drawn digits. The labels are 0, 1, 2, ..., 0, 1, 2, ..., so every class occurs.
     """
     rng = np.random.default_rng(seed)
     patterns = np.random.default_rng(99).random((len(classes), pixels)) < 0.2
@@ -43,56 +44,60 @@ def blobs(n: int = 200, *, seed: int = 0, classes: tuple[str, ...] = DIGITS, pix
     return Dataset(images, labels, classes, "blobs")
 
 
-def saved(dataset: Dataset, path: Path) -> Path:
-    """Write a data set to an .npz file that ``--data`` takes."""
+def save_npz(dataset: Dataset, path: Path) -> Path:
+    """Write a data set to an .npz file that ``--data`` reads; return its path."""
     np.savez(path, images=dataset.images, labels=dataset.labels)
     return path
 
 
 def environment(**changes: str | None) -> dict[str, str]:
-    """Return the environment for a process that is to import this fastnn; None takes a variable away."""
+    """Return the environment for a process that imports this fastnn; the value None removes a variable."""
     merged: dict[str, str | None] = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **changes}
     return {key: value for key, value in merged.items() if value is not None}
 
 
-def python(code: str, *args: str, cwd: Path | None = None, **changes: str | None) -> subprocess.CompletedProcess[str]:
-    """Run Python code in a process of its own."""
+def run_python(
+    code: str, *args: str, cwd: Path | None = None, **changes: str | None
+) -> subprocess.CompletedProcess[str]:
+    """Run Python code in a child process, and wait for its end."""
     return _run([sys.executable, "-c", code, *args], cwd, changes)
 
 
-def fastnn(*args: str | Path, cwd: Path, **changes: str | None) -> subprocess.CompletedProcess[str]:
-    """Run ``fastnn ARGS`` in a process of its own."""
+def run_fastnn(*args: str | Path, cwd: Path, **changes: str | None) -> subprocess.CompletedProcess[str]:
+    """Run ``fastnn ARGS`` in a child process, and wait for its end."""
     return _run([sys.executable, "-m", "fastnn", *map(str, args)], cwd, changes)
 
 
 def _run(command: list[str], cwd: Path | None, changes: dict[str, str | None]) -> subprocess.CompletedProcess[str]:
     pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with Started(command, cwd=cwd, env=environment(**changes), text=True, start_new_session=True, **pipes) as process:
-        output, errors = process.communicate(timeout=PATIENCE)
+    with ChildProcess(
+        command, cwd=cwd, env=environment(**changes), text=True, start_new_session=True, **pipes
+    ) as process:
+        output, errors = process.communicate(timeout=TIMEOUT)
     return subprocess.CompletedProcess(command, process.returncode, output, errors)
 
 
-def together(code: str, *environments: dict[str, str | None], cwd: Path | None = None) -> list[str]:
-    """Run Python code in processes of their own at the same time; return what each printed."""
+def run_concurrently(code: str, *environments: dict[str, str | None], cwd: Path | None = None) -> list[str]:
+    """Run Python code at the same time in one child process per environment; return the output of each."""
     with contextlib.ExitStack() as stack:
         command = [sys.executable, "-c", code]
-        started = [stack.enter_context(start(command, cwd=cwd, **changes)) for changes in environments]
-        found = [process.communicate(timeout=PATIENCE)[0] for process in started]
+        started = [stack.enter_context(start_process(command, cwd=cwd, **changes)) for changes in environments]
+        found = [process.communicate(timeout=TIMEOUT)[0] for process in started]
     assert [process.returncode for process in started] == [0] * len(started), found
     return found
 
 
-class Started(subprocess.Popen[str]):
-    """A process in a session of its own, which ends with the block: what hangs must fail its test, not hold up all."""
+class ChildProcess(subprocess.Popen[str]):
+    """A child process that is killed at the end of the block, so that a process that hangs only fails its own test."""
 
     def __exit__(self, *error: Any) -> None:  # noqa: PYI036 - as Popen has it
-        end(self)
+        kill(self)
         super().__exit__(*error)
 
 
-def start(command: list[str], *, cwd: Path | None, **changes: str | None) -> Started:
-    """Start a process whose lines are read while it runs; its errors go where its output goes."""
-    return Started(
+def start_process(command: list[str], *, cwd: Path | None, **changes: str | None) -> ChildProcess:
+    """Start a process in its own session, with pipes for its input and for its output and errors together."""
+    return ChildProcess(
         command,
         cwd=cwd,
         env=environment(**changes),
@@ -105,19 +110,19 @@ def start(command: list[str], *, cwd: Path | None, **changes: str | None) -> Sta
     )
 
 
-def end(process: subprocess.Popen[str]) -> None:
-    """Kill a process, with all that it has started if it is of :func:`start`."""
-    if isinstance(process, Started) and hasattr(os, "killpg"):
+def kill(process: subprocess.Popen[str]) -> None:
+    """Kill a process; a :class:`ChildProcess` with all processes that it has started."""
+    if isinstance(process, ChildProcess) and hasattr(os, "killpg"):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
     else:
         process.kill()
 
 
-def lines_until(process: subprocess.Popen[str], text: str) -> list[str]:
-    """Read lines of a process up to the first one that holds `text`."""
+def read_until(process: subprocess.Popen[str], text: str) -> list[str]:
+    """Return the lines that a process prints up to the first one that contains `text`."""
     lines: list[str] = []
-    alarm = threading.Timer(PATIENCE, end, [process])
+    alarm = threading.Timer(TIMEOUT, kill, [process])
     alarm.start()
     try:
         for line in _lines(process):
@@ -135,6 +140,6 @@ def _lines(process: subprocess.Popen[str]) -> Iterator[str]:
         yield line
 
 
-def tree(*folders: Path) -> dict[str, Any]:
-    """Return every file under some folders with its bytes."""
+def file_contents(*folders: Path) -> dict[str, Any]:
+    """Return the content of every file below some folders, by its path."""
     return {str(path): path.read_bytes() for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()}

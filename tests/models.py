@@ -5,9 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
-import numba
 import numpy as np
-import pytest
 from PIL import Image
 
 from fastnn.model import Model, ModelCard
@@ -17,9 +15,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DIGITS = tuple("0123456789")
-
-# The suite also runs with the compiler off, where millions of pixels or weights would take minutes.
-compiled = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="too slow without the compiler")
 
 
 def network(*sizes: int, seed: int = 0, **options: Any) -> Network:
@@ -33,7 +28,7 @@ def model(*sizes: int, seed: int = 0, **options: Any) -> Model:
 
 
 def seven(height: int = 28, width: int = 28, *, thick: int = 3) -> NDArray[np.uint8]:
-    """Return a drawing of a 7 on white paper that takes the middle of the picture."""
+    """Return a drawing of a 7 in the middle of a white picture."""
     picture = np.full((height, width), 255, np.uint8)
     top, left, size = height // 5, width // 3, height // 2
     picture[top : top + thick, left : left + size * 2 // 3] = 0

@@ -154,8 +154,8 @@ CASES: dict[str, tuple[tuple[str, ...], str, bytes]] = {
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Work in a folder with one good file of each kind."""
+def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Change to a folder with one good file of each kind."""
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.setenv("FASTNN_CACHE_DIR", str(tmp_path / "cache"))
@@ -166,14 +166,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("good.png").write_bytes(png(seven()))
 
 
-def tree() -> dict[str, bytes | None]:
+def folder_contents() -> dict[str, bytes | None]:
     """Return every file and folder below the working folder, with its content."""
     return {str(path): path.read_bytes() if path.is_file() else None for path in Path().rglob("*")}
 
 
-def refused(arguments: list[str], name: str) -> str:
+def error_line(arguments: list[str], name: str) -> str:
     """Run a command that must fail on `name`, and return its one-line message."""
-    before = tree()
+    before = folder_contents()
     result = CliRunner().invoke(app, arguments)
     assert result.exception is None or isinstance(result.exception, SystemExit), repr(result.exception)
     assert result.exit_code == 2, result.output
@@ -182,12 +182,12 @@ def refused(arguments: list[str], name: str) -> str:
     assert result.stdout == ""
     assert lines[0].startswith("fastnn: ")
     assert name in lines[0]
-    assert tree() == before
+    assert folder_contents() == before
     return lines[0]
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_one_line_names_the_file_and_nothing_is_written(case: str) -> None:
+def test_bad_input_gives_one_line_with_the_file_and_writes_nothing(case: str) -> None:
     arguments, name, content = CASES[case]
     path = Path(name)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -195,9 +195,9 @@ def test_one_line_names_the_file_and_nothing_is_written(case: str) -> None:
         write_original(model(784, 4, 4, 10), path)
         content = path.read_bytes()[:-500]
     path.write_bytes(content)
-    # The message names the folder of a run, and that of class folders.
+    # The message names the folder of a run or of class folders.
     typed = str(Path(*path.parts[:1]))
-    refused(
+    error_line(
         [typed if argument == "FILE" else argument for argument in arguments], name if path.parts[0] != "run" else "run"
     )
 
@@ -216,38 +216,38 @@ def test_one_line_names_the_file_and_nothing_is_written(case: str) -> None:
     ],
 )
 def test_missing_files_are_named(arguments: tuple[str, ...]) -> None:
-    refused(["none.json" if argument == "FILE" else argument for argument in arguments], "none.json")
+    error_line(["none.json" if argument == "FILE" else argument for argument in arguments], "none.json")
 
 
 def test_data_with_other_classes_are_named() -> None:
     Path("three.safetensors").write_bytes(dump_model(model(784, 3)))
-    refused(
+    error_line(
         ["evaluate", "three.safetensors", "--data", "good.json"], "good.json: the model does not know the class '3'"
     )
 
 
 def test_an_empty_test_part_is_named() -> None:
-    refused(["train", "--data", "good.json", "--test-fraction", "0", "--out", "run", "--quiet"], "good.json")
+    error_line(["train", "--data", "good.json", "--test-fraction", "0", "--out", "run", "--quiet"], "good.json")
 
 
 @pytest.mark.parametrize("out", ["good.json", "good.json/run"])
 def test_a_run_folder_that_cannot_be_created_is_named(out: str) -> None:
-    refused(["train", "--data", "good.json", "--epochs", "1", "--hidden", "4", "--out", out, "--quiet"], out)
+    error_line(["train", "--data", "good.json", "--epochs", "1", "--hidden", "4", "--out", out, "--quiet"], out)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
 def test_an_unwritable_run_folder_is_named() -> None:
     Path("locked").mkdir(mode=0o500)
-    refused(["train", "--data", "good.json", "--epochs", "1", "--hidden", "4", "--out", "locked/run"], "locked/run")
+    error_line(["train", "--data", "good.json", "--epochs", "1", "--hidden", "4", "--out", "locked/run"], "locked/run")
 
 
 def test_a_run_is_not_overwritten() -> None:
     Path("run").mkdir()
-    refused(["train", "--data", "good.json", "--epochs", "1", "--hidden", "4", "--out", "run", "--quiet"], "run")
+    error_line(["train", "--data", "good.json", "--epochs", "1", "--hidden", "4", "--out", "run", "--quiet"], "run")
 
 
-def test_the_good_files_are_good() -> None:
-    """The cases above fail because of the bad file, not because of the files around it."""
+def test_the_good_files_are_accepted() -> None:
+    """The cases above fail because of the bad file, not because of the other files."""
     for arguments in (
         ["evaluate", "good.safetensors", "--data", "good.json"],
         ["predict", "good.safetensors", "good.png"],

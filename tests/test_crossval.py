@@ -13,7 +13,7 @@ from fastnn.errors import DataError, RecipeError, TrainingError
 from fastnn.evaluation.intervals import wilson_interval
 from fastnn.recipe import Recipe
 from fastnn.session import Session
-from tests.helpers import blobs, compiled_only
+from tests.helpers import blobs
 
 RECIPE = Recipe(name="t", hidden=(8,), rule="backprop", activation="relu", init="he", invert=True, epochs=2, lr=0.02)
 
@@ -25,7 +25,7 @@ def with_copies(n: int = 120) -> Dataset:
     return replace(made, images=images)
 
 
-def test_folds_hold_copies_together_and_classes_evenly() -> None:
+def test_folds_keep_copies_together_and_classes_balanced() -> None:
     data = with_copies()
     fold = assign_folds(data, 4, 7)
     assert np.array_equal(fold, fold[group_copies(data.images)])
@@ -37,8 +37,7 @@ def test_folds_hold_copies_together_and_classes_evenly() -> None:
     assert np.array_equal(fold, assign_folds(data, 4, 7))
 
 
-@compiled_only
-def test_workers_change_nothing() -> None:
+def test_the_number_of_threads_does_not_change_cross_validation() -> None:
     data, seen = blobs(60), []
     alone = cross_val_predict_proba(
         data, RECIPE, folds=3, repeats=2, threads=1, progress=lambda done, n: seen.append((done, n))
@@ -49,9 +48,8 @@ def test_workers_change_nothing() -> None:
     assert alone.sum(axis=1) == pytest.approx(np.ones(60))
 
 
-@compiled_only
-def test_no_network_has_seen_what_it_judges() -> None:
-    # Labels of noise cannot be foretold, but can be learnt by heart: who had seen them would know them.
+def test_no_network_has_seen_the_images_it_predicts() -> None:
+    # Random labels cannot be predicted, only memorised: a network that had seen them would know them.
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (100, 784), dtype=np.uint8)
     data = Dataset(images, rng.integers(0, 4, 100), ("a", "b", "c", "d"), "noise")
@@ -61,7 +59,7 @@ def test_no_network_has_seen_what_it_judges() -> None:
 
 
 @pytest.mark.parametrize("options", [{"folds": 1}, {"repeats": 0}, {"folds": 31}])
-def test_nonsense(options: dict[str, int]) -> None:
+def test_invalid_options_are_refused(options: dict[str, int]) -> None:
     with pytest.raises(DataError, match="blobs"):
         cross_val_predict_proba(blobs(30), RECIPE, **options)  # type: ignore[arg-type]
 
@@ -75,15 +73,13 @@ def test_a_wrong_number_of_threads_is_refused_as_by_a_session(threads: Any) -> N
     assert str(caught.value) == str(other.value)
 
 
-@compiled_only
-def test_a_worker_that_fails_ends_all() -> None:
+def test_an_error_in_one_fold_is_raised() -> None:
     with pytest.raises(TrainingError, match="diverged"):
         cross_val_predict_proba(blobs(60), RECIPE.replace(lr=1e6, hidden=(64, 64, 64)), folds=3, threads=2)
 
 
-@compiled_only
 @pytest.mark.parametrize("threads", [1, 2])
-def test_what_the_progress_raises_ends_all(threads: int) -> None:
+def test_an_error_in_the_progress_callback_ends_all_threads(threads: int) -> None:
     def cancel(_: int, __: int) -> None:
         raise KeyboardInterrupt
 
@@ -93,8 +89,7 @@ def test_what_the_progress_raises_ends_all(threads: int) -> None:
     assert threading.active_count() == before
 
 
-@compiled_only
-def test_accuracies_of_folds_with_their_mean_and_interval() -> None:
+def test_cross_validation_reports_accuracies_mean_and_interval() -> None:
     data, recipe = with_copies(120), RECIPE.replace(epochs=1)
     found = cross_validate(data, recipe, 4)
     right = cross_val_predict_proba(data, recipe, folds=4).argmax(axis=1) == data.labels
@@ -107,9 +102,8 @@ def test_accuracies_of_folds_with_their_mean_and_interval() -> None:
     assert wider.low < found.low
 
 
-@compiled_only
-def test_folds_train_what_the_recipe_says() -> None:
-    """All networks of an ensemble, as many images of each class."""
+def test_folds_train_the_networks_of_the_recipe() -> None:
+    """All networks of the ensemble, and the given number of images per class."""
     data, recipe = blobs(90), RECIPE.replace(ensemble=2, per_class=6)
     found = cross_val_predict_proba(data, recipe, folds=3, threads=1)
     fold = assign_folds(data, 3, recipe.seed)

@@ -9,15 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import fastnn
-from tests.helpers import compiled_only
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Whole runs take minutes in plain Python.
-pytestmark = compiled_only
-
-# A mapping has no docstring of its own: its example is with the recipes.
+# A mapping has no docstring: the example of presets is in Recipe.
 NAMES = [name for name in fastnn.__all__ if name not in ("__version__", "presets")] + ["EpochReport"]
 
 
@@ -27,7 +23,7 @@ def examples(name: str) -> list[doctest.Example]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_examples_print_what_they_say(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_examples_print_the_output_they_show(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     value: Any = getattr(fastnn, name)
     test = doctest.DocTest(examples(name), {}, name, None, None, value.__doc__)

@@ -1,6 +1,6 @@
-"""The code blocks of the guides and of the README do what they say.
+"""The code blocks of the guides and of the README work.
 
-Each page is run from top to bottom in a folder of its own, where `digits` and `mnist` are small data sets. In ``sh``
+Each page is run from top to bottom in a new folder, where `digits` and `mnist` are small data sets. In ``sh``
 blocks the lines that begin with ``fastnn`` are run. In blocks marked ``no-run`` their options only have to exist.
 ``python`` blocks share their variables. ``toml`` blocks are written to the file that their first line names.
 """
@@ -34,7 +34,7 @@ KINDS = {"sh", "sh no-run", "python", "python no-run", "toml", "text"}
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block of code: the words after its first fence, its text and its first line."""
+    """A fenced block of code: the words after its opening fence, its text and its first line."""
 
     kind: str
     code: str
@@ -49,7 +49,7 @@ def blocks(page: Path) -> list[Block]:
 
 
 def command_lines(code: str) -> list[list[str]]:
-    """Return the words of each line of a shell block, without settings of variables, comments and redirections."""
+    """Return the words of each line of a shell block, without variables, comments and redirections."""
     lines = []
     for line in code.replace("\\\n", " ").splitlines():
         words = shlex.split(line, comments=True)
@@ -75,8 +75,8 @@ def parse(words: list[str]) -> None:
 
 
 @pytest.fixture
-def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put small data sets where `digits` and `mnist` are looked for, and the working folder beside them."""
+def small_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Install small data sets as `digits` and `mnist`, and change to an empty folder."""
     data = tmp_path / "data"
     (data / "digits").mkdir(parents=True)
     write_dataset(drawn(200), data / "digits" / digits.FILE)
@@ -88,7 +88,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.usefixtures("small")
+@pytest.mark.usefixtures("small_data")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_blocks_of_a_page_run_in_order(page: Path) -> None:
     variables: dict[str, Any] = {"__name__": "__main__"}
@@ -100,7 +100,7 @@ def test_the_blocks_of_a_page_run_in_order(page: Path) -> None:
                     result = CliRunner().invoke(app, words[1:])
                     assert result.exit_code == 0, (place, words, result.output, result.exception)
         elif block.kind == "python":
-            # As much as is above it, so that a traceback shows the line of the page.
+            # Empty lines before the code, so that a traceback shows the line of the page.
             code = compile("\n" * (block.line - 1) + block.code, str(page), "exec")
             exec(code, variables)  # noqa: S102 - our own pages
         elif block.kind == "toml":
@@ -108,7 +108,7 @@ def test_the_blocks_of_a_page_run_in_order(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_blocks_that_are_not_run_name_what_exists(page: Path) -> None:
+def test_blocks_that_are_not_run_name_existing_commands(page: Path) -> None:
     for block in blocks(page):
         assert block.kind in KINDS, f"{page.name}:{block.line}"
         if block.kind.startswith("python"):

@@ -8,14 +8,14 @@ import pytest
 from fastnn.datasets import Dataset, load_dataset
 from fastnn.errors import DataError, MissingExtraError
 from fastnn.label_issues import Findings, Issue, apply_issues, find_issues, write_issues
-from tests.helpers import blobs, compiled_only
+from tests.helpers import blobs
 
 WELL_KNOWN = (0, 3, 5, 6, 8)
 
 
 @pytest.fixture(scope="module")
 def found() -> tuple[Dataset, Findings]:
-    """Issues of easy data in which 20 labels are wrong, image 200 is blank, and there are copies."""
+    """Return easy data with 20 wrong labels, a blank image 200 and some copies, and the issues found in it."""
     data = blobs(400)
     images, labels = data.images.copy(), data.labels.copy()
     labels[:20] = (labels[:20] + 3) % 10
@@ -28,8 +28,7 @@ def found() -> tuple[Dataset, Findings]:
     return made, find_issues(made, folds=3, repeats=1, threads=1)
 
 
-@compiled_only
-def test_wrong_labels_are_found_and_righted(found: tuple[Dataset, Findings]) -> None:
+def test_wrong_labels_are_found_and_corrected(found: tuple[Dataset, Findings]) -> None:
     wrong = {issue.index: issue for issue in found[1].issues if issue.kind == "wrong label"}
     assert len(set(range(20)) & set(wrong)) >= 18
     assert all(wrong[i].suggested == str(i % 10) for i in range(20) if i in wrong)
@@ -38,14 +37,12 @@ def test_wrong_labels_are_found_and_righted(found: tuple[Dataset, Findings]) -> 
     assert 0.9 < found[1].accuracy < 0.96
 
 
-@compiled_only
 def test_a_blank_image_is_not_a_digit(found: tuple[Dataset, Findings]) -> None:
     issue = next(issue for issue in found[1].issues if issue.index == 200)
     assert (issue.kind, issue.suggested, issue.reason) == ("not a digit", "", "not a digit, nothing is drawn")
     assert found[1].count("not a digit") <= 3
 
 
-@compiled_only
 def test_a_drawing_unlike_all_others_is_not_a_digit() -> None:
     data = blobs(400)
     images = data.images.copy()
@@ -55,20 +52,18 @@ def test_a_drawing_unlike_all_others_is_not_a_digit() -> None:
     assert {250, 251} & {issue.index for issue in issues if issue.kind == "not a digit"}
 
 
-@compiled_only
 def test_copies_are_found_and_outvote_the_first(found: tuple[Dataset, Findings]) -> None:
     issues = {issue.index: issue for issue in found[1].issues}
     assert issues[300].reason == "copy of 100"
     assert issues[310].reason == "copy of 110, with another label"
     assert issues[321].reason == issues[322].reason == "copy of 120, with another label"
     assert {issues[i].suggested for i in (300, 310, 321, 322)} == {""}
-    # Two of the three say 7; of image 110 and its one copy the likelier label wins, which is that of 110.
+    # Two of three copies have label 7. Of image 110 and its only copy, the likelier label wins: that of 110.
     assert (issues[120].reason, issues[120].suggested) == ("wrong label, by its copies", "7")
     assert 110 not in issues
 
 
-@compiled_only
-def test_issues_stand_once_each_and_the_worst_of_a_kind_first(found: tuple[Dataset, Findings]) -> None:
+def test_each_image_has_one_issue_and_the_worst_of_each_kind_come_first(found: tuple[Dataset, Findings]) -> None:
     issues = found[1].issues
     assert len({issue.index for issue in issues}) == len(issues)
     kinds = ["wrong label", "not a digit", "copy"]
@@ -78,8 +73,7 @@ def test_issues_stand_once_each_and_the_worst_of_a_kind_first(found: tuple[Datas
     assert sum(found[1].count(kind) for kind in kinds) == len(issues)  # type: ignore[arg-type]
 
 
-@compiled_only
-def test_applied_the_list_mends_the_data(found: tuple[Dataset, Findings], tmp_path: Path) -> None:
+def test_applying_the_list_cleans_the_data(found: tuple[Dataset, Findings], tmp_path: Path) -> None:
     data, findings = found
     before = data.content_hash
     write_issues(findings.issues, tmp_path / "list.csv")
@@ -89,14 +83,13 @@ def test_applied_the_list_mends_the_data(found: tuple[Dataset, Findings], tmp_pa
     assert left_out == sum(not issue.suggested for issue in findings.issues)
     assert relabelled == sum(bool(issue.suggested) for issue in findings.issues)
     gone = {issue.index for issue in findings.issues if not issue.suggested}
-    kept = np.asarray([i for i in range(len(data)) if i not in gone])
-    assert np.array_equal(cleaned.images, data.images[kept])
+    remaining = np.asarray([i for i in range(len(data)) if i not in gone])
+    assert np.array_equal(cleaned.images, data.images[remaining])
     truth = np.arange(400) % 10
     truth[120] = 7
-    assert np.mean(cleaned.labels == truth[kept]) > 0.99
+    assert np.mean(cleaned.labels == truth[remaining]) > 0.99
 
 
-@compiled_only
 def test_flipped_labels_of_the_real_digits_are_found(shared: Path) -> None:
     data = load_dataset(shared / "digits" / "dataset.json")
     rng = np.random.default_rng(1)
@@ -105,14 +98,14 @@ def test_flipped_labels_of_the_real_digits_are_found(shared: Path) -> None:
     labels = data.labels.copy()
     labels[flipped] = (labels[flipped] + rng.integers(1, 10, len(flipped))) % 10
     issues = find_issues(replace(data, labels=labels)).issues
-    # A copy is a copy whatever its label; those are not counted, for or against.
+    # Copies are reported as such with any label, so they do not count here.
     flagged = {issue.index for issue in issues if issue.kind != "copy"}
     hits = flagged & set(flipped.tolist())
     assert len(hits) >= 0.85 * len(flipped)
     assert len(hits) >= 0.60 * len(flagged)
     truth = {issue.index: issue.suggested for issue in issues if issue.suggested}
-    righted = [truth[i] == data.classes[data.labels[i]] for i in hits if i in truth]
-    assert np.mean(righted) > 0.95
+    corrected = [truth[i] == data.classes[data.labels[i]] for i in hits if i in truth]
+    assert np.mean(corrected) > 0.95
 
 
 def test_one_class_has_no_wrong_labels() -> None:
@@ -146,7 +139,7 @@ GOOD = "index,label,suggested,score,reason\n"
         (GOOD.encode() + b"".join(b"%d,%d,,0,\n" % (i, i % 10) for i in range(20)), "leaves out every image"),
     ],
 )
-def test_a_list_that_is_none(content: bytes, words: str, tmp_path: Path) -> None:
+def test_invalid_lists_are_refused(content: bytes, words: str, tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_bytes(content)
     with pytest.raises(DataError, match=words) as caught:
         apply_issues(blobs(20), tmp_path / "list.csv")
@@ -154,13 +147,13 @@ def test_a_list_that_is_none(content: bytes, words: str, tmp_path: Path) -> None
     assert "\n" not in str(caught.value)
 
 
-def test_a_list_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_list_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read"):
         apply_issues(blobs(20), tmp_path / "no.csv")
 
 
-def test_a_list_edited_by_hand(tmp_path: Path) -> None:
-    # As a spreadsheet leaves it: a byte order mark, carriage returns, columns in another order, an empty line.
+def test_a_list_edited_in_a_spreadsheet_is_read(tmp_path: Path) -> None:
+    # As a spreadsheet saves it: a byte order mark, carriage returns, columns in another order, an empty line.
     text = "\ufeffreason,suggested,label,index\r\nmine,4,3,13\r\n\r\n, ,5,15\r\nright as it is,6,6,16\r\n"
     (tmp_path / "list.csv").write_bytes(text.encode())
     cleaned, relabelled, left_out = apply_issues(blobs(20), tmp_path / "list.csv")

@@ -29,7 +29,7 @@ def network(seed: int = 0, rule: Any = "original", dtype: str = "float32") -> Ne
 
 @pytest.mark.parametrize("rule", ["original", "backprop"])
 @pytest.mark.parametrize("invert", [False, True])
-def test_predictions_are_those_of_the_network_on_its_kind_of_inputs(rule: str, invert: bool) -> None:
+def test_predictions_use_the_models_kind_of_inputs(rule: str, invert: bool) -> None:
     model = Model((network(rule=rule),), CLASSES, invert)
     x = 1 - IMAGES / 255 if invert else IMAGES / 255
     outputs = model.network.outputs(x)
@@ -44,7 +44,7 @@ def test_predictions_are_those_of_the_network_on_its_kind_of_inputs(rule: str, i
     assert model.predict(IMAGES[:0]).shape == (0,)
 
 
-def test_several_networks_predict_their_mean() -> None:
+def test_several_networks_predict_the_mean_of_their_probabilities() -> None:
     networks = tuple(network(seed, "backprop") for seed in range(3))
     together = Model(networks, CLASSES).outputs(IMAGES)
     alone = [Model((one,), CLASSES).outputs(IMAGES) for one in networks]
@@ -63,7 +63,7 @@ def test_normalising_models_see_normalised_images() -> None:
     assert not np.array_equal(normalising.outputs(flat), plain.outputs(flat))
 
 
-def test_probabilities_without_any_evidence_are_even() -> None:
+def test_outputs_of_zero_give_equal_probabilities() -> None:
     blank = Network((784, 3), rule="original", dtype="float64")
     blank.biases[0][...] = -1e9
     probabilities = Model((blank,), CLASSES).predict_proba(IMAGES)
@@ -95,7 +95,7 @@ BAD_PIXELS: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("images", "message"), BAD_PIXELS, ids=[f"{i.shape}-{i.flat[0]}" for i, _ in BAD_PIXELS])
-def test_other_pixels_are_refused(images: np.ndarray, message: str) -> None:
+def test_invalid_pixels_are_refused(images: np.ndarray, message: str) -> None:
     with pytest.raises(DataError, match=message):
         Model((network(),), CLASSES).predict(images)
 
@@ -109,13 +109,13 @@ def test_other_pixels_are_refused(images: np.ndarray, message: str) -> None:
         ((Network((4, 3)), Network((4, 2))), CLASSES, "do not fit each other"),
     ],
 )
-def test_parts_that_do_not_fit_are_refused(networks: Any, classes: Any, message: str) -> None:
+def test_inconsistent_networks_and_classes_are_refused(networks: Any, classes: Any, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         Model(networks, classes)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_grey_levels_are_divided_in_the_networks_dtype(dtype: str) -> None:
+def test_grey_levels_are_scaled_in_the_networks_dtype(dtype: str) -> None:
     grey = np.arange(256)
     kind = np.dtype(dtype)
     assert np.array_equal(input_levels(False, kind), grey.astype(kind) / kind.type(255))
@@ -124,12 +124,12 @@ def test_grey_levels_are_divided_in_the_networks_dtype(dtype: str) -> None:
     assert np.array_equal(as_inputs(IMAGES, False, kind), input_levels(False, kind)[IMAGES])
 
 
-def test_memory_is_in_proportion_to_the_network() -> None:
-    """A small file may name many classes: it must not ask for the square of their number."""
+def test_memory_grows_in_proportion_to_the_network() -> None:
+    """A small file may name many classes: memory must not grow with the square of their number."""
     classes = 4000
     model = Model((Network((1, classes)).initialise(),), tuple(map(str, range(classes))))
     image = np.array([[7]], dtype=np.uint8)
-    Model(model.networks, model.classes).predict(image)  # which may compile
+    Model(model.networks, model.classes).predict(image)  # may compile
     tracemalloc.start()
     try:
         model.predict(image)
@@ -143,7 +143,7 @@ def test_memory_is_in_proportion_to_the_network() -> None:
 def test_frozen_networks_predict_the_same(invert: bool) -> None:
     made = network(), network(1)
     rng = np.random.default_rng(0)
-    # Of little ink and of much, which other kernels see to, one after the other.
+    # Alternately mostly white and mostly dark: sparse and dense first layers.
     images = [np.where(rng.random((5, 784)) < share, 0, 255).astype(np.uint8) for share in (0.1, 0.9, 0.1, 0.2, 0.9)]
     before = [Model(made, CLASSES, invert).outputs(each) for each in images]
     for one in made:
@@ -155,9 +155,9 @@ def test_frozen_networks_predict_the_same(invert: bool) -> None:
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 1
     assert made[0].frozen
-    twin = made[0].copy()
-    twin.parameters[0] = 1
-    assert not twin.frozen
+    copy = made[0].copy()
+    copy.parameters[0] = 1
+    assert not copy.frozen
 
 
 def test_the_networks_of_a_model_cannot_be_changed() -> None:
@@ -165,12 +165,12 @@ def test_the_networks_of_a_model_cannot_be_changed() -> None:
     model = Model((made, network(1)), CLASSES)
     image = IMAGES[0]
     before = model.outputs(image)
-    twin = pickle.loads(pickle.dumps(model))  # noqa: S301 - made here
-    for one in (*model.networks, *twin.networks, made):
+    copy = pickle.loads(pickle.dumps(model))  # noqa: S301 - made here
+    for one in (*model.networks, *copy.networks, made):
         for array in (one.parameters, one.weights[1], one.biases[0]):
             with pytest.raises(ValueError, match="read-only"):
                 array[0] = 1
-    assert np.array_equal(twin.outputs(image), before)
+    assert np.array_equal(copy.outputs(image), before)
     assert np.array_equal(model.outputs(image), before)
     copy = made.copy()
     copy.biases[-1][0] += 1
@@ -186,7 +186,7 @@ def test_a_card_is_changed_in_a_copy_of_the_model() -> None:
     assert Model((network(),), CLASSES).card == ModelCard()
 
 
-def test_threads_predict_side_by_side() -> None:
+def test_threads_can_predict_at_the_same_time() -> None:
     model = Model((network(), network(1)), CLASSES)
     images = np.random.default_rng(0).integers(0, 256, (64, model.sizes[0]), dtype=np.uint8)
     expected = [model.outputs(image) for image in images]
@@ -196,7 +196,7 @@ def test_threads_predict_side_by_side() -> None:
                 assert np.array_equal(got, wanted)
 
 
-def test_a_notebook_shows_a_table_in_which_names_are_escaped() -> None:
+def test_the_notebook_table_escapes_names() -> None:
     recipe = Recipe(name="<script>", hidden=(4,), epochs=3)
     data = DataCard(source="x", description="<b>&", hash="0")
     card = ModelCard(recipe=recipe, epochs=3, data=data, metrics={"test_accuracy": 0.5})

@@ -24,7 +24,7 @@ SHAPES = [(3, 2), (784, 200, 40, 10), (1, 1), (5, 128, 16, 17, 3), (4, 256, 512,
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("sizes", SHAPES, ids=str)
-def test_views_cover_one_vector_in_rows_of_whole_lines(sizes: tuple[int, ...], dtype: str) -> None:
+def test_views_cover_one_vector_in_rows_of_whole_cache_lines(sizes: tuple[int, ...], dtype: str) -> None:
     network = Network(sizes, dtype=dtype)
     assert network.parameters.ctypes.data % LINE == 0
     assert not network.parameters.any()
@@ -41,19 +41,19 @@ def test_views_cover_one_vector_in_rows_of_whole_lines(sizes: tuple[int, ...], d
             assert row.ctypes.data % LINE == 0
             first = (row.ctypes.data - start) // itemsize
             seen[first : first + row.size] += 1
-    assert seen.max() == 1  # no view overlaps another
+    assert seen.max() == 1  # no views overlap
     assert seen.sum() == network.n_parameters == sum((a + 1) * b for a, b in pairwise(sizes))
 
 
-def test_views_write_through_and_copies_stand_alone() -> None:
+def test_views_share_memory_and_copies_do_not() -> None:
     network = Network((3, 2))
     network.weights[0][1, 1] = 7
     assert 7 in network.parameters
-    twin = network.copy()
-    assert twin.sha256() == network.sha256()
-    twin.weights[0][1, 1] = 8
+    copy = network.copy()
+    assert copy.sha256() == network.sha256()
+    copy.weights[0][1, 1] = 8
     assert network.weights[0][1, 1] == 7
-    assert repr(twin) == "Network(3-2, rule='original', activation='sigmoid', dtype='float32')"
+    assert repr(copy) == "Network(3-2, rule='original', activation='sigmoid', dtype='float32')"
 
 
 def test_the_same_seed_draws_the_same_weights_in_both_dtypes() -> None:
@@ -73,7 +73,9 @@ def test_the_same_seed_draws_the_same_weights_in_both_dtypes() -> None:
         ("he", -np.inf, np.inf, np.sqrt(2 / 200), False),
     ],
 )
-def test_initialisations_have_their_spread(init: Any, low: float, high: float, deviation: float, biased: bool) -> None:
+def test_initialisations_have_the_expected_range_and_deviation(
+    init: Any, low: float, high: float, deviation: float, biased: bool
+) -> None:
     network = Network((200, 100, 10), dtype="float64").initialise(init, 1)
     weight = network.weights[0]
     assert low <= weight.min() < weight.max() < high
@@ -83,7 +85,7 @@ def test_initialisations_have_their_spread(init: Any, low: float, high: float, d
     assert bool(network.biases[0].any()) is biased
 
 
-def test_sha256_is_of_the_numbers_alone() -> None:
+def test_sha256_depends_on_shape_type_and_parameters_only() -> None:
     network = Network((3, 2), dtype="float64").initialise()
     digest = hashlib.sha256(repr(((3, 2), "float64")).encode())
     digest.update(network.weights[0].tobytes())
@@ -91,7 +93,7 @@ def test_sha256_is_of_the_numbers_alone() -> None:
     assert network.sha256() == digest.hexdigest()
     before = network.sha256()
     assert network.weights[0].strides[0] > 2 * network.dtype.itemsize
-    network.parameters[2] = 5  # a pad
+    network.parameters[2] = 5  # padding
     assert network.sha256() == before
     network.biases[0][0] = np.nextafter(network.biases[0][0], 2)
     assert network.sha256() != before
@@ -103,7 +105,7 @@ def test_sha256_is_of_the_numbers_alone() -> None:
     [("original", "sigmoid"), ("backprop", "sigmoid"), ("backprop", "tanh"), ("backprop", "relu")],
 )
 @pytest.mark.parametrize("sizes", [(4, 3), (4, 6, 5, 3)])
-def test_outputs_equal_those_in_plain_python(sizes: tuple[int, ...], rule: Any, activation: Any) -> None:
+def test_outputs_equal_those_of_plain_python(sizes: tuple[int, ...], rule: Any, activation: Any) -> None:
     network = Network(sizes, rule=rule, activation=activation, dtype="float64").initialise("uniform", 2)
     x = np.random.default_rng(0).uniform(-1, 2, (6, 4))
     reference = ReferenceNetwork.from_network(network)
@@ -148,7 +150,7 @@ def test_inputs_of_another_shape_are_refused(x: np.ndarray) -> None:
         ((MAX_PARAMETERS // 10, 100), {}, "too many weights"),
     ],
 )
-def test_what_makes_no_network_is_refused(sizes: tuple[int, ...], options: dict[str, Any], message: str) -> None:
+def test_invalid_networks_are_refused(sizes: tuple[int, ...], options: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         Network(sizes, **options)
 

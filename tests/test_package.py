@@ -1,4 +1,4 @@
-"""The public names, and what is loaded for them."""
+"""The public names, and the modules that they import."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import fastnn
-from tests.helpers import ROOT, python
+from tests.helpers import ROOT, run_python
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -20,8 +20,8 @@ HEAVY = ("numba", "PIL", "sklearn", "scipy", "matplotlib", "pooch", "requests")
 
 
 def loaded_by(code: str) -> set[str]:
-    """Return which of the heavy packages a new process has loaded after running some code."""
-    done = python(
+    """Return the heavy packages that a new process has imported after running some code."""
+    done = run_python(
         f"import json, sys\ntry:\n    {code}\nexcept SystemExit as error:\n    assert not error.code\n"
         f"print(); print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))"
     )
@@ -40,20 +40,20 @@ def loaded_by(code: str) -> set[str]:
         "from fastnn.cli import main; sys.argv[1:] = ['data', 'info', '--help']; main()",
     ],
 )
-def test_help_and_import_load_nothing_heavy(code: str) -> None:
+def test_help_and_import_load_no_heavy_package(code: str) -> None:
     assert loaded_by(code) == set()
 
 
 def test_only_the_command_that_is_run_is_imported() -> None:
     code = "import sys\nfrom fastnn.cli import main\ntry:\n    main()\nfinally:\n    print(*sys.modules, sep='\\n')"
     for wanted, count in (("train", 1), ("--help", 9)):
-        loaded = python(code, wanted, *(["--help"] if count == 1 else [])).stdout.splitlines()
+        loaded = run_python(code, wanted, *(["--help"] if count == 1 else [])).stdout.splitlines()
         commands = ("train", "evaluate", "compare", "predict", "import_", "serve", "bench", "guide", "data")
         assert sum(f"fastnn.cli.{name}" in loaded for name in commands) == count
 
 
-def test_training_loads_neither_compiler_nor_images_nor_downloads() -> None:
-    """What was compiled before needs no compiler; see tests/kernels/test_loader.py."""
+def test_training_imports_no_compiler_image_or_download_library() -> None:
+    """Cached machine code needs no compiler; see tests/kernels/test_loader.py."""
     assert loaded_by("import fastnn.session, fastnn.images.distort") == set()
 
 
@@ -70,8 +70,8 @@ def test_every_public_name_is_there(name: str) -> None:
         assert value.__doc__
 
 
-def test_the_public_names_are_these() -> None:
-    """What a user may rely on: adding a name is a promise, removing one breaks programs."""
+def test_the_public_names_are_the_documented_ones() -> None:
+    """Users rely on these names: each new one is a promise, and removing one breaks programs."""
     assert set(fastnn.__all__) == {
         "Dataset", "FastnnError", "Model", "Recipe", "Session", "__version__", "compare", "cross_validate", "evaluate",
         "fit", "load_dataset", "load_model", "presets", "save_model", "split", "train",
@@ -89,7 +89,7 @@ def modules() -> dict[str, Path]:
 
 
 def imported_by(path: Path, known: Collection[str]) -> set[str]:
-    """Return the modules of fastnn that a file imports anywhere, also within functions and for annotations."""
+    """Return the modules of fastnn that a file imports, also within functions and for annotations."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -100,18 +100,18 @@ def imported_by(path: Path, known: Collection[str]) -> set[str]:
     return found & set(known)
 
 
-def test_no_module_imports_itself_in_a_circle() -> None:
+def test_there_are_no_circular_imports() -> None:
     known = modules()
-    # The package itself is imported for its version.
+    # Modules may import the package itself, for its version.
     left = {name: imported_by(path, known) - {name, "fastnn"} for name, path in known.items()}
     while free := {name for name, imported in left.items() if not imported & left.keys()}:
         left = {name: imported for name, imported in left.items() if name not in free}
     assert left == {}
 
 
-def test_a_session_knows_no_display() -> None:
+def test_a_session_imports_no_display_library() -> None:
     code = "import sys\nimport fastnn.session, fastnn.crossval\nprint(*sys.modules)"
-    assert not {"rich", "typer"} & set(python(code).stdout.split())
+    assert not {"rich", "typer"} & set(run_python(code).stdout.split())
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
@@ -120,12 +120,12 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 
 def test_the_version_is_shown() -> None:
-    done = python("from fastnn.__main__ import main; main()", "--version")
+    done = run_python("from fastnn.__main__ import main; main()", "--version")
     assert (done.returncode, done.stdout.strip()) == (0, f"fastnn {fastnn.__version__}")
 
 
-def parameters() -> Iterator[tuple[str, int]]:
-    """Yield the number of parameters of each function; those of a command are its options."""
+def parameter_counts() -> Iterator[tuple[str, int]]:
+    """Yield the number of parameters of each function except commands, whose parameters are their options."""
     for path in sorted((ROOT / "fastnn").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
@@ -138,6 +138,6 @@ def parameters() -> Iterator[tuple[str, int]]:
 
 
 def test_no_function_has_more_than_seven_parameters() -> None:
-    counts = list(parameters())
+    counts = list(parameter_counts())
     assert len(counts) > 300
     assert [(name, count) for name, count in counts if count > 7] == []

@@ -1,4 +1,4 @@
-"""What the design promises of a run, held to in processes of their own: same bits, stops, kills, full disks."""
+"""The promises of the design about a run, tested in child processes: same bits, signals, kills, full disks."""
 
 from __future__ import annotations
 
@@ -22,52 +22,48 @@ from fastnn.engine import Engine
 from fastnn.inputs import KernelInput
 from fastnn.training import epoch_order
 from tests.helpers import (
-    PATIENCE,
     ROOT,
-    Started,
+    TIMEOUT,
+    ChildProcess,
     blobs,
-    compiled_only,
     environment,
-    fastnn,
-    lines_until,
-    python,
-    saved,
-    start,
-    together,
-    tree,
+    file_contents,
+    read_until,
+    run_concurrently,
+    run_fastnn,
+    run_python,
+    save_npz,
+    start_process,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Whole runs on whole images take minutes in plain Python.
-pytestmark = compiled_only
-
-# Far more epochs than a test waits for.
+# More epochs than any test waits for.
 ENDLESS = "1000000"
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working folder with a data set in it, whose epochs take some hundredths of a second."""
-    folder = tmp_path / "place"
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Change to a folder with a data set whose epochs take some hundredths of a second; return the folder."""
+    folder = tmp_path / "work"
     folder.mkdir()
     monkeypatch.chdir(folder)
     monkeypatch.setenv("FASTNN_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.delenv("FASTNN_DATA", raising=False)
-    saved(blobs(1500), folder / "data.npz")
+    save_npz(blobs(1500), folder / "data.npz")
     return folder
 
 
 def train_here(*options: str | Path | int) -> None:
-    """Run ``fastnn train`` in this process, which spares the start of another one."""
+    """Run ``fastnn train`` in this process, which is faster than in a child process."""
     result = CliRunner().invoke(app, ["train", "--quiet", *map(str, options)])
     assert result.exit_code == 0, result.output
 
 
-def files(folder: Path) -> list[str]:
+def file_names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
@@ -76,19 +72,19 @@ def files(folder: Path) -> list[str]:
 HASHES = """
 import json
 from numba.core.registry import cpu_target
-from tests.test_promises import hashes
-print(json.dumps({"hashes": hashes(), "cpu": cpu_target.target_context.codegen().magic_tuple()[1]}))
+from tests.test_promises import weight_checksums
+print(json.dumps({"hashes": weight_checksums(), "cpu": cpu_target.target_context.codegen().magic_tuple()[1]}))
 """
 
 
-def hashes() -> list[str]:
+def weight_checksums() -> list[str]:
     """Train three networks on a few hundred samples; return the checksums of their weights."""
     data, found = blobs(300), []
     order = epoch_order(0, 1, len(data))
     relu = Recipe(hidden=(65, 18), rule="backprop", activation="relu", init="he", invert=True, lr=0.02)
     for recipe in (Recipe(hidden=(40, 17)), relu, relu.replace(activation="tanh", invert=False)):
         network = recipe.network(784, 10)
-        engine = Engine(network)  # rather than train(), which compiles prediction too
+        engine = Engine(network)  # not train(), which would also compile prediction
         images = KernelInput(data.images, recipe.invert)
         engine.load_weights(images)
         engine.train(images, data.labels, order, recipe.lr, np.zeros(2))
@@ -97,7 +93,7 @@ def hashes() -> list[str]:
     return found
 
 
-# Whoever changes these changes what every seed gives; the change log must say so.
+# A change here changes the result of every seed; note it in the changelog.
 KNOWN = [
     "5d979f879f9ce7317a955b445dc46082b6f1ea1fad146601800e4490d0c65598",
     "43d75a102982baa1ac8df69daaf94b90927ea95b7fbc89d63d30f349176e7aee",
@@ -105,27 +101,27 @@ KNOWN = [
 ]
 
 
-def other_machines() -> Iterator[tuple[str, dict[str, str | None]]]:
-    """Name machines to compile for, with the environment that asks for each."""
+def target_cpus() -> Iterator[tuple[str, dict[str, str | None]]]:
+    """Yield CPUs to compile for, each with the environment variables that select it."""
     import llvmlite.binding
 
     yield "generic", {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": "cold"}
     if platform.machine() in ("x86_64", "AMD64") and llvmlite.binding.get_host_cpu_features().get("avx2"):
-        # With a cache that cannot be written, as Numba finds it where neither the package nor the home is writable.
+        # With an unwritable cache, as if neither the package nor the home folder is writable.
         refused = {"NUMBA_CACHE_LOCATOR_CLASSES": "IPythonCacheLocator", "NUMBA_CACHE_DIR": "data.npz/never"}
         yield "haswell, uncached", {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "", **refused}
 
 
-def test_the_weights_are_the_same_bits_for_every_cpu_with_and_without_a_cache(place: Path) -> None:
-    machines = dict(other_machines())
-    found = dict(zip(machines, map(json.loads, together(HASHES, *machines.values(), cwd=place)), strict=True))
-    here = hashes()
+def test_the_weights_are_the_same_bits_for_every_cpu_with_and_without_a_cache(folder: Path) -> None:
+    cpus = dict(target_cpus())
+    found = dict(zip(cpus, map(json.loads, run_concurrently(HASHES, *cpus.values(), cwd=folder)), strict=True))
+    here = weight_checksums()
     assert here == KNOWN
-    assert {name: output["hashes"] for name, output in found.items()} == dict.fromkeys(machines, here)
+    assert {name: output["hashes"] for name, output in found.items()} == dict.fromkeys(cpus, here)
     for name, output in found.items():
-        assert output["cpu"] == name.partition(",")[0]  # and it was compiled for that machine
-    assert list((place / "cold").rglob("*.native"))
-    assert (place / "data.npz").is_file()
+        assert output["cpu"] == name.partition(",")[0]  # it was compiled for that CPU
+    assert list((folder / "cold").rglob("*.native"))
+    assert (folder / "data.npz").is_file()
 
 
 # ---- stopping ----
@@ -133,50 +129,56 @@ def test_the_weights_are_the_same_bits_for_every_cpu_with_and_without_a_cache(pl
 
 @posix_only
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_keeps_the_last_epoch_and_the_run_goes_on_to_the_same_bytes(
-    place: Path, number: signal.Signals, code: int
+def test_a_signal_keeps_the_last_epoch_and_resuming_gives_the_same_bytes(
+    folder: Path, number: signal.Signals, code: int
 ) -> None:
     command = [sys.executable, "-m", "fastnn", "train", "--data", "data.npz", "--epochs", ENDLESS, "--out", "cut"]
-    with start(command, cwd=place) as process:
-        lines_until(process, "epoch 2/")
+    with start_process(command, cwd=folder) as process:
+        read_until(process, "epoch 2/")
         process.send_signal(number)
-        rest, _ = process.communicate(timeout=PATIENCE)
+        rest, _ = process.communicate(timeout=TIMEOUT)
     assert process.returncode == code
     done = load_model("cut").card.epochs
     assert done >= 2
     last = rest.splitlines()[-1]
     assert last == f"stopped: epoch {done} is saved; continue with: fastnn train --resume cut"
-    assert files(place / "cut") == ["checkpoint.safetensors", "history.csv", "recipe.toml"]
+    assert file_names(folder / "cut") == ["checkpoint.safetensors", "history.csv", "recipe.toml"]
     train_here("--resume", "cut", "--epochs", str(done + 2))
     train_here("--data", "data.npz", "--epochs", str(done + 2), "--out", "whole")
     assert Path("cut/model.safetensors").read_bytes() == Path("whole/model.safetensors").read_bytes()
-    assert files(place / "cut") == files(place / "whole") == ["history.csv", "model.safetensors", "recipe.toml"]
+    assert (
+        file_names(folder / "cut")
+        == file_names(folder / "whole")
+        == ["history.csv", "model.safetensors", "recipe.toml"]
+    )
 
 
 @posix_only
 @pytest.mark.parametrize(
     ("number", "later"), [(signal.SIGINT, 0.0), (signal.SIGTERM, 0.3), (signal.SIGINT, 0.7), (signal.SIGTERM, 1.2)]
 )
-def test_a_signal_while_kernels_are_compiled_prints_one_line(place: Path, number: signal.Signals, later: float) -> None:
+def test_a_signal_while_kernels_are_compiled_prints_one_line(
+    folder: Path, number: signal.Signals, later: float
+) -> None:
     """It arrives this many seconds after the run folder is there; without kept code, compiling takes longer."""
     options = ["train", "--data", "data.npz", "--epochs", ENDLESS, "--out", "cut"]
-    with Started(
+    with ChildProcess(
         [sys.executable, "-m", "fastnn", *options],
-        cwd=place,
-        env=environment(NUMBA_CACHE_DIR=str(place / "cold")),
+        cwd=folder,
+        env=environment(NUMBA_CACHE_DIR=str(folder / "cold")),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     ) as process:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while not Path("cut/checkpoint.safetensors").exists() and time.monotonic() < deadline:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(0.01)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(later)
         process.send_signal(number)
-        _, errors = process.communicate(timeout=PATIENCE)
+        _, errors = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 128 + number
     done = load_model("cut").card.epochs
     kept = f"epoch {done} is saved" if done else "nothing was trained yet"
@@ -186,14 +188,14 @@ def test_a_signal_while_kernels_are_compiled_prints_one_line(place: Path, number
 
 @posix_only
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_stops_all_networks_of_an_ensemble(place: Path, number: signal.Signals, code: int) -> None:
-    """More networks than processors: no thread may take the next one when its own is stopped."""
+def test_a_signal_stops_all_networks_of_an_ensemble(folder: Path, number: signal.Signals, code: int) -> None:
+    """With more networks than cores: a stopped thread must not start the next network."""
     command = [sys.executable, "-m", "fastnn", "train", "--data", "data.npz", "--epochs", ENDLESS, "--out", "cut"]
-    with start([*command, "--ensemble", "64"], cwd=place) as process:
-        # A network begins its third epoch when all have begun their second.
-        lines_until(process, "epoch 3/")
+    with start_process([*command, "--ensemble", "64"], cwd=folder) as process:
+        # A network starts its third epoch after all have started their second.
+        read_until(process, "epoch 3/")
         process.send_signal(number)
-        rest, _ = process.communicate(timeout=PATIENCE)
+        rest, _ = process.communicate(timeout=TIMEOUT)
     assert process.returncode == code
     stopped = load_model("cut")
     assert len(stopped.networks) == 64
@@ -201,17 +203,17 @@ def test_a_signal_stops_all_networks_of_an_ensemble(place: Path, number: signal.
     assert done is not None
     assert done >= 1
     assert rest.splitlines()[-1] == f"stopped: epoch {done} is saved; continue with: fastnn train --resume cut"
-    assert files(place / "cut") == ["checkpoint.safetensors", "history.csv", "recipe.toml"]
+    assert file_names(folder / "cut") == ["checkpoint.safetensors", "history.csv", "recipe.toml"]
 
 
 @posix_only
-def test_a_stopped_ensemble_can_be_used_and_goes_on_to_the_same_bytes(place: Path) -> None:
+def test_a_stopped_ensemble_can_be_loaded_and_resuming_gives_the_same_bytes(folder: Path) -> None:
     options = ["--data", "data.npz", "--ensemble", "3"]
     command = [sys.executable, "-m", "fastnn", "train", *options, "--epochs", ENDLESS, "--out", "cut"]
-    with start(command, cwd=place) as process:
-        lines_until(process, "network 2  epoch 3/")
+    with start_process(command, cwd=folder) as process:
+        read_until(process, "network 2  epoch 3/")
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=PATIENCE)
+        process.communicate(timeout=TIMEOUT)
     assert process.returncode == 143
     stopped = load_model("cut")
     done = stopped.card.epochs
@@ -228,15 +230,15 @@ def test_a_stopped_ensemble_can_be_used_and_goes_on_to_the_same_bytes(place: Pat
     train_here("--resume", "cut", "--epochs", most + 1)
     train_here(*options, "--epochs", most + 1, "--out", "whole")
     assert Path("cut/model.safetensors").read_bytes() == Path("whole/model.safetensors").read_bytes()
-    assert files(place / "cut") == files(place / "whole")
+    assert file_names(folder / "cut") == file_names(folder / "whole")
 
 
 @posix_only
-def test_the_number_of_cores_changes_nothing(place: Path) -> None:
+def test_the_number_of_cores_changes_nothing(folder: Path) -> None:
     options = ["train", "--data", "data.npz", "--ensemble", "2", "--epochs", "3", "--quiet", "--out"]
     one = [sys.executable, "-c", ONE_CORE, *options, "one"]
-    with start(one, cwd=place) as process:
-        assert process.communicate(timeout=PATIENCE)[0] == ""
+    with start_process(one, cwd=folder) as process:
+        assert process.communicate(timeout=TIMEOUT)[0] == ""
     train_here(*options[1:], "many")
     assert Path("one/model.safetensors").read_bytes() == Path("many/model.safetensors").read_bytes()
 
@@ -250,13 +252,13 @@ main()
 """
 
 
-# A checkpoint that never ends, to have time for a second Ctrl-C.
+# Writing the checkpoint never ends, which leaves time for a second Ctrl-C.
 SLOW_CHECKPOINT = """
 import sys
 from fastnn import runs
 from fastnn.runs import Run
 from fastnn.cli import main
-runs.CHECKPOINT_SECONDS = float("inf")  # however long the first epoch takes
+runs.CHECKPOINT_SECONDS = float("inf")  # even if the first epoch takes long
 begun = []
 def checkpoint(self, model, state=None, write=Run.checkpoint):
     if begun:
@@ -270,20 +272,20 @@ main()
 
 
 @posix_only
-def test_a_second_ctrl_c_leaves_at_once(place: Path) -> None:
+def test_a_second_ctrl_c_exits_at_once(folder: Path) -> None:
     options = ["train", "--data", "data.npz", "--epochs", ENDLESS, "--out", "run"]
-    with start([sys.executable, "-c", SLOW_CHECKPOINT, *options], cwd=place) as process:
-        lines_until(process, "epoch 1/")
+    with start_process([sys.executable, "-c", SLOW_CHECKPOINT, *options], cwd=folder) as process:
+        read_until(process, "epoch 1/")
         process.send_signal(signal.SIGINT)
-        lines_until(process, "waiting")
+        read_until(process, "waiting")
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=PATIENCE) == 130
+        assert process.wait(timeout=TIMEOUT) == 130
     assert load_model("run").card.epochs == 0
 
 
 # ---- killing ----
 
-# With a checkpoint after every epoch, so that most moments are moments of writing.
+# A checkpoint after every epoch, so that most kills come during a write.
 CHECKPOINT_ALWAYS = """
 import fastnn.runs
 from fastnn.cli import main
@@ -294,24 +296,24 @@ main()
 
 @posix_only
 @pytest.mark.parametrize("networks", [1, 2])
-def test_kill_9_leaves_a_run_that_goes_on_to_the_same_bytes(place: Path, networks: int) -> None:
+def test_kill_9_leaves_a_run_that_resumes_to_the_same_bytes(folder: Path, networks: int) -> None:
     new = ["train", "--data", "data.npz", "--ensemble", str(networks)]
     options = [*new, "--epochs", ENDLESS, "--out", "killed"]
     done = 0
     for epochs in (1, 3, 1):
-        with start([sys.executable, "-c", CHECKPOINT_ALWAYS, *options], cwd=place) as process:
-            lines_until(process, f"epoch {done + epochs}/")
+        with start_process([sys.executable, "-c", CHECKPOINT_ALWAYS, *options], cwd=folder) as process:
+            read_until(process, f"epoch {done + epochs}/")
             process.kill()
-            process.communicate(timeout=PATIENCE)
-        kept = load_model("killed").card.epochs
-        assert kept is not None
-        assert kept >= done + epochs - 1 or networks > 1
+            process.communicate(timeout=TIMEOUT)
+        saved = load_model("killed").card.epochs
+        assert saved is not None
+        assert saved >= done + epochs - 1 or networks > 1
         done = max(Session.resume("killed").member_epochs)
         options = ["train", "--resume", "killed", "--epochs", ENDLESS]
     train_here("--resume", "killed", "--epochs", str(done + 1))
     train_here(*new[1:], "--epochs", str(done + 1), "--out", "whole")
     assert Path("killed/model.safetensors").read_bytes() == Path("whole/model.safetensors").read_bytes()
-    assert files(place / "killed") == ["history.csv", "model.safetensors", "recipe.toml"]
+    assert file_names(folder / "killed") == ["history.csv", "model.safetensors", "recipe.toml"]
     history = np.genfromtxt("killed/history.csv", delimiter=",", names=True)
     assert history["epoch"].tolist() == list(range(1, done + 2))
 
@@ -327,29 +329,29 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
 try:
     main()
 finally:
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)  # whoever measures coverage writes at the exit
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)  # coverage writes its file at exit
 """
 
 
 @posix_only
-def test_a_full_disk_is_one_line_and_leaves_what_was_there(place: Path) -> None:
+def test_a_full_disk_gives_one_line_and_keeps_existing_files(folder: Path) -> None:
     train_here("--data", "data.npz", "--epochs", "2", "--out", "run")
-    before = tree(place)
-    resumed = python(FULL_DISK, "train", "--resume", "run", "--epochs", "3", "--quiet", cwd=place)
+    before = file_contents(folder)
+    resumed = run_python(FULL_DISK, "train", "--resume", "run", "--epochs", "3", "--quiet", cwd=folder)
     assert (resumed.returncode, resumed.stdout) == (1, "")
     assert resumed.stderr == "fastnn: run: the run cannot be written (File too large)\n"
-    after = tree(place)
+    after = file_contents(folder)
     assert after.keys() == before.keys()
-    model = str(place / "run" / "model.safetensors")
+    model = str(folder / "run" / "model.safetensors")
     assert after[model] == before[model]
-    begun = python(FULL_DISK, "train", "--data", "data.npz", "--epochs", "3", "--out", "new", cwd=place)
+    begun = run_python(FULL_DISK, "train", "--data", "data.npz", "--epochs", "3", "--out", "new", cwd=folder)
     assert (begun.returncode, begun.stdout) == (1, "")
     assert begun.stderr == "fastnn: new: the run cannot be written (File too large)\n"
-    assert tree(place) == after
+    assert file_contents(folder) == after
     train_here("--resume", "run", "--epochs", "3")
 
 
-# ---- what a run touches ----
+# ---- files and connections ----
 
 AUDIT = """
 import json, os, sys
@@ -377,11 +379,11 @@ finally:
 """
 
 
-def test_a_run_writes_nowhere_else_and_calls_nobody(place: Path, tmp_path: Path) -> None:
+def test_a_run_writes_only_to_its_folder_and_opens_no_connection(folder: Path, tmp_path: Path) -> None:
     home, report = tmp_path / "home", tmp_path / "report.json"
     home.mkdir()
-    before = tree(place)
-    done = python(
+    before = file_contents(folder)
+    done = run_python(
         AUDIT,
         str(report),
         "train",
@@ -391,7 +393,7 @@ def test_a_run_writes_nowhere_else_and_calls_nobody(place: Path, tmp_path: Path)
         "2",
         "--out",
         "deep/run",
-        cwd=place,
+        cwd=folder,
         HOME=str(home),
         XDG_CACHE_HOME=None,
         FASTNN_CACHE_DIR=None,
@@ -399,22 +401,24 @@ def test_a_run_writes_nowhere_else_and_calls_nobody(place: Path, tmp_path: Path)
     )
     assert done.returncode == 0, done.stderr
     events = json.loads(report.read_text())
-    # Numba keeps its machine code beside the package, or where it is told to; what stands there is none of a run's.
+    # The cache of machine code is beside the package or in NUMBA_CACHE_DIR; it does not belong to a run.
     compiled = [str(ROOT / "fastnn"), *(value for key, value in environment().items() if key == "NUMBA_CACHE_DIR")]
     written = [(event, path) for event, path in events if not path.startswith((*compiled, "/dev/"))]
-    run = (str(place / "deep"), "deep")
+    run = (str(folder / "deep"), "deep")
     assert [pair for pair in written if not pair[1].startswith(run)] == []
-    assert {event for event, _ in written} >= {"open", "os.mkdir", "os.rename"}  # the hook does see them
+    assert {event for event, _ in written} >= {"open", "os.mkdir", "os.rename"}  # the audit hook works
     assert not any(event.startswith("socket.") for event, _ in events)
-    assert tree(home) == {}
-    added = tree(place).keys() - before.keys()
-    assert added == {str(place / "deep" / "run" / name) for name in ("history.csv", "model.safetensors", "recipe.toml")}
-    assert {path: content for path, content in tree(place).items() if path in before} == before
+    assert file_contents(home) == {}
+    added = file_contents(folder).keys() - before.keys()
+    assert added == {
+        str(folder / "deep" / "run" / name) for name in ("history.csv", "model.safetensors", "recipe.toml")
+    }
+    assert {path: content for path, content in file_contents(folder).items() if path in before} == before
 
 
 @posix_only
-def test_the_exit_code_of_bad_input_reaches_the_shell(place: Path) -> None:
-    done = fastnn("train", "--data", "missing.npz", cwd=place)
+def test_the_exit_code_of_bad_input_reaches_the_shell(folder: Path) -> None:
+    done = run_fastnn("train", "--data", "missing.npz", cwd=folder)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
     assert "missing.npz" in done.stderr

@@ -1,4 +1,4 @@
-"""Recipes: ranges, learning rates, TOML in and out."""
+"""Recipes: ranges of values, learning rates, reading and writing TOML."""
 
 from __future__ import annotations
 
@@ -73,34 +73,34 @@ def test_constant_and_cosine_schedules() -> None:
 
 
 @pytest.mark.parametrize("recipe", [Recipe(), OTHER, Recipe(hidden=()), Recipe(lr=1)], ids=lambda r: r.name)
-def test_recipes_survive_toml_and_dicts(recipe: Recipe, tmp_path: Path) -> None:
+def test_recipes_round_trip_through_toml_and_dicts(recipe: Recipe, tmp_path: Path) -> None:
     file = tmp_path / "any.toml"
     file.write_text(recipe.to_toml(), encoding="utf-8")
     assert load_recipe(file) == recipe
     assert Recipe.from_dict(recipe.as_dict()) == recipe
 
 
-def test_a_file_may_hold_some_of_the_keys(tmp_path: Path) -> None:
+def test_a_file_may_omit_keys(tmp_path: Path) -> None:
     file = tmp_path / "small.toml"
     file.write_text('base = "original"\nhidden = [16]\nlr = 0.5\n')
     assert load_recipe(str(file)) == Recipe(name="small", hidden=(16,), lr=0.5)
 
 
-def test_replace_changes_what_is_given_and_checks_it() -> None:
+def test_replace_changes_and_checks_the_given_fields() -> None:
     assert Recipe().replace(epochs=3, hidden=None, lr=None) == Recipe(epochs=3)
     assert Recipe().replace(hidden=()) == Recipe(hidden=())
     with pytest.raises(RecipeError, match="epochs"):
         Recipe().replace(epochs=0)
 
 
-def test_the_network_of_a_recipe() -> None:
+def test_a_recipe_makes_its_network() -> None:
     network = Recipe(hidden=(7,), rule="backprop", activation="relu", init="he", seed=4, dtype="float64").network(20, 3)
-    twin = Network((20, 7, 3), rule="backprop", activation="relu", dtype="float64").initialise("he", 4)
-    assert repr(network) == repr(twin)
-    assert network.sha256() == twin.sha256()
+    expected = Network((20, 7, 3), rule="backprop", activation="relu", dtype="float64").initialise("he", 4)
+    assert repr(network) == repr(expected)
+    assert network.sha256() == expected.sha256()
 
 
-def test_values_are_of_the_fields_types_however_a_recipe_is_made() -> None:
+def test_values_are_converted_to_the_types_of_their_fields() -> None:
     recipe = Recipe(hidden=[7, 5], lr=np.float64(0.5), shift=1, class_weight=[1, 2.5])  # type: ignore[arg-type]
     assert recipe == Recipe(hidden=(7, 5), lr=0.5, shift=1.0, class_weight=(1.0, 2.5))
     assert (type(recipe.hidden), type(recipe.lr), type(recipe.shift)) == (tuple, float, float)
@@ -109,7 +109,7 @@ def test_values_are_of_the_fields_types_however_a_recipe_is_made() -> None:
         recipe.epochs = 3  # type: ignore[misc]
 
 
-def test_the_words_of_the_first_edition_are_understood(tmp_path: Path) -> None:
+def test_keys_and_values_of_the_first_version_are_still_read(tmp_path: Path) -> None:
     file = tmp_path / "old.toml"
     file.write_text('base = "modern"\nrule = "toy"\nactivation = "sigmoid"\ninputs = "paper"\nkernel = "ink"\n')
     file.write_text(file.read_text() + "label_smoothing = 0\n")
@@ -153,7 +153,7 @@ def test_a_value_out_of_range_is_shown_with_the_range(name: str, value: Any, mes
     assert str(caught.value) == message
 
 
-HUGE = 10**400  # a whole number beyond the floats
+HUGE = 10**400  # too large for a float
 
 BAD_VALUES: list[tuple[str, Any]] = [
     ("name", ""),
@@ -243,7 +243,7 @@ def test_values_out_of_range_are_named(name: str, value: Any) -> None:
         ),
     ],
 )
-def test_values_must_fit_each_other(changes: dict[str, Any], message: str) -> None:
+def test_inconsistent_values_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         Recipe(**changes)
 
@@ -266,7 +266,7 @@ def test_a_wrong_number_of_epochs_is_named(epochs: Any) -> None:
 
 
 @pytest.mark.parametrize("name", presets)
-def test_presets_are_named_as_they_are_called_and_survive_toml(name: str, tmp_path: Path) -> None:
+def test_presets_hold_their_name_and_round_trip_through_toml(name: str, tmp_path: Path) -> None:
     file = tmp_path / "copy.toml"
     file.write_text(load_recipe(name).to_toml())
     assert load_recipe(file) == load_recipe(name)
@@ -274,7 +274,7 @@ def test_presets_are_named_as_they_are_called_and_survive_toml(name: str, tmp_pa
 
 
 @pytest.mark.parametrize("changes", [{"activation": "relu"}, {"label_smoothing": 0.1}])
-def test_rule_toy_takes_neither_relu_nor_smoothing(changes: dict[str, Any]) -> None:
+def test_the_original_rule_takes_neither_relu_nor_smoothing(changes: dict[str, Any]) -> None:
     with pytest.raises(RecipeError, match="set rule to backprop"):
         Recipe(**changes)
     assert Recipe(rule="backprop", **changes).rule == "backprop"
@@ -307,12 +307,12 @@ def test_bad_files_are_named_in_one_line(content: bytes, message: str, tmp_path:
         load_recipe(file)
     assert str(caught.value).startswith(f"{file}: ")
     assert message in str(caught.value)
-    # However long the file's name is.
+    # The name of the file may be long.
     assert len(str(caught.value).removeprefix(str(file))) < 420
 
 
 @pytest.mark.parametrize("source", ["orginal", "missing.toml", "folder.toml", "\0.toml"])
-def test_what_is_no_recipe_is_refused(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_source_that_is_not_a_recipe_is_refused(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "folder.toml").mkdir()
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RecipeError, match=r"no such recipe|cannot be read|not valid TOML"):
@@ -320,7 +320,7 @@ def test_what_is_no_recipe_is_refused(source: str, tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no endless device here")
-def test_an_endless_file_is_read_no_further_than_a_recipe_goes(tmp_path: Path) -> None:
+def test_an_endless_recipe_file_is_not_read_to_its_end(tmp_path: Path) -> None:
     (tmp_path / "endless.toml").symlink_to("/dev/zero")
     with pytest.raises(RecipeError, match="too large"):
         load_recipe(tmp_path / "endless.toml")

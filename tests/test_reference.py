@@ -1,4 +1,4 @@
-"""The plain-Python rules: equal to the original's JavaScript, and true gradients."""
+"""The plain-Python rules: equal to the original's JavaScript, and to numerical gradients."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BIASES = ("bias_h1", "bias_h2", "bias_o")
 
 
 def parity_network() -> ReferenceNetwork:
-    """The tiny network whose training by the original's JavaScript was recorded, as it starts."""
+    """Return the initial state of the small network whose training by the original's JavaScript was recorded."""
     initial = PARITY["initial"]
     weights = [[list(column) for column in zip(*initial[name], strict=True)] for name in WEIGHTS]
     biases = [[value for (value,) in initial[name]] for name in BIASES]
@@ -43,7 +43,7 @@ def first_outputs(network: ReferenceNetwork) -> list[list[float]]:
 
 
 @pytest.mark.parametrize("calls", [1, 2, 10, 50, 200])
-def test_toy_follows_the_original_call_by_call(calls: int) -> None:
+def test_the_original_rule_follows_the_javascript_call_by_call(calls: int) -> None:
     network = parity_network()
     train_parity(network, calls)
     recorded = PARITY["after"][str(calls)]
@@ -53,7 +53,7 @@ def test_toy_follows_the_original_call_by_call(calls: int) -> None:
         np.testing.assert_allclose(np.array(biases)[:, None], recorded[name], rtol=0, atol=1e-12, err_msg=name)
 
 
-def test_toy_outputs_equal_the_original_before_and_after() -> None:
+def test_outputs_equal_the_javascript_before_and_after_training() -> None:
     network = parity_network()
     np.testing.assert_allclose(first_outputs(network), PARITY["forward_initial"], rtol=0, atol=1e-12)
     train_parity(network, 200)
@@ -68,7 +68,7 @@ def random_parameters(sizes: tuple[int, ...], seed: int) -> tuple[list, list]:
 
 
 def numeric_gradients(loss: Callable[[], float], lists: list, step: float = 1e-5) -> list:
-    """Central differences of `loss` by every number in the nested `lists`, which `loss` reads."""
+    """Return the central differences of `loss` by every number in the nested `lists`, which `loss` reads."""
     result = []
     for index, entry in enumerate(lists):
         if isinstance(entry, list):
@@ -98,7 +98,7 @@ def test_backprop_gradients_equal_central_differences(
     def loss() -> float:
         return network().loss(inputs, 1)
 
-    if activation == "relu":  # a difference across a kink is no derivative: no unit may be near to one
+    if activation == "relu":  # differences across the kink are not derivatives: no sum may be near 0
         values = np.array(inputs)
         for matrix, bias in zip(weights[:-1], biases[:-1], strict=True):
             sums = values @ np.array(matrix) + bias
@@ -112,7 +112,7 @@ def test_backprop_gradients_equal_central_differences(
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu"])
-def test_backprop_step_goes_down_the_gradient_taken_before_it(activation: str) -> None:
+def test_a_backprop_step_uses_the_gradient_before_the_step(activation: str) -> None:
     sizes = (4, 5, 4, 3)
     weights, biases = random_parameters(sizes, seed=1)
     network = ReferenceNetwork(sizes, weights, biases, "backprop", activation)
@@ -127,8 +127,8 @@ def test_backprop_step_goes_down_the_gradient_taken_before_it(activation: str) -
     assert network.loss(inputs, 2) < before
 
 
-def test_toy_step_by_hand() -> None:
-    """One unit a layer: the hidden step must use the raw error and the output weight as already updated."""
+def test_a_step_of_the_original_rule_by_hand() -> None:
+    """With one unit per layer: the hidden step uses the raw error and the already updated output weight."""
     x, w1, b1, w2, b2, lr = 0.7, 0.3, -0.2, 0.9, 0.1, 0.5
     h = 1 / (1 + math.exp(-(w1 * x + b1)))
     o = 1 / (1 + math.exp(-(w2 * h + b2)))
@@ -144,7 +144,7 @@ def test_toy_step_by_hand() -> None:
 @pytest.mark.parametrize(
     ("rule", "sizes"), [("original", (3, 4)), ("original", (3, 4, 3, 2, 2)), ("backprop", (3, 4, 2))]
 )
-def test_any_number_of_layers_learns_what_it_sees(rule: str, sizes: tuple[int, ...]) -> None:
+def test_networks_of_any_depth_learn_a_sample(rule: str, sizes: tuple[int, ...]) -> None:
     network = ReferenceNetwork(sizes, *random_parameters(sizes, seed=0), rule)
     inputs, target = [0.1, 0.9, 0.4], 1
     before = network.loss(inputs, target)
@@ -154,17 +154,17 @@ def test_any_number_of_layers_learns_what_it_sees(rule: str, sizes: tuple[int, .
     assert max(range(sizes[-1]), key=network.predict(inputs).__getitem__) == target
 
 
-def test_backprop_outputs_are_probabilities_even_of_large_sums() -> None:
+def test_backprop_outputs_are_probabilities_even_for_large_sums() -> None:
     network = ReferenceNetwork((1, 3), [[[2000.0, 1000.0, -2000.0]]], [[0.0, 0.0, 0.0]], "backprop")
     assert network.predict([1.0]) == [1.0, 0.0, 0.0]
     assert network.predict([0.0]) == [pytest.approx(1 / 3)] * 3
 
 
-def test_sigmoid_far_out() -> None:
+def test_sigmoid_of_large_arguments() -> None:
     assert [sigmoid(-1e9), sigmoid(0.0), sigmoid(1e9)] == [0.0, 0.5, 1.0]
 
 
-def test_lists_and_arrays_are_copied_not_kept() -> None:
+def test_lists_and_arrays_are_copied() -> None:
     sizes = (2, 3, 2)
     lists = random_parameters(sizes, seed=0)
     before = copy.deepcopy(lists)
@@ -203,7 +203,7 @@ def test_matrix_product_and_transpose() -> None:
         ({"biases": [[0.0]]}, "do not fit the layer sizes"),
     ],
 )
-def test_what_does_not_fit_is_refused(changed: dict[str, object], message: str) -> None:
+def test_inconsistent_networks_are_refused(changed: dict[str, object], message: str) -> None:
     options = {"sizes": (2, 2), "weights": [[[1.0, 2.0], [3.0, 4.0]]], "biases": [[0.0, 0.0]]} | changed
     with pytest.raises(FastnnError, match=message):
         ReferenceNetwork(**options)  # type: ignore[arg-type]

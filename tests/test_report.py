@@ -16,7 +16,7 @@ from fastnn.formats import save_model
 from fastnn.images.sheets import DARK, sheet
 from fastnn.model import Model
 from fastnn.report import write_report
-from tests.helpers import blobs, saved
+from tests.helpers import blobs, save_npz
 from tests.models import model, network
 
 HEAD = "epoch,lr,loss,accuracy,test_loss,test_accuracy,samples_per_second,seconds,test_seconds\n"
@@ -31,7 +31,7 @@ def history(tmp_path: Path) -> Path:
 
 
 class Links(HTMLParser):
-    """Collects the addresses in a page, and the tags that are still open at its end."""
+    """Collects the addresses in a page and the tags that are open at its end."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ def test_the_page_says_which_pictures_are_missing_and_why(tmp_path: Path) -> Non
     assert "100.00%" in text
 
 
-def test_an_older_report_is_replaced_only_by_force_and_completely(tmp_path: Path, history: Path) -> None:
+def test_an_older_report_is_replaced_completely_and_only_with_force(tmp_path: Path, history: Path) -> None:
     folder, data = tmp_path / "r", blobs(40)
     write_report(model(), data, folder, history=history)
     (folder / "mine.txt").write_text("kept")
@@ -108,7 +108,7 @@ def test_impossible_folders_are_refused(folder: str, words: str, tmp_path: Path)
         write_report(model(), blobs(20), tmp_path / folder, force=True)
 
 
-def test_a_report_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_report_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
@@ -132,14 +132,14 @@ def test_without_matplotlib_the_extra_is_named(tmp_path: Path, monkeypatch: pyte
         tuple(f"class {i}" for i in range(61)),
     ],
 )
-def test_class_names_of_many_kinds(classes: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_report_shows_class_names_of_many_kinds(classes: tuple[str, ...], tmp_path: Path) -> None:
     made = Model((network(784, 3, len(classes)),), classes)
     text = write_report(made, blobs(130, classes=classes), tmp_path / "r").read_text()
     assert ("too many for a picture" in text) == (len(classes) > 60)
     assert Links(text).open == []
 
 
-def test_two_networks_and_no_hidden_layer(tmp_path: Path) -> None:
+def test_a_report_on_two_networks_and_no_hidden_layer(tmp_path: Path) -> None:
     two = Model((network(784, 10, seed=1), network(784, 5, 10)), tuple("0123456789"), True)
     assert "2 networks" in write_report(two, blobs(20), tmp_path / "r").read_text()
 
@@ -152,17 +152,17 @@ def test_a_damaged_history_gives_no_learning_curves(content: str, tmp_path: Path
     assert not (tmp_path / "r" / "history.png").exists()
 
 
-def test_a_history_without_test_set(tmp_path: Path) -> None:
+def test_a_report_on_a_history_without_test_set(tmp_path: Path) -> None:
     (tmp_path / "history.csv").write_text(HEAD + "1,0.1,0.9,0.5,,,1e4,0.5,0.1\n")
     write_report(model(), blobs(20), tmp_path / "r", history=tmp_path / "history.csv")
     assert (tmp_path / "r" / "history.png").exists()
 
 
 @pytest.mark.usefixtures("history")
-def test_by_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_evaluate_command_writes_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     save_model(model(), "m.safetensors")
-    saved(blobs(40), tmp_path / "a.npz")
+    save_npz(blobs(40), tmp_path / "a.npz")
     command = ["evaluate", "m.safetensors", "--data", "a.npz", "--report", "r"]
     result = CliRunner().invoke(app, [*command, "--json"])
     assert result.exit_code == 0, result.output

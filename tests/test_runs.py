@@ -1,4 +1,4 @@
-"""Run folders: what stands in them, and what can be taken up from them."""
+"""Run folders: their files, and what can be resumed from them."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_run_from_beginning_to_end(tmp_path: Path) -> None:
     assert epochs_in(folder / "history.csv") == [1, 2, 3]
 
 
-def test_resuming_takes_the_latest_model_and_its_part_of_the_history(tmp_path: Path) -> None:
+def test_resuming_uses_the_latest_model_and_its_part_of_the_history(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     run = Run.create(folder, RECIPE, model())
     for epoch in (1, 2):
@@ -75,7 +75,7 @@ def test_resuming_takes_the_latest_model_and_its_part_of_the_history(tmp_path: P
     run.record(report(3))
     before = (folder / "checkpoint.safetensors").read_bytes()
     run.checkpoint(model(3))
-    # As if killed between the writing of the history and that of the checkpoint.
+    # As if the process was killed between writing the history and writing the checkpoint.
     (folder / "checkpoint.safetensors").write_bytes(before)
     (folder / ".checkpoint.safetensors.x3kd.tmp").write_bytes(b"half a check")
     (folder / "notes.tmp").write_text("the user's own")
@@ -89,14 +89,14 @@ def test_resuming_takes_the_latest_model_and_its_part_of_the_history(tmp_path: P
     assert epochs_in(folder / "history.csv") == [1, 2, 3]
 
 
-@pytest.mark.parametrize(("finished", "kept", "taken"), [(3, 5, 5), (6, 5, 6), (3, None, 3), (None, 4, 4)])
+@pytest.mark.parametrize(("finished", "checkpointed", "resumed"), [(3, 5, 5), (6, 5, 6), (3, None, 3), (None, 4, 4)])
 def test_the_later_of_model_and_checkpoint_is_resumed(
-    finished: int | None, kept: int | None, taken: int, tmp_path: Path
+    finished: int | None, checkpointed: int | None, resumed: int, tmp_path: Path
 ) -> None:
-    for name, epochs in (("model", finished), ("checkpoint", kept)):
+    for name, epochs in (("model", finished), ("checkpoint", checkpointed)):
         if epochs is not None:
             save_model(model(epochs), tmp_path / f"{name}.safetensors")
-    assert Run.resume(tmp_path)[1].card.epochs == taken
+    assert Run.resume(tmp_path)[1].card.epochs == resumed
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_the_later_of_model_and_checkpoint_is_resumed(
         + b",,,,,,,,\n1,,,,,,,,,,\n",
     ],
 )
-def test_a_damaged_history_is_begun_anew(history: bytes, tmp_path: Path) -> None:
+def test_a_damaged_history_is_started_again(history: bytes, tmp_path: Path) -> None:
     run = Run.create(tmp_path / "run", RECIPE, model())
     (run.folder / "history.csv").write_bytes(history)
     resumed, _, _ = Run.resume(run.folder)
@@ -125,7 +125,7 @@ OLD_HEAD = "epoch,lr,loss,accuracy,test_loss,test_accuracy,samples_per_second,se
 OLD_HISTORY = OLD_HEAD + "1,0.1,0.9,0.5,0.8,0.6,1e4,0.5,0.1\n2,0.1,0.7,0.7,,0.8,1e4,0.5,0.1\n"
 
 
-def test_a_history_is_read_as_it_was_written(tmp_path: Path) -> None:
+def test_a_history_round_trips_through_its_file(tmp_path: Path) -> None:
     run = Run.create(tmp_path / "run", RECIPE, model())
     reports = [report(1), dataclasses.replace(report(2), validation_loss=0.1 + 0.2, validation_accuracy=0.75)]
     for one in reports:
@@ -134,7 +134,7 @@ def test_a_history_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert read_history(run.folder / "history.csv") == reports
 
 
-def test_a_history_of_the_first_version_has_no_validation_part(tmp_path: Path) -> None:
+def test_a_history_of_the_first_version_has_no_validation_columns(tmp_path: Path) -> None:
     (tmp_path / "history.csv").write_text(OLD_HISTORY)
     assert read_history(tmp_path / "history.csv") == [
         EpochReport(1, 0.1, 0.9, 0.5, 0.8, 0.6, 1e4, 0.5, 0.1),
@@ -171,7 +171,7 @@ def test_a_damaged_history_is_named_with_its_line(content: bytes, message: str, 
     assert "\n" not in str(caught.value)
 
 
-def test_damaged_lines_of_a_history_can_be_left_out(tmp_path: Path) -> None:
+def test_damaged_lines_of_a_history_can_be_skipped(tmp_path: Path) -> None:
     (tmp_path / "history.csv").write_text(OLD_HISTORY.replace("0.9", "x") + "\n3,\n")
     assert [one.epoch for one in read_history(tmp_path / "history.csv", skip_damaged=True)] == [2]
     with pytest.raises(ModelError, match="cannot be read"):
@@ -191,7 +191,7 @@ def test_the_history_of_several_networks_is_their_mean(tmp_path: Path) -> None:
         one = dataclasses.replace(report(1), accuracy=accuracy, test_loss=accuracy if number else None)
         run.record(dataclasses.replace(one, member=number))
     run.record(dataclasses.replace(report(2), member=1))
-    # An epoch that not all have trained is not in it.
+    # It leaves out epochs that not all networks have trained.
     run.checkpoint(model(1))
     mean = dataclasses.replace(report(1), accuracy=0.625, test_loss=None, seconds=0.2, test_seconds=0.04)
     assert read_history(run.folder / "history.csv") == [mean]
@@ -204,7 +204,7 @@ TWO = RECIPE.replace(ensemble=2, averaging="ema")
 
 
 def ensemble(folder: Path) -> Run:
-    """Write the checkpoint of two networks, of which the second is an epoch ahead."""
+    """Write the checkpoint of two networks; the second is an epoch ahead."""
     networks = [RECIPE.replace(seed=seed).network(5, 2) for seed in (0, 1)]
     run = Run.create(folder, TWO, model())
     states = [
@@ -278,7 +278,7 @@ def test_an_existing_folder_is_never_written_to(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(
         FastnnError, match=r"file/run: the run folder cannot be created \(.*\); name another one \(--out\)$"
@@ -298,7 +298,7 @@ def full_disk(*_: object) -> None:
     raise OSError(28, "No space left on device")
 
 
-def test_a_run_that_cannot_begin_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_cannot_start_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(TrainingError, match=r"run: the run cannot be written \(No space left on device\)"):
         Run.create(tmp_path / "run", RECIPE, model())
@@ -356,7 +356,7 @@ def test_a_model_that_does_not_say_how_it_was_trained_cannot_be_resumed(fields: 
         Run.resume(tmp_path)
 
 
-def test_what_is_no_run_cannot_be_resumed(tmp_path: Path) -> None:
+def test_a_folder_without_a_run_cannot_be_resumed(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no run folder to resume"):
         Run.resume(tmp_path / "missing")
     with pytest.raises(ModelError, match="nothing to resume"):

@@ -1,4 +1,4 @@
-"""Sessions: what they train, report and write, and how they are stopped and resumed."""
+"""Sessions: training, reports and files, stopping and resuming."""
 
 from __future__ import annotations
 
@@ -16,20 +16,17 @@ from fastnn import Recipe, Session, fit, load_dataset, load_model, presets, spli
 from fastnn.datasets import Dataset, per_class
 from fastnn.errors import DataError, FastnnError, ModelError, RecipeError, TrainingError
 from fastnn.evaluation.metrics import evaluate
-from tests.helpers import PATIENCE, blobs, compiled_only, saved
+from tests.helpers import TIMEOUT, blobs, save_npz
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from fastnn.training import ChunkReport
 
-# Whole runs on whole images take minutes in plain Python.
-pytestmark = compiled_only
-
 SMALL = Recipe(hidden=(12,), epochs=4, lr=0.1)
 RELU = Recipe(hidden=(12,), rule="backprop", activation="relu", init="he", invert=True, lr=0.02, epochs=4)
 DISTORTED = RELU.replace(normalise=True, shift=1.0)
-# After one step the weights are some 1e6 each, and six layers of them multiply to more than a float32 holds.
+# After one step the weights are about 1e6, and the product of six layers exceeds the range of float32.
 DIVERGING = RELU.replace(hidden=(32,) * 6, lr=1e6)
 
 RECIPES = {
@@ -62,15 +59,15 @@ def names(folder: Path) -> list[str]:
 
 
 def history(folder: Path) -> list[list[str]]:
-    """Return what a history says of losses and accuracies; times differ from run to run."""
+    """Return the columns of a history without the times, which differ from run to run."""
     rows = [line.split(",") for line in (folder / "history.csv").read_text().splitlines()]
     return [row[:6] + row[9:] for row in rows]
 
 
-# ---- what it trains ----
+# ---- training ----
 
 
-def test_it_trains_reports_and_measures() -> None:
+def test_a_session_trains_reports_and_evaluates() -> None:
     data = blobs(200)
     session = Session(data, SMALL)
     assert not session.finished
@@ -86,11 +83,11 @@ def test_it_trains_reports_and_measures() -> None:
     assert session.timings.samples == 4 * len(train)
     assert session.timings.training > 0
     assert session.timings.compiling > 0
-    # Once it has finished there is nothing left to do.
+    # A finished session trains no more epochs.
     assert run(session) == []
 
 
-def test_an_ensemble_is_the_networks_of_its_seeds() -> None:
+def test_an_ensemble_holds_the_network_of_each_seed() -> None:
     data = blobs(150)
     recipe = DISTORTED.replace(ensemble=3, seed=5, epochs=2)
     session = Session(data, recipe)
@@ -113,20 +110,21 @@ def test_the_number_of_threads_changes_nothing(recipe: Recipe) -> None:
 
 
 def test_an_ensemble_advances_evenly() -> None:
-    """Even if one of its networks is slow: no other begins an epoch before that one has finished the last but one."""
-    begun, slow = [0, 0, 0], threading.Event()
+    """No network starts epoch n before the slowest one has finished epoch n - 2."""
+    epochs, too_early = [0, 0, 0], threading.Event()
 
     def chunk(report: ChunkReport) -> None:
-        begun[report.member] = report.epoch
-        assert report.epoch <= min(begun) + 2
-        if report.member == 1:
-            slow.wait(0.02)
+        epochs[report.member] = report.epoch
+        if report.epoch > min(epochs) + 2:
+            too_early.set()
+        # This network is slow, which gives the others time to start too early.
+        assert not too_early.wait(0.02 if report.member == 1 else 0)
 
     session = Session(blobs(100), SMALL.replace(ensemble=3, epochs=9), threads=2, on_chunk=chunk)
     assert len(run(session)) == 27
 
 
-def test_every_field_of_the_recipe_counts() -> None:
+def test_the_recipe_sets_the_split_and_the_images_per_class() -> None:
     data = blobs(300)
     session = Session(data, SMALL.replace(test_fraction=0.3, per_class=7, seed=2))
     train, test = split(data, 0.3, 2)
@@ -142,8 +140,8 @@ def test_every_field_of_the_recipe_counts() -> None:
     assert whole.evaluation is None
 
 
-def test_patience_ends_a_network_and_the_card_says_when() -> None:
-    """With a learning rate of next to nothing no epoch is better than the first."""
+def test_patience_stops_each_network_and_sets_the_number_of_epochs() -> None:
+    """With a tiny learning rate no epoch is better than the first."""
     recipe = RELU.replace(lr=1e-30, validation_fraction=0.2, patience=2, epochs=50)
     session = Session(blobs(100), recipe)
     assert run(session) == [(0, 1), (0, 2), (0, 3)]
@@ -163,8 +161,8 @@ def test_chunks_are_reported_with_their_network() -> None:
     assert {chunk.total for chunk in chunks} == {90}
 
 
-def test_names_paths_and_files_are_taken_as_well(tmp_path: Path) -> None:
-    source = saved(blobs(100), tmp_path / "data.npz")
+def test_data_and_recipe_can_be_names_or_paths(tmp_path: Path) -> None:
+    source = save_npz(blobs(100), tmp_path / "data.npz")
     (tmp_path / "mine.toml").write_text("hidden = [9]\nepochs = 1\n")
     session = Session(source, tmp_path / "mine.toml")
     run(session)
@@ -182,7 +180,7 @@ def test_names_paths_and_files_are_taken_as_well(tmp_path: Path) -> None:
         (blobs(50), SMALL.replace(class_weight=(1.0,)), RecipeError, "class_weight has 1 numbers"),
     ],
 )
-def test_what_does_not_fit_is_refused_and_nothing_is_written(
+def test_invalid_arguments_are_refused_and_nothing_is_written(
     data: Any, recipe: Any, error: type[FastnnError], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(error, match=message):
@@ -209,14 +207,14 @@ def test_a_recipe_of_a_wrong_type_is_refused(recipe: Any) -> None:
             call(blobs(50), recipe)
 
 
-def test_a_folder_that_exists_is_refused(tmp_path: Path) -> None:
+def test_an_existing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         FastnnError, match=r"name another folder \(--out\), or continue the run with Session.resume \(--resume\)"
     ):
         Session(blobs(50), SMALL, tmp_path)
 
 
-# ---- what it writes ----
+# ---- files ----
 
 
 def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,8 +224,8 @@ def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
-def test_a_run_extended_is_the_run_in_one_go(recipe: Recipe, tmp_path: Path) -> None:
-    source = saved(blobs(150), tmp_path / "data.npz")
+def test_an_extended_run_equals_an_uninterrupted_one(recipe: Recipe, tmp_path: Path) -> None:
+    source = save_npz(blobs(150), tmp_path / "data.npz")
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     run(Session(source, recipe, whole))
     if recipe.needs_total:
@@ -264,10 +262,8 @@ def test_the_history_of_an_ensemble_has_the_means(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 @pytest.mark.parametrize("threads", [1, 2])
-def test_a_session_that_is_stopped_and_resumed_makes_the_same_bytes(
-    recipe: Recipe, threads: int, tmp_path: Path
-) -> None:
-    source = saved(blobs(150), tmp_path / "data.npz")
+def test_a_stopped_and_resumed_session_writes_the_same_bytes(recipe: Recipe, threads: int, tmp_path: Path) -> None:
+    source = save_npz(blobs(150), tmp_path / "data.npz")
     run(Session(source, recipe, tmp_path / "whole"))
     session = Session(source, recipe, tmp_path / "cut", threads=threads)
     for report in session:
@@ -284,13 +280,13 @@ def test_a_session_that_is_stopped_and_resumed_makes_the_same_bytes(
     run(resumed)
     assert model_bytes(tmp_path / "cut") == model_bytes(tmp_path / "whole")
     assert history(tmp_path / "cut") == history(tmp_path / "whole")
-    # The one that was stopped can go on as well.
+    # The stopped session can continue too.
     run(session)
     assert session.finished
     assert hashes(session) == hashes(resumed)
 
 
-def test_a_stop_before_it_begins_is_not_lost() -> None:
+def test_a_stop_before_training_is_not_lost() -> None:
     session = Session(blobs(100), SMALL)
     session.stop()
     assert run(session) == []
@@ -298,10 +294,10 @@ def test_a_stop_before_it_begins_is_not_lost() -> None:
     assert len(run(session)) == 4
 
 
-def test_it_can_be_stopped_from_another_thread_and_in_the_middle_of_an_epoch() -> None:
-    begun = threading.Event()
-    session = Session(blobs(100), SMALL.replace(epochs=1_000_000), on_chunk=lambda _: begun.set())
-    threading.Thread(target=lambda: (begun.wait(), session.stop()), daemon=True).start()
+def test_another_thread_can_stop_a_session_within_an_epoch() -> None:
+    started = threading.Event()
+    session = Session(blobs(100), SMALL.replace(epochs=1_000_000), on_chunk=lambda _: started.set())
+    threading.Thread(target=lambda: (started.wait(), session.stop()), daemon=True).start()
     run(session)
     assert not session.finished
 
@@ -326,12 +322,12 @@ def test_two_threads_cannot_train_one_session() -> None:
 
     def chunk(_: ChunkReport) -> None:
         begun.set()
-        refused.wait(PATIENCE)
+        refused.wait(TIMEOUT)
 
     session, whole = Session(blobs(100), SMALL, on_chunk=chunk), Session(blobs(100), SMALL)
     thread = threading.Thread(target=run, args=[session])
     thread.start()
-    assert begun.wait(PATIENCE)
+    assert begun.wait(TIMEOUT)
     with pytest.raises(FastnnError, match="already being iterated over"):
         run(session)
     refused.set()
@@ -370,14 +366,14 @@ def test_leaving_the_loop_keeps_the_reported_epochs(ensemble: int, tmp_path: Pat
 
 
 @pytest.mark.parametrize("ensemble", [1, 2])
-def test_what_a_callback_raises_comes_out_and_the_run_can_be_resumed(ensemble: int, tmp_path: Path) -> None:
+def test_an_error_in_a_callback_is_raised_and_the_run_can_be_resumed(ensemble: int, tmp_path: Path) -> None:
     def fail(chunk: ChunkReport) -> None:
         if chunk.epoch == 3:
-            raise KeyError("the unforeseen")
+            raise KeyError("unexpected")
 
-    source = saved(blobs(100), tmp_path / "data.npz")
+    source = save_npz(blobs(100), tmp_path / "data.npz")
     recipe = SMALL.replace(ensemble=ensemble)
-    with pytest.raises(KeyError, match="the unforeseen"):
+    with pytest.raises(KeyError, match="unexpected"):
         run(Session(source, recipe, tmp_path / "run", on_chunk=fail))
     resumed, whole = Session.resume(tmp_path / "run"), Session(source, recipe)
     run(resumed)
@@ -386,7 +382,7 @@ def test_what_a_callback_raises_comes_out_and_the_run_can_be_resumed(ensemble: i
 
 
 @pytest.mark.parametrize("ensemble", [1, 2])
-def test_a_training_that_diverges_says_so_and_keeps_the_last_good_epoch(
+def test_diverging_training_is_an_error_and_keeps_the_last_good_epoch(
     ensemble: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Recipe, "lr_at", lambda _, epoch: 0.02 if epoch < 3 else 1e6)
@@ -419,8 +415,8 @@ def test_a_full_disk_is_a_training_error(tmp_path: Path, monkeypatch: pytest.Mon
     assert session.finished
 
 
-def test_what_cannot_be_resumed_is_refused(tmp_path: Path) -> None:
-    source = saved(blobs(100), tmp_path / "data.npz")
+def test_runs_that_cannot_be_resumed_are_refused(tmp_path: Path) -> None:
+    source = save_npz(blobs(100), tmp_path / "data.npz")
     run(Session(source, SMALL, tmp_path / "run"))
     for epochs in (None, 3, 4):
         with pytest.raises(
@@ -441,9 +437,9 @@ def test_what_cannot_be_resumed_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("recipe", [RECIPES["ensemble"], RECIPES["ensemble, ema and validation"]])
-def test_an_ensemble_of_the_first_edition_is_continued_from_its_folders(recipe: Recipe, tmp_path: Path) -> None:
-    """Each network had a folder of its own; here the first has trained two epochs, and the others were killed."""
-    source, cut = saved(blobs(150), tmp_path / "data.npz"), tmp_path / "cut"
+def test_an_ensemble_of_the_first_version_is_resumed_from_its_folders(recipe: Recipe, tmp_path: Path) -> None:
+    """Each network had its own folder; here the first has trained two epochs, and the others were killed."""
+    source, cut = save_npz(blobs(150), tmp_path / "data.npz"), tmp_path / "cut"
     run(Session(source, recipe, tmp_path / "whole"))
     Session(source, recipe, cut).open()
     for report in Session(source, recipe.replace(ensemble=1), cut / "member-1"):
@@ -455,23 +451,23 @@ def test_an_ensemble_of_the_first_edition_is_continued_from_its_folders(recipe: 
     for report in resumed:
         if report.epoch == 3:
             break
-    # From here on the run's own checkpoint is the later one.
+    # Now the run's own checkpoint is the latest one.
     run(Session.resume(cut))
     assert model_bytes(cut) == model_bytes(tmp_path / "whole")
     assert history(cut) == history(tmp_path / "whole")
 
 
-# ---- the short form ----
+# ---- fit ----
 
 
-def test_fit_is_a_session_to_its_end(capsys: pytest.CaptureFixture[str]) -> None:
+def test_fit_runs_a_session_to_its_end(capsys: pytest.CaptureFixture[str]) -> None:
     epochs = []
     recipe = SMALL.replace(ensemble=2)
     model = fit(blobs(150), recipe, on_epoch=lambda report: epochs.append((report.member, report.epoch)))
     session = Session(blobs(150), recipe)
     assert sorted(epochs) == sorted(run(session))
     assert [network.sha256() for network in model.networks] == hashes(session)
-    # There is no terminal.
+    # Nothing is shown without a terminal.
     assert capsys.readouterr() == ("", "")
 
 
@@ -498,7 +494,7 @@ def test_fit_shows_bars_on_a_terminal(
     assert capsys.readouterr() == ("", "")
 
 
-# ---- the same bits as ever ----
+# ---- recorded weights ----
 
 GOLDEN = {
     "original": ["9bd794b6d098be18ed35c0d0503eeca69e4f94f6bc93c579c0456f3103dca803"],
@@ -508,11 +504,12 @@ GOLDEN = {
     ],
     "mnist": ["853e65101f6f1949537a772509bdb4006b4008144ff3f1c509a8495671735abf"],
 }
-"""Checksums after two epochs on the real digits. Changing them changes what every seed gives: tell the change log."""
+"""Checksums after two epochs on the real digits. A change here changes the result of every seed: note it in the
+changelog."""
 
 
 @pytest.mark.parametrize("preset", GOLDEN)
-def test_presets_give_the_weights_they_always_gave(preset: str, shared: Path) -> None:
+def test_presets_give_the_recorded_weights(preset: str, shared: Path) -> None:
     data = load_dataset(shared / "digits" / "dataset.json")
     session = Session(data, presets[preset].replace(epochs=2, seed=3))
     run(session)

@@ -1,4 +1,4 @@
-"""Atomic writes leave the old file or the new one after any failure at any time."""
+"""After any failure, an atomic write leaves either the old file or the new one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fastnn.storage import atomic_write
-from tests.helpers import python
+from tests.helpers import run_python
 
 OLD, NEW = b"old" * 1000, b"new" * 1000
 
@@ -78,7 +78,7 @@ def test_files_have_the_usual_permissions(tmp_path: Path, umask: int) -> None:
         with atomic_write(tmp_path / "file.bin") as file:
             file.write(NEW)
         assert stat.S_IMODE((tmp_path / "file.bin").stat().st_mode) == 0o666 & ~umask
-        assert os.umask(umask) == umask  # put back
+        assert os.umask(umask) == umask  # restored
     finally:
         os.umask(before)
 
@@ -88,15 +88,15 @@ def test_a_missing_folder_is_an_oserror(tmp_path: Path) -> None:
         pass
 
 
-# The process kills itself at the n-th call that reaches the disk: while writing, before and after the content is
-# flushed, before and after the rename.
+# The process kills itself at the n-th call that reaches the disk: during a write, and before and after the flush and
+# the rename.
 KILL_ITSELF = """
 import os, signal, sys
 from pathlib import Path
 from fastnn.storage import atomic_write
 deadline = int(sys.argv[2])
 calls = 0
-def dying(function):
+def killing(function):
     def wrapper(*args, **kwargs):
         global calls
         for moment in ("before", "after"):
@@ -107,10 +107,10 @@ def dying(function):
                 result = function(*args, **kwargs)
         return result
     return wrapper
-os.fsync = dying(os.fsync)
-Path.chmod = dying(Path.chmod)
-Path.replace = dying(Path.replace)
-write = dying(lambda file, content: (file.write(content), file.flush()))
+os.fsync = killing(os.fsync)
+Path.chmod = killing(Path.chmod)
+Path.replace = killing(Path.replace)
+write = killing(lambda file, content: (file.write(content), file.flush()))
 with atomic_write(sys.argv[1]) as file:
     write(file, b"new" * 500)
     write(file, b"new" * 500)
@@ -121,14 +121,14 @@ print(calls)
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no kill -9 here")
 def test_kill_9_at_any_moment_leaves_one_complete_file(tmp_path: Path) -> None:
     path = tmp_path / "file.bin"
-    whole = python(KILL_ITSELF, str(path), "-1")
+    whole = run_python(KILL_ITSELF, str(path), "-1")
     moments = int(whole.stdout)
     assert moments >= 10
     found = []
     for moment in range(moments):
         path.write_bytes(OLD)
-        assert python(KILL_ITSELF, str(path), str(moment)).returncode == -signal.SIGKILL
+        assert run_python(KILL_ITSELF, str(path), str(moment)).returncode == -signal.SIGKILL
         found.append(path.read_bytes())
-    # The old content up to some call, the new content from then on, and never anything else.
+    # Up to some call the old content, from then on the new one, and never anything else.
     assert found == sorted(found, key=[OLD, NEW].index)
     assert {OLD, NEW} == set(found)

@@ -20,7 +20,7 @@ def test_the_command_prints_one_object() -> None:
     assert json.loads(result.stdout)["samples_per_second"] > 0
 
 
-def test_the_table_names_all_three() -> None:
+def test_the_bench_table_names_fastnn_the_bound_and_plain_python() -> None:
     result = CliRunner().invoke(app, ["bench", "--seconds", "0.1"])
     assert result.exit_code == 0
     assert all(word in result.stdout for word in ("fastnn", "bound", "plain Python"))

@@ -1,4 +1,4 @@
-"""``fastnn data clean`` as it is typed; what it finds is tested in test_labels.py."""
+"""The command ``fastnn data clean``; test_label_issues.py tests which issues are found."""
 
 import csv
 import json
@@ -13,13 +13,13 @@ from typer.testing import CliRunner, Result
 from fastnn.cli import app
 from fastnn.datasets import load_dataset
 from fastnn.label_issues import Findings
-from tests.helpers import blobs, compiled_only, saved
+from tests.helpers import blobs, save_npz
 
 QUICK = ("--folds", "3", "--repeats", "1", "--epochs", "4", "--threads", "1")
 
 
 @pytest.fixture(autouse=True)
-def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
@@ -29,7 +29,7 @@ def source(tmp_path: Path) -> str:
     images, labels = data.images.copy(), data.labels.copy()
     labels[:6] = (labels[:6] + 3) % 10
     images[50] = images[40]
-    saved(replace(data, images=images, labels=labels), tmp_path / "a.npz")
+    save_npz(replace(data, images=images, labels=labels), tmp_path / "a.npz")
     return "a.npz"
 
 
@@ -43,12 +43,11 @@ def error(result: Result) -> str:
     return result.stderr
 
 
-@compiled_only
-def test_of_nothing_wrong_no_sheet_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    saved(blobs(40), tmp_path / "a.npz")
+def test_without_issues_no_sheet_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_npz(blobs(40), tmp_path / "a.npz")
     nothing = Findings((), 1.0, np.full((40, 10), 0.1))
     monkeypatch.setattr("fastnn.label_issues.find_issues", lambda *_, **__: nothing)
-    Path("worst.png").write_bytes(b"of an earlier search")
+    Path("worst.png").write_bytes(b"an earlier sheet")
     result = run("a.npz", "--out", "list.csv", "--sheet", "worst.png", "--force", "--json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["sheet"] is None
@@ -56,8 +55,7 @@ def test_of_nothing_wrong_no_sheet_is_drawn(tmp_path: Path, monkeypatch: pytest.
     assert not Path("worst.png").exists()
 
 
-@compiled_only
-def test_from_source_to_cleaned_set(source: str) -> None:
+def test_issues_are_found_and_applied_to_a_copy_of_the_data(source: str) -> None:
     before = Path(source).read_bytes()
     result = run(source, "--out", "list.csv", "--sheet", "worst.png", *QUICK)
     assert result.exit_code == 0, result.output
@@ -78,7 +76,6 @@ def test_from_source_to_cleaned_set(source: str) -> None:
     assert Path(source).read_bytes() == before
 
 
-@compiled_only
 def test_json(source: str) -> None:
     result = run(source, "--json", *QUICK)
     assert result.exit_code == 0, result.output
@@ -117,7 +114,7 @@ def test_json(source: str) -> None:
 def test_errors_are_one_line_and_change_nothing(arguments: list[str], words: str, source: str, tmp_path: Path) -> None:
     Path("list.csv").write_text("index,label,suggested\n0,3,0\n")
     Path("copy.npz").write_bytes(Path(source).read_bytes())
-    saved(blobs(20), tmp_path / "taken.npz")
+    save_npz(blobs(20), tmp_path / "taken.npz")
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     result = run(*(argument.replace("{here}", tmp_path.name) for argument in arguments))
     assert words in error(result)

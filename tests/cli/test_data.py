@@ -1,4 +1,4 @@
-"""The commands of ``fastnn data``, called as from the command line."""
+"""The commands ``fastnn data info``, ``convert`` and ``fetch``."""
 
 import json
 import re
@@ -18,7 +18,7 @@ from tests.datasets.samples import dataset, served
 
 
 @pytest.fixture(autouse=True)
-def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FASTNN_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.delenv("FASTNN_DATA", raising=False)
     monkeypatch.setenv("NO_PROXY", "*")
@@ -150,7 +150,7 @@ def test_fetch_replaces_damaged_files_only_in_its_cache(tmp_path: Path) -> None:
     assert (tmp_path / "mine" / "one.gz").read_bytes() == b"other"
 
 
-def test_fetch_by_command(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fetch_command_downloads_and_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     with served({"/one.gz": FILES["one.gz"]}) as (url, _):
         monkeypatch.setattr("fastnn.datasets.digits.REMOTE", remotes(url)[0])
         result = run("fetch", "digits", "--to", "data")

@@ -16,20 +16,20 @@ from fastnn.evaluation.saved_model import evaluate_file
 from fastnn.formats import save_model
 from fastnn.model import DataCard, Model, ModelCard
 from fastnn.recipe import Recipe
-from tests.models import DIGITS, compiled, model, network
+from tests.models import DIGITS, model, network
 
 runner = CliRunner()
 
 
 @pytest.fixture(autouse=True)
-def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FASTNN_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.delenv("FASTNN_DATA", raising=False)
     monkeypatch.chdir(tmp_path)
 
 
 def write_data(path: str, *, n: int = 60, test: int = 0, seed: int = 0) -> Dataset:
-    """Write a data set of noise, with a test set of its own if `test` is not 0, and return it as it is loaded."""
+    """Write a data set of noise, with a separate test set if `test` is not 0; return it as loaded from the file."""
     rng = np.random.default_rng(seed)
     parts = {"train": n, "t10k": test} if test else {"": n}
     folder = Path(path)
@@ -58,7 +58,6 @@ def write_model(data: Dataset | None, *, seed: int = 5, fraction: float = 0.25) 
     return made
 
 
-@compiled
 def test_the_published_network_gets_5337_of_6844_right(shared: Path) -> None:
     result = runner.invoke(
         app,
@@ -86,7 +85,7 @@ def test_the_published_network_gets_5337_of_6844_right(shared: Path) -> None:
     }
 
 
-def test_the_test_part_is_that_of_the_training() -> None:
+def test_the_test_set_is_the_one_held_back_from_training() -> None:
     data = write_data("a.npz")
     made = write_model(data)
     train, test = split(data, 0.25, 5)
@@ -109,7 +108,7 @@ def test_other_data_are_used_completely_with_a_note() -> None:
     assert "is split with test fraction 0.1" in report.notes[1]
 
 
-def test_a_test_set_of_its_own_is_the_test_part() -> None:
+def test_a_separate_test_set_is_used() -> None:
     data = write_data("set", n=40, test=20)
     write_model(None)
     assert data.test is not None
@@ -117,7 +116,7 @@ def test_a_test_set_of_its_own_is_the_test_part() -> None:
         assert evaluate_file("m.safetensors", "set", wanted).evaluation.total == total  # type: ignore[arg-type]
 
 
-def test_a_model_without_data_asks_for_them() -> None:
+def test_a_model_without_data_asks_for_a_data_set() -> None:
     save_model(model(), "m.safetensors")
     with pytest.raises(ModelError, match="give a data set with --data"):
         evaluate_file("m.safetensors")
@@ -130,7 +129,7 @@ def test_missing_data_are_named() -> None:
         evaluate_file("m.safetensors")
 
 
-def test_a_model_without_a_split_is_tested_on_the_usual_part() -> None:
+def test_a_model_without_a_split_is_tested_on_the_default_split() -> None:
     data = write_data("a.npz")
     about = DataCard(source="a.npz", description="a", hash=data.content_hash)
     save_model(Model((network(),), DIGITS, card=ModelCard(data=about)), "m.safetensors")
@@ -146,7 +145,7 @@ def test_a_missing_test_set_is_named() -> None:
     assert evaluate_file("m.safetensors", part="all").evaluation.total == 60
 
 
-def test_a_model_of_other_inputs_is_refused() -> None:
+def test_a_model_with_another_number_of_inputs_is_refused() -> None:
     write_data("a.npz")
     save_model(model(16, 3, 10), "m.safetensors")
     with pytest.raises(ModelError, match=r"^m\.safetensors: the model takes 16 values"):
@@ -164,14 +163,14 @@ def test_the_tables_are_plain_text_in_a_pipe() -> None:
     assert max(map(len, result.stdout.splitlines())) <= 120
 
 
-def test_the_matrix_is_coloured_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_confusion_matrix_is_coloured_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     write_model(write_data("a.npz"))
     file = io.StringIO()
     monkeypatch.setattr(
         evaluate, "out", lambda: Console(file=file, force_terminal=True, color_system="truecolor", width=120)
     )
     assert runner.invoke(app, ["evaluate", "m.safetensors", "--split", "all"]).exit_code == 0
-    # Cells that are not empty have a background and a text colour.
+    # Cells above 0 have a background and a text colour.
     assert "\x1b[37;48;2;" in file.getvalue() or "\x1b[30;48;2;" in file.getvalue()
 
 

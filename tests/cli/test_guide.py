@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from fastnn.cli import app
 from fastnn.cli.guide import GUIDES
-from tests.helpers import ROOT, environment, fastnn
+from tests.helpers import ROOT, environment, run_fastnn
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,14 +33,14 @@ def test_without_a_name_the_guides_are_listed_with_their_titles() -> None:
 
 
 @pytest.mark.parametrize("name", GUIDES)
-def test_in_a_pipe_a_guide_is_its_markdown(name: str, tmp_path: Path) -> None:
-    result = fastnn("guide", name, cwd=tmp_path)
+def test_a_pipe_gets_the_markdown_of_a_guide(name: str, tmp_path: Path) -> None:
+    result = run_fastnn("guide", name, cwd=tmp_path)
     assert (result.returncode, result.stdout, result.stderr) == (0, source(name), "")
 
 
 @pytest.mark.parametrize("name", GUIDES)
-def test_in_a_terminal_a_guide_is_formatted(name: str) -> None:
-    shown = in_terminal("guide", name)
+def test_a_terminal_gets_a_formatted_guide(name: str) -> None:
+    shown = run_in_terminal("guide", name)
     assert "\x1b[" in shown
     assert "```" not in shown
     assert "|---" not in shown
@@ -53,8 +53,8 @@ def test_an_unknown_guide_is_refused_with_the_names() -> None:
     assert "sped: no such guide; choose one of start, data, accuracy, speed, kernels, web" in result.stderr
 
 
-def in_terminal(*args: str) -> str:
-    """Return what ``fastnn ARGS`` writes to a terminal of 80 columns."""
+def run_in_terminal(*args: str) -> str:
+    """Return the output of ``fastnn ARGS`` in a terminal of 80 columns."""
     pty = pytest.importorskip("pty")
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "fastnn", *args]
@@ -62,7 +62,7 @@ def in_terminal(*args: str) -> str:
     with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=env) as process:
         os.close(theirs)
         written = bytearray()
-        # Linux answers with an error when the other side is closed, other systems with nothing.
+        # At the end Linux raises an error, and other systems return no bytes.
         with contextlib.suppress(OSError):
             while part := os.read(ours, 65536):
                 written += part

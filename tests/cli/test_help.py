@@ -1,4 +1,4 @@
-"""Every command explains itself."""
+"""Every command has help with all its options."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fastnn.cli import app
 
 
 def commands(command: Any, *names: str) -> dict[tuple[str, ...], Any]:
-    """Return a command and the commands below it, by their names."""
+    """Return a command and all its subcommands, by their names."""
     found = {names: command}
     for name, below in getattr(command, "commands", {}).items():
         found |= commands(below, *names, name)

@@ -12,7 +12,7 @@ runner = CliRunner()
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_original(model(784, 5, 4, 10), "NN.json")
 
@@ -27,7 +27,7 @@ def test_the_published_file_is_imported_and_described(shared: Path) -> None:
     assert after.card == before.card
 
 
-def test_a_file_without_fault_is_not_called_repaired() -> None:
+def test_a_correct_file_is_not_called_repaired() -> None:
     result = runner.invoke(app, ["import", "NN.json", "out.safetensors"])
     assert result.exit_code == 0, result.output
     assert "comma" not in result.stdout
@@ -39,7 +39,7 @@ def test_importing_twice_gives_the_same_bytes() -> None:
     assert Path("a.safetensors").read_bytes() == Path("b.safetensors").read_bytes()
 
 
-def test_an_existing_file_is_replaced_only_by_force() -> None:
+def test_an_existing_file_is_replaced_only_with_force() -> None:
     target = Path("out.safetensors")
     target.write_text("mine")
     result = runner.invoke(app, ["import", "NN.json", "out.safetensors"])

@@ -20,7 +20,7 @@ SEVEN = seven()
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     save_model(model(), "m.safetensors")
     Path("7.png").write_bytes(png(SEVEN))
@@ -72,8 +72,8 @@ def test_white_on_black_is_inverted_unless_polarity_is_given() -> None:
     _, (light, dark, dark_json) = predict_files("m.safetensors", ["7.png", "dark.png", "dark.json"])
     assert np.array_equal(light.image, dark.image)
     assert np.array_equal(light.image, dark_json.image)
-    _, (kept,) = predict_files("m.safetensors", ["dark.png"], "dark-on-light")
-    assert np.array_equal(kept.image, 255 - light.image)
+    _, (unchanged,) = predict_files("m.safetensors", ["dark.png"], "dark-on-light")
+    assert np.array_equal(unchanged.image, 255 - light.image)
     result = runner.invoke(app, ["predict", "m.safetensors", "7.png", "--polarity", "sideways"])
     assert result.exit_code == 2
 
@@ -105,7 +105,7 @@ def test_show_uses_greys_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\x1b[38;2;255;255;255;48;2;255;255;255m▀" in file.getvalue()
 
 
-def test_a_model_of_other_inputs_is_refused() -> None:
+def test_a_model_with_another_number_of_inputs_is_refused() -> None:
     save_model(model(16, 10), "small.safetensors")
     with pytest.raises(ModelError, match=r"^small\.safetensors: the model takes 16 values"):
         predict_files("small.safetensors", ["7.png"])

@@ -1,4 +1,4 @@
-"""``fastnn train``: what it prints and refuses, where its data come from, and how signals stop it."""
+"""``fastnn train``: output, errors, source of the data, signals and resuming."""
 
 from __future__ import annotations
 
@@ -21,26 +21,24 @@ import fastnn.datasets
 import fastnn.datasets.drawn
 from fastnn import Recipe, Session, evaluate, load_dataset, load_model, split
 from fastnn.cli import app
-from fastnn.cli._progress import Live, View, view_for
+from fastnn.cli._progress import View
 from fastnn.cli.train import Interrupted, parse_hidden
 from fastnn.cli.train import run as train
 from fastnn.datasets.split import Split
 from fastnn.formats import write_model
 from fastnn.model import DataCard
+from fastnn.progress import Bars
 from fastnn.recipe import load_recipe
 from fastnn.runs import Run
 from fastnn.training import Trainer
-from tests.helpers import blobs, compiled_only, python, saved
+from tests.helpers import blobs, run_python, save_npz
 
 if TYPE_CHECKING:
     from fastnn.training import ChunkReport, EpochReport
 
-# Whole runs on whole images take minutes in plain Python.
-pytestmark = compiled_only
-
 RELU = 'rule = "backprop"\nactivation = "relu"\ninit = "he"\ninvert = true\n'
 SMALL = ("--data", "data.npz", "--hidden", "16")
-LISTED = {
+JSON_TYPES = {
     "run": str,
     "model": str,
     "data": str,
@@ -59,18 +57,18 @@ LISTED = {
 
 
 @pytest.fixture(autouse=True)
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with a data set in it and neither data nor network outside."""
+def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Change to a folder with a data set; no other data are found."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FASTNN_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.delenv("FASTNN_DATA", raising=False)
-    saved(blobs(120), tmp_path / "data.npz")
+    save_npz(blobs(120), tmp_path / "data.npz")
     return tmp_path
 
 
 @pytest.fixture(autouse=True)
 def network_calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """No connection is made in these tests; where one is tried is noted and fails as without a network."""
+    """Make every connection fail as without a network; return the list of addresses that were tried."""
     calls: list[Any] = []
 
     def refuse(*args: Any, **_: Any) -> None:
@@ -86,8 +84,8 @@ def run(*options: str) -> Any:
     return CliRunner().invoke(app, ["train", *options])
 
 
-def refused(*options: str) -> str:
-    """Return the one line with which a command is refused; nothing must have been written."""
+def error_line(*options: str) -> str:
+    """Return the one-line error of a command, which must write nothing."""
     before = sorted(Path().rglob("*"))
     result = run(*options)
     assert (result.exit_code, result.stdout) == (2, "")
@@ -101,19 +99,19 @@ def model_bytes(folder: str) -> bytes:
     return (Path(folder) / "model.safetensors").read_bytes()
 
 
-def session(*, epochs: int = 6, out: str = "run", **changes: Any) -> Session:
-    return Session("data.npz", Recipe(hidden=(16,), epochs=epochs).replace(**changes), out)
+def session(*, epochs: int = 6, out: str = "run", **options: Any) -> Session:
+    return Session("data.npz", Recipe(hidden=(16,), epochs=epochs), out, **options)
 
 
-# ---- what it prints ----
+# ---- output ----
 
 
-def test_json_is_one_object_and_alone_on_stdout(network_calls: list[Any]) -> None:
+def test_json_prints_one_object_and_nothing_else_on_stdout(network_calls: list[Any]) -> None:
     result = run(*SMALL, "--epochs", "3", "--seed", "4", "--out", "run", "--json")
     assert result.exit_code == 0
     assert result.stdout.count("\n") == 1
     found = json.loads(result.stdout)
-    assert {name: type(found[name]) for name in LISTED} == LISTED
+    assert {name: type(found[name]) for name in JSON_TYPES} == JSON_TYPES
     assert (found["run"], found["model"], found["data"]) == ("run", str(Path("run/model.safetensors")), "data.npz")
     assert (found["n_train"], found["n_test"], found["epochs"], found["seed"]) == (108, 12, 3, 4)
     model = load_model("run")
@@ -124,12 +122,12 @@ def test_json_is_one_object_and_alone_on_stdout(network_calls: list[Any]) -> Non
     assert found["balanced_accuracy"] == measured.balanced_accuracy
     assert found["test_loss"] == measured.loss
     assert found["samples_per_second"] == pytest.approx(3 * 108 / found["train_seconds"])
-    # The progress goes on beside it, to stderr.
+    # The progress goes to stderr.
     assert len(re.findall(r"^epoch \d/3 ", result.stderr, re.MULTILINE)) == 3
     assert network_calls == []
 
 
-def test_into_a_pipe_it_prints_a_line_an_epoch_and_a_summary() -> None:
+def test_a_pipe_gets_a_line_for_each_epoch_and_a_summary() -> None:
     result = run(*SMALL, "--epochs", "3", "--lr-every", "2", "--out", "run")
     assert (result.exit_code, result.stderr) == (0, "")
     lines = result.stdout.splitlines()
@@ -146,30 +144,36 @@ def test_into_a_pipe_it_prints_a_line_an_epoch_and_a_summary() -> None:
 
 
 @pytest.mark.parametrize("options", [(), ("--json",)])
-def test_quiet_prints_nothing_of_its_own(options: tuple[str, ...]) -> None:
+def test_quiet_prints_neither_progress_nor_summary(options: tuple[str, ...]) -> None:
     result = run(*SMALL, "--epochs", "2", "--quiet", *options)
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout.count("\n") == len(options)
 
 
 @pytest.mark.parametrize("networks", [1, 2])
-def test_on_a_terminal_it_shows_bars_and_gives_the_cursor_back(networks: int) -> None:
+def test_a_terminal_shows_progress_bars_and_gets_its_cursor_back(
+    networks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, force_interactive=True, highlight=False, width=100)
-    view = view_for(console)
-    assert isinstance(view, Live)
-    train(session(ensemble=networks), view)
+    monkeypatch.setattr("fastnn.cli.train.out", lambda: console)
+    assert run(*SMALL, "--ensemble", str(networks), "--epochs", "6", "--out", "run").exit_code == 0
     text = screen.getvalue()
     for part in ("training", "test ", "data.npz: 108 to train on, 12 to test on"):
         assert part in text
     assert text.rfind("\x1b[?25h") > text.rfind("\x1b[?25l") >= 0
-    assert "epoch 1/6" not in text  # those lines are for pipes
+    assert "epoch 1/6" not in text  # only pipes get these lines
+    # Bars for the chunks of an epoch: only one network has them.
+    assert bool(re.search(r"epoch \d .*loss [\d.]+  train [\d.]+%", text)) == (networks == 1)
 
 
-def test_bars_follow_the_chunks() -> None:
+def test_bars_show_every_chunk() -> None:
     screen = io.StringIO()
-    view = Live(Console(file=screen, force_terminal=True, force_interactive=True, width=100), every=0.0)
-    train(session(), view)
+    with Bars(Console(file=screen, force_terminal=True, force_interactive=True, width=100), every=0.0) as bars:
+        shown = session(on_chunk=bars.chunk)
+        bars.start(shown.member_epochs, shown.recipe.epochs)
+        for report in shown:
+            bars.epoch(report)
     assert re.search(r"epoch 6 .*loss [\d.]+  train [\d.]+%", screen.getvalue())
 
 
@@ -182,15 +186,15 @@ def test_names_are_printed_as_they_are() -> None:
     output = run(*options).stdout
     assert f"\n{name}.npz: 108 to train on" in output
     assert output.rstrip().endswith(f" {name}/model.safetensors")
-    assert refused(*options).startswith(f"fastnn: {name}: exists already")
+    assert error_line(*options).startswith(f"fastnn: {name}: exists already")
 
 
-def test_each_network_of_an_ensemble_has_its_lines() -> None:
+def test_each_network_of_an_ensemble_prints_its_epochs() -> None:
     result = run(*SMALL, "--ensemble", "2", "--epochs", "2", "--out", "two")
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("2 networks of 784-16-10, recipe original")
-    told = re.findall(r"network ([12])  epoch ([12])/2 .* test [0-9.]+%", result.stdout)
-    assert sorted(told) == [("1", "1"), ("1", "2"), ("2", "1"), ("2", "2")]
+    epochs = re.findall(r"network ([12])  epoch ([12])/2 .* test [0-9.]+%", result.stdout)
+    assert sorted(epochs) == [("1", "1"), ("1", "2"), ("2", "1"), ("2", "2")]
 
 
 def test_the_best_epoch_is_in_the_summary() -> None:
@@ -203,7 +207,7 @@ def test_the_best_epoch_is_in_the_summary() -> None:
     assert 0 <= found["validation_accuracy"] <= 1
 
 
-def test_options_that_change_nothing_or_mean_something_else_are_noted() -> None:
+def test_options_without_effect_or_with_another_meaning_are_noted() -> None:
     notes = {}
     for name, option in (("best", "--ensemble=1"), ("mnist", "--lr-decay=0.9")):
         result = run(*SMALL, "--recipe", name, "--epochs", "2", option, "--out", name, "--json", "-q")
@@ -215,10 +219,10 @@ def test_options_that_change_nothing_or_mean_something_else_are_noted() -> None:
     }
 
 
-# ---- what it writes ----
+# ---- files ----
 
 
-def test_the_folder_and_what_the_model_says() -> None:
+def test_the_run_folder_and_the_card_of_the_model() -> None:
     assert run(*SMALL, "--epochs", "2", "--quiet").exit_code == 0
     (folder,) = Path("runs").iterdir()
     assert re.fullmatch(r"original-\d{8}-\d{6}", folder.name)
@@ -280,7 +284,7 @@ def test_no_hidden_layer_at_all() -> None:
     assert load_model("run").sizes == (784, 10)
 
 
-# ---- what it refuses ----
+# ---- errors ----
 
 
 @pytest.mark.parametrize(
@@ -311,12 +315,12 @@ def test_no_hidden_layer_at_all() -> None:
         (("--resume", "missing", "--out", "run"), "drop --out"),
     ],
 )
-def test_what_cannot_be_is_refused_in_one_line(options: tuple[str, ...], message: str) -> None:
-    assert message in refused(*SMALL, *options)
+def test_invalid_options_are_refused_in_one_line(options: tuple[str, ...], message: str) -> None:
+    assert message in error_line(*SMALL, *options)
 
 
-def test_a_training_that_diverges_says_so_and_keeps_the_last_good_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
-    # After one step at 1e6 six layers multiply to more than a float32 holds.
+def test_diverging_training_is_an_error_and_keeps_the_last_good_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    # After one step at 1e6 the product of six layers exceeds the range of float32.
     Path("relu.toml").write_text(RELU + "hidden = [32, 32, 32, 32, 32, 32]\n")
     monkeypatch.setattr(Recipe, "lr_at", lambda _, epoch: 0.02 if epoch < 3 else 1e6)
     result = run("--data", "data.npz", "--recipe", "relu.toml", "--epochs", "5", "--out", "run", "-q")
@@ -330,21 +334,21 @@ def test_a_training_that_diverges_says_so_and_keeps_the_last_good_epoch(monkeypa
     assert model.network.is_finite()
 
 
-# ---- where the data come from ----
+# ---- the source of the data ----
 
 
 def few_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let ``drawn`` be small and quick."""
+    """Replace the built-in digits by a small data set."""
     monkeypatch.setattr(fastnn.datasets.drawn, "drawn", lambda: replace(blobs(120), source="drawn (built in)"))
 
 
-def test_without_digits_or_network_it_trains_on_drawn_ones_and_says_so(
+def test_without_a_connection_training_uses_drawn_digits_and_says_so(
     network_calls: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few_drawn(monkeypatch)
     result = run("--hidden", "16", "--epochs", "1", "--out", "run", "--json")
     assert result.exit_code == 0
-    assert network_calls  # it was tried
+    assert network_calls  # a download was tried
     notes = [line for line in result.stderr.splitlines() if line.startswith("note:")]
     assert len(notes) == 1
     assert notes[0].startswith("note: could not download the original digits (")
@@ -355,13 +359,13 @@ def test_without_digits_or_network_it_trains_on_drawn_ones_and_says_so(
     about = load_model("run").card.data
     assert about is not None
     assert (about.source, about.description) == ("drawn", "drawn (built in)")
-    # Going on needs no second try.
+    # Resuming does not try to download again.
     network_calls.clear()
     assert run("--resume", "run", "--epochs", "2", "-q").exit_code == 0
     assert network_calls == []
 
 
-def test_digits_that_were_asked_for_are_not_replaced(network_calls: list[Any]) -> None:
+def test_requested_digits_are_not_replaced_by_drawn_ones(network_calls: list[Any]) -> None:
     result = run("--data", "digits", "--epochs", "1", "--out", "run")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "could not be downloaded" in result.stderr
@@ -373,7 +377,7 @@ def test_digits_that_were_asked_for_are_not_replaced(network_calls: list[Any]) -
 def test_damaged_digits_are_not_replaced_by_drawn_ones(network_calls: list[Any]) -> None:
     Path("data").mkdir()
     Path("data/dataset.json").write_text("[]")
-    assert "dataset.json" in refused("--epochs", "1")
+    assert "dataset.json" in error_line("--epochs", "1")
     assert network_calls == []
 
 
@@ -387,8 +391,8 @@ def test_three_epochs_and_three_more_make_the_same_bytes_as_six() -> None:
     assert model_bytes("parts") == model_bytes("whole")
 
 
-class Signalling(View):
-    """Sends a signal to this process once an epoch is done."""
+class SignalView(View):
+    """Sends a signal to this process after an epoch."""
 
     def __init__(self, number: signal.Signals, epoch: int) -> None:
         self.number, self.at = number, epoch
@@ -403,9 +407,9 @@ class Signalling(View):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_a_session_and_handlers_are_put_back(number: signal.Signals) -> None:
+def test_a_signal_stops_a_session_and_the_handlers_are_restored(number: signal.Signals) -> None:
     before = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
-    stopped, view = session(), Signalling(number, 3)
+    stopped, view = session(), SignalView(number, 3)
     with pytest.raises(Interrupted) as caught:
         train(stopped, view)
     assert (caught.value.signal, stopped.epochs, view.chunks_after) == (number, 3, 0)
@@ -418,7 +422,7 @@ def test_a_signal_stops_a_session_and_handlers_are_put_back(number: signal.Signa
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_is_told_with_the_way_to_go_on(
+def test_the_message_after_a_signal_says_how_to_continue(
     number: signal.Signals, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     epoch = Trainer.epoch
@@ -455,56 +459,56 @@ def test_a_signal_while_it_compiles_ends_the_process(number: signal.Signals, net
     options = (*SMALL, "--epochs", "3", "--ensemble", networks, "--out")
     assert run(*options, "whole", "-q").exit_code == 0
     for more in ((*options, "run"), ("--resume", "run")):
-        done = python(SIGNAL_IN_A_CALLBACK, str(int(number)), "train", *more, cwd=Path())
+        done = run_python(SIGNAL_IN_A_CALLBACK, str(int(number)), "train", *more, cwd=Path())
         assert (done.returncode, done.stdout) == (128 + number, "")
         assert done.stderr == "stopped: nothing was trained yet; continue with: fastnn train --resume run\n"
     assert run("--resume", "run", "-q").exit_code == 0
     assert model_bytes("run") == model_bytes("whole")
-    done = python(SIGNAL_IN_A_CALLBACK, str(int(number)), "train", "--resume", "run", "--epochs", "4", cwd=Path())
+    done = run_python(SIGNAL_IN_A_CALLBACK, str(int(number)), "train", "--resume", "run", "--epochs", "4", cwd=Path())
     assert done.stderr == "stopped: epoch 3 is saved; continue with: fastnn train --resume run\n"
     assert model_bytes("run") == model_bytes("whole")
 
 
 def test_a_second_ctrl_c_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Left(BaseException):
+    class Exited(BaseException):
         pass
 
-    def leave(code: int) -> None:
-        raise Left(code)
+    def exit_now(code: int) -> None:
+        raise Exited(code)
 
     def checkpoint(*_: object) -> None:
         signal.raise_signal(signal.SIGINT)
-        raise AssertionError("went on writing")
+        raise AssertionError("writing continued")
 
-    begun, view = session(), Signalling(signal.SIGINT, 1)
-    begun.open()
-    monkeypatch.setattr(os, "_exit", leave)
+    started, view = session(), SignalView(signal.SIGINT, 1)
+    started.open()
+    monkeypatch.setattr(os, "_exit", exit_now)
     monkeypatch.setattr(Run, "checkpoint", checkpoint)
-    with pytest.raises(Left, match="130"):
-        train(begun, view)
+    with pytest.raises(Exited, match="130"):
+        train(started, view)
 
 
-def test_a_signal_after_the_last_epoch_comes_too_late() -> None:
+def test_a_signal_after_the_last_epoch_has_no_effect() -> None:
     train(session(out="whole"), View())
-    train(session(out="signalled"), Signalling(signal.SIGINT, 6))
+    train(session(out="signalled"), SignalView(signal.SIGINT, 6))
     assert model_bytes("signalled") == model_bytes("whole")
 
 
-@pytest.mark.parametrize("kept", ["model and checkpoint", "older checkpoint"])
-def test_killed_between_model_and_checkpoint_it_can_be_finished(kept: str) -> None:
+@pytest.mark.parametrize("left", ["model and checkpoint", "older checkpoint"])
+def test_a_run_killed_between_model_and_checkpoint_can_be_finished(left: str) -> None:
     train(session(out="whole"), View())
     with pytest.raises(Interrupted):
-        train(session(), Signalling(signal.SIGINT, 4))
+        train(session(), SignalView(signal.SIGINT, 4))
     name = "run/checkpoint.safetensors"
     older = Path(name).read_bytes()
     train(Session.resume("run"), View())
-    Path(name).write_bytes(Path("run/model.safetensors").read_bytes() if kept.startswith("model") else older)
+    Path(name).write_bytes(Path("run/model.safetensors").read_bytes() if left.startswith("model") else older)
     train(Session.resume("run"), View())
     assert not Path(name).exists()
     assert model_bytes("run") == model_bytes("whole")
 
 
-def test_the_recipe_stays_as_it_was_begun() -> None:
+def test_resume_cannot_change_recipe_or_data() -> None:
     options = ("--data", "data.npz", "--hidden", "16", "--epochs", "2")
     assert run(*options, "--out", "run", "-q").exit_code == 0
     before = {path: path.read_bytes() for path in Path("run").iterdir()}
@@ -520,35 +524,35 @@ def test_the_recipe_stays_as_it_was_begun() -> None:
         "first-layer": "dense",
     }
     for option, value in changed.items():
-        message = refused("--resume", "run", "--epochs", "4", f"--{option}", value)
+        message = error_line("--resume", "run", "--epochs", "4", f"--{option}", value)
         assert f"run: --resume cannot change the recipe; drop --{option}" in message
     Path("mine.toml").write_text("lr = 0.5\n")
-    assert "drop --recipe" in refused("--resume", "run", "--epochs", "4", "--recipe", "mine.toml")
-    assert "trained for 2 epochs already" in refused("--resume", "run")
-    assert "trained for 2 epochs already" in refused("--resume", "run", "--epochs", "1")
-    assert "epochs must be" in refused("--resume", "run", "--epochs", "0")
-    saved(blobs(120, seed=5), Path("other.npz"))
-    assert "is not the data that run was trained on (data.npz)" in refused(
+    assert "drop --recipe" in error_line("--resume", "run", "--epochs", "4", "--recipe", "mine.toml")
+    assert "trained for 2 epochs already" in error_line("--resume", "run")
+    assert "trained for 2 epochs already" in error_line("--resume", "run", "--epochs", "1")
+    assert "epochs must be" in error_line("--resume", "run", "--epochs", "0")
+    save_npz(blobs(120, seed=5), Path("other.npz"))
+    assert "is not the data that run was trained on (data.npz)" in error_line(
         "--resume", "run", "--epochs", "4", "--data", "other.npz"
     )
     assert {path: path.read_bytes() for path in Path("run").iterdir()} == before
-    # The same options and the same data from elsewhere are no change.
+    # The same options and the same data in another file are accepted.
     Path("data.npz").rename("moved.npz")
     same = ("--hidden", "16", "--recipe", "original")
     result = run("--resume", "run", "--data", "moved.npz", "--epochs", "4", *same, "-q")
     assert (result.exit_code, result.output) == (0, "")
 
 
-def test_a_run_by_another_recipe_is_not_taken_for_the_default_one() -> None:
+def test_resume_refuses_the_name_of_another_recipe() -> None:
     Path("mine.toml").write_text("lr = 0.5\n")
     assert run(*SMALL, "--recipe", "mine.toml", "--epochs", "1", "--out", "run", "-q").exit_code == 0
-    assert "drop --recipe" in refused("--resume", "run", "--epochs", "2", "--recipe", "original")
+    assert "drop --recipe" in error_line("--resume", "run", "--epochs", "2", "--recipe", "original")
 
 
-def test_a_cosine_cannot_be_extended() -> None:
+def test_a_run_with_a_cosine_schedule_cannot_be_extended() -> None:
     Path("mine.toml").write_text('schedule = "cosine"\n')
     assert run(*SMALL, "--recipe", "mine.toml", "--epochs", "3", "--out", "run", "-q").exit_code == 0
-    assert "depend on its 3 epochs; drop epochs= (--epochs)" in refused("--resume", "run", "--epochs", "6")
+    assert "depend on its 3 epochs; drop epochs= (--epochs)" in error_line("--resume", "run", "--epochs", "6")
 
 
 def test_a_checkpoint_without_its_state_is_refused() -> None:
@@ -556,4 +560,4 @@ def test_a_checkpoint_without_its_state_is_refused() -> None:
     assert run(*SMALL, "--recipe", "mine.toml", "--epochs", "2", "--out", "run", "-q").exit_code == 0
     file = Path("run/model.safetensors")
     write_model(load_model(file), file)
-    assert "run: the training state does not fit the recipe" in refused("--resume", "run", "--epochs", "4")
+    assert "run: the training state does not fit the recipe" in error_line("--resume", "run", "--epochs", "4")

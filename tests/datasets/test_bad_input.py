@@ -176,7 +176,7 @@ def fault(source: Path | str) -> str:
 
 
 @pytest.mark.parametrize("case", FILES)
-def test_file(case: str, tmp_path: Path) -> None:
+def test_a_faulty_file_is_described(case: str, tmp_path: Path) -> None:
     name, content, words = FILES[case]
     path = tmp_path / name
     path.write_bytes(content)
@@ -186,7 +186,7 @@ def test_file(case: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("case", FOLDERS)
-def test_folder(case: str, tmp_path: Path) -> None:
+def test_a_faulty_folder_is_described(case: str, tmp_path: Path) -> None:
     files, words = FOLDERS[case]
     folder = tmp_path / "folder"
     folder.mkdir()

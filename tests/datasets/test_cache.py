@@ -67,7 +67,7 @@ def test_nothing_is_written_beside_the_source(source: Path, tmp_path: Path) -> N
     assert after == before
 
 
-def test_a_changed_source_is_parsed_anew(tmp_path: Path) -> None:
+def test_a_changed_source_is_parsed_again(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     write_dataset(sample(), path)
     load_dataset(path)
@@ -76,7 +76,7 @@ def test_a_changed_source_is_parsed_anew(tmp_path: Path) -> None:
     assert len(entries(tmp_path)) == 2
 
 
-def test_the_cache_knows_content_not_names(tmp_path: Path) -> None:
+def test_the_cache_depends_on_content_not_on_names(tmp_path: Path) -> None:
     write_dataset(sample(), tmp_path / "a.json")
     load_dataset(tmp_path / "a.json")
     (entry,) = entries(tmp_path)

@@ -36,13 +36,13 @@ def refused_url() -> str:
 
 
 def test_download(tmp_path: Path) -> None:
-    told: list[tuple[str, float]] = []
+    steps: list[tuple[str, float]] = []
     with served({"/a.bin": CONTENT}) as (url, _):
-        path = download(remote(f"{url}a.bin"), tmp_path / "new" / "folder", lambda *step: told.append(step))
+        path = download(remote(f"{url}a.bin"), tmp_path / "new" / "folder", lambda *step: steps.append(step))
     assert path == tmp_path / "new" / "folder" / "a.bin"
     assert path.read_bytes() == CONTENT
-    assert {text for text, _ in told} == {"downloading a.bin"}
-    shares = [share for _, share in told]
+    assert {text for text, _ in steps} == {"downloading a.bin"}
+    shares = [share for _, share in steps]
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
 
@@ -163,7 +163,7 @@ def test_where_digits_are_found(
     assert Path(place).name in loaded.notes[0]
 
 
-def test_the_path_in_the_environment_goes_before_data_and_cache(
+def test_the_path_in_the_environment_comes_before_data_and_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for count, folder in enumerate(("named", "data", "cache/digits"), start=1):

@@ -186,7 +186,7 @@ def test_the_short_form_is_described() -> None:
     assert Split.of(dataset([0, 1], test=whole), 0.25, 4) == Split(kind="own", fraction=0.25, seed=4)
 
 
-def test_what_the_hash_holds_back_stays_so_as_the_data_grow() -> None:
+def test_a_hash_split_holds_back_the_same_images_as_the_data_grow() -> None:
     whole = with_copies([1] * 300 + [3] * 40)
     some = whole.take(np.random.default_rng(1).permutation(len(whole))[:200])
     by_hash = Split(kind="hash", fraction=0.1)
@@ -200,6 +200,6 @@ def test_what_the_hash_holds_back_stays_so_as_the_data_grow() -> None:
 
 
 @pytest.mark.parametrize("description", [Split(fraction=0.0), Split(kind="hash", fraction=1.0), Split(seed=-1)])
-def test_a_description_that_cannot_be_followed(description: Split) -> None:
+def test_an_invalid_split_is_refused(description: Split) -> None:
     with pytest.raises(DataError, match=r"test fraction|negative"):
         split(dataset([0, 1, 2]), description)

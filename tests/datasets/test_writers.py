@@ -41,7 +41,7 @@ def test_round_trip_of_digits(first: str, second: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in OUTPUTS if "idx" not in name])
-def test_text_labels_survive(name: str, tmp_path: Path) -> None:
+def test_text_labels_round_trip(name: str, tmp_path: Path) -> None:
     classes = tuple(sorted(TEXT))
     made = Dataset(images(6), np.array([0, 2, 1, 1, 0, 2]), classes, "a sample")
     assert write_dataset(made, tmp_path / name)[1] == []
@@ -110,7 +110,7 @@ def test_a_note_says_that_the_order_of_classes_is_lost(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", OUTPUTS)
-def test_existing_files_are_replaced_only_by_force(name: str, tmp_path: Path) -> None:
+def test_existing_files_are_replaced_only_with_force(name: str, tmp_path: Path) -> None:
     write_dataset(digits(digits()), tmp_path / name)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     with pytest.raises(DataError, match="exists already"):

@@ -15,7 +15,7 @@ from fastnn.evaluation.metrics import evaluate
 from fastnn.formats import save_model
 from fastnn.model import DataCard, Model, ModelCard
 from fastnn.recipe import Recipe
-from tests.helpers import DIGITS, blobs, saved
+from tests.helpers import DIGITS, blobs, save_npz
 from tests.models import network
 
 HISTORY = (
@@ -26,13 +26,13 @@ HISTORY = (
 
 
 @pytest.fixture(autouse=True)
-def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Dataset:
-    saved(blobs(200), tmp_path / "a.npz")
+    save_npz(blobs(200), tmp_path / "a.npz")
     return load_dataset("a.npz")
 
 
@@ -106,7 +106,7 @@ def test_runs_with_different_splits_are_compared_on_images_new_to_both(data: Dat
 def test_a_common_test_set(data: Dataset, tmp_path: Path) -> None:
     write_run("one", data)
     made = write_run("none", None, draw=3)
-    saved(blobs(60, seed=5), tmp_path / "b.npz")
+    save_npz(blobs(60, seed=5), tmp_path / "b.npz")
     other = load_dataset("b.npz")
     result = compare(["one", "none"], "b.npz")
     assert [row.total for row in result.rows] == [60, 60]
@@ -122,11 +122,11 @@ def test_training_images_from_another_data_set_are_not_tested_on(data: Dataset, 
     """One run was trained on the original data, the other on a cleaned version; both are tested on the original."""
     write_run("one", data)
     cleaned = data.take(np.arange(0, 200, 2))
-    saved(cleaned, tmp_path / "cleaned.npz")
+    save_npz(cleaned, tmp_path / "cleaned.npz")
     write_run("two", load_dataset("cleaned.npz"), seed=5)
     result = compare(["one", "two"], "a.npz")
-    learnt = {image.tobytes() for image in cleaned.images[~Split(fraction=0.25, seed=5).test_mask(cleaned)]}
-    unseen = [image.tobytes() not in learnt for image in data.images]
+    trained_on = {image.tobytes() for image in cleaned.images[~Split(fraction=0.25, seed=5).test_mask(cleaned)]}
+    unseen = [image.tobytes() not in trained_on for image in data.images]
     assert result.rows[0].total == np.sum(Split(fraction=0.25, seed=0).test_mask(data) & unseen) < 50
     assert result.notes == ()
     (tmp_path / "cleaned.npz").unlink()
@@ -155,7 +155,7 @@ def test_runs_are_tested_on_what_their_own_kind_of_split_held_back(data: Dataset
 
 def test_runs_on_different_data_share_nothing(data: Dataset, tmp_path: Path) -> None:
     write_run("one", data)
-    saved(blobs(80, seed=5), tmp_path / "b.npz")
+    save_npz(blobs(80, seed=5), tmp_path / "b.npz")
     write_run("two", load_dataset("b.npz"))
     result = compare(["one", "two"])
     assert (result.pairs[0].shared, result.pairs[0].test, result.pairs[0].better) == (0, None, None)
@@ -216,7 +216,7 @@ def test_runs_that_cannot_be_compared_are_named(
 
 
 @pytest.mark.usefixtures("data")
-def test_by_command(data: Dataset) -> None:
+def test_the_evaluate_command_writes_a_report(data: Dataset) -> None:
     write_run("one", data, draw=1)
     write_run("two[b]", data, draw=2, lr=0.5)
     result = CliRunner().invoke(app, ["compare", "one", "two[b]", "--json"])

@@ -14,7 +14,7 @@ from tests.models import model
 
 
 def reader(classes: tuple[str, ...], *, rule: str = "backprop") -> Model:
-    """Return a model that predicts class k if pixel k is paper and the others are ink."""
+    """Return a model that predicts class k if pixel k is white and the others are black."""
     network = Network((784, len(classes)), rule=rule, dtype=np.float64)  # type: ignore[arg-type]
     for k in range(len(classes)):
         network.weights[0][k, k] = 8.0
@@ -53,7 +53,7 @@ def test_loss_of_backprop_is_the_mean_cross_entropy_in_nats() -> None:
     assert result.loss == pytest.approx((-math.log(hit) - math.log(1 - hit)) / 2)
 
 
-def test_loss_of_toy_is_the_mean_sum_of_squares() -> None:
+def test_loss_of_the_original_rule_is_the_mean_sum_of_squares() -> None:
     result = evaluate(reader(("a", "b"), rule="original"), dataset([0, 1], [0, 0], ("a", "b")))
     on = 1 / (1 + math.exp(-8))
     assert result.loss == pytest.approx((((1 - on) ** 2 + 0.25) + (on**2 + 0.25)) / 2)
@@ -104,7 +104,7 @@ def test_the_figures_are_fit_for_json() -> None:
     assert np.array_equal(figures["confusion"], result.confusion)
 
 
-def test_a_notebook_shows_tables_in_which_names_are_escaped() -> None:
+def test_the_notebook_tables_escape_names() -> None:
     classes = ("<script>", *(str(k) for k in range(99)))
     confusion = np.eye(100, dtype=np.int64)
     rows = class_rows(confusion, classes)

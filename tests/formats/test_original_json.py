@@ -12,7 +12,7 @@ from fastnn.errors import ModelError
 from fastnn.evaluation.metrics import evaluate
 from fastnn.formats import load_model, read_original, save_model, write_original
 from fastnn.model import Model
-from tests.models import compiled, model, network
+from tests.models import model, network
 
 
 def matrix(rows: int, cols: int, start: float = 0.5, values: str = "values") -> dict[str, Any]:
@@ -36,8 +36,8 @@ def small() -> dict[str, Any]:
     }
 
 
-def toy() -> dict[str, Any]:
-    """Return a network as the Coding Train's library writes it."""
+def coding_train() -> dict[str, Any]:
+    """Return a network in the format of the Coding Train's library."""
     return {
         "input_nodes": 3,
         "hidden_nodes": 4,
@@ -56,7 +56,7 @@ def write(path: Path, content: Any) -> Path:
     return path
 
 
-def test_the_published_file_is_read_and_mended(shared: Path) -> None:
+def test_the_published_file_is_read_and_repaired(shared: Path) -> None:
     published = read_original(shared / "original" / "NN.json")
     assert (published.repaired, published.place) == (True, "line 544, column 63")
     assert published.training["accuracy"] == 76.8292682927
@@ -73,13 +73,12 @@ def test_the_published_file_is_read_and_mended(shared: Path) -> None:
         assert np.array_equal(np.array(content[key]["values"])[:, 0], biases)
 
 
-@compiled
 def test_the_published_network_gets_5337_of_6844_right(shared: Path) -> None:
     result = evaluate(load_model(shared / "original" / "NN.json"), load_dataset(shared / "digits" / "dataset.json"))
     assert (result.correct, result.total) == (5337, 6844)
 
 
-def test_no_digit_is_lost_on_any_way(shared: Path, tmp_path: Path) -> None:
+def test_weights_round_trip_exactly_through_both_formats(shared: Path, tmp_path: Path) -> None:
     before = load_model(shared / "original" / "NN.json")
     save_model(before, tmp_path / "m.safetensors")
     between = load_model(tmp_path / "m.safetensors")
@@ -99,13 +98,13 @@ def test_float32_weights_survive_the_original_format(tmp_path: Path) -> None:
     assert set(json.loads((tmp_path / "m.json").read_bytes())) == set(small()) - {"training"}
 
 
-def test_a_toy_neural_network_is_read(tmp_path: Path) -> None:
-    loaded = load_model(write(tmp_path / "toy.json", toy()))
+def test_a_network_of_the_coding_train_is_read(tmp_path: Path) -> None:
+    loaded = load_model(write(tmp_path / "coding_train.json", coding_train()))
     assert loaded.sizes == (3, 4, 2)
-    assert np.array_equal(loaded.network.weights[1], np.array(toy()["weights_ho"]["data"]).T)
+    assert np.array_equal(loaded.network.weights[1], np.array(coding_train()["weights_ho"]["data"]).T)
 
 
-def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / "m.json"
     path.write_bytes(b"\xef\xbb\xbf" + json.dumps(small()).encode())
     assert load_model(path).sizes == (3, 2, 4, 2)
@@ -121,7 +120,7 @@ def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
         ("normalises", Model((network(784, 4, 3, 2),), ("a", "b"), False, True)),
     ],
 )
-def test_what_the_original_could_not_run_is_not_written(reason: str, unfit: Model, tmp_path: Path) -> None:
+def test_models_that_the_original_cannot_run_are_not_written(reason: str, unfit: Model, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=reason):
         write_original(unfit, tmp_path / "m.json")
     assert not any(tmp_path.iterdir())
@@ -163,7 +162,7 @@ FAULTS: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_any_other_fault_is_named(name: str, tmp_path: Path) -> None:
+def test_other_faults_are_named(name: str, tmp_path: Path) -> None:
     content, message = FAULTS[name]
     path = tmp_path / "m.json"
     text = content if isinstance(content, str) else json.dumps(content)
@@ -177,15 +176,15 @@ def test_any_other_fault_is_named(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("place", [place for place, letter in enumerate(TEXT) if letter == ","])
 def test_any_one_comma_may_be_missing(place: int, tmp_path: Path) -> None:
     whole = load_model(write(tmp_path / "whole.json", TEXT))
-    mended = read_original(write(tmp_path / "m.json", TEXT[:place] + TEXT[place + 1 :]))
-    assert mended.repaired
-    assert mended.model.network.sha256() == whole.network.sha256()
+    repaired = read_original(write(tmp_path / "m.json", TEXT[:place] + TEXT[place + 1 :]))
+    assert repaired.repaired
+    assert repaired.model.network.sha256() == whole.network.sha256()
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_no_damage_raises_anything_else(data: st.DataObject, tmp_path: Path) -> None:
-    content = bytearray(json.dumps(data.draw(st.sampled_from([small(), toy()]))).encode())
+def test_any_damage_raises_only_a_model_error(data: st.DataObject, tmp_path: Path) -> None:
+    content = bytearray(json.dumps(data.draw(st.sampled_from([small(), coding_train()]))).encode())
     for _ in range(data.draw(st.integers(1, 4))):
         place = data.draw(st.integers(0, len(content) - 1))
         content[place : place + data.draw(st.integers(0, 9))] = data.draw(st.binary(max_size=4))

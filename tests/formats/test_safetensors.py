@@ -21,7 +21,7 @@ IMAGES = np.random.default_rng(1).integers(0, 256, (40, 784), dtype=np.uint8)
 
 
 def changed(content: bytes, **values: Any) -> bytes:
-    """Return a model file with other metadata."""
+    """Return a copy of a model file with other metadata."""
     header, tensors = parts(content)
     head = json.loads(header["__metadata__"]["fastnn"]) | values
     header["__metadata__"]["fastnn"] = json.dumps(head)
@@ -62,7 +62,7 @@ MODELS = {
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_model_survives_its_file(name: str, tmp_path: Path) -> None:
+def test_a_model_round_trips_through_its_file(name: str, tmp_path: Path) -> None:
     before, path = MODELS[name], tmp_path / "m.safetensors"
     save_model(before, path)
     after = load_model(path)
@@ -88,7 +88,7 @@ def test_the_same_model_gives_the_same_bytes() -> None:
     )
 
 
-def test_the_tensors_are_named_plainly_and_hold_no_pads() -> None:
+def test_the_tensors_have_plain_names_and_no_padding() -> None:
     tensors = safetensors.numpy.load(dump_model(MODELS["several"]))
     assert {name: tensor.shape for name, tensor in tensors.items()} == {
         "layers.0.weight": (784, 5),
@@ -105,7 +105,7 @@ def test_the_tensors_are_named_plainly_and_hold_no_pads() -> None:
     assert np.array_equal(tensors["layers.0.weight"], MODELS["several"].network.weights[0])
 
 
-def test_extras_come_back(tmp_path: Path) -> None:
+def test_extra_tensors_and_values_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "c.safetensors"
     write_model(model(), path, extra_tensors={"order": np.arange(5)}, extra={"epoch": 3})
     loaded, tensors, extra = read_with_extra(path)
@@ -115,7 +115,7 @@ def test_extras_come_back(tmp_path: Path) -> None:
     assert load_model(path).network.sha256() == model().network.sha256()
 
 
-def test_a_run_folder_stands_for_its_model_or_else_its_checkpoint(tmp_path: Path) -> None:
+def test_a_run_folder_loads_its_model_or_else_its_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no run folder"):
         load_model(tmp_path)
     save_model(model(seed=1), tmp_path / "checkpoint.safetensors")
@@ -142,7 +142,7 @@ def test_a_run_folder_stands_for_its_model_or_else_its_checkpoint(tmp_path: Path
     ],
     ids=range(12),
 )
-def test_a_card_that_could_not_be_read_again_is_not_written(fields: dict[str, Any], tmp_path: Path) -> None:
+def test_a_card_that_could_not_be_read_back_is_not_written(fields: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     save_model(model(), path)
     before = path.read_bytes()
@@ -234,7 +234,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("name", DAMAGED)
-def test_damage_is_named_in_one_line(name: str, tmp_path: Path) -> None:
+def test_damage_is_described_in_one_line(name: str, tmp_path: Path) -> None:
     content, message = DAMAGED[name]
     path = tmp_path / "m.safetensors"
     path.write_bytes(content)
@@ -251,7 +251,7 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_no_damage_raises_anything_else(data: st.DataObject, tmp_path: Path) -> None:
+def test_any_damage_raises_only_a_model_error(data: st.DataObject, tmp_path: Path) -> None:
     content = bytearray(GOOD)
     limit = data.draw(st.sampled_from([600, len(content)])) - 1
     for _ in range(data.draw(st.integers(0, 4))):

@@ -12,14 +12,14 @@ import pytest
 
 from fastnn.images.distort import Distorter, random_words, smoothing
 from fastnn.recipe import Recipe
-from tests.helpers import ROOT, compiled_only, python
+from tests.helpers import ROOT, run_python
 
 AFFINE = Recipe(rotation=15.0, scale=0.15, shear=0.2, shift=2.0)
 ELASTIC = AFFINE.replace(elastic_alpha=1.5, seed=3)
 
 
 def drawings(n: int = 12) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Strokes with soft rims, in the middle of the paper."""
+    """Return strokes with soft edges, in the middle of the image."""
     y, x = np.mgrid[:28, :28]
     images = []
     for k in range(n):
@@ -37,8 +37,8 @@ def distorted(recipe: Recipe, images: Any, order: Any = None, epoch: int = 1) ->
     return out
 
 
-def twin(recipe: Recipe, images: Any, order: Any, epoch: int) -> Any:
-    """The same in plain NumPy: one pixel at a time, in float64."""
+def plain_distort(recipe: Recipe, images: Any, order: Any, epoch: int) -> Any:
+    """Distort in plain Python: one pixel at a time, in float64."""
     distorter = Distorter(recipe)
     smooth = smoothing(recipe.elastic_sigma).astype(np.float64)[:, :28] if recipe.elastic_alpha else np.zeros((0, 28))
     count = 6 + 2 * len(smooth) ** 2
@@ -68,7 +68,7 @@ def test_it_equals_numpy(recipe: Recipe) -> None:
     images = drawings(3)
     order = np.array([2, 0, 1])
     out = distorted(recipe, images, order, 7)
-    expected = twin(recipe, images, order, 7)
+    expected = plain_distort(recipe, images, order, 7)
     # Weights are multiples of 1/256: at an edge of 255 levels the error can be a little over one level along each axis.
     assert np.abs(out - expected).max() < 2.6
     assert np.abs(out - expected).mean() < 0.2
@@ -200,10 +200,9 @@ print(hashlib.sha256(distorted(ELASTIC, drawings()).tobytes()).hexdigest())
 """
 
 
-@compiled_only
 @pytest.mark.parametrize("target", ["generic", "haswell"])
 def test_every_cpu_makes_the_same_pixels(target: str, tmp_path: Any) -> None:
     here = hashlib.sha256(distorted(ELASTIC, drawings()).tobytes()).hexdigest()
     settings = {"NUMBA_CPU_NAME": target, "NUMBA_CPU_FEATURES": ""}
-    there = python(_DIGEST, cwd=ROOT, NUMBA_CACHE_DIR=str(tmp_path), **settings)
+    there = run_python(_DIGEST, cwd=ROOT, NUMBA_CACHE_DIR=str(tmp_path), **settings)
     assert there.stdout.strip() == here, there.stderr

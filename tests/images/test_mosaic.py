@@ -207,7 +207,7 @@ def test_the_command_fails_in_one_line(run, tmp_path, monkeypatch, arguments, fa
     assert (tmp_path / "there.png").read_bytes() == b"old"
 
 
-def test_the_command_replaces_only_by_force(run, tmp_path):
+def test_the_command_replaces_a_file_only_with_force(run, tmp_path):
     out = tmp_path / "out.png"
     assert run(out).exit_code == 0
     assert run(out).exit_code == 2

@@ -7,7 +7,6 @@ import tracemalloc
 import zlib
 from pathlib import Path
 
-import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -21,9 +20,7 @@ from fastnn.images import fit, is_blank, load_picture, normalise_batch, normalis
 from fastnn.images.ink import LEAST_INK
 from fastnn.images.normalise import BOX
 from fastnn.kernels import normalise as kernel
-from tests.models import compiled, jpeg, png, seven
-
-SEVERAL = 60 if numba.config.DISABLE_JIT else 2000
+from tests.models import jpeg, png, seven
 
 Pixels = NDArray[np.uint8]
 
@@ -48,7 +45,7 @@ def centre(image: Pixels) -> tuple[float, float]:
 @functools.cache
 def real_digits(shared: Path) -> Pixels:
     content = json.loads((shared / "digits" / "dataset.json").read_bytes())
-    return np.array([item["image"] for item in content[::3][:SEVERAL]], np.uint8)
+    return np.array([item["image"] for item in content[::3][:2000]], np.uint8)
 
 
 # Normalising
@@ -188,7 +185,6 @@ def test_batches_must_be_arrays_of_images() -> None:
     assert normalise_batch(np.zeros((0, 784), np.uint8))[0].shape == (0, 784)
 
 
-@compiled
 def test_the_largest_picture_is_normalised() -> None:
     picture = np.zeros((4096, 4096, 4), np.uint8)
     picture[1000:3000, 900:1100, 3] = 255  # black on transparent
@@ -289,7 +285,6 @@ def scan(digit: Pixels, rng: np.random.Generator) -> bytes:
     return jpeg(np.clip(page, 0, 255).astype(np.uint8), quality=70)
 
 
-@compiled
 def test_a_photo_of_a_digit_is_read_as_the_digit(shared: Path) -> None:
     rng = np.random.default_rng(5)
     for image in real_digits(shared)[:6]:

@@ -28,11 +28,11 @@ NATIVE_PER_VECTOR = 1
 WHITE = 255
 
 _Memory = ctypes.c_char * (1 << 40)
-"""All that an address may be the start of; only what is asked for is read."""
+"""Memory of any length from an address; only the requested part is read."""
 
 
 class Pointer:
-    """The numbers from an address on."""
+    """An array of unknown length at an address."""
 
     __slots__ = ("address", "numbers")
 
@@ -65,12 +65,12 @@ class Record:
 
 
 def _scalar(value: Any) -> Any:
-    """Return whole numbers as int, which is as wide as Numba's int64 or wider; others keep their type."""
+    """Return an integer as int, which holds every int64 of Numba; other types are unchanged."""
     return int(value) if value.dtype.kind in "iu" else value
 
 
 def lanes_of(dtype: Any, width: int) -> int:
-    """Return how many numbers one vector of this width holds."""
+    """Return the number of lanes of a vector of this width."""
     return LINE // np.dtype(dtype).itemsize // (2 if width == HALF else 1)
 
 
@@ -280,7 +280,7 @@ def _pixel_values(ws: Record) -> np.ndarray:
 
 
 def _first_weights(ws: Record, layer: Record) -> np.ndarray:
-    """Return the weights, with as many columns as the compiled twins work on: whole vectors."""
+    """Return the first weights, with columns up to a whole number of vectors, as the compiled code processes them."""
     dtype = ws.one.dtype
     lanes = lanes_of(dtype, NATIVE)
     rows = _at(layer.weights, dtype, layer.n_inputs * layer.stride).reshape(-1, layer.stride)
@@ -292,11 +292,11 @@ def _at(address: int, dtype: Any, count: int) -> np.ndarray:
     return np.frombuffer(_Memory.from_address(address), dtype, count)
 
 
-# ---- kernels that run on these ----
+# ---- kernels as plain Python ----
 
 
 class PlainKernel:
-    """Stands in for ``fastnn.kernels.loader.Kernel``: runs the plain function, once it has passed the check."""
+    """Replaces ``fastnn.kernels.loader.Kernel``: runs the plain function after it has passed its check."""
 
     def __init__(self, module: str, factory: str, arguments: tuple[str, ...], check: Callable[..., bool]) -> None:
         self._module, self._factory, self._arguments, self._check = module, factory, arguments, check
@@ -316,7 +316,7 @@ class PlainKernel:
 
 @cache
 def kernels(module: str) -> ModuleType:
-    """Return a copy of a module of kernels that is plain Python on these twins.
+    """Return a copy of a module of kernels that runs as plain Python on these twins.
 
     Parameters
     ----------
@@ -342,7 +342,7 @@ INTRINSICS = ("fastnn.kernels.vector", "fastnn.kernels.first_layer")
 
 
 def install() -> None:
-    """Put this module in the place of the modules of intrinsics: what is imported from now on runs on it."""
+    """Replace the modules of intrinsics by this one, for all later imports."""
     _replace(dict.fromkeys(INTRINSICS, sys.modules[__name__]))
 
 

@@ -1,4 +1,4 @@
-"""Kernels that are compiled in a fraction of the time that those of fastnn take."""
+"""Small kernels, which are compiled much faster than those of fastnn."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 NUMBERS = record_of_int64("numbers", "n")
 
-# Runs one of them in a process of its own.
+# Runs one of them in a child process.
 RUN = """
 import sys
 import numpy as np
@@ -47,7 +47,7 @@ def _error_function(x: float) -> float:
 
 
 @device
-def _told(x: float) -> float:
+def _printed(x: float) -> float:
     print("number", x)
     return x
 
@@ -69,13 +69,13 @@ def double() -> Callable[[int], None]:
 
 
 def error_function() -> Callable[[int], None]:
-    """Return a kernel that calls a function which machine code of fastnn may not call."""
+    """Return a kernel that calls a function of the C library, which cached machine code may not do."""
     return _over_numbers(_error_function)
 
 
-def tell() -> Callable[[int], None]:
-    """Return a kernel that needs Numba's own functions."""
-    return _over_numbers(_told)
+def print_numbers() -> Callable[[int], None]:
+    """Return a kernel that calls functions of Numba's runtime."""
+    return _over_numbers(_printed)
 
 
 def nothing() -> Callable[[int], None]:
@@ -86,7 +86,7 @@ def nothing() -> Callable[[int], None]:
 
 
 def agrees(factory: str) -> Callable[[Callable[[int], Any]], bool]:
-    """Return a check of the kernel of this name on four numbers."""
+    """Return a check that runs the kernel of this name on four numbers."""
 
     def check(kernel: Callable[[int], Any]) -> bool:
         numbers = np.arange(4.0)
@@ -99,17 +99,17 @@ def agrees(factory: str) -> Callable[[Callable[[int], Any]], bool]:
 EXPECTED: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "double": lambda x: 2 * x,
     "error_function": np.vectorize(math.erf),
-    "tell": lambda x: x,
+    "print_numbers": lambda x: x,
 }
 
 
 def kernel(factory: str) -> Kernel:
-    """Return a fresh kernel of this file."""
+    """Return a new kernel from this file."""
     return Kernel("tests.kernels.small", factory, (), agrees(factory))
 
 
 def result_of(one: Kernel) -> np.ndarray:
-    """Return what a kernel makes of five numbers."""
+    """Return the result of a kernel for five numbers."""
     numbers = np.arange(5.0)
     one(ArgumentBlock(NUMBERS, numbers=numbers, n=5))
     return numbers

@@ -1,4 +1,4 @@
-"""The first layer's loops over the pixels of a block: each compiled one against its plain twin, and what it leaves."""
+"""The loops of the first layer over the pixels of a block: each equals its plain twin."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fastnn.kernels.workspace import (
     address_of,
     workspace_dtype,
 )
-from tests.helpers import compiled_only
+from tests.helpers import needs_jit
 from tests.kernels import plain
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def test_reading_a_block_equals_its_plain_twin(dtype: str) -> None:
         for function, room in ((compiled, given), (reads(plain, dtype), twin)):
             before = room.pixel_values.copy()
             function(room.ws.address, address_of(room.images), white, valid)
-            # All are whole numbers, and the sums of their products are below 2**24: no rounding anywhere.
+            # All values are integers, and the sums of products are below 2**24: nothing is rounded.
             np.testing.assert_array_equal(room.pixel_values[:size], rows[:size].astype(int) - white)
             np.testing.assert_array_equal(room.pixel_values[size:], before[size:])
             signed = rows.astype(np.int64) - white
@@ -106,7 +106,7 @@ def test_reading_a_block_equals_its_plain_twin(dtype: str) -> None:
 
 
 def summed_and_updated(module: ModuleType, dtype: str, n_outputs: int) -> tuple[SimpleNamespace, SimpleNamespace]:
-    """Return the arrays before and after the forward pass and the update, with as many outputs."""
+    """Return the arrays before and after the forward pass and the update, for `n_outputs` outputs."""
     before, after = problem(dtype, n_outputs), problem(dtype, n_outputs)
     for room in (before, after):
         reads(plain, dtype)(room.ws.address, address_of(room.images), 255, N_MASKS - 1)
@@ -114,7 +114,7 @@ def summed_and_updated(module: ModuleType, dtype: str, n_outputs: int) -> tuple[
             mask = room.sample_masks[p]
             room.active_pixels[room.list_ends[mask]] = p
             room.list_ends[mask] += 1
-    # Each mask has pixels, and every rest of a division by 4 occurs: so many rows are taken at once.
+    # Every mask has pixels, and their numbers have every remainder of 4, the number of rows processed at once.
     assert set(before.sample_masks.tolist()) == set(range(N_MASKS))
     lengths = before.list_ends - np.arange(N_MASKS) * PIXELS
     assert set((lengths % 4).tolist()) == {0, 1, 2, 3}
@@ -123,16 +123,16 @@ def summed_and_updated(module: ModuleType, dtype: str, n_outputs: int) -> tuple[
     return before, after
 
 
-@compiled_only
+@needs_jit
 @pytest.mark.parametrize("native", [HALF, ONE], ids=["half vectors", "whole vectors"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_sums_and_updates_equal_their_plain_twins(dtype: str, native: int, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (first_layer, plain):
         monkeypatch.setattr(module, "NATIVE", native)
-    # Columns are taken a native vector at a time: three, of which one number is missing.
+    # Columns are processed in native vectors: here three, the last one number short.
     n = 3 * plain.lanes_of(dtype, native)
     before, after = summed_and_updated(first_layer, dtype, n - 1)
-    # Sums of up to 256 products of 255 and a number below 4, each rounded once here and twice there.
+    # Sums of up to 256 products of 255 and a number below 4, each rounded once or twice.
     tolerance = 256 * 255 * 4 * np.finfo(dtype).eps
     _, twin = summed_and_updated(plain, dtype, n - 1)
     for room in (after, twin):
@@ -141,13 +141,13 @@ def test_sums_and_updates_equal_their_plain_twins(dtype: str, native: int, monke
         assert not room.block_preactivations[:, n:].any()
         new = before.weights[:, :n] + before.pixel_values.T @ before.block_deltas[:, :n]
         np.testing.assert_allclose(room.weights[:, :n], new, rtol=0, atol=tolerance)
-        # Nothing beside these columns was touched.
+        # Other columns are unchanged.
         np.testing.assert_array_equal(room.weights[:, n:], before.weights[:, n:])
 
 
-@compiled_only
+@needs_jit
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_sums_and_updates_are_the_same_bits_with_larger_vectors(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sums_and_updates_give_the_same_bits_with_wider_vectors(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for native in (HALF, ONE):
         monkeypatch.setattr(first_layer, "NATIVE", native)
@@ -156,7 +156,7 @@ def test_sums_and_updates_are_the_same_bits_with_larger_vectors(dtype: str, monk
     assert found[0] == found[1]
 
 
-def test_the_twins_add_up_what_numpy_does() -> None:
+def test_the_plain_twins_equal_numpy() -> None:
     before, after = summed_and_updated(plain, "float64", 48)
     expected = before.weights[:, :48] + before.pixel_values.T @ before.block_deltas
     np.testing.assert_allclose(after.weights[:, :48], expected, rtol=0, atol=1e-9)

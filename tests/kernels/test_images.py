@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from fastnn.kernels.workspace import ArgumentBlock
 
 
-def plainly(module: str, factory: str) -> Callable[[ArgumentBlock], None]:
-    """Return what runs a kernel as plain Python."""
+def plain_kernel(module: str, factory: str) -> Callable[[ArgumentBlock], None]:
+    """Return a function that runs a kernel as plain Python."""
     function = getattr(plain.kernels(module), factory)()
     return lambda block: function(block.address)
 
@@ -39,12 +39,12 @@ def digits() -> np.ndarray[Any, np.dtype[np.uint8]]:
 def test_distortions_equal_those_of_plain_python(elastic: float, digits: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     distorter = Distorter(Recipe(rotation=10, scale=0.1, shear=0.1, shift=3, elastic_alpha=elastic, elastic_sigma=5))
     order, found = np.array([3, 0, 7, 3]), []
-    for kernel in (distorting.distort, plainly("fastnn.kernels.distort", "distort")):
+    for kernel in (distorting.distort, plain_kernel("fastnn.kernels.distort", "distort")):
         monkeypatch.setattr(distorting, "distort", kernel)
         out = np.zeros((len(order), 784), np.uint8)
         distorter(digits, order, 1, out)
         found.append(out)
-    # A product and a sum are rounded once or twice: where a position lies between two weights it may take the other.
+    # A product and sum is rounded once or twice, so a position between two weights may take either of them.
     np.testing.assert_allclose(found[0], found[1].astype(int), atol=0 if elastic == 0 else 1)
     assert len(np.unique(found[0])) > 10
     assert not np.array_equal(found[0], digits[order])
@@ -55,17 +55,17 @@ def test_normalising_equals_that_of_plain_python(polarity: Any, digits: Any, mon
     rng = np.random.default_rng(1)
     small = np.full((4, 28, 28), 255, np.uint8)  # the last one is blank
     small[0, 3:9, 1:25] = rng.integers(0, 200, (6, 24))
-    # At two edges: source pixels beyond them are white.
+    # At two edges; source pixels outside are white.
     small[1, :5, :3] = 120
     small[2, -3:, -7:] = 60
     fine = np.full((2, 70, 45), 200, np.uint8)
     fine[0, 10:60, 20:26] = 0
-    # A line that is too faint to count once it is scaled: the rest is scaled again.
+    # A line that is too faint to count after scaling: the rest is scaled again.
     fine[1, 20:40, 10:30] = 0
     fine[1, 30, 30:44] = 165
     pictures = [digits.reshape(-1, 28, 28)[:4], 255 - digits.reshape(-1, 28, 28)[4:7], small, fine]
     results = []
-    for kernel in (normalising.normalise_kernel, plainly("fastnn.kernels.normalise", "normalise")):
+    for kernel in (normalising.normalise_kernel, plain_kernel("fastnn.kernels.normalise", "normalise")):
         monkeypatch.setattr(normalising, "normalise_kernel", kernel)
         results.append([normalise_batch(each, polarity=polarity) for each in pictures])
     for ours, twin in zip(*results, strict=True):

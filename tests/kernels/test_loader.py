@@ -1,4 +1,4 @@
-"""Kernels whose machine code is kept: the same bits as Numba's own way, and no Numba where there is no need."""
+"""The cache of machine code: the same bits as with Numba, and no import of Numba if the cache is filled."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fastnn.errors import FastnnError
 from fastnn.inputs import KernelInput
 from fastnn.kernels import loader
 from fastnn.network import Network
-from tests.helpers import ROOT, compiled_only, python, together, tree
+from tests.helpers import ROOT, file_contents, needs_jit, run_concurrently, run_python
 from tests.kernels import small
 from tests.kernels.small import RUN
 
@@ -57,50 +57,50 @@ def results():
 """
 FEW_KERNELS = EVERY_KERNEL + "result = trained('original', 'sigmoid')\n"
 
-# Prints what came out and whether Numba was needed.
-TOLD = """
+# Prints the result and whether Numba was imported.
+PRINT_RESULT = """
 print(result, "numba" in sys.modules)
 """
 
 
-def told(code: str = RUN, **changes: str | None) -> list[str]:
-    done = python(code + TOLD, cwd=ROOT, **changes)
+def result_and_numba(code: str = RUN, **changes: str | None) -> list[str]:
+    done = run_python(code + PRINT_RESULT, cwd=ROOT, **changes)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     return done.stdout.split()
 
 
-def kept(folder: Path) -> Path:
+def cached_file(folder: Path) -> Path:
     (file,) = folder.rglob("*.native")
     return file
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> dict[str, Any]:
+def cache(tmp_path: Path) -> dict[str, Any]:
     return {"NUMBA_CACHE_DIR": str(tmp_path), "FASTNN_CACHE": None}
 
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """Return a folder with the code for RUN, and what that gave."""
-    place = tmp_path_factory.mktemp("compiled")
-    result, needed = told(NUMBA_CACHE_DIR=str(place), FASTNN_CACHE=None)
+    """Return a folder with the machine code for RUN, and the result of RUN."""
+    folder = tmp_path_factory.mktemp("compiled")
+    result, needed = result_and_numba(NUMBA_CACHE_DIR=str(folder), FASTNN_CACHE=None)
     assert needed == "True"
-    return place, result
+    return folder, result
 
 
 @pytest.fixture
-def result(compiled: tuple[Path, str], folder: dict[str, Any]) -> str:
-    """Fill the folder; what RUN gives."""
-    place, result = compiled
-    shutil.copytree(place, folder["NUMBA_CACHE_DIR"], dirs_exist_ok=True)
+def result(compiled: tuple[Path, str], cache: dict[str, Any]) -> str:
+    """Fill the cache; return the result of RUN."""
+    folder, result = compiled
+    shutil.copytree(folder, cache["NUMBA_CACHE_DIR"], dirs_exist_ok=True)
     return result
 
 
 @pytest.fixture(scope="module")
 def results() -> list[str]:
-    """Return the results of every kernel, as this process gets them."""
+    """Return the results of every kernel in this process."""
     names: dict[str, Any] = {}
-    exec(EVERY_KERNEL, names)  # noqa: S102 - as the other processes run it
+    exec(EVERY_KERNEL, names)  # noqa: S102 - the child processes run the same code
     found: list[str] = [*names["results"](), names["trained"]("backprop", "relu")]
     assert len(set(found)) == 5
     return found
@@ -109,7 +109,7 @@ def results() -> list[str]:
 # ---- the same bits ----
 
 
-@compiled_only
+@needs_jit
 def test_the_same_bits_as_through_numba() -> None:
     import numba
 
@@ -132,127 +132,129 @@ def test_the_same_bits_as_through_numba() -> None:
     assert found[0][0] != start.sha256()
 
 
-@compiled_only
-def test_pointers_without_types_give_the_same_results(results: list[str], tmp_path: Path) -> None:
-    """Later versions of llvmlite have no others."""
+@needs_jit
+def test_untyped_pointers_give_the_same_results(results: list[str], tmp_path: Path) -> None:
+    """Later versions of llvmlite have only untyped pointers."""
     code = EVERY_KERNEL + "print(*results(), trained('backprop', 'relu'), sep='\\n')"
     names = {"LLVMLITE_ENABLE_IR_LAYER_TYPED_POINTERS": "0", "NUMBA_CACHE_DIR": str(tmp_path)}
-    done = python(code, cwd=ROOT, FASTNN_CACHE=None, **names)
+    done = run_python(code, cwd=ROOT, FASTNN_CACHE=None, **names)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.split() == results
 
 
-# ---- when Numba is needed ----
+# ---- when Numba is imported ----
 
 
-@compiled_only
-def test_the_second_process_needs_no_numba(folder: dict[str, Any], tmp_path: Path) -> None:
-    first, second = told(FEW_KERNELS, **folder), told(FEW_KERNELS, **folder)
+@needs_jit
+def test_the_second_process_needs_no_numba(cache: dict[str, Any], tmp_path: Path) -> None:
+    first, second = result_and_numba(FEW_KERNELS, **cache), result_and_numba(FEW_KERNELS, **cache)
     assert (first[1], second[1]) == ("True", "False")
     assert first[0] == second[0]
-    # Nothing of Numba's own: it is not asked to keep what is kept here.
-    assert [Path(name).suffix for name in tree(tmp_path)] == [".native"]
+    # Numba's own cache is not used.
+    assert [Path(name).suffix for name in file_contents(tmp_path)] == [".native"]
 
 
-@compiled_only
-@pytest.mark.parametrize("damage", ["truncated", "emptied", "one bit", "another's", "garbage", "no such function"])
-def test_a_damaged_file_is_written_again(damage: str, result: str, folder: dict[str, Any], tmp_path: Path) -> None:
-    file = kept(tmp_path)
+@needs_jit
+@pytest.mark.parametrize("damage", ["truncated", "emptied", "one bit", "another kernel", "garbage", "no such function"])
+def test_a_damaged_file_is_written_again(damage: str, result: str, cache: dict[str, Any], tmp_path: Path) -> None:
+    file = cached_file(tmp_path)
     whole = file.read_bytes()
     renamed = whole[32:72] + bytes([whole[72] ^ 1]) + whole[73:]
     damaged = {
         "truncated": whole[:-100],
         "emptied": b"",
         "one bit": whole[:200] + bytes([whole[200] ^ 1]) + whole[201:],
-        "another's": hashlib.sha256(bytes(32) + whole[64:]).digest() + bytes(32) + whole[64:],
+        "another kernel": hashlib.sha256(bytes(32) + whole[64:]).digest() + bytes(32) + whole[64:],
         "garbage": os.urandom(4000),
         "no such function": hashlib.sha256(renamed).digest() + renamed,
     }[damage]
     file.write_bytes(damaged)
-    assert told(**folder) == [result, "True"]
+    assert result_and_numba(**cache) == [result, "True"]
     assert file.read_bytes() != damaged
-    assert told(**folder) == [result, "False"]
+    assert result_and_numba(**cache) == [result, "False"]
 
 
-@compiled_only
-def test_kept_code_that_computes_other_numbers_is_written_again(
-    result: str, folder: dict[str, Any], tmp_path: Path
+@needs_jit
+def test_cached_code_that_computes_wrong_numbers_is_written_again(
+    result: str, cache: dict[str, Any], tmp_path: Path
 ) -> None:
-    """The check is made each time that code is loaded, not only when it was compiled."""
+    """The check runs each time code is loaded, not only when it is compiled."""
     other = RUN.replace("numbers.tolist()", "four.tolist()").replace("[0, 2, 4, 6]", "[0, 2, 4, 7]")
-    done = python(other + TOLD, cwd=ROOT, **folder)
+    done = run_python(other + PRINT_RESULT, cwd=ROOT, **cache)
     assert done.stdout.split() == [result, "True"]
     assert "it computes other numbers than NumPy" in done.stderr
-    assert told(**folder) == [result, "False"]
-    assert kept(tmp_path).is_file()
+    assert result_and_numba(**cache) == [result, "False"]
+    assert cached_file(tmp_path).is_file()
 
 
-@compiled_only
+@needs_jit
 @pytest.mark.parametrize("change", [{"NUMBA_OPT": "2"}, {"NUMBA_CPU_NAME": "generic"}])
-def test_what_changes_the_code_has_a_file_of_its_own(
-    change: dict[str, Any], result: str, folder: dict[str, Any], tmp_path: Path
+def test_each_compiler_setting_has_its_own_file(
+    change: dict[str, Any], result: str, cache: dict[str, Any], tmp_path: Path
 ) -> None:
-    assert told(**folder, **change) == [result, "True"]
+    assert result_and_numba(**cache, **change) == [result, "True"]
     assert len(list(tmp_path.rglob("*.native"))) == 2
-    assert told(**folder, **change) == [result, "False"]
-    assert told(**folder) == [result, "False"]
+    assert result_and_numba(**cache, **change) == [result, "False"]
+    assert result_and_numba(**cache) == [result, "False"]
 
 
-@compiled_only
-def test_a_file_with_numbas_settings_counts(result: str, folder: dict[str, Any], tmp_path: Path) -> None:
-    place = tmp_path / "place"
-    place.mkdir()
-    (place / ".numba_config.yaml").write_text('opt: "1"\n')
-    done = python(RUN + TOLD, cwd=place, **folder)
+@needs_jit
+def test_settings_in_a_numba_config_file_have_their_own_file(
+    result: str, cache: dict[str, Any], tmp_path: Path
+) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / ".numba_config.yaml").write_text('opt: "1"\n')
+    done = run_python(RUN + PRINT_RESULT, cwd=work, **cache)
     assert (done.stdout.split(), done.stderr) == ([result, "True"], "")
     assert len(list(tmp_path.rglob("*.native"))) == 2
 
 
-@compiled_only
+@needs_jit
 @pytest.mark.usefixtures("result")
-def test_an_edit_is_compiled_again_over_the_old(folder: dict[str, Any], tmp_path: Path) -> None:
-    before = kept(tmp_path).read_bytes()
-    # An edit in any file of kernels counts: this is a copy of the package with one more line.
+def test_an_edited_kernel_is_compiled_again_and_replaces_its_file(cache: dict[str, Any], tmp_path: Path) -> None:
+    before = cached_file(tmp_path).read_bytes()
+    # An edit in any file of kernels counts: this copy of the package has one more line.
     copied = tmp_path / "copied"
     shutil.copytree(ROOT / "fastnn", copied / "fastnn", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "tests", copied / "tests", ignore=shutil.ignore_patterns("__pycache__", "fixtures"))
-    other: dict[str, Any] = {**folder, "PYTHONPATH": str(copied)}
-    places = [python(RUN + TOLD, cwd=copied, **other).stdout.split()[1]]
+    other: dict[str, Any] = {**cache, "PYTHONPATH": str(copied)}
+    compiled = [run_python(RUN + PRINT_RESULT, cwd=copied, **other).stdout.split()[1]]
     names = {path for path in (tmp_path / "fastnn").iterdir() if path.read_bytes() != before}
     with (copied / "fastnn" / "kernels" / "records.py").open("a") as file:
         file.write("\n# edited\n")
-    places += [python(RUN + TOLD, cwd=copied, **other).stdout.split()[1] for _ in range(2)]
-    assert places == ["True", "True", "False"]
+    compiled += [run_python(RUN + PRINT_RESULT, cwd=copied, **other).stdout.split()[1] for _ in range(2)]
+    assert compiled == ["True", "True", "False"]
     assert {path for path in (tmp_path / "fastnn").iterdir() if path.read_bytes() != before} == names
     assert len(names) == 1
 
 
-@compiled_only
-def test_two_cold_processes_at_once(folder: dict[str, Any], tmp_path: Path) -> None:
-    together(RUN, folder, folder, cwd=ROOT)
-    assert told(**folder)[1] == "False"
-    assert len(tree(tmp_path)) == 1
+@needs_jit
+def test_two_processes_can_fill_an_empty_cache_at_the_same_time(cache: dict[str, Any], tmp_path: Path) -> None:
+    run_concurrently(RUN, cache, cache, cwd=ROOT)
+    assert result_and_numba(**cache)[1] == "False"
+    assert len(file_contents(tmp_path)) == 1
 
 
-@compiled_only
+@needs_jit
 @pytest.mark.usefixtures("result")
-def test_without_a_cache_nothing_is_read_or_written(folder: dict[str, Any], tmp_path: Path) -> None:
-    before = tree(tmp_path)
-    assert told(**{**folder, "FASTNN_CACHE": "0"})[1] == "True"
-    assert tree(tmp_path) == before
+def test_without_a_cache_nothing_is_read_or_written(cache: dict[str, Any], tmp_path: Path) -> None:
+    before = file_contents(tmp_path)
+    assert result_and_numba(**{**cache, "FASTNN_CACHE": "0"})[1] == "True"
+    assert file_contents(tmp_path) == before
 
 
-@compiled_only
-def test_where_no_folder_can_be_written_it_only_takes_longer(tmp_path: Path) -> None:
+@needs_jit
+def test_without_a_writable_folder_kernels_are_compiled_each_time(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_bytes(b"")
     for _ in range(2):
-        assert told(NUMBA_CACHE_DIR=str(blocked), FASTNN_CACHE=None)[1] == "True"
-    assert tree(tmp_path) == {str(blocked): b""}
+        assert result_and_numba(NUMBA_CACHE_DIR=str(blocked), FASTNN_CACHE=None)[1] == "True"
+    assert file_contents(tmp_path) == {str(blocked): b""}
 
 
-@compiled_only
-def test_the_users_cache_is_taken_where_the_package_cannot_be_written(tmp_path: Path) -> None:
+@needs_jit
+def test_the_users_cache_is_used_if_the_package_is_not_writable(tmp_path: Path) -> None:
     copied = tmp_path / "copied"
     shutil.copytree(ROOT / "fastnn", copied / "fastnn", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "tests", copied / "tests", ignore=shutil.ignore_patterns("__pycache__", "fixtures"))
@@ -264,16 +266,22 @@ def test_the_users_cache_is_taken_where_the_package_cannot_be_written(tmp_path: 
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     beside = copied / "fastnn" / "kernels" / "__pycache__"
-    beside.write_bytes(b"")  # no folder can be made here
-    assert [python(RUN + TOLD, cwd=copied, **changes).stdout.split()[1] for _ in range(2)] == ["True", "False"]
-    assert kept(tmp_path / "cache").parent.name == "kernels"
+    beside.write_bytes(b"")  # a file in place of the folder
+    assert [run_python(RUN + PRINT_RESULT, cwd=copied, **changes).stdout.split()[1] for _ in range(2)] == [
+        "True",
+        "False",
+    ]
+    assert cached_file(tmp_path / "cache").parent.name == "kernels"
     beside.unlink()
     shutil.rmtree(tmp_path / "cache")
-    assert [python(RUN + TOLD, cwd=copied, **changes).stdout.split()[1] for _ in range(2)] == ["True", "False"]
-    assert kept(copied).parent == beside
+    assert [run_python(RUN + PRINT_RESULT, cwd=copied, **changes).stdout.split()[1] for _ in range(2)] == [
+        "True",
+        "False",
+    ]
+    assert cached_file(copied).parent == beside
 
 
-# ---- what cannot be done this way ----
+# ---- unusable machine code ----
 
 
 def no_object_code(_: Any) -> tuple[str, bytes]:
@@ -281,7 +289,7 @@ def no_object_code(_: Any) -> tuple[str, bytes]:
 
 
 def other_type(function: Any, real: Callable[..., Any] = loader.object_code) -> tuple[str, bytes]:
-    """Do what a Numba would whose functions take something else."""
+    """Return code as from a Numba whose functions take other arguments."""
     import numba
 
     with pytest.MonkeyPatch.context() as patch:
@@ -297,7 +305,7 @@ def other_numbers(_: Any, real: Callable[..., Any] = loader.object_code) -> tupl
     return real(small.nothing())
 
 
-def nothing_changed(function: Any, real: Callable[..., Any] = loader.object_code) -> tuple[str, bytes]:
+def unchanged(function: Any, real: Callable[..., Any] = loader.object_code) -> tuple[str, bytes]:
     return real(function)
 
 
@@ -306,14 +314,14 @@ FAULTS = [
     (other_type, "double", "it is object code of a function of ptr, ptr, i32"),
     (other_name, "double", r"it has no function cfunc\."),
     (other_numbers, "double", "it computes other numbers than NumPy"),
-    (nothing_changed, "error_function", "it calls erf"),
-    (nothing_changed, "tell", "it calls .*Py"),
+    (unchanged, "error_function", "it calls erf"),
+    (unchanged, "print_numbers", "it calls .*Py"),
 ]
 
 
-@compiled_only
+@needs_jit
 @pytest.mark.parametrize(("object_code", "factory", "reason"), FAULTS)
-def test_what_fails_ends_in_numbas_dispatcher_with_one_warning(
+def test_unusable_machine_code_leaves_the_call_to_numba_with_one_warning(
     object_code: Any, factory: str, reason: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
@@ -322,12 +330,12 @@ def test_what_fails_ends_in_numbas_dispatcher_with_one_warning(
     with pytest.warns(RuntimeWarning, match=f"{factory}: Numba calls this kernel.*({reason})") as caught:
         found = small.result_of(kernel)
     assert len(caught) == 1
-    for each in (found, small.result_of(kernel)):  # the second time without a warning
+    for each in (found, small.result_of(kernel)):  # the second call gives no warning
         np.testing.assert_allclose(each, small.EXPECTED[factory](np.arange(5.0)))
-    assert tree(tmp_path) == {}
+    assert file_contents(tmp_path) == {}
 
 
-EVERY_KERNEL_OTHERWISE = """
+EVERY_KERNEL_DOING_NOTHING = """
 import warnings
 from fastnn.kernels import loader
 from tests.kernels import small
@@ -342,21 +350,23 @@ for warning in caught:
 """
 
 
-@compiled_only
-def test_no_kernel_of_fastnn_is_used_that_computes_other_numbers(results: list[str], tmp_path: Path) -> None:
-    """All code that is loaded does nothing; each check must see that, and Numba takes over."""
-    done = python(EVERY_KERNEL + EVERY_KERNEL_OTHERWISE, cwd=ROOT, NUMBA_CACHE_DIR=str(tmp_path), FASTNN_CACHE=None)
+@needs_jit
+def test_no_kernel_that_computes_wrong_numbers_is_used(results: list[str], tmp_path: Path) -> None:
+    """The loaded code does nothing; each check must detect that, and Numba takes over."""
+    done = run_python(
+        EVERY_KERNEL + EVERY_KERNEL_DOING_NOTHING, cwd=ROOT, NUMBA_CACHE_DIR=str(tmp_path), FASTNN_CACHE=None
+    )
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[:4] == results[:4]
     warned = ["distort", "draw", "normalise", "run_samples"]
     assert sorted(line.removeprefix("warned ") for line in lines[4:]) == warned
-    assert tree(tmp_path) == {}
+    assert file_contents(tmp_path) == {}
 
 
-@compiled_only
-def test_the_check_of_a_network_sees_another_rule(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Code that trains, but not by the rule that was asked for."""
+@needs_jit
+def test_the_check_detects_code_of_another_rule(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The loaded code trains, but by another rule."""
     from fastnn.kernels.sgd import run_samples
 
     real = loader.object_code
@@ -380,7 +390,7 @@ def test_the_check_of_a_network_sees_another_rule(monkeypatch: pytest.MonkeyPatc
     assert found[0] == found[1]
 
 
-REFUSED = """
+WITHOUT_JIT = """
 import numpy as np
 from fastnn.engine import Engine
 from fastnn.inputs import KernelInput
@@ -391,14 +401,14 @@ engine.outputs(data)
 """
 
 
-def test_with_the_jit_off_fastnn_says_so(tmp_path: Path) -> None:
-    done = python(REFUSED, NUMBA_DISABLE_JIT="1", NUMBA_CACHE_DIR=str(tmp_path))
+def test_fastnn_refuses_to_run_with_the_jit_disabled(tmp_path: Path) -> None:
+    done = run_python(WITHOUT_JIT, NUMBA_DISABLE_JIT="1", NUMBA_CACHE_DIR=str(tmp_path))
     line = "FastnnError: NUMBA_DISABLE_JIT is set, but fastnn's kernels run only compiled; unset it"
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].endswith(line)
     command = "from fastnn.__main__ import main; main()"
     options = ["train", "--data", "drawn:40", "--epochs", "1", "--out", str(tmp_path / "run")]
-    done = python(command, *options, NUMBA_DISABLE_JIT="1", NUMBA_CACHE_DIR=str(tmp_path))
+    done = run_python(command, *options, NUMBA_DISABLE_JIT="1", NUMBA_CACHE_DIR=str(tmp_path))
     assert done.returncode != 0
     assert done.stderr.splitlines()[-1] == line.replace("FastnnError", "fastnn")
     assert "Traceback" not in done.stderr

@@ -1,4 +1,4 @@
-"""The compiled rules against the plain-Python ones, against the original's records, and against differences."""
+"""The compiled rules: equal to plain Python, to the original's JavaScript and to numerical gradients."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fastnn.kernels.workspace import LAYER, arguments_dtype, workspace_dtype
 from fastnn.model import as_inputs
 from fastnn.network import Network
 from fastnn.reference import ReferenceNetwork
-from tests.helpers import compiled_only, python
+from tests.helpers import needs_jit, run_python
 from tests.kernels import plain
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ WEIGHTS = ("weights_ih1", "weights_h1h2", "weights_h2o")
 BIASES = ("bias_h1", "bias_h2", "bias_o")
 STEPS = 40
 
-# Both are compared with float64 arithmetic in another order. float64: 40 steps of roundings of 1e-16, grown by the
-# rules' own instability, which is below 10 in 40 steps. float32: the same with roundings of 6e-8 in sums of up to 130
-# terms: 40 * 6e-8 * 10 = 2.4e-5 where every rounding points the same way.
+# Both are compared with float64 arithmetic in another order. float64: the rounding errors of 40 steps, 1e-16 each,
+# which the rules amplify by less than 10. float32: the same with rounding errors of 6e-8 in sums of up to 130 terms:
+# 40 * 6e-8 * 10 = 2.4e-5 if all of them have the same sign.
 TOLERANCE = {"float64": 1e-12, "float32": 2.5e-5}
 
 
@@ -42,7 +42,7 @@ class Case:
     rule: str = "original"
     activation: str = "sigmoid"
     invert: bool = False
-    kernel: str = "sparse"
+    first_layer: str = "sparse"
     smoothing: float = 0.0
     weighted: bool = False
     lr: float = 0.2
@@ -54,7 +54,7 @@ class Case:
             self.rule,
             self.activation,
             sizes,
-            self.kernel,
+            self.first_layer,
             "inverted" if self.invert else "plain",
             f"s{self.smoothing}",
         ]
@@ -70,7 +70,7 @@ class Case:
         return network
 
     def pixels(self, n: int = STEPS) -> np.ndarray:
-        """Half paper, some full ink, the rest in between; the last one is blank."""
+        """Return images with half of the pixels white, some black, the rest grey; the last image is blank."""
         rng = np.random.default_rng(8)
         images = rng.integers(0, 256, (n, self.sizes[0]), dtype=np.uint8)
         images[rng.random(images.shape) < 0.5] = 255
@@ -82,33 +82,33 @@ class Case:
         return np.random.default_rng(9).integers(0, self.sizes[-1], n)
 
 
-# Sizes below, at and above one and several registers of 16 (float32) and 8 (float64) numbers, and of each width of
-# the strips in which wide layers are worked through; 0 to 4 hidden layers.
+# Sizes below, at and above multiples of a vector of 16 (float32) or 8 (float64) numbers, with tiles of each width;
+# 0 to 4 hidden layers.
 CASES = [
     Case((9, 3)),
     Case((16, 17, 3)),
     Case((30, 65, 16, 4)),
     Case((7, 130, 10), weighted=True),
-    Case((12, 3, 17, 33, 5, 4), kernel="dense"),
+    Case((12, 3, 17, 33, 5, 4), first_layer="dense"),
     Case((20, 16, 5), invert=True),
-    Case((20, 40, 5), invert=True, kernel="dense", weighted=True),
+    Case((20, 40, 5), invert=True, first_layer="dense", weighted=True),
     Case((9, 3), rule="backprop", smoothing=0.1),
     Case((16, 17, 3), rule="backprop", activation="tanh"),
     Case((30, 65, 16, 4), rule="backprop", activation="relu", smoothing=0.05),
     Case((7, 130, 10), rule="backprop", activation="relu", weighted=True, invert=True),
-    Case((12, 3, 17, 33, 5, 4), rule="backprop", activation="tanh", kernel="dense"),
-    Case((12, 33, 17, 16, 5, 4), rule="backprop", activation="relu", kernel="dense", invert=True),
+    Case((12, 3, 17, 33, 5, 4), rule="backprop", activation="tanh", first_layer="dense"),
+    Case((12, 33, 17, 16, 5, 4), rule="backprop", activation="relu", first_layer="dense", invert=True),
     Case((20, 65, 5), rule="backprop", invert=True, smoothing=0.2, weighted=True),
-    # 4 + 3 + 3 + 3 vectors of 16 numbers.
+    # Tiles of 4 + 3 + 3 + 3 vectors of 16 numbers.
     Case((12, 9, 205, 4), rule="backprop", activation="relu"),
-    # All units of the first hidden layer are silent under ReLU, at times or always.
+    # With ReLU all units of the first hidden layer are inactive, for some samples or for all.
     Case((16, 17, 8, 3), rule="backprop", activation="relu", shift=-1.5),
     Case((16, 17, 8, 3), rule="backprop", activation="relu", shift=-9.0),
 ]
 
 
 class Spy:
-    """A kernel that is run through, and keeps the address of its argument block."""
+    """Calls a kernel, and stores the address of its argument block."""
 
     def __init__(self, network: Network, kernel: Callable[[int], Any] | None = None) -> None:
         self.kernel = kernel or kernel_for(network.dtype.name, network.rule, network.activation).run
@@ -131,7 +131,7 @@ def train(
     """Train on n samples in order; return the totals."""
     spy, totals = Spy(network, kernel), np.zeros(2)
     engine = Engine(network, spy)
-    data = KernelInput(case.pixels(), case.invert, case.kernel)
+    data = KernelInput(case.pixels(), case.invert, case.first_layer)
     weights = sample_weights(network.dtype) if case.weighted else None
     engine.load_weights(data)
     for order in np.array_split(np.arange(n), chunks):
@@ -143,7 +143,7 @@ def train(
 
 
 def assert_padding_of_the_workspace_is_zero(network: Network, spy: Spy) -> None:
-    """Look at what fills rows of weights up to whole vectors, rows up to fours, and biases."""
+    """Check the padding of weights, to whole vectors and groups of four rows, and of biases."""
     ws, layers = spy.workspace()
     for depth, layer in enumerate(layers):
         transposed = depth > 0 and network.activation != "relu"
@@ -168,10 +168,10 @@ def assert_same_parameters(network: Network, reference: ReferenceNetwork, tolera
 
 
 def assert_padding_is_zero(network: Network) -> None:
-    twin = network.copy()
-    for view in (*twin.weights, *twin.biases):
+    padding = network.copy()
+    for view in (*padding.weights, *padding.biases):
         view[...] = 0
-    assert not twin.parameters.any()
+    assert not padding.parameters.any()
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -194,7 +194,7 @@ def test_training_equals_the_plain_rule(case: Case, dtype: str) -> None:
     assert_padding_is_zero(network)
     assert totals[0] == pytest.approx(loss, rel=TOLERANCE[dtype])
     assert totals[1] == hits
-    # What the tolerance has to tell apart: the training moved the weights by far more.
+    # Training changes the weights by far more than the tolerance.
     assert np.abs(network.parameters - before).max() > 1000 * TOLERANCE[dtype]
 
 
@@ -202,7 +202,7 @@ def test_training_equals_the_plain_rule(case: Case, dtype: str) -> None:
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_outputs_equal_those_of_numpy(case: Case, dtype: str) -> None:
     network = case.network(dtype)
-    outputs = run(Engine(network), case.pixels(), case.invert, case.kernel)
+    outputs = run(Engine(network), case.pixels(), case.invert, case.first_layer)
     expected = network.outputs(as_inputs(case.pixels(), case.invert, network.dtype))
     assert outputs.dtype == expected.dtype == dtype
     np.testing.assert_allclose(outputs, expected, rtol=0, atol=1e-14 if dtype == "float64" else 5e-6)
@@ -231,10 +231,10 @@ def test_the_original_rule_in_float64_follows_the_original_javascript(calls: int
 @pytest.mark.parametrize("sizes", [(6, 4), (6, 9, 4), (6, 5, 9, 3)])
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu"])
 def test_backprop_steps_down_the_gradient(activation: str, sizes: tuple[int, ...], smoothing: float) -> None:
-    """One step with a rate of 1 is minus the gradient, which central differences of the compiled outputs give."""
+    """A step with a learning rate of 1 is minus the gradient, here from central differences of the compiled outputs."""
     case = Case(sizes, "backprop", activation, smoothing=smoothing)
     network = case.network()
-    for bias in network.biases:  # moves the sums away from ReLU's kink, where a difference is no derivative
+    for bias in network.biases:  # moves the sums away from ReLU's kink, where differences are not derivatives
         np.add(bias, np.linspace(0.1, 0.4, len(bias)), out=bias)
     image = np.array([[25, 255, 0, 100, 200, 255]], dtype=np.uint8)
     targets = np.full(sizes[-1], smoothing / sizes[-1])
@@ -262,25 +262,25 @@ def test_backprop_steps_down_the_gradient(activation: str, sizes: tuple[int, ...
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_sparse_and_dense_first_layers_do_the_same_descent(dtype: str) -> None:
+def test_sparse_and_dense_first_layers_train_the_same_weights(dtype: str) -> None:
     for rule, invert in product(("original", "backprop"), (False, True)):
         case = Case((30, 17, 4), rule, invert=invert)
         networks = [case.network(dtype), case.network(dtype)]
-        for network, kernel in zip(networks, ("sparse", "dense"), strict=True):
-            train(network, replace(case, kernel=kernel))
-        for ink, dense in zip(networks[0].weights, networks[1].weights, strict=True):
-            np.testing.assert_allclose(ink, dense, rtol=0, atol=TOLERANCE[dtype])
+        for network, first_layer in zip(networks, ("sparse", "dense"), strict=True):
+            train(network, replace(case, first_layer=first_layer))
+        for sparse, dense in zip(networks[0].weights, networks[1].weights, strict=True):
+            np.testing.assert_allclose(sparse, dense, rtol=0, atol=TOLERANCE[dtype])
 
 
 @pytest.mark.parametrize("hidden", [1, 16, 200, 3000])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_the_baseline_is_summed_one_row_after_the_other(hidden: int, dtype: str) -> None:
-    """NumPy may sum in another order, by the processor, where it thinks that none is asked for."""
+def test_the_baseline_is_summed_row_by_row(hidden: int, dtype: str) -> None:
+    """The order in which NumPy sums may depend on the processor."""
     network = Network((784, hidden, 10), dtype=dtype).initialise("he", 3)
     white, expected = np.full((1, 784), 255, dtype=np.uint8), network.biases[0].copy()
     for row in network.weights[0]:
         expected += row
-    spy = Spy(network, id)  # which does nothing
+    spy = Spy(network, id)  # a kernel that does nothing
     engine = Engine(network, spy)
     for invert, folded in ((False, expected), (True, network.biases[0])):
         data = KernelInput(white, invert, "sparse")
@@ -292,8 +292,8 @@ def test_the_baseline_is_summed_one_row_after_the_other(hidden: int, dtype: str)
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("case", [CASES[2], CASES[9]], ids=str)
-def test_pieces_of_an_epoch_are_the_same_descent_as_the_whole(case: Case, dtype: str) -> None:
-    """Where a call ends may move a rounding; an epoch is always cut at the same places."""
+def test_an_epoch_in_chunks_equals_a_whole_epoch(case: Case, dtype: str) -> None:
+    """Rounding depends on where a call ends; fastnn always divides an epoch at the same places."""
     whole, pieces, again = (case.network(dtype) for _ in range(3))
     totals = [train(whole, case), train(pieces, case, chunks=7), train(again, case, chunks=7)]
     for one, other in zip(whole.weights + whole.biases, pieces.weights + pieces.biases, strict=True):
@@ -305,7 +305,7 @@ def test_pieces_of_an_epoch_are_the_same_descent_as_the_whole(case: Case, dtype:
 
 @pytest.mark.parametrize("n", range(1, 10))
 def test_any_number_of_samples_may_be_trained_on(n: int) -> None:
-    """The kernel takes samples in blocks; the last block may be part of one."""
+    """The kernel trains on blocks of samples; the last block may be smaller."""
     case = CASES[2]
     network = case.network()
     reference = ReferenceNetwork.from_network(network)
@@ -315,11 +315,11 @@ def test_any_number_of_samples_may_be_trained_on(n: int) -> None:
     assert_same_parameters(network, reference, 1e-13)
 
 
-def test_what_is_learnt_by_may_change_from_call_to_call() -> None:
+def test_training_arguments_may_change_between_calls() -> None:
     case = replace(CASES[2], invert=True)
     network = case.network("float32")
-    data = KernelInput(case.pixels(), case.invert, case.kernel)
-    others = KernelInput(255 - case.pixels(), case.invert, case.kernel)
+    data = KernelInput(case.pixels(), case.invert, case.first_layer)
+    others = KernelInput(255 - case.pixels(), case.invert, case.first_layer)
     labels, totals = case.labels(), np.zeros(2)
     calls: list[dict[str, Any]] = [
         {},
@@ -333,50 +333,50 @@ def test_what_is_learnt_by_may_change_from_call_to_call() -> None:
         {},
     ]
     usual = {"data": data, "labels": labels, "order": np.arange(STEPS), "learning_rate": case.lr, "totals": totals}
-    engine, anew = Engine(network.copy()), network.copy()
+    engine, reloaded = Engine(network.copy()), network.copy()
     engine.load_weights(data)
     found = []
     for each in (*calls, *calls[::-1]):
         engine.train(**{**usual, **each})
         before = totals.copy()
-        # Without an offset nothing is rounded when weights are taken out and in.
-        other = Engine(anew)
+        # Without a column offset, storing and loading weights rounds nothing.
+        other = Engine(reloaded)
         other.load_weights(data)
         other.train(**{**usual, **each})
         other.store_weights()
         np.testing.assert_array_equal(totals - before, before - (found[-1] if found else 0))
         found.append(totals.copy())
     engine.store_weights()
-    assert engine.network.sha256() == anew.sha256() != network.sha256()
+    assert engine.network.sha256() == reloaded.sha256() != network.sha256()
 
 
-def test_a_sample_may_come_again_at_once() -> None:
+def test_a_sample_may_repeat_within_a_block() -> None:
     case = CASES[2]
     network = case.network()
     reference = ReferenceNetwork.from_network(network)
     order = np.array([3, 3, 3, 3, 5, 3, 5, 5, 5, 3])
     for k in order:
         reference.train((case.pixels()[k] / 255).tolist(), int(case.labels()[k]), case.lr)
-    engine, data = Engine(network), KernelInput(case.pixels(), case.invert, case.kernel)
+    engine, data = Engine(network), KernelInput(case.pixels(), case.invert, case.first_layer)
     engine.load_weights(data)
     engine.train(data, case.labels(), order, case.lr, np.zeros(2))
     engine.store_weights()
     assert_same_parameters(network, reference, 1e-13)
 
 
-def test_no_samples_change_nothing() -> None:
+def test_training_on_no_samples_changes_nothing() -> None:
     case = CASES[2]
     network = case.network("float32")
     assert train(network, case, n=0).tolist() == [0, 0]
     assert network.sha256() == case.network("float32").sha256()
 
 
-def test_weights_of_one_are_no_weights() -> None:
+def test_sample_weights_of_one_change_nothing() -> None:
     case = CASES[1]
     plain, weighted = case.network("float32"), case.network("float32")
     train(plain, case)
     engine = Engine(weighted)
-    data = KernelInput(case.pixels(), False, case.kernel)
+    data = KernelInput(case.pixels(), False, case.first_layer)
     engine.load_weights(data)
     ones = np.ones(STEPS, dtype=np.float32)
     engine.train(data, case.labels(), np.arange(STEPS), case.lr, np.zeros(2), weights=ones)
@@ -384,19 +384,19 @@ def test_weights_of_one_are_no_weights() -> None:
     assert plain.sha256() == weighted.sha256()
 
 
-def test_a_weight_of_zero_teaches_nothing() -> None:
+def test_samples_of_weight_zero_change_nothing() -> None:
     case = CASES[1]
     network = case.network("float64")
     engine = Engine(network)
-    data = KernelInput(case.pixels(), False, case.kernel)
+    data = KernelInput(case.pixels(), False, case.first_layer)
     engine.load_weights(data)
     engine.train(data, case.labels(), np.arange(STEPS), case.lr, np.zeros(2), weights=np.zeros(STEPS))
     engine.store_weights()
     assert network.sha256() == case.network("float64").sha256()
 
 
-def test_among_equal_outputs_the_first_one_counts_as_in_prediction() -> None:
-    """Saturated networks give the same output everywhere; that must not look like a perfect one."""
+def test_equal_outputs_count_as_the_first_class_as_in_prediction() -> None:
+    """A saturated network gives equal outputs, which must not count as correct for every label."""
     network = Network((4, 10), dtype="float64")
     engine = Engine(network)
     data = KernelInput(np.full((10, 4), 100, dtype=np.uint8), False, "sparse")
@@ -407,20 +407,20 @@ def test_among_equal_outputs_the_first_one_counts_as_in_prediction() -> None:
     assert totals[1] == 1
 
 
-@compiled_only
+@needs_jit
 @pytest.mark.parametrize("rule", ["original", "backprop"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_what_is_no_number_shows_in_the_loss(rule: str, value: float) -> None:
+def test_weights_that_are_not_finite_make_the_loss_not_finite(rule: str, value: float) -> None:
     case = Case((6, 5, 3), rule, "sigmoid" if rule == "original" else "relu")
     network = case.network("float32")
     network.weights[-1][:, :] = value
     if not np.isnan(value):
-        network.weights[-1][::2] = -value  # sums of infinities with both signs
+        network.weights[-1][::2] = -value  # sums of infinities of both signs
     assert not np.isfinite(train(network, case, n=3)[0])
 
 
 @pytest.mark.parametrize(
-    ("images", "kernel", "chosen", "share"),
+    ("images", "first_layer", "chosen", "share"),
     [
         (np.full((4, 10), 255), "auto", "sparse", 0.0),
         (np.full((4, 10), 255), "dense", "dense", 0.0),
@@ -429,18 +429,20 @@ def test_what_is_no_number_shows_in_the_loss(rule: str, value: float) -> None:
         (np.repeat([[0, 255], [255, 255]], 5, axis=1), "auto", "sparse", 0.25),
     ],
 )
-def test_the_kernel_goes_by_the_share_of_ink(images: np.ndarray, kernel: str, chosen: str, share: float) -> None:
-    data = KernelInput(images.astype(np.uint8), False, kernel)
+def test_the_share_of_pixels_that_are_not_white_selects_the_first_layer(
+    images: np.ndarray, first_layer: str, chosen: str, share: float
+) -> None:
+    data = KernelInput(images.astype(np.uint8), False, first_layer)
     assert (data.first_layer, density(images)) == (chosen, share)
 
 
 @pytest.mark.parametrize("invert", [False, True])
-@pytest.mark.parametrize("kernel", ["sparse", "dense"])
-def test_blank_images_have_no_entries_but_train(invert: bool, kernel: str) -> None:
+@pytest.mark.parametrize("first_layer", ["sparse", "dense"])
+def test_blank_images_have_no_active_pixels_but_train(invert: bool, first_layer: str) -> None:
     case = Case((8, 5, 3))
     network, images = case.network(), np.full((3, 8), 255, dtype=np.uint8)
     reference = ReferenceNetwork.from_network(network)
-    data, engine = KernelInput(images, invert, kernel), Engine(network)
+    data, engine = KernelInput(images, invert, first_layer), Engine(network)
     engine.load_weights(data)
     engine.train(data, np.array([0, 1, 2]), np.arange(3), 0.5, np.zeros(2))
     engine.store_weights()
@@ -477,8 +479,8 @@ def test_arrays_of_another_type_are_refused(changes: dict[str, Any], message: st
 
 
 @pytest.mark.parametrize("fault", ["gaps", "type"])
-def test_a_refused_call_leaves_the_next_as_it_would_be(fault: str) -> None:
-    """What was set for the refused one must not stay."""
+def test_a_refused_call_does_not_change_the_next_one(fault: str) -> None:
+    """Arguments of the refused call must not be used later."""
     case = CASES[1]
     networks = [case.network("float32"), case.network("float32")]
     data, others = (KernelInput(pixels, False, "sparse") for pixels in (case.pixels(), 255 - case.pixels()))
@@ -495,23 +497,23 @@ def test_a_refused_call_leaves_the_next_as_it_would_be(fault: str) -> None:
     assert networks[0].sha256() == networks[1].sha256()
 
 
-@compiled_only
+@needs_jit
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("case", [CASES[1], CASES[5], CASES[9], CASES[11]], ids=str)
-def test_the_kernel_does_what_it_does_as_plain_python(case: Case, dtype: str) -> None:
-    """Readers step through it in a debugger, and NUMBA_DISABLE_JIT=1 measures the coverage of these tests."""
+def test_the_compiled_kernel_equals_the_kernel_run_as_plain_python(case: Case, dtype: str) -> None:
+    """Plain Python allows debugging, and measuring the coverage of these tests with NUMBA_DISABLE_JIT=1."""
     kind = "relu" if case.activation == "relu" else "sigmoid"
     kernel = plain.kernels("fastnn.kernels.sgd").run_samples(dtype, case.rule, kind)
     networks = [case.network(dtype), case.network(dtype)]
     totals = [train(networks[0], case), train(networks[1], case, kernel=kernel)]
     np.testing.assert_allclose(networks[0].parameters, networks[1].parameters, rtol=0, atol=TOLERANCE[dtype])
     assert totals[0] == pytest.approx(totals[1], rel=TOLERANCE[dtype])
-    outputs = [run(Engine(networks[0], each), case.pixels(), case.invert, case.kernel) for each in (None, kernel)]
+    outputs = [run(Engine(networks[0], each), case.pixels(), case.invert, case.first_layer) for each in (None, kernel)]
     np.testing.assert_allclose(*outputs, rtol=0, atol=TOLERANCE[dtype])
 
 
-@compiled_only
-def test_processors_with_larger_vectors_find_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+@needs_jit
+def test_processors_with_wider_vectors_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     import numba
 
     from fastnn.kernels import first_layer, vector
@@ -539,4 +541,4 @@ import fastnn.kernels.sgd as sgd
 compiled = [name for name, value in vars(sgd).items() if getattr(value, "signatures", None)]
 assert not compiled, compiled
 """
-    assert python(code).returncode == 0
+    assert run_python(code).returncode == 0

@@ -1,4 +1,4 @@
-"""The rasteriser against a plain twin, and what its marks must look like."""
+"""The rasteriser: equality with a plain twin, and the shapes that it draws."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ import pytest
 
 from fastnn.datasets.drawn import draw, strokes_block
 from fastnn.kernels.records import CANVAS
-from tests.helpers import compiled_only
+from tests.helpers import needs_jit
 from tests.kernels import plain
 
 ONE_STROKE = np.array([0, 2], dtype=np.int64)
 NO_EVENT = -(10**9)
 
 
-def drawing(paths, paces, starts, *, kernel=draw, canvas=None, room=1000):
+def drawing(paths, paces, starts, *, kernel=draw, canvas=None, capacity=1000):
     """Draw digits; return their images and the pointer events of the last one."""
-    images, events = np.full((len(paths), 784), 7, np.uint8), np.full((room, 2), NO_EVENT, np.int64)
+    images, events = np.full((len(paths), 784), 7, np.uint8), np.full((capacity, 2), NO_EVENT, np.int64)
     block = strokes_block(np.asarray(paths, float), np.asarray(paces, float), np.asarray(starts, np.int64), images)
-    block.put(events=events, max_events=room)
+    block.put(events=events, max_events=capacity)
     if canvas is not None:
         block.put(canvas=canvas)
     kernel(block)
     return images, events[events[:, 0] != NO_EVENT]
 
 
-def pen_events(path, pace, starts, room=1000):
-    """Return the pointer events of a hand that moves along a path."""
-    return drawing([path], [pace], starts, room=room)[1]
+def pen_events(path, pace, starts, capacity=1000):
+    """Return the pointer events of a pen that moves along a path."""
+    return drawing([path], [pace], starts, capacity=capacity)[1]
 
 
 def plain_image(dabs):
-    """What the page does, without any care for time: every dab on every pixel, then the mean of each cell."""
-    paper = np.ones((CANVAS, CANVAS))
+    """Draw as the page does, with simple and slow code: every dab on every pixel, then the mean of each cell."""
+    canvas = np.ones((CANVAS, CANVAS))
     fine = (np.arange(CANVAS * 16) + 0.5) / 16
     for x, y in dict.fromkeys(map(tuple, dabs)):
         inside = (fine[None, :] - x) ** 2 + (fine[:, None] - y) ** 2 <= 15.0**2
-        paper *= 1.0 - inside.reshape(CANVAS, 16, CANVAS, 16).mean(axis=(1, 3))
-    return np.floor(paper.reshape(28, 10, 28, 10).mean(axis=(1, 3)) * 255 + 0.5).ravel()
+        canvas *= 1.0 - inside.reshape(CANVAS, 16, CANVAS, 16).mean(axis=(1, 3))
+    return np.floor(canvas.reshape(28, 10, 28, 10).mean(axis=(1, 3)) * 255 + 0.5).ravel()
 
 
 def plain_events(path, pace, starts):
-    """Times of all points first, then every whole time looked up."""
+    """Return the pointer events from the times of all points, by interpolation at each whole time."""
     events = []
     for a, b in pairwise(starts):
         points, paces, n = path[a:b], pace[a:b], b - a
@@ -62,24 +62,24 @@ def plain_events(path, pace, starts):
 
 
 def image_of(dabs, canvas=None):
-    """Return the image of dabs: of strokes of one point, each of which is one event."""
+    """Return the image of dabs; each is a stroke of one point, which makes one event."""
     dabs = np.asarray(dabs, dtype=np.float64).reshape(-1, 2)
     images, _ = drawing([dabs], np.ones((1, len(dabs))), np.arange(len(dabs) + 1), canvas=canvas)
     return images[0]
 
 
 def white():
-    """Return a canvas; what the kernel is given is larger than what is seen."""
+    """Return a white canvas with the margin that the kernel needs."""
     return np.ones(352 * 352, np.float32)
 
 
-def line(start, end, pace, room=200):
-    """The events along one straight stroke of 41 points."""
+def line(start, end, pace, capacity=200):
+    """Return the events of one straight stroke of 41 points."""
     path = np.linspace(start, end, 41)
-    return pen_events(path, np.full(len(path), float(pace)), np.array([0, len(path)]), room)
+    return pen_events(path, np.full(len(path), float(pace)), np.array([0, len(path)]), capacity)
 
 
-def wandering(seed, strokes):
+def random_path(seed, strokes):
     rng = np.random.default_rng(seed)
     steps = rng.normal(0, 3, (50, 2)).cumsum(axis=0)
     path = 140 + 0.5 * steps.cumsum(axis=0)
@@ -88,8 +88,8 @@ def wandering(seed, strokes):
 
 
 @pytest.mark.parametrize(("seed", "n"), [(0, 1), (1, 2), (2, 6), (3, 9)])
-def test_ink_equals_the_plain_twin(seed, n):
-    # Some of them lie on the edge or outside.
+def test_images_of_dabs_equal_the_plain_twin(seed, n):
+    # Some dabs lie on the edge or outside.
     dabs = np.random.default_rng(seed).integers(-20, CANVAS + 20, (n, 2))
     assert np.abs(image_of(dabs) - plain_image(dabs)).max() <= 1
 
@@ -114,15 +114,15 @@ def test_the_edge_cuts_dabs(x, y, share):
 
 
 @pytest.mark.parametrize("place", [(-15, 140), (140, 295), (10**12, 5), (-(10**12), -(10**12))])
-def test_dabs_outside_leave_nothing(place):
+def test_dabs_outside_the_canvas_change_nothing(place):
     assert (image_of([place]) == 255).all()
 
 
-def test_no_dabs_leave_paper():
+def test_no_dabs_give_a_white_image():
     assert (image_of([]) == 255).all()
 
 
-def test_the_canvas_is_white_again():
+def test_the_canvas_is_white_after_each_digit():
     canvas = white()
     first = image_of([(3, 3), (100, 150), (290, 130)], canvas)
     assert (canvas == 1).all()
@@ -132,10 +132,10 @@ def test_the_canvas_is_white_again():
 
 @pytest.mark.parametrize(("seed", "strokes"), [(0, 1), (1, 1), (2, 2), (3, 3), (4, 5)])
 def test_events_equal_the_plain_twin(seed, strokes):
-    path, pace, starts = wandering(seed, strokes)
+    path, pace, starts = random_path(seed, strokes)
     dabs, expected = pen_events(path, pace, starts), plain_events(path, pace, starts)
     assert len(dabs) == len(expected)
-    # The twin adds in another order: a coordinate near a half may fall to either side.
+    # The twin adds in another order, so a coordinate near a half may be rounded either way.
     assert np.abs(dabs - expected).max() <= 1
 
 
@@ -169,9 +169,9 @@ def test_the_pen_is_up_between_strokes():
     assert set(dabs[:, 0].tolist()) == {20, 200}
 
 
-def test_events_beyond_the_room_are_lost():
-    assert len(line((0, 0), (280, 280), 4, room=5)) == 5
-    assert (line((0, 0), (280, 280), 4, room=5) == line((0, 0), (280, 280), 4)[:5]).all()
+def test_events_beyond_the_capacity_are_dropped():
+    assert len(line((0, 0), (280, 280), 4, capacity=5)) == 5
+    assert (line((0, 0), (280, 280), 4, capacity=5) == line((0, 0), (280, 280), 4)[:5]).all()
 
 
 def test_a_pen_that_rests_leaves_one_dab():
@@ -182,18 +182,18 @@ def test_a_pen_that_rests_leaves_one_dab():
 
 
 def test_each_digit_is_the_image_of_its_events():
-    paths, paces, starts = (list(each) for each in zip(*(wandering(seed, 2) for seed in range(3)), strict=True))
+    paths, paces, starts = (list(each) for each in zip(*(random_path(seed, 2) for seed in range(3)), strict=True))
     images, _ = drawing(paths, paces, starts[0])
     for path, pace, image in zip(paths, paces, images, strict=True):
         assert (image == image_of(pen_events(path, pace, starts[0]))).all()
 
 
-@compiled_only
-def test_the_kernel_does_what_it_does_as_plain_python():
+@needs_jit
+def test_the_compiled_kernel_equals_the_kernel_run_as_plain_python():
     twin = plain.kernels("fastnn.kernels.strokes").draw()
-    paths, paces, starts = (list(each) for each in zip(*(wandering(seed, 2) for seed in range(3)), strict=True))
+    paths, paces, starts = (list(each) for each in zip(*(random_path(seed, 2) for seed in range(3)), strict=True))
     images, events = drawing(paths, paces, starts[0])
     plain_images, twin_events = drawing(paths, paces, starts[0], kernel=lambda block: twin(block.address))
     assert (events == twin_events).all()
-    # Means are summed in float32 there and in float64 here.
+    # The compiled kernel sums means in float32, plain Python in float64.
     assert np.abs(images.astype(int) - plain_images).max() <= 1

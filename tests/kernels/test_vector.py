@@ -1,4 +1,4 @@
-"""The intrinsics: each compiled one against its plain twin, the exponential against wider arithmetic."""
+"""The intrinsics: each equals its plain twin; the exponential is compared with wider arithmetic."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from fastnn.kernels import vector
 from fastnn.kernels.vector import FOUR, HALF, ONE, THREE, TWO
 from fastnn.kernels.workspace import address_of
-from tests.helpers import compiled_only
+from tests.helpers import needs_jit
 from tests.kernels import plain
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def samples(dtype: str, n: int) -> list[np.ndarray]:
     for array in arrays:
         array[rng.random(n) < 0.2] = 0
     arrays[0][:4] = [-0.0, 1e30, -1e-30, 5]
-    arrays[1][arrays[1] == 0] = 0.5  # nothing is divided by 0
+    arrays[1][arrays[1] == 0] = 0.5  # no division by 0
     return arrays
 
 
@@ -201,7 +201,7 @@ def test_records_are_read_and_written() -> None:
         assert record["n"].tolist() == [0, 0]
 
 
-@compiled_only
+@needs_jit
 @pytest.mark.parametrize(
     "function",
     [
@@ -210,7 +210,7 @@ def test_records_are_read_and_written() -> None:
     ],
     ids=["2 and 4 vectors", "half and whole vectors"],
 )
-def test_vectors_that_do_not_fit_each_other(function: Callable[..., Any]) -> None:
+def test_vectors_of_different_widths_cannot_be_added(function: Callable[..., Any]) -> None:
     make = numba.njit(function)
 
     def store(address):
@@ -221,7 +221,7 @@ def test_vectors_that_do_not_fit_each_other(function: Callable[..., Any]) -> Non
         numba.njit(store)(address_of(np.zeros(1000)))
 
 
-@compiled_only
+@needs_jit
 def test_a_width_must_be_a_constant() -> None:
     def store(address, width):
         m = vector.pointer(address, numba.float64)
@@ -231,20 +231,20 @@ def test_a_width_must_be_a_constant() -> None:
         numba.njit(store)(address_of(np.zeros(1000)), 2)
 
 
-@compiled_only
+@needs_jit
 def test_every_intrinsic_has_a_plain_twin() -> None:
     intrinsics = {name for name, value in vars(vector).items() if type(value) is type(vector.load)}
-    # And this file runs every one of them.
+    # This file runs all of them.
     assert intrinsics == {*LANEWISE, *ONE_VECTOR, *ROWS, *RECORDS, *HINTS}
     assert all(callable(getattr(plain, name)) for name in intrinsics)
 
 
-@compiled_only
+@needs_jit
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_fma_rounds_once(dtype: str) -> None:
     eps = np.finfo(dtype).eps
     arrays = [np.full(plain.lanes_of(dtype, ONE) * 3, value, dtype) for value in (1 + eps, 1 - eps, -1.0)]
-    # (1 + eps)(1 - eps) - 1 is -eps**2; rounded to 1 on the way it would be 0.
+    # (1 + eps)(1 - eps) - 1 is -eps**2; with a rounded product it would be 0.
     assert set(run_lanewise(vector, arrays)["fma"]) == {np.dtype(dtype).type(-(float(eps) ** 2))}
 
 
@@ -267,7 +267,7 @@ def ulps(found: np.ndarray, exact: np.ndarray) -> float:
 )
 def test_exp_is_within_a_unit_in_the_last_place(dtype: str, low: float, high: float) -> None:
     rng = np.random.default_rng(5)
-    # All over the range, densely where networks work, near 0, and at the ends of the argument's reduction.
+    # The whole range, with more points at the usual sums of networks, near 0, and at the edges of the range reduction.
     halves = (np.arange(round(low / np.log(2)) + 1, round(high / np.log(2)) - 1) + 0.5) * np.log(2)
     edges = [low, high, 0.0, -0.0, *halves, *np.nextafter(halves, -1e9), *np.nextafter(halves, 1e9)]
     parts = [rng.uniform(low, high, 40_000), rng.normal(0, 4, 40_000), rng.normal(0, 1e-4, 5000), edges]

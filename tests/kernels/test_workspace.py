@@ -1,4 +1,4 @@
-"""Records, argument blocks and the plan of a network's memory: nothing overlaps, nothing lies outside."""
+"""Records, argument blocks and the memory plan of a network: no overlaps, nothing outside."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from fastnn.kernels.workspace import (
     workspace_dtype,
 )
 from fastnn.network import LINE
-from tests.helpers import python
+from tests.helpers import run_python
 from tests.kernels.plain import Record
 
 SIZES = [(9, 3), (16, 17, 3), (784, 200, 40, 10), (30, 128, 256, 7, 2), (1, 1, 1)]
@@ -32,7 +32,7 @@ KINDS = record_of_int64("numbers", "n", "others", one=np.float32)
 
 
 def tables(sizes: tuple[int, ...], activation: str, dtype: str) -> tuple[Any, Record, list[Record]]:
-    """Return the plan of a network's memory, its record and those of its layers."""
+    """Return the memory plan of a network, its record and the records of its layers."""
     plan = plan_workspace(sizes, activation, np.dtype(dtype))
     record = Record(plan.block.address, workspace_dtype(np.dtype(dtype)))
     layers = [Record(record.layers + k * LAYER.itemsize, LAYER) for k in range(record.n_layers)]
@@ -40,7 +40,7 @@ def tables(sizes: tuple[int, ...], activation: str, dtype: str) -> tuple[Any, Re
 
 
 def parts_of(record: Record, layers: list[Record], activation: str, itemsize: int) -> dict[str, tuple[int, int]]:
-    """Return where each part of the memory begins and ends, by what the kernels read and write there."""
+    """Return the start and end of each part of the memory that the kernels read or write."""
     vector = LINE
     first = layers[0].n_vectors * vector
     most = max(max(layer.n_inputs, layer.n_outputs) for layer in layers)
@@ -81,11 +81,11 @@ def test_no_parts_of_the_memory_overlap(sizes: tuple[int, ...], activation: str,
     ordered = sorted(parts.items(), key=lambda part: part[1])
     for (name, (_, end)), (following, (start, _)) in pairwise(ordered):
         assert end <= start, (name, following)
-    # Vectors are loaded from here: none is split over two cache lines.
+    # Vectors are loaded from these parts: none may cross a cache line.
     for name, (start, _) in parts.items():
         if name.split()[0] not in ("layers", "active_pixels", "list_ends", "image_offsets", "sample_masks", "any_mask"):
             assert start % LINE == 0 or name.startswith("active_"), name
-    # The views are where the records say, and inside of what is kept alive.
+    # The views are at the addresses in the records, within memory that stays alive.
     for depth, (weights, biases) in enumerate(zip(plan.weights, plan.biases, strict=True)):
         assert address_of(weights) == layers[depth].weights
         assert address_of(biases) == layers[depth].biases
@@ -96,7 +96,7 @@ def test_no_parts_of_the_memory_overlap(sizes: tuple[int, ...], activation: str,
 
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu"])
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
-def test_layers_are_as_the_kernels_read_them(sizes: tuple[int, ...], activation: str) -> None:
+def test_the_records_describe_the_layers(sizes: tuple[int, ...], activation: str) -> None:
     plan, record, layers = tables(sizes, activation, "float32")
     assert (record.n_layers, record.hidden_activation) == (len(sizes) - 1, ACTIVATIONS[activation])
     assert record.one == 1
@@ -115,7 +115,7 @@ def test_layers_are_as_the_kernels_read_them(sizes: tuple[int, ...], activation:
         assert layer.stride == 16 * (length + (length % 8 == 0))
 
 
-def test_all_is_zero_but_masks_and_numbers_of_units() -> None:
+def test_the_memory_is_zero_except_masks_and_unit_numbers() -> None:
     plan, _, layers = tables((20, 17, 3), "sigmoid", "float64")
     for layer, n in zip(layers, (17, 3), strict=True):
         mask, numbers = (units(layer, name) for name in ("unit_mask", "unit_numbers"))
@@ -126,14 +126,14 @@ def test_all_is_zero_but_masks_and_numbers_of_units() -> None:
 
 
 def units(layer: Record, name: str) -> np.ndarray:
-    """Return a layer's float64 numbers, one a unit, with the padding."""
-    # The plain pointer's numbers have no end.
+    """Return the float64 numbers of a layer, one per unit, with the padding."""
+    # The array of a plain pointer has no known length.
     from tests.kernels.plain import Pointer
 
     return Pointer(getattr(layer, name), np.float64).numbers[: layer.n_vectors * 8]
 
 
-def test_the_first_weights_lie_below_a_row_for_the_biases() -> None:
+def test_the_weights_of_the_first_layer_follow_a_row_for_its_biases() -> None:
     plan, *_ = tables((5, 4, 3), "sigmoid", "float32")
     plan.weights[0][...] = np.arange(20).reshape(5, 4)
     assert np.array_equal(plan.bias_and_weights[1:, :4], plan.weights[0])
@@ -185,7 +185,7 @@ def test_an_unknown_field_is_refused() -> None:
         ArgumentBlock(KINDS, nothing=3)
 
 
-def test_a_block_keeps_its_arrays_alive_until_others_take_their_place() -> None:
+def test_a_block_keeps_its_arrays_alive_until_they_are_replaced() -> None:
     arrays = [np.zeros(3) for _ in range(2)]
     alive = [weakref.ref(array) for array in arrays]
     block = ArgumentBlock(KINDS, numbers=arrays[0])
@@ -199,16 +199,16 @@ def test_a_block_keeps_its_arrays_alive_until_others_take_their_place() -> None:
     assert alive[1]() is not None
 
 
-def test_a_refused_array_leaves_what_was_there() -> None:
+def test_a_refused_array_leaves_the_block_unchanged() -> None:
     numbers = np.zeros(3)
     alive, block = weakref.ref(numbers), ArgumentBlock(KINDS, numbers=numbers)
     with pytest.raises(TypeError):
         block.put_array("numbers", np.zeros(6)[::2])
     del numbers
     gc.collect()
-    kept = alive()
-    assert kept is not None  # its address is still in the record
-    assert block.record["numbers"] == address_of(kept)
+    array = alive()
+    assert array is not None  # its address is still in the record
+    assert block.record["numbers"] == address_of(array)
 
 
 def test_neither_records_nor_inputs_need_numba() -> None:
@@ -216,7 +216,7 @@ def test_neither_records_nor_inputs_need_numba() -> None:
 import sys, fastnn.kernels.workspace, fastnn.kernels.records, fastnn.kernels.loader, fastnn.inputs, fastnn.engine
 assert "numba" not in sys.modules
 """
-    assert python(code).returncode == 0
+    assert run_python(code).returncode == 0
 
 
 def test_a_workspace_keeps_what_its_layers_point_to() -> None:

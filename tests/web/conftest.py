@@ -21,7 +21,7 @@ from fastnn.training import as_model, train
 from fastnn.web.app import Settings, create_app
 from fastnn.web.serving import ServedModel
 from fastnn.web.store import Store
-from tests.helpers import PATIENCE
+from tests.helpers import TIMEOUT
 from tests.web.servers import TOKEN, Server, free_port, servers
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def postgres_server() -> Iterator[str]:
             check=True,
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
             cwd="/",
             **as_user,
         )

@@ -1,4 +1,4 @@
-"""A load test: many simulated visitors who recognise and send digits, and go on after the server was killed."""
+"""A load test: many simulated visitors who recognise and send digits, and continue after the server was killed."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from fastnn.datasets.database import bump_revision, digits, open_engine, writing
 from fastnn.web.store import UNSCORED, NewDigit, Score
-from tests.helpers import PATIENCE, environment, lines_until
+from tests.helpers import TIMEOUT, environment, read_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,7 +64,7 @@ def servers(folder: Path, model: Path) -> Iterator[Callable[..., Server]]:
                 text=True,
             )
         try:
-            line = lines_until(process, "serving ")[-1]
+            line = read_until(process, "serving ")[-1]
         except AssertionError as error:
             raise AssertionError(f"{error}{log.read_text()}") from None
         started.append(Server(process, line.split()[1].rstrip("/"), url, log))
@@ -82,7 +82,7 @@ def servers(folder: Path, model: Path) -> Iterator[Callable[..., Server]]:
 
 def wait_for(holds: Callable[[], bool], what: str) -> None:
     """Wait until `holds` returns true; `what` says in the error what was expected."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while not holds():
         assert time.monotonic() < end, f"timed out waiting for {what}"
         time.sleep(0.02)

@@ -23,7 +23,7 @@ from fastnn.web import limits
 from fastnn.web.app import MAX_BODY_BYTES, MAX_IMAGE_BYTES, PAGES, STATIC, Settings, create_app
 from fastnn.web.serving import ServedModel
 from fastnn.web.store import Store, StoreError
-from tests.helpers import PATIENCE
+from tests.helpers import TIMEOUT
 from tests.models import png, seven
 from tests.web.servers import BEARER, TOKEN, digit, new_id
 
@@ -456,14 +456,14 @@ def test_waiting_downloads_do_not_starve_other_requests(sqlite_url: str, monkeyp
     made = threading.Event()
     app = create_app(Settings(Store(sqlite_url), TOKEN, None, rate=0))
     real = app.state.fastnn.export.dataset
-    monkeypatch.setattr(app.state.fastnn.export, "dataset", lambda: (made.wait(PATIENCE), real())[1])
+    monkeypatch.setattr(app.state.fastnn.export, "dataset", lambda: (made.wait(TIMEOUT), real())[1])
 
     async def run() -> list[int]:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:
             # The pool that the other routes share has 40 threads.
-            downloads = [asyncio.create_task(client.get("/dataset.json", timeout=PATIENCE)) for _ in range(60)]
+            downloads = [asyncio.create_task(client.get("/dataset.json", timeout=TIMEOUT)) for _ in range(60)]
             try:
-                stats = await asyncio.wait_for(client.get("/api/stats"), PATIENCE / 2)
+                stats = await asyncio.wait_for(client.get("/api/stats"), TIMEOUT / 2)
             finally:
                 made.set()
             return [stats.status_code, *[(await task).status_code for task in downloads]]

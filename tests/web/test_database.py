@@ -13,7 +13,7 @@ from fastnn.datasets import Dataset, database, load_dataset
 from fastnn.datasets.database import import_dataset, open_engine, without_password
 from fastnn.errors import DataError
 from fastnn.web.store import Store, StoreError
-from tests.helpers import fastnn
+from tests.helpers import run_fastnn
 from tests.web.servers import accept, changing, new_digit
 
 runner = CliRunner()
@@ -115,7 +115,7 @@ def test_an_import_for_review_is_pending(url: str, drawn: Dataset) -> None:
 
 def test_training_reads_the_database(sqlite_url: str, tmp_path: Path, drawn: Dataset) -> None:
     import_dataset(drawn.take(range(300)), sqlite_url)
-    done = fastnn(
+    done = run_fastnn(
         "train", "--data", sqlite_url, "--epochs", "1", "--hidden", "8", "--out", "run", "--json", cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr

@@ -10,7 +10,7 @@ from fastnn.network import Network
 from fastnn.web.rescoring import Rescorer
 from fastnn.web.serving import ServedModel
 from fastnn.web.store import Store, StoreError
-from tests.helpers import PATIENCE
+from tests.helpers import TIMEOUT
 from tests.web.servers import new_digit
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def test_it_tries_again_after_the_database_failed(
     monkeypatch.setattr(queue, "save_scores", save_scores)
     rescorer = Rescorer(queue, lambda: loaded, poll_seconds=0.01)
     rescorer.start()
-    assert done.wait(PATIENCE)
+    assert done.wait(TIMEOUT)
     rescorer.stop()
     assert queue.outdated(loaded.key) == []
 
@@ -66,7 +66,7 @@ def test_a_model_change_during_rescoring_leaves_no_outdated_scores(
 
     monkeypatch.setattr(queue, "save_scores", save_scores)
     rescorer.start()
-    assert done.wait(PATIENCE)
+    assert done.wait(TIMEOUT)
     rescorer.stop()
 
 

@@ -24,7 +24,7 @@ from fastnn.network import Network
 from fastnn.recipe import Recipe
 from fastnn.web.serving import ServedModel
 from fastnn.web.store import Store
-from tests.helpers import PATIENCE, fastnn
+from tests.helpers import TIMEOUT, run_fastnn
 from tests.web.servers import BEARER, TOKEN, Server, accept, digit, free_port, new_id, wait_for
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def test_a_given_token_is_not_printed_and_forwarded_headers_are_not_trusted(
     claims = {"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "https"}
     assert httpx.get(f"{server.url}/api/review", headers={**BEARER, **claims}).status_code == 200
     server.process.terminate()
-    rest = server.process.communicate(timeout=PATIENCE)[0]
+    rest = server.process.communicate(timeout=TIMEOUT)[0]
     assert TOKEN not in rest + server.log.read_text()
     assert [(line["path"], line["address"]) for line in requests(server)] == [("/api/review", "127.0.0.1")]
 
@@ -76,7 +76,7 @@ def test_a_signal_lets_running_requests_finish(
     server = serve()
     body = json.dumps({"digits": [digit(drawn, 0)]}).encode()
     host, port = server.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
+    with socket.create_connection((host, int(port)), timeout=TIMEOUT) as connection:
         head = f"POST /api/digits HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
         connection.sendall(head.encode() + b"\r\n\r\n" + body[:100])
         # This makes sure that the server has started to read the request above.
@@ -89,7 +89,7 @@ def test_a_signal_lets_running_requests_finish(
             answer += part
     assert answer.startswith(b"HTTP/1.1 201"), answer[:200]
     assert answer.endswith(b'{"stored":1}')
-    assert server.process.wait(timeout=PATIENCE) == code
+    assert server.process.wait(timeout=TIMEOUT) == code
     assert "Traceback" not in server.log.read_text()
     with closing(sqlite3.connect(server.db.removeprefix("sqlite:///"))) as database:
         assert database.execute("SELECT count(*) FROM fastnn_digits").fetchone() == (1,)
@@ -97,7 +97,7 @@ def test_a_signal_lets_running_requests_finish(
 
 def listens(host: str, port: int) -> bool:
     try:
-        socket.create_connection((host, port), timeout=PATIENCE).close()
+        socket.create_connection((host, port), timeout=TIMEOUT).close()
     except ConnectionRefusedError:
         return False
     return True
@@ -105,7 +105,7 @@ def listens(host: str, port: int) -> bool:
 
 def test_a_second_server_on_the_same_port_fails_in_one_line(serve: Callable[..., Server], tmp_path: Path) -> None:
     port = serve().url.rsplit(":", 1)[1]
-    done = fastnn("serve", "--db", "sqlite:///other.db", "--port", port, cwd=tmp_path, FASTNN_TOKEN=TOKEN)
+    done = run_fastnn("serve", "--db", "sqlite:///other.db", "--port", port, cwd=tmp_path, FASTNN_TOKEN=TOKEN)
     assert done.returncode == 2
     lines = [line for line in done.stderr.splitlines() if not line.startswith("note:")]
     assert len(lines) == 1
@@ -206,7 +206,7 @@ def test_it_trains_and_keeps_using_the_better_network(
     httpx.post(f"{server.url}/api/review/{last['id']}", json={"action": "accept"}, headers=BEARER)
     wait_for(lambda: name(server) == "quick", "the new network")
     server.process.terminate()
-    assert server.process.wait(timeout=PATIENCE) == 143
+    assert server.process.wait(timeout=TIMEOUT) == 143
     # The old model's file is unchanged, and the new model is an ordinary run.
     assert old.read_bytes() == before
     (run,) = (tmp_path / "runs" / "web").iterdir()
@@ -218,7 +218,7 @@ def test_it_trains_and_keeps_using_the_better_network(
     answer = httpx.post(f"{again.url}/api/predict", json={"image": image.tolist()}).json()
     assert answer["probabilities"] == pytest.approx(load_model(run).predict_proba(image)[0].tolist())
     again.process.terminate()
-    again.process.wait(timeout=PATIENCE)
+    again.process.wait(timeout=TIMEOUT)
     assert requests(again) == []
 
 

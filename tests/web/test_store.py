@@ -21,7 +21,7 @@ from fastnn.web.store import (
     StoreError,
     UnknownDigitError,
 )
-from tests.helpers import PATIENCE
+from tests.helpers import TIMEOUT
 from tests.web.servers import changing, new_digit, new_id
 
 
@@ -250,17 +250,17 @@ def test_waiting_for_a_slow_writer_times_out(sqlite_url: str, monkeypatch: pytes
 
     def slow_insert(*args: Any) -> int:
         writing.set()
-        assert go_on.wait(PATIENCE)
+        assert go_on.wait(TIMEOUT)
         return insert(*args)
 
     with monkeypatch.context() as patched, ThreadPoolExecutor(1) as pool:
         patched.setattr(store_module, "insert_new", slow_insert)
         slow = pool.submit(store.add, [new_digit(1)], "", "m")
-        assert writing.wait(PATIENCE)
+        assert writing.wait(TIMEOUT)
         with pytest.raises(StoreError, match="timed out while waiting for other writers"):
             store.add([new_digit(2)], "", "m")
         go_on.set()
-        assert slow.result(PATIENCE) == 1
+        assert slow.result(TIMEOUT) == 1
     assert store.add([new_digit(2)], "", "m") == 1
     store.close()
 

@@ -1,3 +1,5 @@
+import json
+import logging
 import threading
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from fastnn.web.app import Settings, create_app
 from fastnn.web.serving import ServedModel
 from fastnn.web.store import Store, StoreError
 from fastnn.web.trainer import SPLIT, Trainer
-from tests.helpers import PATIENCE
+from tests.helpers import TIMEOUT
 from tests.web.servers import BEARER, TOKEN, accept, digit, wait_for
 
 RECIPE = 'rule = "backprop"\ninvert = true\ninit = "xavier"\nhidden = [30]\nepochs = 8\nlr = 0.05\n'
@@ -39,7 +41,7 @@ def make(
     return Trainer(store, every, current=lambda: current, take_over=taken.append, folder=folder, recipe=recipe)
 
 
-def test_what_is_held_back_stays_so_and_copies_with_it(drawn: Dataset) -> None:
+def test_held_back_digits_stay_held_back_with_their_copies(drawn: Dataset) -> None:
     learn, held = SPLIT.divide(drawn)
     assert 0.05 < len(held) / len(drawn) < 0.15
     shuffled = drawn.take(np.random.default_rng(1).permutation(len(drawn)))
@@ -49,7 +51,7 @@ def test_what_is_held_back_stays_so_and_copies_with_it(drawn: Dataset) -> None:
     assert not before & {image.tobytes() for image in learn.images}
 
 
-def test_a_better_network_takes_over_and_the_old_runs_stay(
+def test_a_better_network_takes_over_and_earlier_runs_stay(
     store: Store, drawn: Dataset, poor: ServedModel, tmp_path: Path, recipe: str
 ) -> None:
     store.first_used(poor.key)
@@ -64,19 +66,19 @@ def test_a_better_network_takes_over_and_the_old_runs_stay(
     assert path is not None
     assert load_model(path).network.sha256() == taken[0].model.network.sha256()
     assert 0.4 < taken[0].model.card.metrics["test_accuracy"] <= 1
-    # Not again before 500 more are accepted.
+    # It does not train again before 500 more are accepted.
     assert not trainer.train_if_due()
     accept(store, drawn.take(range(600, 1200)))
     assert trainer.train_if_due()
-    # Where serve looks for the newest run, they are not: the second one may have lost.
+    # Serve does not find them as the newest run, since the second one may have lost.
     assert len(list((runs / "web").glob("*/model.safetensors"))) == 2
     assert newest_run(runs) is None
 
 
-def test_all_networks_of_the_recipe_are_trained_and_the_card_says_for_how_many_epochs(
+def test_all_networks_of_the_recipe_are_trained_and_the_card_has_their_epochs(
     store: Store, drawn: Dataset, tmp_path: Path
 ) -> None:
-    """With a learning rate of next to nothing no epoch is better than the first, and patience ends it."""
+    """With a tiny learning rate no epoch is better than the first, and patience stops training."""
     accept(store, drawn.take(range(600)))
     recipe = tmp_path / "patient.toml"
     recipe.write_text(
@@ -105,10 +107,16 @@ def test_a_worse_network_does_not_take_over(store: Store, drawn: Dataset, loaded
     assert newest_run(tmp_path / "runs") is None
 
 
-def test_a_model_is_compared_only_on_what_it_cannot_have_learnt(
-    store: Store, url: str, drawn: Dataset, poor: ServedModel, tmp_path: Path, recipe: str
+def test_a_model_is_compared_only_on_digits_it_cannot_have_seen(
+    store: Store,
+    url: str,
+    drawn: Dataset,
+    poor: ServedModel,
+    tmp_path: Path,
+    recipe: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """What was there before it, or is imported, or is a copy of such, may have been among its data."""
+    """It may have seen digits that were there before it, imported digits, and copies of these."""
     before = drawn.take(range(400))
     accept(store, before)
     known = store.first_used(poor.key)
@@ -125,15 +133,20 @@ def test_a_model_is_compared_only_on_what_it_cannot_have_learnt(
     assert store.first_used(poor.key) == known
     assert trainer.train_if_due()
     assert len(taken) == 1
-    # What was trained here has seen none of those held back, and is compared on all of them.
+    # A model that was trained here has seen no held back digit, and is compared on all of them.
     data = taken[0].model.card.data
     assert data is not None
     assert (data.split, data.hash) == (SPLIT, store.dataset().content_hash)
-    assert data.n_test == len(trainer._unseen(taken[0], SPLIT.divide(store.dataset())[1])) > 80
+    assert data.n_test == len(SPLIT.divide(store.dataset())[1]) > 80
+    accept(store, drawn.take(range(1200, 1500)))
+    caplog.set_level(logging.INFO, "fastnn.web")
+    assert make(store, 300, taken[0], taken, tmp_path / "runs", recipe).train_if_due()
+    (started,) = [event for event in map(json.loads, caplog.messages) if event["event"] == "training"]
+    assert started["compared_on"] == started["held_back"] == len(SPLIT.divide(store.dataset())[1])
 
 
-@pytest.mark.parametrize("part", ["fastnn.session.Session", "fastnn.web.trainer._accuracy"])
-def test_a_training_that_fails_is_not_repeated_with_the_same_digits_and_leaves_nothing(
+@pytest.mark.parametrize("part", ["fastnn.session.Session", "fastnn.evaluation.metrics.evaluate"])
+def test_failed_training_is_not_repeated_with_the_same_digits_and_leaves_no_model(
     store: Store,
     drawn: Dataset,
     tmp_path: Path,
@@ -143,7 +156,7 @@ def test_a_training_that_fails_is_not_repeated_with_the_same_digits_and_leaves_n
     part: str,
 ) -> None:
     def broken(*_: object, **__: object) -> None:
-        raise KeyError("the unforeseen")
+        raise KeyError("unexpected")
 
     store.first_used(poor.key)
     accept(store, drawn.take(range(600)))
@@ -160,7 +173,7 @@ def test_a_training_that_fails_is_not_repeated_with_the_same_digits_and_leaves_n
     assert trainer.train_if_due()
 
 
-def test_a_database_that_takes_no_note_does_not_make_it_train_for_ever(
+def test_a_full_database_does_not_cause_endless_training(
     store: Store, drawn: Dataset, tmp_path: Path, recipe: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
@@ -176,7 +189,7 @@ def test_a_database_that_takes_no_note_does_not_make_it_train_for_ever(
     assert taken == []
 
 
-def test_the_thread_outlives_what_nobody_foresaw(
+def test_the_thread_survives_unexpected_errors(
     store: Store, tmp_path: Path, recipe: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = make(store, 500, None, [], tmp_path / "runs", recipe)
@@ -188,11 +201,11 @@ def test_the_thread_outlives_what_nobody_foresaw(
         if len(tries) == 2:
             twice.set()
         trainer.wake()
-        raise KeyError("the unforeseen")
+        raise KeyError("unexpected")
 
     monkeypatch.setattr(trainer, "train_if_due", broken)
     trainer.start()
-    assert twice.wait(PATIENCE)
+    assert twice.wait(TIMEOUT)
     trainer.stop()
 
 
@@ -202,7 +215,7 @@ def test_too_few_digits_are_not_trained_on(store: Store, url: str, drawn: Datase
     assert not (tmp_path / "runs").exists()
 
 
-def test_the_app_trains_in_the_background_and_goes_on(
+def test_the_app_trains_in_the_background_and_rescores_the_queue(
     sqlite_url: str, drawn: Dataset, poor: ServedModel, tmp_path: Path, recipe: str
 ) -> None:
     store = Store(sqlite_url)
@@ -211,38 +224,29 @@ def test_the_app_trains_in_the_background_and_goes_on(
     settings = Settings(store, TOKEN, poor, rate=0, train_every=600, runs=tmp_path / "runs", recipe=recipe)
     app = create_app(settings)
     state = app.state.fastnn
-    taken = threading.Event()
-    real = state.trainer._take_over
-    state.trainer._take_over = lambda loaded: (real(loaded), taken.set())
     with TestClient(app) as client:
         waiting, last = digit(drawn, 700), digit(drawn, 701)
         client.post("/api/digits", json={"digits": [waiting, last]})
         before = client.get("/api/review", headers=BEARER).json()["digits"]
         client.post(f"/api/review/{last['id']}", json={"action": "accept"}, headers=BEARER)
-        assert taken.wait(PATIENCE)
-        assert client.get("/api/health").json()["model"]["name"] == "quick"
+        wait_for(lambda: client.get("/api/health").json()["model"]["name"] == "quick", "the new network to take over")
         wait_for(lambda: store.outdated(state.model.key) == [], "the new network to judge the queue")
-        # The queue is sorted by the doubts of the new network.
+        # The queue is sorted by the uncertainty of the new network.
         after = client.get("/api/review", headers=BEARER).json()["digits"]
         assert [one["id"] for one in after] == [waiting["id"]]
         assert after[0]["uncertainty"] != next(one for one in before if one["id"] == waiting["id"])["uncertainty"]
 
 
-def test_the_end_of_the_server_breaks_training_off(
-    store: Store, drawn: Dataset, poor: ServedModel, tmp_path: Path
-) -> None:
+def test_stopping_the_server_abandons_training(store: Store, drawn: Dataset, poor: ServedModel, tmp_path: Path) -> None:
     store.first_used(poor.key)
     accept(store, drawn)
     endless = tmp_path / "endless.toml"
     endless.write_text(RECIPE.replace("epochs = 8", "epochs = 1000000"))
     trainer = make(store, 500, poor, [], tmp_path / "runs", str(endless))
-    begun = threading.Event()
-    real = trainer._give_way
-    trainer._give_way = lambda report: (begun.set(), real(report))  # type: ignore[method-assign, func-returns-value]
     trainer.start()
-    assert begun.wait(PATIENCE)
+    wait_for(lambda: any((tmp_path / "runs" / "web").glob("*/history.csv")), "the first epochs")
     trainer.stop()
-    assert not trainer._thread.is_alive()
-    # It is begun anew when the server is back.
+    assert "trainer" not in {thread.name for thread in threading.enumerate()}
+    # Training starts again with the next start of the server.
     assert store.training() == (None, 0)
     assert list((tmp_path / "runs" / "web").iterdir()) == []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from tests.helpers import fastnn
+from tests.helpers import run_fastnn
 from tests.web.browser.conftest import PHONE
 from tests.web.browser.hand import draw, line, touch
 from tests.web.servers import BEARER, TOKEN, servers, wait_for
@@ -124,10 +124,10 @@ def check_training(
     server: Server, serve: Callable[..., Server], visit: Callable[..., Page], folder: Path, n: int
 ) -> None:
     """Train on the database with the command line, and check that the new network recognises a digit."""
-    more = fastnn("data", "import", "drawn:1500", "--into", server.db, cwd=folder)
+    more = run_fastnn("data", "import", "drawn:1500", "--into", server.db, cwd=folder)
     assert more.returncode == 0, more.stderr
     (folder / "retrained.toml").write_text(RECIPE)
-    done = fastnn(
+    done = run_fastnn(
         "train", "--data", server.db, "--recipe", "retrained.toml", "--out", "run", "--json", "--quiet", cwd=folder
     )
     assert done.returncode == 0, done.stderr

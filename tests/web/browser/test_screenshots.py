@@ -10,7 +10,7 @@ from PIL import Image
 
 from fastnn.datasets import load_dataset
 from fastnn.formats import load_model
-from tests.helpers import ROOT, fastnn
+from tests.helpers import ROOT, run_fastnn
 from tests.web.browser.conftest import DESK, PHONE, fill
 from tests.web.browser.hand import draw, touch
 from tests.web.servers import TOKEN, servers
@@ -43,7 +43,9 @@ def gallery(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     if not request.config.getoption("--screenshots"):
         pytest.skip("taken only with --screenshots")
     folder = tmp_path_factory.mktemp("gallery")
-    done = fastnn("train", "--data", "drawn:8000", "--recipe", "modern", "--epochs", "20", "--out", "run", cwd=folder)
+    done = run_fastnn(
+        "train", "--data", "drawn:8000", "--recipe", "modern", "--epochs", "20", "--out", "run", cwd=folder
+    )
     assert done.returncode == 0, done.stderr
     names = ("Ada", "Grace", "Konrad", "Alan")
     fill(f"sqlite:///{folder / 'digits.db'}", load_dataset("drawn:1500:3"), load_model(folder / "run"), names)
