@@ -9,7 +9,17 @@
      +- MissingExtraError  an optional dependency is not installed
      +- TrainingError      training failed; exit code 1
      +- FetchError         a download failed; exit code 1
+
+:func:`cannot_write` turns an error of the system into one of these.
 """
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class FastnnError(Exception):
@@ -70,3 +80,66 @@ class FetchError(FastnnError):
     """A download failed."""
 
     exit_code = 1
+
+
+_BAD_TARGETS = {
+    errno.EACCES: "choose another place, or change its permissions",
+    errno.EPERM: "choose another place, or change its permissions",
+    errno.EEXIST: "choose another name",
+    errno.EINVAL: "choose another name",
+    errno.EISDIR: "choose another name",
+    errno.ELOOP: "choose another name; its symbolic links lead in a circle",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ENOENT: "make its folder first",
+    errno.ENOTDIR: "choose another place; a part of its path is a file",
+    errno.EROFS: "choose a place on another disk",
+}
+"""Faults of a name that was given, with their fixes."""
+_FAILURES = {
+    errno.EDQUOT: "free some space, and try again",
+    errno.EFBIG: "raise the limit of a file's size (ulimit -f), or choose a place on another disk",
+    errno.EIO: "check the disk",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENOSPC: "free some space, and try again",
+}
+"""Faults of the system, with their fixes."""
+
+
+def fault(error: OSError) -> str:
+    """Return what is wrong, in the system's words and without its number."""
+    return error.strerror or " ".join(str(error).split()) or type(error).__name__
+
+
+def fix(error: OSError) -> str:
+    """Return what the user can do about an error of the system; empty if that is not known."""
+    number = error.errno or 0
+    return _BAD_TARGETS.get(number) or _FAILURES.get(number, "")
+
+
+def cannot_write(
+    path: Path | str,
+    error: OSError,
+    kind: type[FastnnError] = FastnnError,
+    *,
+    words: str = "cannot be written",
+    remedy: str | None = None,
+) -> FastnnError:
+    """Return the error that a result cannot be written.
+
+    Parameters
+    ----------
+    path : path-like
+        The file or folder.
+    error : OSError
+    kind : type, optional
+        Its exit code is 2 if the fault is that of the name or place, such as a missing folder, and 1 otherwise.
+    words : str, optional
+        What cannot be done.
+    remedy : str, optional
+        The fix for a bad name or place.
+    """
+    bad_target = error.errno in _BAD_TARGETS
+    advice = remedy if bad_target and remedy is not None else fix(error)
+    made = kind(f"{path}: {words} ({fault(error)})" + (f"; {advice}" if advice else ""))
+    made.exit_code = 2 if bad_target else 1
+    return made

@@ -3,31 +3,42 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
 import os
-import tempfile
+import shutil
+import stat
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import platformdirs
 
-from fastnn.errors import DataError
+from fastnn.errors import DataError, cannot_write
+from fastnn.temporaries import temporary_beside
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import BinaryIO
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
 @contextlib.contextmanager
-def atomic_write(path: Path | str) -> Iterator[BinaryIO]:
+def atomic_write(path: Path | str, *, like: Path | str | None = None) -> Iterator[BinaryIO]:
     """Open a binary file that replaces `path` when the context ends without an error.
 
     The bytes go to a temporary file in the same folder, which is flushed to the disk and then renamed to `path`;
-    finally the folder is flushed. If anything fails, the temporary file is removed and `path` stays as it was.
+    finally the folder is flushed. If anything fails, the temporary file is removed and `path` stays as it was. A
+    replaced file keeps its permissions and, where the system allows it, its owner. If `path` is a symbolic link, the
+    file that it leads to is replaced.
 
     Parameters
     ----------
     path : path-like
         The file to write; its folder must exist.
+    like : path-like, optional
+        If `path` does not exist yet, it gets the permissions of this file, if that exists.
 
     Yields
     ------
@@ -39,27 +50,217 @@ def atomic_write(path: Path | str) -> Iterator[BinaryIO]:
     OSError
         If the file cannot be written.
     """
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
+    check_name(path)
+    target = follow(Path(path))
+    old = _status(target)
+    if old is not None and not stat.S_ISREG(old.st_mode):
+        kind = "is a folder" if stat.S_ISDIR(old.st_mode) else "not a regular file"
+        raise OSError(errno.EINVAL, kind, str(path))
+    if old is None and like is not None:
+        old = _status(Path(like))
+    with temporary_beside(target) as temporary:
+        # Nobody else may read the content of a private file while it is written.
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666 if old is None else 0o600)
         with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp lets only the owner read its files; the result gets the permissions of any other new file.
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        if old is not None:
+            _set_owner_and_mode(temporary, old)
+        temporary.replace(target)
+    flush_folder(target.parent)
+
+
+@contextlib.contextmanager
+def temporary_folder(folder: Path) -> Iterator[Path]:
+    """Make an empty temporary folder next to `folder`; what is left of it at the end is removed.
+
+    Fill it with :func:`atomic_write`, and then call :func:`put_in_place`, or :func:`exchange` and :func:`move_file`.
+
+    Raises
+    ------
+    OSError
+        If it cannot be made.
+    """
+    check_name(folder)
+    target = follow(folder.absolute())
+    _status(target)  # raises an OSError for a name that is too long
+    with temporary_beside(target) as temporary:
+        temporary.mkdir()
+        yield temporary
+
+
+def put_in_place(made: Path, folder: Path) -> None:
+    """Rename a temporary folder to `folder`, which must not exist, in one step."""
+    target = follow(folder.absolute())
+    flush_folder(made)
+    made.replace(target)
+    flush_folder(target.parent)
+
+
+def exchange(made: Path, folder: Path, own: Sequence[str]) -> bool:
+    """Exchange a temporary folder and an existing folder in one step, if that is possible.
+
+    The new folder and files get the permissions and owners of the old ones.
+
+    Parameters
+    ----------
+    made : Path
+        The temporary folder.
+    folder : Path
+    own : sequence of str
+        Names of files that may be replaced or removed.
+
+    Returns
+    -------
+    bool
+        False, and nothing is changed, if `folder` holds anything else, if a process would be left in a removed folder
+        because it is or contains the current one, or if the system or the disk cannot exchange folders.
+    """
+    target = follow(folder.absolute())
+    here = Path.cwd()
+    if here == target or target in here.parents:
+        return False
+    for path in target.iterdir():
+        if path.name not in own or path.is_symlink() or not path.is_file():
+            return False
+        if (made / path.name).exists():
+            _set_owner_and_mode(made / path.name, path.stat())
+    _set_owner_and_mode(made, target.stat())
+    flush_folder(made)
+    done = _exchange(made, target)
+    if done:
+        flush_folder(target.parent)
+    return done
+
+
+def move_file(source: Path, target: Path) -> None:
+    """Replace a file by a temporary one, as :func:`atomic_write` does."""
+    final = follow(target)
+    old = _status(final)
+    if old is not None:
+        _set_owner_and_mode(source, old)
+    try:
+        source.replace(final)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        # A symbolic link leads to another disk.
+        with source.open("rb") as content, atomic_write(final) as file:
+            shutil.copyfileobj(content, file)
+    flush_folder(final.parent)
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file, if it exists; of a symbolic link the file that it leads to, so that the link can be used again."""
+    target = follow(path)
+    target.unlink(missing_ok=True)
+    flush_folder(target.parent)
+
+
+def follow(path: Path) -> Path:
+    """Return the path that a symbolic link leads to, or `path` if it is none.
+
+    Raises
+    ------
+    OSError
+        If links lead in a circle.
+    """
+    if not path.is_symlink():
+        return path
+    target = Path(os.path.realpath(path))
+    if target.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    return target
+
+
+def check_name(path: Path | str) -> None:
+    """Raise an OSError, and never a ValueError, for a name that no file can have."""
+    try:
+        fault = "its name contains a NUL character" if b"\0" in os.fsencode(path) else None
+    except UnicodeError:
+        fault = "its name is not valid text"
+    if fault is not None:
+        raise OSError(errno.EINVAL, fault, str(path))
+
+
+def flush_folder(folder: Path) -> None:
+    """Flush a folder to the disk, where the system can do that, so that a renamed file keeps its new name."""
+    if os.name != "posix":
+        return
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except PermissionError:
+        # A folder that may be written to but not listed.
+        return
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        # Some network file systems cannot flush folders.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)
+
+
+_BINARY: int = getattr(os, "O_BINARY", 0)
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
+
+
+def _set_owner_and_mode(path: Path, old: os.stat_result) -> None:
+    """Give a file or folder the permissions of an old one, and its owner and group where the system allows it."""
+    new = path.stat()
+    if hasattr(os, "chown") and (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
+        with contextlib.suppress(PermissionError):
+            os.chown(path, old.st_uid, old.st_gid)
+    # After the change of owner, which clears some bits.
+    path.chmod(stat.S_IMODE(old.st_mode))
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Exchange the names of two files or folders; return whether it was done. Only Linux can."""
+    if sys.platform != "linux":
+        return False
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    if rename is None:
+        return False
+    return bool(rename(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE) == 0)
+
+
+def check_target(path: Path) -> None:
+    """Raise a DataError if no file or folder can be made at `path`, before any work is done.
+
+    Raises
+    ------
+    DataError
+        If its name is impossible or too long, a part of its path is a file, or its folder does not exist or may not be
+        written to.
+    """
+    try:
+        check_name(path)
+        exists = _status(path) is not None
+        parent = follow(path.absolute()).parent
+        if not parent.is_dir():
+            raise DataError(f"{path}: the folder {path.parent} does not exist; make it first")
+        if not exists or path.is_file():
+            check_access(parent)
+    except OSError as error:
+        raise cannot_write(path, error, DataError) from None
+
+
+def check_access(folder: Path) -> None:
+    """Raise an OSError if files cannot be made in a folder."""
+    if os.access(folder, os.W_OK | os.X_OK):
+        return
+    # The system's own reason, such as a read-only disk.
+    with temporary_beside(folder / "probe") as temporary:
+        temporary.touch(exist_ok=False)
 
 
 def check_new_file(path: Path, ending: str, *, force: bool = False) -> None:
@@ -76,14 +277,14 @@ def check_new_file(path: Path, ending: str, *, force: bool = False) -> None:
     Raises
     ------
     DataError
-        If the name ends otherwise, `path` is a folder or in a folder that does not exist, or it exists without `force`.
+        If the name ends otherwise, `path` is a folder or in a folder that does not exist or may not be written to, or
+        it exists without `force`.
     """
     if path.suffix.lower() != ending:
         raise DataError(f"{path}: must end with {ending}")
+    check_target(path)
     if path.is_dir():
         raise DataError(f"{path}: is a folder; give the name of a file")
-    if not path.parent.is_dir():
-        raise DataError(f"{path}: the folder {path.parent} does not exist; make it first")
     if path.exists() and not force:
         raise DataError(f"{path}: exists already; choose another name or replace it with --force")
 

@@ -26,6 +26,8 @@ LABELS_MAGIC = 0x0801
 TRAIN = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
 TEST = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
+_INTERRUPTED = "if the command that wrote them was interrupted, run it again with --force"
+
 
 @dataclass(frozen=True)
 class IdxPair:
@@ -53,13 +55,25 @@ def named_pair(folder: Path, names: tuple[str, str]) -> IdxPair | None:
     DataError
         If only one of the two is there.
     """
+    # Two files that are both plain or both compressed were written together.
+    for end in ("", ".gz"):
+        pair = IdxPair(folder / f"{names[0]}{end}", folder / f"{names[1]}{end}")
+        if pair.images.is_file() and pair.labels.is_file():
+            return pair
     images, labels = (existing(folder, name) for name in names)
     if images is None and labels is None:
         return None
     if images is None or labels is None:
         missing = names[0] if images is None else names[1]
-        raise DataError(f"{images or labels}: the file that belongs to it, {missing} (or .gz), is not in the folder")
+        raise DataError(
+            f"{images or labels}: the file that belongs to it, {missing} (or .gz), is not in the folder; {_INTERRUPTED}"
+        )
     return IdxPair(images, labels)
+
+
+def twin(path: Path) -> Path:
+    """Return the path of the compressed version of a plain file, or of the plain version of a compressed one."""
+    return path.with_name(path.name.removesuffix(".gz") if path.name.endswith(".gz") else f"{path.name}.gz")
 
 
 def _stem(path: Path) -> str:
@@ -71,13 +85,14 @@ def _stem(path: Path) -> str:
 
 
 def pairs_in(folder: Path) -> list[IdxPair]:
-    """Return the pairs of IDX files in `folder`, sorted by name; a plain file has priority over its ``.gz``."""
-    files = sorted((path for path in folder.iterdir() if is_idx(path) and path.is_file()), reverse=True)
-    images: dict[str, Path] = {}
-    labels: dict[str, Path] = {}
-    for path in files:
-        (images if "idx3" in path.name else labels)[_stem(path)] = path
-    return [IdxPair(images[stem], labels[stem]) for stem in sorted(images.keys() & labels.keys())]
+    """Return the pairs of IDX files in `folder`, sorted by name; a plain pair has priority over a compressed one."""
+    images: dict[str, str] = {}
+    labels: dict[str, str] = {}
+    for path in folder.iterdir():
+        if is_idx(path) and path.is_file():
+            (images if "idx3" in path.name else labels)[_stem(path)] = path.name.removesuffix(".gz")
+    found = (named_pair(folder, (images[stem], labels[stem])) for stem in sorted(images.keys() & labels.keys()))
+    return [pair for pair in found if pair is not None]
 
 
 def pair_of(path: Path) -> IdxPair:
@@ -89,12 +104,15 @@ def pair_of(path: Path) -> IdxPair:
         If the other file is not in the same folder.
     """
     stem, is_images = _stem(path), "idx3" in path.name
-    # The given file itself is used even if both a plain and a compressed version of it exist.
-    for pair in pairs_in(path.parent):
-        if _stem(pair.images) == stem:
-            return replace(pair, images=path) if is_images else replace(pair, labels=path)
+    others = [other for other in path.parent.iterdir() if is_idx(other) and other.is_file() and _stem(other) == stem]
+    others = [other for other in others if ("idx3" in other.name) != is_images]
+    # If there is a plain and a compressed version of this file, one of the other kind belongs to that of its own kind.
+    same = [other for other in others if other.name.endswith(".gz") == path.name.endswith(".gz")]
+    found = same or ([] if twin(path).is_file() else others)
+    if found:
+        return IdxPair(path, found[0]) if is_images else IdxPair(found[0], path)
     other = "labels (…labels-idx1-ubyte)" if is_images else "images (…images-idx3-ubyte)"
-    raise DataError(f"{path}: the {other} that belong to it are not in the same folder")
+    raise DataError(f"{path}: the {other} that belong to it are not in the same folder; {_INTERRUPTED}")
 
 
 def read_pairs(train: IdxPair, test: IdxPair | None, source: str) -> Dataset:
@@ -121,11 +139,23 @@ def read_pairs(train: IdxPair, test: IdxPair | None, source: str) -> Dataset:
 
 
 def _read_pair(pair: IdxPair) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    before = _versions(pair)
     images = parse_images(read_file(pair.images), str(pair.images))
     labels = parse_labels(read_file(pair.labels), str(pair.labels))
+    if _versions(pair) != before:
+        raise DataError(f"{pair.images}: it or its labels changed while they were read; try again")
     if len(images) != len(labels):
         raise DataError(f"{pair.images}: {len(images)} images, but {pair.labels.name} has {len(labels)} labels")
     return images, labels
+
+
+def _versions(pair: IdxPair) -> list[tuple[int, int, int]]:
+    """Return what changes when a file of a pair is replaced; a pair has no labels for a moment while it is replaced."""
+    try:
+        found = [path.stat() for path in (pair.labels, pair.images)]
+    except FileNotFoundError as error:
+        raise DataError(f"{error.filename}: was removed a moment ago; {_INTERRUPTED}") from None
+    return [(status.st_ino, status.st_size, status.st_mtime_ns) for status in found]
 
 
 def from_parts(parts: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]], source: str) -> Dataset:

@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING
 
 from fastnn.datasets import idx
 from fastnn.datasets.labels import encode_labels
-from fastnn.errors import DataError, FastnnError
-from fastnn.storage import atomic_write
+from fastnn.errors import DataError, FastnnError, cannot_write
+from fastnn.storage import (
+    atomic_write,
+    check_name,
+    exchange,
+    move_file,
+    put_in_place,
+    remove_file,
+    temporary_folder,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +56,7 @@ def write_dataset(dataset: Dataset, out: Path, *, force: bool = False) -> tuple[
     """
     name = out.name.lower()
     try:
+        check_name(out)
         if name.endswith(_SUFFIXES):
             return _write_file(dataset, out, name, force)
         if idx.is_idx(out):
@@ -55,7 +64,7 @@ def write_dataset(dataset: Dataset, out: Path, *, force: bool = False) -> tuple[
         if out.is_dir() or not out.suffix:
             return _write_folder(dataset, out, force)
     except OSError as error:
-        raise DataError(f"{out}: cannot be written ({error.strerror or error})") from None
+        raise cannot_write(out, error, DataError) from None
     known = ", ".join(_SUFFIXES)
     raise DataError(f"{out}: unknown format; known are {known}, *-images-idx3-ubyte, and a folder for IDX files")
 
@@ -111,9 +120,18 @@ def _write_pair(dataset: Dataset, out: Path, force: bool) -> tuple[list[Path], l
         raise DataError(f"{out}: give the name for the images, *-images-idx3-ubyte; the labels are written next to it")
     idx.label_bytes(dataset)
     labels = out.with_name(out.name.replace("images", "labels").replace("idx3", "idx1"))
-    _refuse_existing([out, labels], force)
-    _write(dataset, out, idx.write_images)
-    _write(dataset, labels, idx.write_labels)
+    # Compressed labels beside plain images, or the other way round, are part of the old pair as well.
+    other = [] if idx.twin(out).exists() else [idx.twin(labels)]
+    _refuse_existing([out, labels, *other], force)
+    _check_folder_of(out)
+    with temporary_folder(out) as made:
+        _write(dataset, made / out.name, idx.write_images)
+        _write(dataset, made / labels.name, idx.write_labels)
+        # While a pair changes it has no labels: a crash leaves the old pair, the new one, or one that is refused.
+        for path in (*other, labels):
+            remove_file(path)
+        move_file(made / out.name, out)
+        move_file(made / labels.name, labels)
     return [out, labels], _lost_test(dataset) + _lost_classes(dataset)
 
 
@@ -121,20 +139,37 @@ def _write_folder(dataset: Dataset, out: Path, force: bool) -> tuple[list[Path],
     parts = [(dataset, idx.TRAIN)] + ([(dataset.test, idx.TEST)] if dataset.test is not None else [])
     for part, _ in parts:
         idx.label_bytes(part)
-    stale = [path for name in (*idx.TRAIN, *idx.TEST) for path in (out / name, out / f"{name}.gz") if path.exists()]
-    if stale or not out.is_dir():
+    known = [variant for name in (*idx.TRAIN, *idx.TEST) for variant in (name, f"{name}.gz")]
+    exists = out.is_dir()
+    if not exists or any((out / name).exists() for name in known):
         _refuse_existing([out], force)
-    out.mkdir(exist_ok=True)
-    written = []
-    for part, names in parts:
-        for name, writer in zip(names, (idx.write_images, idx.write_labels), strict=True):
-            _write(part, out / name, writer)
-            written.append(out / name)
-    for path in stale:
-        # Other files of the replaced data set would be read as part of the new one.
-        if path not in written:
-            path.unlink()
-    return written, _lost_classes(dataset)
+    with temporary_folder(out) as made:
+        for part, names in parts:
+            for name, writer in zip(names, (idx.write_images, idx.write_labels), strict=True):
+                _write(part, made / name, writer)
+        written = [name for _, names in parts for name in names]
+        if not exists:
+            put_in_place(made, out)
+        elif not exchange(made, out, known):
+            _replace_one_by_one(made, out, written, known)
+    return [out / name for name in written], _lost_classes(dataset)
+
+
+def _replace_one_by_one(made: Path, out: Path, written: list[str], known: list[str]) -> None:
+    """Replace IDX files in a folder; until the last step it has no labels of the training images, and is refused."""
+    images, labels = idx.TRAIN
+    # First the compressed file, so that the plain one, which has priority, is never followed by an older one.
+    remove_file(out / f"{labels}.gz")
+    remove_file(out / labels)
+    move_file(made / images, out / images)
+    for name in written:
+        if name not in idx.TRAIN:
+            move_file(made / name, out / name)
+    # Other files of the replaced data set would be read as part of the new one.
+    for name in known:
+        if name not in written:
+            (out / name).unlink(missing_ok=True)
+    move_file(made / labels, out / labels)
 
 
 def _refuse_existing(paths: list[Path], force: bool) -> None:
@@ -143,9 +178,13 @@ def _refuse_existing(paths: list[Path], force: bool) -> None:
             raise DataError(f"{path}: exists already; choose another name or replace it with --force")
 
 
-def _write(dataset: Dataset, path: Path, writer: Writer) -> None:
+def _check_folder_of(path: Path) -> None:
     if not path.parent.is_dir():
-        raise DataError(f"{path}: its folder does not exist")
+        raise DataError(f"{path}: its folder does not exist; make it first")
+
+
+def _write(dataset: Dataset, path: Path, writer: Writer) -> None:
+    _check_folder_of(path)
     with atomic_write(path) as file:
         if path.name.endswith(".gz"):
             # Without a time stamp the same data give the same file.

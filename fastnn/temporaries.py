@@ -1,0 +1,184 @@
+"""Temporary files and folders: removed when their process ends, and cleared away by others if it was killed.
+
+A name says which process made it: ``.NAME.MACHINE-PID-START-RANDOM.tmp``. A process that is killed (kill -9, power
+failure) leaves its temporary files. The next process that writes to the same folder removes them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import platform
+import re
+import secrets
+import shutil
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+_NAME = re.compile(r"\..*\.([0-9a-f]{8})-([0-9]{1,10})-([0-9]{1,20})-[0-9a-f]{8}\.tmp", re.DOTALL)
+_MAX_NAME = 255
+"""Longest file name, in bytes, of all common file systems."""
+_PROC = Path("/proc")
+_DAY = 86_400
+
+_SIGNALS = tuple(getattr(signal, name) for name in ("SIGHUP", "SIGINT", "SIGTERM") if hasattr(signal, name))
+
+_owned: dict[Path, int] = {}
+"""Paths of temporary files with the process that uses them: a forked child must not remove its parent's."""
+
+
+@contextlib.contextmanager
+def temporary_beside(path: Path) -> Iterator[Path]:
+    """Reserve the path of a temporary file or folder next to `path`; whatever is there at the end is removed.
+
+    It is also removed if SIGHUP, SIGINT or SIGTERM end the process. First, what dead processes left in the folder is
+    cleared.
+
+    Parameters
+    ----------
+    path : Path
+        The file or folder that the temporary one will replace.
+
+    Yields
+    ------
+    Path
+        Nothing exists there yet.
+    """
+    clear_dead(path.parent)
+    temporary = path.with_name(_temporary_name(path.name))
+    # Known before it exists, so that no moment is left in which a signal would miss it.
+    with _removed_by_signals():
+        _owned[temporary] = os.getpid()
+        try:
+            yield temporary
+        finally:
+            _remove(temporary)
+            del _owned[temporary]
+
+
+def remove_own() -> None:
+    """Remove all temporary files and folders of this process; a signal handler that ends it must call this."""
+    for path, pid in list(_owned.items()):
+        if pid == os.getpid():
+            _remove(path)
+
+
+def clear_dead(folder: Path) -> None:
+    """Remove the temporary files and folders that dead processes of this user on this machine left in `folder`.
+
+    Files of live processes, other users or other machines are never touched. Errors are ignored.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        with os.scandir(folder) as entries:
+            found = [entry.name for entry in entries if entry.name.startswith(".") and entry.name.endswith(".tmp")]
+        for name in found:
+            _clear(folder / name)
+
+
+def is_temporary(name: str) -> bool:
+    """Return whether a file name is one that :func:`temporary_beside` gives."""
+    return _NAME.fullmatch(name) is not None
+
+
+def _clear(path: Path) -> None:
+    match = _NAME.fullmatch(path.name)
+    if match is None or match[1] != _machine():
+        return
+    with contextlib.suppress(OSError):
+        status = path.lstat()
+        if (not hasattr(os, "getuid") or status.st_uid == os.getuid()) and _is_dead(
+            int(match[2]), int(match[3]), status.st_mtime
+        ):
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()
+        return
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _temporary_name(name: str) -> str:
+    end = f".{_machine()}-{os.getpid()}-{_start_time(os.getpid()) or 0}-{secrets.token_hex(4)}.tmp"
+    while len(os.fsencode(f".{name}{end}")) > _MAX_NAME:
+        name = name[:-1]
+    return f".{name}{end}"
+
+
+@functools.cache
+def _machine() -> str:
+    """Return eight hexadecimal digits for this machine or container: elsewhere process ids mean other processes."""
+    try:
+        namespace = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        namespace = ""
+    return hashlib.sha256(f"{platform.node()} {namespace}".encode(errors="replace")).hexdigest()[:8]
+
+
+def _start_time(pid: int) -> int | None:
+    """Return when a process started, in clock ticks since the start of the system; None if there is no such process.
+
+    Without ``/proc`` it is 0.
+    """
+    if not (_PROC / "self" / "stat").exists():
+        return 0
+    try:
+        # The name of the program, in parentheses, may contain spaces and parentheses.
+        state, *fields = (_PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # Z and X: it has ended, and its parent has not asked for its exit code yet.
+    return None if state in (b"Z", b"X") else int(fields[18])
+
+
+def _is_dead(pid: int, start: int, changed: float) -> bool:
+    """Return whether the process that made a temporary file, last changed at this time, is sure to have ended."""
+    if (_PROC / "self" / "stat").exists():
+        return _start_time(pid) != start
+    if os.name == "posix":
+        try:
+            os.kill(pid, 0)
+        except (ProcessLookupError, OverflowError):
+            return True
+        except PermissionError:
+            return False
+        return False
+    # Windows has no cheap way to ask: there, os.kill ends the process.
+    return time.time() - changed > _DAY
+
+
+@contextlib.contextmanager
+def _removed_by_signals() -> Iterator[None]:
+    """Within this context, signals that would end the process at once remove its temporary files first.
+
+    A signal that the program handles, or ignores, is left alone.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    changed = [number for number in _SIGNALS if signal.getsignal(number) is signal.SIG_DFL]
+    for number in changed:
+        signal.signal(number, _remove_and_end)
+    try:
+        yield
+    finally:
+        for number in changed:
+            if signal.getsignal(number) is _remove_and_end:
+                signal.signal(number, signal.SIG_DFL)
+
+
+def _remove_and_end(number: int, _: FrameType | None) -> None:
+    remove_own()
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
