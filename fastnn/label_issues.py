@@ -12,7 +12,7 @@ import numpy as np
 
 from fastnn.datasets.dataset import SIDE
 from fastnn.datasets.duplicates import group_copies
-from fastnn.errors import DataError, MissingExtraError
+from fastnn.errors import DataError, MissingExtraError, cannot_write
 from fastnn.recipe import Recipe
 from fastnn.storage import atomic_write
 
@@ -313,7 +313,7 @@ def write_issues(issues: tuple[Issue, ...], path: Path) -> None:
         with atomic_write(path) as file:
             file.write(text.getvalue().encode())
     except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror or error})") from None
+        raise cannot_write(path, error, DataError) from None
 
 
 def draw_issues(dataset: Dataset, issues: tuple[Issue, ...], path: Path) -> None:
@@ -338,7 +338,7 @@ def draw_issues(dataset: Dataset, issues: tuple[Issue, ...], path: Path) -> None
         with atomic_write(path) as file:
             picture.save(file, format="PNG", optimize=True)
     except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror or error})") from None
+        raise cannot_write(path, error, DataError) from None
 
 
 def apply_issues(dataset: Dataset, path: Path) -> tuple[Dataset, int, int]:

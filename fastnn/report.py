@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import shutil
-import tempfile
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -14,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnn.datasets.dataset import PIXELS, SIDE
-from fastnn.errors import FastnnError, MissingExtraError, ModelError
+from fastnn.errors import FastnnError, MissingExtraError, ModelError, cannot_write
 from fastnn.evaluation.intervals import Reliability, reliability, wilson_interval
 from fastnn.evaluation.metrics import Evaluation, evaluate, match_labels
 from fastnn.images.sheets import DARK as SHEET_DARK
 from fastnn.images.sheets import LIGHT as SHEET_LIGHT
 from fastnn.images.sheets import Colours, sheet
 from fastnn.runs import read_history
-from fastnn.storage import atomic_write
+from fastnn.storage import atomic_write, check_target, exchange, move_file, put_in_place, temporary_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +38,11 @@ _MAX_UNITS = 60
 _MAX_CLASSES = 60
 """Confusion matrices of more classes are not drawn. Those of more than 25 are drawn without numbers."""
 _DPI = 160
+_INCOMPLETE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>fastnn: not complete</title>
+<p>This report is being written. If that was interrupted, run the command again with <code>--force</code>.</p>
+</html>
+"""
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,7 @@ def write_report(
     try:
         _write(content, folder, name, part or dataset.source)
     except OSError as error:
-        raise FastnnError(f"{folder}: the report cannot be written ({error.strerror or error})") from None
+        raise cannot_write(folder, error, words="the report cannot be written") from None
     return folder / INDEX
 
 
@@ -158,12 +160,11 @@ def check_folder(folder: Path, *, force: bool) -> None:
     FastnnError
         If it exists and `force` is not given, is a file, or its parent folder does not exist.
     """
+    check_target(folder)
     if folder.exists() and not folder.is_dir():
         raise FastnnError(f"{folder}: is a file; give a folder for the report")
     if folder.exists() and not force:
         raise FastnnError(f"{folder}: exists already; give another folder, or replace the report in it with --force")
-    if not folder.absolute().parent.is_dir():
-        raise FastnnError(f"{folder}: the folder {folder.parent} does not exist; make it first")
 
 
 def _need_matplotlib() -> None:
@@ -183,31 +184,35 @@ def _measure(model: Model, dataset: Dataset, history: Path | None) -> _Content:
         probabilities,
         evaluation,
         reliability(probabilities, labels),
-        None if history is None else _learning_curves(history),
+        None if history is None else _learning_curves(history, model.card.epochs),
     )
 
 
 def _write(content: _Content, folder: Path, name: str, part: str) -> None:
     # Written to a temporary folder first, so that an interrupted report is never mistaken for a complete one.
-    made = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.absolute().parent))
-    try:
+    with temporary_folder(folder) as made:
         drawn = [picture for picture in _PICTURES if _draw(content, picture, made)]
         with atomic_write(made / INDEX) as file:
             file.write(_page(content, drawn, name, part).encode())
-        umask = os.umask(0)
-        os.umask(umask)
-        made.chmod(0o777 & ~umask)
+        own = [INDEX, *(f"{picture}{theme.suffix}.png" for picture in _PICTURES for theme in (LIGHT, DARK))]
         if not folder.exists():
-            made.replace(folder)
-            return
-        for stale in (f"{picture}{theme.suffix}.png" for picture in _PICTURES for theme in (LIGHT, DARK)):
-            if not (made / stale).exists():
-                (folder / stale).unlink(missing_ok=True)
-        # The page is moved last, when the pictures that it shows exist.
-        for path in sorted(made.iterdir(), key=lambda path: path.name == INDEX):
-            path.replace(folder / path.name)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
+            put_in_place(made, folder)
+        elif not exchange(made, folder, own):
+            _replace_one_by_one(made, folder, own)
+
+
+def _replace_one_by_one(made: Path, folder: Path, own: list[str]) -> None:
+    """Replace the files of a report in a folder; until the last step the page says that it is not complete."""
+    with atomic_write(folder / INDEX) as file:
+        file.write(_INCOMPLETE.encode())
+    for name in own:
+        if name == INDEX:
+            continue
+        if (made / name).exists():
+            move_file(made / name, folder / name)
+        else:
+            (folder / name).unlink(missing_ok=True)
+    move_file(made / INDEX, folder / INDEX)
 
 
 def _draw(content: _Content, picture: str, folder: Path) -> bool:
@@ -227,8 +232,14 @@ def _draw(content: _Content, picture: str, folder: Path) -> bool:
     return False
 
 
-def _learning_curves(path: Path) -> dict[str, NDArray[np.float64]] | None:
+def _learning_curves(path: Path, epochs: int | None) -> dict[str, NDArray[np.float64]] | None:
     """Return the columns of a run's history, or None if it cannot be read, is damaged or empty.
+
+    Parameters
+    ----------
+    path : Path
+    epochs : int or None
+        The model's number of epochs. Later ones are left out: the run went on, and its new model is not written yet.
 
     Returns
     -------
@@ -237,7 +248,8 @@ def _learning_curves(path: Path) -> dict[str, NDArray[np.float64]] | None:
         such part.
     """
     try:
-        rows = [report.as_dict() for report in read_history(path)]
+        reports = read_history(path)
+        rows = [report.as_dict() for report in reports if epochs is None or report.epoch <= epochs]
     except ModelError:
         return None
     # NumPy turns None into NaN.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import math
 import re
@@ -13,10 +14,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from fastnn.errors import FastnnError, ModelError, TrainingError
+from fastnn.errors import FastnnError, ModelError, TrainingError, cannot_write, fault
 from fastnn.formats import CHECKPOINT_FILE, MODEL_FILE, write_model
 from fastnn.formats.safetensors import read_with_extra
-from fastnn.storage import atomic_write
+from fastnn.recipe import load_recipe
+from fastnn.storage import atomic_write, check_name, put_in_place, temporary_folder
+from fastnn.temporaries import clear_dead, is_temporary
 from fastnn.training import EpochReport
 
 if TYPE_CHECKING:
@@ -89,6 +92,8 @@ class Run:
 
     def __init__(self, folder: Path, history: Sequence[EpochReport] = ()) -> None:
         self.folder = folder
+        self._place = folder
+        """Where its files are written: a temporary folder until the run is complete enough to be resumed."""
         self._rows: dict[int, dict[int, EpochReport]] = {}
         for report in history:
             self.record(report)
@@ -97,16 +102,20 @@ class Run:
         self.networks: tuple[SavedNetwork | None, ...] = ()
 
     @classmethod
-    def create(cls, folder: str | Path, recipe: Recipe, start: Model) -> Run:
+    def create(cls, folder: str | Path, recipe: Recipe, start: Model, *, anew: bool = False) -> Run:
         """Create the folder of a new run, with the recipe and a checkpoint of the untrained model.
+
+        The folder appears in one step, so that a run that was killed can always be resumed.
 
         Parameters
         ----------
         folder : path-like
-            Must not exist; its parent folders are created.
+            Must not exist, or be empty; its parent folders are created.
         recipe : Recipe
         start : Model
             The untrained model.
+        anew : bool
+            Whether the folder may be that of a run for which :func:`begun_recipe` returns a recipe.
 
         Raises
         ------
@@ -114,28 +123,35 @@ class Run:
             If the folder exists or cannot be written.
         """
         folder = Path(folder)
-        try:
-            # A file among the parents fails here, and is not reported as an existing run below.
-            folder.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise _cannot_make(folder, error) from None
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            raise folder_exists(folder) from None
-        except OSError as error:
-            raise _cannot_make(folder, error) from None
+        if not anew:
+            check_new_run(folder)
         run = cls(folder)
+        if folder.is_dir():
+            run._begin(recipe, start)
+            return run
         try:
-            run._write_recipe(recipe)
-            run.checkpoint(start)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with temporary_folder(folder) as made:
+                run._place = made
+                run._begin(recipe, start)
+                put_in_place(made, folder)
+        except OSError as error:
+            # Another run may have been faster.
+            if error.errno == errno.ENOTEMPTY:
+                raise folder_exists(folder) from None
+            raise _cannot_make(folder, error) from None
+        run._place = folder
+        return run
+
+    def _begin(self, recipe: Recipe, start: Model) -> None:
+        """Write the first files of a run; the checkpoint, which says all that is needed to resume, comes first."""
+        try:
+            self.checkpoint(start)
+            self._write_recipe(recipe)
         except BaseException:
             # Nothing is lost, and the same command then works again.
-            for name in (RECIPE_FILE, CHECKPOINT_FILE):
-                (folder / name).unlink(missing_ok=True)
-            folder.rmdir()
+            (self._place / CHECKPOINT_FILE).unlink(missing_ok=True)
             raise
-        return run
 
     @classmethod
     def resume(cls, folder: str | Path) -> tuple[Run, Model, Recipe]:
@@ -160,8 +176,7 @@ class Run:
             If there is no model in the folder, or it is damaged, or does not say how it was trained.
         """
         folder = Path(folder)
-        if not folder.is_dir():
-            raise ModelError(f"{folder}: no run folder to resume")
+        _check_run_folder(folder)
         found = [read_with_extra(folder / name) for name in (CHECKPOINT_FILE, MODEL_FILE) if (folder / name).is_file()]
         if not found:
             raise ModelError(f"{folder}: nothing to resume, it holds neither {MODEL_FILE} nor {CHECKPOINT_FILE}")
@@ -169,10 +184,7 @@ class Run:
         recipe = model.card.recipe
         if recipe is None or not all(_says_how_trained(model.card) for model, _, _ in found):
             raise ModelError(f"{folder}: its model does not say how it was trained and cannot be resumed")
-        # Remove half-written files of a killed process.
-        for name in (MODEL_FILE, CHECKPOINT_FILE, HISTORY_FILE, RECIPE_FILE):
-            for stray in folder.glob(f".{name}.*.tmp"):
-                stray.unlink(missing_ok=True)
+        _clear_leftovers(folder)
         # Epochs after the checkpoint will be trained again.
         history = _read_intact_lines(folder / HISTORY_FILE)
         epochs = model.card.epochs or 0
@@ -241,7 +253,7 @@ class Run:
         start = time.monotonic()
         try:
             self._write_history(model)
-            _write(model, self.folder / CHECKPOINT_FILE, state)
+            _write(model, self._place, CHECKPOINT_FILE, state)
         except OSError as error:
             raise self._cannot_write(error) from None
         self._last_time = time.monotonic()
@@ -266,14 +278,14 @@ class Run:
         try:
             self._write_history(model)
             self._write_recipe(recipe)
-            _write(model, path, state)
+            _write(model, self.folder, MODEL_FILE, state)
             (self.folder / CHECKPOINT_FILE).unlink(missing_ok=True)
         except OSError as error:
             raise self._cannot_write(error) from None
         return path
 
     def _write_recipe(self, recipe: Recipe) -> None:
-        path, content = self.folder / RECIPE_FILE, recipe.to_toml().encode()
+        path, content = self._place / RECIPE_FILE, recipe.to_toml().encode()
         try:
             # Usually it is there already; flushing it to the disk takes 6 ms.
             if path.is_file() and path.read_bytes() == content:
@@ -292,11 +304,12 @@ class Run:
         writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n", extrasaction="ignore")
         writer.writeheader()
         writer.writerows(reports)
-        with atomic_write(self.folder / HISTORY_FILE) as file:
+        with atomic_write(self._place / HISTORY_FILE) as file:
             file.write(text.getvalue().encode())
 
     def _cannot_write(self, error: OSError) -> TrainingError:
-        return TrainingError(f"{self.folder}: the run cannot be written ({error.strerror or error})")
+        failed = cannot_write(self.folder, error, words="the run cannot be written")
+        return TrainingError(str(failed))
 
 
 def ensemble_state(networks: Sequence[SavedNetwork], ahead: Sequence[EpochReport]) -> State:
@@ -362,11 +375,55 @@ def _first_edition_member(folder: Path) -> Run | None:
     return Run.resume(folder)[0]
 
 
-def _write(model: Model, path: Path, state: State | None) -> None:
+def _write(model: Model, folder: Path, name: str, state: State | None) -> None:
+    # A private model has no readable checkpoint, and the other way round.
+    like = folder / (MODEL_FILE if name == CHECKPOINT_FILE else CHECKPOINT_FILE)
     if state is None:
-        write_model(model, path)
+        write_model(model, folder / name, like=like)
     else:
-        write_model(model, path, extra_tensors=state[0], extra={"training": state[1]})
+        write_model(model, folder / name, extra_tensors=state[0], extra={"training": state[1]}, like=like)
+
+
+def begun_recipe(folder: str | Path) -> Recipe | None:
+    """Return the recipe of a run that was killed before its first checkpoint, or None if the folder is another one.
+
+    Earlier versions of fastnn wrote ``recipe.toml`` before the first checkpoint.
+
+    Raises
+    ------
+    FastnnError
+        If there is no such folder, or the recipe is damaged.
+    """
+    folder = Path(folder)
+    _check_run_folder(folder)
+    _clear_leftovers(folder)
+    names = {path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")}
+    members = [path for path in folder.iterdir() if path.is_dir()]
+    trained = any((member / name).exists() for member in members for name in (MODEL_FILE, CHECKPOINT_FILE))
+    if RECIPE_FILE not in names or not names <= {RECIPE_FILE, HISTORY_FILE} or trained:
+        return None
+    return load_recipe(folder / RECIPE_FILE)
+
+
+def check_new_run(folder: str | Path) -> None:
+    """Raise the error that :meth:`Run.create` would raise for this folder, before any work is done.
+
+    Raises
+    ------
+    FastnnError
+        If it exists and is not empty, or its name is impossible or too long.
+    """
+    folder = Path(folder)
+    try:
+        check_name(folder)
+        if not folder.exists() and not folder.is_symlink():
+            return
+        clear_dead(folder)
+        empty = folder.is_dir() and not any(folder.iterdir())
+    except OSError as error:
+        raise _cannot_make(folder, error) from None
+    if not empty:
+        raise folder_exists(folder)
 
 
 def folder_exists(folder: str | Path) -> FastnnError:
@@ -376,7 +433,27 @@ def folder_exists(folder: str | Path) -> FastnnError:
 
 
 def _cannot_make(folder: Path, error: OSError) -> FastnnError:
-    return FastnnError(f"{folder}: the run folder cannot be created ({error.strerror}); name another one (--out)")
+    return cannot_write(folder, error, words="the run folder cannot be created", remedy="name another one (--out)")
+
+
+def _check_run_folder(folder: Path) -> None:
+    """Raise a ModelError if `folder` is no folder."""
+    try:
+        check_name(folder)
+        found = folder.is_dir()
+    except OSError as error:
+        raise ModelError(f"{folder}: no run folder to resume ({fault(error)})") from None
+    if not found:
+        raise ModelError(f"{folder}: no run folder to resume")
+
+
+def _clear_leftovers(folder: Path) -> None:
+    """Remove half-written files of killed processes; those of earlier versions do not say which process made them."""
+    clear_dead(folder)
+    for name in (MODEL_FILE, CHECKPOINT_FILE, HISTORY_FILE, RECIPE_FILE):
+        for stray in folder.glob(f".{name}.*.tmp"):
+            if not is_temporary(stray.name):
+                stray.unlink(missing_ok=True)
 
 
 def _says_how_trained(card: ModelCard) -> bool:

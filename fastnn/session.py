@@ -26,7 +26,7 @@ from fastnn.evaluation.metrics import Evaluation, evaluate
 from fastnn.formats import CHECKPOINT_FILE
 from fastnn.model import DataCard, Model, ModelCard
 from fastnn.recipe import Recipe, load_recipe
-from fastnn.runs import Run, SavedNetwork, ensemble_state, folder_exists
+from fastnn.runs import Run, SavedNetwork, begun_recipe, check_new_run, ensemble_state
 from fastnn.threads import LATER, Later, StopFlag, map_threads, thread_count
 from fastnn.training import Trainer, as_model
 
@@ -114,7 +114,7 @@ class Session:
     recipe : Recipe, str or Path
         A recipe, the name of a preset, or a TOML file.
     out : path-like, optional
-        The run folder, which must not exist. Without one, nothing is written.
+        The run folder, which must not exist, or be empty. Without one, nothing is written.
     source : str, optional
         Name, path or URL from which the data can be loaded again; by default `dataset` or its `source`.
     split : Split or False, optional
@@ -169,8 +169,8 @@ class Session:
         threads: int | None = None,
     ) -> None:
         recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-        if out is not None and Path(out).exists():
-            raise folder_exists(out)
+        if out is not None:
+            check_new_run(out)
         if not isinstance(dataset, Dataset):
             source = source or str(dataset)
             dataset = load_dataset(dataset)
@@ -216,6 +216,9 @@ class Session:
         FastnnError
             If there is nothing to resume or to train, the run is damaged, or the data are not the run's.
         """
+        begun = begun_recipe(folder)
+        if begun is not None:
+            return cls._begin_anew(folder, _extended(begun, epochs, str(folder)), dataset, on_chunk, threads)
         session = cls.__new__(cls)
         run, model, recipe = Run.resume(folder)
         recipe = _extended(recipe, epochs, str(folder))
@@ -239,6 +242,26 @@ class Session:
             raise ModelError(f"{folder}: {error}") from None
         return session
 
+    @classmethod
+    def _begin_anew(
+        cls,
+        folder: str | Path,
+        recipe: Recipe,
+        dataset: Dataset | str | Path | None,
+        on_chunk: Callable[[ChunkReport], None] | None,
+        threads: int | None,
+    ) -> Self:
+        """Return the session of a run that was killed when its folder held nothing but the recipe."""
+        if dataset is None:
+            raise ModelError(
+                f"{folder}: was stopped before it saved what it is trained on; give its data with dataset= (--data), "
+                "and training begins anew from its recipe"
+            )
+        session = cls(dataset, recipe, on_chunk=on_chunk, threads=threads)
+        session.folder, session._anew = Path(folder), True
+        session._run_notes = (f"{folder}: nothing was saved; training begins anew from its recipe",)
+        return session
+
     def _set_up(
         self,
         recipe: Recipe,
@@ -257,6 +280,8 @@ class Session:
         if recipe.per_class is not None:
             self.train = per_class(self.train, recipe.per_class, recipe.seed if how is None else how.seed)
         self._data_notes = dataset.notes
+        self._run_notes: tuple[str, ...] = ()
+        self._anew = False
         self._threads = min(recipe.ensemble, thread_count(threads))
         self._stop, self._warm, self._done = StopFlag(), False, False
         self._iterating = threading.Lock()
@@ -301,8 +326,8 @@ class Session:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the user should know about the data."""
-        return (*self._data_notes, *self._first.notes)
+        """What the user should know about the data and, if nothing of a resumed run was saved, about the run."""
+        return (*self._run_notes, *self._data_notes, *self._first.notes)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -356,7 +381,7 @@ class Session:
             If the folder exists or cannot be written.
         """
         if self.folder is not None and self._run is None:
-            self._run = Run.create(self.folder, self.recipe, self.model)
+            self._run = Run.create(self.folder, self.recipe, self.model, anew=self._anew)
 
     def warm_up(self) -> None:
         """Compile or load the kernels before several threads need them; iterating does it too."""
@@ -518,7 +543,7 @@ def fit(
     recipe : Recipe, str or Path
         A recipe, the name of a preset (original, modern, mnist, best), or a TOML file.
     out : path-like, optional
-        A run folder to write, which must not exist. Without one, nothing is written.
+        A run folder to write, which must not exist, or be empty. Without one, nothing is written.
     progress : bool
         Whether to show a progress bar in a terminal or a notebook.
     on_epoch : callable, optional

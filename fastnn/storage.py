@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import os
 import shutil
@@ -227,6 +226,8 @@ def _exchange(first: Path, second: Path) -> bool:
     """Exchange the names of two files or folders; return whether it was done. Only Linux can."""
     if sys.platform != "linux":
         return False
+    import ctypes
+
     rename = getattr(ctypes.CDLL(None), "renameat2", None)
     if rename is None:
         return False

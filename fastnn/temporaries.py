@@ -6,13 +6,12 @@ failure) leaves its temporary files. The next process that writes to the same fo
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import hashlib
 import os
-import platform
 import re
-import secrets
 import shutil
 import signal
 import threading
@@ -66,10 +65,17 @@ def temporary_beside(path: Path) -> Iterator[Path]:
 
 
 def remove_own() -> None:
-    """Remove all temporary files and folders of this process; a signal handler that ends it must call this."""
+    """Remove all temporary files and folders of this process.
+
+    This happens when Python exits. What ends the process in another way, such as ``os._exit``, must call it.
+    """
     for path, pid in list(_owned.items()):
         if pid == os.getpid():
             _remove(path)
+
+
+# A signal may have interrupted the removal at the end of a context.
+atexit.register(remove_own)
 
 
 def clear_dead(folder: Path) -> None:
@@ -110,7 +116,7 @@ def _remove(path: Path) -> None:
 
 
 def _temporary_name(name: str) -> str:
-    end = f".{_machine()}-{os.getpid()}-{_start_time(os.getpid()) or 0}-{secrets.token_hex(4)}.tmp"
+    end = f".{_machine()}-{os.getpid()}-{_start_time(os.getpid()) or 0}-{os.urandom(4).hex()}.tmp"
     while len(os.fsencode(f".{name}{end}")) > _MAX_NAME:
         name = name[:-1]
     return f".{name}{end}"
@@ -120,10 +126,11 @@ def _temporary_name(name: str) -> str:
 def _machine() -> str:
     """Return eight hexadecimal digits for this machine or container: elsewhere process ids mean other processes."""
     try:
-        namespace = os.readlink("/proc/self/ns/pid")
+        namespace = str((_PROC / "self" / "ns" / "pid").readlink())
     except OSError:
         namespace = ""
-    return hashlib.sha256(f"{platform.node()} {namespace}".encode(errors="replace")).hexdigest()[:8]
+    host = os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
+    return hashlib.sha256(f"{host} {namespace}".encode(errors="replace")).hexdigest()[:8]
 
 
 def _start_time(pid: int) -> int | None:

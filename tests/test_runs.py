@@ -268,13 +268,14 @@ def test_an_ensemble_without_all_its_networks_is_refused(tmp_path: Path) -> None
 
 def test_an_existing_folder_is_never_written_to(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes").write_text("mine")
     (tmp_path / "file").write_text("mine")
     fix = r"name another folder \(--out\), or continue the run with Session.resume \(--resume\)$"
     for name in ("run", "file"):
         with pytest.raises(FastnnError, match=f"{name}: exists already; {fix}") as caught:
             Run.create(tmp_path / name, RECIPE, model())
         assert caught.value.exit_code == 2
-    assert names(tmp_path / "run") == []
+    assert names(tmp_path / "run") == ["notes"]
     assert (tmp_path / "file").read_text() == "mine"
 
 
@@ -326,7 +327,7 @@ def test_checkpoints_are_due_after_a_second_or_fifty_times_their_cost(
 ) -> None:
     now = [100.0]
 
-    def slow(*_: object) -> None:
+    def slow(*_: object, **__: object) -> None:
         now[0] += 0.1
 
     monkeypatch.setattr("fastnn.runs.time.monotonic", lambda: now[0])

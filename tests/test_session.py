@@ -208,6 +208,7 @@ def test_a_recipe_of_a_wrong_type_is_refused(recipe: Any) -> None:
 
 
 def test_an_existing_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("mine")
     with pytest.raises(
         FastnnError, match=r"name another folder \(--out\), or continue the run with Session.resume \(--resume\)"
     ):
@@ -408,7 +409,9 @@ def test_a_full_disk_is_a_training_error(tmp_path: Path, monkeypatch: pytest.Mon
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full_disk)
-    with pytest.raises(TrainingError, match=r"run: the run cannot be written \(No space left on device\)$"):
+    with pytest.raises(
+        TrainingError, match=r"run: the run cannot be written \(No space left on device\); free some space"
+    ):
         run(session)
     monkeypatch.undo()
     run(session)

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from fastnn.errors import FastnnError
+from fastnn.errors import FastnnError, cannot_write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +53,14 @@ def fail(message: str, code: int) -> NoReturn:
     raise typer.Exit(code)
 
 
+def _describe(error: OSError) -> tuple[str, int]:
+    """Return the message and the exit code for an error of the system: the file's name, the fault and the fix."""
+    if error.filename is None:
+        return one_line(error), 1
+    failed = cannot_write(error.filename, error, words="cannot be used")
+    return one_line(failed), failed.exit_code
+
+
 def command(function: Callable[P, T]) -> Callable[P, T]:
     """Decorate a command so that errors become one line on standard error and an exit code.
 
@@ -70,7 +78,7 @@ def command(function: Callable[P, T]) -> Callable[P, T]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(1) from None
         except OSError as error:
-            fail(one_line(error), 1)
+            fail(*_describe(error))
         except MemoryError:
             fail("not enough memory", 1)
 

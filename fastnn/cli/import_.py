@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from fastnn.cli._console import command, out
-from fastnn.errors import ModelError
+from fastnn.errors import ModelError, cannot_write
 
 
 @command
@@ -29,7 +29,7 @@ def import_original(
     try:
         save_model(original.model, Path(target))
     except OSError as error:
-        raise ModelError(f"{target}: cannot be written ({error.strerror or error})") from None
+        raise cannot_write(target, error, ModelError) from None
     console, network = out(), original.model.network
     sizes = "-".join(str(size) for size in network.sizes)
     console.print(
@@ -44,8 +44,11 @@ def import_original(
 
 
 def _check_target(target: str, *, force: bool) -> None:
-    """Raise a ModelError if `target` is a folder, or exists and may not be replaced."""
+    """Raise a FastnnError if `target` is a folder, cannot be written, or exists and may not be replaced."""
+    from fastnn.storage import check_target
+
     path = Path(target)
+    check_target(path)
     if path.is_dir():
         raise ModelError(f"{target}: is a folder; give the name of a file")
     if path.exists() and not force:

@@ -137,6 +137,7 @@ def new_session(
         If recipe, data or folder do not fit.
     """
     from fastnn.recipe import load_recipe
+    from fastnn.runs import check_new_run
     from fastnn.session import Session
 
     base = load_recipe("original" if recipe_source is None else recipe_source)
@@ -147,8 +148,7 @@ def new_session(
     if recipe.schedule != "step" and (changes["lr_decay"] or changes["lr_every"]):
         notes.append(f"--lr-decay and --lr-every have no effect: recipe {recipe.name} has a {recipe.schedule} schedule")
     target = Path(folder) if folder is not None else _free_folder(recipe.name)
-    if target.exists():
-        raise FastnnError(f"{target}: exists already; name another folder with --out, or continue it with --resume")
+    check_new_run(target)
     source, dataset, more = _load(data)
     return Session(dataset, recipe, target, source=source), (*notes, *more)
 

@@ -6,7 +6,7 @@ import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fastnn.errors import FetchError
+from fastnn.errors import FetchError, cannot_write
 from fastnn.storage import atomic_write
 
 if TYPE_CHECKING:
@@ -129,9 +129,7 @@ def _write(content: bytes, path: Path) -> Path:
         with atomic_write(path) as file:
             file.write(content)
     except OSError as error:
-        raise FetchError(
-            f"{path}: cannot be written ({error.strerror or error}); choose another folder with --to"
-        ) from None
+        raise cannot_write(path, error, FetchError, remedy="choose another folder with --to") from None
     return path
 
 

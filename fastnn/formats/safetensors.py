@@ -150,8 +150,11 @@ def write_model(
     *,
     extra_tensors: Mapping[str, NDArray[Any]] | None = None,
     extra: Mapping[str, Any] | None = None,
+    like: Path | None = None,
 ) -> None:
-    """Write a model file, replacing an older one only when the new one is complete; see :func:`dump_model`.
+    """Write a model file, replacing an older one only when the new one is complete.
+
+    See :func:`dump_model` for the content, and :func:`fastnn.storage.atomic_write` for `like`.
 
     Raises
     ------
@@ -161,7 +164,7 @@ def write_model(
         If the file cannot be written.
     """
     content = dump_model(model, extra_tensors=extra_tensors, extra=extra)
-    with atomic_write(path) as file:
+    with atomic_write(path, like=like) as file:
         file.write(content)
 
 

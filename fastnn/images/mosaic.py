@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastnn.datasets.dataset import SIDE
-from fastnn.errors import DataError
+from fastnn.errors import DataError, cannot_write
 from fastnn.storage import atomic_write, check_new_file
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def save_png(pixels: NDArray[np.uint8], path: Path, *, force: bool = False) -> N
         with atomic_write(path) as file:
             Image.fromarray(pixels).save(file, format="PNG")
     except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror or error})") from None
+        raise cannot_write(path, error, DataError) from None
 
 
 def _positions(dataset: Dataset, klass: str | None) -> NDArray[np.int64]:

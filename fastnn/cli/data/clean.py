@@ -81,7 +81,7 @@ def _search(
     """Find issues in a data set and write the files that were asked for; `options` are those of `find_issues`."""
     from fastnn.datasets.writers import check_not_source
     from fastnn.label_issues import draw_issues, find_issues, write_issues
-    from fastnn.storage import check_new_file
+    from fastnn.storage import check_new_file, remove_file
 
     dataset = load_with_progress(source)
     for path, ending in ((out_file, ".csv"), (sheet, ".png")):
@@ -91,14 +91,13 @@ def _search(
                 check_not_source(path, dataset, source)
     with _fold_progress(show) as progress_of_folds:
         findings = find_issues(dataset, progress=progress_of_folds, **options)
+    if sheet is not None:
+        # The sheet of an earlier search would look like the result of this one, also if this one is interrupted.
+        remove_file(sheet)
     if out_file is not None:
         write_issues(findings.issues, out_file)
-    if sheet is not None:
-        if findings.issues:
-            draw_issues(dataset, findings.issues, sheet)
-        else:
-            # Remove the sheet of an earlier search, which would look like the result of this one.
-            sheet.unlink(missing_ok=True)
+    if sheet is not None and findings.issues:
+        draw_issues(dataset, findings.issues, sheet)
     return dataset, findings
 
 
@@ -106,7 +105,9 @@ def _apply(source: str, listed: Path, target: Path, *, force: bool) -> dict[str,
     """Write a data set with a list of issues applied; return what ``--json`` prints."""
     from fastnn.datasets.writers import check_not_source, write_dataset
     from fastnn.label_issues import apply_issues
+    from fastnn.storage import check_target
 
+    check_target(target)
     dataset = load_with_progress(source)
     check_not_source(target, dataset, source)
     cleaned, relabelled, left_out = apply_issues(dataset, listed)

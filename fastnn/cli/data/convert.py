@@ -27,7 +27,9 @@ def convert(
 ) -> None:
     """Write a data set in another format."""
     from fastnn.datasets.writers import write_dataset
+    from fastnn.storage import check_target
 
+    check_target(target)
     dataset = load_with_progress(source)
     written, notes = write_dataset(dataset, target, force=force)
     for text in [*dataset.notes, *notes]:
