@@ -159,6 +159,9 @@ def prepare(options: Options) -> PreparedServer:
     store = Store(options.db)
     try:
         model, notes = _choose_model(options, store.training()[0])
+        if store.read_only:
+            effect = "digits are recognised, but not stored or reviewed, and no model is trained"
+            notes = (*notes, f"{store.display_url}: is read-only; {effect}")
         if options.train_every and model is not None:
             _check_classes(model)
         new_token = secrets.token_urlsafe(24) if options.token is None else None

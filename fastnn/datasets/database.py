@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import time
 import uuid
 from pathlib import Path
@@ -13,7 +14,8 @@ import numpy as np
 
 from fastnn.datasets.dataset import PIXELS, Dataset
 from fastnn.datasets.labels import DIGIT_CLASSES
-from fastnn.errors import DataError, MissingExtraError
+from fastnn.errors import DataError, MissingExtraError, cannot_write
+from fastnn.storage import check_access, check_name
 
 try:
     import sqlalchemy as sa
@@ -126,7 +128,8 @@ def open_engine(url: str, *, create: bool) -> Engine:
     """Open a database and check, or create, its tables.
 
     SQLite is set to write-ahead logging with a flush at every commit, so that committed data survive a crash of the
-    process or the machine; PostgreSQL does so by default.
+    process or the machine; PostgreSQL does so by default. An SQLite file that may not be written to, or is on a
+    read-only disk, is opened for reading; see :func:`is_read_only`.
 
     Parameters
     ----------
@@ -149,9 +152,15 @@ def open_engine(url: str, *, create: bool) -> Engine:
     parsed = _parse(url)
     shown = without_password(url)
     if parsed.get_backend_name() == "sqlite":
-        _check_file(parsed, shown, create=create)
+        try:
+            _check_file(parsed, shown, create=create)
+        except OSError as error:
+            raise cannot_write(shown, error, DataError, words="cannot be opened") from None
+        with _as_data_error(shown):
+            parsed = _readable(parsed, shown)
         engine = sa.create_engine(parsed, connect_args={"timeout": LOCK_SECONDS}, **_POOL)
         event.listen(engine, "connect", _set_pragmas)
+        create = create and not is_read_only(engine)
         if create:
             event.listen(engine, "connect", _write_ahead)
         event.listen(engine, "begin", _begin)
@@ -191,10 +200,46 @@ def _check_file(url: URL, shown: str, *, create: bool) -> None:
             f"{shown}: give the path of a file, as in sqlite:///digits.db (absolute: sqlite:////tmp/digits.db)"
         )
     path = Path(url.database)
+    check_name(path)
     if create and not path.parent.is_dir():
         raise DataError(f"{shown}: the folder {path.parent} does not exist; make it first")
     if path.is_dir() or (not create and not path.is_file()):
         raise DataError(f"{shown}: no such database file")
+    if create and not path.exists():
+        check_access(path.parent)
+
+
+def _readable(url: URL, shown: str) -> URL:
+    """Return the URL of an SQLite file, changed so that it is opened for reading if it may not be written to."""
+    path = Path(str(url.database)).absolute()
+    if not path.exists() or (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK | os.X_OK)):
+        return url
+    read_only = sa.URL.create(url.drivername, database=path.as_uri(), query={"mode": "ro", "uri": "true"})
+    engine = sa.create_engine(read_only)
+    try:
+        with engine.connect() as connection:
+            connection.exec_driver_sql("SELECT count(*) FROM sqlite_master")
+    except exc.OperationalError:
+        logs = [name for end in ("-wal", "-journal") if _has_content(Path(name := f"{path}{end}"))]
+        if logs:
+            raise DataError(
+                f"{shown}: is read-only and was not closed properly; copy it together with {logs[0]} to a place that "
+                "can be written to"
+            ) from None
+        # A database with write-ahead logging makes a file beside it even for reading, unless it is said to be constant.
+        return read_only.update_query_dict({"immutable": "1"})
+    finally:
+        engine.dispose()
+    return read_only
+
+
+def _has_content(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
+
+
+def is_read_only(engine: Engine) -> bool:
+    """Return whether :func:`open_engine` opened an SQLite file that can only be read."""
+    return engine.url.query.get("mode") == "ro"
 
 
 def _set_pragmas(connection: Any, _: Any) -> None:
@@ -399,6 +444,10 @@ def import_dataset(dataset: Dataset, url: str, *, contributor: str = "", review:
     engine = open_engine(url, create=True)
     stored = 0
     try:
+        if is_read_only(engine):
+            raise DataError(
+                f"{shown}: is read-only; copy it to a place that can be written to, or change its permissions"
+            )
         with _as_data_error(shown):
             # Read before the transaction that writes, which makes the web app's writers wait.
             with engine.connect() as connection:

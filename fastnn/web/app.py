@@ -42,6 +42,7 @@ from fastnn.web.store import (
     AlreadyReviewedError,
     NewDigit,
     QueueFullError,
+    ReadOnlyError,
     Store,
     StoreError,
     UnknownDigitError,
@@ -149,6 +150,8 @@ class _State:
             # If the database cannot be reached now, the trainer, if there is one, records the model later.
             with contextlib.suppress(StoreError):
                 self.store.first_used(self.model.key)
+        if self.store.read_only:
+            return
         self._rescorer.start()
         if self.trainer is not None:
             self.trainer.start()
@@ -212,8 +215,11 @@ def _add_errors(app: FastAPI) -> None:
 
 def _store_error_response(error: StoreError, headers: dict[str, str] | None = None) -> JSONResponse:
     log("database failed", reason=str(error))
+    detail = "the database is not available at the moment; please try again"
+    if isinstance(error, ReadOnlyError):
+        detail = "the database is read-only: digits are recognised, but not stored or reviewed"
     return JSONResponse(
-        {"detail": "the database is not available at the moment; please try again"},
+        {"detail": detail},
         503,
         headers={"Retry-After": "5", **(headers or {})},
     )

@@ -24,6 +24,7 @@ from fastnn.datasets.database import (
     in_order,
     insert_new,
     is_imported,
+    is_read_only,
     models,
     now,
     open_engine,
@@ -50,6 +51,10 @@ _BATCH = 500
 
 class StoreError(Exception):
     """The database cannot be reached or written to at the moment; what was acknowledged before is safe."""
+
+
+class ReadOnlyError(StoreError):
+    """The database can be read, but not written to."""
 
 
 class QueueFullError(Exception):
@@ -125,11 +130,15 @@ class Store:
         The URL without its password.
     database_id : str
         A UUID that tells this database from others.
+    read_only : bool
+        Whether the database is a file that may not be written to, or is on a read-only disk. Methods that write then
+        raise :class:`ReadOnlyError`.
     """
 
     def __init__(self, url: str) -> None:
         self.display_url = without_password(url)
         self._engine = open_engine(url, create=True)
+        self.read_only = is_read_only(self._engine)
         # SQLite allows one writer at a time, and the others poll for their turn; a lock hands over without delay.
         self._lock = threading.Lock() if self._engine.dialect.name == "sqlite" else None
         with self._reading() as connection:
@@ -146,6 +155,8 @@ class Store:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[Connection]:
+        if self.read_only:
+            raise ReadOnlyError("it is read-only")
         with self._write_lock(), _store_errors(), writing(self._engine) as connection:
             yield connection
 
