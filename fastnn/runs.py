@@ -6,6 +6,7 @@ import csv
 import errno
 import io
 import math
+import os
 import re
 import time
 from dataclasses import dataclass, fields, replace
@@ -135,6 +136,9 @@ class Run:
                 run._place = made
                 run._begin(recipe, start)
                 put_in_place(made, folder)
+        except FileExistsError:
+            # One of the folders to make is a file.
+            raise _cannot_make(folder, OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))) from None
         except OSError as error:
             # Another run may have been faster.
             if error.errno == errno.ENOTEMPTY:

@@ -255,6 +255,14 @@ def check_target(path: Path) -> None:
         raise cannot_write(path, error, DataError) from None
 
 
+def check_folder(folder: Path) -> None:
+    """Raise an OSError if `folder` is not a folder and cannot become one."""
+    check_name(folder)
+    status = _status(folder)
+    if status is not None and not stat.S_ISDIR(status.st_mode):
+        raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+
+
 def check_access(folder: Path) -> None:
     """Raise an OSError if files cannot be made in a folder."""
     if os.access(folder, os.W_OK | os.X_OK):

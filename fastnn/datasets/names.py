@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fastnn.errors import DataError
-from fastnn.storage import cache_dir
+from fastnn.errors import DataError, FetchError, cannot_write
+from fastnn.storage import cache_dir, check_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,7 +67,7 @@ def download_missing(
     DataError
         If no data set of that name can be downloaded, or `folder` has another file of the same name.
     FetchError
-        If a download fails.
+        If a download fails, or `folder` cannot be a folder.
     """
     if name not in ("digits", "mnist"):
         raise DataError(f"{name}: cannot be downloaded; digits and mnist can")
@@ -77,6 +77,10 @@ def download_missing(
     if files is None:
         files = (digits.REMOTE,) if name == "digits" else mnist.remotes()
     target = cache_dir() / name if folder is None else folder
+    try:
+        check_folder(target)
+    except OSError as error:
+        raise cannot_write(target, error, FetchError, remedy="choose another folder with --to") from None
     paths, downloaded = [], []
     for file in files:
         path = target / file.name
