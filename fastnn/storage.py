@@ -136,9 +136,7 @@ def exchange(made: Path, folder: Path, own: Sequence[str]) -> bool:
 def move_file(source: Path, target: Path) -> None:
     """Replace a file by a temporary one, as :func:`atomic_write` does."""
     final = follow(target)
-    old = _status(final)
-    if old is not None:
-        _set_owner_and_mode(source, old)
+    keep_permissions(source, final)
     try:
         source.replace(final)
     except OSError as error:
@@ -148,6 +146,13 @@ def move_file(source: Path, target: Path) -> None:
         with source.open("rb") as content, atomic_write(final) as file:
             shutil.copyfileobj(content, file)
     flush_folder(final.parent)
+
+
+def keep_permissions(made: Path, target: Path) -> None:
+    """Give a temporary file the permissions and the owner of the file that it will replace, if that exists."""
+    old = _status(target)
+    if old is not None:
+        _set_owner_and_mode(made, old)
 
 
 def remove_file(path: Path) -> None:

@@ -16,7 +16,7 @@ from fastnn.formats import save_model, write_model
 from fastnn.formats.safetensors import read_with_extra
 from fastnn.model import DataCard, ModelCard
 from fastnn.recipe import load_recipe
-from fastnn.runs import Run, SavedNetwork, ensemble_state, read_history
+from fastnn.runs import Run, SavedNetwork, begun_recipe, ensemble_state, read_history
 
 RECIPE = Recipe(name="small", hidden=(3,), epochs=9)
 DATA = DataCard(source="x.npz", description="x", hash="0" * 64)
@@ -365,3 +365,46 @@ def test_a_folder_without_a_run_cannot_be_resumed(tmp_path: Path) -> None:
     (tmp_path / "checkpoint.safetensors").write_bytes(b"half")
     with pytest.raises(ModelError, match=r"checkpoint\.safetensors"):
         Run.resume(tmp_path)
+
+
+def test_private_files_stay_private(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", RECIPE, model())
+    checkpoint, finished = run.folder / "checkpoint.safetensors", run.folder / "model.safetensors"
+    checkpoint.chmod(0o600)
+    run.record(report(1))
+    run.checkpoint(model(1))
+    assert checkpoint.stat().st_mode & 0o777 == 0o600
+    run.finish(model(1), RECIPE)
+    assert finished.stat().st_mode & 0o777 == 0o600
+    run.checkpoint(model(1))
+    assert checkpoint.stat().st_mode & 0o777 == 0o600
+
+
+def test_an_empty_folder_can_be_used(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    run = Run.create(tmp_path / "run", RECIPE, model())
+    assert names(run.folder) == ["checkpoint.safetensors", "recipe.toml"]
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b"])
+def test_a_run_of_an_impossible_name_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(FastnnError, match=r"the run folder cannot be created \(.*\); name another one \(--out\)$"):
+        Run.create(tmp_path / name, RECIPE, model())
+    with pytest.raises(ModelError, match=r"no run folder to resume \("):
+        begun_recipe(tmp_path / name)
+
+
+def test_what_a_kill_leaves_of_a_run_has_a_recipe(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    assert begun_recipe(folder) is None
+    (folder / "recipe.toml").write_text(RECIPE.to_toml())
+    (folder / ".checkpoint.safetensors.x3kd.tmp").write_bytes(b"half a check")
+    (folder / "member-1").mkdir()
+    assert begun_recipe(folder) == RECIPE
+    assert names(folder) == ["member-1", "recipe.toml"]
+    (folder / "notes.txt").write_text("not a run")
+    assert begun_recipe(folder) is None
+    (folder / "notes.txt").unlink()
+    (folder / "member-1" / "checkpoint.safetensors").write_bytes(b"trained")
+    assert begun_recipe(folder) is None

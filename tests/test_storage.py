@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import stat
+import sys
 from pathlib import Path
 
 import pytest
 
-from fastnn.storage import atomic_write
+from fastnn.storage import atomic_write, exchange, temporary_folder
 from tests.helpers import run_python
 
 OLD, NEW = b"old" * 1000, b"new" * 1000
@@ -83,6 +84,96 @@ def test_files_have_the_usual_permissions(tmp_path: Path, umask: int) -> None:
         os.umask(before)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX's")
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o444, 0o755])
+def test_a_replaced_file_keeps_its_permissions_and_owner(tmp_path: Path, mode: int) -> None:
+    path, beside = tmp_path / "file.bin", tmp_path / "beside.bin"
+    path.write_bytes(OLD)
+    path.chmod(mode)
+    if os.geteuid() == 0:
+        os.chown(path, 12345, 54321)
+    owner = path.stat().st_uid, path.stat().st_gid
+    for target, like in ((path, None), (beside, path)):
+        with atomic_write(target, like=like) as file:
+            file.write(NEW)
+        status = target.stat()
+        assert (stat.S_IMODE(status.st_mode), (status.st_uid, status.st_gid)) == (mode, owner)
+        assert target.read_bytes() == NEW
+
+
+@pytest.mark.skipif(os.name != "posix", reason="making links needs rights on Windows")
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_symbolic_link_is_followed(tmp_path: Path, exists: bool) -> None:
+    (tmp_path / "far").mkdir()
+    target, middle, link = tmp_path / "far" / "file.bin", tmp_path / "middle", tmp_path / "link"
+    if exists:
+        target.write_bytes(OLD)
+    middle.symlink_to(Path("far") / "file.bin")
+    link.symlink_to("middle")
+    with atomic_write(link) as file:
+        file.write(NEW)
+    assert link.is_symlink()
+    assert middle.is_symlink()
+    assert target.read_bytes() == NEW
+    assert names(tmp_path) == ["far", "link", "middle"]
+    assert names(tmp_path / "far") == ["file.bin"]
+
+
+def test_only_regular_files_are_replaced(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "circle").symlink_to("circle")
+    kinds = {"folder": "is a folder", "circle": "Too many levels"}
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")
+        kinds["pipe"] = "not a regular file"
+    for name, words in kinds.items():
+        with pytest.raises(OSError, match=words), atomic_write(tmp_path / name) as file:
+            file.write(NEW)
+    assert names(tmp_path) == sorted(kinds)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("x" * 300, "name too long"), ("a\0b", "NUL"), ("\ud800", "not valid text")]
+)
+def test_impossible_names_are_oserrors(tmp_path: Path, name: str, words: str) -> None:
+    with pytest.raises(OSError, match=words), atomic_write(tmp_path / name) as file:
+        file.write(NEW)
+    assert names(tmp_path) == []
+
+
+def test_a_name_of_the_greatest_length_can_be_written(tmp_path: Path) -> None:
+    for name in ("x" * 255, "ä" * 127):
+        with atomic_write(tmp_path / name) as file:
+            file.write(NEW)
+        assert (tmp_path / name).read_bytes() == NEW
+
+
+def test_the_folder_that_a_process_is_in_is_not_exchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "out" / "in").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "out" / "in")
+    with temporary_folder(tmp_path / "out") as made:
+        assert not exchange(made, tmp_path / "out", ["in"])
+    assert Path.cwd() == tmp_path / "out" / "in"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux exchanges folders")
+def test_an_exchanged_folder_keeps_permissions(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir(0o700)
+    (folder / "a").write_text("old")
+    (folder / "a").chmod(0o600)
+    (tmp_path / "link").symlink_to("out")
+    with temporary_folder(tmp_path / "link") as made:
+        for name in ("a", "b"):
+            (made / name).write_text("new")
+        assert exchange(made, tmp_path / "link", ["a", "b"])
+    assert names(tmp_path) == ["link", "out"]
+    assert (tmp_path / "link").is_symlink()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE((folder / "a").stat().st_mode) == 0o600
+    assert [(folder / name).read_text() for name in ("a", "b")] == ["new", "new"]
+
+
 def test_a_missing_folder_is_an_oserror(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "no" / "file.bin"):
         pass
@@ -93,7 +184,7 @@ def test_a_missing_folder_is_an_oserror(tmp_path: Path) -> None:
 KILL_ITSELF = """
 import os, signal, sys
 from pathlib import Path
-from fastnn.storage import atomic_write
+from fastnn.storage import atomic_write, exchange, temporary_folder
 deadline = int(sys.argv[2])
 calls = 0
 def killing(function):

@@ -13,6 +13,7 @@ from fastnn.storage import (
     atomic_write,
     check_name,
     exchange,
+    keep_permissions,
     move_file,
     put_in_place,
     remove_file,
@@ -128,6 +129,7 @@ def _write_pair(dataset: Dataset, out: Path, force: bool) -> tuple[list[Path], l
         _write(dataset, made / out.name, idx.write_images)
         _write(dataset, made / labels.name, idx.write_labels)
         # While a pair changes it has no labels: a crash leaves the old pair, the new one, or one that is refused.
+        keep_permissions(made / labels.name, labels)
         for path in (*other, labels):
             remove_file(path)
         move_file(made / out.name, out)
@@ -158,6 +160,7 @@ def _write_folder(dataset: Dataset, out: Path, force: bool) -> tuple[list[Path],
 def _replace_one_by_one(made: Path, out: Path, written: list[str], known: list[str]) -> None:
     """Replace IDX files in a folder; until the last step it has no labels of the training images, and is refused."""
     images, labels = idx.TRAIN
+    keep_permissions(made / labels, out / labels)
     # First the compressed file, so that the plain one, which has priority, is never followed by an older one.
     remove_file(out / f"{labels}.gz")
     remove_file(out / labels)

@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from fastnn.datasets.fetch import Remote
 from fastnn.datasets.names import download_missing
 from fastnn.datasets.writers import write_dataset
 from fastnn.errors import DataError, FetchError
+from fastnn.label_issues import Issue
 from tests.datasets.samples import dataset, served
 
 
@@ -170,3 +172,53 @@ def test_a_failed_fetch_exits_1(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     assert "what arrived was deleted" in result.stderr
     assert result.stdout == ""
     assert list(tmp_path.rglob("one.gz*")) == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["convert", "drawn:20", "{}.npz"],
+        ["convert", "drawn:20", "{}"],
+        ["convert", "drawn:20", "{}-images-idx3-ubyte"],
+        ["mosaic", "drawn:20", "{}.png"],
+        ["clean", "drawn:20", "--out", "{}.csv"],
+        ["clean", "drawn:20", "--sheet", "{}.png"],
+        ["clean", "drawn:20", "--apply", "list.csv", "--to", "{}.npz"],
+        ["fetch", "mnist", "--to", "{}"],
+    ],
+)
+def test_targets_that_cannot_be_written_are_named_before_any_work(options: list[str]) -> None:
+    Path("file").write_text("mine")
+    for name, fault in (("x" * 300, "File name too long"), ("file/x", "Not a directory")):
+        result = run(*(option.format(name) for option in options))
+        assert (result.exit_code, result.stdout) == (2, "")
+        line = one_line(result.stderr)
+        assert line.startswith(f"fastnn: {name}")
+        assert re.search(rf" cannot be written \({fault}\); choose a", line)
+
+
+def test_a_full_disk_is_failed_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    for target in ("a.npz", "folder", "x-images-idx3-ubyte"):
+        result = run("convert", "drawn:20", target)
+        assert result.exit_code == 1
+        fault = "cannot be written (No space left on device); free some space, and try again"
+        assert one_line(result.stderr) == f"fastnn: {target}: {fault}"
+    assert [path.name for path in Path().iterdir()] == []
+
+
+def test_the_sheet_of_an_earlier_search_never_stays_beside_a_new_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("sheet.png").write_text("old")
+    issue = Issue(0, "3", "5", 0.5, "wrong label", "probably a 5")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fastnn.label_issues.find_issues", lambda *_, **__: SimpleNamespace(issues=(issue,)))
+    monkeypatch.setattr("fastnn.label_issues.draw_issues", killed)
+    run("clean", "drawn:20", "--out", "list.csv", "--sheet", "sheet.png", "--force")
+    assert Path("list.csv").exists()
+    assert not Path("sheet.png").exists()

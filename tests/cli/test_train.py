@@ -561,3 +561,25 @@ def test_a_checkpoint_without_its_state_is_refused() -> None:
     file = Path("run/model.safetensors")
     write_model(load_model(file), file)
     assert "run: the training state does not fit the recipe" in error_line("--resume", "run", "--epochs", "4")
+
+
+@pytest.mark.parametrize("networks", [1, 2])
+def test_a_run_killed_before_its_first_checkpoint_begins_anew(networks: int) -> None:
+    options = (*SMALL, "--epochs", "2", "--ensemble", str(networks), "-q")
+    assert run(*options, "--out", "whole").exit_code == 0
+    Path("dead").mkdir()
+    Path("dead/recipe.toml").write_bytes(Path("whole/recipe.toml").read_bytes())
+    assert "dead: exists already" in error_line(*options, "--out", "dead")
+    asked = "dead: was stopped before it saved what it is trained on; give its data with dataset= (--data)"
+    assert asked in error_line("--resume", "dead")
+    done = run("--resume", "dead", "--data", "data.npz", "-q")
+    assert (done.exit_code, done.stderr) == (0, "note: dead: nothing was saved; training begins anew from its recipe\n")
+    assert Path("dead/model.safetensors").read_bytes() == Path("whole/model.safetensors").read_bytes()
+
+
+def test_a_name_that_is_too_long_is_refused_in_one_line() -> None:
+    name = "x" * 300
+    message = "(File name too long); name another one (--out)"
+    assert message in error_line(*SMALL, "--out", name)
+    assert message in error_line(*SMALL, "--out", f"{name}/run")
+    assert "x: no run folder to resume (File name too long)" in error_line("--resume", name)

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from fastnn.datasets import Dataset, load_dataset
+from fastnn.datasets import Dataset, idx, load_dataset
 from fastnn.datasets.writers import write_dataset
 from fastnn.errors import DataError
 from tests.datasets.samples import DIGITS, dataset, images
@@ -172,3 +173,42 @@ def test_the_same_data_give_the_same_file(tmp_path: Path) -> None:
 def test_digits_have_ten_classes_even_if_some_do_not_occur(tmp_path: Path) -> None:
     write_dataset(dataset([4, 4]), tmp_path / "a.csv")
     assert load_dataset(tmp_path / "a.csv").classes == DIGITS
+
+
+def test_the_links_and_permissions_of_a_replaced_pair_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    images, labels = tmp_path / "x-images-idx3-ubyte", tmp_path / "x-labels-idx1-ubyte"
+    write_dataset(digits(), tmp_path / "far" / images.name)
+    for path in (images, labels):
+        (tmp_path / "far" / path.name).chmod(0o600)
+        path.symlink_to(tmp_path / "far" / path.name)
+    write_dataset(digits().take([0, 1]), images, force=True)
+    for path in (images, labels):
+        assert path.is_symlink()
+        assert path.stat().st_mode & 0o777 == 0o600
+    assert len(load_dataset(images)) == 2
+
+
+def test_compressed_images_have_compressed_labels(tmp_path: Path) -> None:
+    write_dataset(digits(), tmp_path / "x-images-idx3-ubyte")
+    write_dataset(digits().take([3, 4]), tmp_path / "x-images-idx3-ubyte.gz")
+    assert [len(load_dataset(tmp_path / name)) for name in ("x-images-idx3-ubyte", "x-labels-idx1-ubyte.gz")] == [5, 2]
+    (tmp_path / "x-labels-idx1-ubyte.gz").unlink()
+    with pytest.raises(DataError, match=r"are not in the same folder; .* run it again with --force"):
+        load_dataset(tmp_path / "x-images-idx3-ubyte.gz")
+
+
+def test_a_pair_that_changes_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = tmp_path / "x-images-idx3-ubyte"
+    write_dataset(digits(), images)
+    read = idx.parse_images
+
+    def read_and_replace(content: bytes, source: str) -> NDArray[np.uint8]:
+        monkeypatch.setattr(idx, "parse_images", read)
+        write_dataset(digits().take([4, 3, 2, 1, 0]), images, force=True)
+        return read(content, source)
+
+    monkeypatch.setattr(idx, "parse_images", read_and_replace)
+    with pytest.raises(DataError, match="changed while they were read; try again"):
+        load_dataset(images)
+    assert len(load_dataset(images)) == 5

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -11,8 +14,12 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
+from fastnn.datasets import load_dataset
+from fastnn.datasets.database import import_dataset
+from fastnn.errors import DataError
 from fastnn.web.app import Settings, create_app
 from fastnn.web.store import Store
+from tests.helpers import environment, file_contents
 from tests.web.servers import BEARER, TOKEN, Server, digit
 
 if TYPE_CHECKING:
@@ -123,3 +130,56 @@ def test_a_disk_that_fills_up_and_has_room_again(serve: Callable[..., Server], d
     store = Store(server.db)
     assert {one["id"] for one in store.queue(2000)} == {one["id"] for one in acknowledged + refused}
     store.close()
+
+
+def test_a_database_that_may_only_be_read_is_served(
+    loaded: ServedModel, drawn: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{tmp_path / 'a b%41#é.db'}"
+    import_dataset(drawn.take(list(range(30))), url)
+    before = file_contents(tmp_path)
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK and access(path, mode))
+    store = Store(url)
+    assert store.read_only
+    with TestClient(create_app(Settings(store, TOKEN, loaded, rate=0, train_every=1))) as client:
+        one = digit(drawn, 0)
+        assert client.post("/api/predict", json={"image": one["image"]}).status_code == 200
+        assert client.get("/api/stats").json()["accepted"] == 30
+        assert len(client.get("/dataset.json").json()) == 30
+        assert client.get("/api/health").status_code == 200
+        for answer in (
+            client.post("/api/digits", json={"digits": [one]}),
+            client.post(f"/api/review/{one['id']}", json={"action": "accept"}, headers=BEARER),
+        ):
+            assert answer.status_code == 503
+            assert "the database is read-only" in answer.json()["detail"]
+    assert len(load_dataset(url)) == 30
+    with pytest.raises(DataError, match="is read-only; copy it"):
+        import_dataset(drawn, url)
+    # Where it can, SQLite makes files beside a database that it reads.
+    assert file_contents(tmp_path).items() >= before.items()
+
+
+READ_ONLY = """
+mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" || exit 77
+exec "$2" -m fastnn data info "sqlite:///$1/x.db" --json
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root can mount a read-only disk")
+@pytest.mark.parametrize("log", [False, True])
+def test_a_database_on_a_read_only_disk(drawn: Dataset, tmp_path: Path, log: bool) -> None:
+    import_dataset(drawn.take(list(range(30))), f"sqlite:///{tmp_path / 'x.db'}")
+    if log:  # as after a power failure: changes that are not in the file yet
+        (tmp_path / "x.db-wal").write_bytes(b"x")
+    command = ["unshare", "--mount", "sh", "-c", READ_ONLY, "sh", str(tmp_path), sys.executable]
+    done = subprocess.run(command, check=False, env=environment(), capture_output=True, text=True)
+    if done.returncode in (1, 77) and "fastnn" not in done.stderr:
+        pytest.skip(f"cannot mount here: {done.stderr}")
+    if log:
+        assert done.returncode == 2
+        assert "is read-only and was not closed properly; copy it together with" in done.stderr
+    else:
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["n"] == 30
