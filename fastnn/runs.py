@@ -183,7 +183,10 @@ class Run:
         _check_run_folder(folder)
         found = [read_with_extra(folder / name) for name in (CHECKPOINT_FILE, MODEL_FILE) if (folder / name).is_file()]
         if not found:
-            raise ModelError(f"{folder}: nothing to resume, it holds neither {MODEL_FILE} nor {CHECKPOINT_FILE}")
+            raise ModelError(
+                f"{folder}: nothing to resume, it holds neither {MODEL_FILE} nor {CHECKPOINT_FILE}; "
+                "begin a run in an empty folder with --out"
+            )
         model, arrays, extra = max(found, key=lambda candidate: candidate[0].card.epochs or 0)
         recipe = model.card.recipe
         if recipe is None or not all(_says_how_trained(model.card) for model, _, _ in found):

@@ -83,6 +83,8 @@ def temporary_folder(folder: Path) -> Iterator[Path]:
     """
     check_name(folder)
     target = follow(folder.absolute())
+    if not target.name:
+        raise OSError(errno.EINVAL, "is the root of the file system", str(folder))
     _status(target)  # raises an OSError for a name that is too long
     with temporary_beside(target) as temporary:
         temporary.mkdir()

@@ -263,10 +263,13 @@ END_ITSELF = """
 import os, signal, sys
 from pathlib import Path
 from fastnn.storage import atomic_write, temporary_folder
+number = getattr(signal, sys.argv[2])
+if number != signal.SIGINT:  # nohup ignores SIGHUP
+    signal.signal(number, signal.SIG_DFL)
 with temporary_folder(Path(sys.argv[1])) as made, atomic_write(made / "file.bin") as file:
     file.write(b"half")
     file.flush()
-    signal.raise_signal(getattr(signal, sys.argv[2]))
+    signal.raise_signal(number)
 """
 
 

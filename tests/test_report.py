@@ -14,7 +14,7 @@ from fastnn.cli import app
 from fastnn.errors import FastnnError, MissingExtraError
 from fastnn.formats import save_model
 from fastnn.images.sheets import DARK, sheet
-from fastnn.model import Model
+from fastnn.model import Model, ModelCard
 from fastnn.report import write_report
 from tests.helpers import blobs, save_npz
 from tests.models import model, network
@@ -150,6 +150,12 @@ def test_a_damaged_history_gives_no_learning_curves(content: str, tmp_path: Path
     page = write_report(model(), blobs(20), tmp_path / "r", history=tmp_path / "history.csv")
     assert "There is no history" in page.read_text()
     assert not (tmp_path / "r" / "history.png").exists()
+
+
+def test_epochs_after_those_of_the_model_are_not_shown(tmp_path: Path, history: Path) -> None:
+    """A run that goes on writes its history before its model."""
+    made = replace(model(), card=ModelCard(epochs=0))
+    assert "There is no history" in write_report(made, blobs(20), tmp_path / "r", history=history).read_text()
 
 
 def test_a_report_on_a_history_without_test_set(tmp_path: Path) -> None:

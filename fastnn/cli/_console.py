@@ -57,7 +57,7 @@ def _describe(error: OSError) -> tuple[str, int]:
     """Return the message and the exit code for an error of the system: the file's name, the fault and the fix."""
     if error.filename is None:
         return one_line(error), 1
-    failed = cannot_write(error.filename, error, words="cannot be used")
+    failed = cannot_write(error.filename, error, words="cannot be used", remedy="check its name and permissions")
     return one_line(failed), failed.exit_code
 
 

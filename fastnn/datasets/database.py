@@ -219,12 +219,14 @@ def _readable(url: URL, shown: str) -> URL:
     try:
         with engine.connect() as connection:
             connection.exec_driver_sql("SELECT count(*) FROM sqlite_master")
-    except exc.OperationalError:
+    except exc.OperationalError as error:
+        if not getattr(error.orig, "sqlite_errorname", "").startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY")):
+            raise
         logs = [name for end in ("-wal", "-journal") if _has_content(Path(name := f"{path}{end}"))]
         if logs:
             raise DataError(
-                f"{shown}: is read-only and was not closed properly; copy it together with {logs[0]} to a place that "
-                "can be written to"
+                f"{shown}: is read-only, and {logs[0]} holds changes that are not in it yet; "
+                "copy both to a place that can be written to"
             ) from None
         # A database with write-ahead logging makes a file beside it even for reading, unless it is said to be constant.
         return read_only.update_query_dict({"immutable": "1"})

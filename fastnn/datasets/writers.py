@@ -161,7 +161,7 @@ def _replace_one_by_one(made: Path, out: Path, written: list[str], known: list[s
     """Replace IDX files in a folder; until the last step it has no labels of the training images, and is refused."""
     images, labels = idx.TRAIN
     keep_permissions(made / labels, out / labels)
-    # First the compressed file, so that the plain one, which has priority, is never followed by an older one.
+    # The compressed ones first: without the plain ones, they would be read as the labels of plain images.
     remove_file(out / f"{labels}.gz")
     remove_file(out / labels)
     move_file(made / images, out / images)
