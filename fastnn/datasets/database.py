@@ -318,7 +318,11 @@ def _as_data_error(shown: str) -> Iterator[None]:
     except exc.SQLAlchemyError as error:
         cause = getattr(error, "orig", None) or error
         text = " ".join(str(cause).split())[:300]
-        raise DataError(f"{shown}: the database cannot be used ({text})") from None
+        failed = DataError(f"{shown}: the database cannot be used ({text})")
+        if getattr(cause, "sqlite_errorname", "") == "SQLITE_FULL":
+            failed = DataError(f"{failed}; free some space, and try again")
+            failed.exit_code = 1
+        raise failed from None
 
 
 def read_database(url: str) -> Dataset:

@@ -24,6 +24,9 @@ from tests.web.servers import BEARER, TOKEN, Server, digit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from sqlalchemy.engine import Connection, Engine
 
     from fastnn.datasets import Dataset
     from fastnn.web.serving import ServedModel
@@ -183,3 +186,18 @@ def test_a_database_on_a_read_only_disk(drawn: Dataset, tmp_path: Path, log: boo
     else:
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["n"] == 30
+
+
+def test_a_full_disk_is_failed_work(drawn: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = f"sqlite:///{tmp_path / 'x.db'}"
+    import_dataset(drawn.take([0]), url)
+
+    def small(engine: Engine) -> AbstractContextManager[Connection]:
+        connection = engine.connect()
+        connection.exec_driver_sql("PRAGMA max_page_count=1")
+        return connection
+
+    monkeypatch.setattr("fastnn.datasets.database.writing", small)
+    with pytest.raises(DataError, match=r"cannot be used \(database or disk is full\); free some space") as caught:
+        import_dataset(drawn, url)
+    assert caught.value.exit_code == 1
