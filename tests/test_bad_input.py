@@ -243,6 +243,7 @@ def test_an_unwritable_run_folder_is_named() -> None:
 
 def test_a_run_is_not_overwritten() -> None:
     Path("run").mkdir()
+    Path("run/notes").write_text("mine")
     error_line(["train", "--data", "good.json", "--epochs", "1", "--hidden", "4", "--out", "run", "--quiet"], "run")
 
 
