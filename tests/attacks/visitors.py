@@ -1,0 +1,68 @@
+"""Visitors of a server under attack: they send digits, download the public files, and remember what was acknowledged."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import signal
+import threading
+import time
+import uuid
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    import subprocess
+
+_REQUESTS = 12
+_DIGITS = 3
+
+
+def send_digits(process: subprocess.Popen[str], acknowledged: set[str], *, stop: bool) -> str:
+    """Send digits to a server until it is gone; return what it has printed.
+
+    Parameters
+    ----------
+    process : Popen
+        ``fastnn serve``, just started.
+    acknowledged : set of str
+        Gets the ids of all acknowledged digits.
+    stop : bool
+        Stop the server after a few requests, with SIGTERM.
+    """
+    assert process.stdout is not None
+    printed = ""
+    while "serving http" not in printed:
+        line = process.stdout.readline()
+        if not line:
+            return printed
+        printed += line
+    # Its log fills the pipe otherwise.
+    log: list[str] = []
+    reader = threading.Thread(target=lambda: log.extend(process.stdout or ()), daemon=True)
+    reader.start()
+    address = urlsplit(printed.partition("serving ")[2].split()[0])
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        _visit(address.netloc, acknowledged, _REQUESTS if stop else 10**6)
+    if stop:
+        process.send_signal(signal.SIGTERM)
+    reader.join()
+    return printed + "".join(log)
+
+
+def _visit(netloc: str, acknowledged: set[str], requests: int) -> None:
+    with contextlib.closing(http.client.HTTPConnection(netloc, timeout=60)) as connection:
+        for number in range(requests):
+            ids = [str(uuid.uuid4()) for _ in range(_DIGITS)]
+            shade = int(time.monotonic() * 1000) % 200
+            digits = [{"id": one, "image": [shade + n] * 400 + [255] * 384, "label": n} for n, one in enumerate(ids)]
+            headers = {"Content-Type": "application/json"}
+            connection.request("POST", "/api/digits", json.dumps({"digits": digits}), headers)
+            answer = connection.getresponse()
+            answer.read()
+            if answer.status == 201:
+                acknowledged.update(ids)
+            for path in ("/dataset.json", "/mosaic.png")[: number % 3]:
+                connection.request("GET", path)
+                connection.getresponse().read()
