@@ -26,10 +26,13 @@ class Result:
         Below the working folder.
     kind : {"files", "data", "run", "database"}
         How it is read; "files" compares the bytes.
+    may_be_refused : bool
+        A kill may leave something that reading refuses: no system replaces two files in one step.
     """
 
     path: str
     kind: str = "files"
+    may_be_refused: bool = False
 
 
 @dataclass(frozen=True)
@@ -204,17 +207,19 @@ def _replacing(name: str, args: tuple[str, ...], old: tuple[str, ...], *results:
     yield Case(f"{name}, replaced", command, forced, results, (old,))
 
 
+def _data_set(path: str) -> Result:
+    return Result(path, "data", may_be_refused="idx3" in path)
+
+
 def _data() -> Iterator[Case]:
     outputs = ("new.json", "new.json.gz", "new.csv", "new.csv.gz", "new.npz", "new-images-idx3-ubyte", "new")
     for out in outputs:
-        result = Result(out, "data")
+        result = _data_set(out)
         convert = ("data", "convert", "data.npz", out), ("data", "convert", "other.npz", out)
         yield from _replacing(f"convert to {out}", *convert, result)
     apply = ("data", "clean", "data.npz", "--apply", "issues.csv", "--to")
     for out in ("new.npz", "new-images-idx3-ubyte"):
-        yield from _replacing(
-            f"clean to {out}", (*apply, out), ("data", "convert", "other.npz", out), Result(out, "data")
-        )
+        yield from _replacing(f"clean to {out}", (*apply, out), ("data", "convert", "other.npz", out), _data_set(out))
     search = ("--out", "list.csv", "--sheet", "list.png", *_SEARCH)
     old = ("data", "clean", "other.npz", *search)
     yield from _replacing(

@@ -10,14 +10,16 @@ import io
 import json
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 from unittest import mock
 
 from tests.attacks.commands import Case, Result, make_inputs
@@ -32,7 +34,7 @@ _TIMES = ("samples_per_second", "seconds", "test_seconds")
 
 _ORPHAN_SECONDS = 1.0
 
-ABSENT, REFUSED = "absent", "refused"
+ABSENT, REFUSED, NO_DIGITS = "absent", "refused", "no digits"
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,8 @@ class Known:
 
     Attributes
     ----------
-    folder : Path
-        Prepared; never changed.
+    folder, after : Path
+        Before and after; never changed.
     old, new : dict
         All files before and after, by path: see :func:`tree`.
     old_results, new_results : dict
@@ -54,12 +56,22 @@ class Known:
     """
 
     folder: Path
+    after: Path
     old: dict[str, str]
     new: dict[str, str]
     old_results: dict[str, str]
     new_results: dict[str, str]
     events: list[float]
     seconds: float
+
+    @property
+    def sizes(self) -> list[int]:
+        """Sizes of the new files in bytes."""
+        return [
+            (self.after / name).stat().st_size
+            for name, value in self.new.items()
+            if value != self.old.get(name) and value != "folder"
+        ]
 
 
 @dataclass(frozen=True)
@@ -105,7 +117,7 @@ class Folders:
             make_inputs(inputs)
         self._inputs = inputs
 
-    def __enter__(self) -> Folders:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -134,6 +146,7 @@ class Folders:
             assert ended.code in ((0, -15, 143) if case.serves else (0,)), f"{case.name}: {ended.output}"
             self._known[case.name] = Known(
                 prepared,
+                undisturbed,
                 tree(prepared),
                 tree(undisturbed),
                 read_results(case, prepared),
@@ -141,7 +154,6 @@ class Folders:
                 [moment - start for moment in json.loads(record.read_text())],
                 ended.seconds,
             )
-            shutil.rmtree(undisturbed)
         return self._known[case.name]
 
     def copy(self, folder: Path) -> Path:
@@ -226,7 +238,7 @@ class Folders:
         kill_after: float | None = None,
         **more: Any,
     ) -> Ended:
-        """Run a case in a child process until it ends, or kill it after some seconds; other parameters as :meth:`start`."""
+        """Run a case in a child process until it ends, or kill it after some seconds; `more` is for :meth:`start`."""
         start = time.monotonic()
         process = self.start(case, folder, args, **more)
         timer = threading.Timer(TIMEOUT if kill_after is None else kill_after, process.kill)
@@ -241,6 +253,8 @@ class Folders:
             process.wait()
             seconds = time.monotonic() - start
             left = _orphans(process.pid)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             assert process.stdout is not None
             process.stdout.close()
         return Ended(process.returncode, output[-2000:], acknowledged, left, seconds)
@@ -288,6 +302,11 @@ def _orphans(group: int) -> list[str]:
 # ---- comparing ----
 
 
+def belongs_to_result(case: Case, name: str) -> bool:
+    """Return whether a file is a part of a result, or a file that SQLite keeps beside its database."""
+    return any(Path(name).is_relative_to(one.path) or name.startswith(f"{one.path}-") for one in case.results)
+
+
 def is_temporary(path: str) -> bool:
     """Return whether a path is, or is in, a temporary file or folder of fastnn."""
     return any(part.startswith(".") for part in Path(path).parts)
@@ -329,6 +348,19 @@ def history_without_times(text: str) -> list[list[str]]:
     return [[row[n] if n < len(row) else "" for n in kept] for row in (header, *rows)]
 
 
+def allowed_results(case: Case, known: Known) -> dict[str, set[str]]:
+    """Return the digests that each result may have after a command that did not end."""
+    allowed = {}
+    for result in case.results:
+        if result.kind != "run":
+            old, new = known.old_results[result.path], known.new_results[result.path]
+            # Of something new a part may be there if reading refuses it.
+            allowed[result.path] = {old, new} | ({REFUSED} if result.may_be_refused or old == ABSENT else set())
+            if result.kind == "database" and old == ABSENT:
+                allowed[result.path].add(NO_DIGITS)
+    return allowed
+
+
 def read_results(case: Case, folder: Path) -> dict[str, str]:
     """Return a digest of each result as a user reads it, by its path; "absent" or "refused" if there is none."""
     return {result.path: _read(result, folder / result.path) for result in case.results if result.kind != "run"}
@@ -341,7 +373,7 @@ def _read(result: Result, path: Path) -> str:
     if not path.exists():
         return ABSENT
     if result.kind == "database":
-        return "\n".join(sorted(stored_digits(path))) or "no digits"
+        return "\n".join(sorted(stored_digits(path))) or NO_DIGITS
     if result.kind == "data":
         try:
             with mock.patch.dict(os.environ, {"FASTNN_CACHE_DIR": str(path.parent / "no-cache")}):
@@ -356,13 +388,17 @@ def _read(result: Result, path: Path) -> str:
 
 def stored_digits(path: Path) -> set[str]:
     """Return the ids of the digits in an SQLite file, none if it has no tables yet; ValueError if it is damaged."""
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        (state,) = connection.execute("PRAGMA integrity_check").fetchone()
-        if state != "ok":
-            raise ValueError(f"{path}: {state}")
-        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'fastnn_digits'").fetchone():
-            return set()
-        rows = connection.execute("SELECT id, length(pixels) FROM fastnn_digits").fetchall()
+    with tempfile.TemporaryDirectory() as copied:
+        # Opening it would write to its folder, which may be full or read-only, and mend it before the next start.
+        for file in path.parent.glob(f"{path.name}*"):
+            shutil.copy(file, copied)
+        with contextlib.closing(sqlite3.connect(Path(copied) / path.name)) as connection:
+            (state,) = connection.execute("PRAGMA integrity_check").fetchone()
+            if state != "ok":
+                raise ValueError(f"{path}: {state}")
+            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'fastnn_digits'").fetchone():
+                return set()
+            rows = connection.execute("SELECT id, length(pixels) FROM fastnn_digits").fetchall()
     if any(length != 784 for _, length in rows):
         raise ValueError(f"{path}: a digit is not whole")
     return {name for name, _ in rows}

@@ -24,11 +24,12 @@ from typing import TYPE_CHECKING
 from tests.attacks import make_parser
 from tests.attacks.commands import CASES, Case
 from tests.attacks.folders import (
-    ABSENT,
     REFUSED,
     Ended,
     Folders,
     Known,
+    allowed_results,
+    belongs_to_result,
     history_without_times,
     is_temporary,
     read_results,
@@ -120,7 +121,7 @@ def _kill(folders: Folders, case: Case, folder: Path, moment: Moment) -> Ended:
 
 def _strace(moment: Moment) -> list[str]:
     inject = f"inject={moment.how}:signal=SIGKILL:when={moment.at:g}"
-    return ["strace", "-f", "-o", os.devnull, "-e", f"trace={moment.how}", "-e", inject]
+    return ["strace", "-f", "--seccomp-bpf", "-o", os.devnull, "-e", f"trace={moment.how}", "-e", inject]
 
 
 def _shell(case: Case, moment: Moment) -> str:
@@ -140,19 +141,17 @@ def _faults(case: Case, known: Known, folder: Path, ended: Ended) -> Iterator[st
     except ValueError as error:
         yield str(error)
         return
+    allowed = allowed_results(case, known)
     for path, value in found.items():
-        old, new = known.old_results[path], known.new_results[path]
-        # Of something new a part may be there if reading refuses it.
-        allowed = {old, new} | ({REFUSED, "no digits"} if old == ABSENT else set())
-        if value not in allowed and not case.serves:
+        if value not in allowed[path] and not case.serves:
             yield f"{path} is neither the old one nor the new one" + (" (refused)" if value == REFUSED else "")
     if case.serves:
         lost = ended.acknowledged - stored_digits(folder / "digits.db") if ended.acknowledged else set()
         if lost:
             yield f"{len(lost)} of {len(ended.acknowledged)} acknowledged digits are lost"
     for name, value in tree(folder).items():
-        written = any(Path(name).is_relative_to(result.path) for result in case.results)
-        if name in known.old and value != known.old[name] and not written and value != known.new.get(name):
+        changed = name in known.old and value not in (known.old[name], known.new.get(name))
+        if changed and not belongs_to_result(case, name):
             yield f"{name} was changed"
     yield from _faults_of_run(known, folder / "run")
 
@@ -173,12 +172,12 @@ def _faults_of_run(known: Known, run: Path) -> Iterator[str]:
             yield f"{path} is neither the old one nor the new one"
     if (run / "history.csv").is_file():
         rows = history_without_times((run / "history.csv").read_text())
-        epochs = [row[0] for row in rows[1:]]
-        if epochs != [str(n + 1) for n in range(len(epochs))] or not all(map(all, zip(*rows[1:], strict=False))):
-            # Columns without a value are empty in all lines.
-            columns = [set(map(bool, column)) for column in zip(*rows[1:], strict=True)]
-            if epochs != [str(n + 1) for n in range(len(epochs))] or any(len(column) > 1 for column in columns):
-                yield f"run/history.csv is not whole: {rows}"
+        # A column without a value has none in any line.
+        columns = [{bool(value) for value in column} for column in zip(*rows[1:], strict=True)]
+        if [row[0] for row in rows[1:]] != [str(n) for n in range(1, len(rows))] or any(
+            len(one) > 1 for one in columns
+        ):
+            yield f"run/history.csv is not whole: {rows}"
 
 
 def _faults_of_next_start(folders: Folders, case: Case, known: Known, folder: Path, ended: Ended) -> Iterator[str]:
@@ -236,7 +235,9 @@ def strace_fault() -> str | None:
     """Return why strace cannot be used here, or None if it can."""
     if shutil.which("strace") is None:
         return "strace is not installed"
-    done = subprocess.run(["strace", "-o", os.devnull, "true"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["strace", "-f", "--seccomp-bpf", "-o", os.devnull, "true"], capture_output=True, text=True, check=False
+    )
     return None if done.returncode == 0 else f"strace cannot run here ({done.stderr.strip().splitlines()[-1:]})"
 
 
@@ -244,7 +245,7 @@ def calls_of(folders: Folders, case: Case) -> list[Moment]:
     """Return the system calls with which a command writes below its working folder, as strace counts them."""
     folder = folders.copy(folders.known(case).folder)
     log = folders.new() / "strace.log"
-    watch = ["strace", "-f", "-y", "-s", "256", "-o", str(log), "-e", f"trace={','.join(CALLS)}"]
+    watch = ["strace", "-f", "--seccomp-bpf", "-y", "-s", "256", "-o", str(log), "-e", f"trace={','.join(CALLS)}"]
     folders.run_child(case, folder, before=watch)
     counts: Counter[tuple[str, str]] = Counter()
     found = []
@@ -261,10 +262,7 @@ def calls_of(folders: Folders, case: Case) -> list[Moment]:
 
 
 def _writes_below(folder: Path, call: str, arguments: str) -> bool:
-    if call in _OF_FILES:
-        path = re.match(r"\d+<([^>]*)>", arguments)
-    else:
-        path = re.search(r'"([^"]*)"', arguments)
+    path = re.match(r"\d+<([^>]*)>", arguments) if call in _OF_FILES else re.search(r'"([^"]*)"', arguments)
     if path is None or (call == "openat" and not re.search("O_CREAT|O_WRONLY|O_RDWR", arguments)):
         return False
     return (folder / path[1]).is_relative_to(folder)
@@ -280,7 +278,7 @@ def random_time(known: Known, rng: random.Random) -> Moment:
 
 
 def moments(folders: Folders, case: Case, rng: random.Random, *, strace: bool) -> Iterator[Moment]:
-    """Yield moments to kill a command at, in random order and without an end; each call comes before one comes again."""
+    """Yield moments to kill a command at, in random order and without an end; each call comes once a round."""
     known = folders.known(case)
     while True:
         points = [Moment("event", n + 1) for n in range(len(known.events))]

@@ -1,10 +1,11 @@
-"""Visitors of a server under attack: they send digits, download the public files, and remember what was acknowledged."""
+"""Visitors of a server under attack: they send digits, and remember which ones it has acknowledged."""
 
 from __future__ import annotations
 
 import contextlib
 import http.client
 import json
+import os
 import signal
 import threading
 import time
@@ -46,7 +47,7 @@ def send_digits(process: subprocess.Popen[str], acknowledged: set[str], *, stop:
     with contextlib.suppress(OSError, http.client.HTTPException):
         _visit(address.netloc, acknowledged, _REQUESTS if stop else 10**6)
     if stop:
-        process.send_signal(signal.SIGTERM)
+        os.killpg(process.pid, signal.SIGTERM)  # not strace alone
     reader.join()
     return printed + "".join(log)
 
