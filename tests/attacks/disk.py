@@ -339,8 +339,9 @@ def _faults(case: Case, known: Known, folder: Path, ended: Ended, *, must_succee
         written = belongs_to_result(case, name) or after.get(name) == known.new.get(name)
         if is_temporary(name):
             yield f"the temporary file {name} stays"
-        elif name not in after and not (ended_well and name not in known.new):
-            yield f"{name} is gone"
+        elif name not in after:
+            if not ended_well or name in known.new:
+                yield f"{name} is gone"
         elif name in before and after[name] != before[name] and not written:
             yield f"{name} was changed"
         elif name not in before and not written and name not in known.new:

@@ -95,7 +95,7 @@ def attack(folders: Folders, case: Case, moment: Moment, tally: Tally) -> bool:
     """
     known = folders.known(case)
     folder = folders.copy(known.folder)
-    ended = _kill(folders, case, folder, moment)
+    ended = kill_once(folders, case, folder, moment)
     if ended.code != -9:
         tally.missed += 1
         if ended.code not in (0, 143, -15):
@@ -111,7 +111,7 @@ def attack(folders: Folders, case: Case, moment: Moment, tally: Tally) -> bool:
     return True
 
 
-def _kill(folders: Folders, case: Case, folder: Path, moment: Moment) -> Ended:
+def kill_once(folders: Folders, case: Case, folder: Path, moment: Moment) -> Ended:
     if moment.how == "time":
         return folders.run_child(case, folder, kill_after=moment.at)
     if moment.how == "event":
@@ -121,7 +121,7 @@ def _kill(folders: Folders, case: Case, folder: Path, moment: Moment) -> Ended:
 
 def _strace(moment: Moment) -> list[str]:
     inject = f"inject={moment.how}:signal=SIGKILL:when={moment.at:g}"
-    return ["strace", "-f", "--seccomp-bpf", "-o", os.devnull, "-e", f"trace={moment.how}", "-e", inject]
+    return ["strace", "-f", "-o", os.devnull, "-e", f"trace={moment.how}", "-e", inject]
 
 
 def _shell(case: Case, moment: Moment) -> str:
@@ -235,9 +235,7 @@ def strace_fault() -> str | None:
     """Return why strace cannot be used here, or None if it can."""
     if shutil.which("strace") is None:
         return "strace is not installed"
-    done = subprocess.run(
-        ["strace", "-f", "--seccomp-bpf", "-o", os.devnull, "true"], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(["strace", "-f", "-o", os.devnull, "true"], capture_output=True, text=True, check=False)
     return None if done.returncode == 0 else f"strace cannot run here ({done.stderr.strip().splitlines()[-1:]})"
 
 
@@ -245,7 +243,7 @@ def calls_of(folders: Folders, case: Case) -> list[Moment]:
     """Return the system calls with which a command writes below its working folder, as strace counts them."""
     folder = folders.copy(folders.known(case).folder)
     log = folders.new() / "strace.log"
-    watch = ["strace", "-f", "--seccomp-bpf", "-y", "-s", "256", "-o", str(log), "-e", f"trace={','.join(CALLS)}"]
+    watch = ["strace", "-f", "-y", "-s", "256", "-o", str(log), "-e", f"trace={','.join(CALLS)}"]
     folders.run_child(case, folder, before=watch)
     counts: Counter[tuple[str, str]] = Counter()
     found = []
