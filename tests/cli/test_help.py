@@ -42,7 +42,7 @@ def test_no_path_is_checked_before_the_command_runs() -> None:
     """Whether it can be read matters only for an input, and would be said in a box of several lines."""
     checked = {}
     for names, command in COMMANDS.items():
-        hints = get_type_hints(inspect.unwrap(command.callback), include_extras=True) if names else {}
+        hints = get_type_hints(inspect.unwrap(command.callback), include_extras=True) if command.callback else {}
         for name, hint in hints.items():
             kind, *information = get_args(hint) or [hint]
             if Path in (kind, *get_args(kind)):
