@@ -312,9 +312,9 @@ def attack(folders: Folders, case: Case, condition: Condition, seed: int, tally:
         faults = list(_faults(case, known, folder, ended, must_succeed=condition.cache_only))
     tally.attacks[condition.name] += 1
     tally.failed += ended.code in (1, 2)
-    for fault in faults:
+    if faults:
         again = f"python -m tests.attacks.disk --commands {case.name!r} --conditions {condition.name!r} --at {seed}"
-        tally.findings.append(f"{case.name}, {text}: {fault}\n  {again}\n  fastnn {' '.join(case.args)}")
+        tally.findings.append(f"{case.name}, {text}: {'; '.join(faults)}\n  {again}\n  fastnn {' '.join(case.args)}")
     shutil.rmtree(folder)
 
 

@@ -104,9 +104,10 @@ def attack(folders: Folders, case: Case, moment: Moment, tally: Tally) -> bool:
         return False
     tally.kills[moment.how if moment.how in ("time", "event") else "call"] += 1
     faults = [*_faults(case, known, folder, ended), *_faults_of_next_start(folders, case, known, folder, ended)]
-    for fault in faults:
+    if faults:
         again = f"python -m tests.attacks.kill --commands {case.name!r} --at {moment}"
-        tally.findings.append(f"{case.name}, killed at {moment}: {fault}\n  {again}\n  {_shell(case, moment)}")
+        text = "; ".join(faults)
+        tally.findings.append(f"{case.name}, killed at {moment}: {text}\n  {again}\n  {_shell(case, moment)}")
     shutil.rmtree(folder)
     return True
 
@@ -198,12 +199,13 @@ def _faults_of_next_start(folders: Folders, case: Case, known: Known, folder: Pa
         return
     after = tree(folder)
     for name in sorted(after.keys() | known.new.keys()):
-        if name not in known.new:
+        parent = Path(name).parent.as_posix()
+        if name not in known.new and (parent in known.new or parent == "."):
             kind = "temporary file" if is_temporary(name) else "file"
             yield f"the {kind} {name} stays after the next start"
-        elif name not in after:
+        elif name in known.new and name not in after:
             yield f"{name} is missing after the next start"
-        elif after[name] != known.new[name]:
+        elif name in known.new and after[name] != known.new[name]:
             yield f"{name} has other bytes after the next start than without a kill"
     if read_results(case, folder) != known.new_results:
         yield "the results after the next start are others than without a kill"
