@@ -13,16 +13,9 @@ from tests.attacks.folders import Folders
 from tests.helpers import needs_jit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = [needs_jit, pytest.mark.skipif(os.name != "posix", reason="limits and permissions of POSIX")]
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Folders]:
-    with Folders(tmp_path_factory.mktemp("disk")) as made:
-        yield made
 
 
 @pytest.mark.parametrize(

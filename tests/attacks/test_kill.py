@@ -9,20 +9,14 @@ import pytest
 
 from tests.attacks import kill
 from tests.attacks.commands import CASES, READERS, registered_commands
-from tests.attacks.folders import Folders
 from tests.helpers import needs_jit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.attacks.folders import Folders
+
 pytestmark = [needs_jit, pytest.mark.skipif(os.name != "posix", reason="SIGKILL")]
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Folders]:
-    with Folders(tmp_path_factory.mktemp("kill")) as made:
-        yield made
 
 
 def test_each_command_is_attacked_or_writes_nothing() -> None:
@@ -46,7 +40,6 @@ def attack(folders: Folders, name: str, moment: kill.Moment) -> None:
         ("train, small", 0.3),
         ("resume, ensemble", 0.6),
         ("convert to new-images-idx3-ubyte, replaced", 0.9),
-        ("report, replaced", 0.97),
     ],
 )
 def test_a_killed_command_leaves_old_or_new_and_the_next_start_ends_alike(
@@ -68,14 +61,14 @@ def test_what_a_kill_may_not_leave_is_found(folders: Folders, monkeypatch: pytes
     """The attack finds each kind of fault if there is one."""
 
     def damage(_: Folders, __: object, folder: Path, ___: object) -> object:
-        (folder / "list.csv").write_text("half a li")
+        (folder / "new.png").write_bytes(b"half a pi")
         (folder / "data.npz").write_bytes(b"")
-        (folder / ".list.csv.123.tmp").touch()
+        (folder / ".new.png.123.tmp").touch()
         return kill.Ended(-9, "", set(), ["a process"], 0.1)
 
     monkeypatch.setattr(kill, "kill_once", damage)
     tally = kill.Tally()
-    kill.attack(folders, CASES["clean, search, replaced"], kill.Moment("event", 1), tally)
+    kill.attack(folders, CASES["mosaic, replaced"], kill.Moment("event", 1), tally)
     found = "\n".join(tally.findings)
-    for fault in ("still running", "list.csv is neither", "data.npz was changed", "the next start failed"):
+    for fault in ("still running", "new.png is neither", "data.npz was changed", "the next start failed"):
         assert fault in found
