@@ -242,6 +242,11 @@ def _replace_by_folder(path: Path) -> None:
     (path / "something").write_text("in the way")
 
 
+def _replace_by_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 def _link_to(path: Path, target: str) -> None:
     path.unlink(missing_ok=True)
     path.symlink_to(target)
@@ -256,6 +261,7 @@ _DAMAGES: dict[str, Callable[[Path, random.Random], object]] = {
     "is a link to itself": lambda path, _: _link_to(path, path.name),
     "is a link to a folder": lambda path, _: _link_to(path, "."),
     "is a broken link": lambda path, _: _link_to(path, "missing"),
+    "is a named pipe": lambda path, _: _replace_by_pipe(path),
 }
 
 _REPLACED: dict[str, Callable[[Path], object]] = {
@@ -417,7 +423,7 @@ def main() -> None:
         f"disk: {tally.attacks.total()} attacks on {len(cases)} commands ({dict(tally.attacks)}), {tally.failed} ended "
         f"with an error; {len(tally.findings)} findings; {time.monotonic() - start:.0f} s"
     )
-    sys.exit(1 if tally.findings else 0)
+    sys.exit(1 if tally.findings or not tally.attacks else 0)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,8 @@ _TIMES = ("samples_per_second", "seconds", "test_seconds")
 
 _ORPHAN_SECONDS = 1.0
 
+HUNG = 124
+
 ABSENT, REFUSED, NO_DIGITS = "absent", "refused", "no digits"
 
 
@@ -81,7 +83,7 @@ class Ended:
     Attributes
     ----------
     code : int
-        Exit code; negative for the number of a signal.
+        Exit code; negative for the number of a signal; `HUNG` for a process that did not end by itself.
     output : str
         Standard output and standard error, or their end.
     acknowledged : set of str
@@ -257,7 +259,8 @@ class Folders:
                 os.killpg(process.pid, signal.SIGKILL)
             assert process.stdout is not None
             process.stdout.close()
-        return Ended(process.returncode, output[-2000:], acknowledged, left, seconds)
+        code = HUNG if kill_after is None and seconds > TIMEOUT else process.returncode
+        return Ended(code, output[-2000:], acknowledged, left, seconds)
 
     def _url(self) -> str:
         """Return the address of a file to download, from a server in this process."""
@@ -324,6 +327,8 @@ def tree(folder: Path) -> dict[str, str]:
             found[name] = f"link to {path.readlink()}"
         elif path.is_dir():
             found[name] = "folder"
+        elif not path.is_file():
+            found[name] = "special"
         elif path.suffix in (".db", ".native", ".seen"):
             found[name] = "file"
         else:

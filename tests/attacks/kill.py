@@ -75,10 +75,22 @@ class Moment:
 
 @dataclass
 class Tally:
-    """What an attack has done and found."""
+    """What an attack has done and found.
+
+    Attributes
+    ----------
+    kills : Counter
+        Number of kills by "time", "event" and "call".
+    missed : int
+        How often a command had ended before it could be killed.
+    acknowledged : int
+        Digits that servers had acknowledged before they were killed.
+    findings : list of str
+    """
 
     kills: Counter[str] = field(default_factory=Counter)
     missed: int = 0
+    acknowledged: int = 0
     findings: list[str] = field(default_factory=list)
 
 
@@ -103,6 +115,7 @@ def attack(folders: Folders, case: Case, moment: Moment, tally: Tally) -> bool:
         shutil.rmtree(folder)
         return False
     tally.kills[moment.how if moment.how in ("time", "event") else "call"] += 1
+    tally.acknowledged += len(ended.acknowledged)
     faults = [*_faults(case, known, folder, ended), *_faults_of_next_start(folders, case, known, folder, ended)]
     if faults:
         again = f"python -m tests.attacks.kill --commands {case.name!r} --at {moment}"
@@ -173,11 +186,10 @@ def _faults_of_run(known: Known, run: Path) -> Iterator[str]:
             yield f"{path} is neither the old one nor the new one"
     if (run / "history.csv").is_file():
         rows = history_without_times((run / "history.csv").read_text())
+        in_order = [row[0] for row in rows[1:]] == [str(n) for n in range(1, len(rows))]
         # A column without a value has none in any line.
         columns = [{bool(value) for value in column} for column in zip(*rows[1:], strict=True)]
-        if [row[0] for row in rows[1:]] != [str(n) for n in range(1, len(rows))] or any(
-            len(one) > 1 for one in columns
-        ):
+        if not in_order or any(len(column) > 1 for column in columns):
             yield f"run/history.csv is not whole: {rows}"
 
 
@@ -317,6 +329,9 @@ def main() -> None:
     if not cases:
         print("\n".join(f"{case.name}: fastnn {' '.join(case.args)}" for case in CASES.values()))
         return
+    if os.name != "posix":
+        print("skipped: this system has no SIGKILL")
+        return
     fault = strace_fault()
     if fault:
         print(f"skipped: kills at a system call; {fault}")
@@ -336,9 +351,10 @@ def main() -> None:
         print(f"FOUND: {finding}")
     print(
         f"kill: {tally.kills.total()} kills of {len(cases)} commands ({dict(tally.kills)}), {tally.missed} ended "
-        f"before; {len(tally.findings)} findings; {time.monotonic() - start:.0f} s"
+        f"before; {tally.acknowledged} digits acknowledged; {len(tally.findings)} findings; "
+        f"{time.monotonic() - start:.0f} s"
     )
-    sys.exit(1 if tally.findings else 0)
+    sys.exit(1 if tally.findings or not tally.kills else 0)
 
 
 if __name__ == "__main__":
