@@ -9,6 +9,7 @@ import http.server
 import io
 import json
 import os
+import queue
 import shutil
 import signal
 import sqlite3
@@ -246,9 +247,14 @@ class Folders:
         timer = threading.Timer(TIMEOUT if kill_after is None else kill_after, process.kill)
         timer.start()
         acknowledged: set[str] = set()
+        lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        reader = threading.Thread(target=_read_lines, args=(process, lines))
+        reader.start()
+        output = ""
         try:
-            output = send_digits(process, acknowledged, stop=kill_after is None) if case.serves and args is None else ""
-            output += process.communicate(timeout=2 * TIMEOUT)[0]
+            if case.serves and args is None:
+                output = send_digits(process, iter(lines.get, None), acknowledged, stop=kill_after is None)
+            process.wait(timeout=2 * TIMEOUT)
         finally:
             timer.cancel()
             process.kill()
@@ -257,8 +263,9 @@ class Folders:
             left = _orphans(process.pid)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            assert process.stdout is not None
-            process.stdout.close()
+            reader.join()
+        while not lines.empty():
+            output += lines.get() or ""
         code = HUNG if kill_after is None and seconds > TIMEOUT else process.returncode
         return Ended(code, output[-2000:], acknowledged, left, seconds)
 
@@ -269,6 +276,15 @@ class Folders:
             self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Handler, content))
             threading.Thread(target=self._server.serve_forever, daemon=True).start()
         return f"http://127.0.0.1:{self._server.server_address[1]}/dataset.json"
+
+
+def _read_lines(process: subprocess.Popen[str], lines: queue.SimpleQueue[str | None]) -> None:
+    """Put the lines that a process, or one that it has started, prints into a queue; at the end None."""
+    assert process.stdout is not None
+    with process.stdout:
+        for line in process.stdout:
+            lines.put(line)
+    lines.put(None)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

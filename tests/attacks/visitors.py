@@ -7,7 +7,6 @@ import http.client
 import json
 import os
 import signal
-import threading
 import time
 import uuid
 from typing import TYPE_CHECKING
@@ -15,41 +14,37 @@ from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     import subprocess
+    from collections.abc import Iterator
 
 _REQUESTS = 12
 _DIGITS = 3
 
 
-def send_digits(process: subprocess.Popen[str], acknowledged: set[str], *, stop: bool) -> str:
-    """Send digits to a server until it is gone; return what it has printed.
+def send_digits(process: subprocess.Popen[str], lines: Iterator[str], acknowledged: set[str], *, stop: bool) -> str:
+    """Send digits to a server until it is gone; return the lines that were read.
 
     Parameters
     ----------
     process : Popen
         ``fastnn serve``, just started.
+    lines : iterator of str
+        What it prints; read up to the line that says where it serves.
     acknowledged : set of str
         Gets the ids of all acknowledged digits.
     stop : bool
         Stop the server after a few requests, with SIGTERM.
     """
-    assert process.stdout is not None
     printed = ""
-    while "serving http" not in printed:
-        line = process.stdout.readline()
-        if not line:
-            return printed
+    for line in lines:
         printed += line
-    # Its log fills the pipe otherwise.
-    log: list[str] = []
-    reader = threading.Thread(target=lambda: log.extend(process.stdout or ()), daemon=True)
-    reader.start()
-    address = urlsplit(printed.partition("serving ")[2].split()[0])
-    with contextlib.suppress(OSError, http.client.HTTPException):
-        _visit(address.netloc, acknowledged, _REQUESTS if stop else 10**6)
-    if stop:
-        os.killpg(process.pid, signal.SIGTERM)  # not strace alone
-    reader.join()
-    return printed + "".join(log)
+        if "serving http" not in line:
+            continue
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            _visit(urlsplit(line.split()[1]).netloc, acknowledged, _REQUESTS if stop else 10**6)
+        if stop:
+            os.killpg(process.pid, signal.SIGTERM)  # not strace alone
+        break
+    return printed
 
 
 def _visit(netloc: str, acknowledged: set[str], requests: int) -> None:
