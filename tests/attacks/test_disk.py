@@ -27,7 +27,6 @@ pytestmark = [needs_jit, pytest.mark.skipif(os.name != "posix", reason="limits a
         ("read-only disk", "mosaic, replaced", 4, False),
         ("read-only folder", "mosaic, replaced", 5, False),
         ("damaged cache", "first read of data", 6, True),
-        ("damaged cache", "first read of data", 7, True),
         ("unwritable cache", "first read of data", 8, True),
     ],
 )
