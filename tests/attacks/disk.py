@@ -43,6 +43,7 @@ _SIZES = (0, 1, 100, 4096, 20_000)
 _FILES = range(10)
 """How many files can be opened more than at the start."""
 _BALLAST = "ballast"
+_OBEYING = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
 _CACHES = ("cache", "code")
 
 
@@ -99,25 +100,30 @@ def _no_mounts() -> str | None:
     if sys.platform != "linux" or os.geteuid() != 0:
         return "only root can mount on Linux"
     with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], capture_output=True, text=True, check=False
-        )
-        if done.returncode == 0:
+        fault = _fault_of("mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder)
+        if fault is None:
             subprocess.run(["umount", folder], check=True)
-    return None if done.returncode == 0 else f"nothing can be mounted here ({done.stderr.strip()})"
+    return fault
 
 
 def _no_permissions() -> str | None:
-    if os.geteuid() == 0 and shutil.which("setpriv") is None:
-        return "root may read and write everywhere, and setpriv is not installed"
-    return None
+    if os.geteuid() != 0:
+        return None
+    fault = _fault_of(*_OBEYING, "true")
+    return None if fault is None else f"root may read and write everywhere; {fault}"
+
+
+def _fault_of(*command: str) -> str | None:
+    """Return why a command cannot be run here, or None if it can."""
+    if shutil.which(command[0]) is None:
+        return f"{command[0]} is not installed"
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return None if done.returncode == 0 else f"{command[0]} cannot be used here ({done.stderr.strip()})"
 
 
 def _obeying() -> dict[str, Any]:
     """Return the arguments for a child process that obeys permissions, also as root."""
-    if os.geteuid() != 0:
-        return {}
-    return {"before": ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]}
+    return {"before": [*_OBEYING]} if os.geteuid() == 0 else {}
 
 
 @contextlib.contextmanager
