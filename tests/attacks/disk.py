@@ -67,6 +67,11 @@ class Tally:
     skipped: dict[str, str] = field(default_factory=dict)
     findings: list[str] = field(default_factory=list)
 
+    def found(self, text: str) -> None:
+        """Keep a finding, and print it at once."""
+        self.findings.append(text)
+        print(f"FOUND: {text}", flush=True)
+
 
 @dataclass(frozen=True)
 class Condition:
@@ -320,7 +325,7 @@ def attack(folders: Folders, case: Case, condition: Condition, seed: int, tally:
     tally.failed += ended.code in (1, 2)
     if faults:
         again = f"python -m tests.attacks.disk --commands {case.name!r} --conditions {condition.name!r} --at {seed}"
-        tally.findings.append(f"{case.name}, {text}: {'; '.join(faults)}\n  {again}\n  fastnn {' '.join(case.args)}")
+        tally.found(f"{case.name}, {text}: {'; '.join(faults)}\n  {again}\n  fastnn {' '.join(case.args)}")
     shutil.rmtree(folder)
 
 
@@ -420,8 +425,6 @@ def main() -> None:
             run(options.n, options.seed, cases, conditions, folders, tally)
     for name, reason in tally.skipped.items():
         print(f"skipped: {name}; {reason}")
-    for finding in tally.findings:
-        print(f"FOUND: {finding}")
     print(
         f"disk: {tally.attacks.total()} attacks on {len(cases)} commands ({dict(tally.attacks)}), {tally.failed} ended "
         f"with an error; {len(tally.findings)} findings; {time.monotonic() - start:.0f} s"

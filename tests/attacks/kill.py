@@ -93,6 +93,11 @@ class Tally:
     acknowledged: int = 0
     findings: list[str] = field(default_factory=list)
 
+    def found(self, text: str) -> None:
+        """Keep a finding, and print it at once."""
+        self.findings.append(text)
+        print(f"FOUND: {text}", flush=True)
+
 
 def attack(folders: Folders, case: Case, moment: Moment, tally: Tally) -> bool:
     """Kill a command once and check what it leaves; return False if it ended before it could be killed.
@@ -111,7 +116,7 @@ def attack(folders: Folders, case: Case, moment: Moment, tally: Tally) -> bool:
     if ended.code != -9:
         tally.missed += 1
         if ended.code not in (0, 143, -15):
-            tally.findings.append(f"{case.name} at {moment}: exit code {ended.code}: {ended.output}")
+            tally.found(f"{case.name} at {moment}: exit code {ended.code}: {ended.output}")
         shutil.rmtree(folder)
         return False
     tally.kills[moment.how if moment.how in ("time", "event") else "call"] += 1
@@ -120,7 +125,7 @@ def attack(folders: Folders, case: Case, moment: Moment, tally: Tally) -> bool:
     if faults:
         again = f"python -m tests.attacks.kill --commands {case.name!r} --at {moment}"
         text = "; ".join(faults)
-        tally.findings.append(f"{case.name}, killed at {moment}: {text}\n  {again}\n  {_shell(case, moment)}")
+        tally.found(f"{case.name}, killed at {moment}: {text}\n  {again}\n  {_shell(case, moment)}")
     shutil.rmtree(folder)
     return True
 
@@ -347,8 +352,6 @@ def main() -> None:
                     attack(folders, case, moment, tally)
         else:
             run(options.n, options.seed, cases, folders, tally, strace=fault is None)
-    for finding in tally.findings:
-        print(f"FOUND: {finding}")
     print(
         f"kill: {tally.kills.total()} kills of {len(cases)} commands ({dict(tally.kills)}), {tally.missed} ended "
         f"before; {tally.acknowledged} digits acknowledged; {len(tally.findings)} findings; "
