@@ -36,7 +36,9 @@ def evaluate(
     ] = None,
     report_folder: Annotated[
         Path | None,
-        typer.Option("--report", metavar="DIR", help="Write a page with pictures, index.html, to this folder."),
+        typer.Option(
+            "--report", metavar="DIR", readable=False, help="Write a page with pictures, index.html, to this folder."
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing report.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,

@@ -58,7 +58,10 @@ def serve(
     ] = 0,
     recipe: Annotated[str, typer.Option(help="Recipe of that training: a preset or a TOML file.")] = "original",
     runs: Annotated[
-        Path, typer.Option(help="Folder to search for runs; --train-every saves its runs in the subfolder web.")
+        Path,
+        typer.Option(
+            readable=False, help="Folder to search for runs; --train-every saves its runs in the subfolder web."
+        ),
     ] = Path("runs"),
     rate: Annotated[
         float,

@@ -103,12 +103,13 @@ def _entry(key: str) -> Path:
 
 
 def _read(path: Path, source: str) -> Dataset | None:
-    if not path.is_file():
-        return None
     try:
+        if not path.is_file():
+            return None
         arrays = read_arrays(path)
         dataset = from_arrays(arrays, source)
-    except DataError:
+    except (OSError, DataError):
+        # The folder may be forbidden, or its name impossible.
         return None
     return dataset if str(arrays.get("checksum")) == dataset.content_hash else None
 

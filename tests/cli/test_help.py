@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import inspect
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 import pytest
 import typer
@@ -34,3 +36,16 @@ def test_help_is_shown_with_each_option(names: tuple[str, ...]) -> None:
 
 def test_the_commands_are_found() -> None:
     assert {" ".join(names) for names in COMMANDS} >= {"train", "evaluate", "guide", "serve", "data clean"}
+
+
+def test_no_path_is_checked_before_the_command_runs() -> None:
+    """Whether it can be read matters only for an input, and would be said in a box of several lines."""
+    checked = {}
+    for names, command in COMMANDS.items():
+        hints = get_type_hints(inspect.unwrap(command.callback), include_extras=True) if command.callback else {}
+        for name, hint in hints.items():
+            kind, *information = get_args(hint) or [hint]
+            if Path in (kind, *get_args(kind)):
+                checked[*names, name] = information[0].readable
+    assert ("data", "convert", "target") in checked
+    assert not any(checked.values()), checked

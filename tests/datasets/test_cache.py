@@ -117,6 +117,12 @@ def test_a_cache_that_cannot_be_written_is_not_used(tmp_path: Path, monkeypatch:
     assert (tmp_path / "file").read_text() == "in the way"
 
 
+def test_a_cache_with_an_impossible_name_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTNN_CACHE_DIR", str(tmp_path / ("long" * 100)))
+    write_dataset(sample(), tmp_path / "a.json")
+    assert load_dataset(tmp_path / "a.json").content_hash == sample().content_hash
+
+
 def test_a_full_disk_leaves_no_partial_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")

@@ -30,18 +30,25 @@ def clean(
     source: Annotated[str, typer.Argument(help="digits, mnist, drawn, a file or a folder.")],
     out_file: Annotated[
         Path | None,
-        typer.Option("--out", metavar="FILE.csv", help="Write the issues: index,label,suggested,score,reason."),
+        typer.Option(
+            "--out", metavar="FILE.csv", readable=False, help="Write the issues: index,label,suggested,score,reason."
+        ),
     ] = None,
-    sheet: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the worst images.")] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", readable=False, help="Draw the worst images.")
+    ] = None,
     apply: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE.csv",
+            readable=False,
             help="Do not search; apply this list to SOURCE and write the result to --to: images get the suggested "
             "label, and images without one are left out. Edit or delete lines first where you disagree.",
         ),
     ] = None,
-    to: Annotated[Path | None, typer.Option(metavar="OUT", help="With --apply: output, as for data convert.")] = None,
+    to: Annotated[
+        Path | None, typer.Option(metavar="OUT", readable=False, help="With --apply: output, as for data convert.")
+    ] = None,
     folds: Annotated[int, typer.Option(help="Number of cross-validation folds.")] = 5,
     repeats: Annotated[int, typer.Option(help="Number of cross-validations, each with other folds.")] = 3,
     epochs: Annotated[int | None, typer.Option(help="Epochs of each training.", show_default="10")] = None,

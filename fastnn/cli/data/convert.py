@@ -20,6 +20,7 @@ def convert(
         Path,
         typer.Argument(
             metavar="OUT",
+            readable=False,
             help="A .json, .csv or .npz file, *-images-idx3-ubyte, or a folder for IDX files with MNIST's names.",
         ),
     ],

@@ -17,7 +17,11 @@ def fetch(
     name: Annotated[str, typer.Argument(help="digits or mnist.")],
     to: Annotated[
         Path | None,
-        typer.Option("--to", help="Folder for the files; by default the user's cache, where they are found by name."),
+        typer.Option(
+            "--to",
+            readable=False,
+            help="Folder for the files; by default the user's cache, where they are found by name.",
+        ),
     ] = None,
 ) -> None:
     """Download the original digits (41 MB) or MNIST (11 MB) and check the files."""

@@ -16,7 +16,7 @@ from fastnn.cli.data._app import app
 @command
 def mosaic(
     source: Annotated[str, typer.Argument(help="digits, mnist, drawn, or a file or folder.")],
-    target: Annotated[Path, typer.Argument(metavar="OUT.png", help="The picture to write.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT.png", readable=False, help="The picture to write.")],
     rows: Annotated[int | None, typer.Option(help="Number of rows; by default as many as needed, up to 40.")] = None,
     columns: Annotated[
         int | None, typer.Option(help="Number of columns; by default as many as needed, up to 40.")
