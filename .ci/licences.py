@@ -93,7 +93,7 @@ def main() -> None:
         PAGE.write_text(written, encoding="utf-8")
     # New releases of packages may change what they need on any day: no reason to fail.
     elif missing := [row for row in rows if row not in PAGE.read_text(encoding="utf-8").splitlines()]:
-        print("LICENSES.md is out of date (run .ci/licences.py --write); it lacks:", *missing, sep="\n")
+        print("LICENSES.md is out of date (run python .ci/licences.py --write); it lacks:", *missing, sep="\n")
     print(f"{len(rows)} packages, all with licences that are compatible with MIT")
 
 
