@@ -28,7 +28,9 @@ from tests.helpers import ROOT
 
 FOLDER = ROOT / "fastnn" / "guides"
 PAGES = [*(FOLDER / f"{name}.md" for name in GUIDES), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
-OTHER_PAGES = [ROOT / "CHANGELOG.md", ROOT / "data" / "README.md", ROOT / "benchmarks" / "README.md"]
+OTHER_PAGES = [
+    *(ROOT / f"{name}.md" for name in ("CHANGELOG", "LICENSES", "SECURITY", "data/README", "benchmarks/README"))
+]
 KINDS = {"sh", "sh no-run", "python", "python no-run", "toml", "text"}
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import importlib
 import json
+import re
+import tomllib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -122,6 +124,31 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 def test_the_version_is_shown() -> None:
     done = run_python("from fastnn.__main__ import main; main()", "--version")
     assert (done.returncode, done.stdout.strip()) == (0, f"fastnn {fastnn.__version__}")
+
+
+def test_change_log_and_citation_name_the_version() -> None:
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    version, date = re.findall(r"(?m)^## (\d\S*) \((\d{4}-\d\d-\d\d)\)$", changes)[0]
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert version == fastnn.__version__
+    assert f'\nversion: {version}\ndate-released: "{date}"\n' in citation
+
+
+def test_the_licence_of_each_direct_dependency_is_listed() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    of_users = re.fullmatch(r"fastnn-trainer\[(.*)\]", extras["all"][0])
+    assert of_users
+    assert set(of_users[1].split(",")) == set(extras) - {"all", "bench", "dev"}
+    lines = [*project["dependencies"], *(line for name in of_users[1].split(",") for line in extras[name])]
+    names = {re.split(r"[^a-z]", line)[0] for line in lines} - {"fastnn"}
+    listed = re.findall(r"(?m)^\| (\S+) \|", (ROOT / "LICENSES.md").read_text(encoding="utf-8"))
+    assert len(names) > 12
+    assert names <= set(listed)
+
+
+def test_type_checkers_may_use_the_hints() -> None:
+    assert (ROOT / "fastnn" / "py.typed").is_file()
 
 
 def parameter_counts() -> Iterator[tuple[str, int]]:
