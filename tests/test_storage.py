@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fastnn.storage import atomic_write
+from fastnn.errors import DataError
+from fastnn.storage import atomic_write, data_path_from_environment, user_path
 from tests.helpers import run_python
 
 OLD, NEW = b"old" * 1000, b"new" * 1000
@@ -93,7 +94,8 @@ def test_a_missing_folder_is_an_oserror(tmp_path: Path) -> None:
 KILL_ITSELF = """
 import os, signal, sys
 from pathlib import Path
-from fastnn.storage import atomic_write
+from fastnn.errors import DataError
+from fastnn.storage import atomic_write, data_path_from_environment, user_path
 deadline = int(sys.argv[2])
 calls = 0
 def killing(function):
@@ -132,3 +134,15 @@ def test_kill_9_at_any_moment_leaves_one_complete_file(tmp_path: Path) -> None:
     # Up to some call the old content, from then on the new one, and never anything else.
     assert found == sorted(found, key=[OLD, NEW].index)
     assert {OLD, NEW} == set(found)
+
+
+def test_a_home_folder_that_is_unknown_is_named() -> None:
+    with pytest.raises(DataError, match=r"~no-such-user/a\.csv: the home folder is unknown"):
+        user_path("~no-such-user/a.csv")
+
+
+@pytest.mark.parametrize("given", ["~no-such-user", "x" * 300, "no/such"])
+def test_a_wrong_folder_in_the_environment_is_named(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTNN_DATA", given)
+    with pytest.raises(DataError, match=given):
+        data_path_from_environment()
