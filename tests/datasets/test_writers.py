@@ -172,3 +172,18 @@ def test_the_same_data_give_the_same_file(tmp_path: Path) -> None:
 def test_digits_have_ten_classes_even_if_some_do_not_occur(tmp_path: Path) -> None:
     write_dataset(dataset([4, 4]), tmp_path / "a.csv")
     assert load_dataset(tmp_path / "a.csv").classes == DIGITS
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.csv", "a.npz", "folder"])
+@pytest.mark.parametrize("classes", [("a\nb", "x"), ("", "x"), ("\ud800", "x"), ("x", "x")])
+def test_classes_that_cannot_be_read_again_are_not_written(name: str, classes: tuple[str, str], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"cannot be a label|same name"):
+        write_dataset(dataset([0, 1], classes), tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.csv"])
+def test_labels_of_more_than_64_bits_are_not_written_to_formats_of_labels_alone(name: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="9223372036854775808 cannot be a label"):
+        write_dataset(dataset([0, 1], ("7", "9223372036854775808")), tmp_path / name)
+    assert not list(tmp_path.iterdir())
