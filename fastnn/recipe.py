@@ -25,6 +25,9 @@ MAX_HIDDEN = 62
 
 _MAX_BYTES = 1 << 20
 
+# msgspec raises the second for text that is not valid Unicode, such as the name of a file in another encoding.
+_INVALID = (msgspec.ValidationError, UnicodeEncodeError)
+
 _Name = Annotated[str, Meta(min_length=1, max_length=100)]
 _Units = Annotated[int, Meta(ge=1, le=1 << 20)]
 _Count = Annotated[int, Meta(ge=1, le=1_000_000)]
@@ -294,7 +297,7 @@ def _check_ranges(recipe: Recipe) -> None:
     values = {name: _plain(getattr(recipe, name)) for name in recipe.__struct_fields__}
     try:
         checked = msgspec.convert(values, _unchecked())
-    except msgspec.ValidationError as error:
+    except _INVALID as error:
         raise _out_of_range(values) or RecipeError(str(error)) from None
     for name in values:
         value = getattr(checked, name)
@@ -313,7 +316,7 @@ def _out_of_range(values: dict[str, Any]) -> RecipeError | None:
         value = values[field.name]
         try:
             msgspec.convert(value, field.type)
-        except msgspec.ValidationError:
+        except _INVALID:
             return RecipeError(f"{field.name} must be {_allowed(field.type)}, not {_shown(value)}")
     return None
 

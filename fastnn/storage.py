@@ -314,6 +314,20 @@ def cache_dir() -> Path:
     return Path(given) if given else Path(platformdirs.user_cache_dir("fastnn"))
 
 
+def user_path(given: str | Path) -> Path:
+    """Return a path as a user gives it, with ``~`` or ``~NAME`` replaced by the home folder.
+
+    Raises
+    ------
+    DataError
+        If the home folder is unknown: there is no such user, or the system does not say.
+    """
+    try:
+        return Path(given).expanduser()
+    except RuntimeError:
+        raise DataError(f"{given}: the home folder is unknown; give the path without ~") from None
+
+
 def data_path_from_environment() -> Path | None:
     """Return the file or folder that ``$FASTNN_DATA`` names, or None if it is not set.
 
@@ -325,8 +339,12 @@ def data_path_from_environment() -> Path | None:
     given = os.environ.get("FASTNN_DATA")
     if not given:
         return None
-    path = Path(given).expanduser()
-    if not path.exists():
+    path = user_path(given)
+    try:
+        exists = path.exists()
+    except OSError:  # a name that is too long
+        exists = False
+    if not exists:
         raise DataError(f"FASTNN_DATA={given}: no such file or folder; correct or unset it")
     return path
 

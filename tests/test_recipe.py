@@ -221,6 +221,9 @@ BAD_VALUES: list[tuple[str, Any]] = [
     ("class_weight", 3.0),
     ("class_weight", [1.0, -1.0]),
     ("class_weight", ["1"]),
+    # The name of a file in another encoding than UTF-8.
+    ("name", "\udcff"),
+    ("rule", "\udcff"),
 ]
 
 

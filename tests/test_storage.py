@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from fastnn.storage import atomic_write, exchange, temporary_folder
+from fastnn.errors import DataError
+from fastnn.storage import atomic_write, data_path_from_environment, exchange, temporary_folder, user_path
 from tests.helpers import run_python
 
 OLD, NEW = b"old" * 1000, b"new" * 1000
@@ -223,3 +224,15 @@ def test_kill_9_at_any_moment_leaves_one_complete_file(tmp_path: Path) -> None:
     # Up to some call the old content, from then on the new one, and never anything else.
     assert found == sorted(found, key=[OLD, NEW].index)
     assert {OLD, NEW} == set(found)
+
+
+def test_a_home_folder_that_is_unknown_is_named() -> None:
+    with pytest.raises(DataError, match=r"~no-such-user/a\.csv: the home folder is unknown"):
+        user_path("~no-such-user/a.csv")
+
+
+@pytest.mark.parametrize("given", ["~no-such-user", "x" * 300, "no/such"])
+def test_a_wrong_folder_in_the_environment_is_named(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTNN_DATA", given)
+    with pytest.raises(DataError, match=given):
+        data_path_from_environment()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastnn.datasets.dataset import PIXELS, SIDE, Dataset
@@ -11,8 +10,11 @@ from fastnn.datasets.labels import encode_labels
 from fastnn.datasets.names import NAMES, load_named
 from fastnn.datasets.split import Split, per_class, split
 from fastnn.errors import DataError
+from fastnn.storage import user_path
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from fastnn.datasets.fetch import Progress
 
 __all__ = ["NAMES", "PIXELS", "SIDE", "Dataset", "Split", "encode_labels", "load_dataset", "per_class", "split"]
@@ -78,7 +80,7 @@ def _is_arrays(source: object) -> bool:
 def _load_path(source: str | Path) -> Dataset:
     from fastnn.datasets.readers import read_path
 
-    path = Path(source).expanduser()
+    path = user_path(source)
     try:
         exists = path.exists()
     except OSError as error:

@@ -409,9 +409,22 @@ def accepted_rows(connection: Connection) -> Iterator[tuple[bytes, int]]:
         rows = connection.execute(page).all()
         for seq, pixels, label in rows:
             last = seq
-            yield bytes(pixels), label
+            yield pixels_of(pixels), label
         if len(rows) < _BATCH:
             return
+
+
+def pixels_of(value: object) -> bytes:
+    """Return the pixels of a digit as a database returned them.
+
+    Raises
+    ------
+    ValueError
+        If the database is damaged and holds something else.
+    """
+    if not isinstance(value, bytes | memoryview) or len(value) != PIXELS:
+        raise ValueError(f"a digit is damaged: its pixels are not {PIXELS} bytes")
+    return bytes(value)
 
 
 def import_dataset(dataset: Dataset, url: str, *, contributor: str = "", review: bool = False) -> tuple[int, int]:

@@ -84,6 +84,14 @@ def check_class_name(name: str, source: str) -> None:
         raise DataError(f"{source}: {name[:40]!r} cannot be a label; labels are digits or printable text")
 
 
+def check_classes(names: Sequence[str], source: str) -> None:
+    """Raise a DataError if a class has a name that :func:`check_class_name` refuses, or two have the same."""
+    for name in names:
+        check_class_name(name, source)
+    if len(set(names)) != len(names):
+        raise DataError(f"{source}: two classes have the same name")
+
+
 def is_digit(name: str) -> bool:
     """Return whether a class is one of the ten digits, whose labels are written as numbers."""
     return name in DIGIT_CLASSES

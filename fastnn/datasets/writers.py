@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import gzip
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastnn.datasets import idx
-from fastnn.datasets.labels import encode_labels
+from fastnn.datasets.labels import check_classes, encode_labels
 from fastnn.errors import DataError, FastnnError, cannot_write
 from fastnn.storage import (
     atomic_write,
@@ -18,10 +17,12 @@ from fastnn.storage import (
     put_in_place,
     remove_file,
     temporary_folder,
+    user_path,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
     from typing import BinaryIO
 
     from fastnn.datasets.dataset import Dataset
@@ -55,6 +56,8 @@ def write_dataset(dataset: Dataset, out: Path, *, force: bool = False) -> tuple[
         If `out` exists and `force` is not given, its format is unknown, the format cannot hold the labels, or it cannot
         be written.
     """
+    # What cannot be read again is not written.
+    check_classes(dataset.classes, dataset.source)
     name = out.name.lower()
     try:
         check_name(out)
@@ -88,7 +91,7 @@ def check_not_source(target: Path, dataset: Dataset, source: str) -> None:
     """
     from fastnn.datasets import load_dataset
 
-    own = Path(source).expanduser()
+    own = user_path(source)
     same = own.exists() and (
         own.resolve() == target.resolve()
         or (own.is_dir() and own.resolve() in target.resolve().parents)
@@ -110,10 +113,9 @@ def _write_file(dataset: Dataset, out: Path, name: str, force: bool) -> tuple[li
     from fastnn.datasets.npz import write_npz
 
     _refuse_existing([out], force)
+    notes = [] if name.endswith(".npz") else _lost_test(dataset) + _lost_classes(dataset)
     _write(dataset, out, write_npz if name.endswith(".npz") else write_csv if ".csv" in name else write_json)
-    if name.endswith(".npz"):
-        return [out], []
-    return [out], _lost_test(dataset) + _lost_classes(dataset)
+    return [out], notes
 
 
 def _write_pair(dataset: Dataset, out: Path, force: bool) -> tuple[list[Path], list[str]]:

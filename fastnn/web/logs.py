@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import time
@@ -27,8 +28,17 @@ class JsonLinesFormatter(logging.Formatter):
         """Return the line, with the time in UTC and the level added."""
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z"
         message = record.getMessage()
-        values = json.loads(message) if message.startswith("{") else {"event": "note", "text": message}
+        values = _values(message)
         line = {"time": stamp, "level": record.levelname.lower(), **values}
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return json.dumps(line)
+
+
+def _values(message: str) -> dict[str, Any]:
+    """Return the values of a line of JSON, or those of an event "note" with the text that another library logged."""
+    with contextlib.suppress(ValueError, RecursionError):
+        values = json.loads(message)
+        if isinstance(values, dict):
+            return values
+    return {"event": "note", "text": message}

@@ -28,12 +28,14 @@ from fastnn.datasets.database import (
     models,
     now,
     open_engine,
+    pixels_of,
     reviews,
     without_password,
     writing,
 )
 from fastnn.datasets.dataset import PIXELS, Dataset
 from fastnn.datasets.labels import DIGIT_CLASSES
+from fastnn.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -122,7 +124,7 @@ class Store:
     Parameters
     ----------
     url : str
-        See :func:`fastnn.datasets.database.open_engine`.
+        See :func:`fastnn.datasets.database.open_engine`, which also says what is raised here.
 
     Attributes
     ----------
@@ -141,8 +143,15 @@ class Store:
         self.read_only = is_read_only(self._engine)
         # SQLite allows one writer at a time, and the others poll for their turn; a lock hands over without delay.
         self._lock = threading.Lock() if self._engine.dialect.name == "sqlite" else None
-        with self._reading() as connection:
-            self.database_id = str(connection.execute(sa.select(about.c.name)).scalar_one())
+        try:
+            with self._reading() as connection:
+                self.database_id = str(connection.execute(sa.select(about.c.name)).scalar_one())
+            # A damaged database is refused before a server starts.
+            self.revision()
+            self.training()
+        except StoreError as error:
+            self.close()
+            raise DataError(f"{self.display_url}: the database cannot be used ({error})") from None
 
     def close(self) -> None:
         """Close all connections."""
@@ -249,19 +258,18 @@ class Store:
             .limit(limit)
         )
         with self._reading() as connection:
-            rows = connection.execute(query).all()
-        return [
-            {
-                "id": row.id,
-                "image": list(row.pixels),
-                "label": row.given,
-                "contributor": row.contributor,
-                "created": row.created,
-                "predicted_label": row.opinion,
-                "uncertainty": row.doubt,
-            }
-            for row in rows
-        ]
+            return [
+                {
+                    "id": row.id,
+                    "image": list(pixels_of(row.pixels)),
+                    "label": row.given,
+                    "contributor": row.contributor,
+                    "created": row.created,
+                    "predicted_label": row.opinion,
+                    "uncertainty": row.doubt,
+                }
+                for row in connection.execute(query)
+            ]
 
     def review(
         self,
@@ -396,7 +404,7 @@ class Store:
             for start in range(0, len(chosen), _BATCH):
                 part = chosen[start : start + _BATCH]
                 found = connection.execute(sa.select(digits.c.pixels).where(digits.c.seq.in_(part))).scalars()
-                pixels += b"".join(found)
+                pixels += b"".join(map(pixels_of, found))
         return np.frombuffer(pixels, np.uint8).reshape(-1, PIXELS)
 
     @contextlib.contextmanager
@@ -427,7 +435,7 @@ class Store:
         )
         with self._reading() as connection:
             rows = connection.execute(in_order(pending, after).limit(_BATCH))
-            return [(seq, bytes(pixels), given) for seq, pixels, given in rows]
+            return [(seq, pixels_of(pixels), given) for seq, pixels, given in rows]
 
     def save_scores(self, scores: dict[int, Score], model_key: str) -> None:
         """Save the scores that a model gave to digits, by the digits' numbers."""
@@ -448,12 +456,12 @@ class Store:
         query = sa.select(models.c.since).where(models.c.model == model_key)
         with self._reading() as connection:
             known = connection.execute(query).scalar()
-        if known is None:
-            with self._writing() as connection:
-                last = connection.execute(sa.select(sa.func.max(digits.c.seq))).scalar() or 0
-                insert_new(connection, models, [{"model": model_key, "since": last}], models.c.model)
-                known = connection.execute(query).scalar_one()
-        return int(known)
+            if known is not None:
+                return int(known)
+        with self._writing() as connection:
+            last = connection.execute(sa.select(sa.func.max(digits.c.seq))).scalar() or 0
+            insert_new(connection, models, [{"model": model_key, "since": last}], models.c.model)
+            return int(connection.execute(query).scalar_one())
 
     def unseen(self, since: int) -> set[bytes]:
         """Return the pixels of accepted digits that are new to a model that was first used after digit `since`.
@@ -465,9 +473,9 @@ class Store:
         accepted = accepted.execution_options(yield_per=_BATCH)
         new = sa.and_(digits.c.seq > since, sa.not_(is_imported()))
         with self._snapshot() as connection:
-            found = {bytes(pixels) for pixels in connection.execute(accepted.where(new)).scalars()}
+            found = {pixels_of(pixels) for pixels in connection.execute(accepted.where(new)).scalars()}
             for pixels in connection.execute(accepted.where(sa.not_(new))).scalars():
-                found.discard(bytes(pixels))
+                found.discard(pixels_of(pixels))
         return found
 
     def training(self) -> tuple[str | None, int]:
@@ -482,7 +490,7 @@ class Store:
         """
         with self._reading() as connection:
             model, trained = connection.execute(sa.select(about.c.model, about.c.trained)).one()
-        return model, int(trained)
+            return model, int(trained)
 
     def note_training(self, accepted: int, model: str | None) -> None:
         """Record a training on `accepted` digits, and the run `model` if it replaces the model in use."""
@@ -503,7 +511,7 @@ def _store_errors() -> Iterator[None]:
     """Turn errors of the database into :class:`StoreError`."""
     try:
         yield
-    except (exc.SQLAlchemyError, OSError) as error:
+    except (exc.SQLAlchemyError, OSError, ValueError) as error:
         cause = getattr(error, "orig", None) or error
         # Leave the statement and its values out: they contain drawings, and the message goes into the log.
         raise StoreError(f"{type(cause).__name__}: {' '.join(str(cause).split())[:200]}") from None

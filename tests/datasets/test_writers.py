@@ -212,3 +212,18 @@ def test_a_pair_that_changes_while_it_is_read_is_refused(tmp_path: Path, monkeyp
     with pytest.raises(DataError, match="changed while they were read; try again"):
         load_dataset(images)
     assert len(load_dataset(images)) == 5
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.csv", "a.npz", "folder"])
+@pytest.mark.parametrize("classes", [("a\nb", "x"), ("", "x"), ("\ud800", "x"), ("x", "x")])
+def test_classes_that_cannot_be_read_again_are_not_written(name: str, classes: tuple[str, str], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"cannot be a label|same name"):
+        write_dataset(dataset([0, 1], classes), tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.csv"])
+def test_labels_of_more_than_64_bits_are_not_written_to_formats_of_labels_alone(name: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="9223372036854775808 cannot be a label"):
+        write_dataset(dataset([0, 1], ("7", "9223372036854775808")), tmp_path / name)
+    assert not list(tmp_path.iterdir())

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from fastnn.datasets import database, load_dataset
 from fastnn.datasets.database import digits, open_engine
+from fastnn.errors import DataError
 from fastnn.web import store as store_module
 from fastnn.web.store import (
     AlreadyReviewedError,
@@ -297,3 +298,40 @@ def test_a_page_of_a_long_queue_is_cheap(store: Store) -> None:
     assert page == sorted(page, key=lambda row: -row["uncertainty"])
     # The time grows with the page, not with the queue; `python -m benchmarks.web` measures the milliseconds.
     assert 20 * min(seconds[:3]) < seconds[3]
+
+
+@pytest.mark.parametrize("damaged", ["text", 7, b"x", bytes(785), 2**63 - 1])
+def test_damaged_pixels_are_an_error_of_the_store(damaged: object, tmp_path: Path) -> None:
+    path = tmp_path / "digits.db"
+    store = Store(f"sqlite:///{path}")
+    try:
+        first, second = new_digit(1), new_digit(2)
+        store.add([first, second], "", "m")
+        store.review(first.id, "accept", None, "")
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("UPDATE fastnn_digits SET pixels = ?", (damaged,))
+            connection.commit()
+        for read in (
+            lambda: store.queue(2),
+            lambda: store.sample(2, 0),
+            lambda: store.outdated("n"),
+            lambda: store.unseen(0),
+        ):
+            with pytest.raises(StoreError, match="a digit is damaged"):
+                read()
+        with pytest.raises(StoreError, match="a digit is damaged"), store.accepted() as (_, rows):
+            list(rows)
+    finally:
+        store.close()
+
+
+@pytest.mark.parametrize("damage", ["UPDATE fastnn_about SET trained = 'x'", "UPDATE fastnn_about SET revision = 'x'"])
+def test_a_damaged_database_is_refused_before_a_server_starts(damage: str, tmp_path: Path) -> None:
+    path = tmp_path / "digits.db"
+    Store(f"sqlite:///{path}").close()
+    with closing(sqlite3.connect(path)) as connection:
+        # SQLite keeps text that is no number even in a column of numbers.
+        connection.execute(damage)
+        connection.commit()
+    with pytest.raises(DataError, match=r"digits\.db: the database cannot be used"):
+        Store(f"sqlite:///{path}")

@@ -1,0 +1,251 @@
+"""Targets that read data sets and pictures: from files, databases and the cache."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastnn.datasets import load_dataset
+from fastnn.errors import DataError, FastnnError
+from tests.attacks import fuzz_mutate as mutate
+from tests.attacks import fuzz_seeds as seeds
+from tests.attacks.fuzz_bench import check_dataset, environment, target
+
+if TYPE_CHECKING:
+    from tests.attacks.fuzz_bench import Bench
+
+# ---- data sets ----
+
+_IDX = mutate.raw(b"\0\0\x08\x03", b"\0\0\x08\x01", b"\0\0\x0d\x03", b"\xff" * 4, b"\0\0\0\x1c")
+_LABELS = ("cat", "07", "0", "9223372036854775808", "-1", "é", "=1+1")
+_JSON = mutate.json_value("image", "label", *_LABELS)
+_CSV = mutate.text("label", "pixel0", *_LABELS)
+
+
+@target("idx-images", lambda: [seeds.idx_images(), seeds.idx_images(1)], _IDX)
+def _idx_images(content: bytes, _: Bench) -> None:
+    from fastnn.datasets.idx import parse_images
+
+    images = parse_images(content, "x")
+    assert images.dtype == np.uint8
+    assert images.shape[1:] == (784,)
+
+
+@target("idx-labels", lambda: [seeds.idx_labels(), seeds.idx_labels(200)], _IDX)
+def _idx_labels(content: bytes, _: Bench) -> None:
+    from fastnn.datasets.idx import parse_labels
+
+    assert parse_labels(content, "x").dtype == np.uint8
+
+
+_PAIR_NAMES = ("y-images-idx3-ubyte", "y-labels-idx1-ubyte.gz", "train-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte")
+
+
+@target("idx", seeds.idx_pairs, mutate.files({".gz": mutate.gzipped(_IDX), "ubyte": _IDX}, *_PAIR_NAMES))
+def _idx_folder(content: bytes, bench: Bench) -> None:
+    folder = bench.write_files(content)
+    with contextlib.suppress(FastnnError):
+        check_dataset(load_dataset(folder))
+    for path in sorted(folder.iterdir()):
+        check_dataset(load_dataset(path))
+
+
+@target("npz", seeds.npz, mutate.npz)
+def _npz(content: bytes, bench: Bench) -> None:
+    check_dataset(load_dataset(bench.write("a.npz", content)))
+
+
+@target("csv", seeds.csv_rows, _CSV)
+def _csv(content: bytes, bench: Bench) -> None:
+    check_dataset(load_dataset(bench.write("a.csv", content)))
+
+
+@target("csv.gz", lambda: seeds.gzipped(seeds.csv_rows()), mutate.gzipped(_CSV), heavy=lambda: seeds.bombs()["csv"])
+def _csv_gz(content: bytes, bench: Bench) -> None:
+    check_dataset(load_dataset(bench.write("a.csv.gz", content)))
+
+
+@target("json", seeds.json_digits, _JSON)
+def _json_digits(content: bytes, bench: Bench) -> None:
+    check_dataset(load_dataset(bench.write("a.json", content)))
+
+
+@target(
+    "json.gz", lambda: seeds.gzipped(seeds.json_digits()), mutate.gzipped(_JSON), heavy=lambda: seeds.bombs()["json"]
+)
+def _json_gz(content: bytes, bench: Bench) -> None:
+    check_dataset(load_dataset(bench.write("a.json.gz", content)))
+
+
+@target(
+    "class-files", seeds.class_files, mutate.files({".gz": mutate.gzipped(_JSON), ".json": _JSON}, "9.json", "a.json")
+)
+def _class_files(content: bytes, bench: Bench) -> None:
+    check_dataset(load_dataset(bench.write_files(content)))
+
+
+_PICTURES = {".png": mutate.png, ".jpg": mutate.jpeg, ".jpeg": mutate.jpeg}
+
+
+@target(
+    "class-folders", seeds.class_folders, mutate.files(_PICTURES, "cat/2.png", "07/1.jpg", "a\nb/1.png", ".x/1.png")
+)
+def _class_folders(content: bytes, bench: Bench) -> None:
+    check_dataset(load_dataset(bench.write_files(content)))
+
+
+@target("digits", seeds.json_digits, _JSON)
+def _named_digits(content: bytes, bench: Bench) -> None:
+    """A file in place of the original's data set, as a download and as a file that was found."""
+    from fastnn.datasets.digits import REMOTE
+    from fastnn.datasets.names import download_missing
+
+    folder = bench.folder / "digits"
+    folder.mkdir(exist_ok=True)
+    (folder / REMOTE.name).write_bytes(content)
+    assert REMOTE.fault(content)
+    with contextlib.suppress(DataError):
+        download_missing("digits", folder)
+        raise AssertionError("a wrong file was taken for the original's")
+    with environment("FASTNN_DATA", str(folder)):
+        check_dataset(load_dataset("digits"))
+
+
+@target("mnist", lambda: seeds.gzipped([seeds.idx_images(), seeds.idx_labels()]), mutate.gzipped(_IDX))
+def _named_mnist(content: bytes, bench: Bench) -> None:
+    """Files in place of MNIST's, as downloads and as files that were found."""
+    from fastnn.datasets.mnist import MD5, remotes
+
+    assert all(remote.fault(content) for remote in remotes())
+    folder = bench.folder / "mnist"
+    folder.mkdir(exist_ok=True)
+    for name in MD5:
+        (folder / f"{name}.gz").write_bytes(content)
+    with environment("FASTNN_DATA", str(folder)), contextlib.suppress(DataError):
+        load_dataset("mnist")
+        raise AssertionError("a wrong file was taken for MNIST's")
+
+
+@target("database", seeds.databases, mutate.sqlite, share=0.1)
+def _database(content: bytes, bench: Bench) -> None:
+    url = f"sqlite:///{_write_database(content, bench)}"
+    check_dataset(load_dataset(url))
+
+
+@target("store", seeds.databases, mutate.sqlite, share=0.05)
+def _store(content: bytes, bench: Bench) -> None:
+    """All that the web app asks of a database, and an import into it."""
+    from fastnn.datasets.database import import_dataset
+    from fastnn.web.rescoring import Rescorer
+    from fastnn.web.serving import ServedModel
+    from fastnn.web.store import Store, StoreError
+
+    url = f"sqlite:///{_write_database(content, bench)}"
+    with contextlib.suppress(FastnnError):
+        import_dataset(seeds.dataset(), url, contributor="x")
+    store = Store(url)
+    try:
+        for ask in (
+            store.check, store.revision, lambda: store.queue(10), lambda: store.history(10), store.states,
+            store.class_counts, lambda: store.credits(10), store.dataset, lambda: store.sample(10, 0),
+            lambda: store.outdated("x"), lambda: store.unseen(0), store.training, lambda: store.first_used("x"),
+            lambda: store.note_training(1, "x"),
+        ):  # fmt: skip
+            with contextlib.suppress(FastnnError, StoreError):
+                json.dumps(ask(), default=str)
+        served = bench.once("served", lambda: ServedModel.from_model(seeds.model(), "m"))
+        with contextlib.suppress(FastnnError, StoreError):
+            Rescorer(store, lambda: served).rescore()
+        with contextlib.suppress(FastnnError, StoreError), store.accepted() as (_, rows):
+            assert all(len(pixels) == 784 for pixels, _ in rows)
+    finally:
+        store.close()
+
+
+def _write_database(content: bytes, bench: Bench) -> Path:
+    for end in ("-wal", "-shm", "-journal"):
+        (bench.folder / f"a.db{end}").unlink(missing_ok=True)
+    return bench.write("a.db", content)
+
+
+def _kept_arrays() -> list[bytes]:
+    with tempfile.TemporaryDirectory() as name:
+        path = _large_source(Path(name))
+        with environment("FASTNN_CACHE_DIR", f"{name}/cache"):
+            load_dataset(path)
+            load_dataset(path)
+        return [mutate.pack({f"a{entry.suffix}": entry.read_bytes() for entry in Path(name, "cache").rglob("*.*")})]
+
+
+@target("kept-arrays", _kept_arrays, mutate.files({".npz": mutate.npz, ".seen": mutate.text()}), share=0.1)
+def _cache(content: bytes, bench: Bench) -> None:
+    """A damaged cache: the data set is parsed again."""
+    path = bench.once("source", lambda: _large_source(bench.folder))
+    with environment("FASTNN_CACHE_DIR", str(bench.folder / "cache")):
+        expected = bench.once("hash", lambda: load_dataset(path).content_hash)
+        names = bench.once("entries", lambda: sorted((bench.folder / "cache").rglob("*.*")))
+        for name, part in mutate.unpack(content).items():
+            for entry in names:
+                if entry.suffix == Path(name).suffix:
+                    entry.write_bytes(part)
+        found = load_dataset(path)
+    check_dataset(found)
+    assert found.content_hash == expected
+
+
+def _large_source(folder: Path) -> Path:
+    """Write a file that is large enough for the cache, and is read fast, since half of it is space."""
+    content = seeds.json_digits()[0]
+    path = folder / "large.json"
+    path.write_bytes(b" " * (1 << 20) + content)
+    # Old enough that its times tell whether it was changed.
+    os.utime(path, (1e9, 1e9))
+    return path
+
+
+# ---- pictures ----
+
+
+@target(
+    "picture",
+    seeds.pictures,
+    lambda random, content: (mutate.jpeg if content[:2] == b"\xff\xd8" else mutate.png)(random, content),
+)
+def _picture(content: bytes, _: Bench) -> None:
+    from fastnn.images import is_blank, read_image
+
+    for polarity in (None, "light-on-dark"):
+        image = read_image(content, polarity=polarity)
+        assert image.dtype == np.uint8
+        assert image.shape == (784,)
+        is_blank(image)
+
+
+@target(
+    "predict-json",
+    lambda: [
+        *map(_plain_json, seeds.predict_json()),
+        mutate.pack({"a.json.gz": seeds.gzipped(seeds.predict_json())[1]}),
+    ],
+    mutate.files({".gz": mutate.gzipped(_JSON), ".json": _JSON, ".png": mutate.png}),
+    heavy=lambda: [mutate.pack({"a.json.gz": bomb}) for bomb in seeds.bombs()["json"]],
+)
+def _predict(content: bytes, bench: Bench) -> None:
+    from fastnn.predicting import predict_files
+
+    folder = bench.write_files(content)
+    model = bench.once("model", lambda: str(bench.write("m.safetensors", seeds.models()[0])))
+    names = [str(path) for path in sorted(folder.rglob("*")) if path.is_file()]
+    if names:
+        _, found = predict_files(model, names)
+        json.dumps([one.as_dict() for one in found], allow_nan=False).encode()
+
+
+def _plain_json(content: bytes) -> bytes:
+    return mutate.pack({"a.json": content})

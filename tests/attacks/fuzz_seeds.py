@@ -1,0 +1,279 @@
+"""Valid inputs, made by code: what the mutators start from. Small, so that many of them are tried in a second."""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import io
+import json
+import sqlite3
+import struct
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from fastnn.datasets import Dataset
+from fastnn.datasets.split import Split
+from fastnn.formats.safetensors import dump_model
+from fastnn.model import DataCard, Model, ModelCard
+from fastnn.network import Network
+from fastnn.recipe import Recipe, presets
+from tests.attacks.fuzz_mutate import pack
+from tests.models import jpeg, png, seven
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+DIGITS = tuple("0123456789")
+
+
+def images(n: int = 2) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Return `n` different drawings, uint8 (n, 784)."""
+    return np.stack([np.roll(seven(), 3 * k, axis=1).reshape(784) for k in range(n)])
+
+
+def dataset(n: int = 4) -> Dataset:
+    return Dataset(images(n), np.arange(n, dtype=np.int64) % 10, DIGITS, "seed")
+
+
+def idx_images(n: int = 2) -> bytes:
+    return struct.pack(">4I", 0x803, n, 28, 28) + (~images(n)).tobytes()
+
+
+def idx_labels(n: int = 2) -> bytes:
+    return struct.pack(">2I", 0x801, n) + bytes(range(n))
+
+
+def idx_pairs() -> list[bytes]:
+    plain = {"train-images-idx3-ubyte": idx_images(), "train-labels-idx1-ubyte": idx_labels()}
+    test = {"t10k-images-idx3-ubyte": idx_images(1), "t10k-labels-idx1-ubyte": idx_labels(1)}
+    packed = {f"x-{name.partition('-')[2]}.gz": gzip.compress(content, mtime=0) for name, content in plain.items()}
+    return [pack(plain), pack(plain | test), pack(packed)]
+
+
+def npz() -> list[bytes]:
+    arrays: list[dict[str, Any]] = [
+        {"images": images(), "labels": np.arange(2)},
+        {"images": images().reshape(2, 28, 28), "labels": np.array(["a", "é"])},
+        {
+            "images": images(),
+            "labels": np.arange(2),
+            "classes": np.array(["x", "y"]),
+            "test_images": images(1),
+            "test_labels": np.array([1]),
+        },
+    ]
+    found = []
+    for each in arrays:
+        file = io.BytesIO()
+        np.savez_compressed(file, **each)
+        found.append(file.getvalue())
+    return found
+
+
+def csv_rows() -> list[bytes]:
+    rows = [",".join(map(str, row)) for row in images(2).tolist()]
+    header = "label," + ",".join(f"pixel{k}" for k in range(784))
+    return [f"{header}\n3,{rows[0]}\n4,{rows[1]}\n".encode(), f'"a ""b""",{rows[0]}\r\né,{rows[1]}\r\n'.encode()]
+
+
+def json_digits() -> list[bytes]:
+    rows = images(2).tolist()
+    return [
+        json.dumps([{"image": rows[0], "label": 3}, {"image": rows[1], "label": 4}]).encode(),
+        json.dumps([{"image": rows[0], "label": "cat", "more": None}]).encode(),
+    ]
+
+
+def gzipped(contents: list[bytes]) -> list[bytes]:
+    return [gzip.compress(content, mtime=0) for content in contents]
+
+
+def bombs() -> dict[str, list[bytes]]:
+    """Return small gzip files that unpack to nearly 64 MiB of what takes much memory to parse, by reader."""
+    size = 60 << 20
+    parts = {
+        "csv": (b"11,", b"1,2\n", b'"', b"\n"),
+        "json": (b"[],", b'{"image":[],"label":1},', b"[", b"1,", b'"a",'),
+    }
+    return {
+        name: [gzip.compress((b"[" if name == "json" else b"") + one * (size // len(one)), 9, mtime=0) for one in some]
+        for name, some in parts.items()
+    }
+
+
+def class_files() -> list[bytes]:
+    rows = images(2).tolist()
+    lists, labelled = (
+        json.dumps(rows).encode(),
+        json.dumps([{"image": rows[0], "label": 3}, {"image": rows[1]}]).encode(),
+    )
+    return [pack({"0.json": lists, "7.json": labelled}), pack({"1.json.gz": gzip.compress(lists, mtime=0)})]
+
+
+def pictures() -> list[bytes]:
+    """Return pictures of several kinds: PNG and JPEG, grey, with colours, a palette, transparency, 16 bits."""
+    grey, large = seven(), seven(60, 70)
+    colour = np.stack([large] * 3, axis=2)
+    clear = np.dstack([colour, 255 - large])
+    palette = io.BytesIO()
+    Image.fromarray(large).convert("P").save(palette, "PNG", transparency=0)
+    deep = io.BytesIO()
+    Image.fromarray(large.astype(np.uint16) * 257).save(deep, "PNG")
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    return [
+        png(grey), png(large), png(colour), png(clear), palette.getvalue(), deep.getvalue(), png(seven(56, 56)),
+        png(255 - large), jpeg(large), jpeg(colour, progressive=True), jpeg(large, exif=turned.tobytes()),
+    ]  # fmt: skip
+
+
+def class_folders() -> list[bytes]:
+    found = pictures()
+    return [
+        pack({"cat/1.png": found[0], "dog/1.png": found[2], "dog/2.jpg": found[8]}),
+        pack({"é/a.jpeg": jpeg(seven())}),
+    ]
+
+
+@functools.cache
+def databases() -> tuple[bytes, ...]:
+    """Return an SQLite file with accepted, pending and rejected digits, with their reviews."""
+    from fastnn.datasets.database import import_dataset
+    from fastnn.web.store import Store
+
+    with tempfile.TemporaryDirectory() as folder:
+        url = f"sqlite:///{folder}/digits.db"
+        import_dataset(dataset(3), url, contributor="someone")
+        import_dataset(Dataset(images(5)[3:], np.array([3, 4]), DIGITS, "seed"), url, review=True)
+        store = Store(url)
+        store.review(store.queue(2)[0]["id"], "reject", None, "me")
+        store.first_used("0" * 16)
+        store.close()
+        connection = sqlite3.connect(f"{folder}/digits.db")
+        try:
+            connection.execute("PRAGMA journal_mode=DELETE")
+            return (bytes(connection.serialize()),)
+        finally:
+            connection.close()
+
+
+def recipes() -> list[bytes]:
+    made = [presets[name].to_toml() for name in ("original", "modern", "best")]
+    extra = 'base = "modern"\nhidden = [20]\nclass_weight = [1.0, 2]\npatience = 3\nvalidation_fraction = 0.1\n'
+    return [text.encode() for text in [*made, extra, 'inputs = "ink"\nkernel = "ink"\nrule = "toy"\n']]
+
+
+def recipe_dicts() -> list[bytes]:
+    return [json.dumps(presets[name].as_dict()).encode() for name in ("original", "best")]
+
+
+def card() -> ModelCard:
+    """Return a card with all its fields."""
+    data = DataCard(source="drawn:60", description="drawn", hash="0" * 64, n_train=54, n_test=6, split=Split(seed=3))
+    recipe = Recipe(hidden=(3,), epochs=2)
+    return ModelCard(recipe=recipe, epochs=2, data=data, seed=0, version="0.1.0", metrics={"test_accuracy": 0.5})
+
+
+def model(*sizes: int, members: int = 1, **options: Any) -> Model:
+    """Return a small model with a full card."""
+    sizes = sizes or (784, 3, 10)
+    networks = tuple(Network(sizes, **options).initialise("uniform", seed) for seed in range(members))
+    return Model(networks, tuple(str(k) for k in range(sizes[-1])), card=card())
+
+
+def models() -> list[bytes]:
+    """Return models of formats 1 and 2: of images and of few inputs, of either rule, and an ensemble."""
+    made = [
+        model(784, 3, 10), model(4, 3, 2, rule="backprop", activation="relu"), model(5, 2, dtype="float64"),
+        model(6, 4, 3, members=2, rule="backprop", activation="tanh"),
+    ]  # fmt: skip
+    old = [FIXTURES / "model-1-relu-float32.safetensors", FIXTURES / "model-1-toy-float64.safetensors"]
+    return [*map(dump_model, made), *(path.read_bytes() for path in old)]
+
+
+def run_folders() -> list[bytes]:
+    """Return run folders of the first edition: finished, interrupted and an ensemble."""
+    found = []
+    for name in ("run-1-finished", "run-1-interrupted", "run-1-ensemble"):
+        folder = FIXTURES / name
+        files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+        found.append(pack({path.relative_to(folder).as_posix(): path.read_bytes() for path in files}))
+    return found
+
+
+def current_runs() -> list[bytes]:
+    """Return run folders that today's fastnn writes, with the state that resuming needs."""
+    import fastnn
+
+    recipes = [
+        Recipe(hidden=(3,), epochs=2, averaging="ema", validation_fraction=0.2, rule="backprop", lr=0.05),
+        Recipe(hidden=(2,), epochs=1, ensemble=2, validation_fraction=0.2),
+    ]
+    found = []
+    for recipe in recipes:
+        with tempfile.TemporaryDirectory() as folder:
+            fastnn.fit("drawn:60", recipe, out=f"{folder}/run", progress=False)
+            found.append(pack({path.name: path.read_bytes() for path in sorted(Path(folder, "run").iterdir())}))
+    return found
+
+
+def histories() -> list[bytes]:
+    return [(FIXTURES / "run-1-finished" / "history.csv").read_bytes()]
+
+
+def original_networks() -> list[bytes]:
+    """Return networks of the original and of the Toy Neural Network, and one with a comma missing."""
+
+    def matrix(rows: int, columns: int, key: str = "values") -> dict[str, Any]:
+        return {"rows": rows, "cols": columns, key: [[0.5] * columns for _ in range(rows)]}
+
+    original = {"inputs": 4, "hidden1": 3, "hidden2": 2, "outputs": 2}
+    original |= {"weights_ih1": matrix(3, 4), "weights_h1h2": matrix(2, 3), "weights_h2o": matrix(2, 2)}
+    original |= {"bias_h1": matrix(3, 1), "bias_h2": matrix(2, 1), "bias_o": matrix(2, 1), "training": {"epochs": 3}}
+    toy = {"input_nodes": 4, "hidden_nodes": 3, "output_nodes": 2, "weights_ih": matrix(3, 4, "data")}
+    toy |= {"weights_ho": matrix(2, 3, "data"), "bias_h": matrix(3, 1, "data"), "bias_o": matrix(2, 1, "data")}
+    text = json.dumps(original, indent=1)
+    return [text.encode(), json.dumps(toy).encode(), text.replace("0.5,\n", "0.5\n", 1).encode()]
+
+
+def issues() -> list[bytes]:
+    return [b'index,label,suggested,score,reason\n0,0,7,0.1,wrong label\n1,1,,0.2,not a digit\n2,2,2,0.3,"a, ""b"""\n']
+
+
+def predict_json() -> list[bytes]:
+    rows = images(2).tolist()
+    return [
+        json.dumps(value).encode() for value in (rows[0], rows, [{"image": rows[0], "label": 3}], {"image": rows[1]})
+    ]
+
+
+def requests() -> list[bytes]:
+    """Return requests to each route of the web app, as JSON; a body that is not text is sent as JSON."""
+    row, name = images(1)[0].tolist(), "123e4567-e89b-42d3-a456-426614174000"
+    typed = {"content-type": "application/json"}
+    trusted = {**typed, "authorization": "Bearer token"}
+    one = {"id": name, "image": row, "label": 7}
+    made: list[dict[str, Any]] = [
+        {"method": "POST", "path": "/api/predict", "headers": typed, "body": {"image": row}},
+        {"method": "POST", "path": "/api/predict", "headers": {"content-type": "image/png"}, "picture": 0},
+        {"method": "POST", "path": "/api/predict", "headers": {"content-type": "image/jpeg"}, "picture": 8},
+        {"method": "POST", "path": "/api/digits", "headers": typed, "body": {"digits": [one], "contributor": "é"}},
+        {"method": "GET", "path": "/api/review", "query": "limit=3", "headers": trusted},
+        *(
+            {"method": "POST", "path": f"/api/review/{name}", "headers": trusted, "body": body}
+            for body in (
+                {"action": "accept", "reviewer": "me"}, {"action": "relabel", "label": 3}, {"action": "reject"},
+                {"action": "undo", "state": "accepted", "label": 3},
+            )
+        ),
+        {"method": "GET", "path": "/api/stats", "headers": {}},
+        {"method": "GET", "path": "/api/health", "headers": {"x-forwarded-for": "::1"}},
+        {"method": "GET", "path": "/dataset.json", "headers": {"accept-encoding": "gzip;q=0.5, *;q=0", "range": "x"}},
+        {"method": "HEAD", "path": "/mosaic.png", "headers": {"if-none-match": "W/*"}},
+        {"method": "GET", "path": "/static/common.js", "headers": {"range": "bytes=1-2,5-", "if-modified-since": "x"}},
+        {"method": "GET", "path": "/", "headers": {}},
+        {"method": "GET", "path": "/api/openapi.json", "headers": {}},
+    ]  # fmt: skip
+    return [json.dumps(each).encode() for each in made]

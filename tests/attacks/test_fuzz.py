@@ -1,0 +1,188 @@
+"""A short pass of the attack fuzz over all its targets, without atheris."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import warnings
+from typing import TYPE_CHECKING
+
+import numba
+import pytest
+
+from fastnn.errors import DataError
+from tests.attacks import fuzz_mutate, fuzz_verdict
+from tests.attacks.fuzz import Attack, run_target
+from tests.attacks.fuzz_readers import readers, recorded
+from tests.attacks.fuzz_targets import TARGETS, Bench, Target
+from tests.attacks.fuzz_verdict import judge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+INPUTS = 60
+"""Inputs of a target, besides its seeds."""
+
+SLOW = {"report", *(["machine-code"] if numba.config.DISABLE_JIT else [])}
+"""Targets of which one input takes seconds; the program attacks them."""
+
+NOT_ATTACKED = {
+    ("cli.__init__", "main"): "the target command-line calls the commands that it calls",
+    ("cli._streams", "discard_output"): "the streams of the process; tests/attacks/signals.py closes them",
+    ("cli._streams", "open_streams"): "the same",
+    ("datasets.drawn", "built_in"): "reads files of the package itself",
+    ("datasets.fetch", "_write"): "downloads need a server; tests/datasets/test_fetch.py has one",
+    ("kernels.loader", "_checksum"): "reads the package's own sources, once in a process",
+    ("report", "_draw"): "takes seconds; the program attacks it, and tests/test_report.py has odd names",
+    ("report", "_write"): "the same",
+    ("threads", "cores"): "reads what the system says about the processor",
+}
+"""Readers and writers that no target calls, with the reason."""
+
+
+def run_all(target: Target, contents: list[bytes], bench: Bench) -> None:
+    for content in contents:
+        with contextlib.suppress(Exception):
+            target.run(content, bench)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="inputs hold names of files that Windows forbids")
+def test_nothing_breaks_and_no_reader_or_writer_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    faults, refused, called = {}, set(), set()
+    for name, target in TARGETS.items():
+        if name in SLOW:
+            continue
+        first = Attack(target, 0, heavy=False).first
+        for folder in (tmp_path / "warm-up" / name, tmp_path / name):
+            folder.mkdir(parents=True)
+        if name != "machine-code":
+            # Kernels are compiled here, where neither the time nor the calls count.
+            monkeypatch.setenv("FASTNN_CACHE_DIR", str(tmp_path / "warm-up" / "cache"))
+            with Bench(tmp_path / "warm-up" / name) as bench:
+                run_all(target, first, bench)
+        monkeypatch.setenv("FASTNN_CACHE_DIR", str(tmp_path / "cache"))
+        with Bench(tmp_path / name) as bench:
+            with recorded() as seen:
+                run_all(target, first, bench)
+            called |= seen
+            report, _ = run_target(target, INPUTS, 0, bench)
+        assert report.inputs >= min(INPUTS * target.share, 1)
+        faults |= {f"{name}: {fault}": detail for fault, (_, detail, _) in report.faults.items()}
+        if report.accepted < report.inputs:
+            refused.add(name)
+    assert faults == {}
+    assert capfd.readouterr().err == ""
+    assert len(refused) > len(TARGETS) // 2
+    assert sorted(readers() - called - NOT_ATTACKED.keys()) == []
+
+
+SOURCES = {
+    "storage": """
+def open_input(path):
+    return path.open("rb")
+def write(path):
+    path.open("wb")
+def pure(): ...
+""",
+    "a": """
+import json
+from fastnn.storage import open_input
+class Thing:
+    def parse(self, text):
+        return json.loads(text)
+    def compute(self):
+        return "a".encode()
+def decodes(content):
+    return _decoder.decode(content)
+def through_the_opener(path):
+    def inner():
+        return open_input(path)
+    return inner()
+def from_environment():
+    return os.environ["A"]
+def text_of(content):
+    return content.decode("utf-8")
+""",
+}
+
+
+def test_a_new_reader_or_writer_is_found(tmp_path: Path) -> None:
+    for name, source in SOURCES.items():
+        (tmp_path / f"{name}.py").write_text(source)
+    found = {name for _, name in readers(tmp_path)}
+    through = "through_the_opener.<locals>.inner"
+    assert found == {"open_input", "write", "Thing.parse", "decodes", through, "from_environment"}
+
+
+def slow() -> None:
+    while True:
+        pass
+
+
+def prints() -> None:
+    sys.stderr.write("x")
+
+
+def warns() -> None:
+    warnings.warn("x", stacklevel=1)
+
+
+def refuses_at_length() -> None:
+    raise DataError("x" * 3000)
+
+
+def asserts() -> None:
+    raise AssertionError("the result is not sound")
+
+
+@pytest.mark.parametrize(
+    ("run", "fault"),
+    [
+        (slow, "TooSlowError"),
+        (prints, "output on standard error"),
+        (warns, "UserWarning"),
+        (refuses_at_length, "message too long"),
+        (asserts, "AssertionError"),
+        (sys.exit, "SystemExit"),
+        (lambda: [].append(1 / 0), "ZeroDivisionError"),
+        (lambda: bytearray(1 << 60), "MemoryError"),
+    ],
+)
+def test_what_an_input_breaks_is_found(
+    run: Callable[[], None], fault: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(fuzz_verdict, "SECONDS", 0.05)
+    found = judge(run, lambda: capsys.readouterr().err).fault
+    assert found is not None
+    assert found.startswith(fault)
+
+
+def test_success_and_a_fastnn_error_break_nothing() -> None:
+    def refuses() -> None:
+        raise DataError("a.csv: line 3 is damaged")
+
+    assert judge(lambda: None).fault is None
+    found = judge(refuses)
+    assert (found.fault, found.outcome) == (None, "line is damaged")
+
+
+def test_inputs_reach_what_lies_behind_checks_and_are_the_same_each_time(tmp_path: Path) -> None:
+    def run(content: bytes, _: Bench) -> None:
+        if not content.startswith(b"GOOD"):
+            raise DataError("bad start")
+        if b"9999" in content:
+            raise ValueError("not a FastnnError")
+
+    target = Target("x", run, lambda: [b"GOOD 1 2 3"], fuzz_mutate.text())
+    with Bench(tmp_path) as bench:
+        report, broke = run_target(target, 500, 3, bench)
+        assert run_target(target, 500, 3, bench) == (report, broke)
+    (fault,) = broke
+    assert fault.startswith("ValueError at attacks/test_fuzz.py")
+    assert report.inputs == 500
+    assert 0 < report.accepted < 500
+    assert b"9999" in broke[fault]
