@@ -492,7 +492,7 @@ def _store_errors() -> Iterator[None]:
     """Turn errors of the database into :class:`StoreError`."""
     try:
         yield
-    except (exc.SQLAlchemyError, OSError) as error:
+    except (exc.SQLAlchemyError, OSError, ValueError) as error:
         cause = getattr(error, "orig", None) or error
         # Leave the statement and its values out: they contain drawings, and the message goes into the log.
         raise StoreError(f"{type(cause).__name__}: {' '.join(str(cause).split())[:200]}") from None
