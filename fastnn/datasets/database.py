@@ -337,6 +337,11 @@ def accepted_dataset(connection: Connection, source: str) -> Dataset:
     for image, label in accepted_rows(connection):
         pixels += image
         labels.append(label)
+    # In PostgreSQL digits may be accepted between the two queries.
+    if not labels or (connection.dialect.name == "sqlite" and len(labels) != n):
+        raise DataError(
+            f"{source}: the file is damaged, its index has {n:,} accepted digits and its table {len(labels):,}"
+        )
     return Dataset(
         np.frombuffer(pixels, np.uint8).reshape(-1, PIXELS), np.asarray(labels, np.int64), DIGIT_CLASSES, source
     )

@@ -222,9 +222,9 @@ def test_a_database_whose_text_is_damaged_is_named(small_database: Path) -> None
         assert places
         for at in places:
             small_database.write_bytes(whole[: at + 2] + b"\x90" + whole[at + 3 :])
-            # Some names are not needed.
+            # Some names are not needed, and a digit of another state is not read.
             with contextlib.suppress(DataError):
-                assert len(load_dataset(f"sqlite:///{small_database}")) > 0
+                assert len(load_dataset(f"sqlite:///{small_database}")) >= 2
 
 
 _ENDLESS = """
