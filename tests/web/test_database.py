@@ -224,7 +224,7 @@ def test_a_database_whose_text_is_damaged_is_named(small_database: Path) -> None
             small_database.write_bytes(whole[: at + 2] + b"\x90" + whole[at + 3 :])
             # Some names are not needed, and a digit of another state is not read.
             with contextlib.suppress(DataError):
-                assert len(load_dataset(f"sqlite:///{small_database}")) >= 2
+                assert len(load_dataset(f"sqlite:///{small_database}")) > 0
 
 
 _ENDLESS = """
