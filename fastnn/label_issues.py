@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,11 +14,12 @@ import numpy as np
 from fastnn.datasets.dataset import SIDE
 from fastnn.datasets.duplicates import group_copies
 from fastnn.errors import DataError, MissingExtraError, cannot_write
+from fastnn.reading import read_csv_rows
 from fastnn.recipe import Recipe
 from fastnn.storage import atomic_write
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -390,28 +392,14 @@ def apply_issues(dataset: Dataset, path: Path) -> tuple[Dataset, int, int]:
     return cleaned, relabelled, int(np.count_nonzero(~keep))
 
 
-def _read_issues(path: Path) -> list[tuple[int, int, str, str]]:
-    """Return line number, index, label and suggestion of each line."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)
-        if len(content) > _MAX_BYTES:
-            raise DataError(f"{path}: too large to be a list of issues")
-        # Spreadsheets write a byte order mark.
-        reader = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
-        header = next(reader, [])
-        if not {"index", "label", "suggested"} <= set(header):
-            raise DataError(f"{path}: not a list of issues; its first line must be {','.join(COLUMNS)}")
-        at = [header.index(name) for name in ("index", "label", "suggested")]
-        rows = []
-        for row in reader:
-            if not row:
-                continue
-            if len(row) != len(header) or not (row[at[0]].isascii() and row[at[0]].isdigit() and len(row[at[0]]) < 16):
-                raise DataError(f"{path}: line {reader.line_num}: not {len(header)} cells with an index among them")
-            rows.append((reader.line_num, int(row[at[0]]), row[at[1]], row[at[2]].strip()))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: not a CSV file ({error})") from None
-    return rows
+def _read_issues(path: Path) -> Iterator[tuple[int, int, str, str]]:
+    """Yield line number, index, label and suggestion of each line."""
+    rows = read_csv_rows(path, _MAX_BYTES, what="a list of issues")
+    _, header = next(rows, (1, []))
+    if not {"index", "label", "suggested"} <= set(header):
+        raise DataError(f"{path}: not a list of issues; its first line must be {','.join(COLUMNS)}")
+    at = [header.index(name) for name in ("index", "label", "suggested")]
+    for number, row in rows:
+        if len(row) != len(header) or not re.fullmatch("[0-9]{1,15}", row[at[0]]):
+            raise DataError(f"{path}: line {number}: not {len(header)} cells with an index among them")
+        yield number, int(row[at[0]]), row[at[1]], row[at[2]].strip()

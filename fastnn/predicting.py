@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,6 @@ from fastnn.formats import load_model
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    import msgspec
     from numpy.typing import NDArray
 
     from fastnn.images import Polarity
@@ -142,25 +143,33 @@ def _read_json(path: Path, polarity: Polarity | None) -> Iterator[NDArray[np.uin
     import msgspec
 
     from fastnn.datasets.digits_json import parse_pixels
-    from fastnn.datasets.safe_read import read_file
     from fastnn.images import fit
 
-    content = read_file(path)
+    index = -1
     try:
-        # The first element tells an array of images from one image, which is an array of numbers.
-        items: Sequence[bytes | bytearray | msgspec.Raw] = [content]
-        if content.lstrip()[:1] == b"[":
-            elements = msgspec.json.decode(content, type=list[msgspec.Raw])
-            if not elements:
-                raise DataError(f"{path}: holds no images")
-            if bytes(memoryview(elements[0])[:1]) in (b"[", b"{"):
-                items = elements
-        for index, item in enumerate(items):
-            where = f"{path}: image {index}"
-            text = bytes(memoryview(item)).lstrip()
-            if text[:1] == b"{":
-                text = bytes(msgspec.json.decode(text, type=dict[str, msgspec.Raw]).get("image", b"null"))
-            pixels = np.frombuffer(parse_pixels(text, where), np.uint8)
+        for index, item in enumerate(_image_texts(path)):
+            text: bytes | msgspec.Raw = item
+            if item[:1] == b"{":
+                text = msgspec.json.decode(item, type=dict[str, msgspec.Raw]).get("image", b"null")
+            pixels = np.frombuffer(parse_pixels(text, f"{path}: image {index}"), np.uint8)
             yield fit(pixels.reshape(SIDE, SIDE), polarity=polarity)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{path}: not an image in JSON ({str(error).replace('`', '')})") from None
+    if index < 0:
+        raise DataError(f"{path}: holds no images")
+
+
+def _image_texts(path: Path) -> Iterator[bytes]:
+    """Yield the JSON text of each image in a file."""
+    from fastnn.datasets.json_items import ITEM_LIMIT, array_items
+    from fastnn.datasets.safe_read import Unpacked, read_packed
+
+    text = Unpacked(read_packed(path), str(path))
+    start = bytes(text.read_up_to(ITEM_LIMIT + 1))
+    # The first element tells an array of images from one image, which is an array of numbers.
+    if re.match(rb"\s*+\[\s*+[\[{\]]", start):
+        yield from array_items(chain([start], text), str(path), "an image is a list of 784 integers")
+    elif len(start) > ITEM_LIMIT:
+        raise DataError(f"{path}: too long for one image, and not an array of images")
+    else:
+        yield start.lstrip()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from fastnn.errors import RecipeError
+from fastnn.reading import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +25,11 @@ if TYPE_CHECKING:
 MAX_HIDDEN = 62
 """Most hidden layers; a model file holds networks of at most 64 layers."""
 
-_MAX_BYTES = 1 << 20
+RECIPE_LIMIT = 1 << 16
+"""Largest recipe in bytes; written by hand they have a few hundred."""
+_MAX_KEY_PARTS = 64
+# The time that tomllib takes grows with the square of the parts of a dotted key: 14 s for one of 80 KB.
+_LONG_KEY = re.compile(rb"""(?:\.[ \t]*+(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+){%d}""" % _MAX_KEY_PARTS)
 
 # msgspec raises the second for text that is not valid Unicode, such as the name of a file in another encoding.
 _INVALID = (msgspec.ValidationError, UnicodeEncodeError)
@@ -435,14 +441,11 @@ def load_recipe(source: str | Path) -> Recipe:
     path = Path(source)
     if path.suffix != ".toml":
         raise RecipeError(f"{source}: no such recipe; give one of {', '.join(presets)} or a .toml file")
+    content = read_file(path, RECIPE_LIMIT, what="a recipe", error=RecipeError)
+    if _LONG_KEY.search(content):
+        raise RecipeError(f"{path}: not a recipe (a key of more than {_MAX_KEY_PARTS} parts)")
     try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)
-        if len(content) > _MAX_BYTES:
-            raise RecipeError(f"{path}: too large to be a recipe")
         values = tomllib.loads(content.decode())
-    except OSError as error:
-        raise RecipeError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:
         raise RecipeError(f"{path}: not valid TOML ({error})") from None
     base = values.pop("base", "original")

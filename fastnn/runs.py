@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import errno
 import io
@@ -18,6 +19,7 @@ import msgspec
 from fastnn.errors import FastnnError, ModelError, TrainingError, cannot_write, fault
 from fastnn.formats import CHECKPOINT_FILE, MODEL_FILE, write_model
 from fastnn.formats.safetensors import read_with_extra
+from fastnn.reading import read_csv_rows, read_file
 from fastnn.recipe import load_recipe
 from fastnn.storage import atomic_write, check_name, put_in_place, temporary_folder
 from fastnn.temporaries import clear_dead, is_temporary
@@ -293,10 +295,11 @@ class Run:
 
     def _write_recipe(self, recipe: Recipe) -> None:
         path, content = self._place / RECIPE_FILE, recipe.to_toml().encode()
-        try:
-            # Usually it is there already; flushing it to the disk takes 6 ms.
-            if path.is_file() and path.read_bytes() == content:
+        # Usually it is there already; flushing it to the disk takes 6 ms.
+        with contextlib.suppress(ModelError):
+            if read_file(path, len(content), error=ModelError) == content:
                 return
+        try:
             with atomic_write(path) as file:
                 file.write(content)
         except OSError as error:
@@ -488,23 +491,13 @@ def read_history(path: str | Path, *, skip_damaged: bool = False) -> list[EpochR
         `skip_damaged`, if a line does not hold an epoch. The message names file and line.
     """
     path = Path(path)
-    try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)
-        if len(content) > _MAX_BYTES:
-            raise ModelError(f"{path}: too large to be a history")
-        header, *rows = list(csv.reader(content.decode().splitlines())) or [[]]
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
-    except (ValueError, csv.Error) as error:
-        raise ModelError(f"{path}: not a history ({error})") from None
+    rows = read_csv_rows(path, _MAX_BYTES, what="a history", error=ModelError)
+    _, header = next(rows, (1, []))
     names = list(_COLUMNS)
     if header != names[: len(header)] or len(names) - len(header) > _NEW_COLUMNS:
         raise ModelError(f"{path}: does not begin with the columns of a history, {', '.join(names)}")
     history = []
-    for number, row in enumerate(rows, 2):
-        if not row:
-            continue
+    for number, row in rows:
         report = _report(row) if len(row) == len(header) else None
         if report is not None:
             history.append(report)

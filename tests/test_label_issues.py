@@ -134,8 +134,8 @@ GOOD = "index,label,suggested,score,reason\n"
         (GOOD.encode() + b"1,2,3,0,\n", "the list is for other data"),
         (GOOD.encode() + b"1,1,x,0,\n", "'x' is not one of the classes"),
         (GOOD.encode() + b"1,1,2,0,\n1,1,3,0,\n", "line 3: image 1 is listed twice"),
-        (GOOD.encode() + b'"', "not a CSV file"),
-        (GOOD.encode() + b"\xff\xfe\x00", "not a CSV file"),
+        (GOOD.encode() + b'"', "not a list of issues"),
+        (GOOD.encode() + b"\xff\xfe\x00", "not a list of issues"),
         (GOOD.encode() + b"".join(b"%d,%d,,0,\n" % (i, i % 10) for i in range(20)), "leaves out every image"),
     ],
 )

@@ -293,12 +293,12 @@ BAD_FILES: list[tuple[bytes, str]] = [
     (b"seed = 1" + b"0" * 400, "seed must be"),
     (b"rule = 0x" + b"f" * 50_000, "rule must be"),
     (b"epoch = 3", "unknown key 'epoch'"),
-    (b"k" * 100_000 + b" = 3", "unknown key 'kkk"),
+    (b"k" * 60_000 + b" = 3", "unknown key 'kkk"),
     (b"epochs = 1979-05-27", "epochs must be"),
     (b'base = "other"', "unknown base 'other'"),
     (b"base = []", "unknown base"),
     (b"[hidden]\na = 1", "hidden must be"),
-    (b"#" * ((1 << 20) + 1), "too large"),
+    (b"#" * ((1 << 16) + 1), "too large"),
 ]
 
 
@@ -318,12 +318,12 @@ def test_bad_files_are_named_in_one_line(content: bytes, message: str, tmp_path:
 def test_a_source_that_is_not_a_recipe_is_refused(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "folder.toml").mkdir()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(RecipeError, match=r"no such recipe|cannot be read|not valid TOML"):
+    with pytest.raises(RecipeError, match=r"no such recipe|cannot be read|is a folder"):
         load_recipe(source)
 
 
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no endless device here")
 def test_an_endless_recipe_file_is_not_read_to_its_end(tmp_path: Path) -> None:
     (tmp_path / "endless.toml").symlink_to("/dev/zero")
-    with pytest.raises(RecipeError, match="too large"):
+    with pytest.raises(RecipeError, match="is a device"):
         load_recipe(tmp_path / "endless.toml")

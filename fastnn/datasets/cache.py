@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastnn.datasets.npz import from_arrays, read_arrays
-from fastnn.datasets.safe_read import FILE_LIMIT
+from fastnn.datasets.safe_read import FILE_LIMIT, is_packed
 from fastnn.errors import DataError
+from fastnn.reading import open_file, read_file
 from fastnn.storage import atomic_write, cache_dir
 
 if TYPE_CHECKING:
@@ -32,6 +33,12 @@ _SETTLED = 2_000_000_000
 """Nanoseconds after which a change to a file is sure to change its times; longer than the coarsest file times."""
 
 
+def cache_key(content: bytes | bytearray, name: str) -> str:
+    """Return the key of a file's content as it is stored; `name` says whether that is compressed."""
+    # The same bytes are a data set in a file named .json.gz and none in a file named .json.
+    return hashlib.sha256(b"gzip" * is_packed(name) + content).hexdigest()
+
+
 def cached(key: str, size: int, source: str, parse: Callable[[], Dataset]) -> Dataset:
     """Return the data set cached under `key`; if there is none, parse the source and cache the result.
 
@@ -41,7 +48,7 @@ def cached(key: str, size: int, source: str, parse: Callable[[], Dataset]) -> Da
     Parameters
     ----------
     key : str
-        SHA-256 (hexadecimal) of the source's bytes.
+        See :func:`cache_key`.
     size : int
         Number of these bytes; below `WORTH_CACHING` the cache is not used.
     source : str
@@ -76,14 +83,14 @@ def cached_file(path: Path, source: str) -> Dataset | None:
             return None
         hash_file = _hash_file(path)
         fingerprint = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}".encode()
-        stored = _FINGERPRINT_AND_HASH.fullmatch(hash_file.read_bytes()) if hash_file.is_file() else None
+        stored = _FINGERPRINT_AND_HASH.fullmatch(read_file(hash_file, 1 << 10)) if hash_file.is_file() else None
         is_known = stored is not None and stored[1] == fingerprint
         if stored is not None and is_known:
             key = stored[2].decode()
         else:
-            with path.open("rb") as file:
+            with open_file(path, FILE_LIMIT) as file:
                 key = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
+    except (OSError, DataError):
         return None
     dataset = _read(_entry(key), source)
     # A file that was written a moment ago may be written again without a change of its times.

@@ -9,6 +9,7 @@ import numpy as np
 from fastnn.datasets.dataset import PIXELS, SIDE, Dataset
 from fastnn.datasets.labels import encode_labels
 from fastnn.errors import DataError
+from fastnn.images.read import open_picture
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,16 +72,18 @@ def _read_image(path: Path) -> NDArray[np.uint8]:
 
 def _read_grey(path: Path) -> NDArray[np.uint8] | None:
     """Return the pixels of a grey 28x28 image, shape (784,), or None if the image is of another kind."""
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         # Opening reads the header alone; only images that are small by their header are decoded here.
-        with path.open("rb") as file, Image.open(file, formats=("PNG", "JPEG")) as image:
+        with open_picture(path) as file, Image.open(file, formats=("PNG", "JPEG")) as image:
             if image.size != (SIDE, SIDE) or image.mode != "L" or "transparency" in image.info:
                 return None
             return np.asarray(image, dtype=np.uint8).reshape(PIXELS)
-    except MemoryError:
+    except (MemoryError, DataError):
         raise
+    except UnidentifiedImageError:
+        raise DataError(f"{path}: not a PNG or JPEG image") from None
     # For damaged files Pillow raises a dozen kinds of exceptions, warnings of decompression bombs among them.
     except Exception as error:
         raise DataError(f"{path}: not a PNG or JPEG image, or damaged ({error})") from None

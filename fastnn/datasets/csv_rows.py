@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
-from fastnn.datasets.cache import cached
+from fastnn.datasets.cache import cache_key, cached
 from fastnn.datasets.dataset import PIXELS, Dataset
 from fastnn.datasets.digits_json import parse_pixels
 from fastnn.datasets.labels import encode_labels
-from fastnn.datasets.safe_read import read_file
+from fastnn.datasets.safe_read import Unpacked, read_packed
 from fastnn.errors import DataError
+from fastnn.reading import text_lines
 
 if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
+
+
+_FORM = f"rows of a label and {PIXELS} pixels"
 
 
 def read_csv(path: Path) -> Dataset:
@@ -40,15 +43,14 @@ def read_csv(path: Path) -> Dataset:
     DataError
         If a row has another form; the message names the file and the line.
     """
-    content = read_file(path)
-    key = hashlib.sha256(content).hexdigest()
-    return cached(key, len(content), str(path), lambda: _parse(content, str(path)))
+    content = read_packed(path)
+    return cached(cache_key(content, path.name), len(content), str(path), lambda: _parse(content, str(path)))
 
 
 def _parse(content: bytes | bytearray, source: str) -> Dataset:
     pixels, labels = bytearray(), list[int | str]()
     first = True
-    for number, line in enumerate(io.BytesIO(content), start=1):
+    for number, line in enumerate(text_lines(Unpacked(content, source), source, what=_FORM), start=1):
         row = line.strip()
         if not row:
             continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import sqlite3
 import time
 import uuid
 from pathlib import Path
@@ -36,6 +37,8 @@ PENDING, ACCEPTED, REJECTED = "pending", "accepted", "rejected"
 # As for files, data sets of more than 2 GiB are not read into memory.
 _MAX_DIGITS = (1 << 31) // PIXELS
 _BATCH = 500
+_LONGEST_VALUE = 1 << 24
+"""Most bytes of a value or of a statement with its values in SQLite."""
 # hide_parameters keeps pixels out of error messages.
 _POOL: dict[str, Any] = {"pool_size": 8, "max_overflow": 8, "pool_timeout": 10, "hide_parameters": True}
 # A server that does not answer, or a lost network, is noticed after about 15 s. With the defaults it can take hours.
@@ -203,7 +206,9 @@ def _check_file(url: URL, shown: str, *, create: bool) -> None:
     check_name(path)
     if create and not path.parent.is_dir():
         raise DataError(f"{shown}: the folder {path.parent} does not exist; make it first")
-    if path.is_dir() or (not create and not path.is_file()):
+    if path.exists() and not path.is_file():
+        raise DataError(f"{shown}: not a regular file")
+    if not create and not path.is_file():
         raise DataError(f"{shown}: no such database file")
     if create and not path.exists():
         check_access(path.parent)
@@ -247,8 +252,10 @@ def is_read_only(engine: Engine) -> bool:
 def _set_pragmas(connection: Any, _: Any) -> None:
     # The driver must not begin transactions; `_begin` does.
     connection.isolation_level = None
+    # A damaged file may claim values of any size. No statement of fastnn is longer either.
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST_VALUE)
     cursor = connection.cursor()
-    for pragma in ("synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF"):
+    for pragma in ("synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF", "cell_size_check=ON", "mmap_size=0"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 
@@ -283,6 +290,8 @@ def _prepare(engine: Engine, shown: str, *, create: bool) -> None:
     """Create the tables, or check that they exist and have the version of this program."""
     if not create and not sa.inspect(engine).has_table(about.name):
         raise DataError(f"{shown}: holds no digits of fastnn; fill it with fastnn serve or fastnn data import")
+    if engine.dialect.name == "sqlite":
+        _check_schema(engine, shown)
     with writing(engine) if create else engine.connect() as connection:
         if create:
             metadata.create_all(connection)
@@ -291,9 +300,19 @@ def _prepare(engine: Engine, shown: str, *, create: bool) -> None:
         version = connection.execute(sa.select(about.c.version)).scalar()
     if version != SCHEMA_VERSION:
         raise DataError(
-            f"{shown}: its schema has version {version!r}, this fastnn reads {SCHEMA_VERSION}; "
+            f"{shown}: its schema has version {repr(version)[:40]}, this fastnn reads {SCHEMA_VERSION}; "
             "use the fastnn that wrote it, or export the digits with that and import them"
         )
+
+
+def _check_schema(engine: Engine, shown: str) -> None:
+    """Raise a DataError if a table of an SQLite file is computed, by a view for example: it could be endless."""
+    odd = "SELECT count(*) FROM sqlite_schema WHERE lower(name) = ? AND (type != 'table' OR coalesce(rootpage, 0) = 0)"
+    computed = "SELECT count(*) FROM pragma_table_xinfo(?) WHERE hidden"
+    with engine.connect() as connection:
+        for table in metadata.tables:
+            if any(connection.exec_driver_sql(query, (table,)).scalar() for query in (odd, computed)):
+                raise DataError(f"{shown}: not a database of fastnn; {table} is computed and not stored")
 
 
 def insert_new(connection: Connection, table: sa.Table, rows: Sequence[dict[str, Any]], key: sa.Column[Any]) -> int:
@@ -315,7 +334,8 @@ def _as_data_error(shown: str) -> Iterator[None]:
     """Raise a DataError in place of an error of SQLAlchemy."""
     try:
         yield
-    except exc.SQLAlchemyError as error:
+    # Text in a damaged file can be anything: sqlite3 and SQLAlchemy then raise errors of Python.
+    except (exc.SQLAlchemyError, sqlite3.Error, ValueError, TypeError, ArithmeticError, RecursionError) as error:
         cause = getattr(error, "orig", None) or error
         text = " ".join(str(cause).split())[:300]
         failed = DataError(f"{shown}: the database cannot be used ({text})")
@@ -366,6 +386,11 @@ def accepted_dataset(connection: Connection, source: str) -> Dataset:
     for image, label in accepted_rows(connection):
         pixels += image
         labels.append(label)
+    # In PostgreSQL digits may be accepted between the two queries.
+    if not labels or (connection.dialect.name == "sqlite" and len(labels) != n):
+        raise DataError(
+            f"{source}: the file is damaged, its index has {n:,} accepted digits and its table {len(labels):,}"
+        )
     return Dataset(
         np.frombuffer(pixels, np.uint8).reshape(-1, PIXELS), np.asarray(labels, np.int64), DIGIT_CLASSES, source
     )

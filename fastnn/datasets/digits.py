@@ -10,7 +10,7 @@ import numpy as np
 
 from fastnn.datasets.digits_json import from_bytes
 from fastnn.datasets.fetch import Remote, download
-from fastnn.datasets.safe_read import read_file
+from fastnn.datasets.safe_read import read_packed, unpack
 from fastnn.storage import data_path_from_environment, search_folders
 
 if TYPE_CHECKING:
@@ -95,10 +95,10 @@ def load_digits(folder: Path, progress: Progress | None = None, remote: Remote =
         If the file that was found is not in the original's format.
     """
     path = find() or download(remote, folder, progress)
-    content = read_file(path)
+    content = read_packed(path)
     dataset = from_bytes(content, str(path))
     notes = []
-    if blob_id(content) != BLOB:
+    if blob_id(unpack(content, path.name)) != BLOB:
         notes.append(f"{path} is not the original's file of {COUNT:,} digits; it holds {len(dataset):,}")
     allowed = [hashlib.sha256(image).hexdigest() not in BLOCKED for image in dataset.images]
     blocked = len(dataset) - sum(allowed)

@@ -10,10 +10,11 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from fastnn.datasets.cache import cached, cached_file
+from fastnn.datasets.cache import cache_key, cached, cached_file
 from fastnn.datasets.dataset import PIXELS, Dataset
+from fastnn.datasets.json_items import array_items
 from fastnn.datasets.labels import encode_labels, is_digit
-from fastnn.datasets.safe_read import read_file
+from fastnn.datasets.safe_read import Unpacked, is_packed, read_packed
 from fastnn.errors import DataError
 
 if TYPE_CHECKING:
@@ -39,10 +40,11 @@ class _MaybeLabelled(msgspec.Struct, gc=False):
     label: _Label | None = None
 
 
-_digits = msgspec.json.Decoder(list[_Digit])
+_digit = msgspec.json.Decoder(_Digit)
 # In a file of one class an element may be a list of pixels, or an object without a label.
-_elements = msgspec.json.Decoder(list[_MaybeLabelled | _Pixels])
+_maybe_labelled = msgspec.json.Decoder(_MaybeLabelled)
 
+_FORMAT = f'the format is [{{"image": [{PIXELS} integers], "label": 0 to 9 or text}}, ...]'
 _FAULTS = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 
 
@@ -62,25 +64,33 @@ def read_json(path: Path) -> Dataset:
     DataError
         If the content has another format; the message names the file and the item.
     """
-    stored = cached_file(path, str(path))
-    return from_bytes(read_file(path), str(path)) if stored is None else stored
+    stored = None if is_packed(path.name) else cached_file(path, str(path))
+    return from_bytes(read_packed(path), str(path)) if stored is None else stored
 
 
 def from_bytes(content: bytes | bytearray, source: str) -> Dataset:
-    """Return the data set in the content of a JSON file; parsed, or from the cache if it was parsed before."""
-    key = hashlib.sha256(content).hexdigest()
-    return cached(key, len(content), source, lambda: _parse(content, source))
+    """Return the data set in the content of a JSON file; parsed, or from the cache if it was parsed before.
+
+    Parameters
+    ----------
+    content : bytes
+        As it is stored: compressed if `source` ends with ``.gz``.
+    source : str
+        Path of the file.
+    """
+    return cached(cache_key(content, source), len(content), source, lambda: _parse(content, source))
 
 
 def _parse(content: bytes | bytearray, source: str) -> Dataset:
-    try:
-        digits = _digits.decode(content)
-    except _FAULTS as error:
-        raise DataError(f"{source}: {_explain(error)}") from None
-    pixels = bytearray()
-    for position, digit in enumerate(digits):
+    pixels, labels = bytearray(), list[int | str]()
+    for position, text in enumerate(array_items(Unpacked(content, source), source, _FORMAT)):
+        try:
+            digit = _digit.decode(text)
+        except _FAULTS as error:
+            raise DataError(f"{source}: item {position}: {_explain(error)}") from None
         pixels += parse_pixels(digit.image, f"{source}: item {position}")
-    return _dataset(pixels, [digit.label for digit in digits], source)
+        labels.append(digit.label)
+    return _dataset(pixels, labels, source)
 
 
 def read_class_files(paths: Sequence[Path], source: str) -> Dataset:
@@ -103,10 +113,10 @@ def read_class_files(paths: Sequence[Path], source: str) -> Dataset:
     DataError
         If the content of a file has another format; the message names the file and the item.
     """
-    contents = [read_file(path) for path in paths]
+    contents = [read_packed(path) for path in paths]
     digest = hashlib.sha256()
     for path, content in zip(paths, contents, strict=True):
-        digest.update(path.name[:1].encode() + hashlib.sha256(content).digest())
+        digest.update(path.name[:1].encode() + cache_key(content, path.name).encode())
 
     def parse() -> Dataset:
         pixels, labels = bytearray(), list[int | str]()
@@ -119,17 +129,16 @@ def read_class_files(paths: Sequence[Path], source: str) -> Dataset:
 
 def _parse_class_file(content: bytes | bytearray, path: Path, pixels: bytearray, labels: list[int | str]) -> None:
     default_label = int(path.name[0])
-    try:
-        elements = _elements.decode(content)
-    except _FAULTS as error:
-        raise DataError(f"{path}: {_explain(error)}") from None
-    for position, element in enumerate(elements):
-        if isinstance(element, list):
-            pixels += bytes(element)
-            labels.append(default_label)
-        else:
-            pixels += parse_pixels(element.image, f"{path}: item {position}")
-            labels.append(default_label if element.label is None else element.label)
+    for position, text in enumerate(array_items(Unpacked(content, path.name), str(path), _FORMAT)):
+        image, label = msgspec.Raw(text), None
+        if text[:1] == b"{":
+            try:
+                element = _maybe_labelled.decode(text)
+            except _FAULTS as error:
+                raise DataError(f"{path}: item {position}: {_explain(error)}") from None
+            image, label = element.image, element.label
+        pixels += parse_pixels(image, f"{path}: item {position}")
+        labels.append(default_label if label is None else label)
 
 
 def _dataset(pixels: bytearray, labels: list[int | str], source: str) -> Dataset:
@@ -167,14 +176,11 @@ def parse_pixels(text: msgspec.Raw | bytes, where: str) -> bytes:
 
 
 def _explain(error: Exception) -> str:
-    """Return the fault of a file or of one of its items in words."""
+    """Return the fault of an item in words."""
     message = str(error).replace("`", "")
     if isinstance(error, msgspec.ValidationError):
-        place = re.search(r" - at \$\[(\d+)\](?:\.(\w+))?$", message)
-        item = f"item {place[1]}: " if place else ""
-        what = f"{place[2]}: " if place and place[2] else ""
-        fault = message.partition(" - at $")[0]
-        return f'{item}{what}{fault}; the format is [{{"image": [{PIXELS} integers], "label": 0 to 9 or text}}, ...]'
+        fault, _, place = message.partition(" - at $.")
+        return f"{f'{place}: ' if place else ''}{fault}; {_FORMAT}"
     return f"not valid JSON ({message})"
 
 

@@ -23,6 +23,7 @@ from fastnn.errors import DataError
 from fastnn.kernels.loader import Kernel, checksum_of_kernels
 from fastnn.kernels.records import CANVAS, CANVAS_ROW, DAB_DIAMETER, DAB_ROW, FLOATS_PER_VECTOR, SIDE, STROKES
 from fastnn.kernels.workspace import ArgumentBlock
+from fastnn.reading import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,7 +107,7 @@ def built_in() -> Dataset:
     kernels = checksum_of_kernels()
     if kernels is None:
         return drawn()
-    sources = [Path(__file__).with_name(name).read_bytes() for name in ("drawn.py", "skeletons.py")]
+    sources = [read_file(Path(__file__).with_name(name), 1 << 20) for name in ("drawn.py", "skeletons.py")]
     made_from = b"".join([np.__version__.encode(), kernels, *sources])
     return cached(hashlib.sha256(made_from).hexdigest(), sum(COUNTS) * PIXELS, _source(0), drawn)
 

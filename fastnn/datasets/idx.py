@@ -10,7 +10,7 @@ import numpy as np
 
 from fastnn.datasets.dataset import PIXELS, SIDE, Dataset
 from fastnn.datasets.labels import encode_labels
-from fastnn.datasets.safe_read import read_file
+from fastnn.datasets.safe_read import Unpacked, read_packed
 from fastnn.errors import DataError
 
 if TYPE_CHECKING:
@@ -27,6 +27,10 @@ TRAIN = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
 TEST = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
 _INTERRUPTED = "if the command that wrote them was interrupted, run it again with --force"
+
+
+_BYTES = frozenset(map(str, range(256)))
+"""The labels that an IDX file can hold."""
 
 
 @dataclass(frozen=True)
@@ -140,8 +144,8 @@ def read_pairs(train: IdxPair, test: IdxPair | None, source: str) -> Dataset:
 
 def _read_pair(pair: IdxPair) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     before = _versions(pair)
-    images = parse_images(read_file(pair.images), str(pair.images))
-    labels = parse_labels(read_file(pair.labels), str(pair.labels))
+    images = parse_images(_read_announced(pair.images), str(pair.images))
+    labels = parse_labels(_read_announced(pair.labels), str(pair.labels))
     if _versions(pair) != before:
         raise DataError(f"{pair.images}: it or its labels changed while they were read; try again")
     if len(images) != len(labels):
@@ -156,6 +160,17 @@ def _versions(pair: IdxPair) -> list[tuple[int, int, int]]:
     except FileNotFoundError as error:
         raise DataError(f"{error.filename}: was removed a moment ago; {_INTERRUPTED}") from None
     return [(status.st_ino, status.st_size, status.st_mtime_ns) for status in found]
+
+
+def _read_announced(path: Path) -> bytearray:
+    """Return the content of an IDX file up to the length that its header announces, and a byte more if it is longer."""
+    file = Unpacked(read_packed(path), str(path))
+    content = file.read_up_to(16)
+    if len(content) == 16:
+        magic, count, rows, columns = struct.unpack(">4I", content)
+        announced = 16 + count * rows * columns if magic == IMAGES_MAGIC else 8 + count
+        file.read_up_to(announced + 1, content)
+    return content
 
 
 def from_parts(parts: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]], source: str) -> Dataset:
@@ -183,8 +198,9 @@ def parse_images(content: bytes | bytearray, source: str) -> NDArray[np.uint8]:
     if (rows, columns) != (SIDE, SIDE):
         raise DataError(f"{source}: the images have {rows}x{columns} pixels, not {SIDE}x{SIDE}")
     _check_length(content, 16, count * PIXELS, source)
+    images = np.frombuffer(content, np.uint8, offset=16).reshape(count, PIXELS)
     # ~x is 255 - x, which turns white ink on black into black ink on white.
-    return ~np.frombuffer(content, np.uint8, offset=16).reshape(count, PIXELS)
+    return np.invert(images, out=images if images.flags.writeable else None)
 
 
 def parse_labels(content: bytes | bytearray, source: str) -> NDArray[np.uint8]:
@@ -212,8 +228,9 @@ def _check_length(content: bytes | bytearray, header: int, expected: int, source
     if not expected:
         raise DataError(f"{source}: holds no images")
     if len(content) - header != expected:
-        fault = "truncated" if len(content) - header < expected else "longer than its header says"
-        raise DataError(f"{source}: {len(content) - header} bytes of content, not {expected}; it is {fault}")
+        if len(content) - header > expected:
+            raise DataError(f"{source}: more than {expected} bytes of content; it is longer than its header says")
+        raise DataError(f"{source}: {len(content) - header} bytes of content, not {expected}; it is truncated")
 
 
 def label_bytes(dataset: Dataset) -> NDArray[np.uint8]:
@@ -225,7 +242,7 @@ def label_bytes(dataset: Dataset) -> NDArray[np.uint8]:
         If a class is not an integer from 0 to 255.
     """
     for name in dataset.classes:
-        if not (name.isdecimal() and name == str(int(name)) and int(name) <= 255):
+        if name not in _BYTES:
             raise DataError(
                 f"{dataset.source}: labels in IDX files are integers from 0 to 255, not {name!r}; "
                 "convert to .json, .csv or .npz"

@@ -44,13 +44,18 @@ def encode_labels(labels: Sequence[int | str], source: str = "labels") -> tuple[
     """
     unique = set(labels)
     for label in unique:
+        # Python writes no integer of more than 4,300 digits.
+        if not isinstance(label, str) and int(label) not in _INT64:
+            sign = "-" if label < 0 else ""
+            shown = label if abs(label) < 10**20 else f"an integer {sign}10^20 or beyond"
+            raise DataError(f"{source}: {shown} cannot be a label; integer labels are 0 to 2^63 - 1")
         check_class_name(str(label), source)
     integers = {label: value for label in unique if (value := _as_int(label)) is not None}
     if len(integers) != len(unique):
         return _encode_text([str(label) for label in labels])
     outside = [value for value in integers.values() if value not in _INT64]
     if outside:
-        raise DataError(f"{source}: {min(outside)} cannot be a label; integer labels are 0 to 2^63 - 1")
+        raise DataError(f"{source}: {str(min(outside))[:40]} cannot be a label; integer labels are 0 to 2^63 - 1")
     return _encode_integers([integers[label] for label in labels])
 
 
@@ -60,7 +65,7 @@ def _as_int(label: int | str) -> int | None:
         return int(label)
     try:
         value = int(label)
-    except ValueError:
+    except ValueError:  # also for more than 4,300 digits
         return None
     return value if str(value) == label else None
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import io
 from typing import TYPE_CHECKING
 
 from fastnn.datasets import idx
 from fastnn.datasets.fetch import Remote, download
-from fastnn.datasets.safe_read import read_file, unpack
+from fastnn.datasets.safe_read import read_packed, unpack
 from fastnn.errors import DataError
 from fastnn.storage import search_folders
 
@@ -37,7 +36,7 @@ def _md5(content: bytes | bytearray) -> str:
 
 def _fault(name: str, expected: str, packed: bytes) -> str | None:
     try:
-        found = _md5(unpack(io.BytesIO(packed), len(packed), name))
+        found = _md5(unpack(packed, f"{name}.gz"))
     except DataError as error:
         return str(error)
     return None if found == expected else f"{name} has the MD5 checksum {found}, not {expected}"
@@ -98,7 +97,7 @@ def load_mnist(folder: Path, progress: Progress | None = None, files: Sequence[R
 
 
 def _read_checked(path: Path) -> bytes | bytearray:
-    content = read_file(path)
+    content = unpack(read_packed(path), str(path))
     found, expected = _md5(content), MD5[path.name.removesuffix(".gz")]
     if found != expected:
         raise DataError(

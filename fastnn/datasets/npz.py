@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import zipfile
 from dataclasses import replace
@@ -11,8 +12,9 @@ import numpy as np
 
 from fastnn.datasets.dataset import PIXELS, SIDE, Dataset
 from fastnn.datasets.labels import check_class_name, encode_labels
-from fastnn.datasets.safe_read import unpacked_limit
+from fastnn.datasets.safe_read import FILE_LIMIT, unpacked_limit
 from fastnn.errors import DataError
+from fastnn.reading import open_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,8 +22,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_ARRAYS = ("images", "labels", "classes", "test_images", "test_labels", "checksum")
+_ARRAYS = ("images", "test_images", "labels", "test_labels", "classes", "checksum")
+"""In the order in which they are read: the number of images bounds that of labels."""
 _PIECE = 1 << 18
+_HEADER_LIMIT = 12 << 10
+"""NumPy reads no header of more than 10,000 bytes."""
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""Those that NumPy writes; others may need gigabytes before they unpack a byte."""
+_FEW_NAMES = 1 << 16
+"""Most labels or classes, unless there are more images: each becomes a text of a hundred bytes."""
 
 
 def read_npz(path: Path) -> Dataset:
@@ -55,11 +64,18 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         If the archive or one of these arrays is damaged, holds Python objects or unpacks to too much.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_file(path, FILE_LIMIT, what="a data set") as file, zipfile.ZipFile(file) as archive:
             members = {info.filename: info for info in archive.infolist()}
-            return {name: _read_member(archive, members[f"{name}.npy"]) for name in _ARRAYS if f"{name}.npy" in members}
+            found = {name: members[f"{name}.npy"] for name in _ARRAYS if f"{name}.npy" in members}
+            unpacked = sum(info.file_size for info in found.values())
+            if unpacked > unpacked_limit(file.size):
+                raise DataError(f"unpacks to {unpacked >> 20} MiB, too much for its compressed size")
+            arrays: dict[str, NDArray[Any]] = {}
+            for name, info in found.items():
+                arrays[name] = _read_member(archive, info, _most_values(name, arrays))
+            return arrays
     except DataError as error:
-        raise DataError(f"{path}: {error}") from None
+        raise DataError(str(error) if str(error).startswith(f"{path}: ") else f"{path}: {error}") from None
     except MemoryError:
         raise
     except OSError as error:
@@ -69,15 +85,26 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         raise DataError(f"{path}: not an .npz file, or damaged ({error})") from None
 
 
-def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
-    if info.file_size > unpacked_limit(info.compress_size):
-        raise DataError(f"{info.filename} unpacks to {info.file_size >> 20} MiB, too much for its compressed size")
+def _most_values(name: str, arrays: dict[str, NDArray[Any]]) -> float:
+    """Return how many values an array may have, by the arrays read before it."""
+    images = [len(arrays[one]) for one in ("images", "test_images") if one in arrays and arrays[one].ndim]
+    if name not in ("labels", "test_labels", "classes"):
+        return math.inf
+    return max(_FEW_NAMES, *images)
+
+
+def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: float) -> NDArray[Any]:
+    """Return an array with at most `most` values."""
+    if info.compress_type not in _METHODS:
+        raise DataError(f"{info.filename} is compressed by an unknown method; numpy.savez_compressed uses deflate")
     with archive.open(info) as member:
-        version = np.lib.format.read_magic(member)
+        head = member.read(_HEADER_LIMIT)
+        header = io.BytesIO(head)
+        version = np.lib.format.read_magic(header)
         if version == (1, 0):
-            shape, fortran, dtype = np.lib.format.read_array_header_1_0(member)
+            shape, fortran, dtype = np.lib.format.read_array_header_1_0(header)
         elif version == (2, 0):
-            shape, fortran, dtype = np.lib.format.read_array_header_2_0(member)
+            shape, fortran, dtype = np.lib.format.read_array_header_2_0(header)
         else:
             raise DataError(f"{info.filename} has the unknown .npy version {version}")
         if dtype.hasobject:
@@ -85,14 +112,20 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any
         if any(length < 0 for length in shape) or dtype.itemsize == 0:
             raise DataError(f"{info.filename} has an impossible shape {shape} of {dtype}")
         expected = math.prod(shape) * dtype.itemsize
-        if expected != info.file_size - member.tell():
+        if expected != info.file_size - header.tell():
             raise DataError(f"{info.filename} does not hold the {expected} bytes that it should; it is damaged")
+        if math.prod(shape) > most:
+            raise DataError(f"{info.filename} has {math.prod(shape):,} values, more than there are images")
         # Not a view of bytes, which would be read-only: compiled functions would be compiled once more for such arrays.
         # Small pieces stay in the processor's cache: half the time of two copies of the whole.
         content, filled = bytearray(expected), 0
-        while piece := member.read(_PIECE):
+        piece = head[header.tell() :]
+        while piece:
             content[filled : filled + len(piece)] = piece
             filled += len(piece)
+            piece = member.read(_PIECE)
+        # The end checks the sum of an array that was read with its header.
+        member.read(1)
         array = np.frombuffer(content, dtype=dtype)
     if dtype.kind == "U":
         array.tolist()  # raises now, not later, if it is not valid Unicode

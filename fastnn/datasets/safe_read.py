@@ -1,23 +1,28 @@
-"""Reading and decompressing untrusted files within limits on memory."""
+"""Reading and decompressing the files of data sets within limits on memory."""
 
 from __future__ import annotations
 
 import gzip
+import io
 import zlib
 from typing import TYPE_CHECKING
 
+from fastnn import reading
 from fastnn.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
-    from typing import BinaryIO
 
 FILE_LIMIT = 1 << 31
 """Larger files are refused rather than read into memory; a text file of 2 GiB holds some 700,000 digits."""
-_CHUNK = 1 << 20
+PIECE = 1 << 18
+"""Bytes that are decompressed at a time."""
 # Digits compress 5 to 30 fold; a file that unpacks to far more than that is a decompression bomb.
 _RATIO = 100
 _ALWAYS_ALLOWED = 64 << 20
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def unpacked_limit(packed: int) -> int:
@@ -25,72 +30,87 @@ def unpacked_limit(packed: int) -> int:
     return min(FILE_LIMIT, max(_ALWAYS_ALLOWED, _RATIO * packed))
 
 
-def unpack(file: BinaryIO, packed: int, name: str) -> bytearray:
-    """Return the decompressed content of a gzip stream, up to :func:`unpacked_limit`.
+def is_packed(name: str) -> bool:
+    """Return whether a file of this name is compressed with gzip."""
+    return name.lower().endswith(".gz")
 
-    Parameters
-    ----------
-    file : binary file
-        The compressed bytes.
-    packed : int
-        Number of compressed bytes.
-    name : str
-        What error messages call the file.
 
-    Returns
-    -------
-    bytearray
+def read_packed(path: Path) -> bytes:
+    """Return the content of a data set's file as it is stored, compressed or not.
 
     Raises
     ------
     DataError
-        If the stream is damaged, truncated or unpacks to too much.
+        If the file cannot be read, is empty, no regular file or too large.
     """
-    limit = unpacked_limit(packed)
-    content = bytearray()
-    try:
-        with gzip.GzipFile(fileobj=file) as unpacked:
-            while chunk := unpacked.read(_CHUNK):
-                content += chunk
-                if len(content) > limit:
-                    raise DataError(
-                        f"{name}: unpacks to more than {limit >> 20} MiB; if that is right, unpack the file first"
-                    )
-    except EOFError:
-        raise DataError(f"{name}: the compressed file is truncated") from None
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{name}: not a gzip file, or damaged ({error})") from None
+    content = reading.read_file(path, FILE_LIMIT, what="a data set")
+    if not content:
+        raise DataError(f"{path}: the file is empty")
     return content
 
 
-def read_file(path: Path) -> bytes | bytearray:
-    """Return the content of a file, decompressed if its name ends with ``.gz``.
+class Unpacked:
+    """The content of a file, decompressed piece by piece if it is compressed, without a UTF-8 byte order mark.
 
     Parameters
     ----------
-    path : Path
-
-    Returns
-    -------
-    bytes or bytearray
-        Without the UTF-8 byte order mark, if there is one.
-
-    Raises
-    ------
-    DataError
-        If the file cannot be read, is empty, damaged or too large.
+    content : bytes
+        As :func:`read_packed` returns it.
+    name : str
+        Name of the file, which says whether it is compressed; also what error messages call it.
     """
-    try:
-        size = path.stat().st_size
-        if size > FILE_LIMIT:
-            raise DataError(f"{path}: {size >> 20} MiB are too large; the limit is {FILE_LIMIT >> 20} MiB")
-        if path.suffix.lower() == ".gz":
-            with path.open("rb") as file:
-                content: bytes | bytearray = unpack(file, size, str(path))
-        else:
-            content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
-    if not content:
-        raise DataError(f"{path}: the file is empty")
-    return content[3:] if content.startswith(b"\xef\xbb\xbf") else content
+
+    def __init__(self, content: bytes | bytearray, name: str) -> None:
+        self._name = name
+        self._limit = unpacked_limit(len(content)) if is_packed(name) else len(content)
+        self._done = 0
+        memory = io.BytesIO(content)
+        self._file = gzip.GzipFile(fileobj=memory) if is_packed(name) else memory
+        self._head = b""
+        self._head = self.read(len(_BYTE_ORDER_MARK)).removeprefix(_BYTE_ORDER_MARK)
+
+    def read(self, size: int = PIECE) -> bytes:
+        """Return the next bytes, at most `size`; none at the end.
+
+        Raises
+        ------
+        DataError
+            If the content is damaged, truncated or unpacks to more than :func:`unpacked_limit`.
+        """
+        if self._head:
+            head, self._head = self._head[:size], self._head[size:]
+            return head
+        try:
+            piece = self._file.read(min(size, PIECE))
+        except EOFError:
+            raise DataError(f"{self._name}: the compressed file is truncated") from None
+        except (gzip.BadGzipFile, zlib.error) as error:
+            raise DataError(f"{self._name}: not a gzip file, or damaged ({error})") from None
+        self._done += len(piece)
+        if self._done > self._limit:
+            raise DataError(
+                f"{self._name}: unpacks to more than {self._limit >> 20} MiB; if that is right, unpack the file first"
+            )
+        return piece
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the content in pieces."""
+        while piece := self.read():
+            yield piece
+
+    def read_up_to(self, size: int, content: bytearray | None = None) -> bytearray:
+        """Read until `content`, empty by default, has `size` bytes or all is read; return it."""
+        content = bytearray() if content is None else content
+        while len(content) < size and (piece := self.read(size - len(content))):
+            content += piece
+        return content
+
+
+def unpack(content: bytes | bytearray, name: str) -> bytes | bytearray:
+    """Return the whole decompressed content of a file; parameters and errors as for :class:`Unpacked`.
+
+    The result may be a hundred times as large as `content`: where possible, read :class:`Unpacked` piece by piece.
+    """
+    if not is_packed(name):
+        return content.removeprefix(_BYTE_ORDER_MARK)
+    return Unpacked(content, name).read_up_to(FILE_LIMIT)

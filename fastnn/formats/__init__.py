@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from fastnn.errors import ModelError
 from fastnn.formats.original_json import read_original, write_original
-from fastnn.formats.safetensors import read_model, write_model
+from fastnn.formats.safetensors import FILE_LIMIT, read_model, write_model
+from fastnn.reading import open_file
 
 if TYPE_CHECKING:
     from fastnn.model import Model
@@ -103,11 +104,11 @@ def is_json(path: Path) -> bool:
     ModelError
         If it is neither of them, or cannot be read.
     """
-    try:
-        with path.open("rb") as file:
+    with open_file(path, FILE_LIMIT, what="a model", error=ModelError) as file:
+        try:
             head = file.read(4096)
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
+        except OSError as error:
+            raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
     if not head:
         raise ModelError(f"{path}: the file is empty")
     # A safetensors file begins with the length of its header, in eight bytes; the header begins with a brace.

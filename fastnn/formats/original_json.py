@@ -6,6 +6,7 @@ Their matrices have a row for each output; the weights of :class:`fastnn.Network
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +18,7 @@ from msgspec import Meta
 from fastnn.errors import FastnnError, ModelError
 from fastnn.model import Model, ModelCard, OriginalCard
 from fastnn.network import Network
+from fastnn.reading import read_file
 from fastnn.storage import atomic_write
 
 if TYPE_CHECKING:
@@ -30,19 +32,26 @@ FILE_LIMIT = 64 << 20
 _Size = Annotated[int, Meta(ge=1, le=1 << 20)]
 
 
+_NULL = msgspec.Raw(b"null")
+_NOTES_LIMIT = 1 << 16
+"""Longest notes on the training in bytes; the original's have 200."""
+_rows = msgspec.json.Decoder(list[list[float]])
+
+
 class _Matrix(msgspec.Struct):
     rows: _Size
     cols: _Size
-    values: list[list[float]]
+    # Raw: the numbers become Python objects once their count is known to be right.
+    values: msgspec.Raw
 
 
 class _ToyMatrix(msgspec.Struct):
     rows: _Size
     cols: _Size
-    data: list[list[float]]
+    data: msgspec.Raw
 
     @property
-    def values(self) -> list[list[float]]:
+    def values(self) -> msgspec.Raw:
         return self.data
 
 
@@ -57,7 +66,7 @@ class _Original(msgspec.Struct):
     bias_h1: _Matrix
     bias_h2: _Matrix
     bias_o: _Matrix
-    training: Any = None
+    training: msgspec.Raw = _NULL
 
     @property
     def sizes(self) -> list[int]:
@@ -72,7 +81,7 @@ class _Toy(msgspec.Struct):
     weights_ho: _ToyMatrix
     bias_h: _ToyMatrix
     bias_o: _ToyMatrix
-    training: Any = None
+    training: msgspec.Raw = _NULL
 
     @property
     def sizes(self) -> list[int]:
@@ -139,10 +148,10 @@ def read_original(path: str | Path) -> Original:
             content = _decode(repaired)
         except (msgspec.MsgspecError, RecursionError) as fault:
             raise _not_a_network(path, fault) from None
-    network = _build(content, path)
-    card = ModelCard(original=OriginalCard(file=path.name, training=content.training))
+    network, training = _build(content, path), _notes(content, path)
+    card = ModelCard(original=OriginalCard(file=path.name, training=training))
     classes = tuple(str(digit) for digit in range(network.sizes[-1]))
-    return Original(Model((network,), classes, card=card), place != "", place, content.training)
+    return Original(Model((network,), classes, card=card), place != "", place, training)
 
 
 def write_original(model: Model, path: str | Path) -> None:
@@ -178,21 +187,17 @@ def write_original(model: Model, path: str | Path) -> None:
 
 
 def _read_text(path: Path) -> bytes:
-    try:
-        if path.stat().st_size > FILE_LIMIT:
-            raise ModelError(f"{path}: more than {FILE_LIMIT >> 20} MiB are too large for a network of the original's")
-        return path.read_bytes().removeprefix(b"\xef\xbb\xbf")
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
+    content = read_file(path, FILE_LIMIT, what="a network of the original's", error=ModelError)
+    return content.removeprefix(b"\xef\xbb\xbf")
 
 
 class _Probe(msgspec.Struct):
-    input_nodes: Any = None
+    input_nodes: msgspec.Raw = _NULL
 
 
 def _decode(text: bytes) -> _Original | _Toy:
     """Parse a file; its keys say which of the two kinds it is."""
-    if msgspec.json.decode(text, type=_Probe).input_nodes is not None:
+    if bytes(msgspec.json.decode(text, type=_Probe).input_nodes) != b"null":
         return msgspec.json.decode(text, type=_Toy)
     return msgspec.json.decode(text, type=_Original)
 
@@ -204,29 +209,34 @@ def _not_a_network(path: Path, error: Exception) -> ModelError:
 def _add_missing_comma(text: bytes, path: Path, error: Exception) -> tuple[bytes, str]:
     """Return the text with one missing comma added, and its place; ModelError if that does not repair the text."""
     try:
-        # The standard library's parser is slower than msgspec, but says where the fault is.
-        string = text.decode()
-        json.loads(string)
+        text.decode()
     except UnicodeDecodeError:
         raise ModelError(f"{path}: not a text file in UTF-8") from None
-    except RecursionError:
-        raise ModelError(f"{path}: not a network of the original's (nested too deeply)") from None
-    except json.JSONDecodeError as fault:
-        if fault.msg == "Expecting ',' delimiter":
-            end = len(string[: fault.pos].rstrip())
-            repaired = f"{string[:end]},{string[end:]}"
-            try:
-                json.loads(repaired)
-            except (ValueError, RecursionError):
-                pass
-            else:
-                line = string.count("\n", 0, end) + 1
-                return repaired.encode(), f"line {line}, column {end - string.rfind(chr(10), 0, end)}"
-        message = f"{fault.msg} in line {fault.lineno}, column {fault.colno}"
-        raise ModelError(f"{path}: not valid JSON ({message})") from None
-    except ValueError as fault:
-        raise ModelError(f"{path}: not valid JSON ({fault})") from None
-    raise _not_a_network(path, error)
+    fault = _syntax_fault(text)
+    if fault is None:
+        raise _not_a_network(path, error)
+    what, at = fault
+    if what.startswith("expected ','"):
+        end = len(text[:at].rstrip())
+        repaired = b"%b,%b" % (text[:end], text[end:])
+        if _syntax_fault(repaired) is None:
+            return repaired, _place(text, end)
+    raise ModelError(f"{path}: not valid JSON ({what} in {_place(text, at)})")
+
+
+def _syntax_fault(text: bytes) -> tuple[str, int] | None:
+    """Return what is wrong in a JSON text and at which byte, or None; takes no memory, whatever the text holds."""
+    try:
+        msgspec.json.decode(text, type=msgspec.Raw)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        found = re.fullmatch(r"JSON is malformed: (.*) \(byte (\d+)\)", str(error))
+        return (found[1], int(found[2])) if found else (str(error), len(text))
+    return None
+
+
+def _place(text: bytes, at: int) -> str:
+    line, start = text.count(b"\n", 0, at) + 1, text.rfind(b"\n", 0, at)
+    return f"line {line}, column {at - start}"
 
 
 def _build(content: _Original | _Toy, path: Path) -> Network:
@@ -255,9 +265,30 @@ def _array(content: _Original | _Toy, key: str, rows: int, columns: int, path: P
         raise ModelError(
             f"{path}: {key} is {matrix.rows} x {matrix.cols}, but the sizes {content.sizes} need {rows} x {columns}"
         )
-    if len(matrix.values) != rows or any(len(row) != columns for row in matrix.values):
-        raise ModelError(f"{path}: {key} does not hold {rows} rows of {columns} numbers, as it says")
-    return np.asarray(matrix.values, dtype=np.float64)
+    fault = ModelError(f"{path}: {key} does not hold {rows} rows of {columns} numbers, as it says")
+    text = bytes(matrix.values)
+    if (text.count(b"["), text.count(b",")) != (rows + 1, rows * columns - 1):
+        raise fault
+    try:
+        values = _rows.decode(text)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise ModelError(f"{path}: not a network of the original's ({key}: {str(error).replace('`', '')})") from None
+    if len(values) != rows or any(len(row) != columns for row in values):
+        raise fault
+    return np.asarray(values, dtype=np.float64)
+
+
+def _notes(content: _Original | _Toy, path: Path) -> Any:
+    """Return the file's notes on its training; they may be anything."""
+    text = bytes(content.training)
+    if len(text) > _NOTES_LIMIT:
+        raise ModelError(f"{path}: its notes on the training are longer than {_NOTES_LIMIT >> 10} KiB; shorten them")
+    try:
+        return msgspec.json.decode(text)
+    except UnicodeDecodeError:
+        raise ModelError(f"{path}: not a text file in UTF-8") from None
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise ModelError(f"{path}: not a network of the original's (training: {error})") from None
 
 
 def _write(network: Network, training: Any, file: BinaryIO) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
@@ -23,11 +22,13 @@ from fastnn.datasets.split import Split
 from fastnn.errors import FastnnError, ModelError, RecipeError
 from fastnn.model import DataCard, Model, ModelCard
 from fastnn.network import Activation, Network, Rule
+from fastnn.reading import open_file
 from fastnn.recipe import Recipe
 from fastnn.storage import atomic_write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -36,6 +37,8 @@ FORMAT = 2
 
 KEY = "fastnn"
 _EXTRA = "extra."
+FILE_LIMIT = 1 << 32
+"""Largest model file in bytes; that of the largest preset has 40 MB."""
 _HEADER_LIMIT = 16 << 20
 _CODES = {"float32": "F32", "float64": "F64"}
 _FAULTS = (safetensors.SafetensorError, OSError, ValueError, OverflowError)
@@ -214,11 +217,11 @@ def _read(path: str | Path, *, with_extra: bool) -> tuple[Model, dict[str, NDArr
 
 def _check_header_size(path: str | Path) -> None:
     """Raise ModelError if the header is larger than that of any model; it is not parsed yet."""
-    try:
-        with Path(path).open("rb") as file:
+    with open_file(path, FILE_LIMIT, what="a model", error=ModelError) as file:
+        try:
             size = int.from_bytes(file.read(8), "little")
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
+        except OSError as error:
+            raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
     if size > _HEADER_LIMIT:
         raise ModelError(f"{path}: not a model of fastnn (a header of {size:,} bytes)")
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import io
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias
 
 import numpy as np
 
 from fastnn.datasets.dataset import PIXELS, SIDE
 from fastnn.errors import DataError
+from fastnn.reading import open_file
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from numpy.typing import ArrayLike, NDArray
     from PIL import Image
 
@@ -22,6 +25,12 @@ POLARITIES: tuple[Polarity, ...] = ("auto", "dark-on-light", "light-on-dark")
 
 MAX_SIDE = 4096
 """Pictures wider or higher than this are refused before they are decoded."""
+
+_FILE_LIMIT = 8 * (MAX_SIDE + 1) * MAX_SIDE
+"""Size in bytes of the largest picture that is not compressed, with four channels of 16 bits."""
+
+_STRIP = 256
+"""Rows of a picture that are converted at a time."""
 
 _SIGNS = {"auto": 0, "dark-on-light": 1, "light-on-dark": -1}
 
@@ -52,7 +61,7 @@ def load_picture(source: str | Path | bytes, *, polarity: Polarity | None = None
 
     polarity_sign(polarity)
     name = name or ("picture" if isinstance(source, bytes) else str(source))
-    with _open(source, name) as file, warnings.catch_warnings():
+    with io.BytesIO(source) if isinstance(source, bytes) else open_picture(source) as file, warnings.catch_warnings():
         # Pillow warns of decompression bombs, which are refused below, and of odd metadata, which does not matter here.
         warnings.simplefilter("ignore")
         try:
@@ -62,7 +71,8 @@ def load_picture(source: str | Path | bytes, *, polarity: Polarity | None = None
                         f"{name}: {image.width}x{image.height} pixels are too many; "
                         f"shrink the picture to {MAX_SIDE}x{MAX_SIDE} at most"
                     )
-                return _grey(ImageOps.exif_transpose(image), polarity)
+                ImageOps.exif_transpose(image, in_place=True)  # otherwise it makes a copy
+                return _grey(image, polarity)
         except DataError:
             raise
         except Image.DecompressionBombError:
@@ -76,16 +86,9 @@ def load_picture(source: str | Path | bytes, *, polarity: Polarity | None = None
             raise DataError(f"{name}: not a complete PNG or JPEG picture ({error})") from None
 
 
-def _open(source: str | Path | bytes, name: str) -> BinaryIO:
-    if isinstance(source, bytes):
-        return io.BytesIO(source)
-    path = Path(source)
-    if path.exists() and not path.is_file():
-        raise DataError(f"{name}: not a file")
-    try:
-        return path.open("rb")
-    except OSError as error:
-        raise DataError(f"{name}: cannot be read ({error.strerror})") from None
+def open_picture(path: str | Path) -> BinaryIO:
+    """Open a file of a picture; DataError if it cannot be read or is larger than any allowed picture."""
+    return open_file(path, _FILE_LIMIT, what="a picture")
 
 
 def polarity_sign(polarity: str | None) -> int:
@@ -144,23 +147,47 @@ def grey_levels(picture: ArrayLike, polarity: Polarity | None, name: str) -> NDA
 
 def _grey(image: Image.Image, polarity: Polarity | None) -> NDArray[np.uint8]:
     """Decode and return grey levels (luma of ITU-R BT.601), shape (h, w); transparent pixels look like paper."""
-    from PIL import Image
+    if not image.has_transparency_data:
+        return _in_strips(image, _opaque_levels)
+    luma = _in_strips(image, lambda strip: _luma(strip.convert("RGBA")))
+    alpha = _in_strips(image, lambda strip: np.asarray(strip.convert("RGBA").getchannel("A")))
+    return _in_front(luma, alpha, _level_behind(luma, alpha, polarity))
 
+
+def _in_strips(image: Image.Image, levels: Callable[[Image.Image], NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Return what a function makes of an image, a few rows at a time: Pillow's copies take 4 bytes a pixel."""
+    image.load()
+    result = np.empty((image.height, image.width), np.uint8)
+    for top in range(0, image.height, _STRIP):
+        bottom = min(top + _STRIP, image.height)
+        result[top:bottom] = levels(image.crop((0, top, image.width, bottom)))
+    return result
+
+
+def _opaque_levels(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode.startswith(("I", "F")):
         deep: NDArray[Any] = np.clip(np.asarray(image), 0, 0xFFFF)
         return (deep.astype(np.uint16) >> 8).astype(np.uint8)
-    if not image.has_transparency_data:
-        # Pillow cannot convert every mode to grey directly.
-        direct = image.mode in ("1", "L", "P", "RGB")
-        return np.asarray((image if direct else image.convert("RGB")).convert("L"))
-    colour = image.convert("RGBA")
-    alpha = colour.getchannel("A")
+    # Pillow cannot convert every mode to grey directly.
+    direct = image.mode in ("1", "L", "P", "RGB")
+    return np.asarray((image if direct else image.convert("RGB")).convert("L"))
+
+
+def _luma(image: Image.Image) -> NDArray[np.uint8]:
     # Blending also reads the colour of a fully transparent pixel, which must not matter.
-    luma = colour.convert("RGB").convert("L")
-    background = _level_behind(np.asarray(luma), np.asarray(alpha), polarity)
-    blended = Image.new("L", colour.size, background)
-    blended.paste(luma, mask=alpha)
-    return np.asarray(blended)
+    return np.asarray(image.convert("RGB").convert("L"))
+
+
+def _in_front(luma: NDArray[np.uint8], alpha: NDArray[np.uint8], background: int) -> NDArray[np.uint8]:
+    """Return partly transparent grey levels in front of a background."""
+    from PIL import Image
+
+    for top in range(0, len(luma), _STRIP):
+        rows = slice(top, top + _STRIP)
+        blended = Image.new("L", luma[rows].shape[::-1], background)
+        blended.paste(Image.fromarray(luma[rows]), mask=Image.fromarray(alpha[rows]))
+        luma[rows] = np.asarray(blended)
+    return luma
 
 
 def _level_behind(luma: NDArray[np.uint8], alpha: NDArray[np.uint8], polarity: Polarity | None) -> int:

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastnn.errors import FastnnError
+from fastnn.reading import read_file
 from fastnn.storage import atomic_write, cache_dir
 
 if TYPE_CHECKING:
@@ -44,6 +45,12 @@ _RUNTIME_SYMBOLS = ("fma", "fmaf", "log", "memcpy", "memset")
 
 _WITHOUT_EFFECT = ("NUMBA_CACHE_DIR", "NUMBA_CACHE_LOCATOR_CLASSES", "NUMBA_DEBUG_CACHE", "NUMBA_NUM_THREADS")
 """Environment variables of Numba that do not change machine code."""
+
+_SOURCE_LIMIT = 1 << 20
+_CODE_LIMIT = 1 << 24
+"""Size in bytes above which a file holds no kernel; the largest has 100 KB."""
+_OBJECT_FILES = (b"\x7fELF", b"\xcf\xfa\xed\xfe", b"\x64\x86", b"\x64\xaa")
+"""How object files begin on Linux, macOS, and Windows on x86-64 and ARM64."""
 
 _alive: list[Any] = []  # LLVM's engines, which own the machine code, and memory that it writes to
 _lock = threading.RLock()
@@ -173,12 +180,14 @@ class _CodeFile:
     def read(self) -> tuple[str, bytes]:
         """Return the name and code that :meth:`write` kept; LookupError if no valid file is found."""
         for path in self._paths:
-            with contextlib.suppress(OSError):
-                content = path.read_bytes()
+            with contextlib.suppress(FastnnError, ValueError):
+                content = read_file(path, _CODE_LIMIT)
                 rest = content[32:]
-                if hashlib.sha256(rest).digest() == content[:32] and rest[:32] == self._key:
-                    (length,) = struct.unpack_from("<q", rest, 32)
-                    return rest[40 : 40 + length].decode(), rest[40 + length :]
+                if len(rest) > 40 and hashlib.sha256(rest).digest() == content[:32] and rest[:32] == self._key:
+                    end = 40 + int.from_bytes(rest[32:40], "little")
+                    name, code = rest[40:end], rest[end:]
+                    if name in code and _is_object_file(code):
+                        return name.decode(), code
         raise LookupError("no valid machine code is kept")
 
     def write(self, name: str, code: bytes) -> None:
@@ -190,6 +199,20 @@ class _CodeFile:
                 with atomic_write(path) as file:
                     file.write(hashlib.sha256(rest).digest() + rest)
                 return
+
+
+def _is_object_file(code: bytes) -> bool:
+    """Return whether bytes look like a whole object file; LLVM ends the process for others."""
+    if not code.startswith(_OBJECT_FILES):
+        return False
+    if not code.startswith(b"\x7fELF"):
+        return True
+    # In ELF files of 64 bits the table of sections comes last: its offset, and the size and number of its entries.
+    try:
+        (start,), (size, count) = struct.unpack_from("<Q", code, 40), struct.unpack_from("<2H", code, 58)
+    except struct.error:
+        return False
+    return bool(start > 0 and size * count > 0 and start + size * count <= len(code))
 
 
 def _folders() -> list[Path]:
@@ -209,8 +232,8 @@ def _checksum(paths: list[Path]) -> bytes | None:
     digest = hashlib.sha256()
     try:
         for path in paths:
-            digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
-    except OSError:
+            digest.update(path.name.encode() + hashlib.sha256(read_file(path, _SOURCE_LIMIT)).digest())
+    except FastnnError:
         return None
     return digest.digest() if paths else None
 
@@ -239,4 +262,4 @@ def _settings() -> tuple[Any, ...]:
     """Return Numba's settings from the environment and from its file."""
     names = sorted(name for name in os.environ if name.startswith("NUMBA_") and name not in _WITHOUT_EFFECT)
     file = Path(".numba_config.yaml")
-    return *((name, os.environ[name]) for name in names), file.read_bytes() if file.is_file() else b""
+    return *((name, os.environ[name]) for name in names), read_file(file, _SOURCE_LIMIT) if file.is_file() else b""

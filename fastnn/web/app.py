@@ -23,6 +23,7 @@ from starlette.staticfiles import StaticFiles
 from fastnn import __version__
 from fastnn.errors import DataError
 from fastnn.images import is_blank, read_image
+from fastnn.reading import read_file
 from fastnn.web.export import CachedFile, Export
 from fastnn.web.limits import RateLimiter, read_body
 from fastnn.web.logs import log
@@ -233,7 +234,7 @@ def _add_pages(app: FastAPI) -> None:
 
 
 def _page(name: str) -> Callable[[], Awaitable[Response]]:
-    content = (STATIC / name).read_bytes()
+    content = read_file(STATIC / name, 1 << 20)
 
     async def page() -> Response:
         return Response(content, media_type="text/html", headers={"Cache-Control": "no-cache"})

@@ -84,7 +84,10 @@ FILES: dict[str, tuple[str, bytes, str]] = {
     "json: half a surrogate": ("a.json", json_bytes(digit()).replace(b"3}", b'"\\ud800"}'), "a.json: "),
     "json: no UTF-8": ("a.json", json_bytes(digit("x")).replace(b'"x"', b'"\xff"'), "a.json: "),
     "json: deep nesting": ("a.json", b"[" * 100_000, "a.json: "),
-    "json: deep nesting unread": ("a.json", GOOD_JSON[:-2] + b',"x":' + b"[" * 100_000, "recursion"),
+    "json: deep nesting unread": ("a.json", GOOD_JSON[:-2] + b',"x":' + b"[" * 100_000, "truncated"),
+    "json: deep nesting closed": (
+        "a.json", GOOD_JSON[:-2] + b',"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}]", "item 1: not valid JSON"
+    ),
     "json.gz: no gzip": ("a.json.gz", GOOD_JSON, "not a gzip file"),
     "json.gz: truncated": ("a.json.gz", PACKED[:-20], "truncated"),
     "json.gz: damaged": ("a.json.gz", PACKED[:20] + b"xxxx" + PACKED[24:], "damaged"),
@@ -215,19 +218,25 @@ def test_a_file_of_a_pair_without_the_other_file(tmp_path: Path) -> None:
     assert "that belong to it are not in the same folder" in fault(path)
 
 
-@pytest.mark.parametrize("name", ["a.json.gz", "a.csv.gz", "x-images-idx3-ubyte.gz", "a.npz"])
-def test_decompression_bombs_are_not_decompressed(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.json.gz", b" " * (70 << 20), "unpacks to more than 64 MiB"),
+        ("a.csv.gz", b"11," * (70 << 18), "is longer than 64 KiB"),
+        ("x-images-idx3-ubyte.gz", idx_images(90_000, bytes(90_000 * 784)), "unpacks to more than 64 MiB"),
+        ("a.npz", b"", "too much for its compressed size"),
+    ],
+)
+def test_decompression_bombs_are_not_decompressed(name: str, content: bytes, words: str, tmp_path: Path) -> None:
     path = tmp_path / name
     size = 70 << 20
     if path.suffix == ".gz":
-        path.write_bytes(gzip.compress(bytes(size), 1))
+        path.write_bytes(gzip.compress(content, 1))
         (tmp_path / "x-labels-idx1-ubyte").write_bytes(idx_labels(1, b"\1"))
-        words = "unpacks to more than 64 MiB"
     else:
         shape = (size // 784, 784)
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         path.write_bytes(npz_of("images", header, bytes(math.prod(shape))))
-        words = "too much for its compressed size"
     tracemalloc.start()
     try:
         assert words in fault(path)

@@ -155,18 +155,35 @@ def test_the_second_process_needs_no_numba(cache: dict[str, Any], tmp_path: Path
 
 
 @needs_jit
-@pytest.mark.parametrize("damage", ["truncated", "emptied", "one bit", "another kernel", "garbage", "no such function"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "truncated", "emptied", "one bit", "another kernel", "garbage", "no such function", "a key alone", "no code",
+        "code of garbage", "code cut off", "too large",
+    ],
+)  # fmt: skip
 def test_a_damaged_file_is_written_again(damage: str, result: str, cache: dict[str, Any], tmp_path: Path) -> None:
     file = cached_file(tmp_path)
     whole = file.read_bytes()
+    key, length = whole[32:64], int.from_bytes(whole[64:72], "little")
+    name, code = whole[72 : 72 + length], whole[72 + length :]
     renamed = whole[32:72] + bytes([whole[72] ^ 1]) + whole[73:]
+
+    def with_checksum(rest: bytes) -> bytes:
+        return hashlib.sha256(rest).digest() + rest
+
     damaged = {
         "truncated": whole[:-100],
         "emptied": b"",
         "one bit": whole[:200] + bytes([whole[200] ^ 1]) + whole[201:],
-        "another kernel": hashlib.sha256(bytes(32) + whole[64:]).digest() + bytes(32) + whole[64:],
+        "another kernel": with_checksum(bytes(32) + whole[64:]),
         "garbage": os.urandom(4000),
-        "no such function": hashlib.sha256(renamed).digest() + renamed,
+        "no such function": with_checksum(renamed),
+        "a key alone": with_checksum(key + bytes(7)),
+        "no code": with_checksum(key + (1 << 62).to_bytes(8, "little") + name),
+        "code of garbage": with_checksum(whole[32 : 72 + length] + name + os.urandom(4000)),
+        "code cut off": with_checksum(whole[32 : 72 + length] + code[: len(code) // 2]),
+        "too large": whole + bytes(1 << 25),
     }[damage]
     file.write_bytes(damaged)
     assert result_and_numba(**cache) == [result, "True"]

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import sqlite3
 from contextlib import closing
@@ -205,3 +206,57 @@ def test_an_invalid_url_is_refused_in_one_line(
 def test_passwords_are_not_shown() -> None:
     assert without_password("postgresql://u:hidden@host/x") == "postgresql://u:***@host/x"
     assert without_password("hidden") == "database URL"
+
+
+@pytest.fixture
+def small_database(tmp_path: Path, drawn: Dataset) -> Path:
+    path = tmp_path / "small.db"
+    import_dataset(drawn.take(range(3)), f"sqlite:///{path}")
+    return path
+
+
+def test_a_database_whose_text_is_damaged_is_named(small_database: Path) -> None:
+    whole = small_database.read_bytes()
+    for word in (b"fastnn_reviews", b"fastnn_about", b"accepted", b"SMALLINT", b"version"):
+        places = [at for at in range(len(whole)) if whole.startswith(word, at)]
+        assert places
+        for at in places:
+            small_database.write_bytes(whole[: at + 2] + b"\x90" + whole[at + 3 :])
+            # Some names are not needed, and a digit of another state is not read.
+            with contextlib.suppress(DataError):
+                assert len(load_dataset(f"sqlite:///{small_database}")) > 0
+
+
+_ENDLESS = """
+    ALTER TABLE fastnn_digits RENAME TO other;
+    CREATE VIEW fastnn_digits AS WITH RECURSIVE endless AS
+        (SELECT * FROM other UNION ALL SELECT * FROM endless) SELECT * FROM endless
+"""
+_COMPUTED = """
+    ALTER TABLE fastnn_digits RENAME TO other;
+    CREATE TABLE fastnn_digits (seq INTEGER PRIMARY KEY, label INT, state TEXT, pixels AS (zeroblob(1000000000)));
+    INSERT INTO fastnn_digits (label, state) VALUES (1, 'accepted')
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("UPDATE fastnn_digits SET pixels = zeroblob(100000000)", "cannot be used|is damaged"),
+        ("UPDATE fastnn_about SET version = printf('%.*c', 1000000, 'x')", "has version 'xxx"),
+        (_ENDLESS, "fastnn_digits is computed and not stored"),
+        (_COMPUTED, "fastnn_digits is computed and not stored"),
+    ],
+)
+def test_a_database_that_takes_no_end_is_refused(change: str, message: str, small_database: Path) -> None:
+    with closing(sqlite3.connect(small_database)) as connection:
+        connection.executescript(change)
+        connection.commit()
+    with pytest.raises(DataError, match=message) as caught:
+        load_dataset(f"sqlite:///{small_database}")
+    assert len(str(caught.value)) < 400 + len(str(small_database))
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path, drawn: Dataset) -> None:
+    with pytest.raises(DataError, match="cannot be used"):
+        import_dataset(drawn.take([1]), f"sqlite:///{tmp_path / 'a.db'}", contributor="\udcff")
