@@ -31,6 +31,7 @@ MAX_PARAMETERS = 1 << 28
 """Most parameters of a network, checked before memory is allocated; 12 million is large for such a network."""
 
 OVERFLOW = "the network's weights are so large that its outputs are not finite"
+"""What messages say of weights that no model can predict with."""
 
 _INIT_STREAM = 0
 """Second number of the random seed: 0 for initial weights, k >= 1 for the order of epoch k."""

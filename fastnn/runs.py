@@ -396,8 +396,8 @@ def _check_recipe(model: Model, path: Path) -> None:
     if recipe is None:
         return
     # An ensemble of the first edition has fewer networks while it is trained.
-    count = recipe.ensemble if recipe.ensemble == 1 or len(model.networks) > recipe.ensemble else len(model.networks)
-    pairs: list[tuple[str, object, object]] = [("ensemble", count, len(model.networks))]
+    count = len(model.networks)
+    pairs: list[tuple[str, object, object]] = [("ensemble", min(count, recipe.ensemble), count)]
     for network in model.networks:
         pairs.append(("hidden", list(recipe.hidden), list(network.sizes[1:-1])))
         pairs += [(name, getattr(recipe, name), getattr(network, name)) for name in ("rule", "activation")]

@@ -295,8 +295,8 @@ class Trainer:
         lr = self._recipe.lr_at(epoch)
         totals = self._train_epoch(epoch, lr, on_chunk)
         self._update_average(epoch)
-        self._check_outputs(epoch, lr)
         trained = time.perf_counter()
+        self._check_outputs(epoch, lr)
         n = self.samples
         done = ChunkReport(epoch, n, n, totals[0] / n, totals[1] / n)
         between = None if on_chunk is None else lambda: on_chunk(done)
