@@ -64,16 +64,23 @@ class Engine:
         for own, given in zip(ws.weights + ws.biases, network.weights + network.biases, strict=True):
             own[...] = given
         ws.bias_and_weights[0, : network.sizes[1]] = ws.biases[0]
-        # Row by row, so that the sums are the same bits on every machine.
-        np.add.reduce(ws.bias_and_weights[: None if data.baseline else 1], axis=0, out=ws.folded_bias)
         ws.column_offset[...] = 0
+        with np.errstate(over="ignore", invalid="ignore"):  # seen in the outputs
+            # Row by row, so that the sums are the same bits on every machine.
+            np.add.reduce(ws.bias_and_weights[: None if data.baseline else 1], axis=0, out=ws.folded_bias)
+            if data.baseline and network.activation == "relu":
+                # Two sums of n + 1 terms, each term at most |W| or |b|; few more roundings. Each errs by half an eps.
+                rounding = (len(ws.bias_and_weights) + 5) * np.finfo(network.dtype).eps
+                np.abs(ws.bias_and_weights).sum(axis=0, out=ws.zero_bounds)
+                np.multiply(ws.zero_bounds, rounding, out=ws.zero_bounds)
         self._loaded_for = data.baseline
 
     def store_weights(self) -> None:
         """Copy the weights of the workspace to the network."""
         self._loaded_for = None
         ws, network = self._workspace, self.network
-        np.add(ws.weights[0], ws.column_offset, out=network.weights[0])
+        with np.errstate(over="ignore", invalid="ignore"):  # seen in the weights
+            np.add(ws.weights[0], ws.column_offset, out=network.weights[0])
         own, given = ws.weights[1:] + ws.biases, network.weights[1:] + network.biases
         for mine, theirs in zip(own, given, strict=True):
             theirs[...] = mine
@@ -187,6 +194,21 @@ def run(engine: Engine, images: NDArray[np.uint8], invert: bool, first_layer: st
     data = KernelInput(images, invert, first_layer)
     engine.load_weights(data)
     return engine.outputs(data)
+
+
+def has_finite_outputs(network: Network, invert: bool) -> bool:
+    """Return whether a network's outputs are finite: proven by its weights, or tried on a few images.
+
+    The images are white, black and noise; other images may still give outputs that are not finite.
+    """
+    if network.cannot_overflow():
+        return True
+    if not network.is_finite():
+        return False
+    n = network.sizes[0]
+    noise = np.random.default_rng(0).integers(0, 256, (2, n), dtype=np.uint8)
+    images = np.concatenate([np.full((1, n), 255, np.uint8), np.zeros((1, n), np.uint8), noise])
+    return bool(np.isfinite(run(Engine(network), images, invert)).all())
 
 
 @cache

@@ -13,9 +13,10 @@ import numpy as np
 from msgspec import Meta
 
 from fastnn.datasets.split import Split  # noqa: TC001 - msgspec reads the annotations
-from fastnn.engine import Engine, run
+from fastnn.engine import Engine, has_finite_outputs, run
 from fastnn.errors import DataError, ModelError
 from fastnn.kernels.workspace import BLOCK
+from fastnn.network import OVERFLOW
 from fastnn.recipe import Recipe  # noqa: TC001
 from fastnn.threads import cores
 
@@ -153,6 +154,7 @@ class Model:
     normalise: bool = False
     card: ModelCard = field(default_factory=ModelCard)
     _idle: list[list[Engine]] = field(default_factory=list, init=False, repr=False)
+    _bounded: bool = field(default=False, init=False, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_idle": []}
@@ -175,6 +177,18 @@ class Model:
         # An engine copies weights that cannot change only once, and not for each prediction.
         for network in self.networks:
             network.freeze()
+        # Then no prediction can overflow, and none is checked.
+        object.__setattr__(self, "_bounded", all(network.cannot_overflow() for network in self.networks))
+
+    def check_outputs(self) -> None:
+        """Raise ModelError if weights are not finite, or so large that the outputs for some images are not finite.
+
+        The images are white, black and noise. Predictions are checked as well, unless it is proven that all of them
+        are finite.
+        """
+        for network in self.networks:
+            if not has_finite_outputs(network, self.invert):
+                raise ModelError(_overflow(network))
 
     def with_card(self, **changes: Any) -> Model:
         """Return a model with the same networks and some fields of the card changed."""
@@ -232,6 +246,8 @@ class Model:
         ------
         DataError
             If the images are not whole numbers from 0 to 255, or have another shape.
+        ModelError
+            If an output is not finite, since the weights are too large.
         """
         pixels = self._as_pixels(images)
         threads = min(cores(), len(pixels) // _LEAST_PER_THREAD) if len(pixels) >= 2 * _LEAST_PER_THREAD else 1
@@ -254,6 +270,9 @@ class Model:
         except IndexError:
             engines = [Engine(network) for network in self.networks]
         outputs = [run(engine, pixels, self.invert) for engine in engines]
+        for network, some in zip(self.networks, outputs, strict=True):
+            if not self._bounded and not np.isfinite(some).all():
+                raise ModelError(_overflow(network))
         if len(self._idle) < _MAX_IDLE:
             self._idle.append(engines)
         if len(outputs) == 1:  # np.mean would take a third of the time of a prediction
@@ -306,6 +325,12 @@ class Model:
         ):
             raise DataError("pixels must be whole numbers from 0 to 255 (255 = white)")
         return pixels.astype(np.uint8)
+
+
+def _overflow(network: Network) -> str:
+    """Return what is wrong with weights that give outputs that are not finite, and the fix."""
+    wrong = OVERFLOW if network.is_finite() else "the network's weights hold NaN or infinity"
+    return f"{wrong}; train it again, with a smaller learning rate"
 
 
 def as_inputs(images: NDArray[np.uint8], invert: bool, dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -30,6 +30,9 @@ LINE = 64
 MAX_PARAMETERS = 1 << 28
 """Most parameters of a network, checked before memory is allocated; 12 million is large for such a network."""
 
+OVERFLOW = "the network's weights are so large that its outputs are not finite"
+"""What messages say of weights that no model can predict with."""
+
 _INIT_STREAM = 0
 """Second number of the random seed: 0 for initial weights, k >= 1 for the order of epoch k."""
 
@@ -198,22 +201,42 @@ class Network:
         Raises
         ------
         ModelError
-            If `x` has another shape.
+            If `x` has another shape, or an output is not finite.
         """
-        x = np.asarray(x, dtype=self.dtype)
-        if x.ndim != 2 or x.shape[1] != self.sizes[0]:
-            raise ModelError(f"the network takes inputs of shape (n, {self.sizes[0]}), not {x.shape}")
-        last = len(self.weights) - 1
-        for depth, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            z = x @ weight + bias
-            if depth == last and self.rule == "backprop":
-                return _softmax(z)
-            x = _activate(z, "sigmoid" if depth == last else self.activation)
+        with np.errstate(over="ignore", invalid="ignore"):
+            x = np.asarray(x, dtype=self.dtype)
+            if x.ndim != 2 or x.shape[1] != self.sizes[0]:
+                raise ModelError(f"the network takes inputs of shape (n, {self.sizes[0]}), not {x.shape}")
+            last = len(self.weights) - 1
+            for depth, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+                z = x @ weight + bias
+                if depth == last and self.rule == "backprop":
+                    x = _softmax(z)
+                else:
+                    x = _activate(z, "sigmoid" if depth == last else self.activation)
+        if not np.isfinite(x).all():
+            raise ModelError(f"{OVERFLOW}, or its inputs are")
         return x
 
     def is_finite(self) -> bool:
         """Whether every parameter is a finite number."""
         return bool(np.isfinite(self.parameters).all())
+
+    def cannot_overflow(self) -> bool:
+        """Whether no sum of a forward pass can overflow, whatever the inputs from 0 to 1.
+
+        From the largest weight of each layer follows a bound of all sums. If it is too large, as in networks of more
+        than about fifteen hidden layers with ReLU, the outputs may be finite or not.
+        """
+        # Kernels sum grey levels up to 255. The rest is for their rounding errors.
+        limit, largest = float(np.finfo(self.dtype).max) / 1024, 1.0
+        for weight, bias in zip(self.weights, self.biases, strict=True):
+            top, shift = (float(np.abs([part.max(), part.min()]).max()) for part in (weight, bias))
+            total = len(weight) * top * largest + shift
+            if not total <= limit:  # too large or NaN
+                return False
+            largest = total if self.activation == "relu" else 1.0
+        return True
 
     def sha256(self) -> str:
         """Return the SHA-256 (hexadecimal) of sizes, dtype and the little-endian weights and biases without padding."""

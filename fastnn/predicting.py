@@ -107,7 +107,10 @@ def predict_files(
             sources.append((file, index))
             found.append(image)
     images = np.stack(found)
-    probabilities = model.predict_proba(images)
+    try:
+        probabilities = model.predict_proba(images)
+    except ModelError as error:
+        raise ModelError(f"{model_path}: {error}") from None
     seen = normalise_batch(images, polarity="dark-on-light")[0] if model.normalise else images
     predictions = [
         Prediction(_printable(file), index, model.classes[int(row.argmax())], tuple(row.tolist()), image)

@@ -179,11 +179,13 @@ class Run:
         Raises
         ------
         ModelError
-            If there is no model in the folder, or it is damaged, or does not say how it was trained.
+            If there is no model in the folder, or it is damaged, or does not say how it was trained, or its parts
+            contradict each other.
         """
         folder = Path(folder)
         _check_run_folder(folder)
-        found = [read_with_extra(folder / name) for name in (CHECKPOINT_FILE, MODEL_FILE) if (folder / name).is_file()]
+        paths = [folder / name for name in (CHECKPOINT_FILE, MODEL_FILE) if (folder / name).is_file()]
+        found = [read_with_extra(path) for path in paths]
         if not found:
             raise ModelError(
                 f"{folder}: nothing to resume, it holds neither {MODEL_FILE} nor {CHECKPOINT_FILE}; "
@@ -193,6 +195,9 @@ class Run:
         recipe = model.card.recipe
         if recipe is None or not all(_says_how_trained(model.card) for model, _, _ in found):
             raise ModelError(f"{folder}: its model does not say how it was trained and cannot be resumed")
+        for path, (one, _, _) in zip(paths, found, strict=True):
+            _check_recipe(one, path)
+        _check_same_run(*(one for one, _, _ in found), folder=folder)
         _clear_leftovers(folder)
         # Epochs after the checkpoint will be trained again.
         history = _read_intact_lines(folder / HISTORY_FILE)
@@ -360,6 +365,8 @@ def _saved_networks(model: Model, recipe: Recipe, state: State | None, folder: P
         prefix = f"{number}."
         own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
         saved.append(SavedNetwork(one["epoch"], network, (own, one) if recipe.needs_state else None))
+    if not min(one.epochs for one in saved) <= epochs <= max(one.epochs for one in saved):
+        raise _damaged(folder)
     return tuple(saved)
 
 
@@ -468,6 +475,43 @@ def _clear_leftovers(folder: Path) -> None:
 
 def _says_how_trained(card: ModelCard) -> bool:
     return card.epochs is not None and card.recipe is not None and card.data is not None
+
+
+def _check_recipe(model: Model, path: Path) -> None:
+    """Raise ModelError if the recipe in a model file contradicts the model, which stores some values again."""
+    card, recipe = model.card, model.card.recipe
+    if recipe is None:
+        return
+    # An ensemble of the first edition has fewer networks while it is trained.
+    count = len(model.networks)
+    pairs: list[tuple[str, object, object]] = [("ensemble", min(count, recipe.ensemble), count)]
+    for network in model.networks:
+        pairs.append(("hidden", list(recipe.hidden), list(network.sizes[1:-1])))
+        pairs += [(name, getattr(recipe, name), getattr(network, name)) for name in ("rule", "activation")]
+        pairs.append(("dtype", recipe.dtype, network.dtype.name))
+    pairs += [(name, getattr(recipe, name), getattr(model, name)) for name in ("invert", "normalise")]
+    pairs.append(("seed", recipe.seed, recipe.seed if card.seed is None else card.seed))
+    if recipe.class_weight is not None:
+        pairs.append(("number of class weights", len(recipe.class_weight), len(model.classes)))
+    for name, said, real in pairs:
+        if said != real:
+            raise ModelError(
+                f"{path}: its recipe has {name} = {said}, but its model has {real}; "
+                "the file is damaged or was changed, start a new run"
+            )
+
+
+def _check_same_run(*models: Model, folder: Path) -> None:
+    """Raise ModelError if the model and the checkpoint in a folder are not of one run."""
+    runs = []
+    for model in models:
+        # Training for more epochs changes the recipe's number of them.
+        recipe = {} if model.card.recipe is None else msgspec.structs.asdict(model.card.recipe) | {"epochs": None}
+        runs.append((recipe, model.card.data, model.sizes, model.classes))
+    if any(run != runs[0] for run in runs):
+        raise ModelError(
+            f"{folder}: {MODEL_FILE} and {CHECKPOINT_FILE} are of different runs; remove the file of the other run"
+        )
 
 
 def read_history(path: str | Path, *, skip_damaged: bool = False) -> list[EpochReport]:

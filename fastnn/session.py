@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
 import msgspec
+import numpy as np
 
 from fastnn import __version__
 from fastnn.datasets import Dataset, load_dataset, per_class
@@ -234,6 +235,12 @@ class Session:
         data = _reload(dataset, about, folder)
         how = about.split or Split(fraction=recipe.test_fraction, seed=recipe.seed)
         session._set_up(recipe, data, None if about.n_test == 0 else how, folder, on_chunk, threads)
+        n_test = 0 if session.test is None else len(session.test)
+        if about.n_test not in (None, n_test):
+            raise ModelError(
+                f"{folder}: its model was tested on {about.n_test} images, but its split holds back {n_test}; "
+                "the file is damaged or was changed, start a new run"
+            )
         session.card = msgspec.structs.replace(model.card, recipe=recipe)
         session._run = run
         try:
@@ -301,6 +308,7 @@ class Session:
         for number, one in enumerate(self._snapshots):
             if one.epochs:
                 self._snapshots[number] = Snapshot.of(self._trainer(number), one.epochs, recipe)
+                _check_same_state(one, self._snapshots[number])
 
     def _trainer(self, number: int) -> Trainer:
         """Return the trainer of a network, made from the network's snapshot when first needed."""
@@ -605,6 +613,13 @@ def _extended(recipe: Recipe, epochs: int | None, folder: str) -> Recipe:
             f"{folder}: its learning rates or averages depend on its {recipe.epochs} epochs; drop epochs= (--epochs)"
         )
     return extended
+
+
+def _check_same_state(saved: Snapshot, loaded: Snapshot) -> None:
+    """Raise ModelError if the network of a checkpoint is not the one that its training state selects."""
+    same = np.array_equal(saved.network.parameters, loaded.network.parameters)
+    if not same or saved.epochs != loaded.state[1]["epoch"]:
+        raise ModelError("the model and the training state contradict each other; the checkpoint is damaged")
 
 
 def _reload(dataset: Dataset | str | Path | None, about: DataCard, folder: str | Path) -> Dataset:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnn.datasets.split import Split
-from fastnn.engine import Engine
+from fastnn.engine import Engine, has_finite_outputs
 from fastnn.errors import DataError, ModelError, RecipeError, TrainingError
 from fastnn.evaluation.metrics import mean_loss
 from fastnn.images.distort import Distorter
@@ -296,6 +296,7 @@ class Trainer:
         totals = self._train_epoch(epoch, lr, on_chunk)
         self._update_average(epoch)
         trained = time.perf_counter()
+        self._check_outputs(epoch, lr)
         n = self.samples
         done = ChunkReport(epoch, n, n, totals[0] / n, totals[1] / n)
         between = None if on_chunk is None else lambda: on_chunk(done)
@@ -394,13 +395,23 @@ class Trainer:
             self._average = self._network.parameters.copy()
         scalar: Any = self._network.dtype.type
         share = scalar(1 / min(count, self._recipe.averaging_epochs))
-        self._average += (self._network.parameters - self._average) * share
+        with np.errstate(over="ignore", invalid="ignore"):  # seen in the average's outputs
+            self._average += (self._network.parameters - self._average) * share
 
     def _update_best(self, epoch: int, accuracy: float | None, loss: float | None) -> None:
         if accuracy is None or loss is None or (accuracy, -loss) <= self._best_score:
             return
         self._best_score, self._best_epoch = (accuracy, -loss), epoch
         self._best = (self._network.parameters if self._average is None else self._average).copy()
+
+    def _check_outputs(self, epoch: int, lr: float) -> None:
+        """Raise TrainingError if the weights or their average are so large that a model of them cannot predict."""
+        networks = [self._network]
+        if self._average is not None:
+            networks.append(self._network.copy())
+            networks[1].parameters[...] = self._average
+        if not all(has_finite_outputs(network, self._recipe.invert) for network in networks):
+            raise _diverged(epoch, lr)
 
     def _distort(self, chunk: NDArray[np.int64], epoch: int) -> None:
         if self._distorter is not None:
@@ -425,8 +436,6 @@ class Trainer:
                 so_far = done + len(chunk)
                 on_chunk(ChunkReport(epoch, so_far, n, float(totals[0]) / so_far, float(totals[1]) / so_far))
         self._engine.store_weights()
-        if not self._network.is_finite():
-            raise _diverged(epoch, lr)
         return [float(total) for total in totals]
 
     def _measure(

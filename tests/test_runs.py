@@ -408,3 +408,64 @@ def test_what_a_kill_leaves_of_a_run_has_a_recipe(tmp_path: Path) -> None:
     (folder / "notes.txt").unlink()
     (folder / "member-1" / "checkpoint.safetensors").write_bytes(b"trained")
     assert begun_recipe(folder) is None
+
+
+def contradicting(**fields: Any) -> Model:
+    """Return a model with a network of the recipe, but other fields of the recipe in its card."""
+    return model(2, recipe=RECIPE.replace(**fields))
+
+
+CONTRADICTIONS: dict[str, tuple[Model, str]] = {
+    "hidden": (contradicting(hidden=(4,)), r"hidden = \[4\], but its model has \[3\]"),
+    "layers": (contradicting(hidden=()), r"hidden = \[\], but its model has \[3\]"),
+    "rule": (contradicting(rule="backprop"), "rule = backprop, but its model has original"),
+    "dtype": (contradicting(dtype="float64"), "dtype = float64, but its model has float32"),
+    "activation": (
+        contradicting(rule="backprop", activation="relu"),
+        "rule = backprop, but its model has original",
+    ),
+    "invert": (contradicting(invert=True), "invert = True, but its model has False"),
+    "normalise": (contradicting(normalise=True), "normalise = True, but its model has False"),
+    "seed": (model(2, seed=3), "seed = 0, but its model has 3"),
+    "class weights": (contradicting(class_weight=(1, 2, 3)), "number of class weights = 3, but its model has 2"),
+    "too many networks": (
+        Model((RECIPE.network(5, 2), RECIPE.network(5, 2)), ("a", "b"), card=model(2).card),
+        "ensemble = 1, but its model has 2",
+    ),
+    "a network of another kind": (
+        Model(
+            (RECIPE.network(5, 2), RECIPE.replace(hidden=(2,)).network(5, 2)),
+            ("a", "b"),
+            card=ModelCard(epochs=2, recipe=RECIPE.replace(ensemble=2), data=DATA),
+        ),
+        r"hidden = \[3\], but its model has \[2\]",
+    ),
+}
+
+
+@pytest.mark.parametrize("file", ["checkpoint.safetensors", "model.safetensors"])
+@pytest.mark.parametrize("name", CONTRADICTIONS)
+def test_a_recipe_that_contradicts_its_network_is_refused(name: str, file: str, tmp_path: Path) -> None:
+    wrong, message = CONTRADICTIONS[name]
+    save_model(wrong, tmp_path / file)
+    if file == "model.safetensors":  # a later and sound checkpoint does not hide it
+        save_model(model(3), tmp_path / "checkpoint.safetensors")
+    with pytest.raises(ModelError, match=rf"{file}: its recipe has {message}; the file .* start a new run$"):
+        Run.resume(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        model(2, recipe=RECIPE.replace(lr=0.5)),
+        model(2, data=DataCard(source="x.npz", description="x", hash="1" * 64)),
+        Model((RECIPE.network(5, 2),), ("a", "c"), card=model(2).card),
+        Model((RECIPE.network(6, 2),), ("a", "b"), card=model(2).card),
+    ],
+    ids=["recipe", "data", "classes", "inputs"],
+)
+def test_a_checkpoint_of_another_run_is_refused(other: Model, tmp_path: Path) -> None:
+    save_model(model(3), tmp_path / "model.safetensors")
+    save_model(other, tmp_path / "checkpoint.safetensors")
+    with pytest.raises(ModelError, match=r"are of different runs; remove the file of the other run$"):
+        Run.resume(tmp_path)

@@ -6,16 +6,19 @@ import re
 import signal
 import threading
 from dataclasses import replace
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import pytest
 
 import fastnn
-from fastnn import Recipe, Session, fit, load_dataset, load_model, presets, split
-from fastnn.datasets import Dataset, per_class
+from fastnn import Model, Recipe, Session, fit, load_dataset, load_model, presets, split
+from fastnn.datasets import Dataset, Split, per_class
 from fastnn.errors import DataError, FastnnError, ModelError, RecipeError, TrainingError
 from fastnn.evaluation.metrics import evaluate
+from fastnn.formats.safetensors import read_with_extra, write_model
 from tests.helpers import TIMEOUT, blobs, save_npz
 
 if TYPE_CHECKING:
@@ -437,6 +440,54 @@ def test_runs_that_cannot_be_resumed_are_refused(tmp_path: Path) -> None:
         Session.resume(tmp_path / "run", epochs=5)
     run(Session.resume(tmp_path / "run", epochs=5, dataset=blobs(100)))
     assert load_model(tmp_path / "run").network.is_finite()
+
+
+def change_weights(model: Model, _arrays: dict[str, Any], _extra: dict[str, Any]) -> Model:
+    network = model.network.copy()
+    network.weights[1][0, 0] += 1
+    return Model((network, *model.networks[1:]), model.classes, model.invert, model.normalise, model.card)
+
+
+def change_state(model: Model, arrays: dict[str, Any], _extra: dict[str, Any]) -> Model:
+    for array in arrays.values():
+        array[...] = array[::-1].copy()
+    return model
+
+
+def change_epoch_of_state(model: Model, _arrays: dict[str, Any], extra: dict[str, Any]) -> Model:
+    for state in (extra["training"], *extra["training"].get("members", ())):
+        if "epoch" in state:
+            state["epoch"] = 1
+    return model
+
+
+def change_test_set(model: Model, _arrays: dict[str, Any], _extra: dict[str, Any]) -> Model:
+    assert model.card.data is not None
+    return model.with_card(data=msgspec.structs.replace(model.card.data, n_test=3))
+
+
+def change_split(model: Model, _arrays: dict[str, Any], _extra: dict[str, Any]) -> Model:
+    assert model.card.data is not None
+    return model.with_card(data=msgspec.structs.replace(model.card.data, split=Split(fraction=0.5)))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "change"),
+    [
+        *product(["original", "ensemble", "ema"], [change_test_set, change_split]),
+        *product(["ema", "validation", "ensemble, ema and validation"], [change_weights, change_state]),
+        *product(["ema", "ensemble, ema and validation"], [change_epoch_of_state]),
+    ],
+)
+def test_a_checkpoint_that_contradicts_itself_is_refused(recipe: str, change: Any, tmp_path: Path) -> None:
+    data, folder = blobs(150), tmp_path / "run"
+    run(Session(data, RECIPES[recipe].replace(epochs=2), folder, threads=1))
+    file = folder / "model.safetensors"
+    model, arrays, extra = read_with_extra(file)
+    changed = change(model, arrays, extra)
+    write_model(changed, file, extra_tensors=arrays, extra=extra)
+    with pytest.raises(ModelError, match=f"^{folder}: [^\n]*(contradict|damaged)"):
+        Session.resume(folder, epochs=4, dataset=data)
 
 
 @pytest.mark.parametrize("recipe", [RECIPES["ensemble"], RECIPES["ensemble, ema and validation"]])

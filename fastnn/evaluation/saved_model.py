@@ -93,9 +93,11 @@ def evaluate_file(
     source = data if data is not None else training_source(model_path, model)
     dataset = load_data(model_path, source, progress, is_own=data is None)
     chosen, images, notes = _choose(model, dataset, part, own=is_trained_on(model, dataset))
-    return SavedModelEvaluation(
-        model_path, model, dataset.source, chosen, images, evaluate(model, images), dataset.notes + notes
-    )
+    try:
+        evaluation = evaluate(model, images)
+    except ModelError as error:
+        raise ModelError(f"{model_path}: {error}") from None
+    return SavedModelEvaluation(model_path, model, dataset.source, chosen, images, evaluation, dataset.notes + notes)
 
 
 def is_trained_on(model: Model, dataset: Dataset) -> bool:

@@ -151,7 +151,12 @@ def read_original(path: str | Path) -> Original:
     network, training = _build(content, path), _notes(content, path)
     card = ModelCard(original=OriginalCard(file=path.name, training=training))
     classes = tuple(str(digit) for digit in range(network.sizes[-1]))
-    return Original(Model((network,), classes, card=card), place != "", place, training)
+    model = Model((network,), classes, card=card)
+    try:
+        model.check_outputs()
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
+    return Original(model, place != "", place, training)
 
 
 def write_original(model: Model, path: str | Path) -> None:
@@ -253,8 +258,6 @@ def _build(content: _Original | _Toy, path: Path) -> Network:
     for layer, (weights, biases) in enumerate(arrays):
         network.weights[layer][...] = weights.T
         network.biases[layer][...] = biases[:, 0]
-    if not network.is_finite():
-        raise ModelError(f"{path}: the weights hold NaN or infinity")
     return network
 
 

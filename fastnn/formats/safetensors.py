@@ -162,10 +162,15 @@ def write_model(
     Raises
     ------
     ModelError
-        If `model.card` is not valid, or it or `extra` cannot be written as JSON.
+        If `model.card` is not valid, or it or `extra` cannot be written as JSON, or if the weights are not finite or
+        too large, see :meth:`fastnn.Model.check_outputs`.
     OSError
         If the file cannot be written.
     """
+    try:
+        model.check_outputs()
+    except ModelError as error:
+        raise ModelError(f"{path}: not written, since {error}") from None
     content = dump_model(model, extra_tensors=extra_tensors, extra=extra)
     with atomic_write(path, like=like) as file:
         file.write(content)
@@ -210,6 +215,7 @@ def _read(path: str | Path, *, with_extra: bool) -> tuple[Model, dict[str, NDArr
         raise ModelError(f"{path}: not a whole safetensors file ({error})") from None
     try:
         model = Model(networks, tuple(head.classes), head.invert, head.normalise, head.card)
+        model.check_outputs()
     except FastnnError as error:
         raise ModelError(f"{path}: {error}") from None
     return model, tensors, head.extra
@@ -336,6 +342,4 @@ def _read_network(file: Any, member: int, shape: _Shape, path: str | Path) -> Ne
         raise ModelError(f"{path}: {error}") from None
     for name, view in _views(member, network):
         view[...] = file.get_tensor(name)
-    if not network.is_finite():
-        raise ModelError(f"{path}: the weights hold NaN or infinity; the file is damaged")
     return network

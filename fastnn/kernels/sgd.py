@@ -6,6 +6,10 @@ the first layer's pre-activations are W·x + b = a + V·d + c·sum(d), and the u
 V += g·d', a += g·(1 + baseline·sum(x)): the same SGD in exact arithmetic, at a cost proportional to the non-zero d. The
 caller computes a and sets c to 0 before, and adds c to V after. With baseline 0, c stays 0 and a is the bias.
 
+With baseline 1 the rounding errors of a + V·d are those of a sum over all inputs, even where W·x + b has few terms that
+are not 0. So a sample with x = 0 gets the biases as pre-activations, and in training with ReLU, whose slope jumps at 0,
+pre-activations become 0 where W·x + b is (:func:`set_zero_sums`).
+
 Samples are taken in blocks of four (``fastnn.kernels.first_layer``). V·d is computed for all four with the weights
 before the block, then corrected for the updates by the block's earlier samples:
 V_t·d_t = V_0·d_t + the sum over s < t of g_s (d_s·d_t). After the block V takes all four updates at once. This too is
@@ -370,16 +374,21 @@ def list_pixels(ws, args, size):
 
 
 @device
-def deviation_sum_of(ws, args, i):
-    """Return sum(d) of image i."""
+def input_sum_of(ws, args, i):
+    """Return 255 · sum(x) of image i, a whole number, so that neither order nor dtype matters."""
     images, n_inputs = pointer(args.images, uint8), layer_at(ws, 0).n_inputs
     grey = 0
     for k in range(i * args.n_pixels, i * args.n_pixels + n_inputs):
         grey += images[k]
-    # A sum of whole numbers, so that neither order nor dtype matters. The factor is negative if pixels are inverted.
-    fed = 255 * n_inputs - grey if args.factor < 0 else grey
+    # The factor is negative if pixels are inverted.
+    return 255 * n_inputs - grey if args.factor < 0 else grey
+
+
+@device
+def deviation_sum_of(ws, args, input_sum):
+    """Return sum(d) of an image, from 255 · sum(x)."""
     scratch = float_pointer(ws, ws.lane_sums)
-    scratch[0] = fed / 255 - args.baseline * n_inputs  # in float64, then rounded to the network's type
+    scratch[0] = input_sum / 255 - args.baseline * layer_at(ws, 0).n_inputs  # in float64, then rounded to the dtype
     return scratch[0]
 
 
@@ -405,6 +414,47 @@ def first_preactivations(ws, layer, args, deviation_sum, t, n_learned):
         for r in range(0, width, lanes):
             delta = simd.load(block_deltas, s * width + r, ONE)
             simd.store(units, r, simd.fma(product, delta, simd.load(units, r, ONE)))
+
+
+@device
+def copy_biases(ws, layer):
+    """Write the first layer's pre-activations of a sample whose inputs are all 0: the biases."""
+    simd.small_code()
+    units, biases = float_pointer(ws, layer.activations), float_pointer(ws, layer.biases)
+    lanes = simd.floats_per_vector(units)
+    for r in range(0, layer.n_vectors * lanes, lanes):
+        simd.store(units, r, simd.load(biases, r, ONE))
+
+
+@device
+def set_zero_sums(ws, layer, args, i):
+    """Set the first layer's pre-activations of image i to 0 where W·x + b is 0, but a + V·d is a rounding error.
+
+    Otherwise inactive ReLU units would learn. Only units are concerned that have learned nothing since the weights were
+    loaded: after that a sum is 0 only by chance. Their c is 0 and their V is W. If such a pre-activation is positive,
+    but below `zero_bounds`, the greatest rounding error, W·x + b is computed as in ``fastnn.reference``: in float64,
+    one input after the other. For baseline 1 only: with baseline 0 terms of 0 are not summed.
+    """
+    simd.noinline()
+    simd.small_code()
+    units, bounds = float_pointer(ws, layer.activations), float_pointer(ws, ws.zero_bounds)
+    column_offset, lanes, n_small = float_pointer(ws, ws.column_offset), simd.floats_per_vector(units), 0
+    none = simd.zeros(units, ONE)
+    for r in range(0, layer.n_vectors * lanes, lanes):
+        c, z = simd.load(column_offset, r, ONE), simd.load(units, r, ONE)
+        bound = simd.where_positive(simd.mul(c, c), none, simd.load(bounds, r, ONE))
+        n_small += simd.count_greater(simd.where_positive(z, simd.sub(bound, z), none), none)
+    if n_small == 0:  # as for nearly all samples
+        return
+    images, weights = pointer(args.images, uint8), float_pointer(ws, layer.weights)
+    biases = float_pointer(ws, layer.biases)
+    for j in range(layer.n_outputs):
+        if column_offset[j] == 0 and 0 < units[j] < bounds[j]:
+            total = 0.0
+            for k in range(layer.n_inputs):
+                total += np.float64(weights[k * layer.stride + j]) * (images[i * args.n_pixels + k] / 255)
+            if total + np.float64(biases[j]) == 0:
+                units[j] = 0
 
 
 @device
@@ -495,6 +545,7 @@ def run_samples(dtype, rule, activation):
     forward_layer = forward_sparse if activation == "relu" else forward_dense
     update_layer = update_sparse if activation == "relu" else update_dense
     weights_used = weights_after if rule == "original" else weights_before
+    has_relu = activation == "relu"
 
     def run(address):
         simd.small_code()
@@ -511,8 +562,14 @@ def run_samples(dtype, rule, activation):
             first_layer_forward(ws, first_layer)
             for t in range(size):
                 i = order[first + t]
-                deviation_sum, n_learned = deviation_sum_of(ws, args, i), t if learns else 0
-                first_preactivations(ws, first_layer, args, deviation_sum, t, n_learned)
+                input_sum, n_learned = input_sum_of(ws, args, i), t if learns else 0
+                deviation_sum = deviation_sum_of(ws, args, input_sum)
+                if input_sum == 0:
+                    copy_biases(ws, first_layer)
+                else:
+                    first_preactivations(ws, first_layer, args, deviation_sum, t, n_learned)
+                    if has_relu and learns and args.baseline == 1:
+                        set_zero_sums(ws, first_layer, args, i)
                 forward(ws, args, forward_layer)
                 if learns:
                     output_delta_and_loss(ws, last_layer, args, labels[i])

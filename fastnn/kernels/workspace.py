@@ -62,6 +62,7 @@ def workspace_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
         "lane_sums",  # scratch: a vector for each row of a layer, whose lanes are not summed yet
         "folded_bias",  # a = b + W·baseline
         "column_offset",  # c: the first layer's weights are V + c·baseline'
+        "zero_bounds",  # greatest rounding error of a + V·d while c is 0; set for ReLU and baseline 1
         "block_preactivations",  # V·d / factor of each sample of a block, a row of n_vectors each
         "block_deltas",  # factor * scaled delta of each sample of a block
         "gram",  # d_s·d_t / factor² of each of PAIRS, lanes not summed yet
@@ -160,6 +161,7 @@ class Workspace(NamedTuple):
     biases: list[NDArray[Any]]  # of each layer, shape (outputs,)
     column_offset: NDArray[Any]  # c, shape (n_hidden,)
     folded_bias: NDArray[Any]  # a, shape (padded n_hidden,)
+    zero_bounds: NDArray[Any]  # shape (padded n_hidden,)
     # A row for the first layer's biases, then its weights, shape (inputs + 1, padded n_hidden): the sum over rows is
     # b + W·1. It is padded, since NumPy would sum a single column in pairs.
     bias_and_weights: NDArray[Any]
@@ -194,7 +196,7 @@ def plan_workspace(sizes: tuple[int, ...], activation: str, dtype: np.dtype[Any]
         "pixel_values": BLOCK * n_pixels,
         "active_values": int(inputs.sum()),
         "lane_sums": (int(max(n_in.max(), n_out.max())) + lanes) * lanes,
-        **dict.fromkeys(("folded_bias", "column_offset"), int(units[0])),
+        **dict.fromkeys(("folded_bias", "column_offset", "zero_bounds"), int(units[0])),
         **dict.fromkeys(("block_preactivations", "block_deltas"), BLOCK * int(units[0])),
         "gram": len(PAIRS) * lanes,
     }
@@ -233,7 +235,8 @@ def plan_workspace(sizes: tuple[int, ...], activation: str, dtype: np.dtype[Any]
         **{name: array for name, array in part.items() if name in (kind.names or ())},
     )
     first = memory[: (n_in[0] + 1) * strides[0]].reshape(-1, strides[0])[:, : units[0]]
-    return Workspace(block, weights, biases, part["column_offset"][: sizes[1]], part["folded_bias"], first, whole)
+    column_offset, folded_bias, zero_bounds = (part[name] for name in ("column_offset", "folded_bias", "zero_bounds"))
+    return Workspace(block, weights, biases, column_offset[: sizes[1]], folded_bias, zero_bounds, first, whole)
 
 
 def _starts(lengths: NDArray[np.int64]) -> NDArray[np.int64]:

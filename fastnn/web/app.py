@@ -21,7 +21,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.staticfiles import StaticFiles
 
 from fastnn import __version__
-from fastnn.errors import DataError
+from fastnn.errors import DataError, ModelError
 from fastnn.images import is_blank, read_image
 from fastnn.reading import read_file
 from fastnn.web.export import CachedFile, Export
@@ -277,9 +277,12 @@ def _add_recognition(app: FastAPI, state: _State) -> None:
                 raise HTTPException(422, str(error)) from None
         if is_blank(image):
             raise HTTPException(422, "the drawing is blank")
-        if model.fast_enough_inline:
-            return _json_response(model.predict(image))
-        return _json_response(await run_in_threadpool(model.predict, image))
+        try:
+            if model.fast_enough_inline:
+                return _json_response(model.predict(image))
+            return _json_response(await run_in_threadpool(model.predict, image))
+        except ModelError as error:
+            raise HTTPException(500, str(error)) from None
 
     @app.get("/api/health", summary="Whether the server and its database work", responses=_responses(None, 429, 503))
     async def health(request: Request) -> Response:

@@ -198,6 +198,64 @@ def test_training_equals_the_plain_rule(case: Case, dtype: str) -> None:
     assert np.abs(network.parameters - before).max() > 1000 * TOLERANCE[dtype]
 
 
+def zero_sum_images(kind: str, n_inputs: int) -> np.ndarray:
+    """Return images that are black, black except for a few pixels, or a mixture of these and usual ones."""
+    rng = np.random.default_rng(11)
+    images = np.zeros((STEPS, n_inputs), dtype=np.uint8)
+    if kind != "black":
+        few = rng.random(images.shape) < 3 / n_inputs
+        images[few] = rng.integers(1, 256, int(few.sum()))
+    if kind == "mixed":
+        white, usual = rng.random((STEPS, 1)) < 0.4, rng.random(STEPS) < 0.3
+        images[white & (rng.random(images.shape) < 0.5)] = 255
+        images[usual] = Case((n_inputs, 3)).pixels()[: int(usual.sum())]
+        images[::7] = 0
+    return images
+
+
+def network_of_zero_sums(n_inputs: int, dtype: Any, *, cancel: bool) -> Network:
+    """Return a network in which many sums of the first layer are 0, since the weights are 0 or cancel each other."""
+    rng = np.random.default_rng(12)
+    network = Network((n_inputs, 37, 9, 3), rule="backprop", activation="relu", dtype=dtype).initialise("xavier", 5)
+    weights = network.weights[0]
+    weights[rng.random(weights.shape) < 0.4] = 0
+    weights[: n_inputs // 2, 10:20] = 0
+    if cancel:
+        weights[1::2, 20:25] = -weights[: n_inputs - 1 : 2, 20:25]
+        weights[:, 25:30] = rng.integers(-1, 2, (n_inputs, 5))
+        network.biases[0][27:30] = -3
+    return network
+
+
+def assert_trains_like_the_plain_rule(
+    network: Network, images: np.ndarray, order: list[int], *, invert: bool, first_layer: str
+) -> None:
+    labels, engine, data = np.arange(STEPS) % 3, Engine(network.copy()), KernelInput(images, invert, first_layer)
+    reference = ReferenceNetwork.from_network(network)
+    engine.load_weights(data)
+    engine.train(data, labels, np.array(order), 0.2, np.zeros(2))
+    engine.store_weights()
+    inputs = as_inputs(images, invert, np.dtype("float64"))
+    for k in order:
+        reference.train(inputs[k].tolist(), int(labels[k]), 0.2)
+    assert_same_parameters(engine.network, reference, TOLERANCE[network.dtype.name])
+
+
+@pytest.mark.parametrize(("invert", "first_layer"), [(False, "sparse"), (False, "dense"), (True, "sparse")])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("kind", ["black", "few", "mixed"])
+def test_units_whose_sum_is_zero_do_not_learn(kind: str, dtype: str, invert: bool, first_layer: str) -> None:
+    """ReLU's slope is 0 at 0: if a sum of 0 comes out as a rounding error, a unit learns that is inactive."""
+    images, sparse = zero_sum_images(kind, 50), first_layer == "sparse" and not invert
+    network = network_of_zero_sums(50, dtype, cancel=sparse)
+    inputs = as_inputs(images, invert, np.dtype("float64"))
+    sums = inputs @ network.weights[0].astype("float64") + network.biases[0]
+    assert invert or (sums == 0).mean() > 0.1
+    for k in range(STEPS):
+        assert_trains_like_the_plain_rule(network, images, [k], invert=invert, first_layer=first_layer)
+    assert_trains_like_the_plain_rule(network, images, list(range(STEPS)), invert=invert, first_layer=first_layer)
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_outputs_equal_those_of_numpy(case: Case, dtype: str) -> None:

@@ -49,6 +49,7 @@ def parts_of(record: Record, layers: list[Record], activation: str, itemsize: in
         "lane_sums": (record.lane_sums, -(-most * itemsize // vector) * vector * (vector // itemsize)),
         "folded_bias": (record.folded_bias, first),
         "column_offset": (record.column_offset, first),
+        "zero_bounds": (record.zero_bounds, first),
         "block_preactivations": (record.block_preactivations, BLOCK * first),
         "block_deltas": (record.block_deltas, BLOCK * first),
         "gram": (record.gram, len(PAIRS) * vector),
@@ -92,6 +93,7 @@ def test_no_parts_of_the_memory_overlap(sizes: tuple[int, ...], activation: str,
         assert (weights.shape, biases.shape) == ((sizes[depth], sizes[depth + 1]), (sizes[depth + 1],))
     assert address_of(plan.folded_bias) == record.folded_bias
     assert address_of(plan.column_offset) == record.column_offset
+    assert address_of(plan.zero_bounds) == record.zero_bounds
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu"])

@@ -24,7 +24,8 @@ from fastnn.web.app import MAX_BODY_BYTES, MAX_IMAGE_BYTES, PAGES, STATIC, Setti
 from fastnn.web.serving import ServedModel
 from fastnn.web.store import Store, StoreError
 from tests.helpers import TIMEOUT
-from tests.models import png, seven
+from tests.models import DIGITS, png, seven
+from tests.test_overflow import overflowing_for_one_image
 from tests.web.servers import BEARER, TOKEN, digit, new_id
 
 JSON = {"Content-Type": "application/json"}
@@ -631,3 +632,12 @@ def test_a_slow_model_runs_in_a_thread(sqlite_url: str, model: Model, monkeypatc
     with TestClient(create_app(Settings(Store(sqlite_url), TOKEN, slow))) as client:
         assert client.post("/api/predict", json={"image": INKED}).status_code == 200
     assert "predict" in used
+
+
+def test_a_prediction_that_overflows_is_an_error_with_its_reason(sqlite_url: str) -> None:
+    network, image = overflowing_for_one_image()
+    model = Model((network,), DIGITS, invert=True)
+    with TestClient(create_app(Settings(Store(sqlite_url), TOKEN, ServedModel.from_model(model, "m")))) as client:
+        answer = client.post("/api/predict", json={"image": image[0].tolist()})
+    assert answer.status_code == 500
+    assert "weights are so large" in answer.json()["detail"]
