@@ -71,7 +71,7 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line; Ctrl-C outside training exits with code 130 and no traceback."""
+    """Run the command line."""
     for stream in (sys.stdout, sys.stderr):
         # File names may contain bytes that are not valid text: show them escaped instead of failing.
         if isinstance(stream, io.TextIOWrapper):
@@ -80,8 +80,6 @@ def main() -> None:
     wanted = sys.argv[1:2] if sys.argv[1:2] and sys.argv[1] in _COMMANDS else list(_COMMANDS)
     try:
         make_app(wanted)()
-    except KeyboardInterrupt:
-        sys.exit(130)
     finally:
         # Skips the garbage collection at exit, which takes 0.05 s.
         gc.freeze()

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from fastnn.cli._signals import Interrupted, interruptible, show_cursor
 from fastnn.errors import FastnnError
 
 if TYPE_CHECKING:
@@ -56,13 +57,18 @@ def fail(message: str, code: int) -> NoReturn:
 def command(function: Callable[P, T]) -> Callable[P, T]:
     """Decorate a command so that errors become one line on standard error and an exit code.
 
-    A :class:`FastnnError` exits with its own code, errors of the system and a lack of memory with 1.
+    A :class:`FastnnError` exits with its own code, errors of the system and a lack of memory with 1, a signal with 128
+    plus its number and no line.
     """
 
     @functools.wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            return function(*args, **kwargs)
+            with interruptible():
+                return function(*args, **kwargs)
+        except Interrupted as interrupt:
+            show_cursor()
+            raise typer.Exit(128 + interrupt.signal) from None
         except FastnnError as error:
             fail(one_line(error), error.exit_code)
         except BrokenPipeError:
