@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from fastnn.cli._signals import Interrupted, interruptible, show_cursor
+from fastnn.cli._streams import OUTPUT, discard_output
 from fastnn.errors import FastnnError
 
 if TYPE_CHECKING:
@@ -45,7 +45,10 @@ def print_json(result: dict[str, Any]) -> None:
 
 def one_line(error: BaseException) -> str:
     """Return the message of `error` on one line."""
-    return " ".join(str(error).split()) or type(error).__name__
+    text = str(error)
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        text = f"{error.filename}: {error.strerror}"
+    return " ".join(text.split()) or type(error).__name__
 
 
 def fail(message: str, code: int) -> NoReturn:
@@ -72,10 +75,12 @@ def command(function: Callable[P, T]) -> Callable[P, T]:
         except FastnnError as error:
             fail(one_line(error), error.exit_code)
         except BrokenPipeError:
-            # The reader of the output has closed the pipe (`fastnn ... | head`); prevent a traceback at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            # The reader of the output has closed the pipe (`fastnn ... | head`).
+            discard_output()
             raise typer.Exit(1) from None
         except OSError as error:
+            if error.filename == OUTPUT:
+                discard_output()
             fail(one_line(error), 1)
         except MemoryError:
             fail("not enough memory", 1)
