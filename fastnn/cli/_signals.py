@@ -90,6 +90,10 @@ def interruptible() -> Iterator[None]:
 
 def leave(number: int, message: str = "") -> NoReturn:
     """End the process at once with the exit code for a signal; `message` is a line for standard error."""
+    # Nothing is imported here: a signal may arrive in the middle of an import.
+    temporaries = sys.modules.get("fastnn.temporaries")
+    if temporaries is not None:
+        temporaries.remove_own()
     show_cursor()
     if message:
         with contextlib.suppress(OSError):
