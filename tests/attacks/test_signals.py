@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,14 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+SEED = 26
+"""With it, one of the signals arrives late enough for a checkpoint."""
+
+
 def test_signals_end_commands_cleanly() -> None:
-    quick = [case for case in CASES if case.name in ("train", "ensemble", "convert")]
-    tally = attack(6, 3, quick)
+    # Enough to begin training, and few epochs to train again.
+    cases = [replace(case, cpu=0.7) for case in CASES if case.name in ("train", "ensemble", "convert")]
+    tally = attack(4, SEED, cases)
     assert tally.findings == []
-    assert tally.signals.total() == 6
+    assert tally.signals.total() == 4
     assert tally.resumed >= 1
