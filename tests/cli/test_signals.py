@@ -171,15 +171,20 @@ def test_a_signal_ends_the_command_wherever_it_arrives(where: str, number: int) 
     assert (done.returncode, done.stdout, done.stderr) == (128 + number, "", "")
 
 
-# Runs the command line, and sends SIGTERM to the process while Numba infers types.
+# Runs the command line, and sends SIGTERM to the process while Numba compiles.
 SIGNAL_WHILE_COMPILING = """
 import signal, sys
+from fastnn.__main__ import main
+from fastnn.kernels import loader
+compile = loader.object_code
 def profile(frame, event, argument):
-    if event == "call" and frame.f_globals.get("__name__") == "numba.core.typeinfer" and "args" in frame.f_locals:
+    if event == "call" and frame.f_globals.get("__name__") == "numba.core.typeinfer":
         sys.setprofile(None)
         signal.raise_signal(signal.SIGTERM)
-from fastnn.__main__ import main
-sys.setprofile(profile)
+def profiled(function):
+    sys.setprofile(profile)
+    return compile(function)
+loader.object_code = profiled
 main()
 """
 
