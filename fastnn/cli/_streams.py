@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Buffer  # type: ignore[attr-defined, unused-ignore]
 
-
 OUTPUT = "standard output"
 """The file name of errors in writing to it."""
 
@@ -61,8 +60,9 @@ def _stream(stream: Any, kind: type[io.FileIO], number: int) -> Any:
     if os.name != "posix" or stream.fileno() != number:
         stream.reconfigure(errors="backslashreplace")
         return stream
+    file: Any = kind(number, "w", closefd=False)
     return io.TextIOWrapper(
-        io.BufferedWriter(kind(number, "w", closefd=False)),
+        file if stream.write_through else io.BufferedWriter(file),  # as Python does; see its option -u
         stream.encoding,
         "backslashreplace",
         line_buffering=stream.line_buffering,

@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,12 +56,15 @@ class Case:
         Signals arrive before it has used so many seconds of CPU time.
     cold : bool
         Whether it finds no compiled kernels.
+    needs : str
+        A package that it needs and that may be missing.
     """
 
     name: str
     args: tuple[str, ...]
     cpu: float
     cold: bool = False
+    needs: str = ""
 
     @property
     def trains(self) -> bool:
@@ -69,17 +73,20 @@ class Case:
 
 
 _TRAIN = ("train", "--data", "data.npz", "--epochs", _ENDLESS, "--out", "run")
+_EVALUATE = ("evaluate", "model.safetensors", "--data", "data.npz")
 CASES = (
     Case("train", _TRAIN, 1.2),
     Case("ensemble", (*_TRAIN, "--ensemble", "3"), 1.5),
     Case("train, cold", _TRAIN, 4.0, cold=True),
-    Case("evaluate", ("evaluate", "model.safetensors", "--data", "data.npz"), 0.5),
-    Case("evaluate, cold", ("evaluate", "model.safetensors", "--data", "data.npz"), 3.0, cold=True),
-    Case("report", ("evaluate", "model.safetensors", "--data", "data.npz", "--report", "report"), 4.0),
+    Case("evaluate", _EVALUATE, 0.5),
+    Case("evaluate, cold", _EVALUATE, 3.0, cold=True),
+    Case(
+        "report", ("evaluate", "model.safetensors", "--data", "data.npz", "--report", "report"), 4.0, needs="matplotlib"
+    ),
     Case("convert", ("data", "convert", "data.npz", "new.json"), 0.6),
     Case("convert to IDX", ("data", "convert", "data.npz", "idx"), 0.6),
-    Case("import", ("data", "import", "data.npz", "--into", "sqlite:///new.db"), 1.5),
-    Case("clean", ("data", "clean", "data.npz", "--out", "clean.csv"), 4.0),
+    Case("import", ("data", "import", "data.npz", "--into", "sqlite:///new.db"), 1.5, needs="sqlalchemy"),
+    Case("clean", ("data", "clean", "data.npz", "--out", "clean.csv"), 4.0, needs="cleanlab"),
 )
 
 
@@ -331,6 +338,10 @@ def main() -> int:
         # So would the commands, if this program runs in the background of a script.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     chosen = [case for case in CASES if options.case is None or case.name in options.case]
+    missing = [case for case in chosen if case.needs and find_spec(case.needs) is None]
+    for case in missing:
+        print(f"skipped {case.name}: {case.needs} is not installed")
+    chosen = [case for case in chosen if case not in missing]
     tally = attack(options.n, options.seed, chosen)
     sent = ", ".join(f"{name} {count}" for name, count in sorted(tally.signals.items()))
     print(f"{options.n} attacks on {', '.join(case.name for case in chosen)}: {sent}")
