@@ -11,6 +11,7 @@ import contextlib
 import functools
 import os
 import random
+import re
 import select
 import shutil
 import signal
@@ -152,6 +153,7 @@ def oddities(locales: Path) -> list[Oddity]:
     ]  # fmt: skip
 
 
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _BLAS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -284,7 +286,7 @@ class Trainings:
         elif expected == 0 and model != self.expected(number):
             faults.append("another model" if model is not None else "no model")
         # With --json, progress is shown on standard error.
-        if "--json" not in COMMANDS[number] and errors != allowed:
+        if "--json" not in COMMANDS[number] and _COLOURS.sub("", errors) != allowed:
             faults.append(f"standard error: {errors.strip()[-800:]}")
         faults += [f"{word} in the output" for word in ("Traceback", "Warning") if word in output + errors]
         return faults

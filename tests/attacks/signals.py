@@ -166,7 +166,7 @@ def attack(n: int, seed: int, cases: Sequence[Case] = CASES) -> Tally:
         for k in range(n):
             case = cases[k % len(cases)]
             numbers = _choose_signals(generator)
-            at, terminal, gap = generator.uniform(0.02, case.cpu), generator.random() < 0.4, generator.uniform(0, 0.05)
+            at, terminal, gap = generator.uniform(0, case.cpu), generator.random() < 0.4, generator.uniform(0, 0.05)
             ended = run(folder.path, case, numbers, at=at, gap=gap, terminal=terminal)
             what = f"{case.name}, {'+'.join(one.name for one in numbers)} at {at:.3f} s, terminal={terminal}"
             tally.signals["+".join(one.name for one in numbers)] += 1

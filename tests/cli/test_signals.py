@@ -58,9 +58,9 @@ main()
     ("function", "count"),
     [
         ("cb", 1),  # importlib's callback, where exceptions are printed and discarded
-        ("cb", 70),
+        ("cb", 20),
         ("__set_name__", 1),  # of an attribute in a class body, where they become a RuntimeError
-        ("_process_class", 3),  # of the module dataclasses
+        ("_process_class", 1),  # of the module dataclasses
     ],
 )
 def test_ctrl_c_while_modules_are_imported_ends_the_process(function: str, count: int) -> None:
