@@ -1,7 +1,7 @@
 """Fast training of small neural networks on one CPU, one sample at a time.
 
 The public names are loaded when they are first used (PEP 562): ``import fastnn`` loads neither Numba nor Pillow. It
-loads no module at all, since the command line can treat signals only after it.
+imports no other module, so that the command line decides at once what Ctrl-C does.
 """
 
 TYPE_CHECKING = False
