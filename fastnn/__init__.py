@@ -1,10 +1,12 @@
 """Fast training of small neural networks on one CPU, one sample at a time.
 
-The public names are loaded when they are first used (PEP 562): ``import fastnn`` loads neither Numba nor Pillow.
+The public names are loaded when they are first used (PEP 562): ``import fastnn`` loads neither Numba nor Pillow. It
+imports no other module, so that the command line decides at once what Ctrl-C does.
 """
 
-import importlib
-from typing import Any
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __version__ = "0.1.0"
 
@@ -31,7 +33,9 @@ _ALSO = {"EpochReport": "fastnn.training", "Network": "fastnn.network"}
 __all__ = ["__version__", *_HOME]  # noqa: PLE0604 - the keys are strings
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
+    import importlib
+
     home = {**_HOME, **_ALSO}.get(name)
     if home is None:
         raise AttributeError(f"module 'fastnn' has no attribute {name!r}")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import gc
 import importlib
-import io
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fastnn import __version__
+from fastnn.cli._streams import discard_output, open_streams
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -71,17 +71,21 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line; Ctrl-C outside training exits with code 130 and no traceback."""
-    for stream in (sys.stdout, sys.stderr):
-        # File names may contain bytes that are not valid text: show them escaped instead of failing.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    """Run the command line."""
+    open_streams()
     # If a command is given, the files of the others need not be imported, which saves 50 ms.
     wanted = sys.argv[1:2] if sys.argv[1:2] and sys.argv[1] in _COMMANDS else list(_COMMANDS)
     try:
-        make_app(wanted)()
-    except KeyboardInterrupt:
-        sys.exit(130)
+        try:
+            make_app(wanted)()
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        # Commands report their own errors; this one comes from a help text, or from what was left to write.
+        discard_output()
+        if not isinstance(error, BrokenPipeError):
+            sys.stderr.write(f"fastnn: {error.filename}: {error.strerror}\n")
+        sys.exit(1)
     finally:
         # Skips the garbage collection at exit, which takes 0.05 s.
         gc.freeze()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
@@ -12,6 +11,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from fastnn.cli._signals import Interrupted, interruptible, show_cursor
+from fastnn.cli._streams import OUTPUT, discard_output
 from fastnn.errors import FastnnError, cannot_write
 
 if TYPE_CHECKING:
@@ -44,7 +45,10 @@ def print_json(result: dict[str, Any]) -> None:
 
 def one_line(error: BaseException) -> str:
     """Return the message of `error` on one line."""
-    return " ".join(str(error).split()) or type(error).__name__
+    text = str(error)
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        text = f"{error.filename}: {error.strerror}"
+    return " ".join(text.split()) or type(error).__name__
 
 
 def fail(message: str, code: int) -> NoReturn:
@@ -64,20 +68,27 @@ def _describe(error: OSError) -> tuple[str, int]:
 def command(function: Callable[P, T]) -> Callable[P, T]:
     """Decorate a command so that errors become one line on standard error and an exit code.
 
-    A :class:`FastnnError` exits with its own code, errors of the system and a lack of memory with 1.
+    A :class:`FastnnError` exits with its own code, errors of the system and a lack of memory with 1, a signal with 128
+    plus its number and no line.
     """
 
     @functools.wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            return function(*args, **kwargs)
+            with interruptible():
+                return function(*args, **kwargs)
+        except Interrupted as interrupt:
+            show_cursor()
+            raise typer.Exit(128 + interrupt.signal) from None
         except FastnnError as error:
             fail(one_line(error), error.exit_code)
         except BrokenPipeError:
-            # The reader of the output has closed the pipe (`fastnn ... | head`); prevent a traceback at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            # The reader of the output has closed the pipe (`fastnn ... | head`).
+            discard_output()
             raise typer.Exit(1) from None
         except OSError as error:
+            if error.filename == OUTPUT:
+                discard_output()
             fail(*_describe(error))
         except MemoryError:
             fail("not enough memory", 1)

@@ -10,14 +10,17 @@ import signal
 import socket
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fastnn.cli._console import command, err, note, out
+from fastnn.cli._signals import STOPPING, Interrupted, handling
 from fastnn.errors import FastnnError
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from fastapi import FastAPI
 
     from fastnn.web.serving import ServedModel
@@ -273,7 +276,13 @@ def open_socket(host: str, port: int) -> socket.socket:
 
 
 def run(app: FastAPI, listening: socket.socket, *, root_path: str, forwarded: str, access_log: bool) -> None:
-    """Serve until SIGINT or SIGTERM arrives; running requests finish first."""
+    """Serve until a signal arrives; running requests finish first.
+
+    Raises
+    ------
+    Interrupted
+        When it has ended because of a signal.
+    """
     import uvicorn
 
     from fastnn.web.logs import JsonLinesFormatter, logger
@@ -299,14 +308,25 @@ def run(app: FastAPI, listening: socket.socket, *, root_path: str, forwarded: st
         limit_concurrency=2000,
         ws="none",
     )
-    # Uvicorn lets running requests finish, and then raises the signals that it received again.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _exit)
-    uvicorn.Server(config).run(sockets=[listening])
+    received: list[int] = []
+    ignored = {number for number in STOPPING if signal.getsignal(number) is signal.SIG_IGN}
 
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            # Uvicorn handles SIGINT also in a process that ignores it.
+            if sig not in ignored:
+                super().handle_exit(sig, frame)
 
-def _exit(number: int, _: object) -> NoReturn:
-    raise typer.Exit(128 + number)
+    def stop(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        server.handle_exit(number, frame)
+
+    server = Server(config)
+    # Uvicorn has its own handlers of SIGINT and SIGTERM; when it has ended, it raises the signals again.
+    with handling(stop):
+        server.run(sockets=[listening])
+    if received:
+        raise Interrupted(received[0])
 
 
 def _normalise_path(root_path: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 from datetime import datetime
 from pathlib import Path
@@ -14,8 +13,8 @@ from rich.markup import escape
 
 from fastnn.cli._console import command, err, note, out, print_json
 from fastnn.cli._progress import View, view_for
+from fastnn.cli._signals import Interrupted, handling, leave
 from fastnn.errors import FastnnError, FetchError, RecipeError
-from fastnn.threads import TrainingInterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -178,7 +177,7 @@ def run(session: Session, view: View) -> None:
     Raises
     ------
     Interrupted
-        On SIGINT or SIGTERM; the last whole epoch is saved. While kernels are compiled, these signals end the process.
+        On SIGINT, SIGTERM or SIGHUP; the last whole epoch is saved. While kernels are compiled, they end the process.
     TrainingError
         If training diverges or the folder cannot be written; the last whole epoch is saved if possible.
     """
@@ -247,19 +246,8 @@ def show_summary(result: dict[str, Any]) -> None:
     out().print(table)
 
 
-class Interrupted(TrainingInterrupted):
-    """SIGINT or SIGTERM ended training; attribute `signal` is its number.
-
-    Not an Exception, like KeyboardInterrupt.
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.signal = number
-
-
 class Signals:
-    """Handles SIGINT and SIGTERM; `number` is that of the signal received, or 0.
+    """Handles the signals that end a program; `number` is that of the signal received, or 0.
 
     Parameters
     ----------
@@ -290,33 +278,19 @@ class Signals:
     def catch(self, number: int, _: FrameType | None) -> None:
         """Handle a signal: the first one stops training, a second Ctrl-C ends the process."""
         if self.number and number == signal.SIGINT:
-            _show_cursor()
-            os._exit(130)
+            leave(number)
         if self._message is not None:
-            _show_cursor()
-            os.write(2, f"{self._message}\n".encode(errors="backslashreplace"))
-            os._exit(128 + number)
+            leave(number, self._message)
         self.number = number
         self._stop()
 
 
-def _show_cursor() -> None:
-    """Show the cursor that the progress bars have hidden."""
-    for stream in (1, 2):
-        if os.isatty(stream):
-            os.write(stream, b"\x1b[?25h\n")
-
-
 @contextlib.contextmanager
 def signals(stop: Callable[[], None]) -> Iterator[Signals]:
-    """Call `stop` on SIGINT and SIGTERM within the context, instead of ending the process."""
+    """Call `stop` on a signal within the context, instead of interrupting the command."""
     signalled = Signals(stop)
-    before = {number: signal.signal(number, signalled.catch) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with handling(signalled.catch):
         yield signalled
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _load(data: str | None) -> tuple[str, Dataset, tuple[str, ...]]:

@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,8 +18,10 @@ from fastnn.reading import open_file, read_file
 from fastnn.storage import atomic_write, cache_dir
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from fastnn.datasets.dataset import Dataset
 
@@ -28,6 +30,7 @@ WORTH_CACHING = 1 << 20
 # The number is raised when a parser returns another data set for the same bytes.
 _FOLDER = "arrays-1"
 
+_TWO_HASHES = re.compile(rb"([0-9a-f]{64}) ([0-9a-f]{64})")
 _FINGERPRINT_AND_HASH = re.compile(rb"(\d+ \d+ \d+ \d+) ([0-9a-f]{64})")
 _SETTLED = 2_000_000_000
 """Nanoseconds after which a change to a file is sure to change its times; longer than the coarsest file times."""
@@ -100,9 +103,58 @@ def cached_file(path: Path, source: str) -> Dataset | None:
     return dataset
 
 
-def _hash_file(path: Path) -> Path:
-    """Return the path of the file that stores the fingerprint and the content hash of another file."""
-    return cache_dir() / _FOLDER / f"{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()}.seen"
+def cached_files(paths: Sequence[Path], source: str, parse: Callable[[], Dataset]) -> Dataset:
+    """Return the data set of several files; from the cache if they were parsed before and are unchanged.
+
+    As in :func:`cached_file`, a file is unchanged if its size, times and inode are. If the cache cannot be written,
+    nothing is cached, without a message.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+    source : str
+        The `source` of the data set.
+    parse : callable
+        Returns the data set, with or without a test set, parsed from the files.
+
+    Returns
+    -------
+    Dataset
+    """
+    seen, before = _hash_file(*paths), _fingerprint(paths)
+    with contextlib.suppress(OSError):
+        if before is not None and seen.is_file():
+            with seen.open("rb") as file:
+                stored = _TWO_HASHES.fullmatch(file.read(200))
+            dataset = _read(_entry(stored[2].decode()), source) if stored and stored[1] == before.encode() else None
+            if dataset is not None:
+                return dataset
+    dataset = parse()
+    if before is not None and before == _fingerprint(paths):
+        key = hashlib.sha256(_checksum(dataset).encode()).hexdigest()
+        with contextlib.suppress(OSError):
+            _write(_entry(key), dataset)
+            with atomic_write(seen) as file:
+                file.write(f"{before} {key}".encode())
+    return dataset
+
+
+def _fingerprint(paths: Sequence[Path]) -> str | None:
+    """Return a hash of the sizes, times and inodes of files; None if one was written a moment ago, and may be again."""
+    try:
+        found = [path.stat() for path in paths]
+    except OSError:
+        return None
+    if any(time.time_ns() - status.st_mtime_ns <= _SETTLED for status in found):
+        return None
+    parts = [(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino) for status in found]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def _hash_file(*paths: Path) -> Path:
+    """Return the path of the file that stores the fingerprint of other files, and the key of their data set."""
+    names = b"\0".join(os.fsencode(path.resolve()) for path in paths)
+    return cache_dir() / _FOLDER / f"{hashlib.sha256(names).hexdigest()}.seen"
 
 
 def _entry(key: str) -> Path:
@@ -118,16 +170,21 @@ def _read(path: Path, source: str) -> Dataset | None:
     except (OSError, DataError):
         # The folder may be forbidden, or its name impossible.
         return None
-    return dataset if str(arrays.get("checksum")) == dataset.content_hash else None
+    return dataset if str(arrays.get("checksum")) == _checksum(dataset) else None
+
+
+def _checksum(dataset: Dataset) -> str:
+    return dataset.content_hash + ("" if dataset.test is None else dataset.test.content_hash)
 
 
 def _write(path: Path, dataset: Dataset) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    arrays: dict[str, NDArray[Any]] = {
+        "images": dataset.images,
+        "labels": dataset.labels,
+        "classes": np.array(dataset.classes),
+    }
+    if dataset.test is not None:
+        arrays |= {"test_images": dataset.test.images, "test_labels": dataset.test.labels}
     with atomic_write(path) as file:
-        np.savez(
-            file,
-            images=dataset.images,
-            labels=dataset.labels,
-            classes=np.array(dataset.classes),
-            checksum=np.array(dataset.content_hash),
-        )
+        np.savez(file, allow_pickle=False, checksum=np.array(_checksum(dataset)), **arrays)

@@ -7,6 +7,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from fastnn.datasets import idx
+from fastnn.datasets.cache import cached_files
 from fastnn.datasets.fetch import Remote, download
 from fastnn.datasets.safe_read import read_packed, unpack
 from fastnn.errors import DataError
@@ -88,6 +89,10 @@ def load_mnist(folder: Path, progress: Progress | None = None, files: Sequence[R
         If a file that was found has another checksum than MNIST's.
     """
     paths = find() or tuple(download(file, folder, progress) for file in files or remotes())
+    return cached_files(paths, "mnist", lambda: _parse(paths))
+
+
+def _parse(paths: Sequence[Path]) -> Dataset:
     contents = [_read_checked(path) for path in paths]
     parts = [
         (idx.parse_images(contents[i], str(paths[i])), idx.parse_labels(contents[i + 1], str(paths[i + 1])))

@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import hashlib
+import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -281,6 +282,52 @@ def test_a_changed_file_of_mnist_is_refused(tiny_mnist: dict[str, bytes], tmp_pa
     loaded = load_dataset("data")
     assert loaded.test is not None
     assert loaded.test.labels.tolist() == [7, 3]
+
+
+def test_mnist_is_read_once(tiny_mnist: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data").mkdir()
+    labels = tmp_path / "data" / "t10k-labels-idx1-ubyte"
+
+    def write(name: str, content: bytes, written: int = 1_700_000_000) -> None:
+        (tmp_path / "data" / name).write_bytes(content)
+        os.utime(tmp_path / "data" / name, (written, written))
+
+    for name, content in tiny_mnist.items():
+        write(name, content)
+    first = load_dataset("mnist")
+    with monkeypatch.context() as patch:
+        patch.setattr(mnist.idx, "parse_images", None)
+        second = load_dataset("mnist")
+    assert (first.test, second.test) != (None, None)
+    for one, other in ((first, second), (first.test or first, second.test or first)):
+        assert (one.source, one.classes, one.content_hash) == (other.source, other.classes, other.content_hash)
+        assert (one.labels.dtype, one.images.shape) == (other.labels.dtype, other.images.shape)
+        assert other.images.flags.writeable
+    # A file that has changed is read again, and so is one that was written a moment ago.
+    write(labels.name, idx_labels(2, bytes([7, 3])), 1_700_000_001)
+    with pytest.raises(DataError, match="not MNIST's file"):
+        load_dataset("mnist")
+    labels.write_bytes(tiny_mnist[labels.name])
+    assert load_dataset("mnist").content_hash == first.content_hash
+    labels.write_bytes(idx_labels(2, bytes([7, 3])))
+    with pytest.raises(DataError, match="not MNIST's file"):
+        load_dataset("mnist")
+
+
+@pytest.mark.parametrize("spoil", ["entry", "other test set"])
+def test_a_damaged_copy_of_mnist_is_not_used(spoil: str, tiny_mnist: dict[str, bytes], tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for name, content in tiny_mnist.items():
+        (tmp_path / "data" / name).write_bytes(content)
+        os.utime(tmp_path / "data" / name, (1_700_000_000, 1_700_000_000))
+    load_dataset("mnist")
+    (entry,) = (tmp_path / "cache").rglob("*.npz")
+    if spoil == "entry":
+        entry.write_bytes(entry.read_bytes()[:-100])
+    else:
+        with np.load(entry) as kept:
+            np.savez(entry, allow_pickle=False, **{**kept, "test_labels": kept["test_labels"][::-1]})
+    assert_tiny_mnist(tmp_path)
 
 
 def test_the_real_mnist_by_name(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,7 +69,9 @@ def test_a_given_token_is_not_printed_and_forwarded_headers_are_not_trusted(
     assert [(line["path"], line["address"]) for line in requests(server)] == [("/api/review", "127.0.0.1")]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (getattr(signal, "SIGHUP", signal.SIGTERM), 129)]
+)
 def test_a_signal_lets_running_requests_finish(
     serve: Callable[..., Server], drawn: Dataset, number: signal.Signals, code: int
 ) -> None:
