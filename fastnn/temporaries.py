@@ -13,23 +13,18 @@ import hashlib
 import os
 import re
 import shutil
-import signal
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import FrameType
 
 _NAME = re.compile(r"\..*\.([0-9a-f]{8})-([0-9]{1,10})-([0-9]{1,20})-[0-9a-f]{8}\.tmp", re.DOTALL)
 _MAX_NAME = 255
 """Longest file name, in bytes, of all common file systems."""
 _PROC = Path("/proc")
 _DAY = 86_400
-
-_SIGNALS = tuple(getattr(signal, name) for name in ("SIGHUP", "SIGINT", "SIGTERM") if hasattr(signal, name))
 
 _owned: dict[Path, int] = {}
 """Paths of temporary files with the process that uses them: a forked child must not remove its parent's."""
@@ -39,8 +34,8 @@ _owned: dict[Path, int] = {}
 def temporary_beside(path: Path) -> Iterator[Path]:
     """Reserve the path of a temporary file or folder next to `path`; whatever is there at the end is removed.
 
-    It is also removed if SIGHUP, SIGINT or SIGTERM end the process. First, what dead processes left in the folder is
-    cleared.
+    First, what dead processes left in the folder is cleared. No signal handler is changed: a program that SIGTERM ends
+    at once leaves its temporary files to the next process. The commands of ``fastnn`` take the signals over.
 
     Parameters
     ----------
@@ -55,13 +50,12 @@ def temporary_beside(path: Path) -> Iterator[Path]:
     clear_dead(path.parent)
     temporary = path.with_name(_temporary_name(path.name))
     # Known before it exists, so that no moment is left in which a signal would miss it.
-    with _removed_by_signals():
-        _owned[temporary] = os.getpid()
-        try:
-            yield temporary
-        finally:
-            _remove(temporary)
-            del _owned[temporary]
+    _owned[temporary] = os.getpid()
+    try:
+        yield temporary
+    finally:
+        _remove(temporary)
+        del _owned[temporary]
 
 
 def remove_own() -> None:
@@ -163,29 +157,3 @@ def _is_dead(pid: int, start: int, changed: float) -> bool:
         return False
     # Windows has no cheap way to ask: there, os.kill ends the process.
     return time.time() - changed > _DAY
-
-
-@contextlib.contextmanager
-def _removed_by_signals() -> Iterator[None]:
-    """Within this context, signals that would end the process at once remove its temporary files first.
-
-    A signal that the program handles, or ignores, is left alone.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    changed = [number for number in _SIGNALS if signal.getsignal(number) is signal.SIG_DFL]
-    for number in changed:
-        signal.signal(number, _remove_and_end)
-    try:
-        yield
-    finally:
-        for number in changed:
-            if signal.getsignal(number) is _remove_and_end:
-                signal.signal(number, signal.SIG_DFL)
-
-
-def _remove_and_end(number: int, _: FrameType | None) -> None:
-    remove_own()
-    signal.signal(number, signal.SIG_DFL)
-    signal.raise_signal(number)
