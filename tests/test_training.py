@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -106,9 +107,15 @@ def test_interrupted_and_resumed_training_gives_the_same_bits(recipe: Recipe) ->
     assert pieces.sha256() == whole.sha256()
 
 
-def test_a_test_set_does_not_change_training() -> None:
-    data = blobs(90)
-    assert trained(ORIGINAL, data)[0].sha256() == trained(ORIGINAL, data, test=blobs(30, seed=1))[0].sha256()
+@pytest.mark.parametrize("changes", [{}, {"averaging": "ema"}, {"averaging": "tail", "averaging_epochs": 3}])
+def test_a_test_set_does_not_change_training(changes: dict[str, Any]) -> None:
+    """With averaging, the average is measured, and training continues from the current weights."""
+    data, recipe, test = blobs(90), ORIGINAL.replace(**changes), blobs(60, seed=1)
+    network, reports = trained(recipe, data, test=test)
+    assert trained(recipe, data)[0].sha256() == network.sha256()
+    measured = evaluate(as_model(network, data, recipe), test)
+    assert reports[-1].test_accuracy == measured.accuracy
+    assert reports[-1].test_loss == pytest.approx(measured.loss, rel=1e-5)
 
 
 def test_chunks_are_whole_blocks_and_shorter_for_larger_networks() -> None:
@@ -231,12 +238,13 @@ def test_as_model_keeps_classes_and_kind_of_inputs() -> None:
 
 def test_distortions_that_change_nothing_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Images that pass through the buffer of distorted images unchanged give the same bits."""
-    data = blobs(1500)
-    for recipe in (ORIGINAL.replace(epochs=1), RELU.replace(epochs=1), ORIGINAL.replace(epochs=1, first_layer="dense")):
-        plain, (report,) = trained(recipe, data)
+    data, recipes = blobs(900), (ORIGINAL, RELU, ORIGINAL.replace(first_layer="dense"))
+    monkeypatch.setattr(Engine, "chunk_size", lambda *_: 400)
+    for recipe, weights in product(recipes, (None, np.linspace(0, 2, 900))):
+        plain, (report,) = trained(recipe.replace(epochs=1), data, sample_weight=weights)
         with monkeypatch.context() as patch:
             patch.setattr(Recipe, "distorts", property(lambda _: True))
-            through, (other,) = trained(recipe, data)
+            through, (other,) = trained(recipe.replace(epochs=1), data, sample_weight=weights)
         assert plain.sha256() == through.sha256()
         assert (report.loss, report.accuracy) == (other.loss, other.accuracy)
 
@@ -311,6 +319,26 @@ def test_the_best_epoch_is_selected() -> None:
     assert [report.validation_accuracy for report in reports] == [other.test_accuracy for other in others]
 
 
+@pytest.mark.parametrize("averaging", ["ema", "tail"])
+def test_with_averages_the_best_epoch_is_that_of_the_average(averaging: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last epochs destroy what the network has learned, so that the best epoch is an earlier one."""
+    monkeypatch.setattr(Recipe, "lr_at", lambda _, epoch: 0.02 if epoch < 5 else 5.0)
+    data, recipe = blobs(200), VALIDATED.replace(averaging=averaging, averaging_epochs=4)
+    held = Split(fraction=0.25, seed=recipe.seed).test_mask(data)
+    train_set, test_set = data.take(np.flatnonzero(~held)), data.take(np.flatnonzero(held))
+    alone = recipe.replace(validation_fraction=0.0)
+    trainer = Trainer(alone.network(784, 10), train_set, alone, test_set)
+    averages, reports = [], []
+    for epoch in range(1, 7):
+        reports.append(trainer.epoch(epoch))
+        averages.append(trainer.result().copy())
+    best = max(reports, key=lambda report: (report.test_accuracy, -report.test_loss)).epoch
+    assert 2 <= best <= 4
+    network, others = trained(recipe, data)
+    assert network.sha256() == averages[best - 1].sha256()
+    assert [other.validation_loss for other in others] == [report.test_loss for report in reports]
+
+
 def test_patience_stops_training() -> None:
     """With a tiny learning rate no epoch is better than the first."""
     recipe = VALIDATED.replace(lr=1e-30, patience=2)
@@ -381,6 +409,11 @@ def test_sample_weights_multiply_the_learning_rate() -> None:
     weights = (11 / 10) * 10 / np.asarray(uneven.counts)[uneven.labels]
     balanced, _ = trained(RELU.replace(balance=True), uneven)
     assert balanced.sha256() == trained(RELU, uneven, sample_weight=weights)[0].sha256()
+    # A class without images does not count.
+    fewer = uneven.take(np.flatnonzero(uneven.labels != 3))
+    weights = len(fewer) / 9 / np.maximum(fewer.counts, 1)[fewer.labels]
+    balanced, _ = trained(RELU.replace(balance=True), fewer)
+    assert balanced.sha256() == trained(RELU, fewer, sample_weight=weights)[0].sha256()
     # Each weight stays with its image if a validation set is held back.
     only = (data.labels == 3).astype(float)
     network, _ = trained(VALIDATED, data, sample_weight=only)

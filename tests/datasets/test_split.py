@@ -34,7 +34,7 @@ def best_sum(sizes: list[int], wanted: int) -> int:
 
 @pytest.mark.parametrize(
     ("n", "fraction", "train"),
-    [(13_942, 0.1, 12_547), (10, 0.1, 9), (100, 0.3, 70), (11, 0.1, 9), (7, 0.5, 3), (1000, 0.001, 999), (3, 0.9, 0)],
+    [(13_942, 0.1, 12_547), (10, 0.1, 9), (100, 0.3, 70), (11, 0.1, 9), (7, 0.5, 3), (1000, 0.001, 999), (3, 0.9, 0), (10, 0.8, 2)],
 )
 def test_counts(n: int, fraction: float, train: int) -> None:
     whole = dataset([i % 10 for i in range(n)])
@@ -67,10 +67,14 @@ def test_the_split_of_a_seed_never_changes() -> None:
     whole = dataset([i % 10 for i in range(20)])
     position = {row: i for i, row in enumerate(rows(whole))}
     assert [position[row] for row in rows(split(whole, 0.25, 0)[1])] == [0, 5, 6, 12, 13]
+    # With duplicates: images 0 to 3, of which there are 1 to 4.
+    copies = with_copies([1, 2, 3, 4])
+    names = {row: i for i, row in enumerate(rows(Dataset(images(4), np.arange(4), DIGITS, "kinds")))}
+    assert sorted(names[row] for row in rows(split(copies, 0.5, 0)[1])) == [0, 3, 3, 3, 3]
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("sizes", [[1] * 30 + [5, 9], [2] * 10, [3, 2, 2, 2], [7, 4, 3, 3, 3], [6, 6, 6, 1, 1, 1]])
+@pytest.mark.parametrize("sizes", [[1] * 30 + [5, 9], [2] * 10, [3, 2, 2, 2], [7, 4, 3, 3, 3], [6, 6, 6, 1, 1, 1], [7] * 6 + [4] * 8])
 @pytest.mark.parametrize("fraction", [0.2, 0.45, 0.7])
 def test_duplicates_stay_together_and_the_sizes_are_the_best_possible(
     sizes: list[int], fraction: float, seed: int
@@ -131,6 +135,8 @@ def test_per_class_takes_every_image_once_before_repeating() -> None:
     assert set(parts[0]) <= set(rows(whole)[:10])
     assert set(parts[1]) == set(rows(whole)[10:13])
     assert set(parts[2]) == set(rows(whole)[13:])
+    for seed in range(20):
+        assert set(rows(per_class(whole, 11, seed))) == set(rows(whole))
     assert per_class(whole, 4, seed=1).content_hash == drawn.content_hash
     assert per_class(whole, 4, seed=2).content_hash != drawn.content_hash
 
