@@ -139,7 +139,7 @@ def test_chunks_report_the_progress_of_an_epoch(monkeypatch: pytest.MonkeyPatch)
     for epoch in (1, 2):
         mine = [chunk for chunk in chunks if chunk.epoch == epoch]
         assert [chunk.done for chunk in mine] == [400, 800, 1200, 1500]
-        assert {chunk.total for chunk in mine} == {1500}
+        assert {(chunk.total, chunk.member) for chunk in mine} == {(1500, 0)}
         assert (mine[-1].loss, mine[-1].accuracy) == (reports[epoch - 1].loss, reports[epoch - 1].accuracy)
 
 
@@ -163,6 +163,22 @@ def test_diverging_training_stops() -> None:
     ) as caught:
         trained(DIVERGING, blobs(100))
     assert caught.value.exit_code == 1
+
+
+def test_training_stops_at_the_chunk_that_diverges(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Engine, "chunk_size", lambda *_: 8)
+    chunks: list[ChunkReport] = []
+    with pytest.raises(TrainingError, match="diverged in epoch 1"):
+        trained(DIVERGING, blobs(100), on_chunk=chunks.append)
+    assert len(chunks) < 12
+    assert all(np.isfinite(chunk.loss) for chunk in chunks)
+
+
+def test_a_step_that_is_too_large_is_detected_after_the_last_sample() -> None:
+    """The loss of the only sample is finite, since it is computed before the step."""
+    recipe = RELU.replace(hidden=(), lr=1e6, epochs=1)
+    with pytest.raises(TrainingError, match=r"diverged in epoch 1 .*; try a learning rate below 1e\+06$"):
+        trained(recipe, blobs(1), sample_weight=np.array([1e38]))
 
 
 def test_weights_that_overflow_in_the_last_step_are_detected() -> None:
@@ -435,6 +451,13 @@ def test_invalid_weights_and_fractions_are_refused(recipe: Recipe, weights: Any,
         trained(recipe, blobs(20), sample_weight=weights)
 
 
+@pytest.mark.parametrize(("field", "value"), [("ensemble", 2), ("per_class", 3)])
+def test_a_recipe_for_more_than_one_network_on_the_data_is_refused(field: str, value: int) -> None:
+    recipe = RELU.replace(**{field: value})
+    with pytest.raises(RecipeError, match=rf"has {field} = {value}; use fastnn.fit or fastnn.Session$"):
+        trained(recipe, blobs(50))
+
+
 def test_the_evaluation_of_the_test_set_can_be_interrupted_between_chunks() -> None:
     """A wide network needs long for many test images: Ctrl-C must not wait for all of them."""
     network = Recipe(hidden=(2000, 2000)).network(784, 10)
@@ -450,6 +473,8 @@ def test_the_evaluation_of_the_test_set_can_be_interrupted_between_chunks() -> N
         list(train(network, data, Recipe(epochs=1, lr=1e-6), test=test, on_chunk=stop))
     assert len(calls) == 3
     assert all(report.done == report.total == 4 for report in calls)
+    # While the test set is measured, the reports are that of the whole epoch.
+    assert len(set(calls)) == 1
 
 
 def test_outputs_do_not_depend_on_chunks(monkeypatch: pytest.MonkeyPatch) -> None:

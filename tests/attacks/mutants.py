@@ -274,7 +274,7 @@ def attack(root: Path, suite: Suite, mutants: Sequence[Mutant]) -> list[bool]:
     for mutant in mutants:
         survived.append(survives(root, mutant, baseline))
         if survived[-1]:
-            print(f"survived: {mutant.path}, line {mutant.lines.start}", *mutant.diff()[1:], sep="\n", flush=True)
+            print(f"survived: {mutant.path}, line {mutant.lines.start}", *mutant.diff(), sep="\n", flush=True)
     return survived
 
 
@@ -298,7 +298,7 @@ def equivalent_mutants(text: str) -> dict[tuple[str, ...], str]:
 
 def key_of(mutant: Mutant) -> tuple[str, ...]:
     """Return a mutant's key in :func:`equivalent_mutants`, which does not change when lines move."""
-    return (mutant.path, *_stripped(line for line in mutant.diff() if line[:1] in ("-", "+")))
+    return (mutant.path, *_stripped(mutant.diff()))
 
 
 def _stripped(lines: Any) -> list[str]:

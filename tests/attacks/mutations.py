@@ -6,7 +6,7 @@ are words of messages, type annotations without ranges, decorators, imports and 
 
 from __future__ import annotations
 
-import difflib
+import os.path
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -53,9 +53,13 @@ class Mutant:
         return self._module.deep_replace(self._node, self._changed).code  # type: ignore[union-attr]
 
     def diff(self) -> list[str]:
-        """Return the lines that are removed and added, with "-" and "+" before them, as in a unified diff."""
+        """Return the lines that are removed, with "-" before them, and those that are added, with "+"."""
         before, after = self._module.code.splitlines(), self.source.splitlines()
-        return [line for line in difflib.unified_diff(before, after, lineterm="", n=0) if line[:2] not in ("--", "++")]
+        start = len(os.path.commonprefix([before, after]))
+        rest = before[start:][::-1], after[start:][::-1]
+        end = len(os.path.commonprefix(list(rest)))
+        removed, added = (lines[: len(lines) - end] for lines in (before[start:], after[start:]))
+        return [f"-{line}" for line in removed] + [f"+{line}" for line in added]
 
 
 def mutants_of(path: str, source: str) -> list[Mutant]:

@@ -34,7 +34,16 @@ def best_sum(sizes: list[int], wanted: int) -> int:
 
 @pytest.mark.parametrize(
     ("n", "fraction", "train"),
-    [(13_942, 0.1, 12_547), (10, 0.1, 9), (100, 0.3, 70), (11, 0.1, 9), (7, 0.5, 3), (1000, 0.001, 999), (3, 0.9, 0), (10, 0.8, 2)],
+    [
+        (13_942, 0.1, 12_547),
+        (10, 0.1, 9),
+        (100, 0.3, 70),
+        (11, 0.1, 9),
+        (7, 0.5, 3),
+        (1000, 0.001, 999),
+        (3, 0.9, 0),
+        (10, 0.8, 2),
+    ],
 )
 def test_counts(n: int, fraction: float, train: int) -> None:
     whole = dataset([i % 10 for i in range(n)])
@@ -74,7 +83,9 @@ def test_the_split_of_a_seed_never_changes() -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("sizes", [[1] * 30 + [5, 9], [2] * 10, [3, 2, 2, 2], [7, 4, 3, 3, 3], [6, 6, 6, 1, 1, 1], [7] * 6 + [4] * 8])
+@pytest.mark.parametrize(
+    "sizes", [[1] * 30 + [5, 9], [2] * 10, [3, 2, 2, 2], [7, 4, 3, 3, 3], [6, 6, 6, 1, 1, 1], [7] * 6 + [4] * 8]
+)
 @pytest.mark.parametrize("fraction", [0.2, 0.45, 0.7])
 def test_duplicates_stay_together_and_the_sizes_are_the_best_possible(
     sizes: list[int], fraction: float, seed: int
@@ -190,6 +201,23 @@ def test_the_short_form_is_described() -> None:
     whole = dataset([0, 1, 2])
     assert Split.of(whole, 0.25, 4) == Split(kind="random", fraction=0.25, seed=4)
     assert Split.of(dataset([0, 1], test=whole), 0.25, 4) == Split(kind="own", fraction=0.25, seed=4)
+    assert Split.of(whole) == Split(kind="random", fraction=0.1, seed=0) == Split()
+    whole = dataset([i % 10 for i in range(60)])
+    assert rows(split(whole)[1]) == rows(split(whole, 0.1, 0)[1])
+
+
+def test_descriptions_read_well() -> None:
+    texts = ["10% held out, seed 0", "40% held out, seed 3", "25% held out, by SHA-256", "its own test set"]
+    assert list(map(str, DESCRIPTIONS)) == texts
+
+
+@pytest.mark.parametrize(
+    "values", [{"fraction": -0.1}, {"fraction": 1.0}, {"seed": -1}, {"seed": 1 << 63}, {"kind": "other"}, {"folds": 3}]
+)
+def test_a_stored_description_out_of_range_is_refused(values: dict[str, object]) -> None:
+    assert msgspec.convert({"fraction": 0.0, "seed": (1 << 63) - 1}, Split) == Split(fraction=0.0, seed=(1 << 63) - 1)
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(values, Split)
 
 
 def test_a_hash_split_holds_back_the_same_images_as_the_data_grow() -> None:
