@@ -24,6 +24,7 @@ import time
 import traceback
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,7 @@ GOAL = 0.9
 
 SECONDS = 10.0
 """Time for the tests of a mutant, in CPU seconds, in addition to five times what they take on the original."""
-WAIT = 4
+WAIT = 8
 """A process that waits for ever is ended after this many times its CPU seconds."""
 MEMORY = 4 << 30
 """Most bytes of data of a mutant's process."""
@@ -206,8 +207,8 @@ def _enter(root: Path) -> None:
     sys.dont_write_bytecode = True
 
 
-def measure(root: Path, suite: Suite) -> tuple[int, Baseline]:
-    """Run all tests of a suite; return pytest's exit code, and what they do."""
+def measure(root: Path, suite: Suite) -> tuple[int, dict[str, float], dict[str, dict[int, list[str]]]]:
+    """Run all tests of a suite; return pytest's exit code, and the arguments of :class:`Baseline`."""
     import coverage
 
     _enter(root)
@@ -219,7 +220,7 @@ def measure(root: Path, suite: Suite) -> tuple[int, Baseline]:
     data = measured.get_data()
     lines = {path: data.contexts_by_lineno(str(root / path)) for path in suite.modules}
     tests = {path: {line: [*filter(None, found)] for line, found in each.items()} for path, each in lines.items()}
-    return int(code), Baseline(plugin.seconds, tests)
+    return int(code), plugin.seconds, tests
 
 
 def run_tests(root: Path, tests: Sequence[str]) -> int:
@@ -267,10 +268,10 @@ def attack(root: Path, suite: Suite, mutants: Sequence[Mutant]) -> list[bool]:
     for name in suite.libraries:
         importlib.import_module(name)
     log = root.parent / "baseline.log"
-    code, baseline = in_child(lambda: measure(root, suite), log=log) or (-1, None)
+    code, seconds, tests_of = in_child(lambda: measure(root, suite), log=log) or (-1, {}, {})
     if code:
         raise RuntimeError(f"the tests do not pass on the original:\n{log.read_text(encoding='utf-8')[-5000:]}")
-    survived = []
+    baseline, survived = Baseline(seconds, tests_of), []
     for mutant in mutants:
         survived.append(survives(root, mutant, baseline))
         if survived[-1]:
@@ -328,7 +329,7 @@ def main() -> int:
         for suite in SUITES:
             mutants = [mutant for mutant in chosen if mutant.path in suite.modules]
             # In a process of its own, since each suite has its own environment.
-            found = in_child(lambda: attack(root, suite, mutants)) if mutants else []
+            found = in_child(partial(attack, root, suite, mutants)) if mutants else []
             if found is None:
                 return 1
             survived.update(zip(mutants, found, strict=True))

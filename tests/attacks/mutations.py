@@ -6,7 +6,6 @@ are words of messages, type annotations without ranges, decorators, imports and 
 
 from __future__ import annotations
 
-import os.path
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -55,11 +54,16 @@ class Mutant:
     def diff(self) -> list[str]:
         """Return the lines that are removed, with "-" before them, and those that are added, with "+"."""
         before, after = self._module.code.splitlines(), self.source.splitlines()
-        start = len(os.path.commonprefix([before, after]))
-        rest = before[start:][::-1], after[start:][::-1]
-        end = len(os.path.commonprefix(list(rest)))
-        removed, added = (lines[: len(lines) - end] for lines in (before[start:], after[start:]))
+        start = _n_equal(before, after)
+        end = _n_equal(before[start:][::-1], after[start:][::-1])
+        removed, added = (lines[start : len(lines) - end] for lines in (before, after))
         return [f"-{line}" for line in removed] + [f"+{line}" for line in added]
+
+
+def _n_equal(some: list[str], others: list[str]) -> int:
+    """Return the number of lines before the first one that differs."""
+    pairs = enumerate(zip(some, others, strict=False))
+    return next((number for number, (one, other) in pairs if one != other), min(len(some), len(others)))
 
 
 def mutants_of(path: str, source: str) -> list[Mutant]:
