@@ -197,7 +197,7 @@ def test_the_history_of_several_networks_is_their_mean(tmp_path: Path) -> None:
     assert read_history(run.folder / "history.csv") == [mean]
     assert run.reports_after(1) == [dataclasses.replace(report(2), member=1)]
     run.checkpoint(model(2))
-    assert read_history(run.folder / "history.csv") == [mean, report(2)]
+    assert read_history(run.folder / "history.csv") == run.history == [mean, report(2)]
 
 
 TWO = RECIPE.replace(ensemble=2, averaging="ema")

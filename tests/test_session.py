@@ -5,17 +5,21 @@ from __future__ import annotations
 import re
 import signal
 import threading
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import pytest
 
 import fastnn
 from fastnn import Recipe, Session, fit, load_dataset, load_model, presets, split
 from fastnn.datasets import Dataset, per_class
+from fastnn.datasets.split import Split
 from fastnn.errors import DataError, FastnnError, ModelError, RecipeError, TrainingError
 from fastnn.evaluation.metrics import evaluate
+from fastnn.model import DataCard, ModelCard
 from tests.helpers import TIMEOUT, blobs, save_npz
 
 if TYPE_CHECKING:
@@ -85,6 +89,68 @@ def test_a_session_trains_reports_and_evaluates() -> None:
     assert session.timings.compiling > 0
     # A finished session trains no more epochs.
     assert run(session) == []
+
+
+def test_the_card_says_where_the_model_comes_from(tmp_path: Path) -> None:
+    source = save_npz(blobs(200), tmp_path / "data.npz")
+    data, recipe = load_dataset(source), SMALL.replace(seed=4)
+    for session in (Session(source, recipe), Session(data, recipe, source=str(source))):
+        about = DataCard(
+            source=str(source),
+            description=data.source,
+            hash=data.content_hash,
+            n_train=180,
+            n_test=20,
+            split=Split(seed=4),
+        )
+        assert session.card == ModelCard(recipe=recipe, epochs=0, data=about, seed=4, version=fastnn.__version__)
+        run(session)
+        found = session.evaluation
+        assert found is not None
+        metrics = {"test_accuracy": found.accuracy, "balanced_accuracy": found.balanced_accuracy}
+        card = msgspec.structs.replace(session.card, epochs=4, metrics={**metrics, "test_loss": found.loss})
+        assert session.model.card == card
+    # By default the data are named as they describe themselves.
+    for text in ("blobs of a test", "s3:/x"):
+        about = Session(replace(data, source=text), SMALL).card.data
+        assert about is not None
+        assert about.source == text
+
+
+def test_the_card_does_not_hold_a_password() -> None:
+    pytest.importorskip("sqlalchemy", reason="needs the extra [web]")
+    about = Session(blobs(100), SMALL, source="postgresql://me:hidden@host/digits").card.data
+    assert about is not None
+    assert about.source == "postgresql://me:***@host/digits"
+
+
+def test_timings_do_not_exceed_the_time_that_passed() -> None:
+    start = time.perf_counter()
+    session = Session(blobs(100), SMALL.replace(ensemble=2), threads=1)
+    session.warm_up()
+    compiling = session.timings.compiling
+    session.warm_up()
+    assert session.timings.compiling == compiling > 0
+    for epochs in (2, 4):
+        before = session.timings.training
+        for report in session:
+            if report.epoch == epochs:
+                break
+        assert before < session.timings.training < time.perf_counter() - start
+    assert session.timings.samples == 90 * sum(session.member_epochs)
+    alone = Session(blobs(100), SMALL)
+    seconds = sum(report.seconds for report in alone)
+    assert alone.timings.training == pytest.approx(seconds)
+
+
+def test_a_session_passes_on_notes_about_the_data() -> None:
+    data = replace(blobs(100), notes=("a note",))
+    data.images[:1] = 255
+    blank = "1 of the training images are blank and stay as they are"
+    assert Session(data, DISTORTED, split=False).notes == ("a note", blank)
+    session = Session(data, RELU, split=False)
+    assert (session.notes, session.first_layer) == (("a note",), "sparse")
+    assert session.density == pytest.approx((data.images != 255).mean())
 
 
 def test_an_ensemble_holds_the_network_of_each_seed() -> None:
@@ -469,6 +535,11 @@ def test_fit_runs_a_session_to_its_end(capsys: pytest.CaptureFixture[str]) -> No
     assert [network.sha256() for network in model.networks] == hashes(session)
     # Nothing is shown without a terminal.
     assert capsys.readouterr() == ("", "")
+
+
+def test_fit_refuses_a_wrong_number_of_threads() -> None:
+    with pytest.raises(RecipeError, match="threads"):
+        fit(blobs(50), SMALL, threads=0)
 
 
 def test_fit_warns_about_blank_images() -> None:
