@@ -321,7 +321,7 @@ def main() -> int:
 
     every = [mutant for path in options.modules for mutant in mutants_of(path, (ROOT / path).read_text("utf-8"))]
     chosen = random.Random(options.seed).sample(every, min(options.n, len(every)))
-    print(f"{len(chosen)} of {len(every)} mutants of {len(options.modules)} modules, seed {options.seed}", flush=True)
+    print(f"{len(chosen)} of {len(every)} mutants, seed {options.seed}", flush=True)
     survived: dict[Mutant, bool] = {}
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "copy"

@@ -156,10 +156,17 @@ def test_sums_and_updates_give_the_same_bits_with_wider_vectors(dtype: str, monk
     assert found[0] == found[1]
 
 
-def test_the_plain_twins_equal_numpy() -> None:
-    before, after = summed_and_updated(plain, "float64", 48)
-    expected = before.weights[:, :48] + before.pixel_values.T @ before.block_deltas
-    np.testing.assert_allclose(after.weights[:, :48], expected, rtol=0, atol=1e-9)
+@pytest.mark.parametrize("native", [HALF, ONE], ids=["half vectors", "whole vectors"])
+def test_the_plain_twins_equal_numpy(native: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plain, "NATIVE", native)
+    n = 3 * plain.lanes_of("float64", native)
+    before, after = summed_and_updated(plain, "float64", n - 1)
+    sums = before.pixel_values @ before.weights[:, :n]
+    np.testing.assert_allclose(after.block_preactivations[:, :n], sums, rtol=0, atol=1e-9)
+    assert not after.block_preactivations[:, n:].any()
+    expected = before.weights[:, :n] + before.pixel_values.T @ before.block_deltas[:, :n]
+    np.testing.assert_allclose(after.weights[:, :n], expected, rtol=0, atol=1e-9)
+    np.testing.assert_array_equal(after.weights[:, n:], before.weights[:, n:])
 
 
 def test_masks_are_sets_of_samples() -> None:
