@@ -19,6 +19,8 @@ from fastnn.datasets import Dataset, per_class
 from fastnn.datasets.split import Split
 from fastnn.errors import DataError, FastnnError, ModelError, RecipeError, TrainingError
 from fastnn.evaluation.metrics import evaluate
+from fastnn.formats import write_model
+from fastnn.formats.safetensors import read_with_extra
 from fastnn.model import DataCard, ModelCard
 from tests.helpers import TIMEOUT, blobs, save_npz
 
@@ -352,6 +354,33 @@ def test_a_stopped_and_resumed_session_writes_the_same_bytes(recipe: Recipe, thr
     assert hashes(session) == hashes(resumed)
 
 
+def test_an_ensemble_stopped_in_its_last_epoch_trains_the_rest(tmp_path: Path) -> None:
+    source = save_npz(blobs(100), tmp_path / "data.npz")
+    session = Session(source, SMALL.replace(ensemble=2), tmp_path / "run", threads=1)
+    for report in session:
+        if report.epoch == SMALL.epochs:
+            break
+    assert sorted(session.member_epochs) == [3, 4]
+    resumed = Session.resume(tmp_path / "run")
+    assert [epoch for _, epoch in run(resumed)] == [4]
+    assert resumed.finished
+
+
+def test_a_run_of_a_version_that_did_not_store_splits_keeps_its_split(tmp_path: Path) -> None:
+    source = save_npz(blobs(100), tmp_path / "data.npz")
+    session = Session(source, SMALL.replace(test_fraction=0.3, seed=2), tmp_path / "run")
+    session.open()
+    checkpoint = tmp_path / "run" / "checkpoint.safetensors"
+    model, arrays, extra = read_with_extra(checkpoint)
+    assert model.card.data is not None
+    card = msgspec.structs.replace(model.card, data=msgspec.structs.replace(model.card.data, split=None))
+    write_model(replace(model, card=card), checkpoint, extra_tensors=arrays, extra=extra)
+    resumed = Session.resume(tmp_path / "run")
+    assert resumed.test is not None
+    assert session.test is not None
+    assert np.array_equal(resumed.test.images, session.test.images)
+
+
 def test_a_stop_before_training_is_not_lost() -> None:
     session = Session(blobs(100), SMALL)
     session.stop()
@@ -526,10 +555,12 @@ def test_an_ensemble_of_the_first_version_is_resumed_from_its_folders(recipe: Re
 # ---- fit ----
 
 
-def test_fit_runs_a_session_to_its_end(capsys: pytest.CaptureFixture[str]) -> None:
+def test_fit_runs_a_session_to_its_end(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    out = tmp_path / "run"
     epochs = []
     recipe = SMALL.replace(ensemble=2)
-    model = fit(blobs(150), recipe, on_epoch=lambda report: epochs.append((report.member, report.epoch)))
+    model = fit(blobs(150), recipe, out, on_epoch=lambda report: epochs.append((report.member, report.epoch)))
+    assert load_model(out).networks[1].sha256() == model.networks[1].sha256()
     session = Session(blobs(150), recipe)
     assert sorted(epochs) == sorted(run(session))
     assert [network.sha256() for network in model.networks] == hashes(session)

@@ -211,6 +211,12 @@ def test_descriptions_read_well() -> None:
     assert list(map(str, DESCRIPTIONS)) == texts
 
 
+def test_a_description_cannot_be_changed() -> None:
+    description = Split()
+    with pytest.raises(AttributeError):
+        description.seed = 3  # type: ignore[misc]
+
+
 @pytest.mark.parametrize(
     "values", [{"fraction": -0.1}, {"fraction": 1.0}, {"seed": -1}, {"seed": 1 << 63}, {"kind": "other"}, {"folds": 3}]
 )
