@@ -8,6 +8,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -339,6 +340,12 @@ def test_the_original_rule_takes_neither_relu_nor_smoothing(changes: dict[str, A
     with pytest.raises(RecipeError, match="set rule to backprop"):
         Recipe(**changes)
     assert Recipe(rule="backprop", **changes).rule == "backprop"
+
+
+def test_a_recipe_in_a_model_file_has_only_known_fields() -> None:
+    assert msgspec.convert({"epochs": 3}, Recipe) == Recipe(epochs=3)
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"epoch": 3}, Recipe)
 
 
 BAD_FILES: list[tuple[bytes, str]] = [

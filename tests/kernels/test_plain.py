@@ -33,6 +33,7 @@ def test_with_the_twins_in_place_the_kernels_themselves_run_on_them(monkeypatch:
 
 def test_neither_pointers_nor_vectors_reach_before_their_start() -> None:
     numbers = plain.Pointer(0, "float32")
+    assert plain.floats_per_vector(numbers) == 16
     for access in (lambda: numbers[-1], lambda: plain.load(numbers, -1, plain.ONE)):
         with pytest.raises(AssertionError):
             access()
