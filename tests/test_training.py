@@ -228,6 +228,7 @@ def test_warming_up_changes_nothing() -> None:
     assert trainer.warm_up() > 0
     assert network.sha256() == before
     assert trainer.first_layer == "sparse"
+    assert Trainer(network, blobs(20), RELU.replace(first_layer="dense")).first_layer == "dense"
     assert 0.1 < trainer.density < 0.4
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 import os
 import pickle
 import random
@@ -90,7 +91,7 @@ class Baseline:
     Attributes
     ----------
     seconds : dict of str to float
-        CPU time of each test, by its pytest id.
+        CPU time of each test that ran, by its pytest id.
     tests_of : dict of str to dict of int to list of str
         The tests that execute a line, by the module's path and the number of the line.
     """
@@ -102,9 +103,8 @@ class Baseline:
         """Return the tests that execute the changed lines, the fastest first."""
         lines = self.tests_of.get(mutant.path, {})
         changed = {test for line in mutant.lines for test in lines.get(line, [])} if mutant.in_function else set()
-        # Code that an import runs, also default values of parameters, belongs to no test: all tests of the module.
-        known = (changed or {test for tests in lines.values() for test in tests}) & self.seconds.keys()
-        return sorted(known, key=lambda test: (self.seconds[test], test))
+        # Code that an import runs, also the default values of parameters, belongs to no test: all tests.
+        return sorted(changed or self.seconds, key=lambda test: (self.seconds[test], test))
 
 
 class _Measuring:
@@ -203,8 +203,6 @@ def _enter(root: Path) -> None:
     for name in list(sys.modules):
         if name.partition(".")[0] in ("fastnn", "tests"):
             del sys.modules[name]
-    # Compiled copies of the original are not replaced by those of mutants.
-    sys.dont_write_bytecode = True
 
 
 def measure(root: Path, suite: Suite) -> tuple[int, dict[str, float], dict[str, dict[int, list[str]]]]:
@@ -226,6 +224,8 @@ def measure(root: Path, suite: Suite) -> tuple[int, dict[str, float], dict[str, 
 def run_tests(root: Path, tests: Sequence[str]) -> int:
     """Run some tests up to the first failure; return pytest's exit code."""
     _enter(root)
+    # The bytecode of the other modules is there from the run on the original.
+    sys.dont_write_bytecode = True
     files = list(dict.fromkeys(test.partition("::")[0] for test in tests))
     return int(pytest.main([*_PYTEST, f"--basetemp={root.parent / 'tmp'}", *files], [_Selecting(tests)]))
 
@@ -316,6 +316,9 @@ def main() -> int:
     options = parser.parse_args()
     if not hasattr(os, "fork"):
         print("skipped: this system cannot fork processes")
+        return 0
+    if importlib.util.find_spec("mutmut") is None:
+        print("skipped: mutmut is not installed (pip install mutmut)")
         return 0
     from tests.attacks.mutations import mutants_of
 

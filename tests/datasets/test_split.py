@@ -76,10 +76,12 @@ def test_the_split_of_a_seed_never_changes() -> None:
     whole = dataset([i % 10 for i in range(20)])
     position = {row: i for i, row in enumerate(rows(whole))}
     assert [position[row] for row in rows(split(whole, 0.25, 0)[1])] == [0, 5, 6, 12, 13]
-    # With duplicates: images 0 to 3, of which there are 1 to 4.
-    copies = with_copies([1, 2, 3, 4])
-    names = {row: i for i, row in enumerate(rows(Dataset(images(4), np.arange(4), DIGITS, "kinds")))}
-    assert sorted(names[row] for row in rows(split(copies, 0.5, 0)[1])) == [0, 3, 3, 3, 3]
+    # Of three images there are 1, 2 and 3: half of them is the first two, or the last.
+    copies = with_copies([1, 2, 3])
+    kind = {row: i for i, row in enumerate(rows(Dataset(images(3), np.arange(3), DIGITS, "kinds")))}
+    held = [sorted(kind[row] for row in rows(split(copies, 0.5, seed)[1])) for seed in range(6)]
+    first, last = [0, 1, 1], [2, 2, 2]
+    assert held == [first, first, last, first, last, last]
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -189,6 +191,8 @@ def test_a_description_says_what_split_tests_on(description: Split, own: bool) -
     if own and description.kind != "hash":
         assert test is description.own_test(whole) is whole.test
         assert train.images is whole.images
+        # The test set is not among the images.
+        assert not Split(kind="own").test_mask(whole).any()
         return
     mask = description.test_mask(whole)
     assert rows(test) == [row for row, held in zip(rows(whole), mask, strict=True) if held]
