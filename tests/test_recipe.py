@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import pickle
 from pathlib import Path
@@ -340,6 +341,13 @@ def test_the_original_rule_takes_neither_relu_nor_smoothing(changes: dict[str, A
     with pytest.raises(RecipeError, match="set rule to backprop"):
         Recipe(**changes)
     assert Recipe(rule="backprop", **changes).rule == "backprop"
+
+
+def test_what_resuming_needs() -> None:
+    for averaging, schedule, fraction in itertools.product(("none", "ema", "tail"), ("step", "cosine"), (0.0, 0.2)):
+        recipe = Recipe(averaging=averaging, schedule=schedule, validation_fraction=fraction)  # type: ignore[arg-type]
+        assert recipe.needs_total == (averaging == "tail" or schedule == "cosine")
+        assert recipe.needs_state == (averaging != "none" or fraction > 0)
 
 
 def test_a_recipe_in_a_model_file_has_only_known_fields() -> None:

@@ -112,6 +112,9 @@ def test_the_card_says_where_the_model_comes_from(tmp_path: Path) -> None:
         metrics = {"test_accuracy": found.accuracy, "balanced_accuracy": found.balanced_accuracy}
         card = msgspec.structs.replace(session.card, epochs=4, metrics={**metrics, "test_loss": found.loss})
         assert session.model.card == card
+    drawn = Session("drawn:60", SMALL).card.data
+    assert drawn is not None
+    assert drawn.source == "drawn:60"
     # By default the data are named as they describe themselves.
     for text in ("blobs of a test", "s3:/x"):
         about = Session(replace(data, source=text), SMALL).card.data
@@ -493,6 +496,11 @@ def test_diverging_training_is_an_error_and_keeps_the_last_good_epoch(
     model = load_model(tmp_path / "run")
     assert all(network.is_finite() for network in model.networks)
     assert session.member_epochs[0] == 2 or ensemble > 1
+
+
+def test_diverging_training_without_a_folder_names_none() -> None:
+    with pytest.raises(TrainingError, match=r"; try a learning rate below 1e\+06$"):
+        run(Session(blobs(120), DIVERGING))
 
 
 def test_a_full_disk_is_a_training_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
