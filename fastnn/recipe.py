@@ -186,7 +186,11 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def replace(self, **changes: Any) -> Recipe:
         """Return a copy with some values changed and checked; a value of None leaves the field as it is."""
-        return msgspec.structs.replace(self, **{key: value for key, value in changes.items() if value is not None})
+        return self._changed(**{key: value for key, value in changes.items() if value is not None})
+
+    def _changed(self, **changes: Any) -> Recipe:
+        # Before msgspec 0.21, msgspec.structs.replace does not call __post_init__, which checks the values.
+        return type(self)(**{**msgspec.structs.asdict(self), **changes})
 
     def with_epochs(self, epochs: int) -> Recipe:
         """Return a copy with another number of epochs; an average over the last epochs then covers at most these.
@@ -199,7 +203,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         (2, 2)
         """
         # Without averaging, the number of epochs is checked alone.
-        changed = msgspec.structs.replace(self, epochs=epochs, averaging="none")
+        changed = self._changed(epochs=epochs, averaging="none")
         averaged = min(epochs, self.averaging_epochs) if self.averaging == "tail" else self.averaging_epochs
         return changed.replace(averaging=self.averaging, averaging_epochs=averaged)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import math
 import pickle
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -120,6 +123,20 @@ def test_keys_and_values_of_the_first_version_are_still_read(tmp_path: Path) -> 
         Recipe.from_dict({"kernel": "fast"})
 
 
+PRESETS = {
+    "original": "9761e600b65682b5",
+    "modern": "253a8cd7bb23e44a",
+    "mnist": "76489974b8cde36a",
+    "best": "16f82b8eee4a9e1d",
+}
+"""Checksums of the presets as TOML. A change here changes the result of every seed: note it in the changelog."""
+
+
+@pytest.mark.parametrize("name", presets)
+def test_presets_have_the_recorded_values(name: str) -> None:
+    assert hashlib.sha256(presets[name].to_toml().encode()).hexdigest()[:16] == PRESETS[name]
+
+
 def test_presets_cannot_be_changed() -> None:
     assert list(fastnn.presets) == ["original", "modern", "mnist", "best"]
     with pytest.raises(TypeError):
@@ -151,6 +168,52 @@ def test_a_value_out_of_range_is_shown_with_the_range(name: str, value: Any, mes
     with pytest.raises(RecipeError) as caught:
         Recipe(**{name: value})
     assert str(caught.value) == message
+
+
+SMALLEST = math.nextafter(0, 1)
+LIMITS: list[tuple[str, float, float]] = [
+    ("epochs", 1, 1_000_000),
+    ("lr", SMALLEST, 1e6),
+    ("lr_decay", SMALLEST, 1.0),
+    ("lr_every", 1, 1_000_000),
+    ("label_smoothing", 0.0, 0.999),
+    ("seed", 0, (1 << 63) - 1),
+    ("test_fraction", 0.0, 0.999),
+    ("per_class", 1, 1 << 32),
+    ("rotation", 0.0, 90.0),
+    ("scale", 0.0, 0.9),
+    ("shear", 0.0, 2.0),
+    ("shift", 0.0, 28.0),
+    ("elastic_alpha", 0.0, 28.0),
+    ("elastic_sigma", 2.0, 28.0),
+    ("averaging_epochs", 1, 1_000_000),
+    ("ensemble", 1, 100),
+    ("validation_fraction", 0.0, 0.999),
+    ("patience", 1, 1_000_000),
+]
+
+
+@pytest.mark.parametrize(("name", "low", "high"), LIMITS, ids=[name for name, _, _ in LIMITS])
+def test_the_limits_are_allowed_and_nothing_beyond_them(name: str, low: float, high: float) -> None:
+    usual: dict[str, Any] = {"rule": "backprop", "validation_fraction": 0.1}
+    for value in (low, high):
+        assert getattr(Recipe(**{**usual, name: value}), name) == value
+    if isinstance(low, int):
+        beyond: tuple[float, float] = (low - 1, high + 1)
+    else:
+        beyond = (math.nextafter(low, -math.inf), math.nextafter(high, math.inf))
+    for value in beyond:
+        with pytest.raises(RecipeError, match=f"^{name} must be"):
+            Recipe(**{**usual, name: value})
+
+
+def test_the_limits_of_lists_and_names() -> None:
+    recipe = Recipe(hidden=(1, 1 << 20) * 31, class_weight=(0.0, 1e6), name="n" * 100)
+    assert (len(recipe.hidden), recipe.class_weight, len(recipe.name)) == (MAX_HIDDEN, (0.0, 1e6), 100)
+    assert Recipe(name="n").name == "n"
+    for name, value in (("hidden", [(1 << 20) + 1]), ("class_weight", [math.nextafter(1e6, math.inf)])):
+        with pytest.raises(RecipeError, match=f"^{name} must be"):
+            Recipe(**{name: value})
 
 
 HUGE = 10**400  # too large for a float
@@ -281,6 +344,19 @@ def test_the_original_rule_takes_neither_relu_nor_smoothing(changes: dict[str, A
     with pytest.raises(RecipeError, match="set rule to backprop"):
         Recipe(**changes)
     assert Recipe(rule="backprop", **changes).rule == "backprop"
+
+
+def test_what_resuming_needs() -> None:
+    for averaging, schedule, fraction in itertools.product(("none", "ema", "tail"), ("step", "cosine"), (0.0, 0.2)):
+        recipe = Recipe(averaging=averaging, schedule=schedule, validation_fraction=fraction)  # type: ignore[arg-type]
+        assert recipe.needs_total == (averaging == "tail" or schedule == "cosine")
+        assert recipe.needs_state == (averaging != "none" or fraction > 0)
+
+
+def test_a_recipe_in_a_model_file_has_only_known_fields() -> None:
+    assert msgspec.convert({"epochs": 3}, Recipe) == Recipe(epochs=3)
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"epoch": 3}, Recipe)
 
 
 BAD_FILES: list[tuple[bytes, str]] = [

@@ -197,7 +197,7 @@ def test_the_history_of_several_networks_is_their_mean(tmp_path: Path) -> None:
     assert read_history(run.folder / "history.csv") == [mean]
     assert run.reports_after(1) == [dataclasses.replace(report(2), member=1)]
     run.checkpoint(model(2))
-    assert read_history(run.folder / "history.csv") == [mean, report(2)]
+    assert read_history(run.folder / "history.csv") == run.history == [mean, report(2)]
 
 
 TWO = RECIPE.replace(ensemble=2, averaging="ema")
@@ -320,6 +320,23 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pyt
             write()
         assert caught.value.exit_code == 1
     assert {path.name: path.read_bytes() for path in run.folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("write", [Run.checkpoint, lambda run, model: run.finish(model, RECIPE)])
+def test_the_history_is_written_before_the_model_and_the_checkpoint_removed_after_it(
+    write: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a kill between two writes would lose epochs of the history, or all of the training."""
+    run = Run.create(tmp_path / "run", RECIPE, model())
+    run.record(report(1))
+    run.checkpoint(model(1))
+    before = (run.folder / "checkpoint.safetensors").read_bytes()
+    run.record(report(2))
+    monkeypatch.setattr("fastnn.runs.write_model", full_disk)
+    with pytest.raises(TrainingError, match="cannot be written"):
+        write(run, model(2))
+    assert epochs_in(run.folder / "history.csv") == [1, 2]
+    assert (run.folder / "checkpoint.safetensors").read_bytes() == before
 
 
 def test_checkpoints_are_due_after_a_second_or_fifty_times_their_cost(

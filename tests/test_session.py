@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import threading
+import time
 from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from fastnn.datasets import Dataset, Split, per_class
 from fastnn.errors import DataError, FastnnError, ModelError, RecipeError, TrainingError
 from fastnn.evaluation.metrics import evaluate
 from fastnn.formats.safetensors import read_with_extra, write_model
+from fastnn.model import DataCard, ModelCard
 from tests.helpers import TIMEOUT, blobs, save_npz
 
 if TYPE_CHECKING:
@@ -88,6 +90,71 @@ def test_a_session_trains_reports_and_evaluates() -> None:
     assert session.timings.compiling > 0
     # A finished session trains no more epochs.
     assert run(session) == []
+
+
+def test_the_card_says_where_the_model_comes_from(tmp_path: Path) -> None:
+    source = save_npz(blobs(200), tmp_path / "data.npz")
+    data, recipe = load_dataset(source), SMALL.replace(seed=4)
+    for session in (Session(source, recipe), Session(data, recipe, source=str(source))):
+        about = DataCard(
+            source=str(source),
+            description=data.source,
+            hash=data.content_hash,
+            n_train=180,
+            n_test=20,
+            split=Split(seed=4),
+        )
+        assert session.card == ModelCard(recipe=recipe, epochs=0, data=about, seed=4, version=fastnn.__version__)
+        run(session)
+        found = session.evaluation
+        assert found is not None
+        metrics = {"test_accuracy": found.accuracy, "balanced_accuracy": found.balanced_accuracy}
+        card = msgspec.structs.replace(session.card, epochs=4, metrics={**metrics, "test_loss": found.loss})
+        assert session.model.card == card
+    drawn = Session("drawn:60", SMALL).card.data
+    assert drawn is not None
+    assert drawn.source == "drawn:60"
+    # By default the data are named as they describe themselves.
+    for text in ("blobs of a test", "s3:/x"):
+        about = Session(replace(data, source=text), SMALL).card.data
+        assert about is not None
+        assert about.source == text
+
+
+def test_the_card_does_not_hold_a_password() -> None:
+    pytest.importorskip("sqlalchemy", reason="needs the extra [web]")
+    about = Session(blobs(100), SMALL, source="postgresql://me:hidden@host/digits").card.data
+    assert about is not None
+    assert about.source == "postgresql://me:***@host/digits"
+
+
+def test_timings_do_not_exceed_the_time_that_passed() -> None:
+    start = time.perf_counter()
+    session = Session(blobs(100), SMALL.replace(ensemble=2), threads=1)
+    session.warm_up()
+    compiling = session.timings.compiling
+    session.warm_up()
+    assert session.timings.compiling == compiling > 0
+    for epochs in (2, 4):
+        before = session.timings.training
+        for report in session:
+            if report.epoch == epochs:
+                break
+        assert before < session.timings.training < time.perf_counter() - start
+    assert session.timings.samples == 90 * sum(session.member_epochs)
+    alone = Session(blobs(100), SMALL)
+    seconds = sum(report.seconds for report in alone)
+    assert alone.timings.training == pytest.approx(seconds)
+
+
+def test_a_session_passes_on_notes_about_the_data() -> None:
+    data = replace(blobs(100), notes=("a note",))
+    data.images[:1] = 255
+    blank = "1 of the training images are blank and stay as they are"
+    assert Session(data, DISTORTED, split=False).notes == ("a note", blank)
+    session = Session(data, RELU, split=False)
+    assert (session.notes, session.first_layer) == (("a note",), "sparse")
+    assert session.density == pytest.approx((data.images != 255).mean())
 
 
 def test_an_ensemble_holds_the_network_of_each_seed() -> None:
@@ -290,6 +357,33 @@ def test_a_stopped_and_resumed_session_writes_the_same_bytes(recipe: Recipe, thr
     assert hashes(session) == hashes(resumed)
 
 
+def test_an_ensemble_stopped_in_its_last_epoch_trains_the_rest(tmp_path: Path) -> None:
+    source = save_npz(blobs(100), tmp_path / "data.npz")
+    session = Session(source, SMALL.replace(ensemble=2), tmp_path / "run", threads=1)
+    for report in session:
+        if report.epoch == SMALL.epochs:
+            break
+    assert sorted(session.member_epochs) == [3, 4]
+    resumed = Session.resume(tmp_path / "run")
+    assert [epoch for _, epoch in run(resumed)] == [4]
+    assert resumed.finished
+
+
+def test_a_run_of_a_version_that_did_not_store_splits_keeps_its_split(tmp_path: Path) -> None:
+    source = save_npz(blobs(100), tmp_path / "data.npz")
+    session = Session(source, SMALL.replace(test_fraction=0.3, seed=2), tmp_path / "run")
+    session.open()
+    checkpoint = tmp_path / "run" / "checkpoint.safetensors"
+    model, arrays, extra = read_with_extra(checkpoint)
+    assert model.card.data is not None
+    card = msgspec.structs.replace(model.card, data=msgspec.structs.replace(model.card.data, split=None))
+    write_model(replace(model, card=card), checkpoint, extra_tensors=arrays, extra=extra)
+    resumed = Session.resume(tmp_path / "run")
+    assert resumed.test is not None
+    assert session.test is not None
+    assert np.array_equal(resumed.test.images, session.test.images)
+
+
 def test_a_stop_before_training_is_not_lost() -> None:
     session = Session(blobs(100), SMALL)
     session.stop()
@@ -404,6 +498,11 @@ def test_diverging_training_is_an_error_and_keeps_the_last_good_epoch(
     assert session.member_epochs[0] == 2 or ensemble > 1
 
 
+def test_diverging_training_without_a_folder_names_none() -> None:
+    with pytest.raises(TrainingError, match=r"; try a learning rate below 1e\+06$"):
+        run(Session(blobs(120), DIVERGING))
+
+
 def test_a_full_disk_is_a_training_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     session = Session(blobs(100), SMALL, tmp_path / "run")
     session.open()
@@ -514,15 +613,22 @@ def test_an_ensemble_of_the_first_version_is_resumed_from_its_folders(recipe: Re
 # ---- fit ----
 
 
-def test_fit_runs_a_session_to_its_end(capsys: pytest.CaptureFixture[str]) -> None:
+def test_fit_runs_a_session_to_its_end(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    out = tmp_path / "run"
     epochs = []
     recipe = SMALL.replace(ensemble=2)
-    model = fit(blobs(150), recipe, on_epoch=lambda report: epochs.append((report.member, report.epoch)))
+    model = fit(blobs(150), recipe, out, on_epoch=lambda report: epochs.append((report.member, report.epoch)))
+    assert load_model(out).networks[1].sha256() == model.networks[1].sha256()
     session = Session(blobs(150), recipe)
     assert sorted(epochs) == sorted(run(session))
     assert [network.sha256() for network in model.networks] == hashes(session)
     # Nothing is shown without a terminal.
     assert capsys.readouterr() == ("", "")
+
+
+def test_fit_refuses_a_wrong_number_of_threads() -> None:
+    with pytest.raises(RecipeError, match="threads"):
+        fit(blobs(50), SMALL, threads=0)
 
 
 def test_fit_warns_about_blank_images() -> None:

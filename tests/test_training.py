@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -106,9 +107,15 @@ def test_interrupted_and_resumed_training_gives_the_same_bits(recipe: Recipe) ->
     assert pieces.sha256() == whole.sha256()
 
 
-def test_a_test_set_does_not_change_training() -> None:
-    data = blobs(90)
-    assert trained(ORIGINAL, data)[0].sha256() == trained(ORIGINAL, data, test=blobs(30, seed=1))[0].sha256()
+@pytest.mark.parametrize("changes", [{}, {"averaging": "ema"}, {"averaging": "tail", "averaging_epochs": 3}])
+def test_a_test_set_does_not_change_training(changes: dict[str, Any]) -> None:
+    """With averaging, the average is measured, and training continues from the current weights."""
+    data, recipe, test = blobs(90), ORIGINAL.replace(**changes), blobs(60, seed=1)
+    network, reports = trained(recipe, data, test=test)
+    assert trained(recipe, data)[0].sha256() == network.sha256()
+    measured = evaluate(as_model(network, data, recipe), test)
+    assert reports[-1].test_accuracy == measured.accuracy
+    assert reports[-1].test_loss == pytest.approx(measured.loss, rel=1e-5)
 
 
 def test_chunks_are_whole_blocks_and_shorter_for_larger_networks() -> None:
@@ -132,7 +139,7 @@ def test_chunks_report_the_progress_of_an_epoch(monkeypatch: pytest.MonkeyPatch)
     for epoch in (1, 2):
         mine = [chunk for chunk in chunks if chunk.epoch == epoch]
         assert [chunk.done for chunk in mine] == [400, 800, 1200, 1500]
-        assert {chunk.total for chunk in mine} == {1500}
+        assert {(chunk.total, chunk.member) for chunk in mine} == {(1500, 0)}
         assert (mine[-1].loss, mine[-1].accuracy) == (reports[epoch - 1].loss, reports[epoch - 1].accuracy)
 
 
@@ -156,6 +163,22 @@ def test_diverging_training_stops() -> None:
     ) as caught:
         trained(DIVERGING, blobs(100))
     assert caught.value.exit_code == 1
+
+
+def test_training_stops_at_the_chunk_that_diverges(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Engine, "chunk_size", lambda *_: 8)
+    chunks: list[ChunkReport] = []
+    with pytest.raises(TrainingError, match="diverged in epoch 1"):
+        trained(DIVERGING, blobs(100), on_chunk=chunks.append)
+    assert len(chunks) < 12
+    assert all(np.isfinite(chunk.loss) for chunk in chunks)
+
+
+def test_a_step_that_is_too_large_is_detected_after_the_last_sample() -> None:
+    """The loss of the only sample is finite, since it is computed before the step."""
+    recipe = RELU.replace(hidden=(), lr=1e6, epochs=1)
+    with pytest.raises(TrainingError, match=r"diverged in epoch 1 .*; try a learning rate below 1e\+06$"):
+        trained(recipe, blobs(1), sample_weight=np.array([1e38]))
 
 
 def test_weights_that_overflow_in_the_last_step_are_detected() -> None:
@@ -205,6 +228,7 @@ def test_warming_up_changes_nothing() -> None:
     assert trainer.warm_up() > 0
     assert network.sha256() == before
     assert trainer.first_layer == "sparse"
+    assert Trainer(network, blobs(20), RELU.replace(first_layer="dense")).first_layer == "dense"
     assert 0.1 < trainer.density < 0.4
 
 
@@ -231,12 +255,13 @@ def test_as_model_keeps_classes_and_kind_of_inputs() -> None:
 
 def test_distortions_that_change_nothing_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Images that pass through the buffer of distorted images unchanged give the same bits."""
-    data = blobs(1500)
-    for recipe in (ORIGINAL.replace(epochs=1), RELU.replace(epochs=1), ORIGINAL.replace(epochs=1, first_layer="dense")):
-        plain, (report,) = trained(recipe, data)
+    data, recipes = blobs(900), (ORIGINAL, RELU, ORIGINAL.replace(first_layer="dense"))
+    monkeypatch.setattr(Engine, "chunk_size", lambda *_: 400)
+    for recipe, weights in product(recipes, (None, np.linspace(0, 2, 900))):
+        plain, (report,) = trained(recipe.replace(epochs=1), data, sample_weight=weights)
         with monkeypatch.context() as patch:
             patch.setattr(Recipe, "distorts", property(lambda _: True))
-            through, (other,) = trained(recipe, data)
+            through, (other,) = trained(recipe.replace(epochs=1), data, sample_weight=weights)
         assert plain.sha256() == through.sha256()
         assert (report.loss, report.accuracy) == (other.loss, other.accuracy)
 
@@ -311,6 +336,26 @@ def test_the_best_epoch_is_selected() -> None:
     assert [report.validation_accuracy for report in reports] == [other.test_accuracy for other in others]
 
 
+@pytest.mark.parametrize("averaging", ["ema", "tail"])
+def test_with_averages_the_best_epoch_is_that_of_the_average(averaging: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last epochs destroy what the network has learned, so that the best epoch is an earlier one."""
+    monkeypatch.setattr(Recipe, "lr_at", lambda _, epoch: 0.02 if epoch < 5 else 5.0)
+    data, recipe = blobs(200), VALIDATED.replace(averaging=averaging, averaging_epochs=4)
+    held = Split(fraction=0.25, seed=recipe.seed).test_mask(data)
+    train_set, test_set = data.take(np.flatnonzero(~held)), data.take(np.flatnonzero(held))
+    alone = recipe.replace(validation_fraction=0.0)
+    trainer = Trainer(alone.network(784, 10), train_set, alone, test_set)
+    averages, reports = [], []
+    for epoch in range(1, 7):
+        reports.append(trainer.epoch(epoch))
+        averages.append(trainer.result().copy())
+    best = max(reports, key=lambda report: (report.test_accuracy, -report.test_loss)).epoch
+    assert 2 <= best <= 4
+    network, others = trained(recipe, data)
+    assert network.sha256() == averages[best - 1].sha256()
+    assert [other.validation_loss for other in others] == [report.test_loss for report in reports]
+
+
 def test_patience_stops_training() -> None:
     """With a tiny learning rate no epoch is better than the first."""
     recipe = VALIDATED.replace(lr=1e-30, patience=2)
@@ -381,6 +426,11 @@ def test_sample_weights_multiply_the_learning_rate() -> None:
     weights = (11 / 10) * 10 / np.asarray(uneven.counts)[uneven.labels]
     balanced, _ = trained(RELU.replace(balance=True), uneven)
     assert balanced.sha256() == trained(RELU, uneven, sample_weight=weights)[0].sha256()
+    # A class without images does not count.
+    fewer = uneven.take(np.flatnonzero(uneven.labels != 3))
+    weights = len(fewer) / 9 / np.maximum(fewer.counts, 1)[fewer.labels]
+    balanced, _ = trained(RELU.replace(balance=True), fewer)
+    assert balanced.sha256() == trained(RELU, fewer, sample_weight=weights)[0].sha256()
     # Each weight stays with its image if a validation set is held back.
     only = (data.labels == 3).astype(float)
     network, _ = trained(VALIDATED, data, sample_weight=only)
@@ -402,6 +452,13 @@ def test_invalid_weights_and_fractions_are_refused(recipe: Recipe, weights: Any,
         trained(recipe, blobs(20), sample_weight=weights)
 
 
+@pytest.mark.parametrize(("field", "value"), [("ensemble", 2), ("per_class", 3)])
+def test_a_recipe_for_more_than_one_network_on_the_data_is_refused(field: str, value: int) -> None:
+    recipe = RELU.replace(**{field: value})
+    with pytest.raises(RecipeError, match=rf"has {field} = {value}; use fastnn.fit or fastnn.Session$"):
+        trained(recipe, blobs(50))
+
+
 def test_the_evaluation_of_the_test_set_can_be_interrupted_between_chunks() -> None:
     """A wide network needs long for many test images: Ctrl-C must not wait for all of them."""
     network = Recipe(hidden=(2000, 2000)).network(784, 10)
@@ -417,6 +474,8 @@ def test_the_evaluation_of_the_test_set_can_be_interrupted_between_chunks() -> N
         list(train(network, data, Recipe(epochs=1, lr=1e-6), test=test, on_chunk=stop))
     assert len(calls) == 3
     assert all(report.done == report.total == 4 for report in calls)
+    # While the test set is measured, the reports are that of the whole epoch.
+    assert len(set(calls)) == 1
 
 
 def test_outputs_do_not_depend_on_chunks(monkeypatch: pytest.MonkeyPatch) -> None:

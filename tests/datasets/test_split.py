@@ -34,7 +34,16 @@ def best_sum(sizes: list[int], wanted: int) -> int:
 
 @pytest.mark.parametrize(
     ("n", "fraction", "train"),
-    [(13_942, 0.1, 12_547), (10, 0.1, 9), (100, 0.3, 70), (11, 0.1, 9), (7, 0.5, 3), (1000, 0.001, 999), (3, 0.9, 0)],
+    [
+        (13_942, 0.1, 12_547),
+        (10, 0.1, 9),
+        (100, 0.3, 70),
+        (11, 0.1, 9),
+        (7, 0.5, 3),
+        (1000, 0.001, 999),
+        (3, 0.9, 0),
+        (10, 0.8, 2),
+    ],
 )
 def test_counts(n: int, fraction: float, train: int) -> None:
     whole = dataset([i % 10 for i in range(n)])
@@ -67,10 +76,18 @@ def test_the_split_of_a_seed_never_changes() -> None:
     whole = dataset([i % 10 for i in range(20)])
     position = {row: i for i, row in enumerate(rows(whole))}
     assert [position[row] for row in rows(split(whole, 0.25, 0)[1])] == [0, 5, 6, 12, 13]
+    # Of three images there are 1, 2 and 3: half of them is the first two, or the last.
+    copies = with_copies([1, 2, 3])
+    kind = {row: i for i, row in enumerate(rows(Dataset(images(3), np.arange(3), DIGITS, "kinds")))}
+    held = [sorted(kind[row] for row in rows(split(copies, 0.5, seed)[1])) for seed in range(6)]
+    first, last = [0, 1, 1], [2, 2, 2]
+    assert held == [first, first, last, first, last, last]
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("sizes", [[1] * 30 + [5, 9], [2] * 10, [3, 2, 2, 2], [7, 4, 3, 3, 3], [6, 6, 6, 1, 1, 1]])
+@pytest.mark.parametrize(
+    "sizes", [[1] * 30 + [5, 9], [2] * 10, [3, 2, 2, 2], [7, 4, 3, 3, 3], [6, 6, 6, 1, 1, 1], [7] * 6 + [4] * 8]
+)
 @pytest.mark.parametrize("fraction", [0.2, 0.45, 0.7])
 def test_duplicates_stay_together_and_the_sizes_are_the_best_possible(
     sizes: list[int], fraction: float, seed: int
@@ -131,6 +148,8 @@ def test_per_class_takes_every_image_once_before_repeating() -> None:
     assert set(parts[0]) <= set(rows(whole)[:10])
     assert set(parts[1]) == set(rows(whole)[10:13])
     assert set(parts[2]) == set(rows(whole)[13:])
+    for seed in range(20):
+        assert set(rows(per_class(whole, 11, seed))) == set(rows(whole))
     assert per_class(whole, 4, seed=1).content_hash == drawn.content_hash
     assert per_class(whole, 4, seed=2).content_hash != drawn.content_hash
 
@@ -172,6 +191,8 @@ def test_a_description_says_what_split_tests_on(description: Split, own: bool) -
     if own and description.kind != "hash":
         assert test is description.own_test(whole) is whole.test
         assert train.images is whole.images
+        # The test set is not among the images.
+        assert not Split(kind="own").test_mask(whole).any()
         return
     mask = description.test_mask(whole)
     assert rows(test) == [row for row, held in zip(rows(whole), mask, strict=True) if held]
@@ -184,6 +205,29 @@ def test_the_short_form_is_described() -> None:
     whole = dataset([0, 1, 2])
     assert Split.of(whole, 0.25, 4) == Split(kind="random", fraction=0.25, seed=4)
     assert Split.of(dataset([0, 1], test=whole), 0.25, 4) == Split(kind="own", fraction=0.25, seed=4)
+    assert Split.of(whole) == Split(kind="random", fraction=0.1, seed=0) == Split()
+    whole = dataset([i % 10 for i in range(60)])
+    assert rows(split(whole)[1]) == rows(split(whole, 0.1, 0)[1])
+
+
+def test_descriptions_read_well() -> None:
+    texts = ["10% held out, seed 0", "40% held out, seed 3", "25% held out, by SHA-256", "its own test set"]
+    assert list(map(str, DESCRIPTIONS)) == texts
+
+
+def test_a_description_cannot_be_changed() -> None:
+    description = Split()
+    with pytest.raises(AttributeError):
+        description.seed = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "values", [{"fraction": -0.1}, {"fraction": 1.0}, {"seed": -1}, {"seed": 1 << 63}, {"kind": "other"}, {"folds": 3}]
+)
+def test_a_stored_description_out_of_range_is_refused(values: dict[str, object]) -> None:
+    assert msgspec.convert({"fraction": 0.0, "seed": (1 << 63) - 1}, Split) == Split(fraction=0.0, seed=(1 << 63) - 1)
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(values, Split)
 
 
 def test_a_hash_split_holds_back_the_same_images_as_the_data_grow() -> None:

@@ -156,10 +156,20 @@ def test_sums_and_updates_give_the_same_bits_with_wider_vectors(dtype: str, monk
     assert found[0] == found[1]
 
 
-def test_the_plain_twins_equal_numpy() -> None:
-    before, after = summed_and_updated(plain, "float64", 48)
-    expected = before.weights[:, :48] + before.pixel_values.T @ before.block_deltas
-    np.testing.assert_allclose(after.weights[:, :48], expected, rtol=0, atol=1e-9)
+@pytest.mark.parametrize("native", [HALF, ONE], ids=["half vectors", "whole vectors"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_plain_twins_equal_numpy(dtype: str, native: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plain, "NATIVE", native)
+    # Three vectors, of which the last holds one output.
+    lanes = plain.lanes_of(dtype, native)
+    n, tolerance = 3 * lanes, 256 * 255 * 4 * np.finfo(dtype).eps
+    before, after = summed_and_updated(plain, dtype, n - lanes + 1)
+    sums = before.pixel_values @ before.weights[:, :n]
+    np.testing.assert_allclose(after.block_preactivations[:, :n], sums, rtol=0, atol=tolerance)
+    assert not after.block_preactivations[:, n:].any()
+    expected = before.weights[:, :n] + before.pixel_values.T @ before.block_deltas[:, :n]
+    np.testing.assert_allclose(after.weights[:, :n], expected, rtol=0, atol=tolerance)
+    np.testing.assert_array_equal(after.weights[:, n:], before.weights[:, n:])
 
 
 def test_masks_are_sets_of_samples() -> None:

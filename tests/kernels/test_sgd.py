@@ -348,6 +348,24 @@ def test_the_baseline_is_summed_row_by_row(hidden: int, dtype: str) -> None:
         assert np.array_equal(plain.float_pointer(ws, ws.folded_bias).numbers[:hidden], folded)
 
 
+@pytest.mark.parametrize(("dtype", "low"), [("float64", -708), ("float32", -87)])
+def test_softmax_of_sums_below_the_range_of_exp(dtype: str, low: float) -> None:
+    """The padding of the last vector holds zeros, which must not count as the largest sum."""
+    case = Case((6, 3), rule="backprop")
+    network = case.network(dtype)
+    network.weights[0][...] = 0
+    network.biases[0][...] = [low - 1, low - 3, low - 2]
+    expected = np.exp([2.0, 0.0, 1.0]) / np.exp([2.0, 0.0, 1.0]).sum()
+    outputs = run(Engine(network), case.pixels(), case.invert, case.first_layer)
+    np.testing.assert_allclose(outputs, np.tile(expected, (STEPS, 1)), rtol=0, atol=TOLERANCE[dtype])
+    reference = ReferenceNetwork.from_network(network)
+    for x, label in zip((case.pixels() / 255).tolist(), case.labels().tolist(), strict=True):
+        reference.train(x, label, case.lr)
+    train(network, case)
+    # A sum of this size is rounded more.
+    assert_same_parameters(network, reference, 100 * TOLERANCE[dtype])
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("case", [CASES[2], CASES[9]], ids=str)
 def test_an_epoch_in_chunks_equals_a_whole_epoch(case: Case, dtype: str) -> None:
