@@ -122,10 +122,9 @@ def cached_files(paths: Sequence[Path], source: str, parse: Callable[[], Dataset
     Dataset
     """
     seen, before = _hash_file(*paths), _fingerprint(paths)
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, DataError):
         if before is not None and seen.is_file():
-            with seen.open("rb") as file:
-                stored = _TWO_HASHES.fullmatch(file.read(200))
+            stored = _TWO_HASHES.fullmatch(read_file(seen, 200))
             dataset = _read(_entry(stored[2].decode()), source) if stored and stored[1] == before.encode() else None
             if dataset is not None:
                 return dataset

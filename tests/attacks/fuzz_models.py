@@ -140,7 +140,7 @@ def _issues(content: bytes, bench: Bench) -> None:
     assert relabelled <= len(cleaned)
 
 
-@target("machine-code", lambda: [b"0", b"16", b"40 1", b"48 255", b"3"], mutate.text(), share=0.002)
+@target("machine-code", lambda: [b"0", b"16", b"40 1", b"48 255", b"3", b"400", b"9999"], mutate.text(), share=0.002)
 def _machine_code(content: bytes, bench: Bench) -> None:
     """A kept file of machine code, cut at one place or changed at another: refused, and then compiled again.
 
@@ -178,8 +178,8 @@ def _machine_code(content: bytes, bench: Bench) -> None:
 def _changed_code(content: bytes, at: int = 0, value: int | None = None) -> bytes:
     """Return the file cut to `at` bytes with a right checksum, or with the byte at `at` changed and a stale one."""
     if value is None:
-        # Not longer than key, length and name: shorter code would reach LLVM.
-        rest = content[32 : 32 + min(at, 40)]
+        # Never the whole file: its end is missing at least.
+        rest = content[32:-1][:at]
         return hashlib.sha256(rest).digest() + rest
     changed = bytearray(content)
     changed[at % len(changed)] = value % 256

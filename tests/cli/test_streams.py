@@ -45,7 +45,7 @@ def test_training_needs_no_standard_streams() -> None:
 @needs_full_disk
 @pytest.mark.parametrize("command", ["--help", "data info data.npz"])
 def test_full_output_is_one_line(command: str) -> None:
-    full = "fastnn: standard output: No space left on device\n"
+    full = "fastnn: standard output: cannot be used (No space left on device); free some space, and try again\n"
     assert shell(f"{command} >/dev/full") == (1, full)
 
 

@@ -372,7 +372,7 @@ def test_damaged_pictures_are_refused_in_one_line(content: bytes, message: str, 
 def test_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="No such file"):
         read_image(tmp_path / "none.png")
-    with pytest.raises(DataError, match="not a file"):
+    with pytest.raises(DataError, match="is a folder, not a regular file"):
         load_picture(tmp_path)
     with pytest.raises(DataError, match=r"^drawing 7: not a PNG"):
         read_image(b"", name="drawing 7")
