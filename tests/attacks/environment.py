@@ -134,7 +134,9 @@ def oddities(locales: Path) -> list[Oddity]:
             "full output",
             prepare=functools.partial(_redirect, 1),
             code=1,
-            errors="fastnn: standard output: cannot be used (No space left on device); free some space, and try again\n",
+            errors=(
+                "fastnn: standard output: cannot be used (No space left on device); free some space, and try again\n"
+            ),
             group="streams",
             missing=full,
         ),
