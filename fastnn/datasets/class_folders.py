@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -76,7 +77,10 @@ def _read_grey(path: Path) -> NDArray[np.uint8] | None:
 
     try:
         # Opening reads the header alone; only images that are small by their header are decoded here.
-        with open_picture(path) as file, Image.open(file, formats=("PNG", "JPEG")) as image:
+        with open_picture(path) as file, warnings.catch_warnings():
+            # Pillow warns of odd metadata, which does not matter here.
+            warnings.simplefilter("ignore")
+            image = Image.open(file, formats=("PNG", "JPEG"))
             if image.size != (SIDE, SIDE) or image.mode != "L" or "transparency" in image.info:
                 return None
             return np.asarray(image, dtype=np.uint8).reshape(PIXELS)
@@ -84,6 +88,6 @@ def _read_grey(path: Path) -> NDArray[np.uint8] | None:
         raise
     except UnidentifiedImageError:
         raise DataError(f"{path}: not a PNG or JPEG image") from None
-    # For damaged files Pillow raises a dozen kinds of exceptions, warnings of decompression bombs among them.
+    # For damaged files Pillow raises a dozen kinds of exceptions.
     except Exception as error:
         raise DataError(f"{path}: not a PNG or JPEG image, or damaged ({error})") from None

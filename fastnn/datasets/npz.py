@@ -82,7 +82,8 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
     # zipfile, zlib and NumPy's header parser raise a dozen kinds of exceptions for damaged bytes.
     except Exception as error:
-        raise DataError(f"{path}: not an .npz file, or damaged ({error})") from None
+        text = " ".join(str(error).split())[:200]  # NumPy quotes a damaged header, which may be long
+        raise DataError(f"{path}: not an .npz file, or damaged ({text})") from None
 
 
 def _most_values(name: str, arrays: dict[str, NDArray[Any]]) -> float:

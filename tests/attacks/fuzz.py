@@ -460,7 +460,7 @@ def main() -> int:
     how = (
         "coverage-guided by atheris"
         if options.engine == "atheris"
-        else "own mutations alone (atheris is not installed)"
+        else "own mutations, not guided by coverage"
     )
     print(f"fuzz: {len(names)} targets, {options.n:,} inputs each, seed {options.seed}, {how}", flush=True)
     Path(options.findings).mkdir(parents=True, exist_ok=True)
