@@ -295,7 +295,7 @@ def test_an_unwritable_folder_is_named(tmp_path: Path) -> None:
         Run.create(tmp_path / "run", RECIPE, model())
 
 
-def full_disk(*_: object) -> None:
+def full_disk(*_: object, **__: object) -> None:
     raise OSError(28, "No space left on device")
 
 
