@@ -457,11 +457,7 @@ def main() -> int:
         parser.error(f"no target {unknown[0]!r}; there are {', '.join(TARGETS)}")
     if options.engine == "auto":
         options.engine = "own" if importlib.util.find_spec("atheris") is None else "atheris"
-    how = (
-        "coverage-guided by atheris"
-        if options.engine == "atheris"
-        else "own mutations, not guided by coverage"
-    )
+    how = "coverage-guided by atheris" if options.engine == "atheris" else "own mutations, not guided by coverage"
     print(f"fuzz: {len(names)} targets, {options.n:,} inputs each, seed {options.seed}, {how}", flush=True)
     Path(options.findings).mkdir(parents=True, exist_ok=True)
     # In memory, if the system has such a folder: files are written for most inputs.
