@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import BinaryIO
 
-_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+_BINARY: int = getattr(os, "O_BINARY", 0)  # Windows
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # Linux
 
 
 @contextlib.contextmanager
@@ -209,9 +210,6 @@ def flush_folder(folder: Path) -> None:
         os.close(handle)
 
 
-_BINARY: int = getattr(os, "O_BINARY", 0)
-
-
 def _status(path: Path) -> os.stat_result | None:
     try:
         return path.stat()
@@ -279,13 +277,13 @@ def check_access(folder: Path) -> None:
         temporary.touch(exist_ok=False)
 
 
-def check_new_file(path: Path, ending: str, *, force: bool = False) -> None:
+def check_new_file(path: Path, ending: str | None = None, *, force: bool = False) -> None:
     """Raise a DataError if a result cannot be written to `path`, before any work is done.
 
     Parameters
     ----------
     path : Path
-    ending : str
+    ending : str, optional
         Required end of the name, such as ".png".
     force : bool
         Whether an existing file may be replaced.
@@ -296,7 +294,7 @@ def check_new_file(path: Path, ending: str, *, force: bool = False) -> None:
         If the name ends otherwise, `path` is a folder or in a folder that does not exist or may not be written to, or
         it exists without `force`.
     """
-    if path.suffix.lower() != ending:
+    if ending is not None and path.suffix.lower() != ending:
         raise DataError(f"{path}: must end with {ending}")
     check_target(path)
     if path.is_dir():

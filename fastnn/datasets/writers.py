@@ -10,7 +10,7 @@ from fastnn.datasets.labels import check_classes, encode_labels
 from fastnn.errors import DataError, FastnnError, cannot_write
 from fastnn.storage import (
     atomic_write,
-    check_name,
+    check_target,
     exchange,
     keep_permissions,
     move_file,
@@ -58,9 +58,9 @@ def write_dataset(dataset: Dataset, out: Path, *, force: bool = False) -> tuple[
     """
     # What cannot be read again is not written.
     check_classes(dataset.classes, dataset.source)
+    check_target(out)
     name = out.name.lower()
     try:
-        check_name(out)
         if name.endswith(_SUFFIXES):
             return _write_file(dataset, out, name, force)
         if idx.is_idx(out):
@@ -126,7 +126,6 @@ def _write_pair(dataset: Dataset, out: Path, force: bool) -> tuple[list[Path], l
     # Compressed labels beside plain images, or the other way round, are part of the old pair as well.
     other = [] if idx.twin(out).exists() else [idx.twin(labels)]
     _refuse_existing([out, labels, *other], force)
-    _check_folder_of(out)
     with temporary_folder(out) as made:
         _write(dataset, made / out.name, idx.write_images)
         _write(dataset, made / labels.name, idx.write_labels)
@@ -155,11 +154,11 @@ def _write_folder(dataset: Dataset, out: Path, force: bool) -> tuple[list[Path],
         if not exists:
             put_in_place(made, out)
         elif not exchange(made, out, known):
-            _replace_one_by_one(made, out, written, known)
+            _replace_idx_files(made, out, written, known)
     return [out / name for name in written], _lost_classes(dataset)
 
 
-def _replace_one_by_one(made: Path, out: Path, written: list[str], known: list[str]) -> None:
+def _replace_idx_files(made: Path, out: Path, written: list[str], known: list[str]) -> None:
     """Replace IDX files in a folder; until the last step it has no labels of the training images, and is refused."""
     images, labels = idx.TRAIN
     keep_permissions(made / labels, out / labels)
@@ -183,13 +182,7 @@ def _refuse_existing(paths: list[Path], force: bool) -> None:
             raise DataError(f"{path}: exists already; choose another name or replace it with --force")
 
 
-def _check_folder_of(path: Path) -> None:
-    if not path.parent.is_dir():
-        raise DataError(f"{path}: its folder does not exist; make it first")
-
-
 def _write(dataset: Dataset, path: Path, writer: Writer) -> None:
-    _check_folder_of(path)
     with atomic_write(path) as file:
         if path.name.endswith(".gz"):
             # Without a time stamp the same data give the same file.
