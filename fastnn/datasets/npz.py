@@ -111,7 +111,9 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: float) -
         else:
             raise _ArchiveError(f"{info.filename} has the unknown .npy version {version}")
         if dtype.hasobject:
-            raise _ArchiveError(f"{info.filename} holds Python objects, which are never unpickled; store text or integers")
+            raise _ArchiveError(
+                f"{info.filename} holds Python objects, which are never unpickled; store text or integers"
+            )
         if any(length < 0 for length in shape) or dtype.itemsize == 0:
             raise _ArchiveError(f"{info.filename} has an impossible shape {shape} of {dtype}")
         expected = math.prod(shape) * dtype.itemsize
