@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from fastnn.errors import FastnnError
 
-# Opening a named pipe without O_NONBLOCK waits for a writer. A regular file is read the same with it.
+# Opening a named pipe without O_NONBLOCK waits for a writer. It does not change how regular files are read.
 _FLAGS = os.O_RDONLY
 for _flag in ("O_CLOEXEC", "O_NONBLOCK", "O_NOCTTY", "O_BINARY", "O_NOINHERIT"):
     _FLAGS |= getattr(os, _flag, 0)
@@ -42,7 +42,7 @@ _KINDS = {
 class InputFile(io.BufferedReader):
     """A regular file opened for reading; what is added to it after it was opened is not read.
 
-    Errors of the system are those of :func:`open_file`.
+    If the system fails to read it, the exception is the one given to :func:`open_file`.
 
     Attributes
     ----------
@@ -106,7 +106,7 @@ def open_file(
         An `error` with the file's name if the file is not a regular one, cannot be opened or is larger than `limit`.
     """
     try:
-        # Opening a device can have effects, so its kind is looked at before; the file may be replaced in between.
+        # Opening a device can have side effects: check before, and again below, as the file may be replaced in between.
         _check_kind(Path(path).stat().st_mode, path, error)
         descriptor = os.open(path, _FLAGS)
     except OSError as fault:
@@ -154,7 +154,7 @@ def _size(limit: int) -> str:
 def text_lines(
     pieces: Iterable[bytes], name: str, *, what: str, error: type[FastnnError] = DataError
 ) -> Iterator[bytes]:
-    """Yield the lines of a text without their line feeds, in memory for a piece and a line.
+    """Yield the lines of a text without their line feeds; only a piece and a line are in memory.
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ def text_lines(
 def read_csv_rows(
     path: str | Path, limit: int, *, what: str, error: type[FastnnError] = DataError
 ) -> Iterator[tuple[int, list[str]]]:
-    """Yield line number and cells of each row of a CSV file that is not empty.
+    """Yield line number and cells of each row of a CSV file; empty rows are skipped.
 
     Parameters and errors are those of :func:`open_file`; also an `error` if the file is not CSV in UTF-8, or a row has
     more than 64 KiB.

@@ -159,7 +159,7 @@ def keep_permissions(made: Path, target: Path) -> None:
 
 
 def remove_file(path: Path) -> None:
-    """Remove a file, if it exists; of a symbolic link the file that it leads to, so that the link can be used again."""
+    """Remove a file if it exists; if it is a symbolic link, remove the file that it leads to and keep the link."""
     target = follow(path)
     target.unlink(missing_ok=True)
     flush_folder(target.parent)
@@ -272,7 +272,7 @@ def check_access(folder: Path) -> None:
     """Raise an OSError if files cannot be made in a folder."""
     if os.access(folder, os.W_OK | os.X_OK):
         return
-    # The system's own reason, such as a read-only disk.
+    # Making a file tells the reason, such as a read-only disk.
     with temporary_beside(folder / "probe") as temporary:
         temporary.touch(exist_ok=False)
 

@@ -37,7 +37,7 @@ _SETTLED = 2_000_000_000
 
 def cache_key(content: bytes | bytearray, name: str) -> str:
     """Return the key of a file's content as it is stored; `name` says whether that is compressed."""
-    # The same bytes are a data set in a file named .json.gz and none in a file named .json.
+    # The name decides how bytes are read: compressed bytes are no data set in a file named .json.
     return hashlib.sha256(b"gzip" * is_packed(name) + content).hexdigest()
 
 

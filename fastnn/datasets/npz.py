@@ -26,7 +26,7 @@ _ARRAYS = ("images", "test_images", "labels", "test_labels", "classes", "checksu
 """In the order in which they are read: the number of images bounds that of labels."""
 _PIECE = 1 << 18
 _HEADER_LIMIT = 12 << 10
-"""NumPy reads no header of more than 10,000 bytes."""
+"""NumPy refuses headers of more than 10,000 bytes."""
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """Those that NumPy writes; others may need gigabytes before they unpack a byte."""
 _FEW_NAMES = 1 << 16
@@ -129,7 +129,7 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: float) -
             content[filled : filled + len(piece)] = piece
             filled += len(piece)
             piece = member.read(_PIECE)
-        # The end checks the sum of an array that was read with its header.
+        # zipfile compares the checksum only when a read reaches the end.
         member.read(1)
         array = np.frombuffer(content, dtype=dtype)
     if dtype.kind == "U":

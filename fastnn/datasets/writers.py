@@ -56,7 +56,7 @@ def write_dataset(dataset: Dataset, out: Path, *, force: bool = False) -> tuple[
         If `out` exists and `force` is not given, its format is unknown, the format cannot hold the labels, or it cannot
         be written.
     """
-    # What cannot be read again is not written.
+    # Readers would refuse such names.
     check_classes(dataset.classes, dataset.source)
     check_target(out)
     name = out.name.lower()
