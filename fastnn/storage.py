@@ -299,8 +299,14 @@ def check_new_file(path: Path, ending: str | None = None, *, force: bool = False
     check_target(path)
     if path.is_dir():
         raise DataError(f"{path}: is a folder; give the name of a file")
-    if path.exists() and not force:
-        raise DataError(f"{path}: exists already; choose another name or replace it with --force")
+    refuse_existing([path], force=force)
+
+
+def refuse_existing(paths: Sequence[Path], *, force: bool) -> None:
+    """Raise a DataError if one of the files or folders exists, unless `force` is given."""
+    for path in paths:
+        if path.exists() and not force:
+            raise DataError(f"{path}: exists already; choose another name or replace it with --force")
 
 
 def cache_dir() -> Path:

@@ -233,7 +233,7 @@ def _readable(url: URL, shown: str) -> URL:
                 f"{shown}: is read-only, and {logs[0]} holds changes that are not in it yet; "
                 "copy both to a place that can be written to"
             ) from None
-        # With write-ahead logging, SQLite makes a file beside a database even to read it, unless it opens it as immutable.
+        # With write-ahead logging, SQLite makes a file beside a database even to read it, unless it is immutable.
         return read_only.update_query_dict({"immutable": "1"})
     finally:
         engine.dispose()

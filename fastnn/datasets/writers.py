@@ -15,6 +15,7 @@ from fastnn.storage import (
     keep_permissions,
     move_file,
     put_in_place,
+    refuse_existing,
     remove_file,
     temporary_folder,
     user_path,
@@ -112,7 +113,7 @@ def _write_file(dataset: Dataset, out: Path, name: str, force: bool) -> tuple[li
     from fastnn.datasets.digits_json import write_json
     from fastnn.datasets.npz import write_npz
 
-    _refuse_existing([out], force)
+    refuse_existing([out], force=force)
     notes = [] if name.endswith(".npz") else _lost_test(dataset) + _lost_classes(dataset)
     _write(dataset, out, write_npz if name.endswith(".npz") else write_csv if ".csv" in name else write_json)
     return [out], notes
@@ -125,7 +126,7 @@ def _write_pair(dataset: Dataset, out: Path, force: bool) -> tuple[list[Path], l
     labels = out.with_name(out.name.replace("images", "labels").replace("idx3", "idx1"))
     # Compressed labels beside plain images, or the other way round, are part of the old pair as well.
     other = [] if idx.twin(out).exists() else [idx.twin(labels)]
-    _refuse_existing([out, labels, *other], force)
+    refuse_existing([out, labels, *other], force=force)
     with temporary_folder(out) as made:
         _write(dataset, made / out.name, idx.write_images)
         _write(dataset, made / labels.name, idx.write_labels)
@@ -145,7 +146,7 @@ def _write_folder(dataset: Dataset, out: Path, force: bool) -> tuple[list[Path],
     known = [variant for name in (*idx.TRAIN, *idx.TEST) for variant in (name, f"{name}.gz")]
     exists = out.is_dir()
     if not exists or any((out / name).exists() for name in known):
-        _refuse_existing([out], force)
+        refuse_existing([out], force=force)
     with temporary_folder(out) as made:
         for part, names in parts:
             for name, writer in zip(names, (idx.write_images, idx.write_labels), strict=True):
@@ -174,12 +175,6 @@ def _replace_idx_files(made: Path, out: Path, written: list[str], known: list[st
         if name not in written:
             (out / name).unlink(missing_ok=True)
     move_file(made / labels, out / labels)
-
-
-def _refuse_existing(paths: list[Path], force: bool) -> None:
-    for path in paths:
-        if path.exists() and not force:
-            raise DataError(f"{path}: exists already; choose another name or replace it with --force")
 
 
 def _write(dataset: Dataset, path: Path, writer: Writer) -> None:
