@@ -69,7 +69,8 @@ class Engine:
             # Row by row, so that the sums are the same bits on every machine.
             np.add.reduce(ws.bias_and_weights[: None if data.baseline else 1], axis=0, out=ws.folded_bias)
             if data.baseline and network.activation == "relu":
-                # Two sums of n + 1 terms, each term at most |W| or |b|; few more roundings. Each errs by half an eps.
+                # The sums for a and V·d have at most n + 1 terms each, and there are a few more roundings. Each of them
+                # is wrong by at most half an eps of the sum of |W| and |b|.
                 rounding = (len(ws.bias_and_weights) + 5) * np.finfo(network.dtype).eps
                 np.abs(ws.bias_and_weights).sum(axis=0, out=ws.zero_bounds)
                 np.multiply(ws.zero_bounds, rounding, out=ws.zero_bounds)

@@ -10,7 +10,7 @@
      +- TrainingError      training failed; exit code 1
      +- FetchError         a download failed; exit code 1
 
-:func:`cannot_write` turns an error of the system into one of these.
+:func:`cannot_read` and :func:`cannot_write` turn an error of the system into one of these.
 """
 
 from __future__ import annotations
@@ -110,10 +110,9 @@ def fault(error: OSError) -> str:
     return error.strerror or " ".join(str(error).split()) or type(error).__name__
 
 
-def fix(error: OSError) -> str:
-    """Return what the user can do about an error of the system; empty if that is not known."""
-    number = error.errno or 0
-    return _BAD_TARGETS.get(number) or _FAILURES.get(number, "")
+def cannot_read(path: Path | str, error: OSError, kind: type[FastnnError] = DataError) -> FastnnError:
+    """Return the error that an input cannot be read."""
+    return kind(f"{path}: cannot be read ({fault(error)})")
 
 
 def cannot_write(
@@ -138,8 +137,9 @@ def cannot_write(
     remedy : str, optional
         The fix for a bad name or place.
     """
-    bad_target = error.errno in _BAD_TARGETS
-    advice = remedy if bad_target and remedy is not None else fix(error)
+    number = error.errno or 0
+    bad_target = number in _BAD_TARGETS
+    advice = (remedy or _BAD_TARGETS[number]) if bad_target else _FAILURES.get(number)
     made = kind(f"{path}: {words} ({fault(error)})" + (f"; {advice}" if advice else ""))
     made.exit_code = 2 if bad_target else 1
     return made

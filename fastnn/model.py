@@ -270,9 +270,10 @@ class Model:
         except IndexError:
             engines = [Engine(network) for network in self.networks]
         outputs = [run(engine, pixels, self.invert) for engine in engines]
-        for network, some in zip(self.networks, outputs, strict=True):
-            if not self._bounded and not np.isfinite(some).all():
-                raise ModelError(_overflow(network))
+        if not self._bounded:
+            for network, some in zip(self.networks, outputs, strict=True):
+                if not np.isfinite(some).all():
+                    raise ModelError(_overflow(network))
         if len(self._idle) < _MAX_IDLE:
             self._idle.append(engines)
         if len(outputs) == 1:  # np.mean would take a third of the time of a prediction

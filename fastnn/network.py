@@ -225,10 +225,10 @@ class Network:
     def cannot_overflow(self) -> bool:
         """Whether no sum of a forward pass can overflow, whatever the inputs from 0 to 1.
 
-        From the largest weight of each layer follows a bound of all sums. If it is too large, as in networks of more
+        The largest weight of each layer gives a bound on all sums. If it is too large, as in networks of more
         than about fifteen hidden layers with ReLU, the outputs may be finite or not.
         """
-        # Kernels sum grey levels up to 255. The rest is for their rounding errors.
+        # Kernels sum grey levels up to 255 instead of inputs up to 1; the other factor of 4 is for rounding errors.
         limit, largest = float(np.finfo(self.dtype).max) / 1024, 1.0
         for weight, bias in zip(self.weights, self.biases, strict=True):
             top, shift = (float(np.abs([part.max(), part.min()]).max()) for part in (weight, bias))

@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import csv
 import errno
+import functools
 import io
 import os
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastnn.errors import DataError
+from fastnn.errors import DataError, cannot_read
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from fastnn.errors import FastnnError
 
-# Opening a named pipe without O_NONBLOCK waits for a writer. A regular file is read the same with it.
+# Opening a named pipe without O_NONBLOCK waits for a writer. It does not change how regular files are read.
 _FLAGS = os.O_RDONLY
 for _flag in ("O_CLOEXEC", "O_NONBLOCK", "O_NOCTTY", "O_BINARY", "O_NOINHERIT"):
     _FLAGS |= getattr(os, _flag, 0)
@@ -41,35 +42,40 @@ _KINDS = {
 class InputFile(io.BufferedReader):
     """A regular file opened for reading; what is added to it after it was opened is not read.
 
+    If the system fails to read it, the exception is the one given to :func:`open_file`.
+
     Attributes
     ----------
     size : int
         Its size in bytes when it was opened, at most the limit given to :func:`open_file`.
     """
 
-    def __init__(self, descriptor: int, size: int) -> None:
-        super().__init__(_Snapshot(descriptor, size))
+    def __init__(self, descriptor: int, size: int, failed: Callable[[OSError], FastnnError]) -> None:
+        super().__init__(_Snapshot(descriptor, size, failed))
         self.size = size
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Return at most `size` bytes, by default all that are left."""
         # A damaged file may ask for any number of bytes, and a buffer of that size would be allocated.
         left = max(0, self.size - self.tell())
-        content: bytes | None = super().read(left if size is None or size < 0 else min(size, left))
-        if content is None:  # only files that are not on a disk, such as some of /proc
-            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        return content
+        return super().read(left if size is None or size < 0 else min(size, left))
 
 
 class _Snapshot(io.FileIO):
     """The first `size` bytes of a file."""
 
-    def __init__(self, descriptor: int, size: int) -> None:
+    def __init__(self, descriptor: int, size: int, failed: Callable[[OSError], FastnnError]) -> None:
         super().__init__(descriptor, "rb")
-        self._size = size
+        self._size, self._failed = size, failed
 
-    def readinto(self, buffer: memoryview, /) -> int | None:  # type: ignore[override]
-        return super().readinto(memoryview(buffer)[: max(0, self._size - self.tell())])
+    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
+        try:
+            count = super().readinto(memoryview(buffer)[: max(0, self._size - self.tell())])
+            if count is None:  # only files that are not on a disk, such as some of /proc
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        except OSError as fault:
+            raise self._failed(fault) from None
+        return count
 
 
 def open_file(
@@ -100,11 +106,11 @@ def open_file(
         An `error` with the file's name if the file is not a regular one, cannot be opened or is larger than `limit`.
     """
     try:
-        # Opening a device can have effects, so its kind is looked at before; the file may be replaced in between.
+        # Opening a device can have side effects: check before, and again below, as the file may be replaced in between.
         _check_kind(Path(path).stat().st_mode, path, error)
         descriptor = os.open(path, _FLAGS)
     except OSError as fault:
-        raise error(f"{path}: cannot be read ({fault.strerror or fault})") from None
+        raise cannot_read(path, fault, error) from None
     except ValueError as fault:  # a null character in the path
         raise error(f"{os.fspath(path)!r}: cannot be read ({fault})") from None
     try:
@@ -112,7 +118,7 @@ def open_file(
         _check_kind(status.st_mode, path, error)
         if status.st_size > limit:
             raise error(f"{path}: too large to be {what}; the limit is {_size(limit)}")
-        return InputFile(descriptor, status.st_size)
+        return InputFile(descriptor, status.st_size, functools.partial(cannot_read, path, kind=error))
     except BaseException:
         os.close(descriptor)
         raise
@@ -124,12 +130,12 @@ def read_file(path: str | Path, limit: int, *, what: str = "an input", error: ty
     A file that holds more than its size says, such as those of /proc, is refused too.
     """
     with open_file(path, limit, what=what, error=error) as file:
+        content = file.read()
         try:
-            content = file.read()
             os.lseek(file.fileno(), file.size, os.SEEK_SET)
             grows = os.read(file.fileno(), 1) != b""
         except OSError as fault:
-            raise error(f"{path}: cannot be read ({fault.strerror or fault})") from None
+            raise cannot_read(path, fault, error) from None
     if grows:
         raise error(f"{path}: holds more bytes than its size says; copy it to a regular file first")
     return content
@@ -148,7 +154,7 @@ def _size(limit: int) -> str:
 def text_lines(
     pieces: Iterable[bytes], name: str, *, what: str, error: type[FastnnError] = DataError
 ) -> Iterator[bytes]:
-    """Yield the lines of a text without their line feeds, in memory for a piece and a line.
+    """Yield the lines of a text without their line feeds; only a piece and a line are in memory.
 
     Parameters
     ----------
@@ -166,21 +172,23 @@ def text_lines(
     FastnnError
         An `error` if a line has more than 64 KiB, or the text has far more empty lines than others.
     """
+
+    def too_long(number: int) -> FastnnError:
+        return error(f"{name}: not {what} (line {number} is longer than 64 KiB)")
+
     rest, number, empty = b"", 0, 0
     for piece in pieces:
         *lines, rest = (rest + piece).split(b"\n")
         for line in lines:
             number += 1
             empty += len(line) < 2
-            if len(line) > LINE_LIMIT or empty > number // 2 + _EMPTY_LINES:
-                break
+            if empty > number // 2 + _EMPTY_LINES:
+                raise error(f"{name}: not {what} (line {number} follows too many empty ones)")
+            if len(line) > LINE_LIMIT:
+                raise too_long(number)
             yield line
-        else:
-            if len(rest) <= LINE_LIMIT:
-                continue
-            number += 1
-        fault = "follows too many empty ones" if empty > number // 2 + _EMPTY_LINES else "is longer than 64 KiB"
-        raise error(f"{name}: not {what} (line {number} {fault})")
+        if len(rest) > LINE_LIMIT:
+            raise too_long(number + 1)
     if rest:
         yield rest
 
@@ -188,7 +196,7 @@ def text_lines(
 def read_csv_rows(
     path: str | Path, limit: int, *, what: str, error: type[FastnnError] = DataError
 ) -> Iterator[tuple[int, list[str]]]:
-    """Yield line number and cells of each row of a CSV file that is not empty.
+    """Yield line number and cells of each row of a CSV file; empty rows are skipped.
 
     Parameters and errors are those of :func:`open_file`; also an `error` if the file is not CSV in UTF-8, or a row has
     more than 64 KiB.

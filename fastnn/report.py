@@ -198,10 +198,10 @@ def _write(content: _Content, folder: Path, name: str, part: str) -> None:
         if not folder.exists():
             put_in_place(made, folder)
         elif not exchange(made, folder, own):
-            _replace_one_by_one(made, folder, own)
+            _replace_report(made, folder, own)
 
 
-def _replace_one_by_one(made: Path, folder: Path, own: list[str]) -> None:
+def _replace_report(made: Path, folder: Path, own: list[str]) -> None:
     """Replace the files of a report in a folder; until the last step the page says that it is not complete."""
     with atomic_write(folder / INDEX) as file:
         file.write(_INCOMPLETE.encode())

@@ -393,7 +393,7 @@ def _first_edition_member(folder: Path) -> Run | None:
 
 
 def _write(model: Model, folder: Path, name: str, state: State | None) -> None:
-    # A private model has no readable checkpoint, and the other way round.
+    # If only the user may read the model, the same holds for the checkpoint, and the other way round.
     like = folder / (MODEL_FILE if name == CHECKPOINT_FILE else CHECKPOINT_FILE)
     if state is None:
         write_model(model, folder / name, like=like)

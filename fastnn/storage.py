@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import BinaryIO
 
-_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+_BINARY: int = getattr(os, "O_BINARY", 0)  # Windows
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # Linux
 
 
 @contextlib.contextmanager
@@ -158,7 +159,7 @@ def keep_permissions(made: Path, target: Path) -> None:
 
 
 def remove_file(path: Path) -> None:
-    """Remove a file, if it exists; of a symbolic link the file that it leads to, so that the link can be used again."""
+    """Remove a file if it exists; if it is a symbolic link, remove the file that it leads to and keep the link."""
     target = follow(path)
     target.unlink(missing_ok=True)
     flush_folder(target.parent)
@@ -207,9 +208,6 @@ def flush_folder(folder: Path) -> None:
             raise
     finally:
         os.close(handle)
-
-
-_BINARY: int = getattr(os, "O_BINARY", 0)
 
 
 def _status(path: Path) -> os.stat_result | None:
@@ -274,18 +272,18 @@ def check_access(folder: Path) -> None:
     """Raise an OSError if files cannot be made in a folder."""
     if os.access(folder, os.W_OK | os.X_OK):
         return
-    # The system's own reason, such as a read-only disk.
+    # Making a file tells the reason, such as a read-only disk.
     with temporary_beside(folder / "probe") as temporary:
         temporary.touch(exist_ok=False)
 
 
-def check_new_file(path: Path, ending: str, *, force: bool = False) -> None:
+def check_new_file(path: Path, ending: str | None = None, *, force: bool = False) -> None:
     """Raise a DataError if a result cannot be written to `path`, before any work is done.
 
     Parameters
     ----------
     path : Path
-    ending : str
+    ending : str, optional
         Required end of the name, such as ".png".
     force : bool
         Whether an existing file may be replaced.
@@ -296,13 +294,19 @@ def check_new_file(path: Path, ending: str, *, force: bool = False) -> None:
         If the name ends otherwise, `path` is a folder or in a folder that does not exist or may not be written to, or
         it exists without `force`.
     """
-    if path.suffix.lower() != ending:
+    if ending is not None and path.suffix.lower() != ending:
         raise DataError(f"{path}: must end with {ending}")
     check_target(path)
     if path.is_dir():
         raise DataError(f"{path}: is a folder; give the name of a file")
-    if path.exists() and not force:
-        raise DataError(f"{path}: exists already; choose another name or replace it with --force")
+    refuse_existing([path], force=force)
+
+
+def refuse_existing(paths: Sequence[Path], *, force: bool) -> None:
+    """Raise a DataError if one of the files or folders exists, unless `force` is given."""
+    for path in paths:
+        if path.exists() and not force:
+            raise DataError(f"{path}: exists already; choose another name or replace it with --force")
 
 
 def cache_dir() -> Path:

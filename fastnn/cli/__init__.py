@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fastnn import __version__
-from fastnn.cli._streams import discard_output, open_streams
+from fastnn.cli._streams import OUTPUT, discard_output, open_streams
 from fastnn.errors import cannot_write
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def main() -> None:
         # Commands report their own errors; this one comes from a help text, or from what was left to write.
         discard_output()
         if not isinstance(error, BrokenPipeError):
-            sys.stderr.write(f"fastnn: {cannot_write(error.filename, error, words='cannot be used')}\n")
+            sys.stderr.write(f"fastnn: {cannot_write(error.filename or OUTPUT, error, words='cannot be used')}\n")
         sys.exit(1)
     finally:
         # Skips the garbage collection at exit, which takes 0.05 s.

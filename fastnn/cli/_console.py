@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from fastnn.cli._signals import Interrupted, interruptible, show_cursor
 from fastnn.cli._streams import OUTPUT, discard_output
-from fastnn.errors import FastnnError, cannot_write
+from fastnn.errors import FastnnError, cannot_write, fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,26 +43,18 @@ def print_json(result: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def one_line(error: BaseException) -> str:
-    """Return the message of `error` on one line."""
-    text = str(error)
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        text = f"{error.filename}: {error.strerror}"
-    return " ".join(text.split()) or type(error).__name__
-
-
 def fail(message: str, code: int) -> NoReturn:
-    """Print an error message on standard error and exit with `code`."""
-    err().print(f"[bold red]fastnn:[/bold red] {escape(message)}")
+    """Print an error message as one line on standard error and exit with `code`."""
+    err().print(f"[bold red]fastnn:[/bold red] {escape(' '.join(message.split()))}")
     raise typer.Exit(code)
 
 
 def _describe(error: OSError) -> tuple[str, int]:
     """Return the message and the exit code for an error of the system: the file's name, the fault and the fix."""
     if error.filename is None:
-        return one_line(error), 1
+        return fault(error), 1
     failed = cannot_write(error.filename, error, words="cannot be used", remedy="check its name and permissions")
-    return one_line(failed), failed.exit_code
+    return str(failed), failed.exit_code
 
 
 def command(function: Callable[P, T]) -> Callable[P, T]:
@@ -81,7 +73,7 @@ def command(function: Callable[P, T]) -> Callable[P, T]:
             show_cursor()
             raise typer.Exit(128 + interrupt.signal) from None
         except FastnnError as error:
-            fail(one_line(error), error.exit_code)
+            fail(str(error), error.exit_code)
         except BrokenPipeError:
             # The reader of the output has closed the pipe (`fastnn ... | head`).
             discard_output()

@@ -78,7 +78,7 @@ def interruptible() -> Iterator[None]:
         with handling(catch):
             yield
     except BaseException as error:
-        # Some libraries raise another exception from the one that they get.
+        # Some libraries raise an exception of their own in its place.
         if received and not isinstance(error, Interrupted):
             raise Interrupted(received) from None
         raise

@@ -23,8 +23,9 @@ def import_original(
     The weights are kept exactly. The published NN.json lacks a comma, which is inserted if the file has no other fault.
     """
     from fastnn.formats import read_original, save_model
+    from fastnn.storage import check_new_file
 
-    _check_target(target, force=force)
+    check_new_file(Path(target), force=force)
     original = read_original(source)
     try:
         save_model(original.model, Path(target))
@@ -41,15 +42,3 @@ def import_original(
         for key, value in original.training.items():
             console.print(f"note    {escape(f'{key}: {value}')}")
     console.print(f"wrote   {escape(target)}")
-
-
-def _check_target(target: str, *, force: bool) -> None:
-    """Raise a FastnnError if `target` is a folder, cannot be written, or exists and may not be replaced."""
-    from fastnn.storage import check_target
-
-    path = Path(target)
-    check_target(path)
-    if path.is_dir():
-        raise ModelError(f"{target}: is a folder; give the name of a file")
-    if path.exists() and not force:
-        raise ModelError(f"{target}: exists already; give another name, or --force to replace it")

@@ -21,6 +21,7 @@ from fastnn.errors import FastnnError
 if TYPE_CHECKING:
     from types import FrameType
 
+    import uvicorn
     from fastapi import FastAPI
 
     from fastnn.web.serving import ServedModel
@@ -308,6 +309,12 @@ def run(app: FastAPI, listening: socket.socket, *, root_path: str, forwarded: st
         limit_concurrency=2000,
         ws="none",
     )
+    _run_server(config, listening)
+
+
+def _run_server(config: uvicorn.Config, listening: socket.socket) -> None:
+    import uvicorn
+
     received: list[int] = []
     ignored = {number for number in STOPPING if signal.getsignal(number) is signal.SIG_IGN}
 

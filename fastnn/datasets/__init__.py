@@ -9,7 +9,7 @@ from fastnn.datasets.dataset import PIXELS, SIDE, Dataset
 from fastnn.datasets.labels import encode_labels
 from fastnn.datasets.names import NAMES, load_named
 from fastnn.datasets.split import Split, per_class, split
-from fastnn.errors import DataError
+from fastnn.errors import DataError, cannot_read
 from fastnn.storage import user_path
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _load_path(source: str | Path) -> Dataset:
     try:
         exists = path.exists()
     except OSError as error:
-        raise DataError(f"{source}: cannot be read ({error.strerror or error})") from None
+        raise cannot_read(source, error) from None
     if not exists:
         raise DataError(f"{source}: no such file or folder, and not the name of a data set ({', '.join(NAMES)})")
     return read_path(path)

@@ -30,15 +30,14 @@ WORTH_CACHING = 1 << 20
 # The number is raised when a parser returns another data set for the same bytes.
 _FOLDER = "arrays-1"
 
-_TWO_HASHES = re.compile(rb"([0-9a-f]{64}) ([0-9a-f]{64})")
-_FINGERPRINT_AND_HASH = re.compile(rb"(\d+ \d+ \d+ \d+) ([0-9a-f]{64})")
+_FINGERPRINT_AND_KEY = re.compile(rb"([0-9a-f]{64}) ([0-9a-f]{64})")
 _SETTLED = 2_000_000_000
 """Nanoseconds after which a change to a file is sure to change its times; longer than the coarsest file times."""
 
 
 def cache_key(content: bytes | bytearray, name: str) -> str:
     """Return the key of a file's content as it is stored; `name` says whether that is compressed."""
-    # The same bytes are a data set in a file named .json.gz and none in a file named .json.
+    # The name decides how bytes are read: compressed bytes are no data set in a file named .json.
     return hashlib.sha256(b"gzip" * is_packed(name) + content).hexdigest()
 
 
@@ -81,25 +80,18 @@ def cached_file(path: Path, source: str) -> Dataset | None:
     are unchanged is not hashed again: hashing 41 MB takes a hundredth of the time of training 60 epochs on them.
     """
     try:
-        status = path.stat()
-        if not WORTH_CACHING <= status.st_size <= FILE_LIMIT:
+        if not WORTH_CACHING <= path.stat().st_size <= FILE_LIMIT:
             return None
-        hash_file = _hash_file(path)
-        fingerprint = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}".encode()
-        stored = _FINGERPRINT_AND_HASH.fullmatch(read_file(hash_file, 1 << 10)) if hash_file.is_file() else None
-        is_known = stored is not None and stored[1] == fingerprint
-        if stored is not None and is_known:
-            key = stored[2].decode()
-        else:
+        fingerprint = _fingerprint([path])
+        key = known = _known_key([path], fingerprint)
+        if key is None:
             with open_file(path, FILE_LIMIT) as file:
                 key = hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, DataError):
         return None
     dataset = _read(_entry(key), source)
-    # A file that was written a moment ago may be written again without a change of its times.
-    if dataset is not None and not is_known and time.time_ns() - status.st_mtime_ns > _SETTLED:
-        with contextlib.suppress(OSError), atomic_write(hash_file) as file:
-            file.write(fingerprint + b" " + key.encode())
+    if dataset is not None and known is None:
+        _save_key([path], fingerprint, key)
     return dataset
 
 
@@ -121,20 +113,17 @@ def cached_files(paths: Sequence[Path], source: str, parse: Callable[[], Dataset
     -------
     Dataset
     """
-    seen, before = _hash_file(*paths), _fingerprint(paths)
-    with contextlib.suppress(OSError, DataError):
-        if before is not None and seen.is_file():
-            stored = _TWO_HASHES.fullmatch(read_file(seen, 200))
-            dataset = _read(_entry(stored[2].decode()), source) if stored and stored[1] == before.encode() else None
-            if dataset is not None:
-                return dataset
+    fingerprint = _fingerprint(paths)
+    key = _known_key(paths, fingerprint)
+    dataset = None if key is None else _read(_entry(key), source)
+    if dataset is not None:
+        return dataset
     dataset = parse()
-    if before is not None and before == _fingerprint(paths):
+    if fingerprint is not None and fingerprint == _fingerprint(paths):
         key = hashlib.sha256(_checksum(dataset).encode()).hexdigest()
         with contextlib.suppress(OSError):
             _write(_entry(key), dataset)
-            with atomic_write(seen) as file:
-                file.write(f"{before} {key}".encode())
+            _save_key(paths, fingerprint, key)
     return dataset
 
 
@@ -150,7 +139,25 @@ def _fingerprint(paths: Sequence[Path]) -> str | None:
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
-def _hash_file(*paths: Path) -> Path:
+def _known_key(paths: Sequence[Path], fingerprint: str | None) -> str | None:
+    """Return the key that :func:`_save_key` stored for unchanged files, or None."""
+    if fingerprint is None:
+        return None
+    try:
+        stored = _FINGERPRINT_AND_KEY.fullmatch(read_file(_key_file(paths), 1 << 10))
+    except DataError:
+        return None
+    return stored[2].decode() if stored and stored[1] == fingerprint.encode() else None
+
+
+def _save_key(paths: Sequence[Path], fingerprint: str | None, key: str) -> None:
+    """Store the key of the data set that files hold, if they have a fingerprint and the cache can be written."""
+    if fingerprint is not None:
+        with contextlib.suppress(OSError), atomic_write(_key_file(paths)) as file:
+            file.write(f"{fingerprint} {key}".encode())
+
+
+def _key_file(paths: Sequence[Path]) -> Path:
     """Return the path of the file that stores the fingerprint of other files, and the key of their data set."""
     names = b"\0".join(os.fsencode(path.resolve()) for path in paths)
     return cache_dir() / _FOLDER / f"{hashlib.sha256(names).hexdigest()}.seen"

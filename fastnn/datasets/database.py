@@ -233,7 +233,7 @@ def _readable(url: URL, shown: str) -> URL:
                 f"{shown}: is read-only, and {logs[0]} holds changes that are not in it yet; "
                 "copy both to a place that can be written to"
             ) from None
-        # A database with write-ahead logging makes a file beside it even for reading, unless it is said to be constant.
+        # With write-ahead logging, SQLite makes a file beside a database even to read it, unless it is immutable.
         return read_only.update_query_dict({"immutable": "1"})
     finally:
         engine.dispose()
@@ -334,7 +334,7 @@ def _as_data_error(shown: str) -> Iterator[None]:
     """Raise a DataError in place of an error of SQLAlchemy."""
     try:
         yield
-    # Text in a damaged file can be anything: sqlite3 and SQLAlchemy then raise errors of Python.
+    # Text in a damaged file can be anything: sqlite3 and SQLAlchemy then raise built-in exceptions.
     except (exc.SQLAlchemyError, sqlite3.Error, ValueError, TypeError, ArithmeticError, RecursionError) as error:
         cause = getattr(error, "orig", None) or error
         text = " ".join(str(cause).split())[:300]

@@ -110,7 +110,7 @@ def pair_of(path: Path) -> IdxPair:
     stem, is_images = _stem(path), "idx3" in path.name
     others = [other for other in path.parent.iterdir() if is_idx(other) and other.is_file() and _stem(other) == stem]
     others = [other for other in others if ("idx3" in other.name) != is_images]
-    # If there is a plain and a compressed version of this file, one of the other kind belongs to that of its own kind.
+    # If this file exists both plain and compressed, a partner of the other kind belongs to its other version.
     same = [other for other in others if other.name.endswith(".gz") == path.name.endswith(".gz")]
     found = same or ([] if twin(path).is_file() else others)
     if found:
@@ -154,10 +154,10 @@ def _read_pair(pair: IdxPair) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 
 
 def _versions(pair: IdxPair) -> list[tuple[int, int, int]]:
-    """Return what changes when a file of a pair is replaced; a pair has no labels for a moment while it is replaced."""
+    """Return inode, size and time of both files of a pair, which change when it is replaced."""
     try:
         found = [path.stat() for path in (pair.labels, pair.images)]
-    except FileNotFoundError as error:
+    except FileNotFoundError as error:  # for a moment, a pair that is replaced has no labels
         raise DataError(f"{error.filename}: was removed a moment ago; {_INTERRUPTED}") from None
     return [(status.st_ino, status.st_size, status.st_mtime_ns) for status in found]
 

@@ -67,7 +67,7 @@ def array_items(pieces: Iterable[bytes], name: str, wanted: str) -> Iterator[byt
 
 
 class _Text:
-    """A JSON text of which a piece and an element are in memory."""
+    """A JSON text, of which only a piece and an element are in memory."""
 
     def __init__(self, pieces: Iterable[bytes], name: str) -> None:
         self._pieces, self._name = iter(pieces), name
@@ -125,7 +125,7 @@ class _Text:
             if depth <= 0:
                 return at - start
             if kind == b"[" and depth <= 2:
-                # Ten times as fast as the search, which the pixels of an image do not need.
+                # Skips the pixels of an image, ten times as fast as the search.
                 end = text.find(b"]", at, at + _LONGEST_IMAGE)
                 if end >= 0 and not any(text.find(other, at, end) >= 0 for other in (b"[", b"{", b"}", b'"')):
                     at = end

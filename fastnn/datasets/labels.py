@@ -44,7 +44,7 @@ def encode_labels(labels: Sequence[int | str], source: str = "labels") -> tuple[
     """
     unique = set(labels)
     for label in unique:
-        # Python writes no integer of more than 4,300 digits.
+        # Python cannot convert integers of more than 4,300 digits to text.
         if not isinstance(label, str) and int(label) not in _INT64:
             sign = "-" if label < 0 else ""
             shown = label if abs(label) < 10**20 else f"an integer {sign}10^20 or beyond"

@@ -36,7 +36,7 @@ def _load_drawn(name: str) -> Dataset:
     from fastnn.datasets.drawn import built_in, drawn
 
     numbers = name.split(":")[1:]
-    # Python converts no text of more than 4,300 digits.
+    # Python cannot convert text of more than 4,300 digits to an integer.
     if len(numbers) > 2 or not all(re.fullmatch(r"[0-9]{1,100}", number) for number in numbers):
         raise DataError(f"{name[:100]}: give a number of digits and a seed after drawn, as in drawn:2000:7")
     return drawn(*(int(number) for number in numbers)) if numbers else built_in()

@@ -26,11 +26,15 @@ _ARRAYS = ("images", "test_images", "labels", "test_labels", "classes", "checksu
 """In the order in which they are read: the number of images bounds that of labels."""
 _PIECE = 1 << 18
 _HEADER_LIMIT = 12 << 10
-"""NumPy reads no header of more than 10,000 bytes."""
+"""NumPy refuses headers of more than 10,000 bytes."""
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """Those that NumPy writes; others may need gigabytes before they unpack a byte."""
 _FEW_NAMES = 1 << 16
 """Most labels or classes, unless there are more images: each becomes a text of a hundred bytes."""
+
+
+class _ArchiveError(Exception):
+    """What is wrong in an archive, without the archive's name."""
 
 
 def read_npz(path: Path) -> Dataset:
@@ -69,17 +73,15 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
             found = {name: members[f"{name}.npy"] for name in _ARRAYS if f"{name}.npy" in members}
             unpacked = sum(info.file_size for info in found.values())
             if unpacked > unpacked_limit(file.size):
-                raise DataError(f"unpacks to {unpacked >> 20} MiB, too much for its compressed size")
+                raise _ArchiveError(f"unpacks to {unpacked >> 20} MiB, too much for its compressed size")
             arrays: dict[str, NDArray[Any]] = {}
             for name, info in found.items():
                 arrays[name] = _read_member(archive, info, _most_values(name, arrays))
             return arrays
-    except DataError as error:
-        raise DataError(str(error) if str(error).startswith(f"{path}: ") else f"{path}: {error}") from None
-    except MemoryError:
+    except _ArchiveError as fault:
+        raise DataError(f"{path}: {fault}") from None
+    except (DataError, MemoryError):
         raise
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
     # zipfile, zlib and NumPy's header parser raise a dozen kinds of exceptions for damaged bytes.
     except Exception as error:
         text = " ".join(str(error).split())[:200]  # NumPy quotes a damaged header, which may be long
@@ -97,7 +99,7 @@ def _most_values(name: str, arrays: dict[str, NDArray[Any]]) -> float:
 def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: float) -> NDArray[Any]:
     """Return an array with at most `most` values."""
     if info.compress_type not in _METHODS:
-        raise DataError(f"{info.filename} is compressed by an unknown method; numpy.savez_compressed uses deflate")
+        raise _ArchiveError(f"{info.filename} is compressed by an unknown method; numpy.savez_compressed uses deflate")
     with archive.open(info) as member:
         head = member.read(_HEADER_LIMIT)
         header = io.BytesIO(head)
@@ -107,16 +109,18 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: float) -
         elif version == (2, 0):
             shape, fortran, dtype = np.lib.format.read_array_header_2_0(header)
         else:
-            raise DataError(f"{info.filename} has the unknown .npy version {version}")
+            raise _ArchiveError(f"{info.filename} has the unknown .npy version {version}")
         if dtype.hasobject:
-            raise DataError(f"{info.filename} holds Python objects, which are never unpickled; store text or integers")
+            raise _ArchiveError(
+                f"{info.filename} holds Python objects, which are never unpickled; store text or integers"
+            )
         if any(length < 0 for length in shape) or dtype.itemsize == 0:
-            raise DataError(f"{info.filename} has an impossible shape {shape} of {dtype}")
+            raise _ArchiveError(f"{info.filename} has an impossible shape {shape} of {dtype}")
         expected = math.prod(shape) * dtype.itemsize
         if expected != info.file_size - header.tell():
-            raise DataError(f"{info.filename} does not hold the {expected} bytes that it should; it is damaged")
+            raise _ArchiveError(f"{info.filename} does not hold the {expected} bytes that it should; it is damaged")
         if math.prod(shape) > most:
-            raise DataError(f"{info.filename} has {math.prod(shape):,} values, more than there are images")
+            raise _ArchiveError(f"{info.filename} has {math.prod(shape):,} values, more than there are images")
         # Not a view of bytes, which would be read-only: compiled functions would be compiled once more for such arrays.
         # Small pieces stay in the processor's cache: half the time of two copies of the whole.
         content, filled = bytearray(expected), 0
@@ -125,7 +129,7 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: float) -
             content[filled : filled + len(piece)] = piece
             filled += len(piece)
             piece = member.read(_PIECE)
-        # The end checks the sum of an array that was read with its header.
+        # zipfile compares the checksum only when a read reaches the end.
         member.read(1)
         array = np.frombuffer(content, dtype=dtype)
     if dtype.kind == "U":

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastnn.datasets import idx
 from fastnn.datasets.dataset import SIDE
-from fastnn.errors import DataError
+from fastnn.errors import DataError, cannot_read
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +38,7 @@ def read_path(path: Path) -> Dataset:
     try:
         dataset = _read_folder(path) if path.is_dir() else _read_file(path)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+        raise cannot_read(path, error) from None
     return _with_polarity_note(dataset)
 
 

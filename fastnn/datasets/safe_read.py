@@ -7,8 +7,8 @@ import io
 import zlib
 from typing import TYPE_CHECKING
 
-from fastnn import reading
 from fastnn.errors import DataError
+from fastnn.reading import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +43,7 @@ def read_packed(path: Path) -> bytes:
     DataError
         If the file cannot be read, is empty, no regular file or too large.
     """
-    content = reading.read_file(path, FILE_LIMIT, what="a data set")
+    content = read_file(path, FILE_LIMIT, what="a data set")
     if not content:
         raise DataError(f"{path}: the file is empty")
     return content

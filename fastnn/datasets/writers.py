@@ -10,11 +10,12 @@ from fastnn.datasets.labels import check_classes, encode_labels
 from fastnn.errors import DataError, FastnnError, cannot_write
 from fastnn.storage import (
     atomic_write,
-    check_name,
+    check_target,
     exchange,
     keep_permissions,
     move_file,
     put_in_place,
+    refuse_existing,
     remove_file,
     temporary_folder,
     user_path,
@@ -56,11 +57,11 @@ def write_dataset(dataset: Dataset, out: Path, *, force: bool = False) -> tuple[
         If `out` exists and `force` is not given, its format is unknown, the format cannot hold the labels, or it cannot
         be written.
     """
-    # What cannot be read again is not written.
+    # Readers would refuse such names.
     check_classes(dataset.classes, dataset.source)
+    check_target(out)
     name = out.name.lower()
     try:
-        check_name(out)
         if name.endswith(_SUFFIXES):
             return _write_file(dataset, out, name, force)
         if idx.is_idx(out):
@@ -112,7 +113,7 @@ def _write_file(dataset: Dataset, out: Path, name: str, force: bool) -> tuple[li
     from fastnn.datasets.digits_json import write_json
     from fastnn.datasets.npz import write_npz
 
-    _refuse_existing([out], force)
+    refuse_existing([out], force=force)
     notes = [] if name.endswith(".npz") else _lost_test(dataset) + _lost_classes(dataset)
     _write(dataset, out, write_npz if name.endswith(".npz") else write_csv if ".csv" in name else write_json)
     return [out], notes
@@ -125,8 +126,7 @@ def _write_pair(dataset: Dataset, out: Path, force: bool) -> tuple[list[Path], l
     labels = out.with_name(out.name.replace("images", "labels").replace("idx3", "idx1"))
     # Compressed labels beside plain images, or the other way round, are part of the old pair as well.
     other = [] if idx.twin(out).exists() else [idx.twin(labels)]
-    _refuse_existing([out, labels, *other], force)
-    _check_folder_of(out)
+    refuse_existing([out, labels, *other], force=force)
     with temporary_folder(out) as made:
         _write(dataset, made / out.name, idx.write_images)
         _write(dataset, made / labels.name, idx.write_labels)
@@ -146,7 +146,7 @@ def _write_folder(dataset: Dataset, out: Path, force: bool) -> tuple[list[Path],
     known = [variant for name in (*idx.TRAIN, *idx.TEST) for variant in (name, f"{name}.gz")]
     exists = out.is_dir()
     if not exists or any((out / name).exists() for name in known):
-        _refuse_existing([out], force)
+        refuse_existing([out], force=force)
     with temporary_folder(out) as made:
         for part, names in parts:
             for name, writer in zip(names, (idx.write_images, idx.write_labels), strict=True):
@@ -155,11 +155,11 @@ def _write_folder(dataset: Dataset, out: Path, force: bool) -> tuple[list[Path],
         if not exists:
             put_in_place(made, out)
         elif not exchange(made, out, known):
-            _replace_one_by_one(made, out, written, known)
+            _replace_idx_files(made, out, written, known)
     return [out / name for name in written], _lost_classes(dataset)
 
 
-def _replace_one_by_one(made: Path, out: Path, written: list[str], known: list[str]) -> None:
+def _replace_idx_files(made: Path, out: Path, written: list[str], known: list[str]) -> None:
     """Replace IDX files in a folder; until the last step it has no labels of the training images, and is refused."""
     images, labels = idx.TRAIN
     keep_permissions(made / labels, out / labels)
@@ -177,19 +177,7 @@ def _replace_one_by_one(made: Path, out: Path, written: list[str], known: list[s
     move_file(made / labels, out / labels)
 
 
-def _refuse_existing(paths: list[Path], force: bool) -> None:
-    for path in paths:
-        if path.exists() and not force:
-            raise DataError(f"{path}: exists already; choose another name or replace it with --force")
-
-
-def _check_folder_of(path: Path) -> None:
-    if not path.parent.is_dir():
-        raise DataError(f"{path}: its folder does not exist; make it first")
-
-
 def _write(dataset: Dataset, path: Path, writer: Writer) -> None:
-    _check_folder_of(path)
     with atomic_write(path) as file:
         if path.name.endswith(".gz"):
             # Without a time stamp the same data give the same file.

@@ -105,10 +105,7 @@ def is_json(path: Path) -> bool:
         If it is neither of them, or cannot be read.
     """
     with open_file(path, FILE_LIMIT, what="a model", error=ModelError) as file:
-        try:
-            head = file.read(4096)
-        except OSError as error:
-            raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
+        head = file.read(4096)
     if not head:
         raise ModelError(f"{path}: the file is empty")
     # A safetensors file begins with the length of its header, in eight bytes; the header begins with a brace.

@@ -230,7 +230,7 @@ def _add_missing_comma(text: bytes, path: Path, error: Exception) -> tuple[bytes
 
 
 def _syntax_fault(text: bytes) -> tuple[str, int] | None:
-    """Return what is wrong in a JSON text and at which byte, or None; takes no memory, whatever the text holds."""
+    """Return what is wrong in a JSON text and at which byte, or None; builds no objects, whatever it holds."""
     try:
         msgspec.json.decode(text, type=msgspec.Raw)
     except (msgspec.MsgspecError, RecursionError) as error:

@@ -224,10 +224,7 @@ def _read(path: str | Path, *, with_extra: bool) -> tuple[Model, dict[str, NDArr
 def _check_header_size(path: str | Path) -> None:
     """Raise ModelError if the header is larger than that of any model; it is not parsed yet."""
     with open_file(path, FILE_LIMIT, what="a model", error=ModelError) as file:
-        try:
-            size = int.from_bytes(file.read(8), "little")
-        except OSError as error:
-            raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
+        size = int.from_bytes(file.read(8), "little")
     if size > _HEADER_LIMIT:
         raise ModelError(f"{path}: not a model of fastnn (a header of {size:,} bytes)")
 

@@ -49,8 +49,10 @@ _WITHOUT_EFFECT = ("NUMBA_CACHE_DIR", "NUMBA_CACHE_LOCATOR_CLASSES", "NUMBA_DEBU
 _SOURCE_LIMIT = 1 << 20
 _CODE_LIMIT = 1 << 24
 """Size in bytes above which a file holds no kernel; the largest has 100 KB."""
-_OBJECT_FILES = (b"\x7fELF", b"\xcf\xfa\xed\xfe", b"\x64\x86", b"\x64\xaa")
-"""How object files begin on Linux, macOS, and Windows on x86-64 and ARM64."""
+_ELF, _OTHER_OBJECT_FILES = b"\x7fELF", (b"\xcf\xfa\xed\xfe", b"\x64\x86", b"\x64\xaa")
+"""How object files begin: on Linux; on macOS, and on Windows on x86-64 and ARM64."""
+_ELF_HEADER = 64
+"""Size in bytes of the header of an ELF file of 64 bits."""
 
 _alive: list[Any] = []  # LLVM's engines, which own the machine code, and memory that it writes to
 _lock = threading.RLock()
@@ -203,16 +205,13 @@ class _CodeFile:
 
 def _is_object_file(code: bytes) -> bool:
     """Return whether bytes look like a whole object file; LLVM ends the process for others."""
-    if not code.startswith(_OBJECT_FILES):
+    if not code.startswith(_ELF):
+        return code.startswith(_OTHER_OBJECT_FILES)
+    if len(code) < _ELF_HEADER:
         return False
-    if not code.startswith(b"\x7fELF"):
-        return True
     # In ELF files of 64 bits the table of sections comes last: its offset, and the size and number of its entries.
-    try:
-        (start,), (size, count) = struct.unpack_from("<Q", code, 40), struct.unpack_from("<2H", code, 58)
-    except struct.error:
-        return False
-    return bool(start > 0 and size * count > 0 and start + size * count <= len(code))
+    (start,), (size, count) = struct.unpack_from("<Q", code, 40), struct.unpack_from("<2H", code, 58)
+    return bool(start > 0 and 0 < size * count <= len(code) - start)
 
 
 def _folders() -> list[Path]:

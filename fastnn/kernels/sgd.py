@@ -430,10 +430,10 @@ def copy_biases(ws, layer):
 def set_zero_sums(ws, layer, args, i):
     """Set the first layer's pre-activations of image i to 0 where W·x + b is 0, but a + V·d is a rounding error.
 
-    Otherwise inactive ReLU units would learn. Only units are concerned that have learned nothing since the weights were
-    loaded: after that a sum is 0 only by chance. Their c is 0 and their V is W. If such a pre-activation is positive,
-    but below `zero_bounds`, the greatest rounding error, W·x + b is computed as in ``fastnn.reference``: in float64,
-    one input after the other. For baseline 1 only: with baseline 0 terms of 0 are not summed.
+    Otherwise inactive ReLU units would learn. This matters only for units that have learned nothing since the weights
+    were loaded, whose c is 0 and whose V is W: in others a sum is 0 only by chance. If such a pre-activation is
+    positive, but below `zero_bounds`, the greatest rounding error, W·x + b is computed as in ``fastnn.reference``: in
+    float64, one input after the other. Baseline 0 does not need this, since terms of 0 are not summed.
     """
     simd.noinline()
     simd.small_code()

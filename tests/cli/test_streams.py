@@ -63,3 +63,20 @@ def test_output_that_nobody_reads_is_no_traceback(command: str) -> None:
         assert shell(command, writer) == (1, "")
     finally:
         os.close(writer)
+
+
+def test_full_output_that_is_no_file_is_named() -> None:
+    program = """
+import io, sys
+class Full(io.StringIO):
+    def write(self, text):
+        raise OSError(28, "No space left on device")
+sys.stdout, sys.argv = Full(), ["fastnn", "--version"]
+from fastnn.cli import main
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment(), capture_output=True, text=True, timeout=TIMEOUT, check=False
+    )
+    full = "fastnn: standard output: cannot be used (No space left on device); free some space, and try again\n"
+    assert (done.returncode, done.stderr) == (1, full)

@@ -151,10 +151,10 @@ def test_compressed_files_of_a_replaced_data_set_are_removed(tmp_path: Path) -> 
     ("name", "words"),
     [
         ("a.txt", "unknown format"),
-        ("no/such/a.json", "folder does not exist"),
+        ("no/such/a.json", "such does not exist; make it first"),
         ("x-labels-idx1-ubyte", "give the name for the images"),
-        ("no/such/folder", "cannot be written"),
-        ("file/a.json", "folder does not exist"),
+        ("no/such/folder", "such does not exist; make it first"),
+        ("file/a.json", "a part of its path is a file"),
     ],
 )
 def test_impossible_targets(name: str, words: str, tmp_path: Path) -> None:
