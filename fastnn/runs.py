@@ -490,7 +490,8 @@ def _check_recipe(model: Model, path: Path) -> None:
         pairs += [(name, getattr(recipe, name), getattr(network, name)) for name in ("rule", "activation")]
         pairs.append(("dtype", recipe.dtype, network.dtype.name))
     pairs += [(name, getattr(recipe, name), getattr(model, name)) for name in ("invert", "normalise")]
-    pairs.append(("seed", recipe.seed, recipe.seed if card.seed is None else card.seed))
+    if card.seed is not None:
+        pairs.append(("seed", recipe.seed, card.seed))
     if recipe.class_weight is not None:
         pairs.append(("number of class weights", len(recipe.class_weight), len(model.classes)))
     for name, said, real in pairs:

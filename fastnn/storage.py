@@ -219,12 +219,19 @@ def _status(path: Path) -> os.stat_result | None:
 
 def _set_owner_and_mode(path: Path, old: os.stat_result) -> None:
     """Give a file or folder the permissions of an old one, and its owner and group where the system allows it."""
-    new = path.stat()
+    new, mode = path.stat(), stat.S_IMODE(old.st_mode)
     if hasattr(os, "chown") and (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
-        with contextlib.suppress(PermissionError):
+        try:
             os.chown(path, old.st_uid, old.st_gid)
+        except PermissionError:
+            # Only root may give files away, but a member of a group may give them to the group.
+            try:
+                os.chown(path, -1, old.st_gid)
+            except PermissionError:
+                # The new group must not get what the old one was allowed.
+                mode &= ~(stat.S_IRWXG if new.st_gid != old.st_gid else 0)
     # After the change of owner, which clears some bits.
-    path.chmod(stat.S_IMODE(old.st_mode))
+    path.chmod(mode)
 
 
 def _exchange(first: Path, second: Path) -> bool:

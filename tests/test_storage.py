@@ -236,3 +236,30 @@ def test_a_wrong_folder_in_the_environment_is_named(given: str, monkeypatch: pyt
     monkeypatch.setenv("FASTNN_DATA", given)
     with pytest.raises(DataError, match=given):
         data_path_from_environment()
+
+
+@pytest.mark.skipif(not hasattr(os, "chown"), reason="files have no owner here")
+@pytest.mark.parametrize("group_is_ours", [False, True])
+def test_a_file_of_another_owner_gives_no_other_group_access(
+    group_is_ours: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file.bin"
+    path.write_bytes(OLD)
+    path.chmod(0o660)
+    old = path.stat()
+    theirs = os.stat_result((old.st_mode, *old[1:4], old.st_uid + 1, old.st_gid + 1, *old[6:]))
+    given = []
+
+    def chown(_: Path, owner: int, group: int) -> None:
+        if owner != -1 or not group_is_ours:
+            raise PermissionError(1, "Operation not permitted")
+        given.append(group)
+
+    monkeypatch.setattr(os, "chown", chown)
+    real = Path.stat
+    monkeypatch.setattr(Path, "stat", lambda self, **options: theirs if self == path else real(self, **options))
+    with atomic_write(path) as file:
+        file.write(NEW)
+    monkeypatch.undo()
+    assert given == [old.st_gid + 1] * group_is_ours
+    assert path.stat().st_mode & 0o777 == (0o660 if group_is_ours else 0o600)
