@@ -303,8 +303,7 @@ def moments(folders: Folders, case: Case, rng: random.Random, *, strace: bool) -
             points = calls_of(folders, case) or points
         rng.shuffle(points)
         for point in points:
-            yield random_time(known, rng)
-            yield point
+            yield from rng.sample([random_time(known, rng), point], 2)
         if not points:
             yield random_time(known, rng)
 
