@@ -339,6 +339,8 @@ def main() -> None:
     fault = strace_fault()
     if fault:
         print(f"skipped: kills at a system call; {fault}")
+    if not Path("/proc/self/stat").exists():
+        print("skipped: processes that are left; there is no /proc")
     start, tally = time.monotonic(), Tally()
     with tempfile.TemporaryDirectory(prefix="fastnn-kill-") as root, Folders(Path(root)) as folders:
         if options.at:
