@@ -64,6 +64,8 @@ class Case:
         The next start needs a process of its own.
     serves : bool
         The command is a server, to which digits are sent.
+    needs_cache : bool
+        The result goes to the cache, without which the command fails.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Case:
     environment: tuple[tuple[str, str], ...] = ()
     in_child: bool = False
     serves: bool = False
+    needs_cache: bool = False
 
     @contextlib.contextmanager
     def patched(self) -> Iterator[None]:
@@ -231,7 +234,7 @@ def _data() -> Iterator[Case]:
     database = Result("digits.db", "database")
     yield Case("import into a new database", "data import", store, (database,))
     yield Case("import into a database", "data import", store, (database,), ((*store[:2], "other.npz", *store[3:]),))
-    yield Case("fetch", "data fetch", ("data", "fetch", "digits"), patches=local_download)
+    yield Case("fetch", "data fetch", ("data", "fetch", "digits"), patches=local_download, needs_cache=True)
     yield Case(
         "fetch to a folder",
         "data fetch",

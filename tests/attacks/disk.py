@@ -306,7 +306,7 @@ def attack(folders: Folders, case: Case, condition: Condition, seed: int, tally:
     tally : Tally
         Is added to.
     """
-    known = folders.known(case)
+    known, must_succeed = folders.known(case), condition.cache_only and not case.needs_cache
     folder = folders.copy(known.folder)
     if condition.cache_only:
         for name in _CACHES:
@@ -320,7 +320,7 @@ def attack(folders: Folders, case: Case, condition: Condition, seed: int, tally:
             faults = list(_faults(case, known, folder, ended, must_succeed=False))
     if not condition.mounts:
         # Permissions are as before again.
-        faults = list(_faults(case, known, folder, ended, must_succeed=condition.cache_only))
+        faults = list(_faults(case, known, folder, ended, must_succeed=must_succeed))
     tally.attacks[condition.name] += 1
     tally.failed += ended.code in (1, 2)
     if faults:
