@@ -23,7 +23,7 @@ from fastnn.datasets import load_dataset
 from fastnn.datasets.writers import write_dataset
 from fastnn.errors import DataError
 from tests.datasets.samples import dataset
-from tests.kills import kill_at_each_call
+from tests.kills import kill_at_each_write
 
 old, own_test = dataset([1, 2, 3], test=dataset([4, 5])), dataset([9, 0])
 work = Path("work")
@@ -61,7 +61,7 @@ def attack(name, *options):
         found = load_dataset(out)
         known[found.content_hash, found.test and found.test.content_hash] = name
     states = []
-    for killed in kill_at_each_call(prepare, lambda: write_dataset(new, out, force=True)):
+    for killed in kill_at_each_write(prepare, lambda: write_dataset(new, out, force=True)):
         states += [look(path, known) for path in work.iterdir() if path != out and path.match("[!.]*idx3*")]
         states.append(look(out, known))
         write_dataset(new, out, force=True)
@@ -104,7 +104,7 @@ import matplotlib.figure
 import PIL.Image
 from fastnn.report import write_report
 from tests.helpers import blobs
-from tests.kills import kill_at_each_call
+from tests.kills import kill_at_each_write
 from tests.models import model
 
 stamp = b"old"
@@ -140,10 +140,10 @@ found, n = [], 0
 def counts(call):
     # From the moment when everything is drawn, at some changes of a name.
     global n
-    n += call.startswith(("replace", "rename", "unlink")) and (n > 0 or "index.html" in call)
+    n += call.startswith(("os.rename", "os.remove")) and (n > 0 or "index.html" in call)
     return n % (4 if "mine" in sys.argv else 2) == 1
 
-for killed in kill_at_each_call(prepare, lambda: write("new", True), counts):
+for killed in kill_at_each_write(prepare, lambda: write("new", True), counts):
     page = read().get("index.html")
     pictures = {name: content for name, content in read().items() if name != "index.html" and name[0] != "."}
     states = {"old": old, "new": new}
@@ -179,7 +179,7 @@ from pathlib import Path
 from fastnn import Recipe, Session
 from fastnn.runs import Run
 from tests.helpers import blobs
-from tests.kills import kill_at_each_call
+from tests.kills import kill_at_each_write
 
 recipe = Recipe(hidden=(3,), epochs=1, ensemble=2 if "ensemble" in sys.argv else 1)
 data = blobs(40)
@@ -192,7 +192,7 @@ def prepare():
         folder.mkdir(parents=True)
 
 found = []
-for killed in kill_at_each_call(prepare, lambda: Session(data, recipe, folder).open()):
+for killed in kill_at_each_write(prepare, lambda: Session(data, recipe, folder).open()):
     if folder.exists() and list(folder.glob("[!.]*")):
         Run.resume(folder)
         Session.resume(folder, dataset=data).open()

@@ -17,12 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.attacks.commands import CASES
+from tests.kills import before_each_write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-_CHANGES = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "os.link", "os.symlink", "os.truncate")
-_WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
 def main() -> None:
@@ -40,24 +38,14 @@ def watched(options: dict[str, Any]) -> Iterator[None]:
     if kill_at is None and record is None:
         yield
         return
-    folder, events = os.path.join(os.getcwd(), ""), []  # noqa: PTH109, PTH118 - called for each event
+    events: list[float] = []
 
-    def watch(event: str, args: tuple[Any, ...]) -> None:
-        if event == "open":
-            path, mode, flags = args
-            if not ((isinstance(flags, int) and flags & _WRITE_FLAGS) or set(mode or "") & set("wax+")):
-                return
-        elif event in _CHANGES:
-            path = args[0]
-        else:
-            return
-        if isinstance(path, int) or not os.path.abspath(os.fsdecode(path)).startswith(folder):  # noqa: PTH100
-            return
+    def act(_: str) -> None:
         events.append(time.time())
         if len(events) == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    sys.addaudithook(watch)
+    before_each_write(act)
     try:
         yield
     finally:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Self
 from unittest import mock
 
 from tests.attacks.commands import Case, Result, make_inputs
+from tests.attacks.processes import processes_left
 from tests.attacks.visitors import send_digits
 from tests.helpers import TIMEOUT, environment
 
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 
 _TIMES = ("samples_per_second", "seconds", "test_seconds")
 """Columns of a run's history that differ from time to time."""
-
-_ORPHAN_SECONDS = 1.0
 
 HUNG = 124
 
@@ -260,7 +259,7 @@ class Folders:
             process.kill()
             process.wait()
             seconds = time.monotonic() - start
-            left = _orphans(process.pid)
+            left = processes_left(process.pid)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             reader.join()
@@ -302,20 +301,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *_: Any) -> None:
         """Print nothing."""
-
-
-def _orphans(group: int) -> list[str]:
-    """Return the command lines of the processes of a group that are still there after a second, in /proc."""
-    end = time.monotonic() + _ORPHAN_SECONDS
-    found = [""]
-    while found and time.monotonic() < end:
-        found = []
-        for status in Path("/proc").glob("[0-9]*/stat"):
-            with contextlib.suppress(OSError):
-                fields = status.read_text().rpartition(")")[2].split()
-                if int(fields[2]) == group and fields[0] != "Z":
-                    found.append(status.with_name("cmdline").read_text().replace("\0", " "))
-    return found
 
 
 # ---- comparing ----

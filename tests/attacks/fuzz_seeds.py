@@ -7,7 +7,6 @@ import gzip
 import io
 import json
 import sqlite3
-import struct
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from fastnn.model import DataCard, Model, ModelCard
 from fastnn.network import Network
 from fastnn.recipe import Recipe, presets
 from tests.attacks.fuzz_mutate import pack
+from tests.datasets import samples
 from tests.models import jpeg, png, seven
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -38,11 +38,11 @@ def dataset(n: int = 4) -> Dataset:
 
 
 def idx_images(n: int = 2) -> bytes:
-    return struct.pack(">4I", 0x803, n, 28, 28) + (~images(n)).tobytes()
+    return samples.idx_images(n, (~images(n)).tobytes())
 
 
 def idx_labels(n: int = 2) -> bytes:
-    return struct.pack(">2I", 0x801, n) + bytes(range(n))
+    return samples.idx_labels(n, bytes(range(n)))
 
 
 def idx_pairs() -> list[bytes]:

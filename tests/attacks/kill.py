@@ -303,8 +303,7 @@ def moments(folders: Folders, case: Case, rng: random.Random, *, strace: bool) -
             points = calls_of(folders, case) or points
         rng.shuffle(points)
         for point in points:
-            yield random_time(known, rng)
-            yield point
+            yield from rng.sample([random_time(known, rng), point], 2)
         if not points:
             yield random_time(known, rng)
 
@@ -340,6 +339,8 @@ def main() -> None:
     fault = strace_fault()
     if fault:
         print(f"skipped: kills at a system call; {fault}")
+    if not Path("/proc/self/stat").exists():
+        print("skipped: processes that are left; there is no /proc")
     start, tally = time.monotonic(), Tally()
     with tempfile.TemporaryDirectory(prefix="fastnn-kill-") as root, Folders(Path(root)) as folders:
         if options.at:

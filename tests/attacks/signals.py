@@ -30,6 +30,7 @@ from typer.testing import CliRunner
 from fastnn import Recipe, Session, load_dataset, load_model, save_model
 from fastnn.cli import app
 from tests.attacks import make_parser
+from tests.attacks.processes import processes_left
 from tests.helpers import blobs, environment, save_npz
 from tests.models import model
 
@@ -111,8 +112,8 @@ class Ended:
         Exit code; negative if a signal ended it.
     output, errors : str
         In a terminal `errors` holds both.
-    orphans : bool
-        Whether processes of its group are left.
+    orphans : list of str
+        Processes of its group that are left.
     seconds : float
         From the first signal to its end.
     """
@@ -120,7 +121,7 @@ class Ended:
     code: int
     output: str
     errors: str
-    orphans: bool
+    orphans: list[str]
     seconds: float
 
 
@@ -214,7 +215,7 @@ def run(folder: Path, case: Case, numbers: Sequence[signal.Signals], *, at: floa
             _read(master, shown, 0)
             errors = bytes(shown)
         seconds = time.monotonic() - start
-        orphans = process.returncode is not None and _group_exists(process.pid)
+        orphans = [] if process.returncode is None else processes_left(process.pid)
         code = 0 if process.returncode is None else process.returncode
     finally:
         with contextlib.suppress(ProcessLookupError):
@@ -233,18 +234,6 @@ def _read(master: int | None, shown: bytearray, seconds: float) -> None:
         # The system's answer when the last process has left the terminal.
         with contextlib.suppress(OSError):
             shown += os.read(master, 1 << 16)
-
-
-def _group_exists(group: int) -> bool:
-    """Return whether a process of a group is left after a second."""
-    end = time.monotonic() + 1
-    while time.monotonic() < end:
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return False
-        time.sleep(0.005)
-    return True
 
 
 def cpu_time(pid: int) -> float:
@@ -277,8 +266,7 @@ def _faults(folder: Folder, case: Case, numbers: Sequence[signal.Signals], ended
         if "Traceback" in text or "Exception ignored" in text:
             yield f"a traceback: {text.strip()[-2000:]}"
         yield from _line_faults(case, ended)
-    if ended.orphans:
-        yield "processes are left"
+    yield from (f"still running after a second: {one}" for one in ended.orphans)
     if text.rfind("\x1b[?25l") > text.rfind("\x1b[?25h"):
         yield "the cursor is hidden"
     yield from (f"{name} is left" for name in folder.temporaries())
