@@ -30,6 +30,13 @@ def make_parser(name: str, description: str | None, *, n: int) -> argparse.Argum
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--n", type=int, default=n, metavar="N", help="number of attacks (default: %(default)s)")
+    parser.add_argument("--n", type=_positive, default=n, metavar="N", help="number of attacks (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the random choices (default: %(default)s)")
     return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 if TYPE_CHECKING:
+    from argparse import ArgumentParser
     from collections.abc import Callable, Iterator
 
 TOKEN = "the-token-of-the-attacks"  # noqa: S105
@@ -99,6 +100,15 @@ class Case:
 
 
 # ---- inputs ----
+
+
+def chosen_cases(parser: ArgumentParser, name: str | None) -> list[Case]:
+    """Return the case of a name, or those whose names contain it, or all; an unknown name is an error of the parser."""
+    chosen = [case for case in CASES.values() if name in (None, case.name)]
+    chosen = chosen or [case for case in CASES.values() if name is not None and name in case.name]
+    if not chosen:
+        parser.error(f"no command is named {name!r}; there are {', '.join(CASES)}")
+    return chosen
 
 
 def make_inputs(folder: Path) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.attacks import make_parser
-from tests.attacks.commands import CASES, Case
+from tests.attacks.commands import Case, chosen_cases
 from tests.attacks.folders import (
     REFUSED,
     Ended,
@@ -407,12 +407,11 @@ def run(n: int, seed: int, cases: list[Case], conditions: list[Condition], folde
 
 def main() -> None:
     parser = make_parser("disk", __doc__, n=100)
-    parser.add_argument("--commands", metavar="TEXT", help="only cases whose name is or contains this")
-    parser.add_argument("--conditions", metavar="TEXT", help=f"only one of: {', '.join(CONDITIONS)}")
+    parser.add_argument("--commands", metavar="TEXT", help="only cases of this name")
+    parser.add_argument("--conditions", choices=CONDITIONS, help="only this condition")
     parser.add_argument("--at", type=int, metavar="SEED", help="one attack, as a finding says")
     options = parser.parse_args()
-    cases = [case for case in CASES.values() if options.commands in (None, case.name)]
-    cases = cases or [case for case in CASES.values() if options.commands in case.name]
+    cases = chosen_cases(parser, options.commands)
     if os.name != "posix":
         print("skipped: this system has no limits, mounts and permissions of POSIX")
         return

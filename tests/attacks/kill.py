@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.attacks import make_parser
-from tests.attacks.commands import CASES, Case
+from tests.attacks.commands import CASES, Case, chosen_cases
 from tests.attacks.folders import (
     REFUSED,
     Ended,
@@ -324,15 +324,14 @@ def run(n: int, seed: int, cases: list[Case], folders: Folders, tally: Tally, *,
 
 def main() -> None:
     parser = make_parser("kill", __doc__, n=100)
-    parser.add_argument("--commands", metavar="TEXT", help="only cases whose name contains this; 'list' lists them")
+    parser.add_argument("--commands", metavar="TEXT", help="only cases of this name, or 'list'")
     parser.add_argument("--at", metavar="HOW:N", help="one kill: time:SECONDS, event:N or CALL:N, as a finding says")
     parser.add_argument("--all", action="store_true", help="kill at every event and system call once")
     options = parser.parse_args()
-    cases = [case for case in CASES.values() if options.commands in (None, case.name)]
-    cases = cases or [case for case in CASES.values() if options.commands in case.name]
-    if not cases:
+    if options.commands == "list":
         print("\n".join(f"{case.name}: fastnn {' '.join(case.args)}" for case in CASES.values()))
         return
+    cases = chosen_cases(parser, options.commands)
     if os.name != "posix":
         print("skipped: this system has no SIGKILL")
         return
