@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import TIMEOUT, blobs, environment, save_npz
+from tests.helpers import TIMEOUT, blobs, environment, run_fastnn, save_npz
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs a shell")
 
@@ -63,3 +63,10 @@ def test_output_that_nobody_reads_is_no_traceback(command: str) -> None:
         assert shell(command, writer) == (1, "")
     finally:
         os.close(writer)
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "²", "80"], ids=["5,000 digits", "superscript", "80"])
+def test_an_impossible_size_of_the_terminal_is_ignored(value: str, tmp_path: Path) -> None:
+    result = run_fastnn("data", "info", "gone.csv", cwd=tmp_path, COLUMNS=value, LINES=value)
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+    assert "gone.csv: no such file" in result.stderr
