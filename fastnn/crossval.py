@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     Progress = Callable[[int, int], None]
 
 
+_MAX_REPEATS = 1_000
+"""More cross-validations tell nothing new, and the folds of all of them are kept in memory."""
+
+
 @dataclass(frozen=True)
 class CrossValidation:
     """Result of cross-validation: the accuracies of a recipe.
@@ -126,7 +130,7 @@ def cross_val_predict_proba(
     folds : int
         At least 2.
     repeats : int
-        Number of cross-validations, each with other folds; their probabilities are averaged.
+        Number of cross-validations, each with other folds, at most 1,000; their probabilities are averaged.
     threads : int, optional
         How many folds are trained at a time; by default as many as there are cores.
     progress : callable, optional
@@ -147,6 +151,11 @@ def cross_val_predict_proba(
     """
     if folds < 2 or repeats < 1:
         raise DataError(f"{dataset.source}: cross-validation needs at least 2 folds and 1 repeat")
+    if repeats > _MAX_REPEATS:
+        raise DataError(f"{dataset.source}: at most {_MAX_REPEATS:,} repeats are possible; ask for fewer")
+    # Before arrays are made whose size is the number of folds.
+    if folds > len(dataset):
+        raise DataError(f"{dataset.source}: {len(dataset)} images are too few for that many folds; ask for fewer")
     n_threads = thread_count(threads)
     assigned = [assign_folds(dataset, folds, recipe.seed + repeat) for repeat in range(repeats)]
     if any(np.bincount(one, minlength=folds).min() == 0 for one in assigned):

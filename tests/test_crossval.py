@@ -58,7 +58,19 @@ def test_no_network_has_seen_the_images_it_predicts() -> None:
     assert np.mean(guesses == data.labels) < 0.6
 
 
-@pytest.mark.parametrize("options", [{"folds": 1}, {"repeats": 0}, {"folds": 31}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"folds": 1},
+        {"repeats": 0},
+        {"folds": 31},
+        {"folds": 1 << 40},  # an array of that size would not fit in memory
+        {"folds": 10**20},
+        {"folds": 10**5000},
+        {"repeats": 10**20},
+    ],
+    ids=["one fold", "no repeat", "31 folds", "2^40 folds", "10^20 folds", "10^5000 folds", "10^20 repeats"],
+)
 def test_invalid_options_are_refused(options: dict[str, int]) -> None:
     with pytest.raises(DataError, match="blobs"):
         cross_val_predict_proba(blobs(30), RECIPE, **options)  # type: ignore[arg-type]

@@ -106,7 +106,6 @@ EXCEPTIONS = {
     "formats/safetensors.py: safetensors.safe_open": "maps a file that open_file has just checked",
     "datasets/npz.py: zipfile.ZipFile": "is given an open file",
     "datasets/npz.py: archive.open": "opens a member of an archive",
-    "datasets/safe_read.py: gzip.GzipFile": "is given bytes",
     "datasets/writers.py: gzip.GzipFile": "writes",
     "web/export.py: gzip.GzipFile": "writes",
     "datasets/class_folders.py: Image.open": "is given an open file",

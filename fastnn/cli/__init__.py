@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fastnn import __version__
-from fastnn.cli._streams import OUTPUT, discard_output, open_streams
+from fastnn.cli._streams import OUTPUT, discard_output, ignore_impossible_size, open_streams
 from fastnn.errors import cannot_write
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ def _root(
 def main() -> None:
     """Run the command line."""
     open_streams()
+    ignore_impossible_size()
     # If a command is given, the files of the others need not be imported, which saves 50 ms.
     wanted = sys.argv[1:2] if sys.argv[1:2] and sys.argv[1] in _COMMANDS else list(_COMMANDS)
     try:

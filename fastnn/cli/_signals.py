@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ def interruptible() -> Iterator[None]:
         nonlocal received
         if not received:
             received = number
+            # What is interrupted, such as an import, may leave files open; nobody can do anything about that.
+            warnings.simplefilter("ignore", ResourceWarning)
             raise Interrupted(number)
         if number == signal.SIGINT:
             leave(number)

@@ -50,6 +50,14 @@ def open_streams() -> None:
     sys.stderr = _stream(sys.stderr, _Messages, 2)
 
 
+def ignore_impossible_size() -> None:
+    """Remove the size of the terminal from the environment if rich cannot read it, such as one of 5,000 digits."""
+    for name in ("COLUMNS", "LINES"):
+        value = os.environ.get(name, "0")
+        if not (value.isascii() and value.isdigit() and len(value) < 7):
+            del os.environ[name]
+
+
 def _stream(stream: Any, kind: type[io.FileIO], number: int) -> Any:
     """Return the stream to use instead of `stream`, which writes to the file descriptor `number` if it is Python's."""
     if stream is None:  # it was closed

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastnn.errors import DataError
 from fastnn.reading import read_file
@@ -18,6 +17,8 @@ FILE_LIMIT = 1 << 31
 """Larger files are refused rather than read into memory; a text file of 2 GiB holds some 700,000 digits."""
 PIECE = 1 << 18
 """Bytes that are decompressed at a time."""
+_PACKED_PIECE = 1 << 12
+"""Compressed bytes that are given to zlib at a time, which copies those that follow a member."""
 # Digits compress 5 to 30 fold; a file that unpacks to far more than that is a decompression bomb.
 _RATIO = 100
 _ALWAYS_ALLOWED = 64 << 20
@@ -49,6 +50,43 @@ def read_packed(path: Path) -> bytes:
     return content
 
 
+class _Gunzip:
+    """Decompresses the members of a gzip file; Python's own reader takes the bytes of a header or padding one by one.
+
+    `read` raises a zlib.error if the content is damaged, and an EOFError if it is truncated.
+    """
+
+    def __init__(self, content: bytes | bytearray) -> None:
+        self._content = memoryview(content)
+        self._position = 0
+        self._member: Any = None
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes, at most `size`; none at the end."""
+        while size > 0:
+            packed = self._content[self._position : self._position + _PACKED_PIECE]
+            if self._member is None:
+                # The first bytes must be those of a member; zeros may follow one.
+                skipped = len(packed) - len(bytes(packed).lstrip(b"\0")) if self._position else 0
+                self._position += skipped
+                if skipped:
+                    continue
+                if not packed:
+                    return b""
+                self._member = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+            piece: bytes = self._member.decompress(packed, size)
+            # At the end of a member both hold what follows it.
+            left = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
+            self._position += len(packed) - len(left)
+            if self._member.eof:
+                self._member = None
+            elif not packed and not piece:
+                raise EOFError
+            if piece:
+                return piece
+        return b""
+
+
 class Unpacked:
     """The content of a file, decompressed piece by piece if it is compressed, without a UTF-8 byte order mark.
 
@@ -64,8 +102,7 @@ class Unpacked:
         self._name = name
         self._limit = unpacked_limit(len(content)) if is_packed(name) else len(content)
         self._done = 0
-        memory = io.BytesIO(content)
-        self._file = gzip.GzipFile(fileobj=memory) if is_packed(name) else memory
+        self._file = _Gunzip(content) if is_packed(name) else io.BytesIO(content)
         self._head = b""
         self._head = self.read(len(_BYTE_ORDER_MARK)).removeprefix(_BYTE_ORDER_MARK)
 
@@ -84,7 +121,7 @@ class Unpacked:
             piece = self._file.read(min(size, PIECE))
         except EOFError:
             raise DataError(f"{self._name}: the compressed file is truncated") from None
-        except (gzip.BadGzipFile, zlib.error) as error:
+        except zlib.error as error:
             raise DataError(f"{self._name}: not a gzip file, or damaged ({error})") from None
         self._done += len(piece)
         if self._done > self._limit:

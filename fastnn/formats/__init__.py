@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastnn.errors import ModelError
+from fastnn.errors import ModelError, fault
 from fastnn.formats.original_json import read_original, write_original
 from fastnn.formats.safetensors import FILE_LIMIT, read_model, write_model
 from fastnn.reading import open_file
@@ -84,15 +84,18 @@ def find_model(path: str | Path) -> Path:
         If there is none.
     """
     path = Path(path)
-    if path.is_dir():
-        for name in (MODEL_FILE, CHECKPOINT_FILE):
-            if (path / name).is_file():
-                return path / name
-        raise ModelError(f"{path}: no run folder, it holds neither {MODEL_FILE} nor {CHECKPOINT_FILE}")
-    if not path.exists():
-        raise ModelError(f"{path}: no such file or folder")
-    if not path.is_file():
-        raise ModelError(f"{path}: not a regular file")
+    try:
+        if path.is_dir():
+            for name in (MODEL_FILE, CHECKPOINT_FILE):
+                if (path / name).is_file():
+                    return path / name
+            raise ModelError(f"{path}: no run folder, it holds neither {MODEL_FILE} nor {CHECKPOINT_FILE}")
+        if not path.exists():
+            raise ModelError(f"{path}: no such file or folder")
+        if not path.is_file():
+            raise ModelError(f"{path}: not a regular file")
+    except OSError as error:  # its name is too long, or its folder may not be entered
+        raise ModelError(f"{path}: cannot be read ({fault(error)}); check its name and permissions") from None
     return path
 
 

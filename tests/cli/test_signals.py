@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 
 from fastnn import save_model
 from fastnn.cli import app
+from fastnn.cli._signals import Interrupted, interruptible
 from tests.helpers import blobs, run_python, save_npz
 from tests.models import model
 
@@ -223,3 +225,12 @@ def test_the_entry_goes_on_ignoring_a_signal() -> None:
     code = "import signal\nfrom fastnn.__main__ import main\ntry:\n    main()\nfinally:\n    signal.raise_signal(2)"
     done = run_python(code, "--version")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_signal_hides_warnings_of_files_that_it_left_open() -> None:
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        with pytest.raises(Interrupted), interruptible():
+            signal.raise_signal(signal.SIGTERM)
+        warnings.warn("unclosed file", ResourceWarning, stacklevel=1)
+    assert seen == []

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import TIMEOUT, blobs, environment, save_npz
+from tests.helpers import TIMEOUT, blobs, environment, run_fastnn, save_npz
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs a shell")
 
@@ -80,3 +80,10 @@ main()
     )
     full = "fastnn: standard output: cannot be used (No space left on device); free some space, and try again\n"
     assert (done.returncode, done.stderr) == (1, full)
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "²", "80"], ids=["5,000 digits", "superscript", "80"])
+def test_an_impossible_size_of_the_terminal_is_ignored(value: str, tmp_path: Path) -> None:
+    result = run_fastnn("data", "info", "gone.csv", cwd=tmp_path, COLUMNS=value, LINES=value)
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+    assert "gone.csv: no such file" in result.stderr

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 from fastnn.datasets import Dataset, load_dataset
+from fastnn.errors import DataError
 from tests.datasets.samples import DIGITS, digit, idx_images, idx_labels, images, json_bytes
 
 IMAGES = images(3)
@@ -263,3 +265,29 @@ def test_mnist_by_its_folder(shared: Path) -> None:
     assert (len(loaded), len(loaded.test or ())) == (60_000, 10_000)
     assert loaded.labels[:5].tolist() == [5, 0, 4, 1, 9]
     assert 0.15 < np.mean(loaded.images != 255) < 0.25
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x1f\x8b\x08\x08\0\0\0\0\0\3" + bytes([1]) * 30_000_000,  # the name of the packed file
+        gzip.compress(b"[]") + bytes(30_000_000),
+    ],
+    ids=["long header", "long padding"],
+)
+def test_what_is_not_data_in_a_gzip_file_takes_no_time(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.json.gz").write_bytes(content)
+    start = time.process_time()
+    with pytest.raises(DataError, match=r"a\.json\.gz"):
+        load_dataset(tmp_path / "a.json.gz")
+    assert time.process_time() - start < 2
+
+
+def test_gzip_file_of_several_members(tmp_path: Path) -> None:
+    content = as_json(LABELS)
+    pieces = [content[:1], content[1:6], b"", content[6:100], content[100:]]
+    packed = b"".join(gzip.compress(piece) + bytes(5000 * (number % 2)) for number, piece in enumerate(pieces))
+    (tmp_path / "a.json.gz").write_bytes(packed)
+    (tmp_path / "a.json").write_bytes(content)
+    plain = load_dataset(tmp_path / "a.json")
+    assert load_dataset(tmp_path / "a.json.gz").content_hash == plain.content_hash
