@@ -14,9 +14,12 @@ for _name in list(os.environ):
     if _name in _DISPLAY or (_name.startswith(_PREFIXES) and _name not in _KEPT):
         del os.environ[_name]
 
-# A process in the background of a script ignores Ctrl-C, and so do its children, to which some tests send it.
+# A process in the background of a script ignores Ctrl-C, and one under nohup a hang-up. So do its children, to which
+# some tests send these signals.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
