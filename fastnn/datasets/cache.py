@@ -193,4 +193,4 @@ def _write(path: Path, dataset: Dataset) -> None:
     if dataset.test is not None:
         arrays |= {"test_images": dataset.test.images, "test_labels": dataset.test.labels}
     with atomic_write(path) as file:
-        np.savez(file, allow_pickle=False, checksum=np.array(_checksum(dataset)), **arrays)
+        np.savez(file, checksum=np.array(_checksum(dataset)), **arrays)

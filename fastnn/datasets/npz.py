@@ -232,4 +232,4 @@ def write_npz(dataset: Dataset, file: BinaryIO) -> None:
     }
     if dataset.test is not None:
         arrays |= {"test_images": dataset.test.images, "test_labels": dataset.test.labels}
-    np.savez_compressed(file, allow_pickle=False, **arrays)
+    np.savez_compressed(file, **arrays)

@@ -326,7 +326,7 @@ def test_a_damaged_copy_of_mnist_is_not_used(spoil: str, tiny_mnist: dict[str, b
         entry.write_bytes(entry.read_bytes()[:-100])
     else:
         with np.load(entry) as kept:
-            np.savez(entry, allow_pickle=False, **{**kept, "test_labels": kept["test_labels"][::-1]})
+            np.savez(entry, **{**kept, "test_labels": kept["test_labels"][::-1]})
     assert_tiny_mnist(tmp_path)
 
 
