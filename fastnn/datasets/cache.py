@@ -185,7 +185,7 @@ def _checksum(dataset: Dataset) -> str:
 
 def _write(path: Path, dataset: Dataset) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    arrays: dict[str, NDArray[Any]] = {
+    arrays: dict[str, Any] = {
         "images": dataset.images,
         "labels": dataset.labels,
         "classes": np.array(dataset.classes),

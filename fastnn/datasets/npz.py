@@ -225,7 +225,7 @@ def _needed(arrays: dict[str, NDArray[Any]], name: str, source: str) -> NDArray[
 
 def write_npz(dataset: Dataset, file: BinaryIO) -> None:
     """Write a data set, with its test set if it has one, so that :func:`read_npz` returns the same."""
-    arrays: dict[str, NDArray[Any]] = {
+    arrays: dict[str, Any] = {
         "images": dataset.images,
         "labels": dataset.labels,
         "classes": np.array(dataset.classes),
