@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
     from fastnn.datasets.dataset import Dataset
 
 WORTH_CACHING = 1 << 20
