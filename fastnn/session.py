@@ -13,7 +13,7 @@ import time
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self, cast
 
 import msgspec
 import numpy as np
@@ -229,9 +229,7 @@ class Session:
             raise RecipeError(
                 f"{folder}: is trained for {max(trained)} epochs already; ask for more with epochs= (--epochs)"
             )
-        about = model.card.data
-        if about is None:
-            raise ModelError(f"{folder}: its model does not say what data it was trained on and cannot be resumed")
+        about = cast(DataCard, model.card.data)  # Run.resume refuses a model without it
         data = _reload(dataset, about, folder)
         how = about.split or Split(fraction=recipe.test_fraction, seed=recipe.seed)
         session._set_up(recipe, data, None if about.n_test == 0 else how, folder, on_chunk, threads)
