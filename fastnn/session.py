@@ -187,7 +187,7 @@ class Session:
         )
         self.card = ModelCard(recipe=recipe, epochs=0, data=data, seed=recipe.seed, version=__version__)
         self._run: Run | None = None
-        self._start(())
+        self._start()
 
     @classmethod
     def resume(
@@ -291,7 +291,7 @@ class Session:
         self._stop, self._warm, self._done = StopFlag(), False, False
         self._iterating = threading.Lock()
 
-    def _start(self, saved: Sequence[SavedNetwork | None]) -> None:
+    def _start(self, saved: Sequence[SavedNetwork | None] = ()) -> None:
         """Set up the networks, untrained or as saved."""
         recipe, pixels = self.recipe, self.train.images.shape[1]
         # After the largest seed comes 0.

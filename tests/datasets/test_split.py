@@ -106,8 +106,13 @@ def test_duplicates_stay_together_and_the_sizes_are_the_best_possible(
 
 
 def test_all_images_alike_cannot_be_split() -> None:
-    with pytest.raises(DataError, match="all 10 images are duplicates of one"):
-        split(with_copies([10]))
+    for n in (2, 10):
+        with pytest.raises(DataError, match=rf"^copies: all {n} images are duplicates of one; they cannot be split$"):
+            split(with_copies([n]))
+    # One image is no duplicate.
+    message = r"no image is left to test on \(of 1\); add images or raise the test fraction$"
+    with pytest.raises(DataError, match=message):
+        split(dataset([0], test=dataset([])))
 
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5, float("nan")])
