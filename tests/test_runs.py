@@ -124,6 +124,13 @@ def test_a_damaged_history_is_started_again(history: bytes, tmp_path: Path) -> N
     assert epochs_in(run.folder / "history.csv") == [1]
 
 
+def test_the_intact_lines_of_a_damaged_history_are_kept(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", RECIPE, model())
+    run.checkpoint(model(3))
+    (run.folder / "history.csv").write_text(OLD_HISTORY + "half a li\n3,0.1,0.6,0.8,,0.8,1e4,0.5,0.1\n")
+    assert [one.epoch for one in Run.resume(run.folder)[0].history] == [1, 2, 3]
+
+
 def test_the_whole_numbers_and_limits_of_a_history(tmp_path: Path) -> None:
     path = tmp_path / "history.csv"
     path.write_text(OLD_HEAD + "9999999,1e15,-1e15,0.5,,,1e4,0.5,0.1\n")

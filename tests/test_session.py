@@ -200,25 +200,18 @@ def test_the_networks_of_an_ensemble_share_the_normalised_images(monkeypatch: py
     assert sorted(calls) == [5, 5, 45]
 
 
-def test_an_ensemble_trains_in_as_many_threads_as_it_is_given(tmp_path: Path) -> None:
-    here = threading.get_ident()
-
-    def idents(ensemble: int, threads: int) -> set[int]:
-        found: set[int] = set()
-        folder, recipe = tmp_path / f"{ensemble}-{threads}", SMALL.replace(ensemble=ensemble, epochs=2)
-        options: dict[str, Any] = {"threads": threads, "on_chunk": lambda _: found.add(threading.get_ident())}
-        for report in Session(blobs(40), recipe, folder, **options):
-            if report.epoch == 1:
-                break
-        first = set(found)
-        found.clear()
-        run(Session.resume(folder, dataset=blobs(40), **options))
-        assert (here in found, len(found) > 0) == (here in first, True)
-        return first
-
-    assert idents(1, 2) == {here}
-    assert idents(2, 1) == {here}
-    assert here not in idents(2, 2)
+@pytest.mark.parametrize(("ensemble", "threads", "own"), [(1, 2, True), (2, 1, True), (2, 2, False)])
+def test_one_network_or_with_one_thread_all_are_trained_in_the_thread_of_the_caller(
+    ensemble: int, threads: int, own: bool, tmp_path: Path
+) -> None:
+    found: set[int] = set()
+    options: dict[str, Any] = {"threads": threads, "on_chunk": lambda _: found.add(threading.get_ident())}
+    session = Session(blobs(40), SMALL.replace(ensemble=ensemble), tmp_path / "run", **options)
+    next(iter(session))
+    assert (found == {threading.get_ident()}) == own
+    found.clear()
+    run(Session.resume(tmp_path / "run", dataset=blobs(40), **options))
+    assert (found == {threading.get_ident()}) == own
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
