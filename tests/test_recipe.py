@@ -399,6 +399,27 @@ def test_bad_files_are_named_in_one_line(content: bytes, message: str, tmp_path:
     assert len(str(caught.value).removeprefix(str(file))) < 420
 
 
+@pytest.mark.parametrize("source", [3, None, {"epochs": 2}])
+def test_a_source_of_a_wrong_type_is_refused(source: Any) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(source)
+    assert str(caught.value) == (
+        f"recipe must be a Recipe, the name of a preset or a .toml file, not {type(source).__name__}; "
+        "presets: original, modern, mnist, best"
+    )
+
+
+def test_unknown_keys_and_bases_are_named_with_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError) as caught:
+        Recipe.from_dict({"epoch": 3}, "here")
+    known = ", ".join(Recipe.__struct_fields__)
+    assert str(caught.value) == f"here: unknown key 'epoch'; known keys: {known}"
+    (tmp_path / "a.toml").write_text("base = 'b'")
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(tmp_path / "a.toml")
+    assert str(caught.value) == f"{tmp_path / 'a.toml'}: unknown base 'b'; give one of original, modern, mnist, best"
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [

@@ -60,7 +60,7 @@ def test_a_run_from_beginning_to_end(tmp_path: Path) -> None:
     assert names(folder) == ["history.csv", "model.safetensors", "recipe.toml"]
     assert load_model(folder).card.epochs == 3
     assert load_recipe(folder / "recipe.toml").epochs == 3
-    text = (folder / "history.csv").read_text().splitlines()
+    text = (folder / "history.csv").read_bytes().decode().split("\n")
     assert text[0] == (
         "epoch,lr,loss,accuracy,test_loss,test_accuracy,samples_per_second,seconds,test_seconds,"
         "validation_loss,validation_accuracy"
@@ -92,7 +92,9 @@ def test_resuming_uses_the_latest_model_and_its_part_of_the_history(tmp_path: Pa
     assert epochs_in(folder / "history.csv") == [1, 2, 3]
 
 
-@pytest.mark.parametrize(("finished", "checkpointed", "resumed"), [(3, 5, 5), (6, 5, 6), (3, None, 3), (None, 4, 4)])
+@pytest.mark.parametrize(
+    ("finished", "checkpointed", "resumed"), [(3, 5, 5), (6, 5, 6), (1, 0, 1), (0, 1, 1), (3, None, 3), (None, 4, 4)]
+)
 def test_the_later_of_model_and_checkpoint_is_resumed(
     finished: int | None, checkpointed: int | None, resumed: int, tmp_path: Path
 ) -> None:

@@ -550,6 +550,10 @@ def test_an_ensemble_stopped_in_its_last_epoch_trains_the_rest(tmp_path: Path) -
         if report.epoch == SMALL.epochs:
             break
     assert sorted(session.member_epochs) == [3, 4]
+    # Weights and epochs are enough to resume it.
+    model, arrays, extra = read_with_extra(tmp_path / "run" / "checkpoint.safetensors")
+    assert (len(model.networks), arrays) == (2, {})
+    assert sorted(one["epoch"] for one in extra["training"]["members"]) == [3, 4]
     resumed = Session.resume(tmp_path / "run")
     assert [epoch for _, epoch in run(resumed)] == [4]
     assert resumed.finished
