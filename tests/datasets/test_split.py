@@ -106,7 +106,7 @@ def test_duplicates_stay_together_and_the_sizes_are_the_best_possible(
 
 
 def test_a_large_set_of_duplicates_alone_is_split_without_a_search_for_the_best_sizes() -> None:
-    """8,000 images, each twice, and one of them a third time: the search would need a table of 12 MB."""
+    """8,000 images, each twice, and one of them a third time: the search would need a table of several MB."""
     copies = np.append(np.repeat(np.arange(8000), 2), 0)
     pictures = np.full((len(copies), 784), 255, dtype=np.uint8)
     pictures[:, 0], pictures[:, 1] = copies % 256, copies // 256
