@@ -698,6 +698,13 @@ def test_a_recipe_that_contradicts_its_network_is_refused(name: str, file: str, 
         Run.resume(tmp_path)
 
 
+def test_a_checkpoint_of_a_run_that_is_trained_for_more_epochs_is_of_the_same_run(tmp_path: Path) -> None:
+    save_model(model(3, recipe=RECIPE.replace(epochs=3)), tmp_path / "model.safetensors")
+    save_model(model(4, recipe=RECIPE.replace(epochs=6)), tmp_path / "checkpoint.safetensors")
+    _, found, recipe = Run.resume(tmp_path)
+    assert (found.card.epochs, recipe.epochs) == (4, 6)
+
+
 @pytest.mark.parametrize(
     "other",
     [
