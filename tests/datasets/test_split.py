@@ -132,8 +132,9 @@ def test_all_images_alike_cannot_be_split() -> None:
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5, float("nan")])
 def test_a_fraction_that_leaves_a_side_empty(fraction: float) -> None:
-    with pytest.raises(DataError, match="test fraction"):
-        split(dataset([0, 1, 2]), fraction)
+    with pytest.raises(DataError) as caught:
+        split(dataset([0, 1, 2], ("a", "b", "c")), fraction)
+    assert str(caught.value).endswith(f": a test fraction of {fraction} leaves one side empty; choose one such as 0.1")
 
 
 def test_one_class_only() -> None:
