@@ -296,7 +296,7 @@ class Session:
         recipe, pixels = self.recipe, self.train.images.shape[1]
         # After the largest seed comes 0.
         seeds = [(recipe.seed + number) % (1 << 63) for number in range(recipe.ensemble)]
-        self._recipes = [recipe.replace(seed=seed, ensemble=1) for seed in seeds]
+        self._recipes = [recipe.replace(seed=seed) for seed in seeds]
         self._snapshots = [
             Snapshot.of_saved(one or SavedNetwork(0, own.network(pixels, len(self.classes))), own)
             for own, one in zip(self._recipes, saved or [None] * recipe.ensemble, strict=True)
