@@ -307,8 +307,8 @@ def _check_ranges(recipe: Recipe) -> None:
     values = {name: _plain(getattr(recipe, name)) for name in recipe.__struct_fields__}
     try:
         checked = msgspec.convert(values, _unchecked())
-    except _INVALID as error:
-        raise _out_of_range(values) or RecipeError(str(error)) from None
+    except _INVALID:
+        raise _out_of_range(values) from None
     for name in values:
         value = getattr(checked, name)
         if value is not getattr(recipe, name):
@@ -320,15 +320,19 @@ def _plain(value: Any) -> Any:
     return float(value) if isinstance(value, float) else value
 
 
-def _out_of_range(values: dict[str, Any]) -> RecipeError | None:
+def _out_of_range(values: dict[str, Any]) -> RecipeError:
     """Return an error for the first field that is out of range, with its name, the allowed values and its value."""
-    for field in msgspec.structs.fields(Recipe):
-        value = values[field.name]
-        try:
-            msgspec.convert(value, field.type)
-        except _INVALID:
-            return RecipeError(f"{field.name} must be {_allowed(field.type)}, not {_shown(value)}")
-    return None
+    field = next(field for field in msgspec.structs.fields(Recipe) if not _fits(values[field.name], field.type))
+    return RecipeError(f"{field.name} must be {_allowed(field.type)}, not {_shown(values[field.name])}")
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Return whether a value is of a type, and in its range."""
+    try:
+        msgspec.convert(value, kind)
+    except _INVALID:
+        return False
+    return True
 
 
 def _allowed(kind: Any, several: bool = False) -> str:

@@ -185,19 +185,19 @@ class Run:
         folder = Path(folder)
         _check_run_folder(folder)
         paths = [folder / name for name in (CHECKPOINT_FILE, MODEL_FILE) if (folder / name).is_file()]
-        found = [read_with_extra(path) for path in paths]
+        found = {path: read_with_extra(path) for path in paths}
         if not found:
             raise ModelError(
                 f"{folder}: nothing to resume, it holds neither {MODEL_FILE} nor {CHECKPOINT_FILE}; "
                 "begin a run in an empty folder with --out"
             )
-        model, arrays, extra = max(found, key=lambda candidate: candidate[0].card.epochs or 0)
+        model, arrays, extra = max(found.values(), key=lambda candidate: candidate[0].card.epochs or 0)
         recipe = model.card.recipe
-        if recipe is None or not all(_says_how_trained(model.card) for model, _, _ in found):
+        if recipe is None or not all(_says_how_trained(model.card) for model, _, _ in found.values()):
             raise ModelError(f"{folder}: its model does not say how it was trained and cannot be resumed")
-        for path, (one, _, _) in zip(paths, found, strict=True):
+        for path, (one, _, _) in found.items():
             _check_recipe(one, path)
-        _check_same_run(*(one for one, _, _ in found), folder=folder)
+        _check_same_run(*(one for one, _, _ in found.values()), folder=folder)
         _clear_leftovers(folder)
         # Epochs after the checkpoint will be trained again.
         history = _read_intact_lines(folder / HISTORY_FILE)
@@ -537,7 +537,7 @@ def read_history(path: str | Path, *, skip_damaged: bool = False) -> list[EpochR
     """
     path = Path(path)
     rows = read_csv_rows(path, _MAX_BYTES, what="a history", error=ModelError)
-    _, header = next(rows, (1, []))
+    header = next((row for _, row in rows), [])
     names = list(_COLUMNS)
     if header != names[: len(header)] or len(names) - len(header) > _NEW_COLUMNS:
         raise ModelError(f"{path}: does not begin with the columns of a history, {', '.join(names)}")

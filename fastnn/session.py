@@ -13,7 +13,7 @@ import time
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self, cast
 
 import msgspec
 import numpy as np
@@ -187,7 +187,7 @@ class Session:
         )
         self.card = ModelCard(recipe=recipe, epochs=0, data=data, seed=recipe.seed, version=__version__)
         self._run: Run | None = None
-        self._start(())
+        self._start()
 
     @classmethod
     def resume(
@@ -229,9 +229,7 @@ class Session:
             raise RecipeError(
                 f"{folder}: is trained for {max(trained)} epochs already; ask for more with epochs= (--epochs)"
             )
-        about = model.card.data
-        if about is None:
-            raise ModelError(f"{folder}: its model does not say what data it was trained on and cannot be resumed")
+        about = cast(DataCard, model.card.data)  # Run.resume refuses a model without it
         data = _reload(dataset, about, folder)
         how = about.split or Split(fraction=recipe.test_fraction, seed=recipe.seed)
         session._set_up(recipe, data, None if about.n_test == 0 else how, folder, on_chunk, threads)
@@ -293,12 +291,12 @@ class Session:
         self._stop, self._warm, self._done = StopFlag(), False, False
         self._iterating = threading.Lock()
 
-    def _start(self, saved: Sequence[SavedNetwork | None]) -> None:
+    def _start(self, saved: Sequence[SavedNetwork | None] = ()) -> None:
         """Set up the networks, untrained or as saved."""
         recipe, pixels = self.recipe, self.train.images.shape[1]
         # After the largest seed comes 0.
         seeds = [(recipe.seed + number) % (1 << 63) for number in range(recipe.ensemble)]
-        self._recipes = [recipe.replace(seed=seed, ensemble=1) for seed in seeds]
+        self._recipes = [recipe.replace(seed=seed) for seed in seeds]
         self._snapshots = [
             Snapshot.of_saved(one or SavedNetwork(0, own.network(pixels, len(self.classes))), own)
             for own, one in zip(self._recipes, saved or [None] * recipe.ensemble, strict=True)

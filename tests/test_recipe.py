@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import itertools
 import math
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -168,6 +170,13 @@ def test_a_value_out_of_range_is_shown_with_the_range(name: str, value: Any, mes
     with pytest.raises(RecipeError) as caught:
         Recipe(**{name: value})
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(("length", "shown"), [(58, f"'{'x' * 58}'"), (59, f"'{'x' * 56}...")])
+def test_a_long_value_is_shortened_to_sixty_characters(length: int, shown: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        Recipe.from_dict({"rule": "x" * length}, "here")
+    assert str(caught.value) == f"here: rule must be one of original, backprop, not {shown}"
 
 
 SMALLEST = math.nextafter(0, 1)
@@ -390,12 +399,46 @@ def test_bad_files_are_named_in_one_line(content: bytes, message: str, tmp_path:
     assert len(str(caught.value).removeprefix(str(file))) < 420
 
 
-@pytest.mark.parametrize("source", ["orginal", "missing.toml", "folder.toml", "\0.toml"])
-def test_a_source_that_is_not_a_recipe_is_refused(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "folder.toml").mkdir()
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(RecipeError, match=r"no such recipe|cannot be read|is a folder"):
+@pytest.mark.parametrize("source", [3, None, {"epochs": 2}])
+def test_a_source_of_a_wrong_type_is_refused(source: Any) -> None:
+    with pytest.raises(RecipeError) as caught:
         load_recipe(source)
+    assert str(caught.value) == (
+        f"recipe must be a Recipe, the name of a preset or a .toml file, not {type(source).__name__}; "
+        "presets: original, modern, mnist, best"
+    )
+
+
+def test_unknown_keys_and_bases_are_named_with_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError) as caught:
+        Recipe.from_dict({"epoch": 3}, "here")
+    known = ", ".join(Recipe.__struct_fields__)
+    assert str(caught.value) == f"here: unknown key 'epoch'; known keys: {known}"
+    (tmp_path / "a.toml").write_text("base = 'b'")
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(tmp_path / "a.toml")
+    assert str(caught.value) == f"{tmp_path / 'a.toml'}: unknown base 'b'; give one of original, modern, mnist, best"
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("orginal", "orginal: no such recipe; give one of original, modern, mnist, best or a .toml file"),
+        ("folder", "folder: no such recipe; give one of original, modern, mnist, best or a .toml file"),
+        ("missing.toml", f"missing.toml: cannot be read ({os.strerror(errno.ENOENT)})"),
+        ("folder.toml", "folder.toml: is a folder, not a regular file"),
+        ("\0.toml", "'\\x00.toml': cannot be read (embedded null byte)"),
+    ],
+)
+def test_a_source_that_is_not_a_recipe_is_refused(
+    source: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "folder.toml").mkdir()
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(source)
+    assert str(caught.value) == message
 
 
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no endless device here")

@@ -17,10 +17,14 @@ import pytest
 import fastnn
 from fastnn import Model, Recipe, Session, fit, load_dataset, load_model, presets, split
 from fastnn.datasets import Dataset, Split, per_class
+from fastnn.engine import Engine
 from fastnn.errors import DataError, FastnnError, ModelError, RecipeError, TrainingError
 from fastnn.evaluation.metrics import evaluate
+from fastnn.formats import save_model
 from fastnn.formats.safetensors import read_with_extra, write_model
+from fastnn.images import normalise_batch
 from fastnn.model import DataCard, ModelCard
+from fastnn.training import Trainer
 from tests.helpers import TIMEOUT, blobs, save_npz
 
 if TYPE_CHECKING:
@@ -111,6 +115,9 @@ def test_the_card_says_where_the_model_comes_from(tmp_path: Path) -> None:
         metrics = {"test_accuracy": found.accuracy, "balanced_accuracy": found.balanced_accuracy}
         card = msgspec.structs.replace(session.card, epochs=4, metrics={**metrics, "test_loss": found.loss})
         assert session.model.card == card
+    elsewhere = Session(source, recipe, source="elsewhere").card.data
+    assert elsewhere is not None
+    assert elsewhere.source == "elsewhere"
     drawn = Session("drawn:60", SMALL).card.data
     assert drawn is not None
     assert drawn.source == "drawn:60"
@@ -154,6 +161,7 @@ def test_a_session_passes_on_notes_about_the_data() -> None:
     assert Session(data, DISTORTED, split=False).notes == ("a note", blank)
     session = Session(data, RELU, split=False)
     assert (session.notes, session.first_layer) == (("a note",), "sparse")
+    assert Session(data, RELU.replace(first_layer="dense")).first_layer == "dense"
     assert session.density == pytest.approx((data.images != 255).mean())
 
 
@@ -169,6 +177,41 @@ def test_an_ensemble_holds_the_network_of_each_seed() -> None:
         run(alone)
         assert hashes(alone) == [network.sha256()]
     assert session.model.normalise
+
+
+def test_after_the_largest_seed_comes_zero() -> None:
+    data, largest = blobs(50), (1 << 63) - 1
+    session = Session(data, SMALL.replace(ensemble=2, seed=largest))
+    assert session.classes == data.classes
+    assert session.best is None
+    assert hashes(session) == [SMALL.replace(seed=seed).network(784, 10).sha256() for seed in (largest, 0)]
+
+
+def test_the_networks_of_an_ensemble_share_the_normalised_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def counted(images: Any, **options: Any) -> Any:
+        calls.append(len(images))
+        return normalise_batch(images, **options)
+
+    monkeypatch.setattr("fastnn.images.normalise_batch", counted)
+    run(Session(blobs(50), RELU.replace(normalise=True, ensemble=3, epochs=1), threads=1))
+    # The test set a second time, to measure the finished model.
+    assert sorted(calls) == [5, 5, 45]
+
+
+@pytest.mark.parametrize(("ensemble", "threads", "own"), [(1, 2, True), (2, 1, True), (2, 2, False)])
+def test_one_network_or_with_one_thread_all_are_trained_in_the_thread_of_the_caller(
+    ensemble: int, threads: int, own: bool, tmp_path: Path
+) -> None:
+    found: set[int] = set()
+    options: dict[str, Any] = {"threads": threads, "on_chunk": lambda _: found.add(threading.get_ident())}
+    session = Session(blobs(40), SMALL.replace(ensemble=ensemble), tmp_path / "run", **options)
+    next(iter(session))
+    assert (found == {threading.get_ident()}) == own
+    found.clear()
+    run(Session.resume(tmp_path / "run", dataset=blobs(40), **options))
+    assert (found == {threading.get_ident()}) == own
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
@@ -203,6 +246,10 @@ def test_the_recipe_sets_the_split_and_the_images_per_class() -> None:
     assert np.array_equal(session.train.images, per_class(train, 7, 2).images)
     own = Session(replace(train, test=test), SMALL)
     assert own.test is test
+    given = Session(data, SMALL.replace(per_class=7, seed=2), split=Split(fraction=0.3, seed=5))
+    assert np.array_equal(given.train.images, per_class(split(data, 0.3, 5)[0], 7, 5).images)
+    given = Session(data, SMALL.replace(per_class=7, seed=2), split=False)
+    assert np.array_equal(given.train.images, per_class(data, 7, 2).images)
     whole = Session(data, SMALL, split=False)
     assert (len(whole.train), whole.test) == (300, None)
     assert run(whole)
@@ -221,6 +268,37 @@ def test_patience_stops_each_network_and_sets_the_number_of_epochs() -> None:
     several = Session(blobs(100), recipe.replace(ensemble=2))
     assert sorted(run(several)) == [(member, epoch) for member in range(2) for epoch in (1, 2, 3)]
     assert several.epochs == 3
+    assert several.best is None
+
+
+def test_an_ensemble_is_trained_for_as_many_epochs_as_the_network_that_patience_stops_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = RELU.replace(validation_fraction=0.2, patience=1, epochs=9, ensemble=3)
+    session = Session(blobs(60), recipe, tmp_path / "run", threads=1)
+    train_epoch = Trainer.epoch
+    epochs: dict[Trainer, int] = {}
+
+    def epoch(trainer: Trainer, number: int, *args: Any) -> Any:
+        epochs[trainer] = number
+        return train_epoch(trainer, number, *args)
+
+    monkeypatch.setattr(Trainer, "epoch", epoch)
+    # They are trained in the order of their numbers.
+    last = {0: 2, 1: 4, 2: 1}
+    monkeypatch.setattr(Trainer, "stopped", property(lambda one: epochs[one] == last[list(epochs).index(one)]))
+    assert [(session.epochs, session.member_epochs) for _ in session] == [
+        (0, (1, 0, 0)),
+        (0, (1, 1, 0)),
+        (1, (1, 1, 1)),
+        (1, (2, 1, 1)),
+        (2, (2, 2, 1)),
+        (3, (2, 3, 1)),
+        (4, (2, 4, 1)),
+    ]
+    assert session.finished
+    assert session.model.card.epochs == 4
+    assert len(history(tmp_path / "run")) == 5
 
 
 def test_chunks_are_reported_with_their_network() -> None:
@@ -229,6 +307,23 @@ def test_chunks_are_reported_with_their_network() -> None:
     run(session)
     assert {(chunk.member, chunk.epoch) for chunk in chunks} == {(0, 1), (0, 2), (1, 1), (1, 2)}
     assert {chunk.total for chunk in chunks} == {90}
+
+
+@pytest.mark.parametrize("ensemble", [1, 2])
+def test_a_session_stops_after_the_chunk_in_which_it_is_asked_to(
+    ensemble: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Engine, "chunk_size", lambda *_: 8)
+    chunks: list[ChunkReport] = []
+    session = Session(blobs(100), SMALL.replace(ensemble=ensemble), threads=1)
+
+    def chunk(report: ChunkReport) -> None:
+        chunks.append(report)
+        session.stop()
+
+    session.on_chunk = chunk
+    assert run(session) == []
+    assert [(report.epoch, report.done) for report in chunks] == [(1, 8)]
 
 
 def test_data_and_recipe_can_be_names_or_paths(tmp_path: Path) -> None:
@@ -300,7 +395,8 @@ def test_an_extended_run_equals_an_uninterrupted_one(recipe: Recipe, tmp_path: P
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     run(Session(source, recipe, whole))
     if recipe.needs_total:
-        with pytest.raises(RecipeError, match=r"depend on its 4 epochs; drop epochs= \(--epochs\)"):
+        message = rf"^{whole}: its learning rates or averages depend on its 4 epochs; drop epochs= \(--epochs\)$"
+        with pytest.raises(RecipeError, match=message):
             Session.resume(whole, epochs=6)
         stopped = Session(source, recipe, parts)
         for report in stopped:
@@ -328,7 +424,97 @@ def test_the_history_of_an_ensemble_has_the_means(tmp_path: Path) -> None:
         assert row["seconds"] == pytest.approx(sum(report.seconds for report in mine))
 
 
+@pytest.mark.parametrize("ensemble", [1, 2])
+def test_a_checkpoint_is_written_after_each_epoch_when_it_is_due(
+    ensemble: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastnn.runs.CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr("fastnn.runs.CHECKPOINT_COST", 0.0)
+    folder = tmp_path / "run"
+    session = Session(blobs(60), SMALL.replace(ensemble=ensemble, epochs=3), folder, threads=1)
+    saved = [load_model(folder).card.epochs for _ in session]
+    assert saved == ([0, 1, 2] if ensemble == 1 else [0, 0, 1, 1, 2, 2])
+    assert names(folder) == ["history.csv", "model.safetensors", "recipe.toml"]
+    # The last epoch is written once, as the finished model.
+    written = []
+    monkeypatch.setattr("fastnn.runs.write_model", lambda _, path, **__: written.append(path.name))
+    run(Session(blobs(60), SMALL.replace(ensemble=ensemble, epochs=1), tmp_path / "other", threads=1))
+    first = ["checkpoint.safetensors"] * ensemble  # of the untrained model, and when the first network is ahead
+    assert written == [*first, "model.safetensors"]
+
+
+def test_no_checkpoint_is_written_before_it_is_due(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastnn.runs.CHECKPOINT_SECONDS", 1e9)
+    session = Session(blobs(60), SMALL, tmp_path / "run")
+    assert [load_model(tmp_path / "run").card.epochs for _ in session] == [0] * 4
+
+
+def test_a_folder_is_opened_once(tmp_path: Path) -> None:
+    session = Session(blobs(60), SMALL.replace(epochs=1), tmp_path / "run")
+    session.open()
+    session.open()
+    assert names(tmp_path / "run") == ["checkpoint.safetensors", "recipe.toml"]
+    assert load_model(tmp_path / "run").sha256() == session.model.sha256()
+    run(session)
+
+
 # ---- stopping and resuming ----
+
+
+@pytest.mark.parametrize("n_test", [0, 1])
+def test_a_resumed_run_keeps_a_test_set_of_one_image_or_none(n_test: int, tmp_path: Path) -> None:
+    data = blobs(20)
+    options: dict[str, Any] = {"split": Split(fraction=0.05, seed=3) if n_test else False}
+    recipe = SMALL.replace(per_class=3, seed=2)
+    whole = Session(data, recipe, tmp_path / "whole", **options)
+    run(whole)
+    for _ in Session(data, recipe, tmp_path / "cut", **options):
+        break
+    resumed = Session.resume(tmp_path / "cut", dataset=data)
+    assert (0 if resumed.test is None else len(resumed.test)) == n_test
+    assert np.array_equal(resumed.train.images, whole.train.images)
+    run(resumed)
+    assert (resumed.evaluation is None) == (n_test == 0)
+    assert model_bytes(tmp_path / "cut") == model_bytes(tmp_path / "whole")
+
+
+def test_a_run_with_all_epochs_in_its_checkpoint_is_finished(tmp_path: Path) -> None:
+    """It was killed while its model was measured or written."""
+    folder = tmp_path / "run"
+    run(Session(blobs(60), SMALL, folder))
+    before = model_bytes(folder)
+    (folder / "model.safetensors").rename(folder / "checkpoint.safetensors")
+    resumed = Session.resume(folder, dataset=blobs(60))
+    assert run(resumed) == []
+    assert resumed.finished
+    assert model_bytes(folder) == before
+    assert names(folder) == ["history.csv", "model.safetensors", "recipe.toml"]
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_begins_anew(tmp_path: Path) -> None:
+    """Earlier versions wrote the recipe first."""
+    data, folder = blobs(60), tmp_path / "run"
+    run(Session(data, SMALL, tmp_path / "whole"))
+    folder.mkdir()
+    (folder / "recipe.toml").write_text(SMALL.replace(epochs=2).to_toml())
+    with pytest.raises(ModelError, match=rf"^{folder}: was stopped before it saved .*; give its data with dataset="):
+        Session.resume(folder)
+    with pytest.raises(RecipeError, match="threads must be"):
+        Session.resume(folder, dataset=data, threads=0)
+    chunks: list[ChunkReport] = []
+    resumed = Session.resume(folder, dataset=data, epochs=4, on_chunk=chunks.append)
+    assert resumed.notes == (f"{folder}: nothing was saved; training begins anew from its recipe",)
+    assert resumed.folder == folder
+    run(resumed)
+    assert {chunk.epoch for chunk in chunks} == {1, 2, 3, 4}
+    assert model_bytes(folder) == model_bytes(tmp_path / "whole")
+    assert (folder / "recipe.toml").read_text() == SMALL.to_toml()
+
+
+def test_a_cosine_run_that_begins_anew_keeps_its_number_of_epochs(tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text(RECIPES["cosine"].to_toml())
+    with pytest.raises(RecipeError, match=rf"^{tmp_path}: its learning rates or averages depend on its 4 epochs"):
+        Session.resume(tmp_path, dataset=blobs(60), epochs=6)
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
@@ -364,6 +550,10 @@ def test_an_ensemble_stopped_in_its_last_epoch_trains_the_rest(tmp_path: Path) -
         if report.epoch == SMALL.epochs:
             break
     assert sorted(session.member_epochs) == [3, 4]
+    # Weights and epochs are enough to resume it.
+    model, arrays, extra = read_with_extra(tmp_path / "run" / "checkpoint.safetensors")
+    assert (len(model.networks), arrays) == (2, {})
+    assert sorted(one["epoch"] for one in extra["training"]["members"]) == [3, 4]
     resumed = Session.resume(tmp_path / "run")
     assert [epoch for _, epoch in run(resumed)] == [4]
     assert resumed.finished
@@ -376,7 +566,8 @@ def test_a_run_of_a_version_that_did_not_store_splits_keeps_its_split(tmp_path: 
     checkpoint = tmp_path / "run" / "checkpoint.safetensors"
     model, arrays, extra = read_with_extra(checkpoint)
     assert model.card.data is not None
-    card = msgspec.structs.replace(model.card, data=msgspec.structs.replace(model.card.data, split=None))
+    # The first ones did not store the number of images either.
+    card = msgspec.structs.replace(model.card, data=msgspec.structs.replace(model.card.data, split=None, n_test=None))
     write_model(replace(model, card=card), checkpoint, extra_tensors=arrays, extra=extra)
     resumed = Session.resume(tmp_path / "run")
     assert resumed.test is not None
@@ -484,18 +675,18 @@ def test_diverging_training_is_an_error_and_keeps_the_last_good_epoch(
     ensemble: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Recipe, "lr_at", lambda _, epoch: 0.02 if epoch < 3 else 1e6)
-    session = Session(blobs(120), DIVERGING.replace(ensemble=ensemble), tmp_path / "run")
+    session = Session(blobs(120), DIVERGING.replace(ensemble=ensemble), tmp_path / "run", threads=1)
     with pytest.raises(TrainingError) as caught:
         run(session)
-    network = r"network [12]: " if ensemble > 1 else ""
+    network = r"network 1: " if ensemble > 1 else ""
     message = (
         rf"^{network}training diverged in epoch 3 \(loss is not finite\); try a learning rate below 1e\+06; "
-        rf"{tmp_path / 'run'} keeps epoch [012]$"
+        rf"{tmp_path / 'run'} keeps epoch 2$"
     )
     assert caught.match(message)
     model = load_model(tmp_path / "run")
     assert all(network.is_finite() for network in model.networks)
-    assert session.member_epochs[0] == 2 or ensemble > 1
+    assert session.member_epochs == (2,) * ensemble
 
 
 def test_diverging_training_without_a_folder_names_none() -> None:
@@ -525,7 +716,7 @@ def test_runs_that_cannot_be_resumed_are_refused(tmp_path: Path) -> None:
     run(Session(source, SMALL, tmp_path / "run"))
     for epochs in (None, 3, 4):
         with pytest.raises(
-            RecipeError, match=r"is trained for 4 epochs already; ask for more with epochs= \(--epochs\)"
+            RecipeError, match=r"run: is trained for 4 epochs already; ask for more with epochs= \(--epochs\)$"
         ):
             Session.resume(tmp_path / "run", epochs=epochs)
     with pytest.raises(RecipeError, match="epochs must be"):
@@ -534,8 +725,11 @@ def test_runs_that_cannot_be_resumed_are_refused(tmp_path: Path) -> None:
         Session.resume(tmp_path / "run", epochs=5, dataset=blobs(100, seed=5))
     with pytest.raises(ModelError, match="no run folder"):
         Session.resume(tmp_path / "missing")
+    with pytest.raises(DataError, match=rf"^{tmp_path / 'other.npz'}: no such file"):
+        Session.resume(tmp_path / "run", epochs=5, dataset=tmp_path / "other.npz")
     source.unlink()
-    with pytest.raises(DataError, match=r"its data cannot be loaded \(.*\); give them with dataset= \(--data\)"):
+    message = rf"run: its data cannot be loaded \({source}: no such file.*\); give them with dataset= \(--data\)$"
+    with pytest.raises(DataError, match=message):
         Session.resume(tmp_path / "run", epochs=5)
     run(Session.resume(tmp_path / "run", epochs=5, dataset=blobs(100)))
     assert load_model(tmp_path / "run").network.is_finite()
@@ -589,6 +783,30 @@ def test_a_checkpoint_that_contradicts_itself_is_refused(recipe: str, change: An
         Session.resume(folder, epochs=4, dataset=data)
 
 
+def test_a_checkpoint_without_the_state_that_its_recipe_needs_is_refused(tmp_path: Path) -> None:
+    data, folder = blobs(60), tmp_path / "run"
+    run(Session(data, RECIPES["ema"].replace(epochs=2), folder))
+    save_model(load_model(folder), folder / "model.safetensors")
+    with pytest.raises(ModelError, match=rf"^{folder}: the training state does not fit the recipe; the checkpoint is"):
+        Session.resume(folder, epochs=4, dataset=data)
+
+
+@pytest.mark.parametrize("trained", [0, 1])
+def test_an_ensemble_of_which_no_or_one_network_is_trained_is_resumed(trained: int, tmp_path: Path) -> None:
+    """In runs of the first version the model of the run may be the untrained one."""
+    data, folder, recipe = blobs(60), tmp_path / "run", SMALL.replace(ensemble=2, epochs=1)
+    Session(data, recipe, folder).open()
+    (folder / "checkpoint.safetensors").rename(folder / "model.safetensors")
+    if trained:
+        run(Session(data, recipe.replace(ensemble=1), folder / "member-1"))
+    resumed = Session.resume(folder, dataset=data)
+    assert resumed.member_epochs == (trained, 0)
+    assert sorted(run(resumed)) == [(member, 1) for member in range(trained, 2)]
+    whole = Session(data, recipe)
+    run(whole)
+    assert hashes(resumed) == hashes(whole)
+
+
 @pytest.mark.parametrize("recipe", [RECIPES["ensemble"], RECIPES["ensemble, ema and validation"]])
 def test_an_ensemble_of_the_first_version_is_resumed_from_its_folders(recipe: Recipe, tmp_path: Path) -> None:
     """Each network had its own folder; here the first has trained two epochs, and the others were killed."""
@@ -635,8 +853,10 @@ def test_fit_warns_about_blank_images() -> None:
     data = blobs(100)
     data.images[:] = 255
     blank = Dataset(np.concatenate([blobs(100).images, data.images[:1]]), np.r_[data.labels, 0], data.classes, "blobs")
-    with pytest.warns(UserWarning, match="1 of the training images are blank"):
+    with pytest.warns(UserWarning, match="1 of the training images are blank") as caught:
         fit(replace(blank, test=blobs(20)), DISTORTED.replace(epochs=1), progress=False)
+    # The warning points at the caller's line.
+    assert [warning.filename for warning in caught] == [__file__]
 
 
 @pytest.mark.parametrize("ensemble", [1, 2])

@@ -201,6 +201,22 @@ def test_weights_that_overflow_in_the_evaluation_are_detected() -> None:
         list(train(network, blank, recipe, test=data))
 
 
+def test_outputs_that_are_not_finite_on_the_test_set_alone_are_detected() -> None:
+    """One pixel alone makes the units so large; white, black and mixed images do not."""
+    data, recipe = blobs(10), RELU.replace(epochs=3, lr=1e-4)
+    network = recipe.network(784, 10)
+    network.weights[0][:, 0] = -1e30
+    network.weights[0][5, 0] = 1e30
+    network.weights[1][0] = 1e30
+    white = replace(data, images=np.full_like(data.images, 255))
+    one_pixel = replace(data, images=white.images.copy())
+    one_pixel.images[:, 5] = 0
+    with pytest.raises(
+        TrainingError, match=r"^training diverged in epoch 3 \(loss is not finite\); try a learning rate below 0\.0001$"
+    ):
+        list(train(network, white, recipe, test=one_pixel, first_epoch=3))
+
+
 @pytest.mark.parametrize(
     ("sizes", "data", "test", "message"),
     [

@@ -9,7 +9,7 @@ import pytest
 
 from fastnn.datasets import Dataset, per_class, split
 from fastnn.datasets.duplicates import group_copies
-from fastnn.datasets.split import Split
+from fastnn.datasets.split import Split, assign_folds
 from fastnn.errors import DataError
 from tests.datasets.samples import DIGITS, dataset, images
 
@@ -105,15 +105,36 @@ def test_duplicates_stay_together_and_the_sizes_are_the_best_possible(
     assert len(train) + len(test) == len(whole)
 
 
+def test_a_large_set_of_duplicates_alone_is_split_without_a_search_for_the_best_sizes() -> None:
+    """8,000 images, each twice, and one of them a third time: the search would need a table of several MB."""
+    copies = np.append(np.repeat(np.arange(8000), 2), 0)
+    pictures = np.full((len(copies), 784), 255, dtype=np.uint8)
+    pictures[:, 0], pictures[:, 1] = copies % 256, copies // 256
+    _, test = split(Dataset(pictures, np.arange(len(copies)) % 10, DIGITS, "copies"), 0.80005)
+    # One less than wanted; without the image that occurs three times there are 12,802.
+    assert len(test) == 12_801
+
+
+def test_the_folds_of_a_seed_never_change() -> None:
+    fold = assign_folds(dataset([i % 10 for i in range(200)]), 7, 3)
+    assert hashlib.sha256(fold.astype("<i8").tobytes()).hexdigest()[:16] == "926147fce214cbe3"
+
+
 def test_all_images_alike_cannot_be_split() -> None:
-    with pytest.raises(DataError, match="all 10 images are duplicates of one"):
-        split(with_copies([10]))
+    for n in (2, 10):
+        with pytest.raises(DataError, match=rf"^copies: all {n} images are duplicates of one; they cannot be split$"):
+            split(with_copies([n]))
+    # One image is no duplicate.
+    message = r"no image is left to test on \(of 1\); add images or raise the test fraction$"
+    with pytest.raises(DataError, match=message):
+        split(dataset([0], test=dataset([])))
 
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5, float("nan")])
 def test_a_fraction_that_leaves_a_side_empty(fraction: float) -> None:
-    with pytest.raises(DataError, match="test fraction"):
-        split(dataset([0, 1, 2]), fraction)
+    with pytest.raises(DataError) as caught:
+        split(dataset([0, 1, 2], ("a", "b", "c")), fraction)
+    assert str(caught.value).endswith(f": a test fraction of {fraction} leaves one side empty; choose one such as 0.1")
 
 
 def test_one_class_only() -> None:
