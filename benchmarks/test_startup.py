@@ -22,10 +22,10 @@ ROOT = Path(__file__).parents[1]
 ONE_SAMPLE = """
 import numpy as np
 from fastnn.engine import Engine
-from fastnn.inputs import KernelInput
+from fastnn.inputs import ImageInput
 from fastnn.network import Network
 network = Network((784, 200, 40, 10)).initialise()
-engine, images = Engine(network), KernelInput(np.full((1, 784), 255, np.uint8), False)
+engine, images = Engine(network), ImageInput(np.full((1, 784), 255, np.uint8), False)
 engine.load_weights(images)
 engine.train(images, np.zeros(1, np.int64), np.zeros(1, np.int64), 0.01, np.zeros(2))
 """

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastnn.errors import DataError
-from fastnn.inputs import KernelInput
+from fastnn.inputs import ALL_ONES, ImageInput, KernelInput, RowInput, SparseInput
 from fastnn.kernels.loader import Kernel
-from fastnn.kernels.workspace import BLOCK, ArgumentBlock, arguments_dtype, plan_workspace
-from fastnn.network import Network
+from fastnn.kernels.workspace import BLOCK, ArgumentBlock, arguments_dtype, make_slots, plan_workspace
+from fastnn.network import LOSSES, Network
 from fastnn.reference import ReferenceNetwork
 
 if TYPE_CHECKING:
@@ -24,6 +26,48 @@ _CHUNK_WEIGHTS = 1 << 28
 
 _INT64 = np.dtype(np.int64)
 
+_ROWS_AT_ONCE = 1024
+"""Rows of weights whose products are in memory at once."""
+
+
+_BY_CLASS = ("original", "cross_entropy")
+"""Losses whose target is a class."""
+
+_HASH_VALUES = 1 << 16
+"""Values of the hash that decides whether a unit is dropped."""
+
+
+@dataclass(frozen=True)
+class StepOptions:
+    """What a training step does besides descending along the gradient.
+
+    Attributes
+    ----------
+    smoothing : float
+        Label smoothing of classes, in [0, 1).
+    alpha : float
+        Weight decay: each sample multiplies all weights by 1 - learning rate * `alpha`; the gradient of
+        `alpha` / 2 times the sum of their squares. Biases do not decay.
+    dropout : float
+        Share of the hidden units that are dropped at each sample, in [0, 1), in steps of 1 / 65536.
+    dropout_key : int
+        Seed of the choice of units, from 0 to 2**63 - 1.
+    error_limit : float
+        Largest error of an output without activation that is passed back.
+    huber : bool
+        Whether the loss is linear beyond the limit, as its gradient is (Huber 1964).
+    """
+
+    smoothing: float = 0.0
+    alpha: float = 0.0
+    dropout: float = 0.0
+    dropout_key: int = 0
+    error_limit: float = math.inf
+    huber: bool = False
+
+
+_NO_OPTIONS = StepOptions()
+
 
 class Engine:
     """Trains and runs a network on a copy of its weights, in memory laid out for the kernels.
@@ -34,68 +78,97 @@ class Engine:
         Changed by :meth:`store_weights` alone.
     kernel : callable, optional
         Called with the argument block's address; by default the compiled kernel.
+    regularised : bool
+        Whether :meth:`train` can do weight decay and dropout, which takes a little longer without them too.
     """
 
-    def __init__(self, network: Network, kernel: Callable[[int], Any] | None = None) -> None:
-        self.network = network
-        self._workspace = plan_workspace(network.sizes, network.activation, network.dtype)
+    def __init__(
+        self, network: Network, kernel: Callable[[int], Any] | None = None, *, regularised: bool = False
+    ) -> None:
+        self.network, self._regularised = network, regularised
+        self._workspace = plan_workspace(network.sizes, network.activation, network.dtype, regularised)
         self._arguments = ArgumentBlock(arguments_dtype(network.dtype), workspace=self._workspace.block.record, one=1)
         self._arguments.put(original_rule=network.rule == "original")
-        compiled = kernel_for(network.dtype.name, network.rule, network.activation)
-        self._kernel, self._compiled = kernel or compiled.run, compiled if kernel is None else None
+        self._given = kernel
+        self._kernel: Callable[[int], Any] = kernel or _not_loaded
         # What the arguments were last set from: most calls differ only in the order of samples.
-        self._kind: tuple[Any, ...] = ()
+        self._kind: object = None
+        self._slots: tuple[int, int | None] = (0, None)
         self._bound: tuple[Any, ...] = ()
         self._identity = np.arange(BLOCK)
-        # The baseline for which the workspace holds the network's weights; None after training.
-        self._loaded_for: int | None = None
+        # Whether the workspace holds the network's weights (not after training), and for which baseline.
+        self._loaded = False
+        self._baseline: NDArray[Any] | None = None
+        self._options: StepOptions | None = None
+        self._position = 0
 
     def load_weights(self, data: KernelInput) -> None:
         """Copy the network's weights to the workspace, for inputs of this kind; DataError if their width differs."""
         if data.n_inputs != self.network.sizes[0]:
-            raise DataError(
-                f"the network has {self.network.sizes[0]} inputs, but the images have {data.n_inputs} pixels"
-            )
+            raise DataError(f"the network has {self.network.sizes[0]} inputs, but the samples have {data.n_inputs}")
         ws, network = self._workspace, self.network
-        if self._compiled is not None:  # once the machine code is loaded, `run` is the code itself
-            self._kernel = self._compiled.run
-        if self._loaded_for == data.baseline and network.frozen:
+        if self._given is None:  # once the machine code is loaded, `run` is the code itself
+            variant = "regularised" if self._regularised else "plain"
+            kind = network.dtype.name, network.loss, network.activation, data.reader, variant
+            self._kernel = kernel_for(*kind).run
+        if self._loaded and data.baseline is self._baseline and network.frozen:
             return
         for own, given in zip(ws.weights + ws.biases, network.weights + network.biases, strict=True):
             own[...] = given
         ws.bias_and_weights[0, : network.sizes[1]] = ws.biases[0]
-        ws.column_offset[...] = 0
         with np.errstate(over="ignore", invalid="ignore"):  # seen in the outputs
-            # Row by row, so that the sums are the same bits on every machine.
-            np.add.reduce(ws.bias_and_weights[: None if data.baseline else 1], axis=0, out=ws.folded_bias)
-            if data.baseline and network.activation == "relu":
+            self._fold_baseline(data.baseline)
+            if data.baseline is ALL_ONES and network.activation == "relu":
                 # The sums for a and V·d have at most n + 1 terms each, and there are a few more roundings. Each of them
                 # is wrong by at most half an eps of the sum of |W| and |b|.
                 rounding = (len(ws.bias_and_weights) + 5) * np.finfo(network.dtype).eps
                 np.abs(ws.bias_and_weights).sum(axis=0, out=ws.zero_bounds)
                 np.multiply(ws.zero_bounds, rounding, out=ws.zero_bounds)
-        self._loaded_for = data.baseline
+        ws.column_offset[...] = 0
+        ws.layers["scale"] = 1.0
+        self._loaded, self._baseline = True, data.baseline
+
+    def _fold_baseline(self, baseline: NDArray[Any] | None) -> None:
+        """Write b + W'·mu; row by row, so that the sums are the same bits on every machine."""
+        ws = self._workspace
+        rows = ws.bias_and_weights[: None if baseline is ALL_ONES else 1]
+        np.add.reduce(rows, axis=0, out=ws.folded_bias)
+        if baseline is None or baseline is ALL_ONES:
+            return
+        weights, factors = ws.bias_and_weights[1:], baseline[: self.network.sizes[0], None]
+        for start in range(0, len(weights), _ROWS_AT_ONCE):
+            products = weights[start : start + _ROWS_AT_ONCE] * factors[start : start + _ROWS_AT_ONCE]
+            products[0] += ws.folded_bias
+            np.add.reduce(products, axis=0, out=ws.folded_bias)
 
     def store_weights(self) -> None:
         """Copy the weights of the workspace to the network."""
-        self._loaded_for = None
-        ws, network = self._workspace, self.network
+        self._loaded = False
+        ws, network, baseline = self._workspace, self.network, self._baseline
         with np.errstate(over="ignore", invalid="ignore"):  # seen in the weights
-            np.add(ws.weights[0], ws.column_offset, out=network.weights[0])
+            if baseline is None or baseline is ALL_ONES:
+                offset = 0.0 if baseline is None else ws.column_offset
+                np.add(ws.weights[0], offset, out=network.weights[0])
+            else:
+                np.multiply(baseline[: len(ws.weights[0]), None], ws.column_offset, out=network.weights[0])
+                network.weights[0][...] += ws.weights[0]
         own, given = ws.weights[1:] + ws.biases, network.weights[1:] + network.biases
         for mine, theirs in zip(own, given, strict=True):
             theirs[...] = mine
+        for scale, weights in zip(ws.layers["scale"].tolist(), network.weights, strict=True):
+            if scale != 1.0:
+                np.multiply(weights, network.dtype.type(scale), out=weights)
 
     def train(
         self,
         data: KernelInput,
-        labels: NDArray[np.int64],
+        targets: NDArray[Any],
         order: NDArray[np.int64],
         learning_rate: float,
         totals: NDArray[np.float64],
         *,
-        smoothing: float = 0.0,
         weights: NDArray[Any] | None = None,
+        options: StepOptions | None = None,
     ) -> None:
         """Train on the samples of `order`, one after the other.
 
@@ -103,52 +176,102 @@ class Engine:
         ----------
         data : KernelInput
             Of the kind that :meth:`load_weights` was last called with.
-        labels : ndarray of int64, shape (n,)
-            Class of each image, below the network's number of outputs.
+        targets : ndarray of int64, shape (n,), or of dtype, shape (n, outputs)
+            For a softmax and for rule original the class of each sample, below the number of outputs. For other outputs
+            the target of each; 0 to 1 for sigmoids.
         order : ndarray of int64, shape (m,)
             Indices of the samples, C-contiguous; each from 0 to n - 1, not checked (for the call's speed).
         learning_rate : float
         totals : ndarray of float64, shape (2,)
-            The losses and the number of right answers, before each sample's update, are added to it.
-        smoothing : float
-            Label smoothing.
+            The losses and the number of right answers, before each sample's update, are added to it; for outputs
+            without activation the sum of squared errors instead of right answers.
         weights : ndarray of dtype, shape (n,), optional
             Factor of the learning rate for each sample.
+        options : StepOptions, optional
+            Dropout counts samples from the first call with this object on.
 
         Raises
         ------
         DataError
-            If an array has another dtype or more dimensions.
+            If an array has another dtype or shape.
         """
-        self._loaded_for = None
+        self._loaded = False
         last, arguments = self._bound, self._arguments
-        same = last and last[0] is data and last[1] is labels and last[2] is totals and last[3] is weights
-        if not same or last[4:] != (learning_rate, smoothing):
+        same = last and last[0] is data and last[1] is targets and last[2] is totals and last[3] is weights
+        if not (same and last[4] is options and last[5] == learning_rate):
             self._bound = ()  # until all is set
-            kinds: Any = (labels, _INT64), (totals, np.float64), (weights, self.network.dtype)
-            for name, (array, dtype) in zip(("labels", "totals", "sample_weights"), kinds, strict=True):
+            self._bind_targets(targets)
+            kinds: Any = (totals, np.float64), (weights, self.network.dtype)
+            for name, (array, dtype) in zip(("totals", "sample_weights"), kinds, strict=True):
                 if array is not None and (array.dtype != dtype or array.ndim != 1):
                     raise DataError(f"{name}: must be a row of {np.dtype(dtype)}, not {array.dtype} {array.shape}")
                 arguments.put(**{name: 0 if array is None else array})
-            if labels.size and not 0 <= labels.min() <= labels.max() < self.network.sizes[-1]:
-                raise DataError(f"labels must be from 0 to {self.network.sizes[-1] - 1}")
             self._bind_data(data)
-            low = smoothing / self.network.sizes[-1]
-            arguments.put(learning_rate=learning_rate, low=low, high=1.0 - smoothing + low, outputs=0)
-            self._bound = (data, labels, totals, weights, learning_rate, smoothing)
+            self._bind_options(learning_rate, options)
+            self._bound = (data, targets, totals, weights, options, learning_rate)
         if order.dtype is not _INT64 and order.dtype != _INT64:
             raise DataError(f"the order of samples must be int64, not {order.dtype}")
         arguments.put_array("order", order)
-        arguments.put_word("n", len(order))
+        n = len(order)
+        arguments.put_word("n", n)
+        arguments.put_word("position", self._position)
+        self._position += n
         self._kernel(arguments.address)
 
+    def _bind_targets(self, targets: NDArray[Any]) -> None:
+        n_outputs = self.network.sizes[-1]
+        if self.network.loss not in _BY_CLASS:
+            if targets.dtype != self.network.dtype or targets.shape[1:] != (n_outputs,):
+                raise DataError(
+                    f"targets: must be {self.network.dtype} of {n_outputs} columns, not {targets.dtype} {targets.shape}"
+                )
+            self._arguments.put(targets=targets, labels=0)
+            return
+        if targets.dtype != _INT64 or targets.ndim != 1:
+            raise DataError(f"labels: must be a row of int64, not {targets.dtype} {targets.shape}")
+        if targets.size and not 0 <= targets.min() <= targets.max() < n_outputs:
+            raise DataError(f"labels must be from 0 to {n_outputs - 1}")
+        self._arguments.put(labels=targets, targets=0)
+
+    def _bind_options(self, learning_rate: float, options: StepOptions | None) -> None:
+        chosen = options or _NO_OPTIONS
+        if options is not self._options:
+            self._options, self._position = options, 0
+        if not self._regularised and (chosen.alpha or chosen.dropout):
+            raise ValueError("weight decay and dropout need a regularised engine")
+        low = chosen.smoothing / self.network.sizes[-1]
+        self._arguments.put(
+            learning_rate=learning_rate,
+            low=low,
+            high=1.0 - chosen.smoothing + low,
+            decay=learning_rate * chosen.alpha,
+            dropout_key=chosen.dropout_key,
+            drop_below=round(chosen.dropout * _HASH_VALUES),
+            keep_scale=1 / (1 - chosen.dropout),
+            error_limit=chosen.error_limit,
+            huber=chosen.huber,
+            outputs=0,
+        )
+
     def _bind_data(self, data: KernelInput) -> None:
+        arrays, arguments = data.arrays, self._arguments
         if self._kind != data.kind:
-            white, factor, baseline, dense = self._kind = data.kind
-            gain = 1 + baseline * data.n_inputs
-            self._arguments.put(white=white, factor=factor, baseline=baseline, dense=dense, bias_gain=gain)
-            self._arguments.put_word("n_pixels", data.images.shape[1])
-        self._arguments.put_array("images", data.images)
+            self._kind = data.kind
+            width = data.n_inputs if data.reader == "sparse" else None
+            if self._slots[1] != width or data.n_slots > self._slots[0]:
+                make_slots(self._workspace.block, data.n_slots, width)
+                self._slots = data.n_slots, width
+            arguments.put(
+                white=data.white,
+                factor=data.factor,
+                baseline_share=int(data.baseline is not None),
+                bias_gain=1.0 + data.baseline_square,
+                dense=data.first_layer == "dense",
+                baseline=0,
+                row_stride=data.row_stride,
+            )
+            arguments.put(**{name: array for name, array in arrays.items() if name != "data"})
+        arguments.put_array("data", arrays["data"])
 
     def chunk_size(self, data: KernelInput) -> int:
         """Return how many samples, in whole blocks, take about 20 ms; between chunks Ctrl-C and progress get a turn."""
@@ -181,18 +304,27 @@ class Engine:
         for start in range(0, n, chunk):
             arguments.put_word("n", min(chunk, n - start))
             if start:
-                arguments.advance("images", chunk * data.images.shape[1])
+                if data.reader == "sparse":
+                    arguments.advance("row_starts", chunk)
+                else:
+                    arguments.advance("data", chunk * data.row_stride)
                 arguments.advance("outputs", chunk * self.network.sizes[-1])
             self._kernel(arguments.address)
             if between is not None:
                 between()
-        arguments.forget("images", "outputs")
+        arguments.forget("data", "outputs")
+        if data.reader == "sparse":
+            arguments.put_array("row_starts", data.arrays["row_starts"])
         return result
 
 
-def run(engine: Engine, images: NDArray[np.uint8], invert: bool, first_layer: str = "sparse") -> NDArray[Any]:
+def _not_loaded(_address: int) -> None:
+    raise RuntimeError("call load_weights first")
+
+
+def run_images(engine: Engine, images: NDArray[np.uint8], invert: bool, first_layer: str = "sparse") -> NDArray[Any]:
     """Return the network's outputs for images, shape (n, classes), the same bits on every machine."""
-    data = KernelInput(images, invert, first_layer)
+    data = ImageInput(images, invert, first_layer)
     engine.load_weights(data)
     return engine.outputs(data)
 
@@ -209,33 +341,50 @@ def has_finite_outputs(network: Network, invert: bool) -> bool:
     n = network.sizes[0]
     noise = np.random.default_rng(0).integers(0, 256, (2, n), dtype=np.uint8)
     images = np.concatenate([np.full((1, n), 255, np.uint8), np.zeros((1, n), np.uint8), noise])
-    return bool(np.isfinite(run(Engine(network), images, invert)).all())
+    return bool(np.isfinite(run_images(Engine(network), images, invert)).all())
 
 
 @cache
-def kernel_for(dtype: str, rule: str, activation: str) -> Kernel:
-    """Return the kernel for networks of this dtype, rule and activation."""
+def kernel_for(dtype: str, loss: str, activation: str, reader: str = "images", variant: str = "plain") -> Kernel:
+    """Return the kernel for networks of this dtype, loss and activation; see ``fastnn.kernels.sgd.run_samples``."""
     # Sigmoid and tanh share a kernel: the workspace says which one it is.
     kind = "relu" if activation == "relu" else "sigmoid"
-    check = partial(_agrees_with_reference, dtype, rule, activation)
-    return Kernel("fastnn.kernels.sgd", "run_samples", (dtype, rule, kind), check)
+    check = partial(_agrees_with_reference, dtype, loss, activation, reader, variant)
+    return Kernel("fastnn.kernels.sgd", "run_samples", (dtype, loss, kind, reader, variant), check)
 
 
-def _agrees_with_reference(dtype: str, rule: Any, activation: Any, kernel: Callable[[int], Any]) -> bool:
+def _agrees_with_reference(
+    dtype: str, loss: Any, activation: Any, reader: str, variant: str, kernel: Callable[[int], Any]
+) -> bool:
     """Return whether a kernel and the plain-Python rule compute the same weights and outputs on four samples."""
-    network = Network((20, 7, 5, 3), rule=rule, activation=activation, dtype=dtype).initialise("xavier")
+    rule: Any = "original" if loss == "original" else "backprop"
+    output: Any = next((output for output, itself in LOSSES.items() if loss == itself), "sigmoid")
+    network = Network((20, 7, 5, 3), rule=rule, activation=activation, output=output, dtype=dtype).initialise("xavier")
     reference = ReferenceNetwork.from_network(network)
     images = (np.arange(80, dtype=np.uint8).reshape(4, 20) * 37) | np.array([255, 0, 0, 1] * 5, dtype=np.uint8)
-    labels, data = np.array([2, 0, 1, 2]), KernelInput(images, False, "sparse")
-    engine = Engine(network, kernel)
+    rows, data = images / 255, _check_input(images, dtype, reader)
+    labels = np.array([2, 0, 1, 2])
+    targets = np.eye(3, dtype=dtype)[labels]
+    engine = Engine(network, kernel, regularised=variant == "regularised")
     engine.load_weights(data)
-    engine.train(data, labels, np.arange(4), 0.5, np.zeros(2))
+    by_class = loss in ("original", "cross_entropy")
+    engine.train(data, labels if by_class else targets, np.arange(4), 0.5, np.zeros(2))
     engine.store_weights()
-    inputs = (images / 255).tolist()
-    for x, label in zip(inputs, labels.tolist(), strict=True):
-        reference.train(x, label, 0.5)
+    for x, label, target in zip(rows.tolist(), labels.tolist(), targets.tolist(), strict=True):
+        reference.train(x, label if by_class else target, 0.5)
     engine.load_weights(data)
     found = [*network.weights, *network.biases, engine.outputs(data)]
-    expected = [*reference.weights, *reference.biases, [reference.predict(x) for x in inputs]]
+    expected = [*reference.weights, *reference.biases, [reference.predict(x) for x in rows.tolist()]]
     pairs = zip(found, expected, strict=True)
     return all(np.allclose(ours, np.array(theirs), rtol=1e-3, atol=1e-4) for ours, theirs in pairs)
+
+
+def _check_input(images: NDArray[np.uint8], dtype: str, reader: str) -> KernelInput:
+    """Return images / 255 as data of a kind."""
+    if reader == "images":
+        return ImageInput(images, False, "sparse")
+    if reader == "sparse":
+        n, n_inputs = images.shape
+        indices = np.tile(np.arange(n_inputs, dtype=np.int32), n)
+        return SparseInput(images.ravel() / 255, indices, np.arange(n + 1) * n_inputs, n_inputs, dtype)
+    return RowInput((images / 255).astype(reader), dtype, level=np.ones(images.shape[1]), first_layer="sparse")

@@ -1,24 +1,83 @@
-"""KernelInput: images as baseline + deviation, in the form that the kernels read."""
+"""Samples as baseline + deviation, in the form that the kernels read: images, rows of floats and sparse rows."""
 
 from __future__ import annotations
 
-from functools import cache
-from typing import TYPE_CHECKING
+import copy
+import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn.kernels.workspace import PIXELS_PER_STEP
+from fastnn.errors import DataError
+from fastnn.kernels.workspace import BLOCK, INPUTS_PER_STEP
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 DENSE_FROM = 0.6
-"""Share of non-white pixels from which the dense first layer is faster; "auto" uses it from there on."""
+"""Share of deviating inputs from which the dense first layer is faster; "auto" uses it from there on."""
+
+ALL_ONES = np.ones(1, dtype=np.float32)
+"""The baseline of images of white paper that is fed as 1: mu is 1 for all inputs, of which there may be any number."""
 
 WHITE = 255
 
+_LEVEL_ROWS = 1000
+"""Number of rows in which the most common values of the columns are looked for."""
+
+_ROWS_AT_ONCE = 1024
+"""Rows in a part of a computation over all of them, so that it needs little memory."""
+
 
 class KernelInput:
+    """Samples in the form that the kernels read; made by one of the subclasses.
+
+    A sample is x = mu + d: the baseline mu plus a deviation d. A sparse first layer visits only inputs with d != 0.
+
+    Attributes
+    ----------
+    n, n_inputs : int
+        Number of samples, and of inputs of each.
+    reader : {"images", "float32", "float64", "sparse"}
+        Kind of the data, see :func:`fastnn.kernels.inputs.reader`.
+    first_layer : {"sparse", "dense"}
+        Whether kernels visit only inputs that deviate, or all.
+    baseline : ndarray, shape (padded n_inputs,), or None
+        mu, in the type of the network's parameters; ALL_ONES; or None if it is 0 for all inputs.
+    baseline_square : float
+        mu·mu.
+    n_slots : int
+        Most inputs that deviate in a block of samples, rounded up to a multiple of INPUTS_PER_STEP.
+    arrays : dict of str to ndarray
+        Arguments of the kernel: ``data`` and others, see :func:`fastnn.kernels.workspace.arguments_dtype`.
+    row_stride : int
+        Numbers from one row of `data` to the next.
+    kind : object
+        Equal for data that differ in nothing but ``data`` and `n`.
+    white, factor : int, float
+        Of images: a pixel's deviation is (grey level - white) * factor. 0 and 1 for other data.
+    """
+
+    reader: str
+    first_layer: str
+    baseline: NDArray[Any] | None = None
+    baseline_square = 0.0
+    white, factor = 0, 1.0
+
+    def __init__(self, n: int, n_inputs: int, n_slots: int, row_stride: int, **arrays: NDArray[Any]) -> None:
+        self.n, self.n_inputs, self.row_stride, self.arrays = n, n_inputs, row_stride, arrays
+        self.n_slots = _whole_steps(n_slots)
+        self.kind: object = object()
+
+    def _set_baseline(self, baseline: NDArray[np.float64], dtype: DTypeLike) -> None:
+        if baseline.any():
+            self.baseline = self.arrays["baseline"] = np.zeros(_whole_steps(self.n_inputs), dtype)
+            self.baseline[: self.n_inputs] = baseline
+            # An exact sum, so that it is the same on every machine.
+            self.baseline_square = math.fsum(self.baseline.astype(np.float64) ** 2)
+
+
+class ImageInput(KernelInput):
     """Images in the form that the kernels read.
 
     Parameters
@@ -28,55 +87,249 @@ class KernelInput:
     invert : bool
         Whether the network's input is 1 - value / 255 instead of value / 255.
     first_layer : {"auto", "sparse", "dense"}
-        Whether kernels visit only pixels that are not white, or all; "auto" decides by their share.
+        "auto" decides by the share of pixels that are not white.
 
     Attributes
     ----------
-    n, n_inputs : int
-        Number of images, and of pixels of each.
     images : ndarray of uint8, shape (n, padded pixels)
         Padded with pixels whose deviation is 0.
-    first_layer : {"sparse", "dense"}
-    white, factor : int, float
-        A pixel's deviation is (grey level - white) * factor.
-    baseline : int
-        The network's input where the deviation is 0: 0 or 1.
-    kind : tuple
-        White, factor, baseline and whether all pixels are visited.
     """
 
+    reader = "images"
+
     def __init__(self, images: NDArray[np.uint8], invert: bool, first_layer: str = "auto") -> None:
-        self.n, self.n_inputs = images.shape
         if first_layer == "auto":
             first_layer = "sparse" if density(images) < DENSE_FROM else "dense"
         self.first_layer, self.invert = first_layer, invert
-        self.kind = _kind(invert, first_layer)
-        self.white, self.factor, self.baseline, self.dense = self.kind
+        sparse = first_layer == "sparse"
+        self.white, self.factor = WHITE if sparse or invert else 0, (-1 if invert else 1) / WHITE
         self.images = padded(images, self.white)
+        n, n_inputs = images.shape
+        if sparse and not invert:
+            self.baseline, self.baseline_square = ALL_ONES, float(n_inputs)
+        row_stride = self.images.shape[1]
+        super().__init__(n, n_inputs, row_stride, row_stride, data=self.images)
+        self.kind = ("images", invert, first_layer, n_inputs)
 
-    def empty_like(self, n: int) -> KernelInput:
-        """Return a KernelInput of the same kind with `n` white images, as a buffer to write to."""
+    def empty_like(self, n: int) -> ImageInput:
+        """Return an ImageInput of the same kind with `n` white images, as a buffer to write to."""
         white = np.full((n, self.n_inputs), WHITE, dtype=np.uint8)
-        return KernelInput(white, self.invert, self.first_layer)
+        return ImageInput(white, self.invert, self.first_layer)
 
 
-@cache
-def _kind(invert: bool, first_layer: str) -> tuple[int, float, int, bool]:
-    """Return white, factor, baseline and whether all pixels are visited; see :class:`KernelInput`."""
-    sparse = first_layer == "sparse"
-    return WHITE if sparse or invert else 0, (-1 if invert else 1) / WHITE, int(sparse and not invert), not sparse
+class RowInput(KernelInput):
+    """Rows of floats in the form that the kernels read.
+
+    Parameters
+    ----------
+    rows : array_like, shape (n, n_inputs)
+        float32 or float64 in C order are read where they are, a memory-mapped or read-only array too. Other numbers
+        are converted to `dtype`, other orders copied.
+    dtype : dtype
+        Type of the network's parameters.
+    mean, scale : array_like, shape (n_inputs,), optional
+        The network's input is (value - mean) * scale.
+    level : array_like, shape (n_inputs,), optional
+        Value of each input whose deviation is 0; by default the most common one if that makes most deviations 0
+        (:func:`find_levels`), or the mean.
+    first_layer : {"auto", "sparse", "dense"}
+        "auto" decides by the share of values that are not the level.
+
+    Raises
+    ------
+    DataError
+        If `rows` is not a matrix of numbers, or another argument does not have one number for each input.
+    """
+
+    def __init__(
+        self,
+        rows: ArrayLike,
+        dtype: DTypeLike,
+        *,
+        mean: ArrayLike | None = None,
+        scale: ArrayLike | None = None,
+        level: ArrayLike | None = None,
+        first_layer: str = "auto",
+    ) -> None:
+        values = as_rows(rows, dtype)
+        n, n_inputs = values.shape
+        means, scales = _vector("mean", mean, n_inputs, 0.0), _vector("scale", scale, n_inputs, 1.0)
+        found, share = (None, 1.0)
+        if level is not None:
+            found = _vector("level", level, n_inputs, 0.0)
+            share = _share_of_others(values, found) if first_layer == "auto" else 1.0
+        elif first_layer != "dense":
+            found, share = find_levels(values)
+        if first_layer == "auto":
+            first_layer = "sparse" if share < DENSE_FROM else "dense"
+        # A dense first layer visits all inputs, so that it needs no baseline.
+        levels = means if found is None or first_layer == "dense" else found
+        self.reader, self.first_layer = values.dtype.name, first_layer
+        # Levels are values of the data: the difference of equal values is exactly 0.
+        arrays = {"levels": levels.astype(values.dtype), "scales": scales.astype(values.dtype)}
+        super().__init__(n, n_inputs, n_inputs, n_inputs, data=values, **arrays)
+        self._set_baseline((levels - means) * scales, dtype)
+
+    def with_rows(self, rows: NDArray[Any]) -> RowInput:
+        """Return other rows with these levels, means and scales.
+
+        `rows` must be a C-contiguous matrix of the same width and type, which is not checked (for the call's speed).
+        """
+        other = copy.copy(self)
+        other.n, other.arrays = len(rows), {**self.arrays, "data": rows}
+        return other
+
+
+class SparseInput(KernelInput):
+    """Sparse rows in the form that the kernels read: the three arrays of a CSR matrix.
+
+    Parameters
+    ----------
+    values : ndarray, shape (m,)
+        Values of all rows, one row after the other; values of the same input in a row are added.
+    indices : ndarray of int, shape (m,)
+        Number of each value's input, in any order within a row.
+    row_starts : ndarray of int, shape (n + 1,)
+        Where each row begins in the other arrays, and where the last one ends.
+    n_inputs : int
+    dtype : dtype
+        Type of the network's parameters; values of another type are converted.
+    mean, scale : array_like, shape (n_inputs,), optional
+        The network's input is (value - mean) * scale; the data stay sparse.
+
+    Raises
+    ------
+    DataError
+        If an index is outside of the inputs, or the rows do not begin in order.
+    """
+
+    reader, first_layer = "sparse", "sparse"
+
+    def __init__(
+        self,
+        values: NDArray[Any],
+        indices: NDArray[Any],
+        row_starts: NDArray[Any],
+        n_inputs: int,
+        dtype: DTypeLike,
+        *,
+        mean: ArrayLike | None = None,
+        scale: ArrayLike | None = None,
+    ) -> None:
+        starts = np.ascontiguousarray(row_starts, np.int64)
+        _check_structure(starts, indices, values, n_inputs)
+        means, scales = _vector("mean", mean, n_inputs, 0.0), _vector("scale", scale, n_inputs, 1.0)
+        most = int(np.sort(np.diff(starts))[-BLOCK:].sum())
+        super().__init__(
+            len(starts) - 1,
+            n_inputs,
+            max(1, min(most, n_inputs)),
+            0,
+            data=np.ascontiguousarray(values, dtype),
+            indices=np.ascontiguousarray(indices, np.int32),
+            row_starts=starts,
+            scales=scales.astype(dtype),
+        )
+        self._set_baseline(-means * scales, dtype)
+
+    @classmethod
+    def from_matrix(cls, matrix: Any, dtype: DTypeLike, **options: Any) -> SparseInput:
+        """Return the rows of a SciPy sparse matrix; a CSR matrix whose values have `dtype` is read where it is."""
+        if matrix.ndim != 2:
+            raise DataError(f"a sparse matrix must have two dimensions, not {matrix.ndim}")
+        rows = matrix.tocsr()
+        return cls(rows.data, rows.indices, rows.indptr, rows.shape[1], dtype, **options)
+
+
+def as_rows(rows: ArrayLike, dtype: DTypeLike) -> NDArray[Any]:
+    """Return a C-contiguous matrix of float32 or float64; other numbers become `dtype`.
+
+    Raises
+    ------
+    DataError
+        If `rows` is not a matrix of numbers.
+    """
+    values = np.asarray(rows)
+    if values.dtype.kind not in "biuf":
+        raise DataError(f"samples must be numbers, not {values.dtype}")
+    if values.ndim != 2:
+        raise DataError(f"samples must be a matrix with a row for each, not an array of shape {values.shape}")
+    native = values.dtype in (np.dtype(np.float32), np.dtype(np.float64))
+    return np.ascontiguousarray(values, None if native else dtype)
+
+
+def find_levels(rows: NDArray[Any]) -> tuple[NDArray[np.float64], float]:
+    """Return the most common value of each column, and the share of values that are another one.
+
+    Parameters
+    ----------
+    rows : ndarray, shape (n, n_inputs)
+        Up to 1000 rows, at equal distances, are looked at.
+
+    Returns
+    -------
+    levels : ndarray of float64, shape (n_inputs,)
+        Of values that are equally common, the smallest.
+    share : float
+        From 0 to 1.
+    """
+    chosen = rows[:: max(1, -(-len(rows) // _LEVEL_ROWS))]
+    ordered = np.sort(chosen, axis=0)
+    n, n_inputs = ordered.shape
+    if not n:
+        return np.zeros(n_inputs), 1.0
+    # Number of values equal to the one at each place, up to it: the largest is at the end of the longest run.
+    place = np.arange(n)[:, None]
+    changed = np.ones(ordered.shape, dtype=bool)
+    changed[1:] = ordered[1:] != ordered[:-1]
+    run = place - np.maximum.accumulate(np.where(changed, place, 0), axis=0)
+    ends = run.argmax(axis=0)
+    columns = np.arange(n_inputs)
+    return ordered[ends, columns].astype(np.float64), 1.0 - float((run[ends, columns] + 1).mean()) / n
+
+
+def _share_of_others(rows: NDArray[Any], levels: NDArray[np.float64]) -> float:
+    """Return the share of values that are not the level of their column."""
+    exact = levels.astype(rows.dtype)
+    parts = (rows[start : start + _ROWS_AT_ONCE] for start in range(0, len(rows), _ROWS_AT_ONCE))
+    return sum(int(np.count_nonzero(part != exact)) for part in parts) / max(1, rows.size)
+
+
+def _vector(name: str, given: ArrayLike | None, n_inputs: int, default: float) -> NDArray[np.float64]:
+    if given is None:
+        return np.full(n_inputs, default)
+    values = np.asarray(given, dtype=np.float64)
+    if values.shape != (n_inputs,):
+        raise DataError(f"{name} must have one number for each of {n_inputs} inputs, not the shape {values.shape}")
+    return values
+
+
+def _whole_steps(n: int) -> int:
+    """Return a number of inputs, rounded up to a multiple of INPUTS_PER_STEP."""
+    return -(-n // INPUTS_PER_STEP) * INPUTS_PER_STEP
+
+
+def _check_structure(starts: NDArray[np.int64], indices: NDArray[Any], values: NDArray[Any], n_inputs: int) -> None:
+    """Raise a DataError unless the arrays of a CSR matrix point only to what there is: kernels do not check them."""
+    whole = len(starts) and starts[0] == 0 and starts[-1] <= min(len(indices), len(values))
+    if not whole or (np.diff(starts) < 0).any():
+        raise DataError("the rows of the sparse matrix do not begin in order (indptr)")
+    used = indices[: starts[-1]]
+    if used.size and not 0 <= used.min() <= used.max() < n_inputs:
+        wrong = used[(used < 0) | (used >= n_inputs)][0]
+        raise DataError(f"the sparse matrix has a column index of {wrong}, outside of its {n_inputs} columns")
 
 
 def density(images: NDArray[np.uint8]) -> float:
     """Return the share of pixels that are not white."""
     # In parts, so that the comparison needs little memory.
-    parts = (images[start : start + 1024] for start in range(0, len(images), 1024))
+    parts = (images[start : start + _ROWS_AT_ONCE] for start in range(0, len(images), _ROWS_AT_ONCE))
     return sum(int(np.count_nonzero(part != WHITE)) for part in parts) / max(1, images.size)
 
 
 def padded(images: NDArray[np.uint8], level: int) -> NDArray[np.uint8]:
-    """Return images, C-contiguous, each padded with this grey level to a multiple of PIXELS_PER_STEP pixels."""
-    missing = -images.shape[1] % PIXELS_PER_STEP
+    """Return images, C-contiguous, each padded with this grey level to a multiple of INPUTS_PER_STEP pixels."""
+    missing = -images.shape[1] % INPUTS_PER_STEP
     if not missing:
         return np.ascontiguousarray(images)
     return np.pad(np.ascontiguousarray(images), ((0, 0), (0, missing)), constant_values=level)

@@ -13,7 +13,7 @@ import numpy as np
 from msgspec import Meta
 
 from fastnn.datasets.split import Split  # noqa: TC001 - msgspec reads the annotations
-from fastnn.engine import Engine, has_finite_outputs, run
+from fastnn.engine import Engine, has_finite_outputs, run_images
 from fastnn.errors import DataError, ModelError
 from fastnn.kernels.workspace import BLOCK
 from fastnn.network import OVERFLOW
@@ -269,7 +269,7 @@ class Model:
             engines = self._idle.pop()
         except IndexError:
             engines = [Engine(network) for network in self.networks]
-        outputs = [run(engine, pixels, self.invert) for engine in engines]
+        outputs = [run_images(engine, pixels, self.invert) for engine in engines]
         if not self._bounded:
             for network, some in zip(self.networks, outputs, strict=True):
                 if not np.isfinite(some).all():

@@ -17,10 +17,17 @@ if TYPE_CHECKING:
 
 Rule = Literal["original", "backprop"]
 Activation = Literal["sigmoid", "tanh", "relu"]
+Output = Literal["softmax", "sigmoid", "identity"]
 Init = Literal["uniform", "xavier", "he"]
 
 RULES: tuple[Rule, ...] = ("original", "backprop")
 ACTIVATIONS: tuple[Activation, ...] = ("sigmoid", "tanh", "relu")
+LOSSES: dict[Output, str] = {
+    "softmax": "cross_entropy",
+    "sigmoid": "binary_cross_entropy",
+    "identity": "squared_error",
+}
+"""The loss that rule backprop minimises, for each activation of the outputs."""
 INITS: tuple[Init, ...] = ("uniform", "xavier", "he")
 DTYPES = ("float32", "float64")
 
@@ -50,10 +57,12 @@ class Network:
     sizes : sequence of int
         Units of each layer, inputs first, outputs last; at least two.
     rule : {"original", "backprop"}
-        The learning rule. It also decides the outputs: "original" has sigmoid units in every layer, "backprop" has
-        `activation` in the hidden layers and a softmax output.
+        The learning rule. "original" has sigmoid units in every layer.
     activation : {"sigmoid", "tanh", "relu"}
         Activation of the hidden layers; "original" allows only sigmoid.
+    output : {"softmax", "sigmoid", "identity"}, optional
+        Activation of the outputs. "softmax" (the default) for one class of several, "sigmoid" for any number of
+        classes, "identity" for regression. "original" allows only sigmoid, which is its default.
     dtype : {"float32", "float64"}
         Type of the parameters and all arithmetic.
 
@@ -78,6 +87,7 @@ class Network:
         *,
         rule: Rule = "original",
         activation: Activation = "sigmoid",
+        output: Output | None = None,
         dtype: DTypeLike = np.float32,
     ) -> None:
         self.sizes = tuple(int(size) for size in sizes)
@@ -89,6 +99,12 @@ class Network:
             raise RecipeError(f"unknown activation {activation!r}; choose one of {', '.join(ACTIVATIONS)}")
         if rule == "original" and activation != "sigmoid":
             raise RecipeError(f"rule original has sigmoid units; activation {activation} needs rule backprop")
+        if output is None:
+            output = "sigmoid" if rule == "original" else "softmax"
+        if output not in LOSSES or (rule == "original" and output != "sigmoid"):
+            allowed = "sigmoid" if rule == "original" else ", ".join(LOSSES)
+            raise RecipeError(f"rule {rule} has no output {output!r}; choose one of {allowed}")
+        self.output: Output = output
         self.rule: Rule = rule
         self.activation: Activation = activation
         try:
@@ -128,7 +144,13 @@ class Network:
 
     def __repr__(self) -> str:
         sizes = "-".join(str(size) for size in self.sizes)
-        return f"Network({sizes}, rule={self.rule!r}, activation={self.activation!r}, dtype={self.dtype.name!r})"
+        kind = f"rule={self.rule!r}, activation={self.activation!r}, output={self.output!r}"
+        return f"Network({sizes}, {kind}, dtype={self.dtype.name!r})"
+
+    @property
+    def loss(self) -> str:
+        """The loss that training minimises; "original" for the original's rule, which follows no gradient."""
+        return "original" if self.rule == "original" else LOSSES[self.output]
 
     @property
     def n_parameters(self) -> int:
@@ -181,7 +203,7 @@ class Network:
 
     def copy(self) -> Network:
         """Return an independent network with the same parameters, not frozen."""
-        network = Network(self.sizes, rule=self.rule, activation=self.activation, dtype=self.dtype)
+        network = Network(self.sizes, rule=self.rule, activation=self.activation, output=self.output, dtype=self.dtype)
         network.parameters[...] = self.parameters
         return network
 
@@ -196,7 +218,7 @@ class Network:
         Returns
         -------
         ndarray of dtype, shape (n, sizes[-1])
-            Sigmoids for rule original, a softmax for rule backprop.
+            After the activation that `output` names.
 
         Raises
         ------
@@ -210,10 +232,9 @@ class Network:
             last = len(self.weights) - 1
             for depth, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
                 z = x @ weight + bias
-                if depth == last and self.rule == "backprop":
-                    x = _softmax(z)
-                else:
-                    x = _activate(z, "sigmoid" if depth == last else self.activation)
+                x = z if depth == last else _activate(z, self.activation)
+            if self.output != "identity":
+                x = _softmax(x) if self.output == "softmax" else _activate(x, "sigmoid")
         if not np.isfinite(x).all():
             raise ModelError(f"{OVERFLOW}, or its inputs are")
         return x

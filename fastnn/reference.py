@@ -118,6 +118,12 @@ def softmax(a: Matrix) -> Matrix:
     return powers.scale(1 / sum(powers.to_list()))
 
 
+def huber(error: float, limit: float) -> float:
+    """Return error**2 / 2, and beyond the limit limit * (abs(error) - limit / 2)."""
+    size = abs(error)
+    return error * error / 2 if size <= limit else limit * (size - limit / 2)
+
+
 class ReferenceNetwork:
     """A network of any number of layers, in nested lists, that is trained one sample at a time.
 
@@ -137,6 +143,15 @@ class ReferenceNetwork:
         Activation of the hidden layers; "original" allows only sigmoid.
     label_smoothing : float
         Share of the target that is spread evenly over all classes, in [0, 1); "original" ignores it.
+    output : {"softmax", "sigmoid", "identity"}, optional
+        Activation of the outputs, as for :class:`fastnn.network.Network`.
+
+    Attributes
+    ----------
+    alpha : float
+        Weight decay, 0 by default: the gradient of `alpha` / 2 times the sum of the squared weights is added.
+    error_limit : float
+        Largest error of an output without activation, infinite by default; the loss beyond it is linear (Huber 1964).
 
     Raises
     ------
@@ -154,6 +169,7 @@ class ReferenceNetwork:
         rule: str = "original",
         activation: str = "sigmoid",
         label_smoothing: float = 0.0,
+        output: str | None = None,
     ) -> None:
         if rule not in ("original", "backprop"):
             raise RecipeError(f"unknown rule {rule!r}; choose one of original, backprop")
@@ -166,7 +182,11 @@ class ReferenceNetwork:
         self.sizes = tuple(sizes)
         self.rule = rule
         self.activation, self.derivative = ACTIVATIONS[activation]
+        self.output = output or ("sigmoid" if rule == "original" else "softmax")
+        if self.output not in ("softmax", "sigmoid", "identity") or (rule == "original" and self.output != "sigmoid"):
+            raise RecipeError(f"rule {rule} has no output {output!r}")
         self.label_smoothing = label_smoothing
+        self.alpha, self.error_limit = 0.0, math.inf
         self._weights = [Matrix.transpose(Matrix.from_lists(matrix)) for matrix in weights]
         self._biases = [Matrix.column(bias) for bias in biases]
 
@@ -182,6 +202,7 @@ class ReferenceNetwork:
     def from_network(cls, network: Any, **options: Any) -> ReferenceNetwork:
         """Return a network with the rule and copies of the parameters of a `fastnn.network.Network`."""
         activation = "sigmoid" if network.rule == "original" else network.activation
+        options = {"output": network.output, **options}
         return cls.from_arrays(network.weights, network.biases, network.rule, activation=activation, **options)
 
     @property
@@ -195,62 +216,91 @@ class ReferenceNetwork:
         return [bias.to_list() for bias in self._biases]
 
     def predict(self, inputs: Sequence[float]) -> list[float]:
-        """Return the outputs for one sample: sigmoids with rule original, probabilities with rule backprop."""
+        """Return the outputs for one sample."""
         return self._layers(inputs)[-1].to_list()
 
-    def loss(self, inputs: Sequence[float], target_index: int) -> float:
-        """Return the loss of one sample.
+    def loss(self, inputs: Sequence[float], target: int | Sequence[float]) -> float:
+        """Return the loss of one sample, without weight decay.
 
-        Rule backprop: the cross-entropy -sum(t log p). Rule original, which follows no gradient: the sum of squared
+        Softmax: the cross-entropy -sum(t log p). Sigmoid: the sum of the outputs' binary cross-entropies. Identity:
+        half the sum of squared errors, or Huber's loss. Rule original, which follows no gradient: the sum of squared
         errors, only to measure progress.
         """
         outputs = self.predict(inputs)
-        targets = self._targets(target_index).to_list()
+        pairs = list(zip(self._targets(target).to_list(), outputs, strict=True))
         if self.rule == "original":
-            return sum((t - o) ** 2 for t, o in zip(targets, outputs, strict=True))
-        return -sum(t * math.log(o) for t, o in zip(targets, outputs, strict=True) if t)
+            return sum((t - o) ** 2 for t, o in pairs)
+        if self.output == "identity":
+            return sum(huber(t - o, self.error_limit) for t, o in pairs)
+        losses = [-t * math.log(o) for t, o in pairs if t]
+        if self.output == "sigmoid":
+            losses += [-(1 - t) * math.log(1 - o) for t, o in pairs if t < 1]
+        return sum(losses)
 
-    def train(self, inputs: Sequence[float], target_index: int, learning_rate: float) -> None:
-        """Train on one sample of class `target_index`: one step of the rule."""
+    def train(
+        self,
+        inputs: Sequence[float],
+        target: int | Sequence[float],
+        learning_rate: float,
+        kept: Sequence[Sequence[float]] | None = None,
+    ) -> None:
+        """Train on one sample: one step of the rule.
+
+        Parameters
+        ----------
+        inputs : sequence of float
+        target : int or sequence of float
+            The class; or the targets of all outputs, for a network without softmax.
+        learning_rate : float
+        kept : sequence of sequences of float, optional
+            For each hidden layer the factors of its units, see :func:`kept_units`; only for rule backprop.
+        """
         if self.rule == "original":
-            self._train_original(inputs, target_index, learning_rate)
+            self._train_original(inputs, target, learning_rate)
         else:
-            gradients = self._gradients(inputs, target_index)
+            gradients = self._gradients(inputs, target, kept)
             for weights, biases, (dw, db) in zip(self._weights, self._biases, gradients, strict=True):
+                weights.scale(1 - learning_rate * self.alpha)
                 weights.add(dw.scale(-learning_rate))
                 biases.add(db.scale(-learning_rate))
 
     def gradients(
-        self, inputs: Sequence[float], target_index: int
+        self, inputs: Sequence[float], target: int | Sequence[float]
     ) -> tuple[list[list[list[float]]], list[list[float]]]:
         """Return the gradients of the loss of rule backprop with respect to weights and biases, in their form."""
-        pairs = self._gradients(inputs, target_index)
+        pairs = self._gradients(inputs, target)
         return [Matrix.transpose(dw).data for dw, _ in pairs], [db.to_list() for _, db in pairs]
 
-    def _layers(self, inputs: Sequence[float]) -> list[Matrix]:
-        """Return the inputs and the activations of every layer, as columns."""
+    def _layers(self, inputs: Sequence[float], kept: Sequence[Sequence[float]] | None = None) -> list[Matrix]:
+        """Return the inputs and the activations of every layer; `kept` changes what the next layer reads."""
         layers = [Matrix.column(inputs)]
         last = len(self._weights) - 1
         for index, (weights, biases) in enumerate(zip(self._weights, self._biases, strict=True)):
-            preactivations = Matrix.multiply(weights, layers[-1]).add(biases)
-            if index == last and self.rule == "backprop":
-                layers.append(softmax(preactivations))
-            else:
+            preactivations = Matrix.multiply(weights, _kept_part(layers, index, kept)).add(biases)
+            if index < last:
                 layers.append(Matrix.apply(preactivations, self.activation))
+            elif self.output == "softmax":
+                layers.append(softmax(preactivations))
+            elif self.output == "sigmoid":
+                layers.append(Matrix.apply(preactivations, sigmoid))
+            else:
+                layers.append(preactivations)
         return layers
 
-    def _targets(self, target_index: int) -> Matrix:
-        """Return the targets of all outputs as a column: one-hot, smoothed with rule backprop."""
+    def _targets(self, target: int | Sequence[float]) -> Matrix:
+        """Return the targets of all outputs as a column: one-hot for a class, smoothed with rule backprop."""
+        if not isinstance(target, int):
+            return Matrix.column(target)
         classes = self.sizes[-1]
         smoothing = self.label_smoothing if self.rule == "backprop" else 0.0
         targets = [smoothing / classes for _ in range(classes)]
-        targets[target_index] += 1 - smoothing
+        targets[target] += 1 - smoothing
         return Matrix.column(targets)
 
-    def _train_original(self, inputs: Sequence[float], target_index: int, learning_rate: float) -> None:
+    def _train_original(self, inputs: Sequence[float], target: int | Sequence[float], learning_rate: float) -> None:
         """Do a step of the original's rule: it passes raw errors back, through weights that are already updated."""
         layers = self._layers(inputs)
-        errors = Matrix.subtract(self._targets(target_index), layers[-1])
+        errors = Matrix.subtract(self._targets(target), layers[-1])
         for index in reversed(range(len(self._weights))):
             scaled_delta = Matrix.apply(layers[index + 1], self.derivative)
             scaled_delta.hadamard(errors)
@@ -260,14 +310,69 @@ class ReferenceNetwork:
             if index > 0:
                 errors = Matrix.multiply(Matrix.transpose(self._weights[index]), errors)
 
-    def _gradients(self, inputs: Sequence[float], target_index: int) -> list[tuple[Matrix, Matrix]]:
+    def _gradients(
+        self,
+        inputs: Sequence[float],
+        target: int | Sequence[float],
+        kept: Sequence[Sequence[float]] | None = None,
+    ) -> list[tuple[Matrix, Matrix]]:
         """Return for each layer the gradients of the loss with respect to its weights and its biases."""
-        layers = self._layers(inputs)
-        delta = Matrix.subtract(layers[-1], self._targets(target_index))
+        layers = self._layers(inputs, kept)
+        # The same for all three pairs of outputs and loss.
+        delta = Matrix.subtract(layers[-1], self._targets(target))
+        if self.output == "identity":
+            delta = Matrix.apply(delta, lambda error: max(-self.error_limit, min(self.error_limit, error)))
         gradients = []
         for index in reversed(range(len(self._weights))):
-            gradients.append((Matrix.multiply(delta, Matrix.transpose(layers[index])), delta))
+            read = _kept_part(layers, index, kept)
+            gradients.append((Matrix.multiply(delta, Matrix.transpose(read)), delta))
             if index > 0:
                 delta = Matrix.multiply(Matrix.transpose(self._weights[index]), delta)
                 delta.hadamard(Matrix.apply(layers[index], self.derivative))
+                if kept is not None:
+                    delta.hadamard(Matrix.column(kept[index - 1]))
         return gradients[::-1]
+
+
+def _kept_part(layers: Sequence[Matrix], index: int, kept: Sequence[Sequence[float]] | None) -> Matrix:
+    """Return what the weights at `index` read: a layer's activations, those of dropped units replaced by 0."""
+    if index == 0 or kept is None:
+        return layers[index]
+    return Matrix.apply(layers[index], float).hadamard(Matrix.column(kept[index - 1]))
+
+
+_WORD = (1 << 64) - 1
+
+
+def _mix(key: int) -> int:
+    """Return the finaliser of SplitMix64 (Steele, Lea and Flood 2014) of 64 bits."""
+    key = (key ^ (key >> 30)) * 0xBF58476D1CE4E5B9 & _WORD
+    key = (key ^ (key >> 27)) * 0x94D049BB133111EB & _WORD
+    return key ^ (key >> 31)
+
+
+def kept_units(hidden: Sequence[int], dropout: float, key: int, position: int) -> list[list[float]]:
+    """Return the factors of all hidden units for one training sample: 0 for dropped units, else 1 / (1 - dropout).
+
+    Parameters
+    ----------
+    hidden : sequence of int
+        Units of each hidden layer.
+    dropout : float
+        Share of the units that are dropped.
+    key : int
+        Seed of the choice.
+    position : int
+        Number of samples trained on before with this key.
+    """
+    golden = 0x9E3779B97F4A7C15
+    dropped_below = round(dropout * 65536)
+    factors = []
+    for depth, n_units in enumerate(hidden, start=1):
+        start = _mix((key + position * golden) & _WORD) ^ (depth << 56)
+        layer: list[float] = []
+        for first in range(0, n_units, 4):
+            bits = _mix((start + first * golden) & _WORD)
+            layer += [0.0 if bits >> 16 * k & 0xFFFF < dropped_below else 1 / (1 - dropout) for k in range(4)]
+        factors.append(layer[:n_units])
+    return factors

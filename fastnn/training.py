@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnn.datasets.split import Split
-from fastnn.engine import Engine, has_finite_outputs
+from fastnn.engine import Engine, StepOptions, has_finite_outputs
 from fastnn.errors import DataError, ModelError, RecipeError, TrainingError
 from fastnn.evaluation.metrics import mean_loss
 from fastnn.images.distort import Distorter
-from fastnn.inputs import KernelInput, density
+from fastnn.inputs import ImageInput, density
 from fastnn.model import Model, ModelCard
 from fastnn.network import Network
 
@@ -261,7 +261,7 @@ class Trainer:
         self._factors = None if data.factors is None else data.factors.astype(network.dtype)
         blank = data.train.blank
         self.notes = (f"{blank} of the training images are blank and stay as they are",) if blank else ()
-        self._images = KernelInput(data.train.images, recipe.invert, recipe.first_layer)
+        self._images = ImageInput(data.train.images, recipe.invert, recipe.first_layer)
         # A copy: kernels do not check labels, so that nobody else may change them.
         self._labels, self.samples = np.array(data.train.labels), len(data.train.labels)
         self.first_layer, self.density = self._images.first_layer, density(data.train.images)
@@ -273,10 +273,10 @@ class Trainer:
         self._best: NDArray[Any] | None = None
         self._best_epoch, self._best_score, self._done = 0, (-1.0, 0.0), 0
 
-    def _eval_set(self, part: _Part | None) -> tuple[KernelInput, NDArray[np.int64]] | None:
+    def _eval_set(self, part: _Part | None) -> tuple[ImageInput, NDArray[np.int64]] | None:
         if part is None:
             return None
-        return KernelInput(part.images, self._recipe.invert, self.first_layer), part.labels
+        return ImageInput(part.images, self._recipe.invert, self.first_layer), part.labels
 
     def warm_up(self) -> float:
         """Compile or load the kernels without changing the network; return the seconds this took."""
@@ -418,7 +418,7 @@ class Trainer:
             self._distorter(self._images.images, chunk, epoch, self._buffer.images)
 
     def _train_epoch(self, epoch: int, lr: float, on_chunk: OnChunk | None) -> list[float]:
-        n, smoothing = self.samples, self._recipe.label_smoothing
+        n, options = self.samples, StepOptions(smoothing=self._recipe.label_smoothing)
         order = epoch_order(self._recipe.seed, epoch, n)
         totals = np.zeros(2)
         self._engine.load_weights(self._images)
@@ -429,7 +429,7 @@ class Trainer:
                 self._distort(chunk, epoch)
                 labels, samples = labels[chunk], np.arange(len(chunk))
                 factors = None if factors is None else factors[chunk]
-            self._engine.train(self._buffer, labels, samples, lr, totals, smoothing=smoothing, weights=factors)
+            self._engine.train(self._buffer, labels, samples, lr, totals, weights=factors, options=options)
             if not np.isfinite(totals[0]):
                 raise _diverged(epoch, lr)
             if on_chunk is not None:
@@ -439,7 +439,7 @@ class Trainer:
         return [float(total) for total in totals]
 
     def _measure(
-        self, eval_set: tuple[KernelInput, NDArray[np.int64]] | None, between: Callable[[], object] | None
+        self, eval_set: tuple[ImageInput, NDArray[np.int64]] | None, between: Callable[[], object] | None
     ) -> tuple[float | None, float | None]:
         """Return loss and accuracy of the current weights, or of their average if there is one."""
         if eval_set is None:

@@ -53,7 +53,7 @@ def test_views_share_memory_and_copies_do_not() -> None:
     assert copy.sha256() == network.sha256()
     copy.weights[0][1, 1] = 8
     assert network.weights[0][1, 1] == 7
-    assert repr(copy) == "Network(3-2, rule='original', activation='sigmoid', dtype='float32')"
+    assert repr(copy) == "Network(3-2, rule='original', activation='sigmoid', output='sigmoid', dtype='float32')"
 
 
 def test_the_same_seed_draws_the_same_weights_in_both_dtypes() -> None:

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from fastnn import Recipe, Session, load_model
 from fastnn.cli import app
 from fastnn.engine import Engine
-from fastnn.inputs import KernelInput
+from fastnn.inputs import ImageInput
 from fastnn.training import epoch_order
 from tests.helpers import (
     ROOT,
@@ -85,7 +85,7 @@ def weight_checksums() -> list[str]:
     for recipe in (Recipe(hidden=(40, 17)), relu, relu.replace(activation="tanh", invert=False)):
         network = recipe.network(784, 10)
         engine = Engine(network)  # not train(), which would also compile prediction
-        images = KernelInput(data.images, recipe.invert)
+        images = ImageInput(data.images, recipe.invert)
         engine.load_weights(images)
         engine.train(images, data.labels, order, recipe.lr, np.zeros(2))
         engine.store_weights()

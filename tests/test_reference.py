@@ -173,7 +173,9 @@ def test_lists_and_arrays_are_copied() -> None:
         ReferenceNetwork(sizes, *lists),
         ReferenceNetwork.from_arrays(*arrays),
         ReferenceNetwork.from_network(
-            SimpleNamespace(weights=arrays[0], biases=arrays[1], rule="original", activation="sigmoid")
+            SimpleNamespace(
+                weights=arrays[0], biases=arrays[1], rule="original", activation="sigmoid", output="sigmoid"
+            )
         ),
     ]
     for network in networks:

@@ -11,10 +11,10 @@ import pytest
 
 from fastnn import Dataset, EpochReport, Network, Recipe, evaluate, split, train
 from fastnn.datasets.split import Split
-from fastnn.engine import Engine, run
+from fastnn.engine import Engine, run_images
 from fastnn.errors import DataError, ModelError, RecipeError, TrainingError
 from fastnn.images import normalise_batch
-from fastnn.inputs import KernelInput
+from fastnn.inputs import ImageInput
 from fastnn.kernels.workspace import BLOCK
 from fastnn.model import ModelCard
 from fastnn.training import ChunkReport, Trainer, as_model, epoch_order
@@ -123,7 +123,7 @@ def test_chunks_are_whole_blocks_and_shorter_for_larger_networks() -> None:
 
     def chunk(*hidden: int, first_layer: str = "sparse") -> int:
         engine = Engine(ORIGINAL.replace(hidden=hidden).network(784, 10))
-        return engine.chunk_size(KernelInput(images, False, first_layer))
+        return engine.chunk_size(ImageInput(images, False, first_layer))
 
     assert chunk(32) == 4096
     assert chunk(500, 150) > chunk(500, 150, first_layer="dense") > chunk(1503, 1503) > 0
@@ -265,7 +265,7 @@ def test_as_model_keeps_classes_and_kind_of_inputs() -> None:
     network = RELU.network(784, 10)
     model = as_model(network, data, RELU, ModelCard(epochs=3))
     assert (model.classes, model.invert, model.card) == (data.classes, True, ModelCard(epochs=3))
-    assert np.array_equal(model.outputs(data.images), run(Engine(network), data.images, True))
+    assert np.array_equal(model.outputs(data.images), run_images(Engine(network), data.images, True))
     assert as_model(network, data, ORIGINAL).invert is False
 
 
@@ -496,9 +496,9 @@ def test_the_evaluation_of_the_test_set_can_be_interrupted_between_chunks() -> N
 
 def test_outputs_do_not_depend_on_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     network, data = RELU.network(784, 10), blobs(57)
-    whole = run(Engine(network), data.images, True)
+    whole = run_images(Engine(network), data.images, True)
     monkeypatch.setattr(Engine, "chunk_size", lambda *_: 12)  # whole blocks
-    np.testing.assert_array_equal(run(Engine(network), data.images, True), whole)
+    np.testing.assert_array_equal(run_images(Engine(network), data.images, True), whole)
 
 
 def test_labels_may_lie_apart_in_memory() -> None:

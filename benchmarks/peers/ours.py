@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastnn.engine import Engine
-from fastnn.inputs import KernelInput
+from fastnn.inputs import ImageInput
 from fastnn.network import Network
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Sparse:
         for target, values in zip(self.network.biases, problem.biases, strict=True):
             target[...] = values
         self.engine = Engine(self.network)
-        self.inputs = KernelInput(problem.images, False, self.first_layer)
+        self.inputs = ImageInput(problem.images, False, self.first_layer)
         self.engine.load_weights(self.inputs)
         self.labels = problem.labels
         self.order = np.arange(len(problem.labels))

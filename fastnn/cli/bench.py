@@ -86,14 +86,14 @@ def measure(seconds: float = 1.0) -> Speed:
 
     from fastnn.datasets.drawn import drawn
     from fastnn.engine import Engine
-    from fastnn.inputs import KernelInput
+    from fastnn.inputs import ImageInput
     from fastnn.model import as_inputs
     from fastnn.network import Network
     from fastnn.reference import ReferenceNetwork
 
     digits = drawn(_SAMPLES)
     network = Network(SIZES).initialise("uniform", 0)
-    images = KernelInput(digits.images, False)
+    images = ImageInput(digits.images, False)
     engine, order, totals = Engine(network), np.arange(_SAMPLES), np.zeros(2)
     start = time.perf_counter()
     engine.load_weights(images)

@@ -1,51 +1,25 @@
 """The first layer for a block of four samples: small dense products, grouped by sample mask.
 
-A pixel's sample mask has bit t set if the pixel deviates from the baseline in sample t. The pixels of each mask are
-listed. Each list is a small dense product: its rows of weights are read once for all samples of the mask, without tests
-and without multiplications by zero. The outer loop takes four rows at a time and holds their pixels' values in
-registers, the inner loop runs along the columns. The other order was slower: it holds the sums of a few columns in
-registers and reads the list again for the next columns. The loops are built here as LLVM code, for each number of
-samples in a mask: Numba would need seconds to compile them.
+An input's sample mask has bit t set if the input deviates from the baseline in sample t. The inputs of each mask are
+listed by ``fastnn.kernels.inputs``. Each list is a small dense product: its rows of weights are read once for all
+samples of the mask, without tests and without multiplications by zero. The outer loop takes four rows at a time and
+holds the values of their inputs in registers, the inner loop runs along the columns. The other order was slower: it
+holds the sums of a few columns in registers and reads the list again for the next columns. The loops are built here as
+LLVM code, for each number of samples in a mask: Numba would need seconds to compile them.
 """
 
-from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastnn.kernels.vector import INT1, INT8, INT32, INT64, NATIVE, ONE, Emitter, emits, lanes_of
-from fastnn.kernels.workspace import BLOCK, N_MASKS, PAIRS
-
-WHITE = 255
+from fastnn.kernels.vector import INT1, INT32, INT64, NATIVE, ArrayEmitter, emits
+from fastnn.kernels.workspace import BLOCK, N_MASKS
 
 ROWS_AT_ONCE = 4
 """Rows of weights in one loop along the columns. Three take as long, eight longer."""
 
 
-class _Arrays(Emitter):
-    """Emits loads and stores of numbers and vectors in the arrays whose addresses a record holds."""
-
-    def __init__(self, e, ws_type, width):
-        super().__init__(e.context, e.builder)
-        dtype = ws_type.typeof("one")
-        self.float, self.align = self.kind(dtype), dtype.bitwidth // 8
-        self.vector = ir.VectorType(self.float, lanes_of(dtype, width))
-        self.zero = ir.Constant(self.vector, [0.0] * self.vector.count)
-        self.whole_lanes = lanes_of(dtype, ONE)
-
-    def array(self, kind, record, name, element=None):
-        """Return the address in a record's field as a pointer to floats, or to `element`s if given."""
-        return self.builder.inttoptr(self.field(kind, record, name), (element or self.float).as_pointer())
-
-    def load(self, base, index):
-        place = self.place(base, index, self.float, self.vector)
-        return self.builder.load(place, align=self.align, typ=self.vector)
-
-    def store(self, value, base, index):
-        self.builder.store(value, self.place(base, index, self.float, value.type), align=self.align)
-
-
-class _MaskLoops(_Arrays):
-    """Emits loops over sample masks, their pixels and the columns of the pixels' rows of weights.
+class _MaskLoops(ArrayEmitter):
+    """Emits loops over sample masks, their inputs and the columns of the inputs' rows of weights.
 
     `rows_of` names the field of the workspace with a row of n_vectors for each sample: what is read or written there.
     """
@@ -53,10 +27,11 @@ class _MaskLoops(_Arrays):
     def __init__(self, e, kinds, records, rows_of):
         (ws_kind, layer_kind), (ws, layer) = kinds, records
         super().__init__(e, ws_kind, NATIVE)
-        self.samples, self.values = self.array(ws_kind, ws, rows_of), self.array(ws_kind, ws, "pixel_values")
-        self.lists = self.array(ws_kind, ws, "active_pixels", INT32)
+        self.samples, self.values = self.array(ws_kind, ws, rows_of), self.array(ws_kind, ws, "deviations")
+        self.lists = self.array(ws_kind, ws, "active_inputs", INT32)
+        self.slots = self.array(ws_kind, ws, "active_slots", INT32)
         self.ends = self.array(ws_kind, ws, "list_ends", INT64)
-        self.n_pixels = self.field(ws_kind, ws, "pixel_stride")
+        self.n_slots = self.field(ws_kind, ws, "input_stride")
         self.weights, self.stride = self.array(layer_kind, layer, "weights"), self.field(layer_kind, layer, "stride")
         n_vectors, n_outputs = self.field(layer_kind, layer, "n_vectors"), self.field(layer_kind, layer, "n_outputs")
         self.row_length = self.builder.mul(n_vectors, INT64(self.whole_lanes))
@@ -68,15 +43,15 @@ class _MaskLoops(_Arrays):
         return self.range(INT64(0), length, INT64(self.vector.count))
 
     def for_each_mask(self, emit):
-        """Emit the body ``emit(samples, rows, values)`` of the loops, for all pixels of all masks.
+        """Emit the body ``emit(samples, rows, values)`` of the loops, for all inputs of all masks.
 
         `samples` are the positions of the mask's samples in their array, `rows` those of a few rows of weights, and
-        ``values[i][t]`` is row i's pixel in sample t of the mask, in every lane of a vector.
+        ``values[i][t]`` is row i's deviation in sample t of the mask, in every lane of a vector.
         """
         builder = self.builder
         # Code for each number of samples (4), not for each mask (15): as fast, and compiles a second faster.
         with self.range(INT64(1), INT64(N_MASKS), INT64(1)) as mask:
-            first, last = builder.mul(self.n_pixels, mask), self.number(self.ends, mask, INT64)
+            first, last = builder.mul(self.n_slots, mask), self.number(self.ends, mask, INT64)
             rest = builder.sub(last, builder.urem(builder.sub(last, first), INT64(ROWS_AT_ONCE)))
             done = builder.append_basic_block("done")
             sizes = builder.switch(builder.ctpop(mask), done)
@@ -102,12 +77,13 @@ class _MaskLoops(_Arrays):
     def _emit_rows(self, samples, index, n_rows, emit):
         builder = self.builder
         places = [builder.mul(self.row_length, t) for t in samples]
-        pixel_rows = [builder.mul(self.n_pixels, t) for t in samples]
+        value_rows = [builder.mul(self.n_slots, t) for t in samples]
         rows, values = [], []
         for i in range(n_rows):
-            pixel = builder.sext(self.number(self.lists, builder.add(index, INT64(i)), INT32), INT64)
-            rows.append(builder.mul(pixel, self.stride))
-            numbers = [self.number(self.values, builder.add(start, pixel), self.float) for start in pixel_rows]
+            place = builder.add(index, INT64(i))
+            number, slot = (builder.sext(self.number(each, place, INT32), INT64) for each in (self.lists, self.slots))
+            rows.append(builder.mul(number, self.stride))
+            numbers = [self.number(self.values, builder.add(start, slot), self.float) for start in value_rows]
             values.append([self.splat(number, self.vector) for number in numbers])
         with self.columns(self.n_columns) as column:
             emit([builder.add(place, column) for place in places], [builder.add(row, column) for row in rows], values)
@@ -137,7 +113,7 @@ def first_layer_forward(typingctx, ws, layer):
 
 @intrinsic
 def first_layer_update(typingctx, ws, layer):
-    """Add each sample's `block_deltas` times its pixel values to the first layer's weights."""
+    """Add each sample's `block_deltas` times its deviations to the first layer's weights."""
 
     def emit(e, *records):
         loops = _MaskLoops(e, (ws, layer), records, "block_deltas")
@@ -153,55 +129,3 @@ def first_layer_update(typingctx, ws, layer):
         loops.for_each_mask(update)
 
     return emits(types.void(ws, layer), emit)
-
-
-@intrinsic
-def read_block(typingctx, ws, images, white, valid_mask):
-    """Read a block's pixels into the workspace: values (grey level - white), sample masks, dot products (`gram`).
-
-    `images` is the address to which `image_offsets` are added. `valid_mask` has a bit for each sample that exists: the
-    last block may be short.
-    """
-
-    def emit(e, record, images, white, valid):
-        arrays = _Arrays(e, ws, ONE)
-        with e.builder.if_else(e.builder.icmp_signed("==", valid, INT64(1))) as (single, several):
-            for branch, n_samples in ((single, 1), (several, BLOCK)):
-                with branch:
-                    _emit_read(arrays, (ws, record), images, (white, valid), n_samples)
-
-    return emits(types.void(ws, types.int64, types.int64, types.int64), emit)
-
-
-def _emit_read(arrays, workspace, images, levels, n_samples):
-    builder, lanes = arrays.builder, arrays.vector.count
-    pairs = [(s, t) for s, t in PAIRS if t < n_samples]
-    values, gram = (arrays.array(*workspace, name) for name in ("pixel_values", "gram"))
-    masks, any_mask = (arrays.array(*workspace, name, INT8) for name in ("sample_masks", "any_mask"))
-    offsets, n_pixels = arrays.array(*workspace, "image_offsets", INT64), arrays.field(*workspace, "pixel_stride")
-    bytes_, wholes = ir.VectorType(INT8, lanes), ir.VectorType(INT32, lanes)
-    white = arrays.splat(builder.trunc(levels[0], INT32), wholes)
-    valid = arrays.splat(builder.trunc(levels[1], INT8), bytes_)
-    blank, none = ir.Constant(bytes_, [WHITE] * lanes), ir.Constant(bytes_, [0] * lanes)
-    sums = [arrays.variable(arrays.vector, arrays.zero) for _ in pairs]
-    images = builder.inttoptr(images, INT8.as_pointer())
-    starts = [arrays.place(images, arrays.number(offsets, INT64(t), INT64), INT8) for t in range(n_samples)]
-    with arrays.range(INT64(0), n_pixels, INT64(lanes)) as pixel:
-        mask, deviations = none, []
-        for t in range(n_samples):
-            grey = builder.load(arrays.place(starts[t], pixel, INT8, bytes_), align=1, typ=bytes_)
-            bit = ir.Constant(bytes_, [1 << t] * lanes)
-            mask = builder.or_(mask, builder.select(builder.icmp_unsigned("!=", grey, blank), bit, none))
-            value = builder.sitofp(builder.sub(builder.zext(grey, wholes), white), arrays.vector)
-            arrays.store(value, values, builder.add(builder.mul(n_pixels, INT64(t)), pixel))
-            deviations.append(value)
-        for (s, t), total in zip(pairs, sums, strict=True):
-            so_far = builder.load(total, typ=arrays.vector)
-            builder.store(arrays.fma(deviations[s], deviations[t], so_far), total)
-        mask = builder.and_(mask, valid)
-        builder.store(mask, arrays.place(masks, pixel, INT8, bytes_), align=1)
-        any_bits = builder.bitcast(builder.icmp_unsigned("!=", mask, none), ir.IntType(lanes))
-        place = arrays.place(any_mask, builder.lshr(pixel, INT64(3)), INT8, any_bits.type)
-        builder.store(any_bits, place, align=1)
-    for index, total in enumerate(sums):
-        arrays.store(builder.load(total, typ=arrays.vector), gram, INT64(index * lanes))

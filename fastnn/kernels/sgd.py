@@ -1,20 +1,22 @@
 """Per-sample stochastic gradient descent: the loop over samples and the layers' forward and backward passes.
 
-The first layer is sparse. An input is x = baseline + d, and only pixels with d != 0 are visited. The baseline is 1 in
-every pixel if white is fed as 1, else 0. With W = V + c·1' (c: an offset for each hidden unit) and a = b + W·baseline,
-the first layer's pre-activations are W·x + b = a + V·d + c·sum(d), and the update of W by g·x' is c += baseline·g,
-V += g·d', a += g·(1 + baseline·sum(x)): the same SGD in exact arithmetic, at a cost proportional to the non-zero d. The
-caller computes a and sets c to 0 before, and adds c to V after. With baseline 0, c stays 0 and a is the bias.
+The first layer is sparse. An input is x = mu + d: a baseline mu, and a deviation d that is 0 in most places. Only
+inputs with d != 0 are visited. The baseline is 1 in every pixel for images of white paper that is fed as 1, and 0 for
+ink and for most sparse matrices. With W = V + mu·c' (c: an offset for each hidden unit) and a = b + W'·mu, the first
+layer's pre-activations are W'·x + b = a + V'·d + c (mu·d), and the update of W by x·g' is c += g, V += d·g',
+a += g (1 + mu·x): the same SGD in exact arithmetic, at a cost proportional to the non-zero d. The caller computes a and
+sets c to 0 before, and adds mu·c' to V after. If mu is 0, c stays 0 and a is the bias.
 
-With baseline 1 the rounding errors of a + V·d are those of a sum over all inputs, even where W·x + b has few terms that
-are not 0. So a sample with x = 0 gets the biases as pre-activations, and in training with ReLU, whose slope jumps at 0,
-pre-activations become 0 where W·x + b is (:func:`set_zero_sums`).
+If mu is not 0, the rounding errors of a + V'·d are those of a sum over all inputs, even where W'·x + b has few terms
+that are not 0. So a sample with x = 0 gets the biases as pre-activations. In training on images with ReLU, whose slope
+jumps at 0, pre-activations become 0 where W'·x + b is (:func:`set_zero_sums`).
 
-Samples are taken in blocks of four (``fastnn.kernels.first_layer``). V·d is computed for all four with the weights
+Samples are taken in blocks of four (``fastnn.kernels.first_layer``). V'·d is computed for all four with the weights
 before the block, then corrected for the updates by the block's earlier samples:
-V_t·d_t = V_0·d_t + the sum over s < t of g_s (d_s·d_t). After the block V takes all four updates at once. This too is
+V_t'·d_t = V_0'·d_t + the sum over s < t of g_s (d_s·d_t). After the block V takes all four updates at once. This too is
 the same SGD in exact arithmetic, and reads and writes each row of V, in the second-level cache, once a block. Pixels
-are whole numbers s with d = factor·s: V·d is factor·(V·s), and V is updated by (factor·g)·s'.
+are whole numbers s with d = factor·s: V'·d is factor·(V'·s), and V is updated by s·(factor·g)'. For other data the
+factor is 1.
 
 The other layers see the activations below. With ReLU a row of weights belongs to an input, as in ``Network``, and rows
 of inactive inputs are skipped ("sparse"). With the other activations the weights are transposed ("dense"): a row
@@ -29,11 +31,13 @@ from collections import namedtuple
 from functools import cache
 
 import numpy as np
-from numba import float64, int32, int64, uint8, uint64
+from numba import float64, int64, uint8
 
+from fastnn.kernels import regularise
 from fastnn.kernels import vector as simd
 from fastnn.kernels import workspace as plan
-from fastnn.kernels.first_layer import first_layer_forward, first_layer_update, read_block
+from fastnn.kernels.first_layer import first_layer_forward, first_layer_update
+from fastnn.kernels.inputs import reader
 from fastnn.kernels.vector import FOUR, NATIVE, ONE, THREE, advance, device, float_pointer, pointer, record_at
 from fastnn.kernels.workspace import BLOCK, LAYER
 
@@ -126,10 +130,10 @@ _update_one, _update_three, _update_four = map(_make_update_rows, (ONE, THREE, F
 
 
 @device
-def compact_nonzero(ws, layer, below):
+def compact_nonzero(ws, layer):
     """List the non-zero inputs of a layer, and return them as ActiveRows."""
     simd.small_code()
-    inputs, values = float_pointer(ws, below.activations), float_pointer(ws, layer.active_values)
+    inputs, values = float_pointer(ws, layer.inputs), float_pointer(ws, layer.active_values)
     rows, offsets = pointer(layer.active_rows, int64), pointer(layer.active_offsets, int64)
     stride, count = layer.stride, 0
     for j in range(layer.n_inputs):
@@ -141,12 +145,12 @@ def compact_nonzero(ws, layer, below):
 
 
 @device
-def forward_sparse(ws, layer, below):
+def forward_sparse(ws, layer):
     """Compute a layer's pre-activations from its non-zero inputs: the transposed matrix-vector product."""
     simd.noinline()
     weights, biases = float_pointer(ws, layer.weights), float_pointer(ws, layer.biases)
     tile = Tile(weights, biases, float_pointer(ws, layer.activations), True)
-    rows = compact_nonzero(ws, layer, below)
+    rows = compact_nonzero(ws, layer)
     for_each_tile(tile, layer.n_vectors, _add_one, _add_three, _add_four, rows, None)
 
 
@@ -178,10 +182,10 @@ def update_sparse(ws, layer, below, weights_used):
 
 
 @device
-def forward_dense(ws, layer, below):
+def forward_dense(ws, layer):
     """Compute a layer's pre-activations: products of four rows at a time with the inputs, then sums over the lanes."""
     simd.small_code()
-    x, lane_sums = float_pointer(ws, below.activations), float_pointer(ws, ws.lane_sums)
+    x, lane_sums = float_pointer(ws, layer.inputs), float_pointer(ws, ws.lane_sums)
     weights, stride, lanes = float_pointer(ws, layer.weights), layer.stride, simd.floats_per_vector(x)
     length, k = layer.n_input_vectors * lanes, 0
     while k < layer.n_outputs:
@@ -209,7 +213,7 @@ def update_dense(ws, layer, below, weights_used):
     """
     simd.noinline()
     simd.small_code()
-    x, target = float_pointer(ws, below.activations), float_pointer(ws, below.deltas)
+    x, target = float_pointer(ws, layer.inputs), float_pointer(ws, below.deltas)
     weights, stride = float_pointer(ws, layer.weights), layer.stride
     deltas, scaled_deltas = float_pointer(ws, layer.deltas), float_pointer(ws, layer.scaled_deltas)
     lanes = simd.floats_per_vector(x)
@@ -288,9 +292,10 @@ def softmax(ws, layer):
 
 
 @device
-def output_delta_and_loss(ws, layer, args, label):
+def class_delta_and_loss(ws, layer, args, i):
     """Write target - output to the outputs' deltas; add the loss, and 1 if the answer is right, to the totals."""
     simd.small_code()
+    label = pointer(args.labels, int64)[i]
     units, deltas = float_pointer(ws, layer.activations), float_pointer(ws, layer.deltas)
     mask, numbers = float_pointer(ws, layer.unit_mask), float_pointer(ws, layer.unit_numbers)
     lanes, label_output = simd.floats_per_vector(units), units[label]
@@ -315,6 +320,51 @@ def output_delta_and_loss(ws, layer, args, label):
     totals = pointer(args.totals, float64)
     totals[0] += loss
     totals[1] += n_greater == 0
+
+
+@device
+def binary_delta_and_loss(ws, layer, args, i):
+    """Write target - output to the outputs' deltas; add the loss, and 1 if all answers are right, to the totals.
+
+    The outputs are independent sigmoids, the loss is the sum of their cross-entropies.
+    """
+    simd.small_code()
+    units, deltas, totals = float_pointer(ws, layer.activations), float_pointer(ws, layer.deltas), args.totals
+    targets = advance(float_pointer(ws, args.targets), i * layer.n_outputs)
+    loss, n_wrong = 0.0, 0
+    for k in range(layer.n_outputs):
+        target, output = targets[k], np.float64(units[k])
+        deltas[k] = target - units[k]
+        rest = 1.0 - output
+        loss -= target * math.log(_TINY if output <= _TINY else output)  # noqa: FURB136 - NaN
+        loss -= (1.0 - target) * math.log(_TINY if rest <= _TINY else rest)  # noqa: FURB136
+        n_wrong += (output > 0.5) != (target > 0.5)
+    pointer(totals, float64)[0] += loss
+    pointer(totals, float64)[1] += n_wrong == 0
+
+
+@device
+def squared_delta_and_loss(ws, layer, args, i):
+    """Write target - output, limited to `error_limit`, to the outputs' deltas; add the loss and squares to the totals.
+
+    The loss of an error e is e**2 / 2; beyond the limit l it is l (|e| - l / 2) if `huber` is set (Huber 1964).
+    """
+    simd.small_code()
+    units, deltas, totals = float_pointer(ws, layer.activations), float_pointer(ws, layer.deltas), args.totals
+    targets = advance(float_pointer(ws, args.targets), i * layer.n_outputs)
+    loss, squares, limit = 0.0, 0.0, args.error_limit
+    for k in range(layer.n_outputs):
+        error = targets[k] - units[k]
+        wide, size = np.float64(error), abs(np.float64(error))
+        squares += wide * wide
+        loss += limit * (size - 0.5 * limit) if args.huber and size > limit else 0.5 * wide * wide
+        if error > limit:
+            error = limit
+        elif error < -limit:
+            error = -limit
+        deltas[k] = error
+    pointer(totals, float64)[0] += loss
+    pointer(totals, float64)[1] += squares
 
 
 @device
@@ -345,58 +395,11 @@ def scale_deltas(ws, layer, kind, args, learning_rate):
 
 
 @device
-def list_pixels(ws, args, size):
-    """Read the `size` images at `image_offsets`, and list their pixels by sample mask.
+def first_preactivations(ws, layer, args, t, n_learned, scale):
+    """Write the first layer's pre-activations of sample t of a block: a + s (c (mu·d) + V_0'·d + sum of g_s (d_s·d_t)).
 
-    If the first layer is dense, every pixel is in the list of the mask of all samples.
-    """
-    simd.small_code()
-    all_samples, stride = (1 << size) - 1, ws.pixel_stride
-    read_block(ws, args.images, args.white, all_samples)
-    lists, ends = pointer(ws.active_pixels, int32), pointer(ws.list_ends, int64)
-    masks, any_mask = pointer(ws.sample_masks, uint8), pointer(ws.any_mask, uint64)
-    for mask in range(plan.N_MASKS):
-        ends[mask] = mask * stride
-    if args.dense:
-        n_inputs = layer_at(ws, 0).n_inputs
-        for p in range(n_inputs):
-            lists[all_samples * stride + p] = p
-        ends[all_samples] += n_inputs
-        return
-    for word in range(-(-stride // 64)):
-        bits = any_mask[word]
-        while bits != 0:
-            p = 64 * word + simd.lowest_bit(bits)
-            bits &= bits - np.uint64(1)
-            mask = int64(masks[p])
-            lists[ends[mask]] = p
-            ends[mask] += 1
-
-
-@device
-def input_sum_of(ws, args, i):
-    """Return 255 · sum(x) of image i, a whole number, so that neither order nor dtype matters."""
-    images, n_inputs = pointer(args.images, uint8), layer_at(ws, 0).n_inputs
-    grey = 0
-    for k in range(i * args.n_pixels, i * args.n_pixels + n_inputs):
-        grey += images[k]
-    # The factor is negative if pixels are inverted.
-    return 255 * n_inputs - grey if args.factor < 0 else grey
-
-
-@device
-def deviation_sum_of(ws, args, input_sum):
-    """Return sum(d) of an image, from 255 · sum(x)."""
-    scratch = float_pointer(ws, ws.lane_sums)
-    scratch[0] = input_sum / 255 - args.baseline * layer_at(ws, 0).n_inputs  # in float64, then rounded to the dtype
-    return scratch[0]
-
-
-@device
-def first_preactivations(ws, layer, args, deviation_sum, t, n_learned):
-    """Write the first layer's pre-activations of sample t of a block: a + c·sum(d) + V_0·d + sum of g_s (d_s·d_t).
-
-    The sum is over the first `n_learned` samples, which the block has already trained on.
+    s is the layer's `scale`, 1 without weight decay. The sum is over the first `n_learned` samples, which the block has
+    already trained on.
     """
     simd.small_code()
     units, folded_bias = float_pointer(ws, layer.activations), float_pointer(ws, ws.folded_bias)
@@ -404,13 +407,15 @@ def first_preactivations(ws, layer, args, deviation_sum, t, n_learned):
     width = layer.n_vectors * lanes
     before = advance(float_pointer(ws, ws.block_preactivations), t * width)
     block_deltas, gram = float_pointer(ws, ws.block_deltas), float_pointer(ws, ws.gram)
-    total, factor = simd.splat(deviation_sum, ONE), simd.splat(args.factor, ONE)
+    product = simd.splat(scale * float_pointer(ws, ws.baseline_products)[t], ONE)
+    scaled_factor = scale * args.factor
+    factor = simd.splat(scaled_factor, ONE)
     for r in range(0, width, lanes):
-        z = simd.fma(simd.load(column_offset, r, ONE), total, simd.load(folded_bias, r, ONE))
+        z = simd.fma(simd.load(column_offset, r, ONE), product, simd.load(folded_bias, r, ONE))
         simd.store(units, r, simd.fma(simd.load(before, r, ONE), factor, z))
     for s in range(n_learned):
         pair = t * (t - 1) // 2 + s
-        product = simd.splat(args.factor * simd.sum_lanes(simd.load(gram, pair * lanes, ONE)), ONE)
+        product = simd.splat(scaled_factor * simd.sum_lanes(simd.load(gram, pair * lanes, ONE)), ONE)
         for r in range(0, width, lanes):
             delta = simd.load(block_deltas, s * width + r, ONE)
             simd.store(units, r, simd.fma(product, delta, simd.load(units, r, ONE)))
@@ -446,138 +451,192 @@ def set_zero_sums(ws, layer, args, i):
         n_small += simd.count_greater(simd.where_positive(z, simd.sub(bound, z), none), none)
     if n_small == 0:  # as for nearly all samples
         return
-    images, weights = pointer(args.images, uint8), float_pointer(ws, layer.weights)
+    images, weights = pointer(args.data, uint8), float_pointer(ws, layer.weights)
     biases = float_pointer(ws, layer.biases)
     for j in range(layer.n_outputs):
         if column_offset[j] == 0 and 0 < units[j] < bounds[j]:
             total = 0.0
             for k in range(layer.n_inputs):
-                total += np.float64(weights[k * layer.stride + j]) * (images[i * args.n_pixels + k] / 255)
+                total += np.float64(weights[k * layer.stride + j]) * (images[i * args.row_stride + k] / 255)
             if total + np.float64(biases[j]) == 0:
                 units[j] = 0
 
 
 @device
-def keep_first_deltas(ws, layer, args, deviation_sum, t):
-    """Save sample t's scaled deltas for the update of V after the block; update a and c."""
+def keep_first_deltas(ws, layer, args, t, inverse_scale):
+    """Save sample t's scaled deltas / s for the update of V after the block; update a and c."""
     simd.small_code()
     scaled_deltas, lanes = float_pointer(ws, layer.scaled_deltas), simd.floats_per_vector(float_pointer(ws, ws.gram))
     folded_bias, column_offset = float_pointer(ws, ws.folded_bias), float_pointer(ws, ws.column_offset)
     width = layer.n_vectors * lanes
     kept = advance(float_pointer(ws, ws.block_deltas), t * width)
-    bias_gain = simd.splat(args.bias_gain + args.baseline * deviation_sum, ONE)
-    baseline, factor = simd.splat(args.baseline, ONE), simd.splat(args.factor, ONE)
+    product = float_pointer(ws, ws.baseline_products)[t]
+    bias_gain = simd.splat(args.bias_gain + args.baseline_share * product, ONE)
+    share = simd.splat(args.baseline_share * inverse_scale, ONE)
+    factor = simd.splat(args.factor * inverse_scale, ONE)
     for r in range(0, width, lanes):
         g = simd.load(scaled_deltas, r, ONE)
         simd.store(kept, r, simd.mul(factor, g))
         simd.store(folded_bias, r, simd.fma(bias_gain, g, simd.load(folded_bias, r, ONE)))
-        simd.store(column_offset, r, simd.fma(baseline, g, simd.load(column_offset, r, ONE)))
+        simd.store(column_offset, r, simd.fma(share, g, simd.load(column_offset, r, ONE)))
 
 
 # ---- a sample, and the loop over samples ----
 
 
-@device
-def forward(ws, args, forward_layer):
-    """Compute all activations from the first layer's pre-activations."""
-    simd.small_code()
-    last = ws.n_layers - 1
-    for depth in range(last + 1):
-        layer = layer_at(ws, depth)
-        if depth > 0:
-            forward_layer(ws, layer, layer_at(ws, depth - 1))
-        if depth < last:
-            activate(ws, layer, ws.hidden_activation)
-        elif args.original_rule:
-            activate(ws, layer, plan.SIGMOID)
-        else:
-            softmax(ws, layer)
+def _make_forward(forward_layer, activate_outputs, scale_inputs):
+    @device
+    def forward(ws, args, position, learns):
+        """Compute all activations from the first layer's pre-activations."""
+        simd.small_code()
+        last = ws.n_layers - 1
+        for depth in range(last + 1):
+            layer = layer_at(ws, depth)
+            if depth > 0:
+                scale_inputs(ws, args, depth, position, learns)
+                forward_layer(ws, layer)
+            if depth < last:
+                activate(ws, layer, ws.hidden_activation)
+            else:
+                activate_outputs(ws, layer)
+
+    return forward
+
+
+def _make_backward(update_layer, weights_used, before_update, scale_update, after_update):
+    @device
+    def backward(ws, args, learning_rate):
+        """Update all biases and the weights of all layers but the first, of which it computes the scaled deltas."""
+        simd.small_code()
+        last = ws.n_layers - 1
+        for depth in range(last, -1, -1):
+            layer = layer_at(ws, depth)
+            scale_deltas(ws, layer, plan.SOFTMAX if depth == last else ws.hidden_activation, args, learning_rate)
+            before_update(ws, args, depth)
+            biases, scaled_deltas = float_pointer(ws, layer.biases), float_pointer(ws, layer.scaled_deltas)
+            lanes = simd.floats_per_vector(biases)
+            for r in range(0, layer.n_vectors * lanes, lanes):
+                simd.store(biases, r, simd.add(simd.load(biases, r, ONE), simd.load(scaled_deltas, r, ONE)))
+            if depth > 0:
+                scale_update(ws, args, depth)
+                update_layer(ws, layer, layer_at(ws, depth - 1), weights_used)
+                after_update(ws, args, depth)
+
+    return backward
 
 
 @device
-def backward(ws, args, learning_rate, update_layer, weights_used):
-    """Update all biases and the weights of all layers but the first, of which it computes the scaled deltas."""
-    simd.small_code()
-    last = ws.n_layers - 1
-    for depth in range(last, -1, -1):
-        layer = layer_at(ws, depth)
-        scale_deltas(ws, layer, plan.SOFTMAX if depth == last else ws.hidden_activation, args, learning_rate)
-        biases, scaled_deltas = float_pointer(ws, layer.biases), float_pointer(ws, layer.scaled_deltas)
-        lanes = simd.floats_per_vector(biases)
-        for r in range(0, layer.n_vectors * lanes, lanes):
-            simd.store(biases, r, simd.add(simd.load(biases, r, ONE), simd.load(scaled_deltas, r, ONE)))
-        if depth > 0:
-            update_layer(ws, layer, layer_at(ws, depth - 1), weights_used)
+def no_scale(ws):
+    """Return 1, the scale of weights without decay."""
+    return ws.one
 
 
 @device
-def locate_images(ws, args, first, size):
-    """Write where the images of a block begin, and prefetch those of the next, which are in random order."""
-    simd.small_code()
-    offsets, order, images = pointer(ws.image_offsets, int64), pointer(args.order, int64), pointer(args.images, uint8)
-    i = order[first]
-    for t in range(BLOCK):
-        if t < size:
-            i = order[first + t]
-        offsets[t] = i * args.n_pixels
-        if first + t + BLOCK < args.n:
-            start = order[first + t + BLOCK] * args.n_pixels
-            for k in range(start, start + args.n_pixels, 64):
-                simd.prefetch(images, k)
+def no_rescaling(_ws):
+    """Do nothing: weights without decay have no scale."""
+
+
+@device
+def unscaled_inputs(_ws, _args, _depth, _position, _learns):
+    """Do nothing: without regularisation a layer reads the activations below."""
+
+
+@device
+def no_hook(_ws, _args, _depth):
+    """Do nothing."""
+
+
+@device
+def sigmoid_outputs(ws, layer):
+    """Turn the outputs' pre-activations into sigmoids in place."""
+    activate(ws, layer, plan.SIGMOID)
+
+
+@device
+def linear_outputs(_ws, _layer):
+    """Leave the outputs' pre-activations as they are."""
+
+
+_OUTPUTS = {
+    "original": (sigmoid_outputs, class_delta_and_loss),
+    "cross_entropy": (softmax, class_delta_and_loss),
+    "binary_cross_entropy": (sigmoid_outputs, binary_delta_and_loss),
+    "squared_error": (linear_outputs, squared_delta_and_loss),
+}
+"""For each loss the outputs' activation, and the function that computes loss and deltas."""
 
 
 @cache
-def run_samples(dtype, rule, activation):
+def run_samples(dtype, loss, activation, data="images", variant="plain"):
     """Return the kernel that trains a network on samples one after the other, or predicts them.
 
-    It is one function, since the parts that training and prediction share would be compiled twice in two. The arguments
-    are those of ``fastnn.Network``.
+    It is one function, since the parts that training and prediction share would be compiled twice in two.
+
+    Parameters
+    ----------
+    dtype : {"float32", "float64"}
+    loss : {"original", "cross_entropy", "binary_cross_entropy", "squared_error"}
+        Also decides the activation of the outputs; "original" is the original's learning rule.
+    activation : {"relu", "sigmoid"}
+        Of the hidden layers; tanh shares the kernel of sigmoid.
+    data : str
+        Kind of the data, see :func:`fastnn.kernels.inputs.reader`.
+    variant : {"plain", "regularised"}
+        Whether it can do weight decay and dropout.
 
     Returns
     -------
     callable
         Takes the address of an argument block (``workspace.arguments_dtype``). If the block's `outputs` is 0, it
-        trains on the samples of `order`, and adds the sum of the losses and the number of right answers before each
-        sample's update to `totals` (two float64); the loss is NaN if training diverges. Else it writes the network's
-        outputs there, in the order of `order`, and changes no weight.
+        trains on the samples of `order`, and adds the sum of the losses and the number of right answers (for squared
+        errors: their sum) before each sample's update to `totals` (two float64); the loss is NaN if training diverges.
+        Else it writes the network's outputs there, in the order of `order`, and changes no weight.
     """
     arguments, workspace = plan.arguments_dtype(np.dtype(dtype)), plan.workspace_dtype(np.dtype(dtype))
     forward_layer = forward_sparse if activation == "relu" else forward_dense
     update_layer = update_sparse if activation == "relu" else update_dense
-    weights_used = weights_after if rule == "original" else weights_before
-    has_relu = activation == "relu"
+    weights_used = weights_after if loss == "original" else weights_before
+    read_block, (activate_outputs, delta_and_loss) = reader(data), _OUTPUTS[loss]
+    rescale, scale_inputs = no_rescaling, unscaled_inputs
+    first_scale = inverse_first_scale = no_scale
+    hooks = (no_hook,) * 3
+    if variant == "regularised":
+        rescale, scale_inputs = regularise.rescale, regularise.scale_inputs
+        first_scale, inverse_first_scale = regularise.first_scale, regularise.inverse_first_scale
+        hooks = regularise.before_update, regularise.scale_update, regularise.after_update
+    forward = _make_forward(forward_layer, activate_outputs, scale_inputs)
+    backward = _make_backward(update_layer, weights_used, *hooks)
+    is_image, has_relu = data == "images", activation == "relu"
 
     def run(address):
         simd.small_code()
         args = record_at(address, arguments)
         ws = record_at(args.workspace, workspace)
         first_layer, last_layer = layer_at(ws, 0), layer_at(ws, ws.n_layers - 1)
-        order, labels = pointer(args.order, int64), pointer(args.labels, int64)
+        order, is_zero = pointer(args.order, int64), pointer(ws.is_zero, int64)
         answers, outputs = float_pointer(ws, last_layer.activations), float_pointer(ws, args.outputs)
         sample_weights, learns = float_pointer(ws, args.sample_weights), args.outputs == 0
         for first in range(0, args.n, BLOCK):
             size = min(BLOCK, args.n - first)
-            locate_images(ws, args, first, size)
-            list_pixels(ws, args, size)
+            rescale(ws)
+            read_block(ws, args, first, size)
             first_layer_forward(ws, first_layer)
             for t in range(size):
-                i = order[first + t]
-                input_sum, n_learned = input_sum_of(ws, args, i), t if learns else 0
-                deviation_sum = deviation_sum_of(ws, args, input_sum)
-                if input_sum == 0:
+                i, position = order[first + t], args.position + first + t
+                if is_zero[t]:
                     copy_biases(ws, first_layer)
                 else:
-                    first_preactivations(ws, first_layer, args, deviation_sum, t, n_learned)
-                    if has_relu and learns and args.baseline == 1:
+                    first_preactivations(ws, first_layer, args, t, t if learns else 0, first_scale(ws))
+                    if is_image and has_relu and learns and args.baseline_share == 1:
                         set_zero_sums(ws, first_layer, args, i)
-                forward(ws, args, forward_layer)
+                forward(ws, args, position, learns)
                 if learns:
-                    output_delta_and_loss(ws, last_layer, args, labels[i])
+                    delta_and_loss(ws, last_layer, args, i)
                     rate = args.learning_rate
                     if args.sample_weights != 0:
                         rate = rate * sample_weights[i]
-                    backward(ws, args, rate, update_layer, weights_used)
-                    keep_first_deltas(ws, first_layer, args, deviation_sum, t)
+                    backward(ws, args, rate)
+                    keep_first_deltas(ws, first_layer, args, t, inverse_first_scale(ws))
                 else:
                     for k in range(last_layer.n_outputs):
                         outputs[(first + t) * last_layer.n_outputs + k] = answers[k]

@@ -179,6 +179,31 @@ class Emitter:
         builder.position_at_end(done)
 
 
+class ArrayEmitter(Emitter):
+    """Emits loads and stores of numbers and vectors in the arrays whose addresses a record holds."""
+
+    def __init__(self, e, ws_type, width):
+        super().__init__(e.context, e.builder)
+        dtype = ws_type.typeof("one")
+        self.float, self.align = self.kind(dtype), dtype.bitwidth // 8
+        self.vector = ir.VectorType(self.float, lanes_of(dtype, width))
+        self.zero = ir.Constant(self.vector, [0.0] * self.vector.count)
+        self.whole_lanes = lanes_of(dtype, ONE)
+
+    def array(self, kind, record, name, element=None):
+        """Return the address in a record's field as a pointer to floats, or to `element`s if given."""
+        return self.builder.inttoptr(self.field(kind, record, name), (element or self.float).as_pointer())
+
+    def load(self, base, index):
+        """Load the vector that begins at element `index` of an array."""
+        place = self.place(base, index, self.float, self.vector)
+        return self.builder.load(place, align=self.align, typ=self.vector)
+
+    def store(self, value, base, index):
+        """Store a vector from element `index` of an array on."""
+        self.builder.store(value, self.place(base, index, self.float, value.type), align=self.align)
+
+
 def emits(signature, emit):
     """Return signature and code generator of an intrinsic; `emit` takes an Emitter and the arguments' LLVM values."""
 

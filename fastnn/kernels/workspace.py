@@ -26,8 +26,8 @@ N_MASKS = 1 << BLOCK
 PAIRS = [(s, t) for t in range(BLOCK) for s in range(t)]
 """Pairs of a block's samples, in the order of their dot products in `gram`."""
 
-PIXELS_PER_STEP = 16
-"""Number of pixels that are read at once; images are padded to a multiple of it."""
+INPUTS_PER_STEP = 16
+"""Number of inputs that are read at once; images and slots are padded to a multiple of it."""
 
 SIGMOID, TANH, RELU, SOFTMAX = 0, 1, 2, 3
 ACTIVATIONS = {"sigmoid": SIGMOID, "tanh": TANH, "relu": RELU}
@@ -44,11 +44,15 @@ def record_of_int64(*names: str, **others: Any) -> np.dtype[Any]:
 LAYER = record_of_int64(
     "n_inputs n_outputs n_input_vectors n_vectors",  # the last two: vectors that hold the inputs and the outputs
     "weights stride",  # a row for each input, in dense layers for each output; numbers from one row to the next
+    "n_rows",  # rows of `weights`, with padding
     "biases",
+    "inputs",  # what the layer reads: the activations below; with regularisation these, scaled and dropped
+    "kept",  # with regularisation: for each unit 0 if it is dropped, else the factor of those that are not
     "activations",  # of the current sample; pre-activations until the activation is applied
     "deltas scaled_deltas",  # dL/d pre-activation, under the original rule the raw error; learning rate * delta
     "unit_mask unit_numbers",  # 1 for units, 0 for padding; 0, 1, 2, ...
     "active_rows active_offsets active_values n_active",  # the non-zero inputs: numbers, times `stride`, values, count
+    scale=np.float64,  # the weights are this times `weights`; 1 without weight decay
 )
 """Dtype of the record of a layer."""
 
@@ -66,11 +70,16 @@ def workspace_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
         "block_preactivations",  # V·d / factor of each sample of a block, a row of n_vectors each
         "block_deltas",  # factor * scaled delta of each sample of a block
         "gram",  # d_s·d_t / factor² of each of PAIRS, lanes not summed yet
-        "pixel_values pixel_stride",  # d / factor of each sample of a block; pixels of an image with its padding
-        "active_pixels list_ends",  # int32: the pixels of mask k from k * pixel_stride on; int64: where each list ends
-        "image_offsets",  # int64: where in `images` each sample of a block begins
-        "sample_masks",  # uint8: in which samples of the block each pixel deviates from the baseline
-        "any_mask",  # uint64: bit p % 64 of word p // 64 says whether pixel p deviates in any sample of the block
+        "baseline_products",  # mu·d of each sample of a block
+        "is_zero",  # int64: whether the baseline is not zero but x is, for each sample of a block
+        "deviations input_stride",  # d / factor of each sample of a block, a row of `input_stride` slots each
+        # int32: from k * input_stride on, the inputs that deviate in the samples of mask k, and their slots in
+        # `deviations`; int64: where each list ends.
+        "active_inputs active_slots list_ends",
+        "sample_offsets",  # int64: where in `data` each sample of a block begins
+        "sample_masks",  # uint8: in which samples of the block each slot deviates from the baseline
+        "any_mask",  # uint64: bit p % 64 of word p // 64 says whether slot p deviates in any sample of the block
+        "slot_of_input",  # int32: slot of each input in this block, -1 if it has none; only for sparse rows
         one=dtype,
     )
 
@@ -79,12 +88,22 @@ def workspace_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
 def arguments_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return the dtype of the argument block of ``sgd.run_samples``."""
     return record_of_int64(
-        "workspace images labels order sample_weights totals outputs",  # addresses; 0: no sample weights, no outputs
-        "n n_pixels",  # samples in `order`; pixels of an image with its padding
-        "white",  # grey level whose deviation is 0; a pixel's deviation is (grey level - white) * factor
-        "dense original_rule",  # whether all pixels are visited; whether the rule is the original one
+        "workspace order sample_weights totals outputs",  # addresses; 0: no sample weights, no outputs
+        "labels targets",  # a class for each sample, or a number for each sample and output
+        "data row_stride",  # address of the samples' values; numbers from one row to the next, with padding
+        "indices row_starts",  # sparse rows: int32, the inputs of the values; int64, where each row begins
+        "levels scales baseline",  # of each input: a deviation is (value - level) * scale; mu, 0 if it is all zeros
+        "n",  # samples in `order`
+        "white",  # images: grey level whose deviation is 0; a pixel's deviation is (grey level - white) * factor
+        "dense original_rule",  # whether all inputs are visited; whether the rule is the original one
+        "position",  # number of the first sample of this call in training
+        "dropout_key drop_below",  # of the hash; units whose 16 bits are below it are dropped
+        "huber",  # whether the loss beyond `error_limit` is linear
+        decay=np.float64,  # share of the weights that each sample takes away: learning rate * alpha
+        error_limit=dtype,  # largest error that is passed back, of outputs without activation
+        keep_scale=dtype,  # factor of the units that are not dropped
         factor=dtype,
-        baseline=dtype,  # x where the deviation is 0: 0 or 1
+        baseline_share=dtype,  # 1 if the baseline is not zero, else 0
         bias_gain=dtype,  # 1 + mu·mu: change of the pre-activation at the baseline input per unit of delta
         learning_rate=dtype,
         low=dtype,  # target of the wrong classes
@@ -157,6 +176,7 @@ class Workspace(NamedTuple):
     """The record of a network's workspace, and NumPy views of its arrays."""
 
     block: ArgumentBlock  # the record that kernels read
+    layers: NDArray[Any]  # the layers' records
     weights: list[NDArray[Any]]  # of each layer, shape (inputs, outputs); some are transposed in memory
     biases: list[NDArray[Any]]  # of each layer, shape (outputs,)
     column_offset: NDArray[Any]  # c, shape (n_hidden,)
@@ -173,10 +193,13 @@ def address_of(array: NDArray[Any]) -> int:
     return int(array.__array_interface__["data"][0])
 
 
-def plan_workspace(sizes: tuple[int, ...], activation: str, dtype: np.dtype[Any]) -> Workspace:
+def plan_workspace(
+    sizes: tuple[int, ...], activation: str, dtype: np.dtype[Any], regularised: bool = False
+) -> Workspace:
     """Return a new workspace for a network, with all weights and biases 0.
 
     Weights have a row for each input; with sigmoid and tanh, those above the first layer a row for each output.
+    `regularised` gives the layers inputs of their own, apart from the activations below.
     """
     lanes = LINE // dtype.itemsize
     n_in, n_out = np.array(sizes[:-1]), np.array(sizes[1:])
@@ -186,19 +209,21 @@ def plan_workspace(sizes: tuple[int, ...], activation: str, dtype: np.dtype[Any]
     # Kernels take transposed rows four at a time; those added here stay 0.
     rows = np.where(transposed, -(-n_out // 4) * 4, n_in)
     units, inputs = n_vectors * lanes, n_input_vectors * lanes
-    n_pixels = -(-int(n_in[0]) // PIXELS_PER_STEP) * PIXELS_PER_STEP
-    per_unit = ("biases", "activations", "deltas", "scaled_deltas", "unit_mask", "unit_numbers")
+    per_unit = ["biases", "activations", "deltas", "scaled_deltas", "unit_mask", "unit_numbers"]
+    if regularised:
+        per_unit.append("kept")
     # Length of each part of the memory, in numbers and in this order; all are whole vectors.
     lengths = {
         "first_row": int(strides[0]),
         "weights": int((rows * strides).sum()),
         **dict.fromkeys(per_unit, int(units.sum())),
-        "pixel_values": BLOCK * n_pixels,
         "active_values": int(inputs.sum()),
+        "inputs": int(inputs.sum()) * regularised,
         "lane_sums": (int(max(n_in.max(), n_out.max())) + lanes) * lanes,
         **dict.fromkeys(("folded_bias", "column_offset", "zero_bounds"), int(units[0])),
         **dict.fromkeys(("block_preactivations", "block_deltas"), BLOCK * int(units[0])),
         "gram": len(PAIRS) * lanes,
+        "baseline_products": lanes,
     }
     memory = aligned_zeros(sum(lengths.values()), dtype)
     part = dict(zip(lengths, np.split(memory, np.cumsum(list(lengths.values()))[:-1]), strict=True))
@@ -206,11 +231,14 @@ def plan_workspace(sizes: tuple[int, ...], activation: str, dtype: np.dtype[Any]
     layers = np.zeros(len(n_in), dtype=LAYER)
     layers["n_inputs"], layers["n_outputs"], layers["stride"] = n_in, n_out, strides
     layers["n_vectors"], layers["n_input_vectors"] = n_vectors, n_input_vectors
+    layers["n_rows"], layers["scale"] = rows, 1.0
     starts = {"weights": _starts(rows * strides), **dict.fromkeys(per_unit, _starts(units))}
-    starts.update(dict.fromkeys(("active_values", *whole), _starts(inputs)))
+    starts.update(dict.fromkeys(("active_values", "inputs", *whole), _starts(inputs)))
     for name, begins in starts.items():
         array = (whole if name in whole else part)[name]
         layers[name] = address_of(array) + begins * array.itemsize
+    if not regularised:
+        layers["inputs"][1:] = layers["activations"][:-1]
     biases = [part["biases"][start : start + n] for start, n in zip(starts["biases"], n_out, strict=True)]
     weights: list[NDArray[Any]] = []
     for start, n_rows, stride, n_outputs, n_inputs in zip(starts["weights"], rows, strides, n_out, n_in, strict=True):
@@ -225,18 +253,43 @@ def plan_workspace(sizes: tuple[int, ...], activation: str, dtype: np.dtype[Any]
         layers=layers,
         n_layers=len(layers),
         hidden_activation=ACTIVATIONS[activation],
-        active_pixels=np.zeros(N_MASKS * n_pixels, dtype=np.int32),
         list_ends=np.zeros(N_MASKS, dtype=np.int64),
-        image_offsets=np.zeros(BLOCK, dtype=np.int64),
-        sample_masks=np.zeros(n_pixels, dtype=np.uint8),
-        any_mask=np.zeros(-(-n_pixels // 64), dtype=np.uint64),
-        pixel_stride=n_pixels,
+        sample_offsets=np.zeros(BLOCK, dtype=np.int64),
+        is_zero=np.zeros(BLOCK, dtype=np.int64),
         one=1,
         **{name: array for name, array in part.items() if name in (kind.names or ())},
     )
     first = memory[: (n_in[0] + 1) * strides[0]].reshape(-1, strides[0])[:, : units[0]]
     column_offset, folded_bias, zero_bounds = (part[name] for name in ("column_offset", "folded_bias", "zero_bounds"))
-    return Workspace(block, weights, biases, column_offset[: sizes[1]], folded_bias, zero_bounds, first, whole)
+    return Workspace(block, layers, weights, biases, column_offset[: sizes[1]], folded_bias, zero_bounds, first, whole)
+
+
+def make_slots(block: ArgumentBlock, n_slots: int, n_inputs: int | None = None) -> None:
+    """Give a workspace memory for the deviations of a block of samples, and for their lists.
+
+    Parameters
+    ----------
+    block : ArgumentBlock
+        The record of the workspace.
+    n_slots : int
+        Most inputs that the samples of a block may hold together; a multiple of INPUTS_PER_STEP.
+    n_inputs : int, optional
+        Given for sparse rows: the number of inputs, of which those in a block have slots.
+    """
+    dtype = block.record["one"].dtype
+    inputs = np.zeros(N_MASKS * n_slots, dtype=np.int32)
+    block.put(
+        deviations=aligned_zeros(BLOCK * n_slots, dtype),
+        input_stride=n_slots,
+        active_inputs=inputs,
+        active_slots=inputs if n_inputs is None else np.zeros_like(inputs),
+        sample_masks=np.zeros(n_slots, dtype=np.uint8),
+        any_mask=np.zeros(-(-n_slots // 64), dtype=np.uint64),
+    )
+    if n_inputs is None:
+        block.forget("slot_of_input")
+    else:
+        block.put(slot_of_input=np.full(n_inputs, -1, dtype=np.int32))
 
 
 def _starts(lengths: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn.engine import Engine, kernel_for
+from fastnn.engine import Engine, StepOptions, kernel_for
 from fastnn.errors import ModelError
-from fastnn.inputs import KernelInput
+from fastnn.inputs import ImageInput
 from fastnn.kernels.workspace import BLOCK, LAYER, N_MASKS, PAIRS, arguments_dtype, workspace_dtype
 from fastnn.model import Model, as_inputs
 from fastnn.network import LINE, Network
@@ -84,7 +84,7 @@ class GuardedKernel:
     """A kernel for :class:`fastnn.engine.Engine` that runs the compiled one on guarded copies of all its arrays."""
 
     def __init__(self, network: Network, n_images: int, *, at_end: bool) -> None:
-        self.run = kernel_for(network.dtype.name, network.rule, network.activation).run
+        self.run = kernel_for(network.dtype.name, network.loss, network.activation).run
         self.dtype, self.relu, self.n_images, self.at_end = (
             network.dtype,
             network.activation == "relu",
@@ -100,6 +100,9 @@ class GuardedKernel:
         copies: list[tuple[int, Guarded]] = []  # addresses of the originals
 
         def guarded(start: int, n_bytes: int) -> Guarded:
+            for known, copy in copies:
+                if known == start:  # two fields point to one array
+                    return copy
             copy = Guarded(n_bytes, at_end=self.at_end)
             copy.bytes[...] = _memory(start, n_bytes)
             copies.append((start, copy))
@@ -145,7 +148,7 @@ class GuardedKernel:
     def _of_arguments(self, arguments: Record, layers: list[Record]) -> dict[str, int]:
         """Return the bytes of each array that the arguments point to."""
         return {
-            "images": self.n_images * arguments.n_pixels,
+            "data": self.n_images * arguments.row_stride,
             "labels": 8 * self.n_images,
             "order": 8 * arguments.n,
             "sample_weights": self.dtype.itemsize * self.n_images,
@@ -154,7 +157,7 @@ class GuardedKernel:
         }
 
     def _of_workspace(self, ws: Record, layers: list[Record]) -> dict[str, int]:
-        size, lanes, stride = self.dtype.itemsize, LINE // self.dtype.itemsize, ws.pixel_stride
+        size, lanes, stride = self.dtype.itemsize, LINE // self.dtype.itemsize, ws.input_stride
         units = layers[0].n_vectors * LINE
         most = max(max(layer.n_inputs, layer.n_outputs) for layer in layers)
         return {
@@ -162,10 +165,12 @@ class GuardedKernel:
             **dict.fromkeys(("folded_bias", "column_offset", "zero_bounds"), units),
             **dict.fromkeys(("block_preactivations", "block_deltas"), BLOCK * units),
             "gram": len(PAIRS) * LINE,
-            "pixel_values": BLOCK * stride * size,
-            "active_pixels": 4 * N_MASKS * stride,
+            "baseline_products": LINE,
+            "is_zero": 8 * BLOCK,
+            "deviations": BLOCK * stride * size,
+            **dict.fromkeys(("active_inputs", "active_slots"), 4 * N_MASKS * stride),
             "list_ends": 8 * N_MASKS,
-            "image_offsets": 8 * BLOCK,
+            "sample_offsets": 8 * BLOCK,
             "sample_masks": stride,
             "any_mask": -(-stride // 64) * 8,
         }
@@ -180,6 +185,7 @@ class GuardedKernel:
             **dict.fromkeys(per_unit, layer.n_vectors * LINE),
             **dict.fromkeys(("active_rows", "active_offsets"), 8 * lanes * layer.n_input_vectors),
             "active_values": layer.n_input_vectors * LINE,
+            **({"inputs": layer.n_input_vectors * LINE} if depth else {}),
         }
 
 
@@ -240,7 +246,7 @@ class Case:
         """Return the network after training by the compiled kernel, and its outputs then."""
         network, totals = self.network.copy(), np.zeros(2)
         engine = Engine(network, GuardedKernel(network, len(self.images), at_end=at_end))
-        data = KernelInput(self.images, self.invert, self.first_layer)
+        data = ImageInput(self.images, self.invert, self.first_layer)
         engine.load_weights(data)
         engine.train(
             data,
@@ -248,7 +254,7 @@ class Case:
             self.order,
             self.learning_rate,
             totals,
-            smoothing=self.smoothing,
+            options=StepOptions(smoothing=self.smoothing),
             weights=self.sample_weights,
         )
         engine.store_weights()
@@ -296,7 +302,7 @@ class _Changed:
     """A network in float64 with all parameters multiplied by random numbers near 1."""
 
     def __init__(self, network: Network, rng: np.random.Generator | None, change: float) -> None:
-        self.rule, self.activation = network.rule, network.activation
+        self.rule, self.activation, self.output = network.rule, network.activation, network.output
 
         def changed(part: NDArray[Any]) -> NDArray[np.float64]:
             wide = part.astype(np.float64)

@@ -1,4 +1,4 @@
-"""Plain NumPy twins of the intrinsics of ``fastnn.kernels.vector`` and ``fastnn.kernels.first_layer``.
+"""Plain NumPy twins of the intrinsics of ``fastnn.kernels.vector``, ``first_layer`` and ``masks``.
 
 They are the oracles of the compiled ones. With NUMBA_DISABLE_JIT=1 the kernels run on them, as plain Python: for
 coverage, and to step through a kernel in a debugger. A vector is an array of shape (vectors, lanes).
@@ -227,10 +227,10 @@ def _numbers(start: Pointer, offset: int, count: int) -> np.ndarray:
 def first_layer_forward(ws: Record, layer: Record) -> None:
     width = layer.n_vectors * lanes_of(ws.one.dtype, ONE)
     out = _numbers(float_pointer(ws, ws.block_preactivations), 0, BLOCK * width).reshape(BLOCK, width)
-    values, weights = _pixel_values(ws), _first_weights(ws, layer)
+    values, weights = _deviations(ws), _first_weights(ws, layer)
     sums = np.zeros((BLOCK, weights.shape[1]))
-    for samples, pixels in _lists(ws):
-        sums[samples] += values[np.ix_(samples, pixels)].astype(np.float64) @ weights[pixels]
+    for samples, inputs, slots in _lists(ws):
+        sums[samples] += values[np.ix_(samples, slots)].astype(np.float64) @ weights[inputs]
     out[...] = 0
     out[:, : weights.shape[1]] = sums
 
@@ -238,26 +238,35 @@ def first_layer_forward(ws: Record, layer: Record) -> None:
 def first_layer_update(ws: Record, layer: Record) -> None:
     width = layer.n_vectors * lanes_of(ws.one.dtype, ONE)
     deltas = _numbers(float_pointer(ws, ws.block_deltas), 0, BLOCK * width).reshape(BLOCK, width)
-    values, weights = _pixel_values(ws), _first_weights(ws, layer)
-    for samples, pixels in _lists(ws):
-        change = values[np.ix_(samples, pixels)].T.astype(np.float64) @ deltas[samples, : weights.shape[1]]
-        weights[pixels] += change.astype(weights.dtype)
+    values, weights = _deviations(ws), _first_weights(ws, layer)
+    for samples, inputs, slots in _lists(ws):
+        change = values[np.ix_(samples, slots)].T.astype(np.float64) @ deltas[samples, : weights.shape[1]]
+        weights[inputs] += change.astype(weights.dtype)
 
 
 def read_block(ws: Record, images: int, white: int, valid_mask: int) -> None:
-    n_pixels, size = ws.pixel_stride, 1 if valid_mask == 1 else BLOCK
-    starts = [int(k) for k in _at(ws.image_offsets, np.int64, BLOCK)]
+    n_pixels, size = ws.input_stride, 1 if valid_mask == 1 else BLOCK
+    starts = [int(k) for k in _at(ws.sample_offsets, np.int64, BLOCK)]
     grey = np.array([_at(images + start, np.uint8, n_pixels) for start in starts[:size]])
-    values = _pixel_values(ws)
+    values = _deviations(ws)
     values[:size] = grey.astype(np.int64) - white
-    lanes = lanes_of(values.dtype, ONE)
+    _write_masks(ws, values[:size], grey != WHITE, valid_mask)
+
+
+def mask_block(ws: Record, valid_mask: int) -> None:
+    values = _deviations(ws)[: 1 if valid_mask == 1 else BLOCK]
+    _write_masks(ws, values, values != 0, valid_mask)
+
+
+def _write_masks(ws: Record, values: np.ndarray, deviates: np.ndarray, valid_mask: int) -> None:
+    lanes, size = lanes_of(values.dtype, ONE), len(values)
     gram = _at(ws.gram, values.dtype, len(PAIRS) * lanes).reshape(len(PAIRS), lanes)
     for row, (s, t) in zip(gram, PAIRS, strict=True):
         if t < size:
             row[...] = (values[s] * values[t]).reshape(-1, lanes).sum(axis=0)
     bits = (1 << np.arange(size))[:, None]
-    masks = _at(ws.sample_masks, np.uint8, n_pixels)
-    masks[...] = (bits * (grey != WHITE)).sum(axis=0) & valid_mask
+    masks = _at(ws.sample_masks, np.uint8, ws.input_stride)
+    masks[...] = (bits * deviates).sum(axis=0) & valid_mask
     packed = np.packbits(masks != 0, bitorder="little")
     _at(ws.any_mask, np.uint8, len(packed))[...] = packed
 
@@ -267,16 +276,18 @@ def samples_of(mask: int) -> list[int]:
     return [t for t in range(BLOCK) if mask >> t & 1]
 
 
-def _lists(ws: Record) -> Iterator[tuple[list[int], np.ndarray]]:
-    """Yield the samples of each mask with the mask's pixels."""
-    stride, ends = ws.pixel_stride, _at(ws.list_ends, np.int64, N_MASKS)
-    pixels = _at(ws.active_pixels, np.int32, N_MASKS * stride)
+def _lists(ws: Record) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
+    """Yield the samples of each mask, with the mask's inputs and their slots."""
+    stride, ends = ws.input_stride, _at(ws.list_ends, np.int64, N_MASKS)
+    inputs = _at(ws.active_inputs, np.int32, N_MASKS * stride)
+    slots = _at(ws.active_slots, np.int32, N_MASKS * stride)
     for mask in range(1, N_MASKS):
-        yield samples_of(mask), pixels[mask * stride : ends[mask]]
+        part = slice(mask * stride, ends[mask])
+        yield samples_of(mask), inputs[part], slots[part]
 
 
-def _pixel_values(ws: Record) -> np.ndarray:
-    return _at(ws.pixel_values, ws.one.dtype, BLOCK * ws.pixel_stride).reshape(BLOCK, -1)
+def _deviations(ws: Record) -> np.ndarray:
+    return _at(ws.deviations, ws.one.dtype, BLOCK * ws.input_stride).reshape(BLOCK, -1)
 
 
 def _first_weights(ws: Record, layer: Record) -> np.ndarray:
@@ -305,7 +316,8 @@ class PlainKernel:
         self.run(arguments.address)
 
     def run(self, address: int) -> None:
-        self.load()(address)
+        with np.errstate(over="ignore"):  # hashes overflow, as they should
+            self.load()(address)
 
     @cache  # noqa: B019 - there are few kernels
     def load(self) -> Callable[[int], Any]:
@@ -325,20 +337,32 @@ def kernels(module: str) -> ModuleType:
     """
     if sys.modules.get("fastnn.kernels.vector") is sys.modules[__name__]:
         return importlib.import_module(module)
+    intrinsics = {name: importlib.import_module(name) for name in INTRINSICS}
+    others = {name: sys.modules[name] for name in BUILT_ON_THEM if name in sys.modules}
+    install()
+    try:
+        for name in BUILT_ON_THEM:
+            _replace({name: _copy_of(name)})
+        return _copy_of(module)
+    finally:
+        for name in BUILT_ON_THEM:
+            del sys.modules[name]
+        _replace(intrinsics | others)
+
+
+def _copy_of(module: str) -> ModuleType:
+    """Return a new module from the source of another, which imports what stands in `sys.modules` now."""
     spec = importlib.util.find_spec(module)
     assert spec is not None
     assert spec.loader is not None
     copy = importlib.util.module_from_spec(spec)
-    before = {name: importlib.import_module(name) for name in INTRINSICS}
-    install()
-    try:
-        spec.loader.exec_module(copy)
-    finally:
-        _replace(before)
+    spec.loader.exec_module(copy)
     return copy
 
 
-INTRINSICS = ("fastnn.kernels.vector", "fastnn.kernels.first_layer")
+INTRINSICS = ("fastnn.kernels.vector", "fastnn.kernels.first_layer", "fastnn.kernels.masks")
+BUILT_ON_THEM = ("fastnn.kernels.inputs", "fastnn.kernels.regularise")
+"""Modules of functions that other modules of kernels import."""
 
 
 def install() -> None:

@@ -9,14 +9,14 @@ import numba
 import numpy as np
 import pytest
 
-from fastnn.kernels import first_layer, vector
+from fastnn.kernels import first_layer, masks, vector
 from fastnn.kernels.vector import HALF, ONE
 from fastnn.kernels.workspace import (
     BLOCK,
+    INPUTS_PER_STEP,
     LAYER,
     N_MASKS,
     PAIRS,
-    PIXELS_PER_STEP,
     ArgumentBlock,
     address_of,
     workspace_dtype,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
-PIXELS = 16 * PIXELS_PER_STEP
+PIXELS = 16 * INPUTS_PER_STEP
 STRIDE = 80
 IMAGES = [3, 0, 5, 2]
 
@@ -42,21 +42,22 @@ def problem(dtype: str, n_outputs: int = 48) -> SimpleNamespace:
     width = -(-n_outputs // lanes) * lanes
     floats = {
         "weights": rng.normal(0, 1, (PIXELS, STRIDE)),
-        "pixel_values": rng.normal(0, 1, (BLOCK, PIXELS)),
+        "deviations": rng.normal(0, 1, (BLOCK, PIXELS)),
         "gram": rng.normal(0, 1, (len(PAIRS), lanes)),
         "block_preactivations": rng.normal(0, 1, (BLOCK, width)),
         "block_deltas": rng.normal(0, 1, (BLOCK, width)),
     }
     arrays: dict[str, Any] = {name: array.astype(dtype) for name, array in floats.items()}
-    arrays["image_offsets"] = np.array(IMAGES) * PIXELS
+    arrays["sample_offsets"] = np.array(IMAGES) * PIXELS
     arrays["sample_masks"], arrays["any_mask"] = np.zeros(PIXELS, np.uint8), np.zeros(PIXELS // 64, np.uint64)
-    arrays["active_pixels"] = np.zeros(N_MASKS * PIXELS, np.int32)
+    arrays["active_inputs"] = np.zeros(N_MASKS * PIXELS, np.int32)
+    arrays["active_slots"] = arrays["active_inputs"]
     arrays["list_ends"] = np.arange(N_MASKS) * PIXELS
     layer = ArgumentBlock(
         LAYER, weights=arrays["weights"], stride=STRIDE, n_inputs=PIXELS, n_outputs=n_outputs, n_vectors=width // lanes
     )
     fields = {name: array for name, array in arrays.items() if name != "weights"}
-    ws = ArgumentBlock(workspace_dtype(np.dtype(dtype)), one=1, pixel_stride=PIXELS, **fields)
+    ws = ArgumentBlock(workspace_dtype(np.dtype(dtype)), one=1, input_stride=PIXELS, **fields)
     return SimpleNamespace(images=images, layer=layer, ws=ws, **arrays)
 
 
@@ -83,17 +84,17 @@ def forward_and_update(module: ModuleType, dtype: str) -> Callable[..., None]:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_reading_a_block_equals_its_plain_twin(dtype: str) -> None:
-    compiled = numba.njit(reads(first_layer, dtype))
+    compiled = numba.njit(reads(masks, dtype))
     for white, valid in ((255, 15), (0, 15), (255, 5), (255, 1), (0, 1)):
         given, twin = problem(dtype), problem(dtype)
         rows, size = given.images[IMAGES], 1 if valid == 1 else BLOCK
         pairs = [(s, t) for s, t in PAIRS if t < size]
         for function, room in ((compiled, given), (reads(plain, dtype), twin)):
-            before = room.pixel_values.copy()
+            before = room.deviations.copy()
             function(room.ws.address, address_of(room.images), white, valid)
             # All values are integers, and the sums of products are below 2**24: nothing is rounded.
-            np.testing.assert_array_equal(room.pixel_values[:size], rows[:size].astype(int) - white)
-            np.testing.assert_array_equal(room.pixel_values[size:], before[size:])
+            np.testing.assert_array_equal(room.deviations[:size], rows[:size].astype(int) - white)
+            np.testing.assert_array_equal(room.deviations[size:], before[size:])
             signed = rows.astype(np.int64) - white
             products = room.gram.sum(axis=1)[: len(pairs)]
             assert products.tolist() == [int(signed[s] @ signed[t]) for s, t in pairs]
@@ -112,7 +113,7 @@ def summed_and_updated(module: ModuleType, dtype: str, n_outputs: int) -> tuple[
         reads(plain, dtype)(room.ws.address, address_of(room.images), 255, N_MASKS - 1)
         for p in np.flatnonzero(room.sample_masks):
             mask = room.sample_masks[p]
-            room.active_pixels[room.list_ends[mask]] = p
+            room.active_inputs[room.list_ends[mask]] = p
             room.list_ends[mask] += 1
     # Every mask has pixels, and their numbers have every remainder of 4, the number of rows processed at once.
     assert set(before.sample_masks.tolist()) == set(range(N_MASKS))
@@ -136,10 +137,10 @@ def test_sums_and_updates_equal_their_plain_twins(dtype: str, native: int, monke
     tolerance = 256 * 255 * 4 * np.finfo(dtype).eps
     _, twin = summed_and_updated(plain, dtype, n - 1)
     for room in (after, twin):
-        sums = before.pixel_values @ before.weights[:, :n]
+        sums = before.deviations @ before.weights[:, :n]
         np.testing.assert_allclose(room.block_preactivations[:, :n], sums, rtol=0, atol=tolerance)
         assert not room.block_preactivations[:, n:].any()
-        new = before.weights[:, :n] + before.pixel_values.T @ before.block_deltas[:, :n]
+        new = before.weights[:, :n] + before.deviations.T @ before.block_deltas[:, :n]
         np.testing.assert_allclose(room.weights[:, :n], new, rtol=0, atol=tolerance)
         # Other columns are unchanged.
         np.testing.assert_array_equal(room.weights[:, n:], before.weights[:, n:])
@@ -164,10 +165,10 @@ def test_the_plain_twins_equal_numpy(dtype: str, native: int, monkeypatch: pytes
     lanes = plain.lanes_of(dtype, native)
     n, tolerance = 3 * lanes, 256 * 255 * 4 * np.finfo(dtype).eps
     before, after = summed_and_updated(plain, dtype, n - lanes + 1)
-    sums = before.pixel_values @ before.weights[:, :n]
+    sums = before.deviations @ before.weights[:, :n]
     np.testing.assert_allclose(after.block_preactivations[:, :n], sums, rtol=0, atol=tolerance)
     assert not after.block_preactivations[:, n:].any()
-    expected = before.weights[:, :n] + before.pixel_values.T @ before.block_deltas[:, :n]
+    expected = before.weights[:, :n] + before.deviations.T @ before.block_deltas[:, :n]
     np.testing.assert_allclose(after.weights[:, :n], expected, rtol=0, atol=tolerance)
     np.testing.assert_array_equal(after.weights[:, n:], before.weights[:, n:])
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from fastnn.engine import Engine, kernel_for
+from fastnn.engine import Engine, StepOptions, kernel_for
 from fastnn.errors import FastnnError
-from fastnn.inputs import KernelInput
+from fastnn.inputs import ImageInput
 from fastnn.kernels import loader
 from fastnn.network import Network
 from tests.helpers import ROOT, file_contents, needs_jit, run_concurrently, run_python
@@ -31,14 +31,14 @@ from fastnn.datasets.drawn import drawn
 from fastnn.engine import Engine
 from fastnn.images import normalise_batch
 from fastnn.images.distort import Distorter
-from fastnn.inputs import KernelInput
+from fastnn.inputs import ImageInput
 from fastnn.network import Network
 from fastnn.recipe import Recipe
 
 def trained(rule, activation):
     network = Network((784, 33, 17, 3), rule=rule, activation=activation).initialise("xavier")
     images = np.random.default_rng(0).integers(0, 256, (9, 784), dtype=np.uint8)
-    engine, data = Engine(network), KernelInput(images, False)
+    engine, data = Engine(network), ImageInput(images, False)
     engine.load_weights(data)
     engine.train(data, np.arange(9) % 3, np.arange(9), 0.1, np.zeros(2))
     engine.store_weights()
@@ -117,14 +117,22 @@ def test_the_same_bits_as_through_numba() -> None:
 
     images = np.random.default_rng(0).integers(0, 256, (9, 20), dtype=np.uint8)
     start = Network((20, 7, 3), rule="backprop", activation="relu", dtype="float32").initialise("he")
-    directly = numba.njit(error_model="numpy")(run_samples("float32", "backprop", "relu"))
+    directly = numba.njit(error_model="numpy")(run_samples("float32", "cross_entropy", "relu", "images", "plain"))
     found = []
-    for kernel in (kernel_for("float32", "backprop", "relu").run, directly):
-        network, totals, data = start.copy(), np.zeros(2), KernelInput(images, False, "sparse")
+    for kernel in (kernel_for("float32", "cross_entropy", "relu").run, directly):
+        network, totals, data = start.copy(), np.zeros(2), ImageInput(images, False, "sparse")
         engine = Engine(network, kernel)
         engine.load_weights(data)
         factors = np.linspace(0.5, 1, len(images)).astype(np.float32)
-        engine.train(data, np.arange(9) % 3, np.arange(9)[::-1].copy(), 0.1, totals, smoothing=0.1, weights=factors)
+        engine.train(
+            data,
+            np.arange(9) % 3,
+            np.arange(9)[::-1].copy(),
+            0.1,
+            totals,
+            weights=factors,
+            options=StepOptions(smoothing=0.1),
+        )
         engine.store_weights()
         engine.load_weights(data)
         found.append((network.sha256(), totals.tobytes(), engine.outputs(data).tobytes()))
@@ -388,7 +396,7 @@ def test_the_check_detects_code_of_another_rule(monkeypatch: pytest.MonkeyPatch,
 
     real = loader.object_code
     images = np.random.default_rng(0).integers(0, 256, (8, 20), dtype=np.uint8)
-    data, found = KernelInput(images, True), []
+    data, found = ImageInput(images, True), []
 
     def train(kernel: loader.Kernel) -> None:
         network = Network((20, 7, 3), rule="backprop", activation="tanh", dtype="float64").initialise("xavier")
@@ -398,11 +406,11 @@ def test_the_check_detects_code_of_another_rule(monkeypatch: pytest.MonkeyPatch,
         engine.store_weights()
         found.append(network.sha256())
 
-    train(kernel_for("float64", "backprop", "tanh"))
+    train(kernel_for("float64", "cross_entropy", "tanh"))
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(loader, "object_code", lambda _: real(run_samples("float64", "original", "sigmoid")))
     with pytest.warns(RuntimeWarning, match="run_samples: .*it computes other numbers than NumPy") as caught:
-        train(kernel_for.__wrapped__("float64", "backprop", "tanh"))
+        train(kernel_for.__wrapped__("float64", "cross_entropy", "tanh"))
     assert len(caught) == 1
     assert found[0] == found[1]
 
@@ -410,9 +418,9 @@ def test_the_check_detects_code_of_another_rule(monkeypatch: pytest.MonkeyPatch,
 WITHOUT_JIT = """
 import numpy as np
 from fastnn.engine import Engine
-from fastnn.inputs import KernelInput
+from fastnn.inputs import ImageInput
 from fastnn.network import Network
-engine, data = Engine(Network((4, 3))), KernelInput(np.zeros((2, 4), np.uint8), False)
+engine, data = Engine(Network((4, 3))), ImageInput(np.zeros((2, 4), np.uint8), False)
 engine.load_weights(data)
 engine.outputs(data)
 """

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from fastnn.engine import Engine, kernel_for, run
+from fastnn.engine import Engine, StepOptions, kernel_for, run_images
 from fastnn.errors import DataError
-from fastnn.inputs import KernelInput, density
+from fastnn.inputs import ImageInput, density
 from fastnn.kernels.workspace import LAYER, arguments_dtype, workspace_dtype
 from fastnn.model import as_inputs
 from fastnn.network import Network
@@ -111,7 +111,7 @@ class Spy:
     """Calls a kernel, and stores the address of its argument block."""
 
     def __init__(self, network: Network, kernel: Callable[[int], Any] | None = None) -> None:
-        self.kernel = kernel or kernel_for(network.dtype.name, network.rule, network.activation).run
+        self.kernel = kernel or kernel_for(network.dtype.name, network.loss, network.activation).run
         self.dtype, self.address = network.dtype, 0
 
     def __call__(self, address: int) -> None:
@@ -131,11 +131,13 @@ def train(
     """Train on n samples in order; return the totals."""
     spy, totals = Spy(network, kernel), np.zeros(2)
     engine = Engine(network, spy)
-    data = KernelInput(case.pixels(), case.invert, case.first_layer)
+    data = ImageInput(case.pixels(), case.invert, case.first_layer)
     weights = sample_weights(network.dtype) if case.weighted else None
     engine.load_weights(data)
     for order in np.array_split(np.arange(n), chunks):
-        engine.train(data, case.labels(), order, case.lr, totals, smoothing=case.smoothing, weights=weights)
+        engine.train(
+            data, case.labels(), order, case.lr, totals, weights=weights, options=StepOptions(smoothing=case.smoothing)
+        )
     engine.store_weights()
     if network.is_finite():
         assert_padding_of_the_workspace_is_zero(network, spy)
@@ -230,7 +232,7 @@ def network_of_zero_sums(n_inputs: int, dtype: Any, *, cancel: bool) -> Network:
 def assert_trains_like_the_plain_rule(
     network: Network, images: np.ndarray, order: list[int], *, invert: bool, first_layer: str
 ) -> None:
-    labels, engine, data = np.arange(STEPS) % 3, Engine(network.copy()), KernelInput(images, invert, first_layer)
+    labels, engine, data = np.arange(STEPS) % 3, Engine(network.copy()), ImageInput(images, invert, first_layer)
     reference = ReferenceNetwork.from_network(network)
     engine.load_weights(data)
     engine.train(data, labels, np.array(order), 0.2, np.zeros(2))
@@ -260,7 +262,7 @@ def test_units_whose_sum_is_zero_do_not_learn(kind: str, dtype: str, invert: boo
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_outputs_equal_those_of_numpy(case: Case, dtype: str) -> None:
     network = case.network(dtype)
-    outputs = run(Engine(network), case.pixels(), case.invert, case.first_layer)
+    outputs = run_images(Engine(network), case.pixels(), case.invert, case.first_layer)
     expected = network.outputs(as_inputs(case.pixels(), case.invert, network.dtype))
     assert outputs.dtype == expected.dtype == dtype
     np.testing.assert_allclose(outputs, expected, rtol=0, atol=1e-14 if dtype == "float64" else 5e-6)
@@ -276,7 +278,7 @@ def test_the_original_rule_in_float64_follows_the_original_javascript(calls: int
         network.weights[layer][...] = np.array(initial[weight]).T
         network.biases[layer][...] = np.array(initial[bias])[:, 0]
     engine = Engine(network)
-    data = KernelInput(np.array(PARITY["images"], dtype=np.uint8), False, "sparse")
+    data = ImageInput(np.array(PARITY["images"], dtype=np.uint8), False, "sparse")
     engine.load_weights(data)
     engine.train(data, np.array(PARITY["labels"]), np.arange(calls), PARITY["learning_rate"], np.zeros(2))
     engine.store_weights()
@@ -301,7 +303,7 @@ def test_backprop_steps_down_the_gradient(activation: str, sizes: tuple[int, ...
     def loss(parameters: np.ndarray) -> float:
         shifted = network.copy()
         shifted.parameters[...] = parameters
-        return float(-targets @ np.log(run(Engine(shifted), image, False, "sparse")[0]))
+        return float(-targets @ np.log(run_images(Engine(shifted), image, False, "sparse")[0]))
 
     gradient = np.zeros_like(network.parameters)
     for k in np.flatnonzero(network.parameters):
@@ -310,9 +312,9 @@ def test_backprop_steps_down_the_gradient(activation: str, sizes: tuple[int, ...
         gradient[k] = (loss(network.parameters + step) - loss(network.parameters - step)) / 2e-5
     trained = network.copy()
     engine = Engine(trained)
-    data = KernelInput(image, False, "sparse")
+    data = ImageInput(image, False, "sparse")
     engine.load_weights(data)
-    engine.train(data, np.array([1]), np.array([0]), 1.0, np.zeros(2), smoothing=smoothing)
+    engine.train(data, np.array([1]), np.array([0]), 1.0, np.zeros(2), options=StepOptions(smoothing=smoothing))
     engine.store_weights()
     descent = network.parameters - trained.parameters
     assert np.linalg.norm(gradient) > 0.1
@@ -341,7 +343,7 @@ def test_the_baseline_is_summed_row_by_row(hidden: int, dtype: str) -> None:
     spy = Spy(network, id)  # a kernel that does nothing
     engine = Engine(network, spy)
     for invert, folded in ((False, expected), (True, network.biases[0])):
-        data = KernelInput(white, invert, "sparse")
+        data = ImageInput(white, invert, "sparse")
         engine.load_weights(data)
         engine.outputs(data)
         ws, _ = spy.workspace()
@@ -356,7 +358,7 @@ def test_softmax_of_sums_below_the_range_of_exp(dtype: str, low: float) -> None:
     network.weights[0][...] = 0
     network.biases[0][...] = [low - 1, low - 3, low - 2]
     expected = np.exp([2.0, 0.0, 1.0]) / np.exp([2.0, 0.0, 1.0]).sum()
-    outputs = run(Engine(network), case.pixels(), case.invert, case.first_layer)
+    outputs = run_images(Engine(network), case.pixels(), case.invert, case.first_layer)
     np.testing.assert_allclose(outputs, np.tile(expected, (STEPS, 1)), rtol=0, atol=TOLERANCE[dtype])
     reference = ReferenceNetwork.from_network(network)
     for x, label in zip((case.pixels() / 255).tolist(), case.labels().tolist(), strict=True):
@@ -394,21 +396,21 @@ def test_any_number_of_samples_may_be_trained_on(n: int) -> None:
 def test_training_arguments_may_change_between_calls() -> None:
     case = replace(CASES[2], invert=True)
     network = case.network("float32")
-    data = KernelInput(case.pixels(), case.invert, case.first_layer)
-    others = KernelInput(255 - case.pixels(), case.invert, case.first_layer)
+    data = ImageInput(case.pixels(), case.invert, case.first_layer)
+    others = ImageInput(255 - case.pixels(), case.invert, case.first_layer)
     labels, totals = case.labels(), np.zeros(2)
     calls: list[dict[str, Any]] = [
         {},
         {},
         {"learning_rate": 0.3},
-        {"labels": labels[::-1].copy()},
+        {"targets": labels[::-1].copy()},
         {"data": others},
-        {"smoothing": 0.1},
+        {"options": StepOptions(smoothing=0.1)},
         {"weights": sample_weights(network.dtype)},
         {"totals": np.zeros(2)},
         {},
     ]
-    usual = {"data": data, "labels": labels, "order": np.arange(STEPS), "learning_rate": case.lr, "totals": totals}
+    usual = {"data": data, "targets": labels, "order": np.arange(STEPS), "learning_rate": case.lr, "totals": totals}
     engine, reloaded = Engine(network.copy()), network.copy()
     engine.load_weights(data)
     found = []
@@ -433,7 +435,7 @@ def test_a_sample_may_repeat_within_a_block() -> None:
     order = np.array([3, 3, 3, 3, 5, 3, 5, 5, 5, 3])
     for k in order:
         reference.train((case.pixels()[k] / 255).tolist(), int(case.labels()[k]), case.lr)
-    engine, data = Engine(network), KernelInput(case.pixels(), case.invert, case.first_layer)
+    engine, data = Engine(network), ImageInput(case.pixels(), case.invert, case.first_layer)
     engine.load_weights(data)
     engine.train(data, case.labels(), order, case.lr, np.zeros(2))
     engine.store_weights()
@@ -452,7 +454,7 @@ def test_sample_weights_of_one_change_nothing() -> None:
     plain, weighted = case.network("float32"), case.network("float32")
     train(plain, case)
     engine = Engine(weighted)
-    data = KernelInput(case.pixels(), False, case.first_layer)
+    data = ImageInput(case.pixels(), False, case.first_layer)
     engine.load_weights(data)
     ones = np.ones(STEPS, dtype=np.float32)
     engine.train(data, case.labels(), np.arange(STEPS), case.lr, np.zeros(2), weights=ones)
@@ -464,7 +466,7 @@ def test_samples_of_weight_zero_change_nothing() -> None:
     case = CASES[1]
     network = case.network("float64")
     engine = Engine(network)
-    data = KernelInput(case.pixels(), False, case.first_layer)
+    data = ImageInput(case.pixels(), False, case.first_layer)
     engine.load_weights(data)
     engine.train(data, case.labels(), np.arange(STEPS), case.lr, np.zeros(2), weights=np.zeros(STEPS))
     engine.store_weights()
@@ -475,7 +477,7 @@ def test_equal_outputs_count_as_the_first_class_as_in_prediction() -> None:
     """A saturated network gives equal outputs, which must not count as correct for every label."""
     network = Network((4, 10), dtype="float64")
     engine = Engine(network)
-    data = KernelInput(np.full((10, 4), 100, dtype=np.uint8), False, "sparse")
+    data = ImageInput(np.full((10, 4), 100, dtype=np.uint8), False, "sparse")
     totals = np.zeros(2)
     engine.load_weights(data)
     engine.train(data, np.arange(10), np.arange(10), 1e-300, totals)
@@ -508,7 +510,7 @@ def test_weights_that_are_not_finite_make_the_loss_not_finite(rule: str, value: 
 def test_the_share_of_pixels_that_are_not_white_selects_the_first_layer(
     images: np.ndarray, first_layer: str, chosen: str, share: float
 ) -> None:
-    data = KernelInput(images.astype(np.uint8), False, first_layer)
+    data = ImageInput(images.astype(np.uint8), False, first_layer)
     assert (data.first_layer, density(images)) == (chosen, share)
 
 
@@ -518,7 +520,7 @@ def test_blank_images_have_no_active_pixels_but_train(invert: bool, first_layer:
     case = Case((8, 5, 3))
     network, images = case.network(), np.full((3, 8), 255, dtype=np.uint8)
     reference = ReferenceNetwork.from_network(network)
-    data, engine = KernelInput(images, invert, first_layer), Engine(network)
+    data, engine = ImageInput(images, invert, first_layer), Engine(network)
     engine.load_weights(data)
     engine.train(data, np.array([0, 1, 2]), np.arange(3), 0.5, np.zeros(2))
     engine.store_weights()
@@ -529,15 +531,15 @@ def test_blank_images_have_no_active_pixels_but_train(invert: bool, first_layer:
 
 def test_images_of_another_size_are_refused() -> None:
     engine = Engine(Network((8, 3)))
-    with pytest.raises(DataError, match="8 inputs, but the images have 9 pixels"):
-        engine.load_weights(KernelInput(np.zeros((1, 9), dtype=np.uint8), False))
+    with pytest.raises(DataError, match="8 inputs, but the samples have 9"):
+        engine.load_weights(ImageInput(np.zeros((1, 9), dtype=np.uint8), False))
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"labels": np.zeros(40, np.int32)}, "labels.* int64, not int32"),
-        ({"labels": np.zeros((40, 1), np.int64)}, r"labels.* int64, not int64 \(40, 1\)"),
+        ({"targets": np.zeros(40, np.int32)}, "labels.* int64, not int32"),
+        ({"targets": np.zeros((40, 1), np.int64)}, r"labels.* int64, not int64 \(40, 1\)"),
         ({"totals": np.zeros(2, np.float32)}, "totals.* float64, not float32"),
         ({"weights": np.ones(40)}, "weights.* float32, not float64"),
         ({"order": np.arange(40, dtype=np.int32)}, "the order of samples must be int64, not int32"),
@@ -546,8 +548,8 @@ def test_images_of_another_size_are_refused() -> None:
 def test_arrays_of_another_type_are_refused(changes: dict[str, Any], message: str) -> None:
     case = CASES[1]
     network = case.network("float32")
-    engine, data, totals = Engine(network, Spy(network)), KernelInput(case.pixels(), False), np.zeros(2)
-    usual = {"data": data, "labels": case.labels(), "order": np.arange(40), "learning_rate": 0.1, "totals": totals}
+    engine, data, totals = Engine(network, Spy(network)), ImageInput(case.pixels(), False), np.zeros(2)
+    usual = {"data": data, "targets": case.labels(), "order": np.arange(40), "learning_rate": 0.1, "totals": totals}
     engine.load_weights(data)
     with pytest.raises(DataError, match=message):
         engine.train(**{**usual, **changes})
@@ -559,7 +561,7 @@ def test_a_refused_call_does_not_change_the_next_one(fault: str) -> None:
     """Arguments of the refused call must not be used later."""
     case = CASES[1]
     networks = [case.network("float32"), case.network("float32")]
-    data, others = (KernelInput(pixels, False, "sparse") for pixels in (case.pixels(), 255 - case.pixels()))
+    data, others = (ImageInput(pixels, False, "sparse") for pixels in (case.pixels(), 255 - case.pixels()))
     for network, refused in zip(networks, (False, True), strict=True):
         engine, labels, totals = Engine(network), case.labels(), np.zeros(2)
         engine.load_weights(data)
@@ -579,12 +581,14 @@ def test_a_refused_call_does_not_change_the_next_one(fault: str) -> None:
 def test_the_compiled_kernel_equals_the_kernel_run_as_plain_python(case: Case, dtype: str) -> None:
     """Plain Python allows debugging, and measuring the coverage of these tests with NUMBA_DISABLE_JIT=1."""
     kind = "relu" if case.activation == "relu" else "sigmoid"
-    kernel = plain.kernels("fastnn.kernels.sgd").run_samples(dtype, case.rule, kind)
+    kernel = plain.kernels("fastnn.kernels.sgd").run_samples(dtype, case.network().loss, kind)
     networks = [case.network(dtype), case.network(dtype)]
     totals = [train(networks[0], case), train(networks[1], case, kernel=kernel)]
     np.testing.assert_allclose(networks[0].parameters, networks[1].parameters, rtol=0, atol=TOLERANCE[dtype])
     assert totals[0] == pytest.approx(totals[1], rel=TOLERANCE[dtype])
-    outputs = [run(Engine(networks[0], each), case.pixels(), case.invert, case.first_layer) for each in (None, kernel)]
+    outputs = [
+        run_images(Engine(networks[0], each), case.pixels(), case.invert, case.first_layer) for each in (None, kernel)
+    ]
     np.testing.assert_allclose(*outputs, rtol=0, atol=TOLERANCE[dtype])
 
 
@@ -604,7 +608,7 @@ def test_processors_with_wider_vectors_give_the_same_bits(monkeypatch: pytest.Mo
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        kernel = numba.njit(error_model="numpy")(module.run_samples("float32", case.rule, case.activation))
+        kernel = numba.njit(error_model="numpy")(module.run_samples("float32", case.network().loss, case.activation))
         network = case.network("float32")
         train(network, case, kernel=kernel)
         found.append(network.sha256())

@@ -14,11 +14,13 @@ import pytest
 from fastnn.kernels.workspace import (
     ACTIVATIONS,
     BLOCK,
+    INPUTS_PER_STEP,
     LAYER,
     N_MASKS,
     PAIRS,
     ArgumentBlock,
     address_of,
+    make_slots,
     plan_workspace,
     record_of_int64,
     workspace_dtype,
@@ -34,6 +36,7 @@ KINDS = record_of_int64("numbers", "n", "others", one=np.float32)
 def tables(sizes: tuple[int, ...], activation: str, dtype: str) -> tuple[Any, Record, list[Record]]:
     """Return the memory plan of a network, its record and the records of its layers."""
     plan = plan_workspace(sizes, activation, np.dtype(dtype))
+    make_slots(plan.block, -(-sizes[0] // INPUTS_PER_STEP) * INPUTS_PER_STEP)
     record = Record(plan.block.address, workspace_dtype(np.dtype(dtype)))
     layers = [Record(record.layers + k * LAYER.itemsize, LAYER) for k in range(record.n_layers)]
     return plan, record, layers
@@ -53,12 +56,13 @@ def parts_of(record: Record, layers: list[Record], activation: str, itemsize: in
         "block_preactivations": (record.block_preactivations, BLOCK * first),
         "block_deltas": (record.block_deltas, BLOCK * first),
         "gram": (record.gram, len(PAIRS) * vector),
-        "pixel_values": (record.pixel_values, BLOCK * record.pixel_stride * itemsize),
-        "active_pixels": (record.active_pixels, N_MASKS * record.pixel_stride * 4),
+        "baseline_products": (record.baseline_products, vector),
+        "deviations": (record.deviations, BLOCK * record.input_stride * itemsize),
+        "active_inputs": (record.active_inputs, N_MASKS * record.input_stride * 4),
         "list_ends": (record.list_ends, N_MASKS * 8),
-        "image_offsets": (record.image_offsets, BLOCK * 8),
-        "sample_masks": (record.sample_masks, record.pixel_stride),
-        "any_mask": (record.any_mask, -(-record.pixel_stride // 64) * 8),
+        "sample_offsets": (record.sample_offsets, BLOCK * 8),
+        "sample_masks": (record.sample_masks, record.input_stride),
+        "any_mask": (record.any_mask, -(-record.input_stride // 64) * 8),
     }
     for depth, layer in enumerate(layers):
         dense = depth > 0 and activation != "relu"
@@ -84,7 +88,14 @@ def test_no_parts_of_the_memory_overlap(sizes: tuple[int, ...], activation: str,
         assert end <= start, (name, following)
     # Vectors are loaded from these parts: none may cross a cache line.
     for name, (start, _) in parts.items():
-        if name.split()[0] not in ("layers", "active_pixels", "list_ends", "image_offsets", "sample_masks", "any_mask"):
+        if name.split()[0] not in (
+            "layers",
+            "active_inputs",
+            "list_ends",
+            "sample_offsets",
+            "sample_masks",
+            "any_mask",
+        ):
             assert start % LINE == 0 or name.startswith("active_"), name
     # The views are at the addresses in the records, within memory that stays alive.
     for depth, (weights, biases) in enumerate(zip(plan.weights, plan.biases, strict=True)):
@@ -102,8 +113,8 @@ def test_the_records_describe_the_layers(sizes: tuple[int, ...], activation: str
     plan, record, layers = tables(sizes, activation, "float32")
     assert (record.n_layers, record.hidden_activation) == (len(sizes) - 1, ACTIVATIONS[activation])
     assert record.one == 1
-    assert record.pixel_stride % 16 == 0
-    assert 0 <= record.pixel_stride - sizes[0] < 16
+    assert record.input_stride % 16 == 0
+    assert 0 <= record.input_stride - sizes[0] < 16
     for depth, layer in enumerate(layers):
         n_in, n_out = sizes[depth : depth + 2]
         assert (layer.n_inputs, layer.n_outputs) == (n_in, n_out)
