@@ -7,11 +7,11 @@ import hashlib
 import os
 import re
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastnn.datasets.npz import from_arrays, read_arrays
+from fastnn.datasets.npz import arrays_of, from_arrays, read_arrays
 from fastnn.datasets.safe_read import FILE_LIMIT, is_packed
 from fastnn.errors import DataError
 from fastnn.reading import open_file, read_file
@@ -183,12 +183,5 @@ def _checksum(dataset: Dataset) -> str:
 
 def _write(path: Path, dataset: Dataset) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    arrays: dict[str, Any] = {
-        "images": dataset.images,
-        "labels": dataset.labels,
-        "classes": np.array(dataset.classes),
-    }
-    if dataset.test is not None:
-        arrays |= {"test_images": dataset.test.images, "test_labels": dataset.test.labels}
     with atomic_write(path) as file:
-        np.savez(file, checksum=np.array(_checksum(dataset)), **arrays)
+        np.savez(file, checksum=np.array(_checksum(dataset)), **arrays_of(dataset))

@@ -225,6 +225,11 @@ def _needed(arrays: dict[str, NDArray[Any]], name: str, source: str) -> NDArray[
 
 def write_npz(dataset: Dataset, file: BinaryIO) -> None:
     """Write a data set, with its test set if it has one, so that :func:`read_npz` returns the same."""
+    np.savez_compressed(file, **arrays_of(dataset))
+
+
+def arrays_of(dataset: Dataset) -> dict[str, Any]:
+    """Return the arrays of a data set and of its test set by the names that :func:`from_arrays` takes."""
     arrays: dict[str, Any] = {
         "images": dataset.images,
         "labels": dataset.labels,
@@ -232,4 +237,4 @@ def write_npz(dataset: Dataset, file: BinaryIO) -> None:
     }
     if dataset.test is not None:
         arrays |= {"test_images": dataset.test.images, "test_labels": dataset.test.labels}
-    np.savez_compressed(file, **arrays)
+    return arrays
