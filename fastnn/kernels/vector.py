@@ -423,7 +423,7 @@ where_positive = _lanewise(
 maximum = _lanewise("maximum", "Return max(a, b); a where it is NaN.", _emit_maximum)
 exp = _lanewise(
     "exp",
-    "Return e**a within 1 ulp (float64: 1.05 ulp); a is clipped to [-87, 88] (float64: [-708, 709]).",
+    "Return e**a within 1.05 ulp; a is clipped to [-87, 88] (float64: [-708, 709]).",
     _emit_exp,
 )
 
