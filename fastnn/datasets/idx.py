@@ -243,8 +243,9 @@ def label_bytes(dataset: Dataset) -> NDArray[np.uint8]:
     """
     for name in dataset.classes:
         if name not in _BYTES:
+            shown = name if len(name) <= 40 else f"{name[:37]}..."
             raise DataError(
-                f"{dataset.source}: labels in IDX files are integers from 0 to 255, not {name!r}; "
+                f"{dataset.source}: labels in IDX files are integers from 0 to 255, not {shown!r}; "
                 "convert to .json, .csv or .npz"
             )
     return np.array([int(name) for name in dataset.classes], dtype=np.uint8)[dataset.labels]

@@ -188,7 +188,7 @@ def json_value(*words: str) -> Mutator:
             _change_node(random, box, words)
         try:
             changed = json.dumps(box[0])
-        except RecursionError:
+        except (RecursionError, ValueError):  # too deep, or a list that holds itself
             return content
         return re.sub(r'"@raw(\d+)"', lambda match: _RAW[int(match[1])], changed).encode()[:LIMIT]
 

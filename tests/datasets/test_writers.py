@@ -227,3 +227,8 @@ def test_labels_of_more_than_64_bits_are_not_written_to_formats_of_labels_alone(
     with pytest.raises(DataError, match="9223372036854775808 cannot be a label"):
         write_dataset(dataset([0, 1], ("7", "9223372036854775808")), tmp_path / name)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_long_label_is_shortened_in_the_message(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"not '9{37}\.\.\.'; convert to"):
+        write_dataset(dataset([0, 1], ("1", "9" * 5000)), tmp_path / "x-images-idx3-ubyte")
