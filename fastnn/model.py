@@ -133,7 +133,7 @@ class Model:
     Raises
     ------
     ModelError
-        If the sizes of the networks do not fit each other or the classes.
+        If the sizes of the networks do not fit each other or the classes, or the outputs are not those of classes.
 
     Examples
     --------
@@ -174,6 +174,10 @@ class Model:
                 f"the networks' sizes {[list(network.sizes) for network in self.networks]} "
                 f"do not fit each other and {len(self.classes)} classes"
             )
+        for network in self.networks:
+            # Model files say the rule alone: other outputs would be read again as a softmax.
+            if network.output != ("sigmoid" if network.rule == "original" else "softmax"):
+                raise ModelError(f"a model of classes with rule backprop needs softmax outputs: {network}")
         # An engine copies weights that cannot change only once, and not for each prediction.
         for network in self.networks:
             network.freeze()
