@@ -367,7 +367,7 @@ def _agrees_with_reference(
     targets = np.eye(3, dtype=dtype)[labels]
     engine = Engine(network, kernel, regularised=variant == "regularised")
     engine.load_weights(data)
-    by_class = loss in ("original", "cross_entropy")
+    by_class = loss in _BY_CLASS
     engine.train(data, labels if by_class else targets, np.arange(4), 0.5, np.zeros(2))
     engine.store_weights()
     for x, label, target in zip(rows.tolist(), labels.tolist(), targets.tolist(), strict=True):

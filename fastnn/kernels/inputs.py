@@ -25,9 +25,16 @@ from fastnn.kernels.vector import ONE, advance, device, float_pointer, pointer, 
 from fastnn.kernels.workspace import BLOCK, LAYER, N_MASKS, PAIRS
 
 _N_PAIRS = len(PAIRS)
+_LAYER_BYTES = LAYER.itemsize
 
 _LINE = 64
 """Bytes of a cache line: prefetching takes one at a time."""
+
+
+@device
+def layer_at(ws, depth):
+    """Return the record of a layer."""
+    return record_at(ws.layers + depth * _LAYER_BYTES, LAYER)
 
 
 @cache
@@ -66,7 +73,7 @@ def list_inputs(ws, args, size):
     for mask in range(N_MASKS):
         ends[mask] = mask * stride
     if args.dense:
-        n_inputs = record_at(ws.layers, LAYER).n_inputs
+        n_inputs = layer_at(ws, 0).n_inputs
         for p in range(n_inputs):
             lists[all_samples * stride + p] = p
         ends[all_samples] += n_inputs
@@ -107,7 +114,7 @@ def _read_images(ws, args, first, size):
             simd.prefetch(images, k)
     read_block(ws, args.data, args.white, (1 << size) - 1)
     list_inputs(ws, args, size)
-    n_inputs, products = record_at(ws.layers, LAYER).n_inputs, float_pointer(ws, ws.baseline_products)
+    n_inputs, products = layer_at(ws, 0).n_inputs, float_pointer(ws, ws.baseline_products)
     is_zero = pointer(ws.is_zero, int64)
     for t in range(size):
         grey = sum_of_levels(images, order[first + t] * args.row_stride, n_inputs)
@@ -130,7 +137,7 @@ def _make_read_rows(source):
         """Write (value - level) * scale of one row."""
         simd.noinline()
         row, levels, scales = pointer(args.data, source), pointer(args.levels, source), pointer(args.scales, source)
-        for j in range(record_at(ws.layers, LAYER).n_inputs):
+        for j in range(layer_at(ws, 0).n_inputs):
             target[j] = (row[begin + j] - levels[j]) * scales[j]
 
     @device

@@ -16,21 +16,14 @@ Above the first layer both change what a layer reads: s m h instead of the activ
 from numba import int64, uint64
 
 from fastnn.kernels import vector as simd
-from fastnn.kernels.vector import ONE, device, float_pointer, record_at
-from fastnn.kernels.workspace import LAYER
-
-_LAYER_BYTES = LAYER.itemsize
+from fastnn.kernels.inputs import layer_at
+from fastnn.kernels.vector import ONE, device, float_pointer
 
 _SMALLEST_SCALE = 1e-9
 """V is rescaled below it: 1 / s**2 must be far from the largest float32."""
 
 _UNITS_PER_HASH = 4
 """A hash of 64 bits decides about four units, by 16 bits each."""
-
-
-@device
-def _layer(ws, depth):
-    return record_at(ws.layers + depth * _LAYER_BYTES, LAYER)
 
 
 @device
@@ -53,13 +46,13 @@ def _as_float(ws, value):
 @device
 def first_scale(ws):
     """Return s of the first layer."""
-    return _as_float(ws, _layer(ws, 0).scale)
+    return _as_float(ws, layer_at(ws, 0).scale)
 
 
 @device
 def inverse_first_scale(ws):
     """Return 1 / s of the first layer."""
-    return _as_float(ws, 1.0 / _layer(ws, 0).scale)
+    return _as_float(ws, 1.0 / layer_at(ws, 0).scale)
 
 
 @device
@@ -75,7 +68,7 @@ def rescale(ws):
     """Multiply V of layers whose scale is small by it; their scale becomes 1."""
     simd.small_code()
     for depth in range(ws.n_layers):
-        layer = _layer(ws, depth)
+        layer = layer_at(ws, depth)
         if layer.scale < _SMALLEST_SCALE:
             scale = _as_float(ws, layer.scale)
             _multiply(float_pointer(ws, layer.weights), layer.n_rows * layer.stride, scale)
@@ -89,7 +82,7 @@ def rescale(ws):
 def scale_inputs(ws, args, depth, position, learns):
     """Write what the layer at `depth` >= 1 reads: s m h; draw m first if training drops units."""
     simd.small_code()
-    layer, below = _layer(ws, depth), _layer(ws, depth - 1)
+    layer, below = layer_at(ws, depth), layer_at(ws, depth - 1)
     units, inputs = float_pointer(ws, below.activations), float_pointer(ws, layer.inputs)
     kept, lanes = float_pointer(ws, below.kept), simd.floats_per_vector(units)
     scale, length = simd.splat(_as_float(ws, layer.scale), ONE), below.n_vectors * lanes
@@ -117,7 +110,7 @@ def before_update(ws, args, depth):
     Called when the layer's deltas are known, and before its biases are updated.
     """
     simd.small_code()
-    layer = _layer(ws, depth)
+    layer = layer_at(ws, depth)
     scaled_deltas, deltas = float_pointer(ws, layer.scaled_deltas), float_pointer(ws, layer.deltas)
     lanes, kept = simd.floats_per_vector(deltas), float_pointer(ws, layer.kept)
     if depth < ws.n_layers - 1 and args.drop_below > 0:
@@ -139,7 +132,7 @@ def before_update(ws, args, depth):
 @device
 def scale_update(ws, args, depth):
     """Divide the scaled deltas of a layer above the first by its old and its new scale: the layer's inputs hold s."""
-    layer = _layer(ws, depth)
+    layer = layer_at(ws, depth)
     scaled_deltas = float_pointer(ws, layer.scaled_deltas)
     factor = 1.0 / (layer.scale * layer.scale * (1.0 - args.decay))
     _multiply(scaled_deltas, layer.n_vectors * simd.floats_per_vector(scaled_deltas), _as_float(ws, factor))
@@ -148,7 +141,7 @@ def scale_update(ws, args, depth):
 @device
 def after_update(ws, args, depth):
     """Multiply the deltas of the layer below by the old scale, since they came through V; decay the scale."""
-    layer, below = _layer(ws, depth), _layer(ws, depth - 1)
+    layer, below = layer_at(ws, depth), layer_at(ws, depth - 1)
     deltas = float_pointer(ws, below.deltas)
     _multiply(deltas, layer.n_input_vectors * simd.floats_per_vector(deltas), _as_float(ws, layer.scale))
     layer.scale *= 1.0 - args.decay

@@ -37,26 +37,18 @@ from fastnn.kernels import regularise
 from fastnn.kernels import vector as simd
 from fastnn.kernels import workspace as plan
 from fastnn.kernels.first_layer import first_layer_forward, first_layer_update
-from fastnn.kernels.inputs import reader
+from fastnn.kernels.inputs import layer_at, reader
 from fastnn.kernels.vector import FOUR, NATIVE, ONE, THREE, advance, device, float_pointer, pointer, record_at
-from fastnn.kernels.workspace import BLOCK, LAYER
+from fastnn.kernels.workspace import BLOCK
 
 _TINY = 1e-30
 """Lower bound of the probability in the loss, so that its logarithm is finite."""
-
-_LAYER_BYTES = LAYER.itemsize
 
 ActiveRows = namedtuple("ActiveRows", "offsets values count")
 """The non-zero inputs of a layer: offsets of their rows of weights, their values, their number."""
 
 Tile = namedtuple("Tile", "weights source target first")
 """A few adjacent columns of a layer: pointers to the first of them, and whether this is the layer's first tile."""
-
-
-@device
-def layer_at(ws, depth):
-    """Return the record of a layer."""
-    return record_at(ws.layers + depth * _LAYER_BYTES, LAYER)
 
 
 # ---- sparse layers: a row of weights for each input ----
