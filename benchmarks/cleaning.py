@@ -37,7 +37,7 @@ def cleaned(dataset: Dataset, findings: Findings) -> tuple[Dataset, Any]:
             labels[issue.index] = dataset.classes.index(issue.suggested)
         else:
             keep[issue.index] = False
-    return replace(dataset, labels=labels), keep
+    return replace(dataset, targets=labels), keep
 
 
 def compare(dataset: Dataset, findings: Findings, recipe: Recipe, seeds: int) -> dict[tuple[str, str], list[float]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 _CHUNK_WEIGHTS = 1 << 28
 """Weights that a chunk of samples reads and writes in about 20 ms."""
+
+_LARGE_INPUT = 1e6
+"""Inputs of a network up to this are taken for possible, of rows that are not standardised too."""
 
 _INT64 = np.dtype(np.int64)
 
@@ -275,14 +278,16 @@ class Engine:
 
     def chunk_size(self, data: KernelInput) -> int:
         """Return how many samples, in whole blocks, take about 20 ms; between chunks Ctrl-C and progress get a turn."""
-        touched = self.network.parameters.size
-        if data.first_layer == "sparse":
+        touched, first = self.network.parameters.size, self.network.weights[0].size
+        if data.reader == "sparse":
+            touched -= first - round(first * data.density)
+        elif data.first_layer == "sparse":
             # About a quarter of the pixels are not white.
-            touched -= 3 * self.network.weights[0].size // 4
+            touched -= 3 * first // 4
         return max(1, min(4096, _CHUNK_WEIGHTS // touched) // BLOCK) * BLOCK
 
     def outputs(self, data: KernelInput, between: Callable[[], object] | None = None) -> NDArray[Any]:
-        """Return the network's outputs for all images, shape (n, classes).
+        """Return the network's outputs for all samples, shape (n, sizes[-1]).
 
         Parameters
         ----------
@@ -329,19 +334,26 @@ def run_images(engine: Engine, images: NDArray[np.uint8], invert: bool, first_la
     return engine.outputs(data)
 
 
-def has_finite_outputs(network: Network, invert: bool) -> bool:
-    """Return whether a network's outputs are finite: proven by its weights, or tried on a few images.
+def has_finite_outputs(network: Network, kind: Literal["images", "inverted images", "rows"]) -> bool:
+    """Return whether a network's outputs are finite: proven by its weights, or tried on a few samples.
 
-    The images are white, black and noise; other images may still give outputs that are not finite.
+    Images are white, black and noise; rows are standardised noise. Other samples may still give outputs that are not
+    finite.
     """
-    if network.cannot_overflow():
+    if network.cannot_overflow(_LARGE_INPUT if kind == "rows" else 1.0):
         return True
     if not network.is_finite():
         return False
-    n = network.sizes[0]
-    noise = np.random.default_rng(0).integers(0, 256, (2, n), dtype=np.uint8)
-    images = np.concatenate([np.full((1, n), 255, np.uint8), np.zeros((1, n), np.uint8), noise])
-    return bool(np.isfinite(run_images(Engine(network), images, invert)).all())
+    n, rng = network.sizes[0], np.random.default_rng(0)
+    if kind == "rows":
+        data: KernelInput = RowInput(rng.standard_normal((4, n)), network.dtype, first_layer="dense")
+    else:
+        noise = rng.integers(0, 256, (2, n), dtype=np.uint8)
+        images = np.concatenate([np.full((1, n), 255, np.uint8), np.zeros((1, n), np.uint8), noise])
+        data = ImageInput(images, kind == "inverted images", "sparse")
+    engine = Engine(network)
+    engine.load_weights(data)
+    return bool(np.isfinite(engine.outputs(data)).all())
 
 
 @cache

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastnn.datasets.sparse import SparseRows, check_structure
 from fastnn.errors import DataError
 from fastnn.kernels.workspace import BLOCK, INPUTS_PER_STEP
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+    from fastnn.datasets.scaling import Scaling
 
 DENSE_FROM = 0.6
 """Share of deviating inputs from which the dense first layer is faster; "auto" uses it from there on."""
@@ -54,6 +57,8 @@ class KernelInput:
         Numbers from one row of `data` to the next.
     kind : object
         Equal for data that differ in nothing but ``data`` and `n`.
+    density : float
+        Share of the values that deviate, of rows; see :func:`density` for images.
     white, factor : int, float
         Of images: a pixel's deviation is (grey level - white) * factor. 0 and 1 for other data.
     """
@@ -62,12 +67,17 @@ class KernelInput:
     first_layer: str
     baseline: NDArray[Any] | None = None
     baseline_square = 0.0
+    density = 1.0
     white, factor = 0, 1.0
 
     def __init__(self, n: int, n_inputs: int, n_slots: int, row_stride: int, **arrays: NDArray[Any]) -> None:
         self.n, self.n_inputs, self.row_stride, self.arrays = n, n_inputs, row_stride, arrays
         self.n_slots = _whole_steps(n_slots)
         self.kind: object = object()
+
+    def like(self, features: Any) -> KernelInput:
+        """Return other samples, with the same baseline and scaling as these."""
+        raise NotImplementedError
 
     def _set_baseline(self, baseline: NDArray[np.float64], dtype: DTypeLike) -> None:
         if baseline.any():
@@ -110,6 +120,10 @@ class ImageInput(KernelInput):
         row_stride = self.images.shape[1]
         super().__init__(n, n_inputs, row_stride, row_stride, data=self.images)
         self.kind = ("images", invert, first_layer, n_inputs)
+
+    def like(self, features: NDArray[np.uint8]) -> ImageInput:
+        """Return other images, with the same first layer."""
+        return ImageInput(features, self.invert, self.first_layer)
 
     def empty_like(self, n: int) -> ImageInput:
         """Return an ImageInput of the same kind with `n` white images, as a buffer to write to."""
@@ -164,7 +178,7 @@ class RowInput(KernelInput):
             first_layer = "sparse" if share < DENSE_FROM else "dense"
         # A dense first layer visits all inputs, so that it needs no baseline.
         levels = means if found is None or first_layer == "dense" else found
-        self.reader, self.first_layer = values.dtype.name, first_layer
+        self.reader, self.first_layer, self.density = values.dtype.name, first_layer, share
         # Levels are values of the data: the difference of equal values is exactly 0.
         arrays = {"levels": levels.astype(values.dtype), "scales": scales.astype(values.dtype)}
         super().__init__(n, n_inputs, n_inputs, n_inputs, data=values, **arrays)
@@ -178,6 +192,11 @@ class RowInput(KernelInput):
         other = copy.copy(self)
         other.n, other.arrays = len(rows), {**self.arrays, "data": rows}
         return other
+
+    def like(self, features: ArrayLike) -> RowInput:
+        """Return other rows, of any type and order, with these levels, means and scales."""
+        rows = as_rows(features, self.arrays["data"].dtype).astype(self.arrays["data"].dtype, copy=False)
+        return self.with_rows(np.ascontiguousarray(rows))
 
 
 class SparseInput(KernelInput):
@@ -217,28 +236,71 @@ class SparseInput(KernelInput):
         scale: ArrayLike | None = None,
     ) -> None:
         starts = np.ascontiguousarray(row_starts, np.int64)
-        _check_structure(starts, indices, values, n_inputs)
+        check_structure(starts, np.asarray(indices), np.asarray(values), n_inputs)
         means, scales = _vector("mean", mean, n_inputs, 0.0), _vector("scale", scale, n_inputs, 1.0)
-        most = int(np.sort(np.diff(starts))[-BLOCK:].sum())
         super().__init__(
             len(starts) - 1,
             n_inputs,
-            max(1, min(most, n_inputs)),
+            _sparse_slots(starts, n_inputs),
             0,
             data=np.ascontiguousarray(values, dtype),
             indices=np.ascontiguousarray(indices, np.int32),
             row_starts=starts,
             scales=scales.astype(dtype),
         )
+        self.density = float(starts[-1]) / max(1, self.n * n_inputs)
         self._set_baseline(-means * scales, dtype)
+
+    def like(self, features: SparseRows) -> SparseInput:
+        """Return other rows with these means and scales, and with the same baseline."""
+        other, rows = copy.copy(self), features
+        data = np.ascontiguousarray(rows.values, self.arrays["data"].dtype)
+        other.n, other.kind, other.n_slots = len(rows), object(), _sparse_slots(rows.row_starts, rows.n_columns)
+        other.arrays = {**self.arrays, "data": data, "indices": rows.indices, "row_starts": rows.row_starts}
+        return other
 
     @classmethod
     def from_matrix(cls, matrix: Any, dtype: DTypeLike, **options: Any) -> SparseInput:
         """Return the rows of a SciPy sparse matrix; a CSR matrix whose values have `dtype` is read where it is."""
-        if matrix.ndim != 2:
-            raise DataError(f"a sparse matrix must have two dimensions, not {matrix.ndim}")
-        rows = matrix.tocsr()
-        return cls(rows.data, rows.indices, rows.indptr, rows.shape[1], dtype, **options)
+        return cls.from_rows(SparseRows.from_scipy(matrix), dtype, **options)
+
+    @classmethod
+    def from_rows(cls, rows: SparseRows, dtype: DTypeLike, **options: Any) -> SparseInput:
+        """Return sparse rows; values of `dtype` are read where they are."""
+        return cls(rows.values, rows.indices, rows.row_starts, rows.n_columns, dtype, **options)
+
+
+def kernel_input(
+    features: Any, dtype: DTypeLike, *, invert: bool = False, scaling: Scaling | None = None, first_layer: str = "auto"
+) -> KernelInput:
+    """Return images, rows or sparse rows in the form that the kernels read.
+
+    Parameters
+    ----------
+    features : ndarray, SparseRows or SciPy sparse matrix, shape (n, n_inputs)
+        uint8 are images, see :class:`ImageInput`; other numbers are rows, see :class:`RowInput`.
+    dtype : dtype
+        Type of the network's parameters.
+    invert : bool
+        For images, see :class:`ImageInput`.
+    scaling : Scaling, optional
+        For rows and sparse rows; the network's inputs are the scaled values.
+    first_layer : {"auto", "sparse", "dense"}
+        See :class:`RowInput`; for sparse rows the first layer is always sparse.
+
+    Raises
+    ------
+    DataError
+        If `features` is not a matrix of numbers.
+    """
+    options = {} if scaling is None else {"mean": scaling.mean, "scale": scaling.factor}
+    if isinstance(features, SparseRows):
+        return SparseInput.from_rows(features, dtype, **options)
+    if hasattr(features, "tocsr"):
+        return SparseInput.from_matrix(features, dtype, **options)
+    if isinstance(features, np.ndarray) and features.dtype == np.uint8:
+        return ImageInput(features, invert, first_layer)
+    return RowInput(features, dtype, first_layer=first_layer, **options)
 
 
 def as_rows(rows: ArrayLike, dtype: DTypeLike) -> NDArray[Any]:
@@ -295,6 +357,12 @@ def _share_of_others(rows: NDArray[Any], levels: NDArray[np.float64]) -> float:
     return sum(int(np.count_nonzero(part != exact)) for part in parts) / max(1, rows.size)
 
 
+def _sparse_slots(row_starts: NDArray[np.int64], n_inputs: int) -> int:
+    """Return the most inputs that a block of these sparse rows holds, at least 1; rounded up as slots are."""
+    most = int(np.sort(np.diff(row_starts))[-BLOCK:].sum())
+    return _whole_steps(max(1, min(most, n_inputs)))
+
+
 def _vector(name: str, given: ArrayLike | None, n_inputs: int, default: float) -> NDArray[np.float64]:
     if given is None:
         return np.full(n_inputs, default)
@@ -307,17 +375,6 @@ def _vector(name: str, given: ArrayLike | None, n_inputs: int, default: float) -
 def _whole_steps(n: int) -> int:
     """Return a number of inputs, rounded up to a multiple of INPUTS_PER_STEP."""
     return -(-n // INPUTS_PER_STEP) * INPUTS_PER_STEP
-
-
-def _check_structure(starts: NDArray[np.int64], indices: NDArray[Any], values: NDArray[Any], n_inputs: int) -> None:
-    """Raise a DataError unless the arrays of a CSR matrix point only to what there is: kernels do not check them."""
-    whole = len(starts) and starts[0] == 0 and starts[-1] <= min(len(indices), len(values))
-    if not whole or (np.diff(starts) < 0).any():
-        raise DataError("the rows of the sparse matrix do not begin in order (indptr)")
-    used = indices[: starts[-1]]
-    if used.size and not 0 <= used.min() <= used.max() < n_inputs:
-        wrong = used[(used < 0) | (used >= n_inputs)][0]
-        raise DataError(f"the sparse matrix has a column index of {wrong}, outside of its {n_inputs} columns")
 
 
 def density(images: NDArray[np.uint8]) -> float:

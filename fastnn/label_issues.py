@@ -155,7 +155,7 @@ def find_issues(
     images, blank = normalise_batch(dataset.images, polarity="dark-on-light")
     recipe = RECIPE.replace(epochs=epochs, seed=seed)
     # Copies must be in the same fold; images that differ can be the same after normalising.
-    normalised = replace(dataset, images=images, test=None)
+    normalised = replace(dataset, features=images, test=None)
     probabilities = cross_val_predict_proba(
         normalised, recipe, folds=folds, repeats=repeats, threads=threads, progress=progress
     )
@@ -388,7 +388,7 @@ def apply_issues(dataset: Dataset, path: Path) -> tuple[Dataset, int, int]:
             labels[index] = place[suggested]
     if not keep.any():
         raise DataError(f"{path}: leaves out every image of {dataset.source}; delete some lines")
-    cleaned = replace(dataset, images=dataset.images[keep], labels=labels[keep])
+    cleaned = replace(dataset, features=dataset.images[keep], targets=labels[keep])
     return cleaned, relabelled, int(np.count_nonzero(~keep))
 
 

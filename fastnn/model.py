@@ -6,23 +6,30 @@ import dataclasses
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import msgspec
 import numpy as np
 from msgspec import Meta
 
+from fastnn.datasets.columns import total_width
+from fastnn.datasets.dataset import check_finite
+from fastnn.datasets.sparse import SparseRows
 from fastnn.datasets.split import Split  # noqa: TC001 - msgspec reads the annotations
-from fastnn.engine import Engine, has_finite_outputs, run_images
+from fastnn.engine import Engine, has_finite_outputs
 from fastnn.errors import DataError, ModelError
+from fastnn.inputs import ImageInput, as_rows, kernel_input
 from fastnn.kernels.workspace import BLOCK
-from fastnn.network import OVERFLOW
+from fastnn.network import OVERFLOW, Task
 from fastnn.recipe import Recipe  # noqa: TC001
 from fastnn.threads import cores
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import NDArray
 
+    from fastnn.datasets.columns import Column
+    from fastnn.datasets.scaling import Scaling
+    from fastnn.inputs import KernelInput
     from fastnn.network import Network
 
 _Text = Annotated[str, Meta(max_length=1 << 16)]
@@ -34,11 +41,14 @@ _LEAST_PER_THREAD = 256
 _MAX_IDLE = 8
 """Sets of engines kept for later predictions; a server may predict on many threads at once, but seldom does."""
 
-_SHOWN_CLASSES = 30
-"""Most class names and metrics shown in a notebook."""
+_SHOWN_NAMES = 30
+"""Most names of outputs and metrics shown in a notebook."""
+
+OUTPUT_WORDS: dict[Task, str] = {"classification": "classes", "multilabel": "labels", "regression": "targets"}
+"""What the outputs are called, for each task."""
 
 
-class DataCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class DataCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """The data set that a model was trained and tested on.
 
     Attributes
@@ -50,9 +60,13 @@ class DataCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     hash : str
         Its :attr:`fastnn.Dataset.content_hash`.
     n_train, n_test : int or None
-        Images trained on and held back.
+        Samples trained on and held back.
     split : Split or None
-        Which of its images were held back; None if unknown.
+        Which of its samples were held back; None if unknown.
+    target : tuple of str or None
+        Of a table in a file: the columns that hold the targets.
+    task : {"classification", "multilabel", "regression"} or None
+        Of a table in a file: what is learned.
     """
 
     source: _Text
@@ -61,6 +75,8 @@ class DataCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     n_train: _Count | None = None
     n_test: _Count | None = None
     split: Split | None = None
+    target: Annotated[tuple[_Text, ...], Meta(max_length=1 << 16)] | None = None
+    task: Task | None = None
 
 
 class OriginalCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -94,7 +110,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     version : str or None
         Version of fastnn that trained it.
     metrics : dict of str to float
-        Results on the test set: ``test_accuracy``, ``balanced_accuracy``, ``test_loss``.
+        Results on the test set, see :attr:`fastnn.evaluation.metrics.Evaluation.metrics`.
     original : OriginalCard or None
         Set if the model was imported from the original's JSON.
     origin_key : str or None
@@ -114,26 +130,35 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """One or more trained networks that predict from pixels.
+    """One or more trained networks that predict from images or from the rows of a table.
 
     Attributes
     ----------
     networks : tuple of Network
-        Usually one; the outputs of several are averaged. All have the same first and last size. They are frozen, see
-        :meth:`fastnn.Network.freeze`: to train one further, train its :meth:`~fastnn.Network.copy`.
-    classes : tuple of str
-        Class name of each output.
+        Usually one; the outputs of several are averaged. All have the same sizes and outputs at both ends. They are
+        frozen, see :meth:`fastnn.Network.freeze`: to train one further, train its :meth:`~fastnn.Network.copy`.
+    names : tuple of str
+        Name of each output: of a class, of a label, or of the target of a regression.
     invert : bool
-        False: the network's input is value / 255, so that white paper is 1. True: 1 - value / 255, so that white is 0.
+        Of images. False: the network's input is value / 255, so that white paper is 1. True: 1 - value / 255, so that
+        white is 0.
     normalise : bool
         Whether images go through :func:`fastnn.images.normalise_picture` first, as they did in training.
     card : ModelCard
         Where the model comes from: recipe, epochs, data, metrics.
+    takes : {"images", "rows"}
+        What it predicts from.
+    columns : tuple of Column or None
+        The table's columns, if they have names.
+    scaling : Scaling or None
+        Standardises rows before the networks get them.
+    target_scaling : Scaling or None
+        Of a regression whose targets were standardised: the outputs are scaled back.
 
     Raises
     ------
     ModelError
-        If the sizes of the networks do not fit each other or the classes, or the outputs are not those of classes.
+        If the networks do not fit each other, the names, the columns or the scalings.
 
     Examples
     --------
@@ -149,15 +174,20 @@ class Model:
     """
 
     networks: tuple[Network, ...]
-    classes: tuple[str, ...]
+    names: tuple[str, ...]
     invert: bool = False
     normalise: bool = False
     card: ModelCard = field(default_factory=ModelCard)
+    takes: Literal["images", "rows"] = "images"
+    columns: tuple[Column, ...] | None = None
+    scaling: Scaling | None = None
+    target_scaling: Scaling | None = None
     _idle: list[list[Engine]] = field(default_factory=list, init=False, repr=False)
     _bounded: bool = field(default=False, init=False, repr=False)
+    _inputs: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_idle": []}
+        return {**vars(self), "_idle": [], "_inputs": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -169,29 +199,64 @@ class Model:
         if not self.networks:
             raise ModelError("a model needs at least one network")
         ends = {(network.sizes[0], network.sizes[-1]) for network in self.networks}
-        if len(ends) != 1 or self.network.sizes[-1] != len(self.classes):
+        if len(ends) != 1 or self.network.sizes[-1] != len(self.names):
             raise ModelError(
                 f"the networks' sizes {[list(network.sizes) for network in self.networks]} "
-                f"do not fit each other and {len(self.classes)} classes"
+                f"do not fit each other and {len(self.names)} {OUTPUT_WORDS[self.network.task]}"
             )
-        for network in self.networks:
-            # Model files say the rule alone: other outputs would be read again as a softmax.
-            if network.output != ("sigmoid" if network.rule == "original" else "softmax"):
-                raise ModelError(f"a model of classes with rule backprop needs softmax outputs: {network}")
+        kinds = {(network.task, network.rule, network.dtype) for network in self.networks}
+        if len({task for task, _, _ in kinds}) != 1:
+            raise ModelError("the networks' outputs do not fit each other; one model has one task")
+        self._check_inputs()
         # An engine copies weights that cannot change only once, and not for each prediction.
         for network in self.networks:
             network.freeze()
         # Then no prediction can overflow, and none is checked.
-        object.__setattr__(self, "_bounded", all(network.cannot_overflow() for network in self.networks))
+        bounded = self.takes == "images" and all(network.cannot_overflow() for network in self.networks)
+        object.__setattr__(self, "_bounded", bounded)
+
+    def _check_inputs(self) -> None:
+        """Raise ModelError if columns or scalings do not fit the networks."""
+        if self.takes == "images":
+            if self.columns is not None or self.scaling is not None or self.target_scaling is not None:
+                raise ModelError("a model of images has neither columns nor scalings")
+            if self.task != "classification":
+                raise ModelError(f"a model of images learns classes, not a {self.task}")
+            return
+        if self.invert or self.normalise:
+            raise ModelError("a model of rows does not invert or normalise images")
+        if self.columns is not None and total_width(self.columns) != self.n_inputs:
+            width = total_width(self.columns)
+            raise ModelError(f"the columns are {width} inputs, but the networks have {self.n_inputs}")
+        if self.target_scaling is not None and self.task != "regression":
+            raise ModelError(f"a model whose task is {self.task} has no scaled targets")
+        for scaling, n in ((self.scaling, self.n_inputs), (self.target_scaling, len(self.names))):
+            if scaling is not None and not (scaling.mean.shape == scaling.factor.shape == (n,) and scaling.is_finite()):
+                raise ModelError(f"the scaling does not hold a finite mean and factor for each of {n} columns")
+
+    @property
+    def task(self) -> Task:
+        """What the model predicts: "classification", "multilabel" or "regression"."""
+        return self.network.task
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes; the same as `names`."""
+        return self.names
+
+    @property
+    def n_inputs(self) -> int:
+        """Number of features of a sample."""
+        return self.network.sizes[0]
 
     def check_outputs(self) -> None:
-        """Raise ModelError if weights are not finite, or so large that the outputs for some images are not finite.
+        """Raise ModelError if weights are not finite, or so large that the outputs for some samples are not finite.
 
-        The images are white, black and noise. Predictions are checked as well, unless it is proven that all of them
-        are finite.
+        The samples are a few images or rows. Predictions are checked as well, unless it is proven that all of them are
+        finite.
         """
         for network in self.networks:
-            if not has_finite_outputs(network, self.invert):
+            if not has_finite_outputs(network, probe_kind(self.takes, self.invert)):
                 raise ModelError(_overflow(network))
 
     def with_card(self, **changes: Any) -> Model:
@@ -209,14 +274,14 @@ class Model:
         return self.network.sizes
 
     def _repr_html_(self) -> str:
-        """Return a table for notebooks: layers, recipe, data and accuracy."""
+        """Return a table for notebooks: layers, recipe, data and results."""
         from fastnn.tables import html_table
 
-        card, shown = self.card, self.classes[:_SHOWN_CLASSES]
+        card, shown = self.card, self.names[:_SHOWN_NAMES]
         rows = [
             ("networks", len(self.networks)),
             ("layers", "-".join(map(str, self.sizes))),
-            ("classes", ", ".join(shown) + (", ..." if len(self.classes) > len(shown) else "")),
+            (OUTPUT_WORDS[self.task], ", ".join(shown) + (", ..." if len(self.names) > len(shown) else "")),
         ]
         if card.recipe is not None:
             rows.append(("recipe", f"{card.recipe.name}, seed {card.recipe.seed}"))
@@ -224,9 +289,7 @@ class Model:
             rows.append(("epochs", card.epochs))
         if card.data is not None:
             rows.append(("data", card.data.description))
-        rows += [
-            (name.replace("_", " "), f"{value:.4f}") for name, value in list(card.metrics.items())[:_SHOWN_CLASSES]
-        ]
+        rows += [(name.replace("_", " "), f"{value:.4f}") for name, value in list(card.metrics.items())[:_SHOWN_NAMES]]
         return html_table("fastnn.Model", rows)
 
     def sha256(self) -> str:
@@ -234,46 +297,51 @@ class Model:
         checksums = [network.sha256() for network in self.networks]
         return checksums[0] if len(checksums) == 1 else hashlib.sha256("".join(checksums).encode()).hexdigest()
 
-    def outputs(self, images: ArrayLike) -> NDArray[np.float64]:
-        """Return the mean of the networks' outputs; :meth:`predict_proba` scales it to probabilities.
+    def outputs(self, samples: Any) -> NDArray[np.float64]:
+        """Return the mean of the networks' outputs; :meth:`predict_proba` scales those of classes to probabilities.
 
         Parameters
         ----------
-        images : array_like of uint8, shape (n, pixels) or (pixels,)
-            255 = white, 0 = black.
+        samples : array_like, SparseRows or SciPy sparse matrix
+            Images: uint8, shape (n, pixels) or (pixels,); 255 = white, 0 = black. Rows: numbers, shape (n, n_inputs)
+            or (n_inputs,).
 
         Returns
         -------
-        ndarray of float64, shape (n, classes)
+        ndarray of float64, shape (n, len(names))
+            Of a regression in the unit of the targets.
 
         Raises
         ------
         DataError
-            If the images are not whole numbers from 0 to 255, or have another shape.
+            If the samples have another shape, images are not whole numbers from 0 to 255, or a value of a row is NaN or
+            infinite.
         ModelError
             If an output is not finite, since the weights are too large.
         """
-        pixels = self._as_pixels(images)
-        threads = min(cores(), len(pixels) // _LEAST_PER_THREAD) if len(pixels) >= 2 * _LEAST_PER_THREAD else 1
+        given = self._as_pixels(samples) if self.takes == "images" else self._as_rows(samples)
+        n = len(given)
+        threads = min(cores(), n // _LEAST_PER_THREAD) if n >= 2 * _LEAST_PER_THREAD else 1
         if threads == 1:
-            return self._run(pixels)
+            return self._run(given)
         # Kernels release the GIL. Each thread gets whole blocks, so that the number of threads changes no bits.
-        share = -(-len(pixels) // (threads * BLOCK)) * BLOCK
-        parts = [pixels[start : start + share] for start in range(0, len(pixels), share)]
+        share = -(-n // (threads * BLOCK)) * BLOCK
+        parts = [_part(given, start, min(n, start + share)) for start in range(0, n, share)]
         with ThreadPoolExecutor(threads) as pool:
             return np.concatenate(list(pool.map(self._run, parts)))
 
-    def _run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-        if self.normalise:
-            from fastnn.images import normalise_batch
-
-            pixels, _ = normalise_batch(pixels, polarity="dark-on-light")
+    def _run(self, samples: NDArray[Any] | SparseRows) -> NDArray[np.float64]:
         # Concurrent threads need an engine each. Idle ones are kept: making one takes longer than predicting a digit.
         try:
             engines = self._idle.pop()
         except IndexError:
             engines = [Engine(network) for network in self.networks]
-        outputs = [run_images(engine, pixels, self.invert) for engine in engines]
+        data = self._as_input(samples)
+        outputs = []
+        for engine, network in zip(engines, self.networks, strict=True):
+            inputs = data[network.dtype.name]
+            engine.load_weights(inputs)
+            outputs.append(engine.outputs(inputs))
         if not self._bounded:
             for network, some in zip(self.networks, outputs, strict=True):
                 if not np.isfinite(some).all():
@@ -281,43 +349,86 @@ class Model:
         if len(self._idle) < _MAX_IDLE:
             self._idle.append(engines)
         if len(outputs) == 1:  # np.mean would take a third of the time of a prediction
-            return outputs[0].astype(np.float64)
-        return np.asarray(np.mean(outputs, axis=0, dtype=np.float64))
+            mean = outputs[0].astype(np.float64)
+        else:
+            mean = np.asarray(np.mean(outputs, axis=0, dtype=np.float64))
+        return mean if self.target_scaling is None else self.target_scaling.undo(mean)
 
-    def predict_proba(self, images: ArrayLike) -> NDArray[np.float64]:
-        """Return the probability of each class; every row sums to 1.
+    def _as_input(self, samples: NDArray[Any] | SparseRows) -> dict[str, KernelInput]:
+        """Return samples in the form that the kernels read, for each dtype of a network."""
+        if self.takes == "images":
+            pixels = cast("NDArray[np.uint8]", samples)
+            if self.normalise:
+                from fastnn.images import normalise_batch
+
+                pixels, _ = normalise_batch(pixels, polarity="dark-on-light")
+            images = ImageInput(pixels, self.invert, "sparse")
+            return dict.fromkeys(("float32", "float64"), images)
+        kind = "sparse" if isinstance(samples, SparseRows) else samples.dtype.name
+        data = {}
+        for dtype in {network.dtype.name for network in self.networks}:
+            # The baseline is found once: folding it into the biases of a wide network takes long.
+            first = self._inputs.get(f"{kind} {dtype}")
+            if first is None:
+                # A dense first layer: the level of a column would depend on the other samples.
+                first = kernel_input(_part(samples, 0, 0), dtype, scaling=self.scaling, first_layer="dense")
+                self._inputs[f"{kind} {dtype}"] = first
+            data[dtype] = first.like(samples)
+        return data
+
+    def predict_proba(self, samples: Any) -> NDArray[np.float64]:
+        """Return the probability of each class, which sum to 1 in every row; of a multilabel model that of each label.
 
         The outputs of rule original are independent sigmoids; they are divided by their sum.
 
         Parameters
         ----------
-        images : array_like of uint8, shape (n, pixels) or (pixels,)
+        samples : array_like, SparseRows or SciPy sparse matrix
+            See :meth:`outputs`.
 
         Returns
         -------
-        ndarray of float64, shape (n, classes)
+        ndarray of float64, shape (n, len(names))
+
+        Raises
+        ------
+        ModelError
+            If the model is a regression.
         """
-        outputs = self.outputs(images)
+        if self.task == "regression":
+            raise ModelError("a regression predicts numbers, not probabilities; call predict")
+        outputs = self.outputs(samples)
+        if self.task == "multilabel":
+            return outputs
         total = outputs.sum(axis=1, keepdims=True)
         # If all sigmoids underflow to 0, all classes get the same probability.
         zero = total == 0
-        return np.where(zero, 1.0 / len(self.classes), outputs / np.where(zero, 1.0, total))
+        return np.where(zero, 1.0 / len(self.names), outputs / np.where(zero, 1.0, total))
 
-    def predict(self, images: ArrayLike) -> NDArray[np.int64]:
-        """Return the index in `classes` of the most probable class of each image.
+    def predict(self, samples: Any) -> NDArray[Any]:
+        """Return the index in `names` of the most probable class, the labels, or the targets of each sample.
 
         Parameters
         ----------
-        images : array_like of uint8, shape (n, pixels) or (pixels,)
+        samples : array_like, SparseRows or SciPy sparse matrix
+            See :meth:`outputs`.
 
         Returns
         -------
-        ndarray of int64, shape (n,)
+        ndarray
+            Classification: int64, shape (n,). Multilabel: uint8, shape (n, len(names)), 1 for labels whose probability
+            is above 0.5. Regression: float64, shape (n,), or (n, len(names)) for several targets.
         """
-        labels: NDArray[np.int64] = self.outputs(images).argmax(axis=1)
-        return labels
+        outputs = self.outputs(samples)
+        if self.task == "classification":
+            return np.asarray(outputs.argmax(axis=1), dtype=np.int64)
+        if self.task == "multilabel":
+            return (outputs > 0.5).astype(np.uint8)
+        return outputs[:, 0] if len(self.names) == 1 else outputs
 
-    def _as_pixels(self, images: ArrayLike) -> NDArray[np.uint8]:
+    def _as_pixels(self, images: Any) -> NDArray[np.uint8]:
+        if isinstance(images, SparseRows) or hasattr(images, "tocsr"):
+            raise DataError("the model takes images, not the sparse rows of a table")
         pixels = np.asarray(images)
         if pixels.ndim == 1:
             pixels = pixels[None, :]
@@ -330,6 +441,32 @@ class Model:
         ):
             raise DataError("pixels must be whole numbers from 0 to 255 (255 = white)")
         return pixels.astype(np.uint8)
+
+    def _as_rows(self, samples: Any) -> NDArray[Any] | SparseRows:
+        rows: NDArray[Any] | SparseRows
+        if hasattr(samples, "tocsr"):
+            rows = SparseRows.from_scipy(samples)
+        elif isinstance(samples, SparseRows):
+            rows = samples
+        else:
+            array = np.asarray(samples)
+            rows = as_rows(array[None, :] if array.ndim == 1 else array, np.float64)
+        if rows.shape[1] != self.n_inputs:
+            raise DataError(f"the model takes rows of {self.n_inputs} values, not of {rows.shape[1]}")
+        check_finite(rows, "the samples")
+        return rows
+
+
+def _part(samples: NDArray[Any] | SparseRows, start: int, stop: int) -> Any:
+    """Return the samples from `start` up to `stop`."""
+    return samples.take(np.arange(start, stop)) if isinstance(samples, SparseRows) else samples[start:stop]
+
+
+def probe_kind(takes: Literal["images", "rows"], invert: bool) -> Literal["images", "inverted images", "rows"]:
+    """Return on what :func:`fastnn.engine.has_finite_outputs` tries a network."""
+    if takes == "rows":
+        return "rows"
+    return "inverted images" if invert else "images"
 
 
 def _overflow(network: Network) -> str:

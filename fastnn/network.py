@@ -19,6 +19,7 @@ Rule = Literal["original", "backprop"]
 Activation = Literal["sigmoid", "tanh", "relu"]
 Output = Literal["softmax", "sigmoid", "identity"]
 Init = Literal["uniform", "xavier", "he"]
+Task = Literal["classification", "multilabel", "regression"]
 
 RULES: tuple[Rule, ...] = ("original", "backprop")
 ACTIVATIONS: tuple[Activation, ...] = ("sigmoid", "tanh", "relu")
@@ -28,6 +29,8 @@ LOSSES: dict[Output, str] = {
     "identity": "squared_error",
 }
 """The loss that rule backprop minimises, for each activation of the outputs."""
+OUTPUTS: dict[Task, Output] = {"classification": "softmax", "multilabel": "sigmoid", "regression": "identity"}
+"""Activation of the outputs for each task, see :attr:`fastnn.Dataset.task`, with rule backprop."""
 INITS: tuple[Init, ...] = ("uniform", "xavier", "he")
 DTYPES = ("float32", "float64")
 
@@ -243,14 +246,21 @@ class Network:
         """Whether every parameter is a finite number."""
         return bool(np.isfinite(self.parameters).all())
 
-    def cannot_overflow(self) -> bool:
-        """Whether no sum of a forward pass can overflow, whatever the inputs from 0 to 1.
+    @property
+    def task(self) -> Task:
+        """What the outputs are for: "classification", "multilabel" or "regression"."""
+        if self.rule == "original":
+            return "classification"
+        return next(task for task, output in OUTPUTS.items() if output == self.output)
+
+    def cannot_overflow(self, largest_input: float = 1.0) -> bool:
+        """Whether no sum of a forward pass can overflow, whatever the inputs from -`largest_input` to `largest_input`.
 
         The largest weight of each layer gives a bound on all sums. If it is too large, as in networks of more
         than about fifteen hidden layers with ReLU, the outputs may be finite or not.
         """
         # Kernels sum grey levels up to 255 instead of inputs up to 1; the other factor of 4 is for rounding errors.
-        limit, largest = float(np.finfo(self.dtype).max) / 1024, 1.0
+        limit, largest = float(np.finfo(self.dtype).max) / 1024, largest_input
         for weight, bias in zip(self.weights, self.biases, strict=True):
             top, shift = (float(np.abs([part.max(), part.min()]).max()) for part in (weight, bias))
             total = len(weight) * top * largest + shift

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from fastnn.network import Task
     from fastnn.training import ChunkReport, EpochReport
 
 
@@ -58,7 +59,7 @@ class Bars:
         if len(self._done) > 1 or time.monotonic() - self._last < self._every:
             return
         self._last = time.monotonic()
-        text = f"loss {report.loss:.4f}  train {report.accuracy:.2%}"
+        text = f"loss {report.loss:.4f}  train {score_text(report.accuracy, report.task)}"
         about = f"epoch {report.epoch}"
         self._progress.update(self._one, total=report.total, completed=report.done, description=about, text=text)
         self._progress.update(self._all, completed=report.epoch - 1 + report.done / report.total)
@@ -97,6 +98,11 @@ def show(console: Console | None = None) -> Iterator[Bars | None]:
 
 
 def measured(report: EpochReport) -> str:
-    """Return the accuracies on the validation and the test set, each after two spaces, as far as there are such."""
+    """Return the scores on the validation and the test set, each after two spaces, as far as there are such."""
     parts = (("validation", report.validation_accuracy), ("test", report.test_accuracy))
-    return "".join(f"  {name} {accuracy:.2%}" for name, accuracy in parts if accuracy is not None)
+    return "".join(f"  {name} {score_text(score, report.task)}" for name, score in parts if score is not None)
+
+
+def score_text(score: float, task: Task) -> str:
+    """Return an accuracy as a percentage, or the R² of a regression as a number."""
+    return f"R² {score:.4f}" if task == "regression" else f"{score:.2%}"

@@ -20,7 +20,7 @@ from fastnn.reading import read_file
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fastnn.network import Network
+    from fastnn.network import Network, Task
 
 MAX_HIDDEN = 62
 """Most hidden layers; a model file holds networks of at most 64 layers."""
@@ -65,15 +65,33 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Number of passes over the training data.
     lr : float
         Learning rate of the first epoch.
-    schedule : {"step", "constant", "cosine"}
+    schedule : {"step", "constant", "cosine", "inverse_scaling", "adaptive"}
         "step": `lr` times `lr_decay` after each `lr_every` epochs. "cosine": from `lr` down to nearly 0 over `epochs`
-        along half a cosine; it depends on the total, so such a run can be resumed but not extended.
+        along half a cosine; it depends on the total, so such a run can be resumed but not extended. "inverse_scaling":
+        `lr` / k ** `power_t` in epoch k. "adaptive": `lr`, multiplied by `lr_decay` each time that the training loss
+        has not fallen by more than `tol` for `lr_every` epochs in a row.
     lr_decay : float
-        Factor of the learning rate at each step of schedule "step".
+        Factor of the learning rate at each step of the schedules "step" and "adaptive".
     lr_every : int
-        Number of epochs between two steps of schedule "step".
+        Number of epochs between two steps of schedule "step", or without progress before a step of "adaptive".
+    power_t : float
+        Exponent of schedule "inverse_scaling".
+    tol : float
+        How much the training loss has to fall in an epoch to count as progress, for "adaptive" and for `patience`
+        without a validation set.
     label_smoothing : float
-        Share of the target that is spread evenly over all classes; for rule backprop only.
+        Share of the target that is spread evenly over all classes; for rule backprop and one class of several only.
+    alpha : float
+        Weight decay (L2): the gradient of `alpha` / 2 times the sum of all squared weights is added to that of the
+        loss; biases do not decay.
+    dropout : float
+        Share of the hidden units that are left out at random at each sample (Srivastava et al. 2014).
+    huber_delta : float or None
+        If given, a regression minimises the Huber loss (Huber 1964), which is linear for errors beyond this; in
+        standard deviations of the target if `standardise` is set.
+    error_limit : float or None
+        If given, errors of a regression are clipped to this before they are passed back, so that outliers change the
+        weights less; in the same unit.
     seed : int
         Seed of the initial weights, the order of samples, the distortions and the split.
     test_fraction : float
@@ -85,6 +103,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     first_layer : {"auto", "sparse", "dense"}
         How the first layer is computed; "auto" chooses "sparse" if enough pixels are white. Both are the same
         SGD, but round differently.
+    standardise : bool
+        Whether each column of a table, and each target of a regression, is centred on 0 and divided by its standard
+        deviation in the training set; the model does the same. Columns of categories are left as they are.
     normalise : bool
         Whether images are cropped, scaled and centred first, see :func:`fastnn.images.normalise_picture`; the
         model then does the same before it predicts.
@@ -113,7 +134,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Share of the training data that is held out and measured after each epoch; the model gets the weights of the
         best epoch.
     patience : int or None
-        If given, training stops after this many epochs in a row without a better result on the validation set.
+        If given, training stops after this many epochs in a row without a better result on the validation set; without
+        such a set, after this many in which the training loss has not fallen by more than `tol`.
     balance : bool
         Whether the learning rate of a sample is multiplied by (mean size of the classes) / (size of its class).
     class_weight : tuple of float or None
@@ -128,7 +150,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     --------
     >>> import fastnn
     >>> sorted(fastnn.presets)
-    ['best', 'mnist', 'modern', 'original']
+    ['best', 'mnist', 'modern', 'original', 'table']
     >>> recipe = fastnn.presets["modern"].replace(epochs=10, ensemble=1)
     >>> recipe.hidden, recipe.epochs
     ((500, 150), 10)
@@ -146,15 +168,22 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     invert: bool = False
     epochs: _Count = 60
     lr: Annotated[float, Meta(gt=0, le=1e6)] = 0.01
-    schedule: Literal["step", "constant", "cosine"] = "step"
+    schedule: Literal["step", "constant", "cosine", "inverse_scaling", "adaptive"] = "step"
     lr_decay: Annotated[float, Meta(gt=0, le=1)] = 0.5
     lr_every: _Count = 5
+    power_t: Annotated[float, Meta(ge=0, le=10)] = 0.5
+    tol: Annotated[float, Meta(ge=0, le=1e6)] = 0.0
     label_smoothing: _Share = 0.0
+    alpha: Annotated[float, Meta(ge=0, le=1e6)] = 0.0
+    dropout: _Share = 0.0
+    huber_delta: Annotated[float, Meta(gt=0, le=1e6)] | None = None
+    error_limit: Annotated[float, Meta(gt=0, le=1e6)] | None = None
     seed: _Seed = 0
     test_fraction: _Share = 0.1
     per_class: Annotated[int, Meta(ge=1, le=1 << 32)] | None = None
     dtype: Literal["float32", "float64"] = "float32"
     first_layer: Literal["auto", "sparse", "dense"] = "auto"
+    standardise: bool = False
     normalise: bool = False
     rotation: Annotated[float, Meta(ge=0, le=90)] = 0.0
     scale: Annotated[float, Meta(ge=0, le=0.9)] = 0.0
@@ -174,8 +203,6 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         _check_ranges(self)
         if not self.name.isprintable() or "/" in self.name or "\\" in self.name:
             raise RecipeError(f"name must be printable and without slashes, not {_shown(self.name)}")
-        if self.patience is not None and not self.validation_fraction:
-            raise RecipeError("patience needs a validation set: set validation_fraction (--validation-fraction) too")
         if self.averaging == "tail" and self.averaging_epochs > self.epochs:
             raise RecipeError(
                 f"averaging_epochs must be at most the epochs, {self.epochs}, not {self.averaging_epochs}; "
@@ -183,6 +210,12 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             )
         if self.rule == "original" and (self.activation != "sigmoid" or self.label_smoothing):
             raise RecipeError("rule original allows only sigmoid units and no label smoothing; set rule to backprop")
+        if self.rule == "original" and (self.alpha or self.dropout):
+            raise RecipeError("rule original has neither weight decay (alpha) nor dropout; set rule to backprop")
+        if self.huber_delta is not None and self.error_limit is not None:
+            raise RecipeError("huber_delta limits the errors too; drop error_limit")
+        if self.schedule == "adaptive" and self.lr_decay == 1:
+            raise RecipeError("schedule adaptive needs an lr_decay below 1")
 
     def replace(self, **changes: Any) -> Recipe:
         """Return a copy with some values changed and checked; a value of None leaves the field as it is."""
@@ -208,11 +241,13 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return changed.replace(averaging=self.averaging, averaging_epochs=averaged)
 
     def lr_at(self, epoch: int) -> float:
-        """Return the learning rate of an epoch; the first one is 1."""
+        """Return the learning rate of an epoch; the first one is 1. For schedule "adaptive" the initial one."""
         if self.schedule == "step":
             return float(self.lr * self.lr_decay ** ((epoch - 1) // self.lr_every))
         if self.schedule == "cosine":
             return float(self.lr * 0.5 * (1.0 + math.cos(math.pi * (epoch - 1) / self.epochs)))
+        if self.schedule == "inverse_scaling":
+            return float(self.lr / epoch**self.power_t)
         return float(self.lr)
 
     @property
@@ -228,14 +263,34 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     @property
     def needs_state(self) -> bool:
         """Whether resuming needs more than the weights and the number of the epoch."""
-        return self.averaging != "none" or self.validation_fraction > 0
+        follows_loss = self.schedule == "adaptive" or self.patience is not None
+        return self.averaging != "none" or self.validation_fraction > 0 or follows_loss
 
-    def network(self, n_inputs: int, n_outputs: int) -> Network:
-        """Return a new network with the recipe's hidden layers and initial weights."""
-        from fastnn.network import Network
+    @property
+    def for_images(self) -> tuple[str, ...]:
+        """The settings of this recipe that only images can have."""
+        given = {"invert": self.invert, "normalise": self.normalise, "rotation ... elastic_alpha": self.distorts}
+        return tuple(name for name, value in given.items() if value)
 
+    def network(self, n_inputs: int, n_outputs: int, task: Task = "classification") -> Network:
+        """Return a new network with the recipe's hidden layers and initial weights.
+
+        Parameters
+        ----------
+        n_inputs, n_outputs : int
+        task : {"classification", "multilabel", "regression"}
+            Decides the activation and the loss of the outputs; rule original is for classification only.
+        """
+        from fastnn.network import OUTPUTS, Network
+
+        if self.rule == "original" and task != "classification":
+            raise RecipeError(f"rule original learns classes, not a {task}; set rule to backprop, as recipe table does")
         network = Network(
-            (n_inputs, *self.hidden, n_outputs), rule=self.rule, activation=self.activation, dtype=self.dtype
+            (n_inputs, *self.hidden, n_outputs),
+            rule=self.rule,
+            activation=self.activation,
+            output=None if self.rule == "original" else OUTPUTS[task],
+            dtype=self.dtype,
         )
         return network.initialise(self.init, self.seed)
 
@@ -422,8 +477,21 @@ _BEST = _MNIST.replace(
     ensemble=4,
 )
 
+_TABLE = Recipe(
+    name="table",
+    hidden=(100,),
+    rule="backprop",
+    activation="relu",
+    init="he",
+    standardise=True,
+    epochs=100,
+    lr=0.01,
+    schedule="cosine",
+    alpha=1e-4,
+)
+
 presets: Mapping[str, Recipe] = MappingProxyType(
-    {"original": Recipe(), "modern": _MODERN, "mnist": _MNIST, "best": _BEST}
+    {"original": Recipe(), "modern": _MODERN, "mnist": _MNIST, "best": _BEST, "table": _TABLE}
 )
 """The built-in recipes, by name; read-only."""
 

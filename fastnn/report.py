@@ -13,7 +13,7 @@ import numpy as np
 from fastnn.datasets.dataset import PIXELS, SIDE
 from fastnn.errors import FastnnError, MissingExtraError, ModelError, cannot_write
 from fastnn.evaluation.intervals import Reliability, reliability, wilson_interval
-from fastnn.evaluation.metrics import Evaluation, evaluate, match_labels
+from fastnn.evaluation.metrics import Evaluation, classification, evaluate, match_labels
 from fastnn.images.sheets import DARK as SHEET_DARK
 from fastnn.images.sheets import LIGHT as SHEET_LIGHT
 from fastnn.images.sheets import Colours, sheet
@@ -175,7 +175,7 @@ def _need_matplotlib() -> None:
 
 
 def _measure(model: Model, dataset: Dataset, history: Path | None) -> _Content:
-    evaluation = evaluate(model, dataset)
+    evaluation = classification(evaluate(model, dataset))
     labels, probabilities = match_labels(dataset, model.classes), model.predict_proba(dataset.images)
     return _Content(
         model,
@@ -252,8 +252,11 @@ def _learning_curves(path: Path, epochs: int | None) -> dict[str, NDArray[np.flo
         rows = [report.as_dict() for report in reports if epochs is None or report.epoch <= epochs]
     except ModelError:
         return None
+    if not rows:
+        return None
     # NumPy turns None into NaN.
-    return {name: np.asarray([row[name] for row in rows], dtype=np.float64) for name in rows[0]} if rows else None
+    names = [name for name in rows[0] if name != "task"]
+    return {name: np.asarray([row[name] for row in rows], dtype=np.float64) for name in names}
 
 
 def _figure(

@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 HISTORY_FILE = "history.csv"
 RECIPE_FILE = "recipe.toml"
 
-_COLUMNS = tuple(field.name for field in fields(EpochReport) if field.name != "member")
-"""Columns of the history; without `member`, since its values are means over the networks of an ensemble."""
+_COLUMNS = tuple(field.name for field in fields(EpochReport) if field.name not in ("member", "task"))
+"""Columns of the history. Its values are means over the networks (`member`) of an ensemble, and have one `task`."""
 
 _MAX_BYTES = 1 << 26
 _MAX_VALUE = 1e15
@@ -587,4 +587,4 @@ def _mean(reports: list[EpochReport]) -> EpochReport:
         else:
             total = math.fsum(values)
             means[name] = total if name in ("seconds", "test_seconds") else total / len(values)
-    return EpochReport(reports[0].epoch, **means)
+    return EpochReport(reports[0].epoch, **means, task=reports[0].task)

@@ -23,10 +23,10 @@ from fastnn.datasets import Dataset, load_dataset, per_class
 from fastnn.datasets import split as divide
 from fastnn.datasets.split import Split
 from fastnn.errors import DataError, FastnnError, ModelError, RecipeError, TrainingError
-from fastnn.evaluation.metrics import Evaluation, evaluate
+from fastnn.evaluation.metrics import AnyEvaluation, evaluate
 from fastnn.formats import CHECKPOINT_FILE
 from fastnn.model import DataCard, Model, ModelCard
-from fastnn.recipe import Recipe, load_recipe
+from fastnn.recipe import Recipe, load_recipe, presets
 from fastnn.runs import Run, SavedNetwork, begun_recipe, check_new_run, ensemble_state
 from fastnn.threads import LATER, Later, StopFlag, map_threads, thread_count
 from fastnn.training import Trainer, as_model
@@ -112,8 +112,8 @@ class Session:
     ----------
     dataset : Dataset, str or Path
         The data, or what :func:`fastnn.load_dataset` takes.
-    recipe : Recipe, str or Path
-        A recipe, the name of a preset, or a TOML file.
+    recipe : Recipe, str or Path, optional
+        A recipe, the name of a preset, or a TOML file; by default original for images and table for tables.
     out : path-like, optional
         The run folder, which must not exist, or be empty. Without one, nothing is written.
     source : str, optional
@@ -136,7 +136,8 @@ class Session:
         The training set.
     test : Dataset or None
         The test set.
-    classes : tuple of str
+    names : tuple of str
+        Names of the classes, labels or targets.
     card : ModelCard
         The model's card, without epochs and metrics; may be replaced before the first epoch.
     timings : Timings
@@ -161,7 +162,7 @@ class Session:
     def __init__(
         self,
         dataset: Dataset | str | Path,
-        recipe: Recipe | str | Path,
+        recipe: Recipe | str | Path | None = None,
         out: str | Path | None = None,
         *,
         source: str | None = None,
@@ -169,12 +170,14 @@ class Session:
         on_chunk: Callable[[ChunkReport], None] | None = None,
         threads: int | None = None,
     ) -> None:
-        recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+        # Before the data are read, which may take long.
+        recipe = recipe if isinstance(recipe, Recipe | None) else load_recipe(recipe)
         if out is not None:
             check_new_run(out)
         if not isinstance(dataset, Dataset):
             source = source or str(dataset)
             dataset = load_dataset(dataset)
+        recipe = recipe or default_recipe(dataset)
         how = Split.of(dataset, recipe.test_fraction, recipe.seed) if split is None else split or None
         self._set_up(recipe, dataset, how, out, on_chunk, threads)
         data = DataCard(
@@ -184,6 +187,8 @@ class Session:
             n_train=len(self.train),
             n_test=0 if self.test is None else len(self.test),
             split=how,
+            target=dataset.target,
+            task=None if dataset.target is None else dataset.task,
         )
         self.card = ModelCard(recipe=recipe, epochs=0, data=data, seed=recipe.seed, version=__version__)
         self._run: Run | None = None
@@ -277,8 +282,8 @@ class Session:
         threads: int | None,
     ) -> None:
         self.recipe, self.folder, self.on_chunk = recipe, None if out is None else Path(out), on_chunk
-        self.classes, self.timings = dataset.classes, Timings()
-        self.evaluation: Evaluation | None = None
+        self.names, self.timings = dataset.names, Timings()
+        self.evaluation: AnyEvaluation | None = None
         self.train, self.test = dataset, None
         if how is not None:
             self.train, self.test = divide(dataset, how)
@@ -293,12 +298,12 @@ class Session:
 
     def _start(self, saved: Sequence[SavedNetwork | None] = ()) -> None:
         """Set up the networks, untrained or as saved."""
-        recipe, pixels = self.recipe, self.train.images.shape[1]
+        recipe, n_inputs = self.recipe, self.train.n_inputs
         # After the largest seed comes 0.
         seeds = [(recipe.seed + number) % (1 << 63) for number in range(recipe.ensemble)]
         self._recipes = [recipe.replace(seed=seed) for seed in seeds]
         self._snapshots = [
-            Snapshot.of_saved(one or SavedNetwork(0, own.network(pixels, len(self.classes))), own)
+            Snapshot.of_saved(one or SavedNetwork(0, own.network(n_inputs, len(self.names), self.train.task)), own)
             for own, one in zip(self._recipes, saved or [None] * recipe.ensemble, strict=True)
         ]
         self._trainers: list[Trainer | None] = [None] * recipe.ensemble
@@ -327,7 +332,7 @@ class Session:
 
     @property
     def density(self) -> float:
-        """Mean share of pixels of the training images that are not white."""
+        """Mean share of the inputs that are not at the baseline; of images the pixels that are not white."""
         return self._first.density
 
     @property
@@ -366,11 +371,7 @@ class Session:
         """The model with the networks after their last whole epochs."""
         metrics = {}
         if self.evaluation is not None:
-            metrics = {
-                "test_accuracy": self.evaluation.accuracy,
-                "balanced_accuracy": self.evaluation.balanced_accuracy,
-                "test_loss": self.evaluation.loss,
-            }
+            metrics = self.evaluation.metrics
         card = msgspec.structs.replace(self.card, epochs=self.epochs, metrics=metrics)
         return as_model([one.network.copy() for one in self._snapshots], self.train, self.recipe, card)
 
@@ -533,7 +534,7 @@ class _Queue:
 
 def fit(
     dataset: Dataset | str | Path,
-    recipe: Recipe | str | Path = "original",
+    recipe: Recipe | str | Path | None = None,
     out: str | Path | None = None,
     *,
     progress: bool = True,
@@ -546,8 +547,9 @@ def fit(
     ----------
     dataset : Dataset, str or Path
         The data, or what :func:`fastnn.load_dataset` takes.
-    recipe : Recipe, str or Path
-        A recipe, the name of a preset (original, modern, mnist, best), or a TOML file.
+    recipe : Recipe, str or Path, optional
+        A recipe, the name of a preset (original, modern, mnist, best; table), or a TOML file; by default original for
+        images and table for tables.
     out : path-like, optional
         A run folder to write, which must not exist, or be empty. Without one, nothing is written.
     progress : bool
@@ -601,6 +603,11 @@ def fit(
     return session.model
 
 
+def default_recipe(dataset: Dataset) -> Recipe:
+    """Return the preset for data for which no recipe is given: original for images, table for tables."""
+    return presets["original" if dataset.is_images else "table"]
+
+
 def _extended(recipe: Recipe, epochs: int | None, folder: str) -> Recipe:
     """Return the recipe of a run with another number of epochs."""
     if epochs is None or epochs == recipe.epochs:
@@ -624,7 +631,8 @@ def _reload(dataset: Dataset | str | Path | None, about: DataCard, folder: str |
     """Load the data of a run, from their old place or from `dataset`; DataError if they have changed."""
     if not isinstance(dataset, Dataset):
         try:
-            dataset = load_dataset(about.source if dataset is None else dataset)
+            source = about.source if dataset is None else dataset
+            dataset = load_dataset(source, target=about.target, task=about.task)
         except DataError as error:
             if dataset is not None:
                 raise

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+import msgspec
 import numpy as np
 
 from fastnn.datasets.split import Split
 from fastnn.engine import Engine, StepOptions, has_finite_outputs
 from fastnn.errors import DataError, ModelError, RecipeError, TrainingError
-from fastnn.evaluation.metrics import mean_loss
+from fastnn.evaluation.metrics import mean_loss, r2_score
 from fastnn.images.distort import Distorter
-from fastnn.inputs import ImageInput, density
-from fastnn.model import Model, ModelCard
-from fastnn.network import Network
+from fastnn.inputs import ImageInput, density, kernel_input
+from fastnn.model import OUTPUT_WORDS, Model, ModelCard, probe_kind
+from fastnn.network import Network, Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,9 +26,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastnn.datasets import Dataset
+    from fastnn.datasets.scaling import Scaling
+    from fastnn.datasets.sparse import SparseRows
+    from fastnn.inputs import KernelInput
     from fastnn.recipe import Recipe
 
     OnChunk = Callable[["ChunkReport"], None]
+
+_DROPOUT_STREAM = 0xD20
+"""Third number of the random seed of dropout; the order of samples has two."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +49,8 @@ class EpochReport:
         Learning rate of the epoch.
     loss, accuracy : float
         Mean loss (see :func:`fastnn.evaluation.metrics.mean_loss`) and accuracy on the training samples, each measured
-        just before the sample's own update.
+        just before the sample's own update. The accuracy is the share of samples that are right: of a multilabel task
+        those whose labels are all right. Of a regression it is the coefficient of determination R².
     test_loss, test_accuracy : float or None
         On the test set after the epoch; None without one.
     samples_per_second : float
@@ -54,6 +63,8 @@ class EpochReport:
         On the validation set after the epoch; None without one.
     member : int
         Number of the network in an ensemble, from 0.
+    task : {"classification", "multilabel", "regression"}
+        What is learned.
 
     Examples
     --------
@@ -78,6 +89,7 @@ class EpochReport:
     validation_loss: float | None = None
     validation_accuracy: float | None = None
     member: int = 0
+    task: Task = "classification"
 
     def as_dict(self) -> dict[str, Any]:
         """Return the values as a dict that JSON can hold."""
@@ -97,6 +109,8 @@ class ChunkReport:
         Means over the samples trained on so far, as in :class:`EpochReport`.
     member : int
         Number of the network in an ensemble, from 0.
+    task : {"classification", "multilabel", "regression"}
+        What is learned.
     """
 
     epoch: int
@@ -105,6 +119,7 @@ class ChunkReport:
     loss: float
     accuracy: float
     member: int = 0
+    task: Task = "classification"
 
 
 def train(
@@ -144,7 +159,7 @@ def train(
         Called with a :class:`ChunkReport` about every 20 ms. An exception that it raises ends training in the middle
         of an epoch.
     sample_weight : ndarray, shape (n,), optional
-        Factor of the learning rate for each image; multiplied with class weights.
+        Factor of the learning rate for each sample; multiplied with class weights.
 
     Yields
     ------
@@ -197,16 +212,16 @@ def train(
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """Preprocessed images with their labels, and the number of blank ones."""
+    """Preprocessed samples with the kernels' targets, and the number of blank images."""
 
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
+    features: NDArray[Any] | SparseRows
+    targets: NDArray[Any]
     blank: int
 
 
 @dataclass(frozen=True, eq=False)
 class _Data:
-    """Training, validation and test sets; `factors` of the learning rate of each training image, shape (n,)."""
+    """Training, validation and test sets; `factors` of the learning rate of each training sample, shape (n,)."""
 
     train: _Part
     factors: NDArray[np.float64] | None
@@ -222,16 +237,16 @@ class Trainer:
     network, dataset, recipe, test, sample_weight
         As for :func:`train`. `ensemble` and `per_class` of the recipe are ignored.
     like : Trainer, optional
-        A trainer for the same data, test set and sample weights, whose preprocessed images are shared if possible.
+        A trainer for the same data, test set and sample weights, whose preprocessed samples are shared if possible.
 
     Attributes
     ----------
     first_layer : str
         How the first layer is computed: "sparse" or "dense".
     density : float
-        Mean share of pixels of `dataset` that are not white.
+        Mean share of the inputs of a sample that are not at the baseline; of an image the pixels that are not white.
     samples : int
-        Number of images trained on in an epoch.
+        Number of samples trained on in an epoch.
     notes : tuple of str
         What the user should know about the data.
     """
@@ -253,66 +268,85 @@ class Trainer:
                 _check_fit(network, part)
         if network.frozen:
             raise ModelError("the network belongs to a model and is frozen; train a copy of it, network.copy()")
+        _check_recipe(recipe, dataset)
         self._network, self._recipe = network, recipe
-        self._engine = Engine(network)
+        self._engine = Engine(network, regularised=bool(recipe.alpha or recipe.dropout))
         # Each network draws its validation set with its own seed.
         shared = None if like is None or recipe.validation_fraction else like._data
         data = self._data = shared or _prepare(dataset, recipe, test, sample_weight)
         self._factors = None if data.factors is None else data.factors.astype(network.dtype)
         blank = data.train.blank
         self.notes = (f"{blank} of the training images are blank and stay as they are",) if blank else ()
-        self._images = ImageInput(data.train.images, recipe.invert, recipe.first_layer)
+        self._probe = probe_kind("images" if dataset.is_images else "rows", recipe.invert)
+        self._inputs = kernel_input(
+            data.train.features,
+            network.dtype,
+            invert=recipe.invert,
+            scaling=dataset.feature_scaling if recipe.standardise else None,
+            first_layer=recipe.first_layer,
+        )
         # A copy: kernels do not check labels, so that nobody else may change them.
-        self._labels, self.samples = np.array(data.train.labels), len(data.train.labels)
-        self.first_layer, self.density = self._images.first_layer, density(data.train.images)
+        self._targets, self.samples = self._as_targets(data.train.targets), len(data.train.targets)
+        self._spread = _spread(data.train.targets) if network.task == "regression" else 0.0
+        self.first_layer = self._inputs.first_layer
+        self.density = density(cast(Any, data.train.features)) if dataset.is_images else self._inputs.density
         self._test, self._validation = self._eval_set(data.test), self._eval_set(data.validation)
-        self._chunk = self._engine.chunk_size(self._images)
-        self._distorter = Distorter(recipe) if recipe.distorts else None
-        self._buffer = self._images.empty_like(self._chunk) if self._distorter else self._images
+        self._chunk = self._engine.chunk_size(self._inputs)
+        self._buffer, self._distorter = self._inputs, None
+        if isinstance(self._inputs, ImageInput) and recipe.distorts:
+            self._distorter = Distorter(recipe)
+            self._buffer = self._inputs.empty_like(self._chunk)
         self._average: NDArray[Any] | None = None
         self._best: NDArray[Any] | None = None
-        self._best_epoch, self._best_score, self._done = 0, (-1.0, 0.0), 0
+        self._best_epoch, self._best_score, self._done = 0, _NO_SCORE, 0
+        self._progress = _Progress()
 
-    def _eval_set(self, part: _Part | None) -> tuple[ImageInput, NDArray[np.int64]] | None:
+    def _as_targets(self, targets: NDArray[Any]) -> NDArray[Any]:
+        """Return a copy of the targets in the type that the kernels take."""
+        return np.array(targets, dtype=np.int64 if self._network.task == "classification" else self._network.dtype)
+
+    def _eval_set(self, part: _Part | None) -> tuple[KernelInput, NDArray[Any]] | None:
         if part is None:
             return None
-        return ImageInput(part.images, self._recipe.invert, self.first_layer), part.labels
+        return self._inputs.like(part.features), part.targets
 
     def warm_up(self) -> float:
         """Compile or load the kernels without changing the network; return the seconds this took."""
         start = time.perf_counter()
         nothing = np.empty(0, dtype=np.int64)
-        self._engine.load_weights(self._images)
+        self._engine.load_weights(self._inputs)
         if self._distorter is not None:
             self._distort(nothing, 0)
-        self._engine.train(self._images, self._labels, nothing, 0.0, np.zeros(2), weights=self._factors)
+        self._engine.train(self._inputs, self._targets, nothing, 0.0, np.zeros(2), weights=self._factors)
         self._engine.store_weights()
         return time.perf_counter() - start
 
     def epoch(self, epoch: int, on_chunk: OnChunk | None = None) -> EpochReport:
         """Train one epoch (1, 2, ...) and measure the test and validation sets; see :func:`train`."""
         start = time.perf_counter()
-        lr = self._recipe.lr_at(epoch)
+        lr = self._recipe.lr_at(epoch) * self._progress.lr_factor
         totals = self._train_epoch(epoch, lr, on_chunk)
         self._update_average(epoch)
         trained = time.perf_counter()
         self._check_outputs(epoch, lr)
         n = self.samples
-        done = ChunkReport(epoch, n, n, totals[0] / n, totals[1] / n)
+        loss, accuracy = totals[0] / n, self._accuracy(totals[1], n)
+        done = ChunkReport(epoch, n, n, loss, accuracy, task=self._network.task)
         between = None if on_chunk is None else lambda: on_chunk(done)
         test_loss, test_accuracy = self._measure(self._test, between)
         validation_loss, validation_accuracy = self._measure(self._validation, between)
-        for loss in (test_loss, validation_loss):
-            if loss is not None and not np.isfinite(loss):
+        for measured in (test_loss, validation_loss):
+            if measured is not None and not np.isfinite(measured):
                 raise _diverged(epoch, lr)
         self._update_best(epoch, validation_accuracy, validation_loss)
+        self._progress = self._progress.after(loss, self._recipe)
         self._done = epoch
         seconds = trained - start
         return EpochReport(
             epoch=epoch,
             lr=lr,
-            loss=totals[0] / n,
-            accuracy=totals[1] / n,
+            loss=loss,
+            accuracy=accuracy,
             test_loss=test_loss,
             test_accuracy=test_accuracy,
             samples_per_second=n / seconds,
@@ -320,12 +354,19 @@ class Trainer:
             test_seconds=time.perf_counter() - trained,
             validation_loss=validation_loss,
             validation_accuracy=validation_accuracy,
+            task=self._network.task,
         )
 
     @property
     def stopped(self) -> bool:
-        """Whether the validation score has not improved for as many epochs as the recipe's patience."""
-        return self._recipe.patience is not None and self._done - self._best_epoch >= self._recipe.patience
+        """Whether there has been no progress for as many epochs as the recipe's patience.
+
+        Progress is a better result on the validation set; without such a set, a lower training loss.
+        """
+        if self._recipe.patience is None:
+            return False
+        waited = self._done - self._best_epoch if self._recipe.validation_fraction else self._progress.waited
+        return waited >= self._recipe.patience
 
     @property
     def best(self) -> tuple[int, float] | None:
@@ -350,8 +391,10 @@ class Trainer:
         """Return copies of arrays, and values that JSON can hold: the arguments of :meth:`load_state_dict`."""
         arrays = {"network": self._network.parameters, "average": self._average, "best": self._best}
         kept = {name: array.copy() for name, array in arrays.items() if array is not None}
-        accuracy, loss = self._best_score
-        return kept, {"epoch": self._done, "best_epoch": self._best_epoch, "best_score": [accuracy, loss]}
+        values = {"epoch": self._done, "best_epoch": self._best_epoch, "best_score": list(self._best_score)}
+        if self._progress != _Progress():
+            values["progress"] = asdict(self._progress)
+        return kept, values
 
     def load_state_dict(self, arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any]) -> None:
         """Continue from a state, which includes the network's weights.
@@ -369,6 +412,7 @@ class Trainer:
         if best_epoch > 0:
             wanted.add("best")
         score = _checked_value(values, "best_score", list)
+        progress = _Progress.of(values.get("progress"))
         fits = set(arrays) == wanted and len(score) == 2 and all(isinstance(part, float | int) for part in score)
         for array in arrays.values():
             fits = fits and array.shape == own.shape and array.dtype == own.dtype and bool(np.isfinite(array).all())
@@ -379,6 +423,7 @@ class Trainer:
         self._best = arrays["best"].copy() if "best" in arrays else None
         self._done, self._best_epoch = epoch, best_epoch
         self._best_score = (float(score[0]), float(score[1]))
+        self._progress = progress
 
     @staticmethod
     def _averages_from(recipe: Recipe) -> float:
@@ -410,51 +455,142 @@ class Trainer:
         if self._average is not None:
             networks.append(self._network.copy())
             networks[1].parameters[...] = self._average
-        if not all(has_finite_outputs(network, self._recipe.invert) for network in networks):
+        if not all(has_finite_outputs(network, self._probe) for network in networks):
             raise _diverged(epoch, lr)
 
     def _distort(self, chunk: NDArray[np.int64], epoch: int) -> None:
         if self._distorter is not None:
-            self._distorter(self._images.images, chunk, epoch, self._buffer.images)
+            images, buffer = cast(ImageInput, self._inputs), cast(ImageInput, self._buffer)
+            self._distorter(images.images, chunk, epoch, buffer.images)
+
+    def _options(self, epoch: int) -> StepOptions:
+        recipe = self._recipe
+        limit = recipe.huber_delta or recipe.error_limit or math.inf
+        return StepOptions(
+            smoothing=recipe.label_smoothing,
+            alpha=recipe.alpha,
+            dropout=recipe.dropout,
+            dropout_key=_dropout_key(recipe.seed, epoch) if recipe.dropout else 0,
+            error_limit=limit,
+            huber=recipe.huber_delta is not None,
+        )
+
+    def _accuracy(self, total: float, n: int) -> float:
+        """Return the share of right answers, or R², from what the kernels add up over n samples."""
+        if self._network.task != "regression":
+            return total / n
+        spread = self._spread * n / self.samples
+        return 1.0 - total / spread if spread else 0.0
 
     def _train_epoch(self, epoch: int, lr: float, on_chunk: OnChunk | None) -> list[float]:
-        n, options = self.samples, StepOptions(smoothing=self._recipe.label_smoothing)
+        n, options = self.samples, self._options(epoch)
         order = epoch_order(self._recipe.seed, epoch, n)
         totals = np.zeros(2)
-        self._engine.load_weights(self._images)
+        self._engine.load_weights(self._inputs)
         for done in range(0, n, self._chunk):
             chunk = order[done : done + self._chunk]
-            labels, factors, samples = self._labels, self._factors, chunk
+            targets, factors, samples = self._targets, self._factors, chunk
             if self._distorter is not None:
                 self._distort(chunk, epoch)
-                labels, samples = labels[chunk], np.arange(len(chunk))
+                targets, samples = targets[chunk], np.arange(len(chunk))
                 factors = None if factors is None else factors[chunk]
-            self._engine.train(self._buffer, labels, samples, lr, totals, weights=factors, options=options)
+            self._engine.train(self._buffer, targets, samples, lr, totals, weights=factors, options=options)
             if not np.isfinite(totals[0]):
                 raise _diverged(epoch, lr)
             if on_chunk is not None:
                 so_far = done + len(chunk)
-                on_chunk(ChunkReport(epoch, so_far, n, float(totals[0]) / so_far, float(totals[1]) / so_far))
+                loss, accuracy = float(totals[0]) / so_far, self._accuracy(float(totals[1]), so_far)
+                on_chunk(ChunkReport(epoch, so_far, n, loss, accuracy, task=self._network.task))
         self._engine.store_weights()
         return [float(total) for total in totals]
 
     def _measure(
-        self, eval_set: tuple[ImageInput, NDArray[np.int64]] | None, between: Callable[[], object] | None
+        self, eval_set: tuple[KernelInput, NDArray[Any]] | None, between: Callable[[], object] | None
     ) -> tuple[float | None, float | None]:
         """Return loss and accuracy of the current weights, or of their average if there is one."""
         if eval_set is None:
             return None, None
-        images, labels = eval_set
+        inputs, targets = eval_set
         if self._average is None:
-            self._engine.load_weights(images)
+            self._engine.load_weights(inputs)
         else:
             current = self._network.parameters.copy()
             self._network.parameters[...] = self._average
-            self._engine.load_weights(images)
+            self._engine.load_weights(inputs)
             self._network.parameters[...] = current
-        outputs = self._engine.outputs(images, between).astype(np.float64)
-        hits = outputs.argmax(axis=1) == labels
-        return mean_loss(outputs, labels, self._network.rule), float(hits.mean())
+        outputs = self._engine.outputs(inputs, between).astype(np.float64)
+        loss = mean_loss(outputs, targets, self._network.loss, self._recipe.huber_delta)
+        return loss, _accuracy(outputs, targets, self._network.task)
+
+
+_NO_SCORE = (-math.inf, 0.0)
+"""Accuracy and negative loss on the validation set before the first epoch."""
+
+
+@dataclass(frozen=True)
+class _Progress:
+    """How the training loss has fallen.
+
+    Attributes
+    ----------
+    best_loss : float or None
+        The lowest training loss so far.
+    waited : int
+        Number of epochs in a row in which it has not fallen by more than the recipe's `tol`.
+    waited_for_lr : int
+        The same since the learning rate was last changed by schedule "adaptive".
+    lr_factor : float
+        What "adaptive" has multiplied the learning rate by.
+    """
+
+    best_loss: float | None = None
+    waited: int = 0
+    waited_for_lr: int = 0
+    lr_factor: float = 1.0
+
+    @classmethod
+    def of(cls, values: Any) -> _Progress:
+        """Return the progress in a training state; ModelError if it is not one."""
+        if values is None:
+            return cls()
+        try:
+            return msgspec.convert(values, cls)
+        except msgspec.ValidationError:
+            raise ModelError("the training state does not fit the recipe; the checkpoint is damaged") from None
+
+    def after(self, loss: float, recipe: Recipe) -> _Progress:
+        """Return the progress after an epoch with this training loss."""
+        if recipe.schedule != "adaptive" and recipe.patience is None:
+            return self
+        progress = self.best_loss is None or loss <= self.best_loss - recipe.tol
+        # Without a tolerance an equal loss is no progress.
+        progress = progress and loss != self.best_loss
+        best = loss if self.best_loss is None else min(loss, self.best_loss)
+        waited, for_lr, factor = (0, 0, self.lr_factor)
+        if not progress:
+            waited, for_lr = self.waited + 1, self.waited_for_lr + 1
+        if recipe.schedule == "adaptive" and for_lr >= recipe.lr_every:
+            for_lr, factor = 0, factor * recipe.lr_decay
+        return _Progress(best, waited, for_lr, factor)
+
+
+def _accuracy(outputs: NDArray[np.float64], targets: NDArray[Any], task: Task) -> float:
+    """Return the share of samples that are right; of a regression R²."""
+    if task == "regression":
+        return r2_score(outputs, targets)
+    if task == "multilabel":
+        return float(((outputs > 0.5) == (targets > 0.5)).all(axis=1).mean())
+    return float((outputs.argmax(axis=1) == targets).mean())
+
+
+def _spread(targets: NDArray[np.float64]) -> float:
+    """Return the sum of the squared deviations of all targets from their means."""
+    return float(np.square(targets - targets.mean(axis=0)).sum())
+
+
+def _dropout_key(seed: int, epoch: int) -> int:
+    """Return the key of the choice of units that are left out in an epoch, from 0 to 2**63 - 1."""
+    return int(np.random.SeedSequence([seed, epoch, _DROPOUT_STREAM]).generate_state(1, np.uint64)[0]) >> 1
 
 
 def epoch_order(seed: int, epoch: int, n: int) -> NDArray[np.int64]:
@@ -465,43 +601,59 @@ def epoch_order(seed: int, epoch: int, n: int) -> NDArray[np.int64]:
 def as_model(
     network: Network | Sequence[Network], dataset: Dataset, recipe: Recipe, card: ModelCard | None = None
 ) -> Model:
-    """Return trained networks as a model that predicts from pixels.
+    """Return trained networks as a model that predicts from images or rows.
 
     Parameters
     ----------
     network : Network or sequence of Network
         The outputs of several are averaged. They are frozen, see :class:`fastnn.Model`; train copies to continue.
     dataset : Dataset
-        The data set that has the names of the classes.
+        The training set: it has the names of classes or targets, and its rows say how rows are standardised.
     recipe : Recipe
-        Its `invert` and `normalise` apply to the model too.
+        Its `invert`, `normalise` and `standardise` apply to the model too.
     card : ModelCard, optional
         Where the model comes from.
     """
     networks = (network,) if isinstance(network, Network) else tuple(network)
-    return Model(networks, dataset.classes, recipe.invert, recipe.normalise, card or ModelCard())
+    card = card or ModelCard()
+    if dataset.is_images:
+        return Model(networks, dataset.names, recipe.invert, recipe.normalise, card)
+    return Model(
+        networks,
+        dataset.names,
+        card=card,
+        takes="rows",
+        columns=dataset.columns,
+        scaling=dataset.feature_scaling if recipe.standardise else None,
+        target_scaling=dataset.target_scaling if recipe.standardise and dataset.task == "regression" else None,
+    )
 
 
 def _prepare(dataset: Dataset, recipe: Recipe, test: Dataset | None, sample_weight: NDArray[Any] | None) -> _Data:
-    """Hold out the validation set, and preprocess all images."""
+    """Hold out the validation set, and preprocess all images and targets."""
     factors = _factors(dataset, recipe, sample_weight)
+    scaling = dataset.target_scaling if recipe.standardise and dataset.task == "regression" else None
     dataset, factors, validation = _hold_out_validation(dataset, recipe, factors)
-    parts = (None if part is None else _preprocess(part, recipe) for part in (validation, test))
-    return _Data(_preprocess(dataset, recipe), factors, *parts)
+    parts = (None if part is None else _preprocess(part, recipe, scaling) for part in (validation, test))
+    return _Data(_preprocess(dataset, recipe, scaling), factors, *parts)
 
 
-def _preprocess(dataset: Dataset, recipe: Recipe) -> _Part:
-    """Return the images with their labels, normalised if the recipe says so."""
+def _preprocess(dataset: Dataset, recipe: Recipe, scaling: Scaling | None) -> _Part:
+    """Return the features, of images normalised if the recipe says so, with the targets, scaled if there is a scaling.
+
+    Rows are standardised by the kernels.
+    """
+    targets = dataset.targets if scaling is None else scaling.apply(dataset.targets)
     if not recipe.normalise:
-        return _Part(dataset.images, dataset.labels, 0)
+        return _Part(dataset.features, targets, 0)
     from fastnn.images import normalise_batch
 
     images, blank = normalise_batch(dataset.images, polarity="dark-on-light")
-    return _Part(images, dataset.labels, int(blank.sum()))
+    return _Part(images, targets, int(blank.sum()))
 
 
 def _factors(dataset: Dataset, recipe: Recipe, sample_weight: NDArray[Any] | None) -> NDArray[np.float64] | None:
-    """Return the factor of the learning rate for each image, shape (n,); None if all are 1."""
+    """Return the factor of the learning rate for each sample, shape (n,); None if all are 1."""
     if sample_weight is None and recipe.class_weight is None and not recipe.balance:
         return None
     factors = np.ones(len(dataset))
@@ -524,17 +676,19 @@ def _factors(dataset: Dataset, recipe: Recipe, sample_weight: NDArray[Any] | Non
 def _hold_out_validation(
     dataset: Dataset, recipe: Recipe, factors: NDArray[np.float64] | None
 ) -> tuple[Dataset, NDArray[np.float64] | None, Dataset | None]:
-    """Return the part to train on, the factors of its images, and the validation set."""
+    """Return the part to train on, the factors of its samples, and the validation set."""
     if not recipe.validation_fraction:
         return dataset, factors, None
     chosen = Split(fraction=recipe.validation_fraction, seed=recipe.seed).test_mask(dataset)
     if chosen.all() or not chosen.any():
-        raise DataError(f"{dataset.source}: too few images for a validation fraction of {recipe.validation_fraction:g}")
+        what = "images" if dataset.is_images else "rows"
+        raise DataError(f"{dataset.source}: too few {what} for a validation fraction of {recipe.validation_fraction:g}")
     rest = np.flatnonzero(~chosen)
-    missing = np.setdiff1d(dataset.labels, dataset.labels[rest])
+    classes = dataset.task == "classification"
+    missing = np.setdiff1d(dataset.labels, dataset.labels[rest]) if classes else np.array([], dtype=np.int64)
     if len(missing):
         raise DataError(
-            f"{dataset.source}: a validation fraction of {recipe.validation_fraction:g} leaves no image of class "
+            f"{dataset.source}: a validation fraction of {recipe.validation_fraction:g} leaves no sample of class "
             f"{', '.join(dataset.classes[label] for label in missing.tolist())} to train on; "
             "choose another seed or fraction"
         )
@@ -551,15 +705,45 @@ def _checked_value(values: Mapping[str, Any], name: str, kind: type) -> Any:
 
 def _check_fit(network: Network, dataset: Dataset) -> None:
     if len(dataset) == 0:
-        raise DataError(f"{dataset.source}: no images to train on or to test")
-    pixels, classes = dataset.images.shape[1], len(dataset.classes)
-    if (pixels, classes) != (network.sizes[0], network.sizes[-1]):
+        raise DataError(f"{dataset.source}: no samples to train on or to test")
+    n_inputs, n_outputs = dataset.n_inputs, len(dataset.names)
+    if (n_inputs, n_outputs) != (network.sizes[0], network.sizes[-1]):
+        inputs = "pixels" if dataset.is_images else "columns"
         raise DataError(
-            f"{dataset.source}: {pixels} pixels and {classes} classes do not fit a network of "
-            f"{network.sizes[0]} inputs and {network.sizes[-1]} outputs"
+            f"{dataset.source}: {n_inputs} {inputs} and {n_outputs} {OUTPUT_WORDS[dataset.task]} do not fit a network "
+            f"of {network.sizes[0]} inputs and {network.sizes[-1]} outputs"
         )
-    if not 0 <= dataset.labels.min() <= dataset.labels.max() < classes:
-        raise DataError(f"{dataset.source}: a label is outside of the {classes} classes")
+    if dataset.task != network.task:
+        raise DataError(
+            f"{dataset.source}: its task is {dataset.task}, but the outputs of the network are for {network.task}"
+        )
+    if dataset.task == "classification" and not 0 <= dataset.labels.min() <= dataset.labels.max() < n_outputs:
+        raise DataError(f"{dataset.source}: a label is outside of the {n_outputs} classes")
+
+
+def _check_recipe(recipe: Recipe, dataset: Dataset) -> None:
+    """Raise RecipeError if the recipe has settings that these data cannot have."""
+    task = dataset.task
+    if not dataset.is_images and recipe.for_images:
+        raise RecipeError(
+            f"recipe {recipe.name} has {recipe.for_images[0]}, which is for images, but {dataset.source} is a table; "
+            "use recipe table"
+        )
+    if dataset.is_images and recipe.standardise:
+        raise RecipeError(
+            f"recipe {recipe.name} standardises columns of a table, but {dataset.source} holds images; "
+            "use recipe original, modern, mnist or best"
+        )
+    given = {
+        "huber_delta": recipe.huber_delta is not None and task != "regression",
+        "error_limit": recipe.error_limit is not None and task != "regression",
+        "label_smoothing": recipe.label_smoothing and task != "classification",
+        "balance": recipe.balance and task != "classification",
+        "class_weight": recipe.class_weight is not None and task != "classification",
+    }
+    for name, wrong in given.items():
+        if wrong:
+            raise RecipeError(f"recipe {recipe.name} has {name}, which a {task} cannot have; drop it")
 
 
 def _diverged(epoch: int, lr: float) -> TrainingError:

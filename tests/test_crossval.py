@@ -22,7 +22,7 @@ def with_copies(n: int = 120) -> Dataset:
     made = blobs(n)
     images = made.images.copy()
     images[60:90] = images[:30]
-    return replace(made, images=images)
+    return replace(made, features=images)
 
 
 def test_folds_keep_copies_together_and_classes_balanced() -> None:
@@ -53,7 +53,7 @@ def test_no_network_has_seen_the_images_it_predicts() -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (100, 784), dtype=np.uint8)
     data = Dataset(images, rng.integers(0, 4, 100), ("a", "b", "c", "d"), "noise")
-    data = replace(data, images=np.concatenate([images[:50], images[:50]]), labels=np.tile(data.labels[:50], 2))
+    data = replace(data, features=np.concatenate([images[:50], images[:50]]), targets=np.tile(data.labels[:50], 2))
     guesses = cross_val_predict_proba(data, RECIPE.replace(epochs=30), folds=5, threads=1).argmax(axis=1)
     assert np.mean(guesses == data.labels) < 0.6
 

@@ -24,7 +24,7 @@ def found() -> tuple[Dataset, Findings]:
     images[310], labels[310] = images[110], (labels[110] + 1) % 10
     for copy in (321, 322):
         images[copy], labels[copy] = images[120], 7
-    made = replace(data, images=images, labels=labels, source="made")
+    made = replace(data, features=images, targets=labels, source="made")
     return made, find_issues(made, folds=3, repeats=1, threads=1)
 
 
@@ -48,7 +48,7 @@ def test_a_drawing_unlike_all_others_is_not_a_digit() -> None:
     images = data.images.copy()
     images[250] = np.where(np.arange(784) % 28 < 14, 0, 255)
     images[251] = images[250].reshape(28, 28).T.reshape(784)
-    issues = find_issues(replace(data, images=images), folds=3, repeats=1, threads=1).issues
+    issues = find_issues(replace(data, features=images), folds=3, repeats=1, threads=1).issues
     assert {250, 251} & {issue.index for issue in issues if issue.kind == "not a digit"}
 
 
@@ -97,7 +97,7 @@ def test_flipped_labels_of_the_real_digits_are_found(shared: Path) -> None:
     flipped = rng.choice(known, round(0.03 * len(known)), replace=False)
     labels = data.labels.copy()
     labels[flipped] = (labels[flipped] + rng.integers(1, 10, len(flipped))) % 10
-    issues = find_issues(replace(data, labels=labels)).issues
+    issues = find_issues(replace(data, targets=labels)).issues
     # Copies are reported as such with any label, so they do not count here.
     flagged = {issue.index for issue in issues if issue.kind != "copy"}
     hits = flagged & set(flipped.tolist())
@@ -110,7 +110,7 @@ def test_flipped_labels_of_the_real_digits_are_found(shared: Path) -> None:
 
 def test_one_class_has_no_wrong_labels() -> None:
     with pytest.raises(DataError, match="two classes"):
-        find_issues(replace(blobs(20), labels=np.zeros(20, dtype=np.int64)))
+        find_issues(replace(blobs(20), targets=np.zeros(20, dtype=np.int64)))
 
 
 def test_without_cleanlab_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,12 +114,6 @@ def test_inconsistent_networks_and_classes_are_refused(networks: Any, classes: A
         Model(networks, classes)
 
 
-@pytest.mark.parametrize("output", ["sigmoid", "identity"])
-def test_networks_whose_outputs_are_not_kept_in_files_are_refused(output: Any) -> None:
-    with pytest.raises(ModelError, match="needs softmax outputs: Network"):
-        Model((Network((4, 2), rule="backprop", output=output),), ("a", "b"))
-
-
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_grey_levels_are_scaled_in_the_networks_dtype(dtype: str) -> None:
     grey = np.arange(256)

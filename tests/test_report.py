@@ -76,7 +76,7 @@ def test_a_report_is_a_page_with_pictures_in_light_and_dark(tmp_path: Path, hist
 def test_the_page_says_which_pictures_are_missing_and_why(tmp_path: Path) -> None:
     data = blobs(40)
     made = model()
-    right = replace(data, labels=made.predict(data.images))
+    right = replace(data, targets=made.predict(data.images))
     text = write_report(made, right, tmp_path / "r").read_text()
     assert {path.name for path in (tmp_path / "r").iterdir()} == names(PICTURES - {"history", "mistakes"}) | {
         "index.html"

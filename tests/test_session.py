@@ -182,7 +182,7 @@ def test_an_ensemble_holds_the_network_of_each_seed() -> None:
 def test_after_the_largest_seed_comes_zero() -> None:
     data, largest = blobs(50), (1 << 63) - 1
     session = Session(data, SMALL.replace(ensemble=2, seed=largest))
-    assert session.classes == data.classes
+    assert session.names == data.names
     assert session.best is None
     assert hashes(session) == [SMALL.replace(seed=seed).network(784, 10).sha256() for seed in (largest, 0)]
 
@@ -364,7 +364,7 @@ def test_data_of_a_wrong_type_are_refused(data: Any) -> None:
         assert str(caught.value) == message
 
 
-@pytest.mark.parametrize("recipe", [None, 3, {"epochs": 2}, blobs(20)])
+@pytest.mark.parametrize("recipe", [3, {"epochs": 2}, blobs(20)])
 def test_a_recipe_of_a_wrong_type_is_refused(recipe: Any) -> None:
     message = f"^recipe must be a Recipe, the name of a preset or a .toml file, not {type(recipe).__name__}; presets: "
     for call in (fit, Session, fastnn.cross_validate):

@@ -208,8 +208,8 @@ def test_outputs_that_are_not_finite_on_the_test_set_alone_are_detected() -> Non
     network.weights[0][:, 0] = -1e30
     network.weights[0][5, 0] = 1e30
     network.weights[1][0] = 1e30
-    white = replace(data, images=np.full_like(data.images, 255))
-    one_pixel = replace(data, images=white.images.copy())
+    white = replace(data, features=np.full_like(data.images, 255))
+    one_pixel = replace(data, features=white.images.copy())
     one_pixel.images[:, 5] = 0
     with pytest.raises(
         TrainingError, match=r"^training diverged in epoch 3 \(loss is not finite\); try a learning rate below 0\.0001$"
@@ -220,8 +220,8 @@ def test_outputs_that_are_not_finite_on_the_test_set_alone_are_detected() -> Non
 @pytest.mark.parametrize(
     ("sizes", "data", "test", "message"),
     [
-        ((784, 10), blobs(0), None, "no images"),
-        ((784, 10), blobs(10), blobs(0), "no images"),
+        ((784, 10), blobs(0), None, "no samples"),
+        ((784, 10), blobs(10), blobs(0), "no samples"),
         ((783, 10), blobs(10), None, "784 pixels and 10 classes do not fit a network of 783 inputs and 10 outputs"),
         ((784, 9), blobs(10), None, "do not fit"),
         ((784, 10), blobs(10), blobs(10, classes=("a", "b")), "2 classes do not fit"),
@@ -313,7 +313,7 @@ def test_a_validation_set_must_leave_images_of_each_class_to_train_on() -> None:
     for seed in range(50):
         recipe = RELU.replace(validation_fraction=0.3, seed=seed, epochs=1)
         if Split(fraction=0.3, seed=seed).test_mask(alone)[3]:
-            with pytest.raises(DataError, match="leaves no image of class 3 to train on"):
+            with pytest.raises(DataError, match="leaves no sample of class 3 to train on"):
                 trained(recipe, alone)
             return
     pytest.fail("the image was never held back")
@@ -503,7 +503,7 @@ def test_outputs_do_not_depend_on_chunks(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_labels_may_lie_apart_in_memory() -> None:
     data = blobs(40)
-    apart = replace(data, labels=np.repeat(data.labels, 2)[::2])
+    apart = replace(data, targets=np.repeat(data.labels, 2)[::2])
     networks = [ORIGINAL.network(784, 10) for _ in range(2)]
     for network, dataset in zip(networks, (data, apart), strict=True):
         for _ in train(network, dataset, ORIGINAL.replace(epochs=1)):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Self
 
 from rich.markup import escape
 
-from fastnn.progress import Bars, measured
+from fastnn.progress import Bars, measured, score_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,8 +54,9 @@ class Lines(View):
         self._print(f"{several}{sizes}, recipe {recipe.name} (rule {recipe.rule}, {recipe.dtype}, seed {recipe.seed})")
         data = "" if session.card.data is None else session.card.data.description
         self._print(f"{data}: {len(session.train):,} to train on, {n_test:,} to test on")
+        baseline = "white" if session.train.is_images else "at the baseline"
         self._print(
-            f"{session.first_layer} first layer ({session.density:.0%} not white), "
+            f"{session.first_layer} first layer ({session.density:.0%} not {baseline}), "
             f"compiled in {session.timings.compiling:.1f} s"
         )
 
@@ -64,7 +65,8 @@ class Lines(View):
         network = f"network {report.member + 1}  " if self._several else ""
         self._print(
             f"{network}epoch {report.epoch}/{self._epochs}  lr {report.lr:.3g}  loss {report.loss:.4f}  "
-            f"train {report.accuracy:.2%}{measured(report)}  {report.samples_per_second:,.0f} samples/s"
+            f"train {score_text(report.accuracy, report.task)}{measured(report)}  "
+            f"{report.samples_per_second:,.0f} samples/s"
         )
 
     def _print(self, text: str) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from fastnn.datasets import Dataset
+    from fastnn.network import Task
+    from fastnn.recipe import Recipe
     from fastnn.session import Session
 
 
@@ -30,7 +32,19 @@ def train(
         str | None,
         typer.Option(help="Data set: digits, mnist, drawn, a file, a folder or a database URL.", show_default="digits"),
     ] = None,
-    recipe: Annotated[str | None, typer.Option(help="Preset or TOML file.", show_default="original")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Column of a table to predict; several are separated by commas.")
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help="What to learn from a table: classification, multilabel or regression.", show_default="by the target"
+        ),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="Preset or TOML file.", show_default="original, or table for a table"),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Number of passes over the training data.")] = None,
     hidden: Annotated[str | None, typer.Option(help="Units of the hidden layers, such as 200,40.")] = None,
     lr: Annotated[float | None, typer.Option(help="Initial learning rate.")] = None,
@@ -41,6 +55,14 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Random seed for weights, sample order and split.")] = None,
     test_fraction: Annotated[float | None, typer.Option(help="Fraction of the data held out as test set.")] = None,
     per_class: Annotated[int | None, typer.Option(help="Train on this many images of each class.")] = None,
+    alpha: Annotated[float | None, typer.Option(help="Weight decay (L2 regularisation).")] = None,
+    dropout: Annotated[
+        float | None, typer.Option(help="Fraction of the hidden units left out at random at each sample.")
+    ] = None,
+    standardise: Annotated[
+        bool | None,
+        typer.Option("--standardise/--no-standardise", help="Centre and scale the columns of a table."),
+    ] = None,
     dtype: Annotated[str | None, typer.Option(help="float32 or float64.")] = None,
     first_layer: Annotated[
         str | None, typer.Option(help="How the first layer is computed: auto, sparse or dense.")
@@ -78,6 +100,9 @@ def train(
         "seed": seed,
         "test_fraction": test_fraction,
         "per_class": per_class,
+        "alpha": alpha,
+        "dropout": dropout,
+        "standardise": standardise,
         "dtype": dtype,
         "first_layer": first_layer,
         "ensemble": ensemble,
@@ -91,7 +116,7 @@ def train(
         session = resumed_session(resume, data, recipe, changes)
         notes = session.notes
     else:
-        session, first = new_session(data, recipe, changes, out_folder)
+        session, first = new_session((data, target, task), recipe, changes, out_folder)
         notes = (*first, *session.notes)
     for text in notes:
         note(text)
@@ -116,15 +141,33 @@ def parse_hidden(text: str) -> tuple[int, ...]:
         raise RecipeError(f"--hidden takes whole numbers separated by commas, such as 200,40, not {text!r}") from None
 
 
+def parse_target(text: str | None) -> tuple[str, ...] | None:
+    """Turn "height, weight" into ("height", "weight")."""
+    return None if text is None else tuple(part.strip() for part in text.split(","))
+
+
+def parse_task(text: str | None) -> Task | None:
+    """Return the task that an option names; RecipeError if there is no such task."""
+    from fastnn.network import OUTPUTS
+
+    if text is not None and text not in OUTPUTS:
+        raise RecipeError(f"--task must be one of {', '.join(OUTPUTS)}, not {text!r}")
+    return text
+
+
 def new_session(
-    data: str | None, recipe_source: str | None, changes: dict[str, Any], folder: str | None
+    data: tuple[str | None, str | None, str | None],
+    recipe_source: str | None,
+    changes: dict[str, Any],
+    folder: str | None,
 ) -> tuple[Session, tuple[str, ...]]:
     """Return the session of a new run, and notes for the user.
 
     Parameters
     ----------
-    data : str or None
-        None: the original digits, or drawn ones if those cannot be downloaded.
+    data : tuple of (str or None)
+        Data set, target columns separated by commas, and task. Without a data set: the original digits, or drawn ones
+        if those cannot be downloaded.
     recipe_source : str or None
     changes : dict
         Fields of the recipe; None leaves a field as it is.
@@ -135,21 +178,29 @@ def new_session(
     FastnnError
         If recipe, data or folder do not fit.
     """
-    from fastnn.recipe import load_recipe
+    from fastnn.recipe import load_recipe, presets
     from fastnn.runs import check_new_run
-    from fastnn.session import Session
+    from fastnn.session import Session, default_recipe
 
-    base = load_recipe("original" if recipe_source is None else recipe_source)
+    base = None if recipe_source is None else load_recipe(recipe_source)
+    if folder is not None:
+        check_new_run(folder)
+    _changed(base or presets["table"], changes)  # options are checked before the data are read
+    source, dataset, more = _load(*data)
+    base = base or default_recipe(dataset)
     notes = []
-    recipe = (base if changes["epochs"] is None else base.with_epochs(changes["epochs"])).replace(**changes)
+    recipe = _changed(base, changes)
     if recipe.averaging_epochs != base.averaging_epochs:
         notes.append(f"the weights are averaged over all {recipe.epochs} epochs")
     if recipe.schedule != "step" and (changes["lr_decay"] or changes["lr_every"]):
         notes.append(f"--lr-decay and --lr-every have no effect: recipe {recipe.name} has a {recipe.schedule} schedule")
     target = Path(folder) if folder is not None else _free_folder(recipe.name)
-    check_new_run(target)
-    source, dataset, more = _load(data)
     return Session(dataset, recipe, target, source=source), (*notes, *more)
+
+
+def _changed(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
+    """Return a recipe with the values of the options that were given."""
+    return (recipe if changes["epochs"] is None else recipe.with_epochs(changes["epochs"])).replace(**changes)
 
 
 def resumed_session(folder: str, data: str | None, recipe_source: str | None, changes: dict[str, Any]) -> Session:
@@ -211,6 +262,7 @@ def result_of(session: Session) -> dict[str, Any]:
         "data": None if session.card.data is None else session.card.data.description,
         "n_train": len(session.train),
         "n_test": 0 if session.test is None else len(session.test),
+        "task": model.task,
         "epochs": session.epochs,
         **model.card.metrics,
         "train_seconds": timings.training,
@@ -230,20 +282,36 @@ def show_summary(result: dict[str, Any]) -> None:
     """Print the result of a run as a small table."""
     from rich.table import Table
 
+    from fastnn.progress import score_text
+
     table = Table(show_header=False, box=None, pad_edge=False)
     rows = {
         "data": f"{result['data']} ({result['n_train']:,} to train on, {result['n_test']:,} to test on)",
-        "test accuracy": f"[bold]{result['test_accuracy']:.2%}[/bold] (balanced {result['balanced_accuracy']:.2%})",
+        **_test_rows(result),
         "time": f"{result['train_seconds']:.2f} s of training, {result['samples_per_second']:,.0f} samples/s "
         f"({result['first_layer']} first layer); {result['compile_seconds']:.1f} s to compile",
         "model": result["model"],
     }
     if result["best_epoch"] is not None:
         early = f", stopped after {result['epochs']}" if result["epochs"] > result["best_epoch"] else ""
-        rows["best epoch"] = f"{result['best_epoch']} (validation {result['validation_accuracy']:.2%}){early}"
-    for name, value in rows.items():
-        table.add_row(name, value if name == "test accuracy" else escape(value))
+        best = score_text(result["validation_accuracy"], result["task"])
+        rows["best epoch"] = f"{result['best_epoch']} (validation {best}){early}"
+    for number, (name, value) in enumerate(rows.items()):
+        table.add_row(name, f"[bold]{escape(value)}[/bold]" if number == 1 else escape(value))
     out().print(table)
+
+
+def _test_rows(result: dict[str, Any]) -> dict[str, str]:
+    """Return the results on the test set, the most important one first; none without a test set."""
+    if result["task"] == "regression":
+        return {
+            "test R²": f"{result['test_r2']:.4f}",
+            "test errors": f"mean absolute {result['test_mae']:.4g}, root mean square {result['test_rmse']:.4g}",
+        }
+    if result["task"] == "multilabel":
+        labels = f"all labels right; {result['label_accuracy']:.2%} of the labels"
+        return {"test accuracy": f"{result['test_accuracy']:.2%} ({labels})"}
+    return {"test accuracy": f"{result['test_accuracy']:.2%} (balanced {result['balanced_accuracy']:.2%})"}
 
 
 class Signals:
@@ -293,14 +361,19 @@ def signals(stop: Callable[[], None]) -> Iterator[Signals]:
         yield signalled
 
 
-def _load(data: str | None) -> tuple[str, Dataset, tuple[str, ...]]:
+def _load(data: str | None, target: str | None, task: str | None) -> tuple[str, Dataset, tuple[str, ...]]:
     """Return the name of the data's source, the data, and notes."""
     from fastnn.cli._downloads import download_progress
     from fastnn.datasets import load_dataset
 
     with download_progress() as progress:
         try:
-            return data or "digits", load_dataset(data or "digits", progress=progress), ()
+            source = data or "digits"
+            return (
+                source,
+                load_dataset(source, progress=progress, target=parse_target(target), task=parse_task(task)),
+                (),
+            )
         except FetchError as error:
             if data is not None:
                 raise

@@ -5,24 +5,48 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from fastnn.datasets.columns import Column
 from fastnn.datasets.dataset import PIXELS, SIDE, Dataset
 from fastnn.datasets.labels import encode_labels
 from fastnn.datasets.names import NAMES, load_named
+from fastnn.datasets.scaling import Scaling
+from fastnn.datasets.sparse import SparseRows
 from fastnn.datasets.split import Split, per_class, split
 from fastnn.errors import DataError, cannot_read
 from fastnn.storage import user_path
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from fastnn.datasets.fetch import Progress
+    from fastnn.network import Task
 
-__all__ = ["NAMES", "PIXELS", "SIDE", "Dataset", "Split", "encode_labels", "load_dataset", "per_class", "split"]
+__all__ = [
+    "NAMES",
+    "PIXELS",
+    "SIDE",
+    "Column",
+    "Dataset",
+    "Scaling",
+    "SparseRows",
+    "Split",
+    "encode_labels",
+    "load_dataset",
+    "per_class",
+    "split",
+]
 
 _DATABASES = ("sqlite:", "postgresql:", "postgresql+psycopg:", "postgres:")
 
 
-def load_dataset(source: str | Path, *, progress: Progress | None = None) -> Dataset:
+def load_dataset(
+    source: str | Path,
+    *,
+    progress: Progress | None = None,
+    target: str | Sequence[str] | None = None,
+    task: Task | None = None,
+) -> Dataset:
     """Load a data set by name, from a path or from a database.
 
     Parameters
@@ -70,7 +94,10 @@ def load_dataset(source: str | Path, *, progress: Progress | None = None) -> Dat
         from fastnn.datasets.database import read_database
 
         return read_database(source)
-    return _load_path(source)
+    dataset = _load_path(source)
+    if dataset.is_images and not (target is None and task is None):
+        raise DataError(f"{source}: holds images with their labels; target and task are for tables")
+    return dataset
 
 
 def _is_arrays(source: object) -> bool:

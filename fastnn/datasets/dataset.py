@@ -1,46 +1,63 @@
-"""The data set class: images, labels and class names."""
+"""The data set class: features and targets, of images or of a table, with their names."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastnn.datasets.columns import Column, total_width
+from fastnn.datasets.scaling import Scaling
+from fastnn.datasets.sparse import SparseRows
 from fastnn.errors import DataError
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from fastnn.network import Task
+
 SIDE = 28
 PIXELS = SIDE * SIDE
+
+_ROWS_AT_ONCE = 1024
+"""Rows whose values are checked at once."""
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Labelled 28x28 images, dark ink on white paper.
+    """Samples with their targets: labelled images, or the rows of a table.
+
+    The type of `features` says whether the samples are images or rows, the type of `targets` what is to be learned.
 
     Attributes
     ----------
-    images : ndarray of uint8, shape (n, 784)
-        Pixels row by row; 255 = paper, 0 = ink.
-    labels : ndarray of int64, shape (n,)
-        The index of each image's class in `classes`.
-    classes : tuple of str
-        Names of the classes.
+    features : ndarray or SparseRows
+        Images of 28x28 pixels: uint8, shape (n, 784), row by row; 255 = paper, 0 = ink. Rows: float32 or float64, shape
+        (n, k), or :class:`fastnn.datasets.SparseRows`.
+    targets : ndarray
+        Classification: int64, shape (n,), the index of each sample's class in `names`. Multilabel: uint8, shape
+        (n, len(names)), 1 for each label that a sample has, and else 0. Regression: float64, shape (n, len(names)).
+    names : tuple of str
+        Names of the classes, the labels, or the targets of a regression.
     source : str
         Where the data came from, used in messages.
     test : Dataset or None
         The source's own test set, if it has one.
     notes : tuple of str
         Remarks for the user, such as how many images were left out.
+    columns : tuple of Column or None
+        Columns of a table, if they have names; one with categories is several columns of `features`.
+    target : tuple of str or None
+        Of a table that was read from a file: the columns that hold the targets.
 
     Raises
     ------
     DataError
-        If the arrays do not have the shapes and dtypes above, or a label is not an index into `classes`.
+        If the arrays do not have the shapes and dtypes above, a label is not an index into `names`, or a value is NaN
+        or infinite.
 
     Examples
     --------
@@ -50,54 +67,179 @@ class Dataset:
     >>> data = fastnn.Dataset(images, np.array([0, 1, 0, 1]), ("yes", "no"), source="my own images")
     >>> data.counts.tolist()
     [2, 2]
+    >>> rows, prices = np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[10.0], [20.0]])
+    >>> fastnn.Dataset(rows, prices, ("price",), source="my own table").task
+    'regression'
     """
 
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-    classes: tuple[str, ...]
+    features: NDArray[Any] | SparseRows
+    targets: NDArray[Any]
+    names: tuple[str, ...]
     source: str
     test: Dataset | None = None
     notes: tuple[str, ...] = ()
+    columns: tuple[Column, ...] | None = None
+    target: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        if self.images.dtype != np.uint8 or self.images.ndim != 2 or self.images.shape[1] != PIXELS:
+        if isinstance(self.features, SparseRows):
+            check_finite(self.features, self.source, "a feature")
+        elif self.features.dtype == np.uint8:
+            if self.features.ndim != 2 or self.features.shape[1] != PIXELS:
+                raise DataError(
+                    f"{self.source}: images must be a uint8 array of shape (n, {PIXELS}), "
+                    f"not {self.features.dtype} of shape {self.features.shape}; rows of numbers must be floats"
+                )
+        elif self.features.dtype not in (np.dtype(np.float32), np.dtype(np.float64)) or self.features.ndim != 2:
             raise DataError(
-                f"{self.source}: images must be a uint8 array of shape (n, {PIXELS}), "
-                f"not {self.images.dtype} of shape {self.images.shape}"
+                f"{self.source}: features must be images, a uint8 array of shape (n, {PIXELS}), or rows, an array of "
+                f"float32 or float64 with two dimensions, not {self.features.dtype} of shape {self.features.shape}"
             )
-        if self.labels.dtype != np.int64 or self.labels.shape != (len(self.images),):
+        else:
+            check_finite(self.features, self.source, "a feature")
+        if not self.is_images and not self.n_inputs:
+            raise DataError(f"{self.source}: the rows have no columns")
+        if self.columns is not None and total_width(self.columns) != self.n_inputs:
             raise DataError(
-                f"{self.source}: labels must be an int64 array of shape ({len(self.images)},), "
-                f"not {self.labels.dtype} of shape {self.labels.shape}"
+                f"{self.source}: the columns are {total_width(self.columns)} inputs, but the rows have {self.n_inputs}"
             )
-        if self.labels.size and not (self.labels.min() >= 0 and self.labels.max() < len(self.classes)):
-            raise DataError(f"{self.source}: a label is not one of the {len(self.classes)} classes")
+        self._check_targets()
+
+    def _check_targets(self) -> None:
+        targets, n = self.targets, len(self.features)
+        if targets.dtype == np.int64:
+            if targets.shape != (n,):
+                raise DataError(
+                    f"{self.source}: labels must be an int64 array of shape ({n},), "
+                    f"not {targets.dtype} of shape {targets.shape}"
+                )
+            if targets.size and not (targets.min() >= 0 and targets.max() < len(self.names)):
+                raise DataError(f"{self.source}: a label is not one of the {len(self.names)} classes")
+            return
+        if targets.dtype not in (np.dtype(np.uint8), np.dtype(np.float64)):
+            raise DataError(
+                f"{self.source}: labels must be an int64 array of shape ({n},), or targets an array of float64 or of "
+                f"uint8 (0 or 1) with two dimensions, not {targets.dtype} of shape {targets.shape}"
+            )
+        if targets.shape != (n, len(self.names)) or not self.names:
+            raise DataError(
+                f"{self.source}: targets must have the shape ({n}, {len(self.names)}), a row for each sample and a "
+                f"column for each name, not {targets.shape}"
+            )
+        if self.task == "regression":
+            check_finite(targets, self.source, "a target")
+        elif targets.size and targets.max() > 1:
+            raise DataError(f"{self.source}: targets of several labels must be 0 or 1, not {targets.max()}")
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.targets)
+
+    @property
+    def task(self) -> Task:
+        """What is to be learned: "classification", "multilabel" or "regression"."""
+        if self.targets.dtype == np.int64:
+            return "classification"
+        return "multilabel" if self.targets.dtype == np.uint8 else "regression"
+
+    @property
+    def is_images(self) -> bool:
+        """Whether the samples are images, and not rows of a table."""
+        return not isinstance(self.features, SparseRows) and self.features.dtype == np.uint8
+
+    @property
+    def shape(self) -> tuple[int, int] | None:
+        """Rows and columns of pixels of an image; None for a table."""
+        return (SIDE, SIDE) if self.is_images else None
+
+    @property
+    def n_inputs(self) -> int:
+        """Number of features of a sample: pixels, or columns of `features`."""
+        return int(self.features.shape[1])
+
+    @property
+    def images(self) -> NDArray[np.uint8]:
+        """The images, shape (n, 784); DataError if the data set is a table."""
+        if isinstance(self.features, SparseRows) or not self.is_images:
+            raise DataError(f"{self.source}: is a table, but images are needed here")
+        return self.features
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """The index of each sample's class, shape (n,); DataError unless the task is classification."""
+        if self.task != "classification":
+            raise DataError(f"{self.source}: has no classes (its task is {self.task}), but they are needed here")
+        return self.targets
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes; the same as `names`."""
+        return self.names
 
     @cached_property
     def content_hash(self) -> str:
-        """SHA-256 (hexadecimal) of the pixels, labels and class names in their order, and of nothing else."""
+        """SHA-256 (hexadecimal) of features, targets and names in their order, and of nothing else."""
         digest = hashlib.sha256()
-        digest.update("\x1f".join(self.classes).encode())
+        digest.update("\x1f".join(self.names).encode())
         digest.update(np.int64(len(self)).tobytes())
-        digest.update(np.ascontiguousarray(self.images).data)
-        digest.update(np.ascontiguousarray(self.labels, dtype="<i8").data)
+        if self.is_images and self.task == "classification":
+            digest.update(np.ascontiguousarray(self.images).data)
+            digest.update(np.ascontiguousarray(self.labels, dtype="<i8").data)
+            return digest.hexdigest()
+        for column in self.columns or ():
+            digest.update(repr((column.name, column.categories)).encode())
+        arrays = [self.features, self.targets]
+        if isinstance(self.features, SparseRows):
+            rows = self.features
+            arrays = [rows.values, rows.indices, rows.row_starts, self.targets]
+            digest.update(np.int64(rows.n_columns).tobytes())
+        for array in arrays:
+            little = array.dtype.newbyteorder("<")
+            digest.update(repr((little.str, array.shape)).encode())
+            digest.update(np.ascontiguousarray(array, little).data)
         return digest.hexdigest()
 
     @cached_property
     def counts(self) -> NDArray[np.int64]:
-        """Number of images of each class, shape (len(classes),)."""
-        return np.bincount(self.labels, minlength=len(self.classes)).astype(np.int64)
+        """Number of samples of each class, or that have each label, shape (len(names),)."""
+        if self.task == "multilabel":
+            return np.asarray(self.targets.sum(axis=0, dtype=np.int64))
+        return np.bincount(self.labels, minlength=len(self.names)).astype(np.int64)
+
+    @cached_property
+    def feature_scaling(self) -> Scaling:
+        """The scaling that standardises the rows of a table; columns of categories are left as they are."""
+        if self.is_images:
+            raise DataError(f"{self.source}: images are not standardised, only the rows of a table")
+        scaling = Scaling.fit(self.features, self._is_category())
+        if not scaling.is_finite():
+            raise DataError(f"{self.source}: a column has values that are too large to be standardised")
+        return scaling
+
+    @cached_property
+    def target_scaling(self) -> Scaling:
+        """The scaling that standardises the targets of a regression."""
+        if self.task != "regression":
+            raise DataError(f"{self.source}: only the targets of a regression are standardised")
+        scaling = Scaling.fit(self.targets)
+        if not scaling.is_finite():
+            raise DataError(f"{self.source}: a target has values that are too large to be standardised")
+        return scaling
+
+    def _is_category(self) -> NDArray[np.bool_] | None:
+        """Return which inputs are categories, shape (n_inputs,)."""
+        if self.columns is None:
+            return None
+        return np.repeat(
+            [column.categories is not None for column in self.columns], [column.width for column in self.columns]
+        )
 
     def take(self, indices: ArrayLike, *, source: str | None = None) -> Dataset:
-        """Return a data set of the images at `indices`, in that order and without test set.
+        """Return a data set of the samples at `indices`, in that order and without test set.
 
         Parameters
         ----------
         indices : array_like of int, shape (m,)
-            Positions of the images to take.
+            Positions of the samples to take.
         source : str, optional
             `source` of the new data set; by default that of this one.
 
@@ -108,8 +250,31 @@ class Dataset:
         index = np.asarray(indices, dtype=np.int64)
         return replace(
             self,
-            images=self.images[index],
-            labels=self.labels[index],
+            features=self.features.take(index) if isinstance(self.features, SparseRows) else self.features[index],
+            targets=self.targets[index],
             source=self.source if source is None else source,
             test=None,
         )
+
+
+def check_finite(rows: NDArray[Any] | SparseRows, source: str, what: str = "a value") -> None:
+    """Raise a DataError that names row and column, from 0, of the first value that is NaN or infinite.
+
+    Parameters
+    ----------
+    rows : ndarray of floats or SparseRows, shape (n, k)
+    source, what : str
+        Name of the data, and of a value in them.
+    """
+    values = rows.values[:, None] if isinstance(rows, SparseRows) else rows
+    for start in range(0, len(values), _ROWS_AT_ONCE):
+        part = values[start : start + _ROWS_AT_ONCE]
+        finite = np.isfinite(part)
+        if finite.all():
+            continue
+        row, column = (int(position[0]) for position in np.nonzero(~finite))
+        value = part[row, column]
+        row += start
+        if isinstance(rows, SparseRows):
+            row, column = int(np.searchsorted(rows.row_starts, row, "right")) - 1, int(rows.indices[row])
+        raise DataError(f"{source}: {what} is {value} (row {row}, column {column}); fill it in or leave the row out")

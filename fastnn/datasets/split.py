@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from fastnn.datasets.duplicates import group_copies
+from fastnn.datasets.duplicates import group_copies, sample_bytes
 from fastnn.errors import DataError
 
 if TYPE_CHECKING:
@@ -98,13 +98,14 @@ class Split(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             )
         if self.kind == "hash":
             one_in = round(1 / self.fraction)
-            digests = (hashlib.sha256(image.tobytes()).digest() for image in dataset.images)
+            samples = (sample_bytes(dataset.features, i) for i in range(len(dataset)))
+            digests = (hashlib.sha256(sample).digest() for sample in samples)
             return np.asarray([digest[0] % one_in == 0 for digest in digests], dtype=bool)
         n = len(dataset)
         # Without the small number, 0.9 * 10 could come out as 8.999...
         wanted = n - math.floor(n * (1 - self.fraction) + 1e-9)
         # Groups of duplicates, in the order in which they occur in a random permutation.
-        first = group_copies(dataset.images)
+        first = group_copies(dataset.features)
         order = first[_generator(self.seed, _SPLIT_STREAM).permutation(n)]
         groups, place, sizes = np.unique(order, return_index=True, return_counts=True)
         by_place = np.argsort(place)
@@ -168,30 +169,34 @@ def assign_folds(dataset: Dataset, folds: int, seed: int) -> NDArray[np.int64]:
     ndarray of int64, shape (n,)
         Numbers from 0 to `folds` - 1.
     """
-    first = group_copies(dataset.images)
+    first = group_copies(dataset.features)
     leaders = np.flatnonzero(first == np.arange(len(first)))
     leaders = np.random.default_rng([seed, _FOLD_STREAM]).permutation(leaders)
-    leaders = leaders[np.argsort(dataset.labels[leaders], kind="stable")]
+    if dataset.task == "classification":
+        leaders = leaders[np.argsort(dataset.labels[leaders], kind="stable")]
+    elif dataset.task == "regression":
+        # By the first target, so that each fold has small and large ones.
+        leaders = leaders[np.argsort(dataset.targets[leaders, 0], kind="stable")]
     fold = np.zeros(len(first), dtype=np.int64)
     fold[leaders] = np.arange(len(leaders)) % folds
     return np.asarray(fold[first], dtype=np.int64)
 
 
 def _checked(train: Dataset, test: Dataset) -> tuple[Dataset, Dataset]:
-    source = train.source
-    if len(test) == 0 and len(train) > 1 and (train.images == train.images[0]).all():
-        raise DataError(f"{source}: all {len(train)} images are duplicates of one; they cannot be split")
+    source, one = train.source, "image" if train.is_images else "row"
+    if len(test) == 0 and len(train) > 1 and not group_copies(train.features).any():
+        raise DataError(f"{source}: all {len(train)} {one}s are duplicates of one; they cannot be split")
     if len(test) == 0:
         raise DataError(
-            f"{source}: no image is left to test on (of {len(train)}); add images or raise the test fraction"
+            f"{source}: no {one} is left to test on (of {len(train)}); add {one}s or raise the test fraction"
         )
     if len(train) == 0:
         raise DataError(
-            f"{source}: no image is left to train on (of {len(test)}); add images or lower the test fraction"
+            f"{source}: no {one} is left to train on (of {len(test)}); add {one}s or lower the test fraction"
         )
-    if np.count_nonzero(train.counts) == 1:
-        name = train.classes[int(train.labels[0])]
-        raise DataError(f"{source}: every training image has the class {name!r}; at least two classes are needed")
+    if train.task == "classification" and np.count_nonzero(train.counts) == 1:
+        name = train.names[int(train.labels[0])]
+        raise DataError(f"{source}: every training {one} has the class {name!r}; at least two classes are needed")
     return train, test
 
 

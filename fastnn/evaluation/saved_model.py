@@ -9,7 +9,7 @@ import numpy as np
 
 from fastnn.datasets import Split, load_dataset, split
 from fastnn.errors import FastnnError, ModelError
-from fastnn.evaluation.metrics import Evaluation, evaluate, match_labels
+from fastnn.evaluation.metrics import Evaluation, classification, evaluate, match_labels
 from fastnn.predicting import load_image_model
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def evaluate_file(
     dataset = load_data(model_path, source, progress, is_own=data is None)
     chosen, images, notes = _choose(model, dataset, part, own=is_trained_on(model, dataset))
     try:
-        evaluation = evaluate(model, images)
+        evaluation = classification(evaluate(model, images))
     except ModelError as error:
         raise ModelError(f"{model_path}: {error}") from None
     return SavedModelEvaluation(model_path, model, dataset.source, chosen, images, evaluation, dataset.notes + notes)
@@ -156,7 +156,7 @@ def _with_test_set(dataset: Dataset) -> Dataset:
         return dataset
     return replace(
         dataset,
-        images=np.concatenate([dataset.images, test.images]),
-        labels=np.concatenate([dataset.labels, match_labels(test, dataset.classes)]),
+        features=np.concatenate([dataset.images, test.images]),
+        targets=np.concatenate([dataset.labels, match_labels(test, dataset.classes)]),
         test=None,
     )

@@ -2,7 +2,9 @@
 
 Tensors: ``layers.0.weight`` of shape (inputs, outputs), ``layers.0.bias``, ``layers.1.weight``, ...; the names of an
 ensemble's second network begin with ``members.1.``, and so on. Other tensors, such as the state in a checkpoint, have
-names that begin with ``extra.``. The metadata has one key, ``fastnn``, whose value is the JSON text.
+names that begin with ``extra.``. ``inputs.mean``, ``inputs.factor``, ``targets.mean`` and ``targets.factor`` are the
+scalings of a model of standardised rows, in float64. The metadata has one key, ``fastnn``, whose value is the JSON
+text.
 """
 
 from __future__ import annotations
@@ -18,10 +20,12 @@ import safetensors
 import safetensors.numpy
 from msgspec import Meta
 
+from fastnn.datasets.columns import Column  # noqa: TC001 - msgspec reads the annotations
+from fastnn.datasets.scaling import Scaling
 from fastnn.datasets.split import Split
 from fastnn.errors import FastnnError, ModelError, RecipeError
 from fastnn.model import DataCard, Model, ModelCard
-from fastnn.network import Activation, Network, Rule
+from fastnn.network import Activation, Network, Output, Rule
 from fastnn.reading import open_file
 from fastnn.recipe import Recipe
 from fastnn.storage import atomic_write
@@ -32,7 +36,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-FORMAT = 2
+FORMAT = 3
 """Version of the file format; increased when older versions of fastnn cannot read it correctly."""
 
 KEY = "fastnn"
@@ -55,11 +59,32 @@ class _Shape(msgspec.Struct, forbid_unknown_fields=True):
     rule: Rule
     activation: Activation
     dtype: str
+    output: Output | None = None
 
 
 class _Head(msgspec.Struct, forbid_unknown_fields=True):
     format: int
     networks: Annotated[list[_Shape], Meta(min_length=1, max_length=1024)]
+    names: Annotated[list[str], Meta(min_length=1, max_length=1 << 20)]
+    invert: bool
+    normalise: bool
+    card: ModelCard
+    takes: Literal["images", "rows"] = "images"
+    columns: Annotated[tuple[Column, ...], Meta(max_length=1 << 20)] | None = None
+    scaled: Annotated[list[Literal["inputs", "targets"]], Meta(max_length=2)] = []
+    extra: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class _SecondShape(msgspec.Struct, forbid_unknown_fields=True):
+    sizes: Annotated[list[_Size], Meta(min_length=2, max_length=64)]
+    rule: Rule
+    activation: Activation
+    dtype: str
+
+
+class _SecondHead(msgspec.Struct, forbid_unknown_fields=True):
+    format: int
+    networks: Annotated[list[_SecondShape], Meta(min_length=1, max_length=1024)]
     classes: Annotated[list[str], Meta(min_length=1, max_length=1 << 20)]
     invert: bool
     normalise: bool
@@ -123,13 +148,17 @@ def dump_model(
                 "rule": network.rule,
                 "activation": network.activation,
                 "dtype": network.dtype.name,
+                "output": network.output,
             }
             for network in model.networks
         ],
-        "classes": list(model.classes),
+        "names": list(model.names),
         "invert": model.invert,
         "normalise": model.normalise,
         "card": card,
+        "takes": model.takes,
+        "columns": None if model.columns is None else msgspec.to_builtins(model.columns),
+        "scaled": [name for name, scaling in _scalings(model) if scaling is not None],
     }
     if extra:
         head["extra"] = dict(extra)
@@ -142,6 +171,9 @@ def dump_model(
     for member, network in enumerate(model.networks):
         for name, view in _views(member, network):
             tensors[name] = np.ascontiguousarray(view)
+    for name, scaling in _scalings(model):
+        if scaling is not None:
+            tensors[f"{name}.mean"], tensors[f"{name}.factor"] = scaling.mean, scaling.factor
     for name, array in (extra_tensors or {}).items():
         tensors[_EXTRA + name] = np.ascontiguousarray(array)
     return safetensors.numpy.save(tensors, {KEY: text})
@@ -207,6 +239,10 @@ def _read(path: str | Path, *, with_extra: bool) -> tuple[Model, dict[str, NDArr
             # Every name, shape and type is checked against the sizes before memory for a network is allocated.
             _check_tensors(file, names, head, path)
             networks = tuple(_read_network(file, member, shape, path) for member, shape in enumerate(head.networks))
+            scalings = {
+                name: Scaling(file.get_tensor(f"{name}.mean"), file.get_tensor(f"{name}.factor"))
+                for name in head.scaled
+            }
             tensors = {}
             if with_extra:
                 extras = sorted(name for name in names if name.startswith(_EXTRA))
@@ -214,7 +250,17 @@ def _read(path: str | Path, *, with_extra: bool) -> tuple[Model, dict[str, NDArr
     except _FAULTS as error:
         raise ModelError(f"{path}: not a whole safetensors file ({error})") from None
     try:
-        model = Model(networks, tuple(head.classes), head.invert, head.normalise, head.card)
+        model = Model(
+            networks,
+            tuple(head.names),
+            head.invert,
+            head.normalise,
+            head.card,
+            takes=head.takes,
+            columns=head.columns,
+            scaling=scalings.get("inputs"),
+            target_scaling=scalings.get("targets"),
+        )
         model.check_outputs()
     except FastnnError as error:
         raise ModelError(f"{path}: {error}") from None
@@ -238,9 +284,18 @@ def _parse_head(text: str | None, path: str | Path) -> _Head:
             raise ModelError(f"{path}: written by a newer fastnn (format {version}); upgrade fastnn to read it")
         if version < 1:
             raise ModelError(f"{path}: unknown format {version}")
-        return msgspec.json.decode(text, type=_Head) if version == FORMAT else _from_first_format(text)
+        if version == FORMAT:
+            return msgspec.json.decode(text, type=_Head)
+        return _from_second_format(text) if version == 2 else _from_first_format(text)
     except (msgspec.MsgspecError, RecipeError, UnicodeError, RecursionError) as error:
         raise ModelError(f"{path}: damaged metadata ({str(error).replace('`', '')})") from None
+
+
+def _from_second_format(text: str) -> _Head:
+    """Read metadata of format 2, in which all models were of images and classes, and `names` was `classes`."""
+    head = msgspec.json.decode(text, type=_SecondHead)
+    networks = [_Shape(shape.sizes, shape.rule, shape.activation, shape.dtype) for shape in head.networks]
+    return _Head(head.format, networks, head.classes, head.invert, head.normalise, head.card, extra=head.extra)
 
 
 def _from_first_format(text: str) -> _Head:
@@ -251,7 +306,7 @@ def _from_first_format(text: str) -> _Head:
         for shape in head.networks
     ]
     card = _card_from_info(head.info)
-    return _Head(head.format, networks, head.classes, head.inputs == "ink", head.normalise, card, head.extra)
+    return _Head(head.format, networks, head.classes, head.inputs == "ink", head.normalise, card, extra=head.extra)
 
 
 _FIRST_HASH_RULE = "one in 10 by the SHA-256 of its pixels"
@@ -299,6 +354,11 @@ def _valid_fields(kind: type[msgspec.Struct], values: dict[str, Any]) -> dict[st
     return valid
 
 
+def _scalings(model: Model) -> tuple[tuple[str, Scaling | None], ...]:
+    """Return the scalings of a model with the first part of their tensors' names."""
+    return ("inputs", model.scaling), ("targets", model.target_scaling)
+
+
 def _prefix(member: int) -> str:
     return "" if member == 0 else f"members.{member}."
 
@@ -317,24 +377,37 @@ def _check_tensors(file: Any, names: set[str], head: _Head, path: str | Path) ->
             raise ModelError(f"{path}: unknown dtype {shape.dtype!r}")
         for layer, (n_in, n_out) in enumerate(pairwise(shape.sizes)):
             for name, wanted in ((f"layers.{layer}.weight", [n_in, n_out]), (f"layers.{layer}.bias", [n_out])):
-                full = _prefix(member) + name
-                if full not in names:
-                    raise ModelError(f"{path}: the tensor {full} is missing")
-                names.remove(full)
-                part = file.get_slice(full)
-                if list(part.get_shape()) != wanted or part.get_dtype() != _CODES[shape.dtype]:
-                    raise ModelError(
-                        f"{path}: the tensor {full} is {part.get_dtype()} of shape {list(part.get_shape())}, "
-                        f"not {_CODES[shape.dtype]} of shape {wanted} as the sizes {shape.sizes} need"
-                    )
+                _check_tensor(file, names, _prefix(member) + name, (_CODES[shape.dtype], wanted, shape.sizes), path)
+    sizes = head.networks[0].sizes
+    for kind in head.scaled:
+        for part in ("mean", "factor"):
+            _check_tensor(file, names, f"{kind}.{part}", ("F64", [sizes[0 if kind == "inputs" else -1]], sizes), path)
     stray = sorted(name for name in names if not name.startswith(_EXTRA))
     if stray:
         raise ModelError(f"{path}: {len(stray)} tensors that the sizes do not need, such as {stray[0]!r}")
 
 
+def _check_tensor(
+    file: Any, names: set[str], name: str, wanted: tuple[str, list[int], list[int]], path: str | Path
+) -> None:
+    """Remove a tensor from the names; ModelError if it is missing, or of another dtype or shape than wanted."""
+    code, shape, sizes = wanted
+    if name not in names:
+        raise ModelError(f"{path}: the tensor {name} is missing")
+    names.remove(name)
+    part = file.get_slice(name)
+    if list(part.get_shape()) != shape or part.get_dtype() != code:
+        raise ModelError(
+            f"{path}: the tensor {name} is {part.get_dtype()} of shape {list(part.get_shape())}, "
+            f"not {code} of shape {shape} as the sizes {sizes} need"
+        )
+
+
 def _read_network(file: Any, member: int, shape: _Shape, path: str | Path) -> Network:
     try:
-        network = Network(shape.sizes, rule=shape.rule, activation=shape.activation, dtype=shape.dtype)
+        network = Network(
+            shape.sizes, rule=shape.rule, activation=shape.activation, output=shape.output, dtype=shape.dtype
+        )
     except FastnnError as error:
         raise ModelError(f"{path}: {error}") from None
     for name, view in _views(member, network):

@@ -163,9 +163,9 @@ class Trainer(Background):
 
 
 def _accuracy(model: Model, held_back: Dataset) -> float:
-    from fastnn.evaluation.metrics import evaluate
+    from fastnn.evaluation.metrics import classification, evaluate
 
-    return evaluate(model, held_back).accuracy
+    return classification(evaluate(model, held_back)).accuracy
 
 
 def _free_folder(root: Path) -> Path:

@@ -123,7 +123,7 @@ def make_inputs(folder: Path) -> None:
     data = blobs(200)
     labels = data.labels.copy()
     labels[:6] = (labels[:6] + 3) % 10
-    save_npz(replace(data, labels=labels), folder / "data.npz")
+    save_npz(replace(data, targets=labels), folder / "data.npz")
     # As many images, so that nothing but the pixels and labels tells old and new apart.
     save_npz(blobs(200, seed=1).take([*range(1, 200), 0]), folder / "other.npz")
     write_original(model(784, 5, 4, 10), folder / "NN.json")

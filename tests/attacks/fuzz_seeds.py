@@ -189,7 +189,7 @@ def models() -> list[bytes]:
         model(784, 3, 10), model(4, 3, 2, rule="backprop", activation="relu"), model(5, 2, dtype="float64"),
         model(6, 4, 3, members=2, rule="backprop", activation="tanh"),
     ]  # fmt: skip
-    old = [FIXTURES / "model-1-relu-float32.safetensors", FIXTURES / "model-1-toy-float64.safetensors"]
+    old = [FIXTURES / f"model-{name}.safetensors" for name in ("1-relu-float32", "1-toy-float64", "2-relu-float32")]
     return [*map(dump_model, made), *(path.read_bytes() for path in old)]
 
 

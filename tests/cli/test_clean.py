@@ -29,7 +29,7 @@ def source(tmp_path: Path) -> str:
     images, labels = data.images.copy(), data.labels.copy()
     labels[:6] = (labels[:6] + 3) % 10
     images[50] = images[40]
-    save_npz(replace(data, images=images, labels=labels), tmp_path / "a.npz")
+    save_npz(replace(data, features=images, targets=labels), tmp_path / "a.npz")
     return "a.npz"
 
 

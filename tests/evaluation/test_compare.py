@@ -209,7 +209,7 @@ def test_runs_that_cannot_be_compared_are_named(
     write_run("two", data)
     write_run("none", None)
     write_run("moved", replace(data, source="b.npz"))
-    write_run("changed", replace(data, labels=data.labels[::-1].copy(), source="a.npz"))
+    write_run("changed", replace(data, targets=data.labels[::-1].copy(), source="a.npz"))
     write_run("undivided", data, divided=False)
     with pytest.raises(FastnnError, match=words):
         compare(runs, data_source)

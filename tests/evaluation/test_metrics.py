@@ -60,7 +60,7 @@ def test_loss_of_the_original_rule_is_the_mean_sum_of_squares() -> None:
 
 
 def test_loss_stays_finite_where_a_probability_underflows() -> None:
-    assert mean_loss(np.array([[1.0, 0.0]]), np.array([1]), "backprop") == pytest.approx(87.3365, abs=1e-3)
+    assert mean_loss(np.array([[1.0, 0.0]]), np.array([1]), "cross_entropy") == pytest.approx(87.3365, abs=1e-3)
 
 
 def test_classes_are_matched_by_name() -> None:
@@ -79,7 +79,7 @@ def test_labels_are_unchanged_if_the_classes_agree() -> None:
 
 
 def test_an_empty_data_set_cannot_be_evaluated() -> None:
-    with pytest.raises(DataError, match=r"some\.json: no images"):
+    with pytest.raises(DataError, match=r"some\.json: no samples"):
         evaluate(reader(("a", "b")), dataset([], [], ("a", "b")))
 
 

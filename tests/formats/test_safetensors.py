@@ -190,16 +190,19 @@ DAMAGED = {
     "metadata: no JSON": (joined({**HEADER, "__metadata__": {"fastnn": "{"}}, TENSORS), "damaged metadata"),
     "metadata: no object": (joined({**HEADER, "__metadata__": {"fastnn": "[]"}}, TENSORS), "damaged metadata"),
     "metadata: nested": (joined({**HEADER, "__metadata__": {"fastnn": "[" * 10**5}}, TENSORS), "damaged metadata"),
-    "a newer format": (changed(GOOD, format=3, news=True), r"written by a newer fastnn \(format 3\); upgrade"),
+    "a newer format": (changed(GOOD, format=4, news=True), r"written by a newer fastnn \(format 4\); upgrade"),
     "format 0": (changed(GOOD, format=0), "unknown format 0"),
     "an unknown key": (changed(GOOD, colour="red"), "unknown field colour"),
     "no network": (changed(GOOD, networks=[]), "damaged metadata"),
-    "a class too many": (changed(GOOD, classes=["0", "1", "2"]), "do not fit"),
-    "classes of numbers": (changed(GOOD, classes=[0, 1]), "damaged metadata"),
+    "a class too many": (changed(GOOD, names=["0", "1", "2"]), "do not fit"),
+    "names that are numbers": (changed(GOOD, names=[0, 1]), "damaged metadata"),
     "unknown inputs": (changed(GOOD, invert="glass"), "damaged metadata"),
     "a card with an unknown key": (changed(GOOD, card={"colour": "red"}), "unknown field colour"),
     "a card with an impossible recipe": (changed(GOOD, card={"recipe": {"lr": -1}}), "damaged metadata"),
-    "a recipe whose fields do not fit each other": (changed(GOOD, card={"recipe": {"patience": 3}}), "patience needs"),
+    "a recipe whose fields do not fit each other": (
+        changed(GOOD, card={"recipe": {"alpha": 0.1}}),
+        "rule original has neither",
+    ),
     "a card with epochs beyond all bounds": (changed(GOOD, card={"epochs": 10**30}), "damaged metadata"),
     "a card with a million metrics": (
         changed(GOOD, card={"metrics": {str(k): 0.0 for k in range(10**5)}}),
@@ -210,7 +213,7 @@ DAMAGED = {
         "damaged metadata",
     ),
     "a card nested deeply": (
-        joined({**HEADER, "__metadata__": {"fastnn": '{"format":2,"card":{"original":' + "[" * 10**5}}, TENSORS),
+        joined({**HEADER, "__metadata__": {"fastnn": '{"format":3,"card":{"original":' + "[" * 10**5}}, TENSORS),
         "damaged metadata",
     ),
     "a split of another kind": (
