@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 import numpy as np
 
-from fastnn.datasets.split import Split
 from fastnn.engine import Engine, StepOptions, has_finite_outputs
-from fastnn.errors import DataError, ModelError, RecipeError, TrainingError
+from fastnn.errors import ModelError, RecipeError, TrainingError
 from fastnn.evaluation.metrics import mean_loss, r2_score
 from fastnn.images.distort import Distorter
 from fastnn.inputs import ImageInput, density, kernel_input
-from fastnn.model import OUTPUT_WORDS, Model, ModelCard, probe_kind
+from fastnn.model import Model, ModelCard, probe_kind
 from fastnn.network import Network, Task
+from fastnn.training_data import Part, TrainingData, check_fit, check_recipe, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastnn.datasets import Dataset
-    from fastnn.datasets.scaling import Scaling
-    from fastnn.datasets.sparse import SparseRows
     from fastnn.inputs import KernelInput
     from fastnn.recipe import Recipe
 
@@ -210,25 +208,6 @@ def train(
     network.parameters[...] = trainer.result().parameters
 
 
-@dataclass(frozen=True, eq=False)
-class _Part:
-    """Preprocessed samples with the kernels' targets, and the number of blank images."""
-
-    features: NDArray[Any] | SparseRows
-    targets: NDArray[Any]
-    blank: int
-
-
-@dataclass(frozen=True, eq=False)
-class _Data:
-    """Training, validation and test sets; `factors` of the learning rate of each training sample, shape (n,)."""
-
-    train: _Part
-    factors: NDArray[np.float64] | None
-    validation: _Part | None
-    test: _Part | None
-
-
 class Trainer:
     """Trains one network, an epoch at a time; keeps weight averages and the weights of the best epoch.
 
@@ -251,7 +230,7 @@ class Trainer:
         What the user should know about the data.
     """
 
-    _data: _Data
+    _data: TrainingData
 
     def __init__(
         self,
@@ -265,15 +244,15 @@ class Trainer:
     ) -> None:
         for part in (dataset, test):
             if part is not None:
-                _check_fit(network, part)
+                check_fit(network, part)
         if network.frozen:
             raise ModelError("the network belongs to a model and is frozen; train a copy of it, network.copy()")
-        _check_recipe(recipe, dataset)
+        check_recipe(recipe, dataset)
         self._network, self._recipe = network, recipe
         self._engine = Engine(network, regularised=bool(recipe.alpha or recipe.dropout))
         # Each network draws its validation set with its own seed.
         shared = None if like is None or recipe.validation_fraction else like._data
-        data = self._data = shared or _prepare(dataset, recipe, test, sample_weight)
+        data = self._data = shared or prepare(dataset, recipe, test, sample_weight)
         self._factors = None if data.factors is None else data.factors.astype(network.dtype)
         blank = data.train.blank
         self.notes = (f"{blank} of the training images are blank and stay as they are",) if blank else ()
@@ -305,7 +284,7 @@ class Trainer:
         """Return a copy of the targets in the type that the kernels take."""
         return np.array(targets, dtype=np.int64 if self._network.task == "classification" else self._network.dtype)
 
-    def _eval_set(self, part: _Part | None) -> tuple[KernelInput, NDArray[Any]] | None:
+    def _eval_set(self, part: Part | None) -> tuple[KernelInput, NDArray[Any]] | None:
         if part is None:
             return None
         return self._inputs.like(part.features), part.targets
@@ -629,121 +608,12 @@ def as_model(
     )
 
 
-def _prepare(dataset: Dataset, recipe: Recipe, test: Dataset | None, sample_weight: NDArray[Any] | None) -> _Data:
-    """Hold out the validation set, and preprocess all images and targets."""
-    factors = _factors(dataset, recipe, sample_weight)
-    scaling = dataset.target_scaling if recipe.standardise and dataset.task == "regression" else None
-    dataset, factors, validation = _hold_out_validation(dataset, recipe, factors)
-    parts = (None if part is None else _preprocess(part, recipe, scaling) for part in (validation, test))
-    return _Data(_preprocess(dataset, recipe, scaling), factors, *parts)
-
-
-def _preprocess(dataset: Dataset, recipe: Recipe, scaling: Scaling | None) -> _Part:
-    """Return the features, of images normalised if the recipe says so, with the targets, scaled if there is a scaling.
-
-    Rows are standardised by the kernels.
-    """
-    targets = dataset.targets if scaling is None else scaling.apply(dataset.targets)
-    if not recipe.normalise:
-        return _Part(dataset.features, targets, 0)
-    from fastnn.images import normalise_batch
-
-    images, blank = normalise_batch(dataset.images, polarity="dark-on-light")
-    return _Part(images, targets, int(blank.sum()))
-
-
-def _factors(dataset: Dataset, recipe: Recipe, sample_weight: NDArray[Any] | None) -> NDArray[np.float64] | None:
-    """Return the factor of the learning rate for each sample, shape (n,); None if all are 1."""
-    if sample_weight is None and recipe.class_weight is None and not recipe.balance:
-        return None
-    factors = np.ones(len(dataset))
-    if sample_weight is not None:
-        factors = np.asarray(sample_weight, dtype=np.float64)
-        if factors.shape != (len(dataset),) or not (np.isfinite(factors).all() and (factors >= 0).all()):
-            raise DataError(f"{dataset.source}: sample weights must be {len(dataset)} numbers, finite and not negative")
-    if recipe.class_weight is not None:
-        if len(recipe.class_weight) != len(dataset.classes):
-            raise RecipeError(
-                f"class_weight has {len(recipe.class_weight)} numbers, but there are {len(dataset.classes)} classes"
-            )
-        factors = factors * np.asarray(recipe.class_weight)[dataset.labels]
-    if recipe.balance:
-        occurring = int(np.count_nonzero(dataset.counts))
-        factors = factors * (len(dataset) / occurring / np.maximum(dataset.counts, 1))[dataset.labels]
-    return factors
-
-
-def _hold_out_validation(
-    dataset: Dataset, recipe: Recipe, factors: NDArray[np.float64] | None
-) -> tuple[Dataset, NDArray[np.float64] | None, Dataset | None]:
-    """Return the part to train on, the factors of its samples, and the validation set."""
-    if not recipe.validation_fraction:
-        return dataset, factors, None
-    chosen = Split(fraction=recipe.validation_fraction, seed=recipe.seed).test_mask(dataset)
-    if chosen.all() or not chosen.any():
-        what = "images" if dataset.is_images else "rows"
-        raise DataError(f"{dataset.source}: too few {what} for a validation fraction of {recipe.validation_fraction:g}")
-    rest = np.flatnonzero(~chosen)
-    classes = dataset.task == "classification"
-    missing = np.setdiff1d(dataset.labels, dataset.labels[rest]) if classes else np.array([], dtype=np.int64)
-    if len(missing):
-        raise DataError(
-            f"{dataset.source}: a validation fraction of {recipe.validation_fraction:g} leaves no sample of class "
-            f"{', '.join(dataset.classes[label] for label in missing.tolist())} to train on; "
-            "choose another seed or fraction"
-        )
-    return dataset.take(rest), None if factors is None else factors[rest], dataset.take(np.flatnonzero(chosen))
-
-
 def _checked_value(values: Mapping[str, Any], name: str, kind: type) -> Any:
     """Return a value of a training state; ModelError if it is missing or of another type."""
     value = values.get(name)
     if not isinstance(value, kind):
         raise ModelError("the training state does not fit the recipe; the checkpoint is damaged")
     return value
-
-
-def _check_fit(network: Network, dataset: Dataset) -> None:
-    if len(dataset) == 0:
-        raise DataError(f"{dataset.source}: no samples to train on or to test")
-    n_inputs, n_outputs = dataset.n_inputs, len(dataset.names)
-    if (n_inputs, n_outputs) != (network.sizes[0], network.sizes[-1]):
-        inputs = "pixels" if dataset.is_images else "columns"
-        raise DataError(
-            f"{dataset.source}: {n_inputs} {inputs} and {n_outputs} {OUTPUT_WORDS[dataset.task]} do not fit a network "
-            f"of {network.sizes[0]} inputs and {network.sizes[-1]} outputs"
-        )
-    if dataset.task != network.task:
-        raise DataError(
-            f"{dataset.source}: its task is {dataset.task}, but the outputs of the network are for {network.task}"
-        )
-    if dataset.task == "classification" and not 0 <= dataset.labels.min() <= dataset.labels.max() < n_outputs:
-        raise DataError(f"{dataset.source}: a label is outside of the {n_outputs} classes")
-
-
-def _check_recipe(recipe: Recipe, dataset: Dataset) -> None:
-    """Raise RecipeError if the recipe has settings that these data cannot have."""
-    task = dataset.task
-    if not dataset.is_images and recipe.for_images:
-        raise RecipeError(
-            f"recipe {recipe.name} has {recipe.for_images[0]}, which is for images, but {dataset.source} is a table; "
-            "use recipe table"
-        )
-    if dataset.is_images and recipe.standardise:
-        raise RecipeError(
-            f"recipe {recipe.name} standardises columns of a table, but {dataset.source} holds images; "
-            "use recipe original, modern, mnist or best"
-        )
-    given = {
-        "huber_delta": recipe.huber_delta is not None and task != "regression",
-        "error_limit": recipe.error_limit is not None and task != "regression",
-        "label_smoothing": recipe.label_smoothing and task != "classification",
-        "balance": recipe.balance and task != "classification",
-        "class_weight": recipe.class_weight is not None and task != "classification",
-    }
-    for name, wrong in given.items():
-        if wrong:
-            raise RecipeError(f"recipe {recipe.name} has {name}, which a {task} cannot have; drop it")
 
 
 def _diverged(epoch: int, lr: float) -> TrainingError:
