@@ -115,7 +115,7 @@ CASES: dict[str, tuple[tuple[str, ...], str, bytes]] = {
     "model: truncated header": (EVALUATE, "a.safetensors", MODEL[:50]),
     "model: NaN": (EVALUATE, "a.safetensors", with_weight(np.nan)),
     "model: infinity": (EVALUATE, "a.safetensors", with_weight(np.inf)),
-    "model: a newer format": (EVALUATE, "a.safetensors", MODEL.replace(b'format\\":2', b'format\\":9')),
+    "model: a newer format": (EVALUATE, "a.safetensors", MODEL.replace(b'format\\":3', b'format\\":9')),
     "model: other sizes": (EVALUATE, "a.safetensors", dump_model(model(16, 10))),
     "model: a run without a model": (EVALUATE, "run/history.csv", b"epoch\n"),
     "predict: damaged model": (("predict", "FILE", "good.png"), "a.safetensors", MODEL[:-9]),

@@ -56,9 +56,10 @@ class Scaling:
         Scaling
             The factor of a constant column is 1.
         """
-        mean, variance = _sparse_moments(rows) if isinstance(rows, SparseRows) else _moments(rows)
-        largest = np.maximum(np.abs(mean), np.sqrt(variance))
-        constant = np.sqrt(variance) <= _EQUAL * largest
+        with np.errstate(over="ignore", invalid="ignore"):  # seen by `is_finite`
+            mean, variance = _sparse_moments(rows) if isinstance(rows, SparseRows) else _moments(rows)
+        # A variance that is not finite gives the factor 0.
+        constant = np.sqrt(variance) <= _EQUAL * np.abs(mean)
         factor = 1.0 / np.sqrt(np.where(constant, 1.0, variance))
         if keep is not None:
             mean, factor = np.where(keep, 0.0, mean), np.where(keep, 1.0, factor)
