@@ -336,12 +336,10 @@ class Model:
             engines = self._idle.pop()
         except IndexError:
             engines = [Engine(network) for network in self.networks]
-        data = self._as_input(samples)
         outputs = []
-        for engine, network in zip(engines, self.networks, strict=True):
-            inputs = data[network.dtype.name]
-            engine.load_weights(inputs)
-            outputs.append(engine.outputs(inputs))
+        for engine, data in zip(engines, self._as_inputs(samples), strict=True):
+            engine.load_weights(data)
+            outputs.append(engine.outputs(data))
         if not self._bounded:
             for network, some in zip(self.networks, outputs, strict=True):
                 if not np.isfinite(some).all():
@@ -354,18 +352,17 @@ class Model:
             mean = np.asarray(np.mean(outputs, axis=0, dtype=np.float64))
         return mean if self.target_scaling is None else self.target_scaling.undo(mean)
 
-    def _as_input(self, samples: NDArray[Any] | SparseRows) -> dict[str, KernelInput]:
-        """Return samples in the form that the kernels read, for each dtype of a network."""
+    def _as_inputs(self, samples: NDArray[Any] | SparseRows) -> list[KernelInput]:
+        """Return samples in the form that the kernels read, for each network."""
         if self.takes == "images":
             pixels = cast("NDArray[np.uint8]", samples)
             if self.normalise:
                 from fastnn.images import normalise_batch
 
                 pixels, _ = normalise_batch(pixels, polarity="dark-on-light")
-            images = ImageInput(pixels, self.invert, "sparse")
-            return dict.fromkeys(("float32", "float64"), images)
+            return [ImageInput(pixels, self.invert, "sparse")] * len(self.networks)
         kind = "sparse" if isinstance(samples, SparseRows) else samples.dtype.name
-        data = {}
+        data: dict[str, KernelInput] = {}
         for dtype in {network.dtype.name for network in self.networks}:
             # The baseline is found once: folding it into the biases of a wide network takes long.
             first = self._inputs.get(f"{kind} {dtype}")
@@ -374,7 +371,7 @@ class Model:
                 first = kernel_input(_part(samples, 0, 0), dtype, scaling=self.scaling, first_layer="dense")
                 self._inputs[f"{kind} {dtype}"] = first
             data[dtype] = first.like(samples)
-        return data
+        return [data[network.dtype.name] for network in self.networks]
 
     def predict_proba(self, samples: Any) -> NDArray[np.float64]:
         """Return the probability of each class, which sum to 1 in every row; of a multilabel model that of each label.
@@ -427,7 +424,7 @@ class Model:
         return outputs[:, 0] if len(self.names) == 1 else outputs
 
     def _as_pixels(self, images: Any) -> NDArray[np.uint8]:
-        if isinstance(images, SparseRows) or hasattr(images, "tocsr"):
+        if not isinstance(images, np.ndarray) and (isinstance(images, SparseRows) or hasattr(images, "tocsr")):
             raise DataError("the model takes images, not the sparse rows of a table")
         pixels = np.asarray(images)
         if pixels.ndim == 1:
@@ -444,10 +441,10 @@ class Model:
 
     def _as_rows(self, samples: Any) -> NDArray[Any] | SparseRows:
         rows: NDArray[Any] | SparseRows
-        if hasattr(samples, "tocsr"):
-            rows = SparseRows.from_scipy(samples)
-        elif isinstance(samples, SparseRows):
+        if isinstance(samples, SparseRows):
             rows = samples
+        elif not isinstance(samples, np.ndarray) and hasattr(samples, "tocsr"):
+            rows = SparseRows.from_scipy(samples)
         else:
             array = np.asarray(samples)
             rows = as_rows(array[None, :] if array.ndim == 1 else array, np.float64)

@@ -77,6 +77,8 @@ class Network:
         Views; layer l has shape (sizes[l], sizes[l + 1]).
     biases : tuple of ndarray
         Views; layer l has shape (sizes[l + 1],).
+    task : {"classification", "multilabel", "regression"}
+        What the outputs are for.
 
     Raises
     ------
@@ -109,6 +111,8 @@ class Network:
             raise RecipeError(f"rule {rule} has no output {output!r}; choose one of {allowed}")
         self.output: Output = output
         self.rule: Rule = rule
+        by_output = next(task for task, itself in OUTPUTS.items() if itself == output)
+        self.task: Task = "classification" if rule == "original" else by_output
         self.activation: Activation = activation
         try:
             self.dtype = np.dtype(dtype)
@@ -245,13 +249,6 @@ class Network:
     def is_finite(self) -> bool:
         """Whether every parameter is a finite number."""
         return bool(np.isfinite(self.parameters).all())
-
-    @property
-    def task(self) -> Task:
-        """What the outputs are for: "classification", "multilabel" or "regression"."""
-        if self.rule == "original":
-            return "classification"
-        return next(task for task, output in OUTPUTS.items() if output == self.output)
 
     def cannot_overflow(self, largest_input: float = 1.0) -> bool:
         """Whether no sum of a forward pass can overflow, whatever the inputs from -`largest_input` to `largest_input`.
