@@ -317,3 +317,12 @@ def test_the_card_says_what_was_learned(tmp_path: Path) -> None:
     assert (card.data.target, card.data.task) == (("a", "b"), "regression")
     assert set(card.metrics) == {"test_r2", "test_mae", "test_rmse", "test_loss"}
     assert json.loads(json.dumps(session.evaluation.as_dict()))["total"] == 15  # type: ignore[union-attr]
+
+
+def test_the_web_app_serves_no_model_of_rows() -> None:
+    pytest.importorskip("fastapi")
+    from fastnn.web.serving import ServedModel
+
+    model = Model((Network((784, 3), rule="backprop"),), ("a", "b", "c"), takes="rows")
+    with pytest.raises(ModelError, match="m: the model takes the rows of a table, but the web app sends images"):
+        ServedModel.from_model(model, "m")

@@ -181,6 +181,7 @@ def write_original(model: Model, path: str | Path) -> None:
         "it is made of several networks": len(model.networks) > 1,
         f"its rule is {network.rule}": network.rule != "original",
         f"it has {len(network.sizes) - 2} hidden layers": len(network.sizes) != 4,
+        "it takes the rows of a table": model.takes != "images",
         "it inverts pixels": model.invert,
         "it normalises its images": model.normalise,
     }

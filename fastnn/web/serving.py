@@ -64,6 +64,8 @@ class ServedModel:
         ModelError
             If the model's inputs are not images of 28x28 pixels.
         """
+        if model.takes != "images":
+            raise ModelError(f"{name}: the model takes the rows of a table, but the web app sends images")
         if model.sizes[0] != PIXELS:
             raise ModelError(f"{name}: the model has {model.sizes[0]} inputs, but an image has {PIXELS} pixels")
         digest = hashlib.sha256("".join(network.sha256() for network in model.networks).encode())
