@@ -118,7 +118,7 @@ def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
         ("1 hidden layers", model(784, 4, 2)),
         ("inverts pixels", Model((network(784, 4, 3, 2),), ("a", "b"), True)),
         ("normalises", Model((network(784, 4, 3, 2),), ("a", "b"), False, True)),
-        ("takes the rows of a table", Model((Network((4, 3, 2, 2)),), ("a", "b"), takes="rows")),
+        ("takes the rows of a table", Model((network(4, 3, 2, 2),), ("a", "b"), takes="rows")),
     ],
 )
 def test_models_that_the_original_cannot_run_are_not_written(reason: str, unfit: Model, tmp_path: Path) -> None:
