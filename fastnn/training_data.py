@@ -140,7 +140,6 @@ def check_recipe(recipe: Recipe, dataset: Dataset) -> None:
         )
     given = {
         "huber_delta": recipe.huber_delta is not None and task != "regression",
-        "error_limit": recipe.error_limit is not None and task != "regression",
         "label_smoothing": recipe.label_smoothing and task != "classification",
         "balance": recipe.balance and task != "classification",
         "class_weight": recipe.class_weight is not None and task != "classification",
