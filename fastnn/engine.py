@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from fastnn.errors import DataError
+from fastnn.errors import DataError, RecipeError
 from fastnn.inputs import ALL_ONES, ImageInput, KernelInput, RowInput, SparseInput
 from fastnn.kernels.loader import Kernel
 from fastnn.kernels.workspace import BLOCK, ArgumentBlock, arguments_dtype, make_slots, plan_workspace
@@ -72,6 +72,15 @@ class StepOptions:
 _NO_OPTIONS = StepOptions()
 
 
+def check_decay(learning_rate: float, options: StepOptions) -> None:
+    """Raise RecipeError if a step would take away all weights or more, which the kernels cannot."""
+    if not learning_rate * options.alpha < 1:
+        raise RecipeError(
+            f"the learning rate {learning_rate:g} times alpha {options.alpha:g} must be below 1: each sample takes "
+            "that share of the weights away"
+        )
+
+
 class Engine:
     """Trains and runs a network on a copy of its weights, in memory laid out for the kernels.
 
@@ -83,6 +92,11 @@ class Engine:
         Called with the argument block's address; by default the compiled kernel.
     regularised : bool
         Whether :meth:`train` can do weight decay and dropout, which takes a little longer without them too.
+
+    Attributes
+    ----------
+    kernel : callable
+        The kernel for the kind of data that :meth:`load_weights` was last called with.
     """
 
     def __init__(
@@ -93,7 +107,7 @@ class Engine:
         self._arguments = ArgumentBlock(arguments_dtype(network.dtype), workspace=self._workspace.block.record, one=1)
         self._arguments.put(original_rule=network.rule == "original")
         self._given = kernel
-        self._kernel: Callable[[int], Any] = kernel or _not_loaded
+        self.kernel: Callable[[int], Any] = kernel or _not_loaded
         # What the arguments were last set from: most calls differ only in the order of samples.
         self._kind: object = None
         self._slots: tuple[int, int | None] = (0, None)
@@ -103,17 +117,13 @@ class Engine:
         self._loaded = False
         self._baseline: NDArray[Any] | None = None
         self._options: StepOptions | None = None
-        self._position = 0
 
     def load_weights(self, data: KernelInput) -> None:
         """Copy the network's weights to the workspace, for inputs of this kind; DataError if their width differs."""
         if data.n_inputs != self.network.sizes[0]:
             raise DataError(f"the network has {self.network.sizes[0]} inputs, but the samples have {data.n_inputs}")
         ws, network = self._workspace, self.network
-        if self._given is None:  # once the machine code is loaded, `run` is the code itself
-            variant = "regularised" if self._regularised else "plain"
-            kind = network.dtype.name, network.loss, network.activation, data.reader, variant
-            self._kernel = kernel_for(*kind).run
+        self._choose_kernel(data)
         if self._loaded and data.baseline is self._baseline and network.frozen:
             return
         for own, given in zip(ws.weights + ws.biases, network.weights + network.biases, strict=True):
@@ -130,6 +140,20 @@ class Engine:
         ws.column_offset[...] = 0
         ws.layers["scale"] = 1.0
         self._loaded, self._baseline = True, data.baseline
+
+    def change_kind(self, data: KernelInput) -> None:
+        """Go on with inputs of another kind, with the weights of the workspace; the network may get them too."""
+        if data.baseline is self._baseline:
+            self._choose_kernel(data)
+        else:
+            self.store_weights()
+            self.load_weights(data)
+
+    def _choose_kernel(self, data: KernelInput) -> None:
+        if self._given is None:
+            network, variant = self.network, "regularised" if self._regularised else "plain"
+            kind = network.dtype.name, network.loss, network.activation, data.reader, variant
+            self.kernel = kernel_for(*kind).load()
 
     def _fold_baseline(self, baseline: NDArray[Any] | None) -> None:
         """Write b + W'·mu; row by row, so that the sums are the same bits on every machine."""
@@ -202,24 +226,52 @@ class Engine:
         last, arguments = self._bound, self._arguments
         same = last and last[0] is data and last[1] is targets and last[2] is totals and last[3] is weights
         if not (same and last[4] is options and last[5] == learning_rate):
-            self._bound = ()  # until all is set
-            self._bind_targets(targets)
-            kinds: Any = (totals, np.float64), (weights, self.network.dtype)
-            for name, (array, dtype) in zip(("totals", "sample_weights"), kinds, strict=True):
-                if array is not None and (array.dtype != dtype or array.ndim != 1):
-                    raise DataError(f"{name}: must be a row of {np.dtype(dtype)}, not {array.dtype} {array.shape}")
-                arguments.put(**{name: 0 if array is None else array})
-            self._bind_data(data)
-            self._bind_options(learning_rate, options)
-            self._bound = (data, targets, totals, weights, options, learning_rate)
+            self._bind(data, targets, learning_rate, totals, weights, options)
         if order.dtype is not _INT64 and order.dtype != _INT64:
             raise DataError(f"the order of samples must be int64, not {order.dtype}")
         arguments.put_array("order", order)
-        n = len(order)
-        arguments.put_word("n", n)
-        arguments.put_word("position", self._position)
-        self._position += n
-        self._kernel(arguments.address)
+        arguments.put_word("n", len(order))
+        self.kernel(arguments.address)
+
+    def arguments_of_first(
+        self,
+        data: KernelInput,
+        targets: NDArray[Any],
+        totals: NDArray[np.float64],
+        weights: NDArray[Any],
+        options: StepOptions | None,
+    ) -> ArgumentBlock:
+        """Return the argument block that trains on the first sample of `data` at rate 0, and checks it.
+
+        For callers that need less time for a call than :meth:`train` does: they change the arrays and the block. The
+        arguments are those of :meth:`train`. The block is valid until :meth:`train` or :meth:`outputs` gets data of
+        another kind.
+        """
+        self._loaded = False
+        self._bind(data, targets, 0.0, totals, weights, options)
+        block = self._arguments.copy()
+        block.put(order=self._identity, n=1, is_checked=1)
+        return block
+
+    def _bind(
+        self,
+        data: KernelInput,
+        targets: NDArray[Any],
+        learning_rate: float,
+        totals: NDArray[np.float64],
+        weights: NDArray[Any] | None,
+        options: StepOptions | None,
+    ) -> None:
+        self._bound = ()  # until all is set
+        self._bind_targets(targets)
+        kinds: Any = (totals, np.float64), (weights, self.network.dtype)
+        for name, (array, dtype) in zip(("totals", "sample_weights"), kinds, strict=True):
+            if array is not None and (array.dtype != dtype or array.ndim != 1):
+                raise DataError(f"{name}: must be a row of {np.dtype(dtype)}, not {array.dtype} {array.shape}")
+            self._arguments.put(**{name: 0 if array is None else array})
+        self._bind_data(data)
+        self._bind_options(learning_rate, options)
+        self._bound = (data, targets, totals, weights, options, learning_rate)
 
     def _bind_targets(self, targets: NDArray[Any]) -> None:
         n_outputs = self.network.sizes[-1]
@@ -239,9 +291,11 @@ class Engine:
     def _bind_options(self, learning_rate: float, options: StepOptions | None) -> None:
         chosen = options or _NO_OPTIONS
         if options is not self._options:
-            self._options, self._position = options, 0
+            self._options = options
+            self._workspace.block.put_word("position", 0)
         if not self._regularised and (chosen.alpha or chosen.dropout):
             raise ValueError("weight decay and dropout need a regularised engine")
+        check_decay(learning_rate, chosen)
         low = chosen.smoothing / self.network.sizes[-1]
         self._arguments.put(
             learning_rate=learning_rate,
@@ -314,7 +368,7 @@ class Engine:
                 else:
                     arguments.advance("data", chunk * data.row_stride)
                 arguments.advance("outputs", chunk * self.network.sizes[-1])
-            self._kernel(arguments.address)
+            self.kernel(arguments.address)
             if between is not None:
                 between()
         arguments.forget("data", "outputs")

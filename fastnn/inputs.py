@@ -32,6 +32,11 @@ _ROWS_AT_ONCE = 1024
 """Rows in a part of a computation over all of them, so that it needs little memory."""
 
 
+_MOST_LOST = 16.0
+"""Largest mu·mu times the machine epsilon. At 4, networks are as good as on dense rows; at 9 to 12, the loss is up to a
+tenth larger; at 1200, four times."""
+
+
 class KernelInput:
     """Samples in the form that the kernels read; made by one of the subclasses.
 
@@ -79,12 +84,25 @@ class KernelInput:
         """Return other samples, with the same baseline and scaling as these."""
         raise NotImplementedError
 
+    def _check_width(self, n_inputs: int) -> None:
+        if n_inputs != self.n_inputs:
+            raise DataError(f"the samples have {n_inputs} columns, but {self.n_inputs} are needed")
+
     def _set_baseline(self, baseline: NDArray[np.float64], dtype: DTypeLike) -> None:
         if baseline.any():
             self.baseline = self.arrays["baseline"] = np.zeros(_whole_steps(self.n_inputs), dtype)
-            self.baseline[: self.n_inputs] = baseline
+            with np.errstate(over="ignore"):  # seen in the square
+                self.baseline[: self.n_inputs] = baseline
             # An exact sum, so that it is the same on every machine.
             self.baseline_square = math.fsum(self.baseline.astype(np.float64) ** 2)
+            # The products of mu with itself would hide what the deviations say.
+            if not _keeps_precision(self.baseline, dtype):
+                column = int(np.abs(baseline).argmax())
+                raise DataError(
+                    f"column {column}: a mean that is {abs(baseline[column]):.3g} standard deviations (units, if the "
+                    f"column is constant) from the most common value is too large for {np.dtype(dtype)}; subtract a "
+                    "constant from the column, or train with --dtype float64"
+                )
 
 
 class ImageInput(KernelInput):
@@ -175,12 +193,16 @@ class RowInput(KernelInput):
         elif first_layer != "dense":
             found, share = find_levels(values)
         if first_layer == "auto":
-            first_layer = "sparse" if share < DENSE_FROM else "dense"
+            fits = share < DENSE_FROM and found is not None and _keeps_precision((found - means) * scales, dtype)
+            first_layer = "sparse" if fits else "dense"
         # A dense first layer visits all inputs, so that it needs no baseline.
         levels = means if found is None or first_layer == "dense" else found
         self.reader, self.first_layer, self.density = values.dtype.name, first_layer, share
-        # Levels are values of the data: the difference of equal values is exactly 0.
-        arrays = {"levels": levels.astype(values.dtype), "scales": scales.astype(values.dtype)}
+        if levels is not means:
+            # Levels are values of the data: the difference of equal values is exactly 0.
+            levels = _cast(levels, values.dtype).astype(np.float64)
+        wide = np.result_type(values.dtype, dtype)
+        arrays = {"levels": _cast(levels, wide), "scales": _cast_scales(scales, wide)}
         super().__init__(n, n_inputs, n_inputs, n_inputs, data=values, **arrays)
         self._set_baseline((levels - means) * scales, dtype)
 
@@ -195,8 +217,10 @@ class RowInput(KernelInput):
 
     def like(self, features: ArrayLike) -> RowInput:
         """Return other rows, of any type and order, with these levels, means and scales."""
-        rows = as_rows(features, self.arrays["data"].dtype).astype(self.arrays["data"].dtype, copy=False)
-        return self.with_rows(np.ascontiguousarray(rows))
+        dtype = self.arrays["data"].dtype
+        rows = _cast(as_rows(features, dtype), dtype)
+        self._check_width(rows.shape[1])
+        return self.with_rows(rows)
 
 
 class SparseInput(KernelInput):
@@ -243,10 +267,10 @@ class SparseInput(KernelInput):
             n_inputs,
             _sparse_slots(starts, n_inputs),
             0,
-            data=np.ascontiguousarray(values, dtype),
+            data=_cast(np.asarray(values), dtype),
             indices=np.ascontiguousarray(indices, np.int32),
             row_starts=starts,
-            scales=scales.astype(dtype),
+            scales=_cast_scales(scales, dtype),
         )
         self.density = float(starts[-1]) / max(1, self.n * n_inputs)
         self._set_baseline(-means * scales, dtype)
@@ -254,7 +278,8 @@ class SparseInput(KernelInput):
     def like(self, features: SparseRows) -> SparseInput:
         """Return other rows with these means and scales, and with the same baseline."""
         other, rows = copy.copy(self), features
-        data = np.ascontiguousarray(rows.values, self.arrays["data"].dtype)
+        self._check_width(rows.n_columns)
+        data = _cast(rows.values, self.arrays["data"].dtype)
         other.n, other.kind, other.n_slots = len(rows), object(), _sparse_slots(rows.row_starts, rows.n_columns)
         other.arrays = {**self.arrays, "data": data, "indices": rows.indices, "row_starts": rows.row_starts}
         return other
@@ -303,6 +328,33 @@ def kernel_input(
     return RowInput(features, dtype, first_layer=first_layer, **options)
 
 
+def _cast(values: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
+    """Return finite values as `dtype`; DataError if one is too large for it."""
+    if values.dtype == dtype:
+        return np.ascontiguousarray(values)
+    with np.errstate(over="ignore"):
+        cast = np.ascontiguousarray(values, dtype)
+    if not np.isfinite(cast).all() and np.isfinite(values).all():
+        raise DataError(f"a value is too large for {cast.dtype}; divide its column, or train with --dtype float64")
+    return cast
+
+
+def _keeps_precision(baseline: NDArray[Any], dtype: DTypeLike) -> bool:
+    """Return whether mu·mu is small enough that sums with it do not round off what the deviations add."""
+    with np.errstate(over="ignore"):
+        return bool(np.square(baseline, dtype=np.float64).sum() * np.finfo(dtype).eps < _MOST_LOST)
+
+
+def _cast_scales(scales: NDArray[np.float64], dtype: DTypeLike) -> NDArray[Any]:
+    """Return scales as `dtype`; DataError if one is too large for it."""
+    with np.errstate(over="ignore"):
+        cast = scales.astype(dtype)
+    if not np.isfinite(cast).all():
+        column = int(np.flatnonzero(~np.isfinite(cast))[0])
+        raise DataError(f"column {column}: the values are too small to be standardised as {cast.dtype}; multiply them")
+    return cast
+
+
 def as_rows(rows: ArrayLike, dtype: DTypeLike) -> NDArray[Any]:
     """Return a C-contiguous matrix of float32 or float64; other numbers become `dtype`.
 
@@ -316,8 +368,11 @@ def as_rows(rows: ArrayLike, dtype: DTypeLike) -> NDArray[Any]:
         raise DataError(f"samples must be numbers, not {values.dtype}")
     if values.ndim != 2:
         raise DataError(f"samples must be a matrix with a row for each, not an array of shape {values.shape}")
+    if not values.shape[1]:
+        raise DataError("samples must have at least one column")
     native = values.dtype in (np.dtype(np.float32), np.dtype(np.float64))
-    return np.ascontiguousarray(values, None if native else dtype)
+    with np.errstate(over="ignore"):  # infinite, as numbers that are too large for float64 are
+        return np.ascontiguousarray(values, None if native else dtype)
 
 
 def find_levels(rows: NDArray[Any]) -> tuple[NDArray[np.float64], float]:
@@ -369,6 +424,9 @@ def _vector(name: str, given: ArrayLike | None, n_inputs: int, default: float) -
     values = np.asarray(given, dtype=np.float64)
     if values.shape != (n_inputs,):
         raise DataError(f"{name} must have one number for each of {n_inputs} inputs, not the shape {values.shape}")
+    if not np.isfinite(values).all():
+        column = int(np.flatnonzero(~np.isfinite(values))[0])
+        raise DataError(f"the {name} of column {column} is {values[column]}; it must be finite")
     return values
 
 

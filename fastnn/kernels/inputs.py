@@ -20,7 +20,7 @@ import numpy as np
 from numba import float32, float64, int32, int64, uint8, uint64
 
 from fastnn.kernels import vector as simd
-from fastnn.kernels.masks import mask_block, read_block
+from fastnn.kernels.masks import gram_block, mask_block, read_block
 from fastnn.kernels.vector import ONE, advance, device, float_pointer, pointer, record_at
 from fastnn.kernels.workspace import BLOCK, LAYER, N_MASKS, PAIRS
 
@@ -38,17 +38,22 @@ def layer_at(ws, depth):
 
 
 @cache
-def reader(kind):
+def reader(kind, dtype):
     """Return the function ``read(ws, args, first, size)`` that reads the block of samples from ``order[first]`` on.
 
     Parameters
     ----------
     kind : {"images", "float32", "float64", "sparse"}
         Kind of the data; for rows the type of their values.
+    dtype : {"float32", "float64"}
+        Type of the network's parameters.
     """
     if kind == "images":
         return _read_images
-    return _read_sparse if kind == "sparse" else _make_read_rows(float32 if kind == "float32" else float64)
+    if kind == "sparse":
+        return _read_sparse
+    wide = float64 if "float64" in (kind, dtype) else float32
+    return _make_read_rows(float32 if kind == "float32" else float64, wide)
 
 
 @device
@@ -129,14 +134,15 @@ def _read_images(ws, args, first, size):
 
 
 @cache
-def _make_read_rows(source):
+def _make_read_rows(source, wide):
+    """Return the reader of rows of `source`, whose levels and scales, and all arithmetic, are `wide`."""
     size_of_value = source.bitwidth // 8
 
     @device
     def read_row(ws, args, begin, target):
         """Write (value - level) * scale of one row."""
         simd.noinline()
-        row, levels, scales = pointer(args.data, source), pointer(args.levels, source), pointer(args.scales, source)
+        row, levels, scales = pointer(args.data, source), pointer(args.levels, wide), pointer(args.scales, wide)
         for j in range(layer_at(ws, 0).n_inputs):
             target[j] = (row[begin + j] - levels[j]) * scales[j]
 
@@ -150,25 +156,44 @@ def _make_read_rows(source):
             start = order[first + BLOCK + t] * args.row_stride
             for k in range(start, start + args.row_stride, _LINE // size_of_value):
                 simd.prefetch(data, k)
-        is_zero = pointer(ws.is_zero, int64)
+        is_zero, products = pointer(ws.is_zero, int64), float_pointer(ws, ws.baseline_products)
         for t in range(size):
             read_row(ws, args, order[first + t] * args.row_stride, advance(deviations, t * stride))
-            is_zero[t] = 0
+            is_zero[t], products[t] = 0, 0
+        if args.dense:
+            gram_block(ws, size)
+            return
         mask_block(ws, (1 << size) - 1)
         list_inputs(ws, args, size)
         if args.baseline != 0:
-            products, baseline = float_pointer(ws, ws.baseline_products), float_pointer(ws, args.baseline)
+            baseline = float_pointer(ws, args.baseline)
             lanes = simd.floats_per_vector(baseline)
             for t in range(size):
                 total, n_nonzero, none = simd.zeros(baseline, ONE), 0, simd.zeros(baseline, ONE)
                 for k in range(0, stride, lanes):
                     mu, d = simd.load(baseline, k, ONE), simd.load(deviations, t * stride + k, ONE)
                     x = simd.add(mu, d)
-                    n_nonzero += simd.count_greater(simd.mul(x, x), none)
+                    # Not of the square, which is 0 for small numbers too.
+                    n_nonzero += simd.count_greater(x, none) + simd.count_greater(none, x)
                     total = simd.fma(mu, d, total)
-                products[t], is_zero[t] = simd.sum_lanes(total), n_nonzero == 0
+                product = simd.sum_lanes(total)
+                # NaN is not greater, but no zero either.
+                products[t], is_zero[t] = product, n_nonzero == 0 and product == product
 
     return read_rows
+
+
+@device
+def is_finite_row(ws, t):
+    """Return whether all deviations of sample t of a block are finite."""
+    simd.small_code()
+    deviations, stride = float_pointer(ws, ws.deviations), ws.input_stride
+    lanes, none = simd.floats_per_vector(deviations), simd.zeros(deviations, ONE)
+    total = none
+    for k in range(t * stride, (t + 1) * stride, lanes):
+        # NaN if the deviation is infinite or NaN, else 0.
+        total = simd.fma(none, simd.load(deviations, k, ONE), total)
+    return simd.sum_lanes(total) == 0
 
 
 # ---- sparse rows ----

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 _FOLDER = Path(__file__).parent
 
-_RUNTIME_SYMBOLS = ("fma", "fmaf", "log", "memcpy", "memset")
+_RUNTIME_SYMBOLS = ("fma", "fmaf", "log", "memcpy", "memset", "sqrt")
 """Functions that machine code may call. LLVM ends the process if one is missing."""
 
 _WITHOUT_EFFECT = ("NUMBA_CACHE_DIR", "NUMBA_CACHE_LOCATOR_CLASSES", "NUMBA_DEBUG_CACHE", "NUMBA_NUM_THREADS")
@@ -81,11 +81,15 @@ class Kernel:
 
     def run(self, address: int) -> None:
         """Run the kernel on the record at an address; the caller keeps the record and its arrays alive."""
+        self.load()(address)
+
+    def load(self) -> Entry:
+        """Return the function that :meth:`run` calls, compiled or loaded now if it was not yet."""
         with _lock:
             if "run" not in vars(self):
                 # Later calls go straight to the machine code.
                 vars(self)["run"] = self._load()
-        self.run(address)
+        return self.run
 
     def _load(self) -> Entry:
         file = _CodeFile(self._module, self._factory, self._arguments)

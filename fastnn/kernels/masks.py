@@ -68,6 +68,27 @@ def mask_block(typingctx, ws, valid_mask):
     return emits(types.void(ws, types.int64), emit)
 
 
+@intrinsic
+def gram_block(typingctx, ws, size):
+    """Write the dot products of a block's deviations (`gram`); the deviations of samples from `size` on are any."""
+
+    def emit(e, record, size):
+        arrays, builder = ArrayEmitter(e, ws, ONE), e.builder
+        values, stride = arrays.array(ws, record, "deviations"), arrays.field(ws, record, "input_stride")
+        gram, starts = arrays.array(ws, record, "gram"), [builder.mul(stride, INT64(t)) for t in range(BLOCK)]
+        with builder.if_then(builder.icmp_signed(">", size, INT64(1))):
+            sums = [arrays.variable(arrays.vector, arrays.zero) for _ in PAIRS]
+            with arrays.range(INT64(0), stride, INT64(arrays.vector.count)) as slot:
+                deviations = [arrays.load(values, builder.add(start, slot)) for start in starts]
+                for (s, t), total in zip(PAIRS, sums, strict=True):
+                    so_far = builder.load(total, typ=arrays.vector)
+                    builder.store(arrays.fma(deviations[s], deviations[t], so_far), total)
+            for index, total in enumerate(sums):
+                arrays.store(builder.load(total, typ=arrays.vector), gram, INT64(index * arrays.vector.count))
+
+    return emits(types.void(ws, types.int64), emit)
+
+
 def _emit_for_block(arrays, workspace, valid, start_of, read):
     """Emit the loop over vectors of slots, once for blocks of one sample and once for others.
 

@@ -1,4 +1,4 @@
-"""The argument blocks of the image kernels: distort, normalise and strokes.
+"""The argument blocks of the smaller kernels: distort, normalise, strokes and standardise.
 
 Does not import Numba, like ``fastnn.kernels.workspace``.
 """
@@ -63,3 +63,17 @@ STROKES = record_of_int64(
     "arc",  # scratch: float64, n_points: distance of each point from the start of its stroke
 )
 """Arguments of ``strokes.draw``."""
+
+LARGEST = 1e30
+"""Values of a stream are below it in size: sums of them are finite in float32, those of their squares in float64."""
+
+STANDARDISE = record_of_int64(
+    "values columns",  # float64, n_rows x n_values; int32, n_values: the columns of all rows, -1: one that is not used
+    "n_rows n_values",
+    "learns standardises",  # whether the rows change the moments, before each is read; whether they are standardised
+    "counts means squares",  # float64, for each column: number of values, mean, sum of squared deviations from it
+    "dense width",  # float64, n_rows x width; filled, 0 for columns that a row does not hold
+    "sparse sparse_columns n_sparse",  # if `width` is 0, filled: float64, int32: what is used; and its number
+    "bad",  # filled: position of the first value that is NaN or not below LARGEST, from 1; then nothing has changed
+)
+"""Arguments of ``standardise.standardise``."""

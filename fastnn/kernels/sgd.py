@@ -20,7 +20,8 @@ factor is 1.
 
 The other layers see the activations below. With ReLU a row of weights belongs to an input, as in ``Network``, and rows
 of inactive inputs are skipped ("sparse"). With the other activations the weights are transposed ("dense"): a row
-belongs to an output, the deltas of the layer below are sums of whole rows, and only outputs need sums over lanes.
+belongs to an output, the deltas of the layer below are sums of whole rows, and only outputs need sums over lanes. So
+they are in layers of at most four outputs with ReLU ("narrow"): all of their weights are a few vectors.
 
 The rules differ in what a layer passes down: "original" (see ``fastnn.reference``) the raw error through the weights
 after their update, "backprop" the delta through the weights before it.
@@ -36,8 +37,15 @@ from numba import float64, int64, uint8
 from fastnn.kernels import regularise
 from fastnn.kernels import vector as simd
 from fastnn.kernels import workspace as plan
-from fastnn.kernels.first_layer import first_layer_forward, first_layer_update
-from fastnn.kernels.inputs import layer_at, reader
+from fastnn.kernels.first_layer import (
+    dense_forward,
+    dense_update,
+    first_layer_forward,
+    first_layer_update,
+    slots_forward,
+    slots_update,
+)
+from fastnn.kernels.inputs import is_finite_row, layer_at, reader
 from fastnn.kernels.vector import FOUR, NATIVE, ONE, THREE, advance, device, float_pointer, pointer, record_at
 from fastnn.kernels.workspace import BLOCK
 
@@ -49,6 +57,38 @@ ActiveRows = namedtuple("ActiveRows", "offsets values count")
 
 Tile = namedtuple("Tile", "weights source target first")
 """A few adjacent columns of a layer: pointers to the first of them, and whether this is the layer's first tile."""
+
+
+# ---- narrow layers: a row of weights for each of at most four outputs ----
+
+
+@device
+def forward_narrow(ws, layer):
+    """Compute a narrow layer's pre-activations as :func:`forward_dense` does."""
+    simd.small_code()
+    x, weights, stride = float_pointer(ws, layer.inputs), float_pointer(ws, layer.weights), layer.stride
+    sums, lanes = simd.zeros(x, FOUR), simd.floats_per_vector(x)
+    for r in range(0, layer.n_input_vectors * lanes, lanes):
+        sums = simd.fma(simd.load_rows(advance(weights, r), stride, ONE), simd.load(x, r, ONE), sums)
+    out, biases = float_pointer(ws, layer.activations), float_pointer(ws, layer.biases)
+    simd.store(out, 0, simd.add(simd.load(biases, 0, ONE), simd.sum_rows(sums)))
+
+
+@device
+def update_narrow(ws, layer, below, weights_used):
+    """Update a narrow layer's weights, and compute the deltas of the layer below, as :func:`update_dense` does."""
+    simd.small_code()
+    x, target = float_pointer(ws, layer.inputs), float_pointer(ws, below.deltas)
+    weights, stride, lanes = float_pointer(ws, layer.weights), layer.stride, simd.floats_per_vector(x)
+    deltas, scaled_deltas = float_pointer(ws, layer.deltas), float_pointer(ws, layer.scaled_deltas)
+    for r in range(0, layer.n_input_vectors * lanes, lanes):
+        total, h = simd.zeros(x, ONE), simd.load(x, r, ONE)
+        for k in range(layer.n_outputs):
+            old = simd.load(weights, k * stride + r, ONE)
+            new = simd.fma(simd.splat(scaled_deltas[k], ONE), h, old)
+            simd.store(weights, k * stride + r, new)
+            total = simd.fma(weights_used(old, new), simd.splat(deltas[k], ONE), total)
+        simd.store(target, r, total)
 
 
 # ---- sparse layers: a row of weights for each input ----
@@ -140,6 +180,9 @@ def compact_nonzero(ws, layer):
 def forward_sparse(ws, layer):
     """Compute a layer's pre-activations from its non-zero inputs: the transposed matrix-vector product."""
     simd.noinline()
+    if layer.n_outputs <= plan.NARROW:
+        forward_narrow(ws, layer)
+        return
     weights, biases = float_pointer(ws, layer.weights), float_pointer(ws, layer.biases)
     tile = Tile(weights, biases, float_pointer(ws, layer.activations), True)
     rows = compact_nonzero(ws, layer)
@@ -151,6 +194,9 @@ def update_sparse(ws, layer, below, weights_used):
     """Update the weights of a layer's non-zero inputs, and compute the deltas of the layer below."""
     simd.noinline()
     simd.small_code()
+    if layer.n_outputs <= plan.NARROW:
+        update_narrow(ws, layer, below, weights_used)
+        return
     weights, lane_sums = float_pointer(ws, layer.weights), float_pointer(ws, ws.lane_sums)
     tile = Tile(weights, float_pointer(ws, layer.scaled_deltas), float_pointer(ws, layer.deltas), True)
     count, lanes = layer.n_active, simd.floats_per_vector(lane_sums)
@@ -267,6 +313,13 @@ def softmax(ws, layer):
     units, mask = float_pointer(ws, layer.activations), float_pointer(ws, layer.unit_mask)
     lanes, none = simd.floats_per_vector(units), simd.zeros(units, ONE)
     stop = layer.n_vectors * lanes
+    if layer.n_outputs <= plan.NARROW:
+        # The same bits as below: the other lanes would add zeros.
+        x, is_unit = simd.load(units, 0, ONE), simd.load(mask, 0, ONE)
+        shift = simd.max_four(simd.where_positive(is_unit, x, simd.splat(units[0], ONE)))
+        e = simd.where_positive(is_unit, simd.exp(simd.sub(x, simd.splat(shift, ONE))), none)
+        simd.store(units, 0, simd.div(e, simd.splat(simd.sum_four(e), ONE)))
+        return
     # Padding must not be the maximum: the first output takes its place.
     first = simd.splat(units[0], ONE)
     top = first
@@ -470,10 +523,41 @@ def keep_first_deltas(ws, layer, args, t, inverse_scale):
         g = simd.load(scaled_deltas, r, ONE)
         simd.store(kept, r, simd.mul(factor, g))
         simd.store(folded_bias, r, simd.fma(bias_gain, g, simd.load(folded_bias, r, ONE)))
-        simd.store(column_offset, r, simd.fma(share, g, simd.load(column_offset, r, ONE)))
+        if args.baseline_share != 0:  # else c stays 0
+            simd.store(column_offset, r, simd.fma(share, g, simd.load(column_offset, r, ONE)))
 
 
 # ---- a sample, and the loop over samples ----
+
+
+def _make_first_bad(by_class):
+    @device
+    def first_bad(ws, args, first, size):
+        """Return the first sample of a block that has an input or a target that is not finite, or no such class.
+
+        It is a number in `order`, or -1. The block has been read.
+        """
+        simd.noinline()
+        simd.small_code()
+        order, labels, targets = (
+            pointer(args.order, int64),
+            pointer(args.labels, int64),
+            float_pointer(ws, args.targets),
+        )
+        n_outputs = layer_at(ws, ws.n_layers - 1).n_outputs
+        for t in range(size):
+            i, good = order[first + t], is_finite_row(ws, t)
+            if args.outputs == 0:
+                if by_class:
+                    good = good and 0 <= labels[i] < n_outputs
+                else:
+                    for k in range(i * n_outputs, (i + 1) * n_outputs):
+                        good = good and targets[k] * 0 == 0
+            if not good:
+                return first + t
+        return -1
+
+    return first_bad
 
 
 def _make_forward(forward_layer, activate_outputs, scale_inputs):
@@ -582,13 +666,14 @@ def run_samples(dtype, loss, activation, data="images", variant="plain"):
         Takes the address of an argument block (``workspace.arguments_dtype``). If the block's `outputs` is 0, it
         trains on the samples of `order`, and adds the sum of the losses and the number of right answers (for squared
         errors: their sum) before each sample's update to `totals` (two float64); the loss is NaN if training diverges.
-        Else it writes the network's outputs there, in the order of `order`, and changes no weight.
+        Else it writes the network's outputs there, in the order of `order`, and changes no weight. If `is_checked` is
+        set, it stops before a block of rows with a bad sample, and writes to `refused` which one it is.
     """
     arguments, workspace = plan.arguments_dtype(np.dtype(dtype)), plan.workspace_dtype(np.dtype(dtype))
     forward_layer = forward_sparse if activation == "relu" else forward_dense
     update_layer = update_sparse if activation == "relu" else update_dense
     weights_used = weights_after if loss == "original" else weights_before
-    read_block, (activate_outputs, delta_and_loss) = reader(data), _OUTPUTS[loss]
+    read_block, (activate_outputs, delta_and_loss) = reader(data, dtype), _OUTPUTS[loss]
     rescale, scale_inputs = no_rescaling, unscaled_inputs
     first_scale = inverse_first_scale = no_scale
     hooks = (no_hook,) * 3
@@ -598,7 +683,11 @@ def run_samples(dtype, loss, activation, data="images", variant="plain"):
         hooks = regularise.before_update, regularise.scale_update, regularise.after_update
     forward = _make_forward(forward_layer, activate_outputs, scale_inputs)
     backward = _make_backward(update_layer, weights_used, *hooks)
-    is_image, has_relu = data == "images", activation == "relu"
+    forward_first, update_first = first_layer_forward, first_layer_update
+    if data == "sparse":
+        forward_first, update_first = slots_forward, slots_update
+    is_image, is_rows, has_relu = data == "images", data in ("float32", "float64"), activation == "relu"
+    first_bad = _make_first_bad(loss in ("original", "cross_entropy"))
 
     def run(address):
         simd.small_code()
@@ -610,11 +699,21 @@ def run_samples(dtype, loss, activation, data="images", variant="plain"):
         sample_weights, learns = float_pointer(ws, args.sample_weights), args.outputs == 0
         for first in range(0, args.n, BLOCK):
             size = min(BLOCK, args.n - first)
-            rescale(ws)
             read_block(ws, args, first, size)
-            first_layer_forward(ws, first_layer)
+            if is_rows and args.is_checked:
+                bad = first_bad(ws, args, first, size)
+                if bad >= 0:
+                    args.refused = bad + 1
+                    if learns:
+                        ws.position += first
+                    return
+            rescale(ws)
+            if is_rows and args.dense:
+                dense_forward(ws, first_layer, size)
+            else:
+                forward_first(ws, first_layer)
             for t in range(size):
-                i, position = order[first + t], args.position + first + t
+                i, position = order[first + t], ws.position + first + t
                 if is_zero[t]:
                     copy_biases(ws, first_layer)
                 else:
@@ -633,6 +732,11 @@ def run_samples(dtype, loss, activation, data="images", variant="plain"):
                     for k in range(last_layer.n_outputs):
                         outputs[(first + t) * last_layer.n_outputs + k] = answers[k]
             if learns:
-                first_layer_update(ws, first_layer)
+                if is_rows and args.dense:
+                    dense_update(ws, first_layer, size)
+                else:
+                    update_first(ws, first_layer)
+        if learns:
+            ws.position += args.n
 
     return run

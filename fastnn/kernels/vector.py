@@ -441,12 +441,12 @@ def dot(typingctx, a, b, c):
     return emits(c(a, b, c), emit)
 
 
-def _over_lanes(name, doc, emit_one):
-    """Make an intrinsic that reduces the lanes of one vector to a number, in a tree of halves."""
+def _over_lanes(name, doc, emit_one, n=None):
+    """Make an intrinsic that reduces the first n lanes of one vector, by default all, in a tree of halves."""
 
     def emit(e, a):
         value = e.builder.extract_value(a, 0)
-        lanes, block = value.type.count, value.type.count
+        lanes, block = value.type.count, n or value.type.count
         while block > 1:
             block //= 2
             index = ir.Constant(ir.VectorType(INT32, lanes), [k % block + block for k in range(lanes)])
@@ -461,8 +461,14 @@ def _over_lanes(name, doc, emit_one):
     return intrinsic(definition)
 
 
-sum_lanes = _over_lanes("sum_lanes", "Return the sum of one vector's lanes.", lambda e, a, b: e.builder.fadd(a, b))
+def _emit_sum(e, a, b):
+    return e.builder.fadd(a, b)
+
+
+sum_lanes = _over_lanes("sum_lanes", "Return the sum of one vector's lanes.", _emit_sum)
+sum_four = _over_lanes("sum_four", "Return the sum of one vector's first four lanes.", _emit_sum, 4)
 max_lanes = _over_lanes("max_lanes", "Return the maximum of one vector's lanes.", _emit_maximum)
+max_four = _over_lanes("max_four", "Return the maximum of one vector's first four lanes.", _emit_maximum, 4)
 
 
 @intrinsic
@@ -476,6 +482,17 @@ def count_greater(typingctx, a, b):
     return emits(types.int64(a, b), emit)
 
 
+def _emit_halves(e, rows, block):
+    """Add the halves of the blocks of lanes of each row; return half as many rows, with the sums of two in each."""
+    lanes = rows[0].type.count
+    index = ir.VectorType(INT32, lanes)
+    first = ir.Constant(index, [lane for lane in range(2 * lanes) if lane % block < block // 2])
+    second = ir.Constant(index, [lane for lane in range(2 * lanes) if lane % block >= block // 2])
+    pairs = zip(rows[::2], rows[1::2], strict=True)
+    halves = [[e.builder.shuffle_vector(a, b, mask) for mask in (first, second)] for a, b in pairs]
+    return [e.builder.fadd(*two) for two in halves]
+
+
 @intrinsic
 def sum_each(typingctx, start, offset):
     """Return a vector whose lane k is the sum of vector k, of one vector for each lane from ``start[offset]`` on."""
@@ -485,15 +502,29 @@ def sum_each(typingctx, start, offset):
 
     def emit(e, at, offset):
         loaded = e.loads(many, e.place(at, offset, e.kind(start.dtype)))
-        rows = [e.builder.extract_value(loaded, row) for row in range(lanes)]
-        index, block = ir.VectorType(INT32, lanes), lanes
+        rows, block = [e.builder.extract_value(loaded, row) for row in range(lanes)], lanes
         while block > 1:
-            half = block // 2
-            first = ir.Constant(index, [lane for lane in range(2 * lanes) if lane % block < half])
-            second = ir.Constant(index, [lane for lane in range(2 * lanes) if lane % block >= half])
-            pairs = zip(rows[::2], rows[1::2], strict=True)
-            halves = [[e.builder.shuffle_vector(a, b, mask) for mask in (first, second)] for a, b in pairs]
-            rows, block = [e.builder.fadd(*two) for two in halves], half
+            rows, block = _emit_halves(e, rows, block), block // 2
         return e.pack(e.kind(vector), rows)
 
     return emits(vector(start, types.intp), emit)
+
+
+@intrinsic
+def sum_rows(typingctx, rows):
+    """Return a vector whose lane k is the sum of vector k of four vectors; its other lanes are 0."""
+    lanes = rows.lanes
+    vector = Vector(rows.dtype, lanes, 1)
+
+    def emit(e, rows):
+        four = [e.builder.extract_value(rows, row) for row in range(4)]
+        (value,) = _emit_halves(e, _emit_halves(e, four, lanes), lanes // 2)
+        index, block = ir.VectorType(INT32, lanes), lanes // 4
+        while block > 1:
+            block //= 2
+            other = ir.Constant(index, [lane ^ block for lane in range(lanes)])
+            value = e.builder.fadd(value, e.builder.shuffle_vector(value, value, other))
+        sums = ir.Constant(index, [*range(0, lanes, lanes // 4), *[lanes] * (lanes - 4)])
+        return e.pack(e.kind(vector), [e.builder.shuffle_vector(value, _constant(value.type, 0.0), sums)])
+
+    return emits(vector(rows), emit)

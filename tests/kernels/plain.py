@@ -207,6 +207,14 @@ def max_lanes(a: np.ndarray) -> Any:
     return a.max()
 
 
+def sum_four(a: np.ndarray) -> Any:
+    return a[:, :4].sum()
+
+
+def max_four(a: np.ndarray) -> Any:
+    return a[:, :4].max()
+
+
 def count_greater(a: np.ndarray, b: np.ndarray) -> int:
     return np.count_nonzero(a > b)
 
@@ -214,6 +222,12 @@ def count_greater(a: np.ndarray, b: np.ndarray) -> int:
 def sum_each(start: Pointer, offset: int) -> np.ndarray:
     lanes = floats_per_vector(start)
     return _numbers(start, offset, lanes * lanes).reshape(lanes, lanes).sum(axis=1)[None]
+
+
+def sum_rows(rows: np.ndarray) -> np.ndarray:
+    sums = np.zeros((1, rows.shape[1]), rows.dtype)
+    sums[0, :4] = rows.sum(axis=1)
+    return sums
 
 
 def _numbers(start: Pointer, offset: int, count: int) -> np.ndarray:
@@ -244,6 +258,31 @@ def first_layer_update(ws: Record, layer: Record) -> None:
         weights[inputs] += change.astype(weights.dtype)
 
 
+slots_forward, slots_update = first_layer_forward, first_layer_update
+
+
+def dense_forward(ws: Record, layer: Record, size: int) -> None:
+    out, values, weights = _dense(ws, layer, ws.block_preactivations, size)
+    out[...] = values @ weights
+
+
+def dense_update(ws: Record, layer: Record, size: int) -> None:
+    deltas, values, weights = _dense(ws, layer, ws.block_deltas, size)
+    weights += (values.T @ deltas).astype(weights.dtype)
+
+
+def _dense(ws: Record, layer: Record, rows: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the columns in use of the rows at an address, the deviations of the block and the weights."""
+    width, weights = layer.n_vectors * lanes_of(ws.one.dtype, ONE), _first_weights(ws, layer)
+    values = _deviations(ws)[:size, : layer.n_inputs].astype(np.float64)
+    return _at(rows, ws.one.dtype, size * width).reshape(size, width)[:, : weights.shape[1]], values, weights
+
+
+def gram_block(ws: Record, size: int) -> None:
+    if size > 1:
+        _write_gram(ws, _deviations(ws))
+
+
 def read_block(ws: Record, images: int, white: int, valid_mask: int) -> None:
     n_pixels, size = ws.input_stride, 1 if valid_mask == 1 else BLOCK
     starts = [int(k) for k in _at(ws.sample_offsets, np.int64, BLOCK)]
@@ -259,16 +298,21 @@ def mask_block(ws: Record, valid_mask: int) -> None:
 
 
 def _write_masks(ws: Record, values: np.ndarray, deviates: np.ndarray, valid_mask: int) -> None:
-    lanes, size = lanes_of(values.dtype, ONE), len(values)
-    gram = _at(ws.gram, values.dtype, len(PAIRS) * lanes).reshape(len(PAIRS), lanes)
-    for row, (s, t) in zip(gram, PAIRS, strict=True):
-        if t < size:
-            row[...] = (values[s] * values[t]).reshape(-1, lanes).sum(axis=0)
+    size = len(values)
+    _write_gram(ws, values)
     bits = (1 << np.arange(size))[:, None]
     masks = _at(ws.sample_masks, np.uint8, ws.input_stride)
     masks[...] = (bits * deviates).sum(axis=0) & valid_mask
     packed = np.packbits(masks != 0, bitorder="little")
     _at(ws.any_mask, np.uint8, len(packed))[...] = packed
+
+
+def _write_gram(ws: Record, values: np.ndarray) -> None:
+    lanes = lanes_of(values.dtype, ONE)
+    gram = _at(ws.gram, values.dtype, len(PAIRS) * lanes).reshape(len(PAIRS), lanes)
+    for row, (s, t) in zip(gram, PAIRS, strict=True):
+        if t < len(values):
+            row[...] = (values[s] * values[t]).reshape(-1, lanes).sum(axis=0)
 
 
 def samples_of(mask: int) -> list[int]:
@@ -316,14 +360,13 @@ class PlainKernel:
         self.run(arguments.address)
 
     def run(self, address: int) -> None:
-        with np.errstate(over="ignore"):  # hashes overflow, as they should
-            self.load()(address)
+        self.load()(address)
 
     @cache  # noqa: B019 - there are few kernels
     def load(self) -> Callable[[int], Any]:
         function = getattr(kernels(self._module), self._factory)(*self._arguments)
         assert self._check(function)
-        return function
+        return np.errstate(over="ignore")(function)  # hashes overflow, as they should
 
 
 @cache
@@ -346,7 +389,10 @@ def kernels(module: str) -> ModuleType:
         return _copy_of(module)
     finally:
         for name in BUILT_ON_THEM:
+            package, _, last = name.rpartition(".")
             del sys.modules[name]
+            # Or `from fastnn.kernels import regularise` would find the copy.
+            delattr(sys.modules[package], last)
         _replace(intrinsics | others)
 
 

@@ -173,6 +173,51 @@ def test_the_plain_twins_equal_numpy(dtype: str, native: int, monkeypatch: pytes
     np.testing.assert_array_equal(after.weights[:, n:], before.weights[:, n:])
 
 
+def dense(module: ModuleType, dtype: str) -> Callable[..., None]:
+    record_at = plain.record_at if module is plain else vector.record_at
+    gram_block = plain.gram_block if module is plain else masks.gram_block
+    workspace = workspace_dtype(np.dtype(dtype))
+
+    def function(ws, layer, size):
+        gram_block(record_at(ws, workspace), size)
+        module.dense_forward(record_at(ws, workspace), record_at(layer, LAYER), size)
+        module.dense_update(record_at(ws, workspace), record_at(layer, LAYER), size)
+
+    return function
+
+
+@needs_jit
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_dense_loops_equal_numpy_and_give_the_same_bits_with_wider_vectors(
+    dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lanes = plain.lanes_of(dtype, ONE)
+    n, tolerance = 5 * lanes, 256 * 16 * np.finfo(dtype).eps  # a tile of columns and a rest
+    found: dict[int, list[bytes]] = {size: [] for size in range(1, BLOCK + 1)}
+    for native in (HALF, ONE, None):
+        module = plain if native is None else first_layer
+        if native is not None:
+            monkeypatch.setattr(first_layer, "NATIVE", native)
+        function = dense(module, dtype)
+        function = function if module is plain else numba.njit(function)
+        for size, bits in found.items():
+            before, after = problem(dtype, n - 1), problem(dtype, n - 1)
+            function(after.ws.address, after.layer.address, size)
+            values = before.deviations[:size]
+            sums, new = values @ before.weights[:, :n], values.T @ before.block_deltas[:size, :n]
+            np.testing.assert_allclose(after.block_preactivations[:size, :n], sums, rtol=0, atol=tolerance)
+            np.testing.assert_allclose(after.weights[:, :n], before.weights[:, :n] + new, rtol=0, atol=tolerance)
+            # Neither other samples nor other columns.
+            np.testing.assert_array_equal(after.block_preactivations[size:], before.block_preactivations[size:])
+            np.testing.assert_array_equal(after.weights[:, n:], before.weights[:, n:])
+            products = [before.deviations[s] @ before.deviations[t] for s, t in PAIRS if t < size]
+            np.testing.assert_allclose(after.gram.sum(axis=1)[: len(products)], products, rtol=0, atol=tolerance)
+            if native is not None:
+                parts = after.weights, after.block_preactivations, after.gram
+                bits.append(b"".join(part.tobytes() for part in parts))
+    assert all(one == other for one, other in found.values())
+
+
 def test_masks_are_sets_of_samples() -> None:
     assert plain.samples_of(0) == []
     assert plain.samples_of(0b1010) == [1, 3]

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fastnn.datasets import SparseRows
 from fastnn.engine import Engine, StepOptions
-from fastnn.errors import DataError
+from fastnn.errors import DataError, RecipeError
 from fastnn.inputs import ImageInput, KernelInput, RowInput, SparseInput, find_levels
 from fastnn.network import Network, Output
 from fastnn.reference import ReferenceNetwork, kept_units
@@ -198,6 +199,22 @@ def test_about_the_requested_share_of_units_is_dropped_and_none_for_good() -> No
     assert not dropped.all(axis=0).any()
 
 
+def test_inputs_whose_squares_are_zero_are_not_zero() -> None:
+    # The baseline is not 0 and the input is tiny, but the ReLU is active.
+    network = Network((1, 1, 2), rule="backprop", activation="relu", dtype="float32").initialise("xavier", 1)
+    network.weights[0][...] = 1
+    for value, is_active in ((3e-30, True), (0.0, False)):
+        data = RowInput([[value]], "float32", mean=[0.0], level=[2e-30], first_layer="sparse")
+        trained = network.copy()
+        engine = Engine(trained)
+        engine.load_weights(data)
+        engine.train(data, np.array([0]), np.array([0]), 0.1, np.zeros(2))
+        engine.store_weights()
+        assert (trained.biases[0][0] != 0) == is_active
+    engine.load_weights(data)
+    assert np.isnan(engine.outputs(data.with_rows(np.array([[np.nan]])))).all()
+
+
 def test_float32_rows_of_a_float64_network_and_the_other_way_round() -> None:
     given = problem(5)
     single = Problem(**{**vars(given), "values": given.values.astype(np.float32).astype(float)})
@@ -297,11 +314,51 @@ def test_sparse_rows_that_point_outside_are_refused(arrays: Any, message: str) -
         (np.zeros(3), "must be a matrix"),
         (np.array([["a", "b"]]), "must be numbers"),
         (np.array([[1.0, None]]), "must be numbers"),
+        (np.empty((3, 0)), "at least one column"),
     ],
 )
 def test_rows_that_are_no_matrix_of_numbers_are_refused(rows: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         RowInput(rows, "float32")
+
+
+def test_means_and_scales_that_are_not_finite_or_too_far_away_are_refused() -> None:
+    for name in ("mean", "scale"):
+        with pytest.raises(DataError, match=f"the {name} of column 1 is inf; it must be finite"):
+            RowInput(np.ones((2, 2)), "float32", **{name: [1.0, np.inf]})
+    arrays = np.ones(1), np.array([0]), np.array([0, 1])
+    for far in (2e4, 1e20, 1e100):
+        with pytest.raises(DataError, match=r"column 1: a mean that is .* standard deviations .* from the most common"):
+            SparseInput(*arrays, 2, "float32", mean=[0.0, far])
+    assert SparseInput(*arrays, 2, "float64", mean=[0.0, 1e7]).baseline_square == pytest.approx(1e14)
+
+
+def test_a_level_far_from_the_mean_makes_the_first_layer_dense() -> None:
+    rows = np.full((9, 2), 1e5)
+    assert (RowInput(rows, "float32").first_layer, RowInput(rows, "float64").first_layer) == ("dense", "sparse")
+    assert RowInput(rows, "float32", mean=[1e5, 1e5]).first_layer == "sparse"
+
+
+def test_scales_and_levels_too_large_for_a_type_are_refused() -> None:
+    arrays = np.ones(1, np.float32), np.array([0]), np.array([0, 1])
+    with pytest.raises(DataError, match="column 1: the values are too small to be standardised as float32"):
+        SparseInput(*arrays, 2, "float32", scale=[1.0, 1e40])
+    with pytest.raises(DataError, match="column 1: the values are too small to be standardised as float32"):
+        RowInput(np.ones((2, 2), np.float32), "float32", scale=[1.0, 1e40])
+    with pytest.raises(DataError, match="a value is too large for float32"):
+        RowInput(np.ones((2, 2), np.float32), "float32", mean=[1.0, 1e40], first_layer="dense")
+    # A network of float64 reads them in its own type.
+    assert RowInput(np.ones((2, 2), np.float32), "float64", scale=[1.0, 1e40]).n == 2
+
+
+def test_samples_like_others_have_as_many_columns() -> None:
+    arrays = np.ones(1), np.array([0]), np.array([0, 1])
+    for data, other in (
+        (RowInput(np.ones((2, 2)), "float32"), np.ones((1, 3))),
+        (SparseInput(*arrays, 2, "float32"), SparseRows(*arrays, 3)),
+    ):
+        with pytest.raises(DataError, match="the samples have 3 columns, but 2 are needed"):
+            data.like(other)
 
 
 def test_targets_that_do_not_fit_the_outputs_are_refused() -> None:
@@ -313,3 +370,22 @@ def test_targets_that_do_not_fit_the_outputs_are_refused() -> None:
             engine.train(data, wrong, given.order, 0.1, np.zeros(2))
     with pytest.raises(ValueError, match="need a regularised engine"):
         engine.train(data, given.targets, given.order, 0.1, np.zeros(2), options=StepOptions(alpha=1.0))
+    regularised = Engine(given.network, regularised=True)
+    regularised.load_weights(data)
+    with pytest.raises(RecipeError, match=r"learning rate 0.1 times alpha 10 must be below 1"):
+        regularised.train(data, given.targets, given.order, 0.1, np.zeros(2), options=StepOptions(alpha=10.0))
+
+
+@pytest.mark.parametrize("first_layer", ["sparse", "dense"])
+def test_rows_of_float32_are_scaled_in_the_type_of_the_network(first_layer: str) -> None:
+    rng = np.random.default_rng(2)
+    rows = (rng.normal(size=(9, 6)) * 1e-3 + 100).astype(np.float32)
+    rows[rng.random(rows.shape) < 0.6] = 100
+    mean, scale = rows.mean(axis=0, dtype=np.float64), 1 / rows.std(axis=0, dtype=np.float64)
+    network = Network((6, 5, 2), rule="backprop", activation="tanh", dtype="float64").initialise("xavier")
+    engine, outputs = Engine(network), []
+    for values in (rows, rows.astype(np.float64)):
+        data = RowInput(values, "float64", mean=mean, scale=scale, first_layer=first_layer)
+        engine.load_weights(data)
+        outputs.append(engine.outputs(data))
+    np.testing.assert_allclose(*outputs, rtol=0, atol=1e-14)

@@ -21,7 +21,18 @@ if TYPE_CHECKING:
 KINDS = {"float32": numba.float32, "float64": numba.float64}
 ROWS = ("load_rows", "store_rows", "splat_rows")
 LANEWISE = ("add", "sub", "mul", "div", "fma", "relu", "where_positive", "maximum", "splat", "exp", "zeros")
-ONE_VECTOR = ("dot", "sum_lanes", "max_lanes", "count_greater", "sum_each", "lowest_bit", "floats_per_vector")
+ONE_VECTOR = (
+    "dot",
+    "sum_lanes",
+    "max_lanes",
+    "sum_four",
+    "max_four",
+    "count_greater",
+    "sum_each",
+    "sum_rows",
+    "lowest_bit",
+    "floats_per_vector",
+)
 RECORDS = ("record_at", "float_pointer", "pointer", "advance", "load", "store")
 HINTS = ("prefetch", "noinline", "small_code")
 LONGER = pytest.mark.skipif(np.finfo(np.longdouble).nmant <= 52, reason="long double is no wider than double here")
@@ -105,9 +116,12 @@ def one_vector(simd: ModuleType, dtype: str) -> Callable[..., None]:
         first, second, third = simd.load(a, 0, ONE), simd.load(b, 0, ONE), simd.load(c, 0, ONE)
         simd.store(out, 0, simd.dot(x, y, third))
         simd.store(out, lanes, simd.sum_each(c, lanes))
-        numbers = simd.advance(out, 2 * lanes)
+        simd.store(out, 2 * lanes, simd.sum_rows(simd.load(c, lanes, FOUR)))
+        numbers = simd.advance(out, 3 * lanes)
         numbers[0] = simd.sum_lanes(first)
         numbers[1] = simd.max_lanes(first)
+        numbers[2] = simd.sum_four(second)
+        numbers[3] = simd.max_four(second)
         counts[0] = simd.count_greater(first, second)
         counts[1] = lanes
         for k in range(6):
@@ -125,7 +139,7 @@ def test_operations_on_one_vector_equal_their_plain_twins(dtype: str) -> None:
     bits = np.array([1, 2, 12, 1 << 63, (1 << 64) - 1, 3 << 40], dtype=np.uint64)
     found = []
     for function in (numba.njit(one_vector(vector, dtype)), one_vector(plain, dtype)):
-        out, counts = np.full(3 * lanes, 77, dtype), np.zeros(8, dtype=np.int64)
+        out, counts = np.full(4 * lanes, 77, dtype), np.zeros(8, dtype=np.int64)
         function(*map(address_of, (a, b, c, bits, out, counts)))
         found.append(out)
         assert counts.tolist() == [np.count_nonzero(a[:lanes] > b[:lanes]), lanes, 0, 1, 2, 63, 0, 40]
@@ -135,8 +149,11 @@ def test_operations_on_one_vector_equal_their_plain_twins(dtype: str) -> None:
     np.testing.assert_allclose(found[0][:lanes], wide, rtol=1e-6, atol=1e-4)
     sums = c[lanes:].reshape(lanes, lanes).sum(axis=1, dtype=float)
     np.testing.assert_allclose(found[0][lanes : 2 * lanes], sums, rtol=0, atol=1e-5)
-    assert found[0][2 * lanes] == pytest.approx(float(a[:lanes].sum(dtype=float)), rel=1e-6)
-    assert found[0][2 * lanes + 1] == a[:lanes].max()
+    assert found[0][2 * lanes : 3 * lanes].tolist() == [*found[0][lanes : lanes + 4].tolist(), *[0] * (lanes - 4)]
+    assert found[0][3 * lanes] == pytest.approx(float(a[:lanes].sum(dtype=float)), rel=1e-6)
+    assert found[0][3 * lanes + 1] == a[:lanes].max()
+    assert found[0][3 * lanes + 2] == pytest.approx(float(b[:4].sum(dtype=float)), rel=1e-5)
+    assert found[0][3 * lanes + 3] == b[:4].max()
 
 
 def four_rows(simd: ModuleType, dtype: str, width: int) -> Callable[..., None]:

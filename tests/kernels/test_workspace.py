@@ -17,6 +17,7 @@ from fastnn.kernels.workspace import (
     INPUTS_PER_STEP,
     LAYER,
     N_MASKS,
+    NARROW,
     PAIRS,
     ArgumentBlock,
     address_of,
@@ -65,8 +66,8 @@ def parts_of(record: Record, layers: list[Record], activation: str, itemsize: in
         "any_mask": (record.any_mask, -(-record.input_stride // 64) * 8),
     }
     for depth, layer in enumerate(layers):
-        dense = depth > 0 and activation != "relu"
-        rows = -(-layer.n_outputs // 4) * 4 if dense else layer.n_inputs
+        transposed = depth > 0 and (activation != "relu" or layer.n_outputs <= NARROW)
+        rows = -(-layer.n_outputs // 4) * 4 if transposed else layer.n_inputs
         found[f"weights {depth}"] = (layer.weights, rows * layer.stride * itemsize)
         for name in ("biases", "activations", "deltas", "scaled_deltas", "unit_mask", "unit_numbers"):
             found[f"{name} {depth}"] = (getattr(layer, name), layer.n_vectors * vector)
@@ -119,7 +120,7 @@ def test_the_records_describe_the_layers(sizes: tuple[int, ...], activation: str
         n_in, n_out = sizes[depth : depth + 2]
         assert (layer.n_inputs, layer.n_outputs) == (n_in, n_out)
         assert (layer.n_vectors, layer.n_input_vectors) == (-(-n_out // 16), -(-n_in // 16))
-        transposed = depth > 0 and activation != "relu"
+        transposed = depth > 0 and (activation != "relu" or n_out <= NARROW)
         strides = (4, layer.stride * 4) if transposed else (layer.stride * 4, 4)
         for length, step, own in zip(plan.weights[depth].shape, plan.weights[depth].strides, strides, strict=True):
             assert step == own or length == 1
