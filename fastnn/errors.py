@@ -4,6 +4,7 @@
 
     FastnnError            bad input; exit code 2
      +- DataError          a data set, an image or a label
+     |   +- InputError     an argument of an estimator; a ValueError too
      +- ModelError         a model file or a run folder
      +- RecipeError        a recipe or an option
      +- MissingExtraError  an optional dependency is not installed
@@ -45,6 +46,13 @@ class FastnnError(Exception):
 
 class DataError(FastnnError):
     """A data set, an image or a label is invalid or cannot be read."""
+
+
+class InputError(DataError, ValueError):
+    """An argument or the data given to an estimator of scikit-learn or River is invalid.
+
+    These libraries expect a ValueError, and usually their words.
+    """
 
 
 class ModelError(FastnnError):

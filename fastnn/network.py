@@ -184,19 +184,56 @@ class Network:
         rng = np.random.default_rng([seed, _INIT_STREAM])
         for weight, bias in zip(self.weights, self.biases, strict=True):
             n_in, n_out = weight.shape
-            if init == "uniform":
-                weight[...] = rng.uniform(-1.0, 1.0, (n_in, n_out))
-                bias[...] = rng.uniform(-1.0, 1.0, n_out)
-            elif init == "xavier":
-                bound = np.sqrt(6.0 / (n_in + n_out))
-                weight[...] = rng.uniform(-bound, bound, (n_in, n_out))
-                bias[...] = 0
-            elif init == "he":
-                weight[...] = rng.normal(0.0, np.sqrt(2.0 / n_in), (n_in, n_out))
-                bias[...] = 0
-            else:
-                raise RecipeError(f"unknown initialisation {init!r}; choose one of {', '.join(INITS)}")
+            weight[...] = _draw(rng, init, n_in, weight.shape)
+            bias[...] = rng.uniform(-1.0, 1.0, n_out) if init == "uniform" else 0
         return self
+
+    def grown(
+        self,
+        n_inputs: int | None = None,
+        n_outputs: int | None = None,
+        *,
+        init: Init = "he",
+        seed: int = 0,
+        fan_in: int | None = None,
+    ) -> Network:
+        """Return a larger network that computes the same while its new inputs are 0.
+
+        Parameters
+        ----------
+        n_inputs, n_outputs : int, optional
+            Sizes of the first and the last layer, not smaller than now; by default the same. Hidden layers stay.
+        init : {"he", "xavier", "uniform"}
+            Distribution of the weights of new inputs, see :meth:`initialise`. Weights and biases of new outputs are 0,
+            so that a new class begins with the logit 0.
+        seed : int
+            Random seed, not negative. Each growth from another number of inputs draws other numbers.
+        fan_in : int, optional
+            Number of inputs for which `init` draws the weights; by default `n_inputs`. For rows of many inputs that
+            are mostly 0, take the number of those that are not.
+
+        Returns
+        -------
+        Network
+            Not frozen. Its outputs before softmax (the logits) equal those of this network.
+
+        Raises
+        ------
+        RecipeError
+            If the network would shrink or have too many weights, or `init` is unknown.
+        """
+        sizes = (n_inputs or self.sizes[0], *self.sizes[1:-1], n_outputs or self.sizes[-1])
+        if sizes[0] < self.sizes[0] or sizes[-1] < self.sizes[-1]:
+            raise RecipeError(f"a network of sizes {list(self.sizes)} cannot shrink to {list(sizes)}")
+        network = Network(sizes, rule=self.rule, activation=self.activation, output=self.output, dtype=self.dtype)
+        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            n_in, n_out = weight.shape
+            network.weights[layer][:n_in, :n_out] = weight
+            network.biases[layer][:n_out] = bias
+        n_in, n_out = self.weights[0].shape
+        rng = np.random.default_rng([seed, _INIT_STREAM, n_in])
+        network.weights[0][n_in:, :n_out] = _draw(rng, init, fan_in or sizes[0], (sizes[0] - n_in, n_out))
+        return network
 
     def freeze(self) -> None:
         """Make the parameters read-only for good, so that an engine can keep its copy of them."""
@@ -297,6 +334,18 @@ def aligned_zeros(length: int, dtype: np.dtype[Any]) -> NDArray[Any]:
     raw = np.zeros(length * dtype.itemsize + LINE, dtype=np.uint8)
     start = -raw.ctypes.data % LINE
     return raw[start : start + length * dtype.itemsize].view(dtype)
+
+
+def _draw(rng: np.random.Generator, init: Init, n_in: int, shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Return initial weights of a layer with `n_in` inputs, for all or some of them."""
+    if init == "uniform":
+        return rng.uniform(-1.0, 1.0, shape)
+    if init == "xavier":
+        bound = np.sqrt(6.0 / (n_in + shape[1]))
+        return rng.uniform(-bound, bound, shape)
+    if init == "he":
+        return rng.normal(0.0, np.sqrt(2.0 / n_in), shape)
+    raise RecipeError(f"unknown initialisation {init!r}; choose one of {', '.join(INITS)}")
 
 
 def _activate(z: NDArray[Any], activation: Activation) -> NDArray[Any]:

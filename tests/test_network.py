@@ -170,3 +170,42 @@ def test_duplicates_are_networks_of_their_own(duplicate: Callable[[Network], Net
     assert 7 in twin.parameters
     assert 8 in twin.parameters
     assert twin.copy().sha256() == twin.sha256() != network.sha256()
+
+
+@pytest.mark.parametrize("sizes", [(4, 3), (4, 6, 5, 3)])
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_a_grown_network_computes_the_same_while_its_new_inputs_are_zero(
+    sizes: tuple[int, ...], activation: Any
+) -> None:
+    kind: dict[str, Any] = {"rule": "backprop", "activation": activation, "output": "identity", "dtype": "float64"}
+    network = Network(sizes, **kind).initialise("xavier", 3)
+    before = network.sha256()
+    grown = network.grown(7, 5, init="xavier", seed=3)
+    assert repr(grown) == repr(Network((7, *sizes[1:-1], 5), **kind))
+    x = np.random.default_rng(0).normal(size=(20, 4))
+    outputs = grown.outputs(np.pad(x, ((0, 0), (0, 3))))
+    np.testing.assert_allclose(outputs[:, :3], network.outputs(x), rtol=0, atol=1e-14)
+    assert not outputs[:, 3:].any()
+    assert grown.weights[0][4:, : sizes[1]].all()
+    assert network.sha256() == before
+    assert network.grown().sha256() == before
+    assert network.grown(7, 5, init="xavier", seed=3).sha256() == grown.sha256()
+    assert network.grown(7, 5, init="xavier", seed=4).sha256() != grown.sha256()
+
+
+def test_new_inputs_get_weights_of_the_given_fan_in() -> None:
+    network = Network((100, 200, 2), rule="backprop", activation="relu", dtype="float64").initialise("he", 1)
+    for fan_in, expected in ((None, 400), (50, 50)):
+        new = network.grown(400, seed=1, fan_in=fan_in).weights[0][100:]
+        assert abs(new.mean()) < 0.02 * np.sqrt(2 / expected)
+        assert new.std() == pytest.approx(np.sqrt(2 / expected), rel=0.02)
+    # Two growths draw other numbers.
+    twice = network.grown(200).grown(300).weights[0]
+    assert not np.allclose(twice[100:200], twice[200:300])
+    assert not np.allclose(twice[:100], twice[100:200])
+
+
+@pytest.mark.parametrize("sizes", [(3, 3), (4, 2)])
+def test_a_network_cannot_shrink(sizes: tuple[int, int]) -> None:
+    with pytest.raises(RecipeError, match=r"sizes \[4, 3\] cannot shrink"):
+        Network((4, 3)).grown(*sizes)
