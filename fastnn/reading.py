@@ -152,7 +152,12 @@ def _size(limit: int) -> str:
 
 
 def text_lines(
-    pieces: Iterable[bytes], name: str, *, what: str, error: type[FastnnError] = DataError
+    pieces: Iterable[bytes],
+    name: str,
+    *,
+    what: str,
+    error: type[FastnnError] = DataError,
+    longest: int = LINE_LIMIT,
 ) -> Iterator[bytes]:
     """Yield the lines of a text without their line feeds; only a piece and a line are in memory.
 
@@ -166,15 +171,17 @@ def text_lines(
         What it should be; used in messages.
     error : type
         The exception to raise.
+    longest : int
+        Most bytes of a line.
 
     Raises
     ------
     FastnnError
-        An `error` if a line has more than 64 KiB, or the text has far more empty lines than others.
+        An `error` if a line has more bytes, or the text has far more empty lines than others.
     """
 
     def too_long(number: int) -> FastnnError:
-        return error(f"{name}: not {what} (line {number} is longer than 64 KiB)")
+        return error(f"{name}: not {what} (line {number} is longer than {_size(longest)})")
 
     rest, number, empty = b"", 0, 0
     for piece in pieces:
@@ -184,10 +191,10 @@ def text_lines(
             empty += len(line) < 2
             if empty > number // 2 + _EMPTY_LINES:
                 raise error(f"{name}: not {what} (line {number} follows too many empty ones)")
-            if len(line) > LINE_LIMIT:
+            if len(line) > longest:
                 raise too_long(number)
             yield line
-        if len(rest) > LINE_LIMIT:
+        if len(rest) > longest:
             raise too_long(number + 1)
     if rest:
         yield rest
@@ -201,25 +208,68 @@ def read_csv_rows(
     Parameters and errors are those of :func:`open_file`; also an `error` if the file is not CSV in UTF-8, or a row has
     more than 64 KiB.
     """
-    # Spreadsheets write a byte order mark, and some of them carriage returns alone.
-    content = read_file(path, limit, what=what, error=error).removeprefix(b"\xef\xbb\xbf")
-    text = io.BytesIO(content.replace(b"\r\n", b"\n").replace(b"\r", b"\n"))
-    length = 0
+    # Spreadsheets write a byte order mark.
+    text = io.BytesIO(read_file(path, limit, what=what, error=error).removeprefix(b"\xef\xbb\xbf"))
+    return csv_rows(iter(lambda: text.read(LINE_LIMIT), b""), str(path), what=what, error=error)
+
+
+def csv_rows(
+    pieces: Iterable[bytes],
+    name: str,
+    *,
+    what: str,
+    error: type[FastnnError] = DataError,
+    longest: int = LINE_LIMIT,
+    delimiter: str = ",",
+    skip_blanks: bool = False,
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield line number and cells of each row of a CSV text; empty rows are skipped.
+
+    Parameters
+    ----------
+    pieces, name, what, error
+        As for :func:`text_lines`.
+    longest : int
+        Most bytes of a row, which has several lines if a cell with quotes has.
+    delimiter : str
+    skip_blanks : bool
+        Ignore blanks after a delimiter, also before a quote.
+
+    Raises
+    ------
+    FastnnError
+        An `error` if the text is not CSV in UTF-8, or a row is too long.
+    """
+    length = number = 0
 
     def lines() -> Iterator[str]:
-        nonlocal length
-        for line in text_lines(iter(lambda: text.read(LINE_LIMIT), b""), str(path), what=what, error=error):
-            # A cell with quotes may have several lines.
+        nonlocal length, number
+        for line in text_lines(_with_line_feeds(pieces), name, what=what, error=error, longest=longest):
+            number += 1
             length += len(line)
-            if length > LINE_LIMIT:
-                raise error(f"{path}: not {what} (the row in line {reader.line_num} is longer than 64 KiB)")
+            if length > longest:
+                raise error(f"{name}: not {what} (the row in line {number} is longer than {_size(longest)})")
             yield line.decode() + "\n"
 
-    reader = csv.reader(lines(), strict=True)
+    reader = csv.reader(lines(), strict=True, delimiter=delimiter, skipinitialspace=skip_blanks)
     try:
         for row in reader:
             length = 0
             if row:
                 yield reader.line_num, row
-    except (UnicodeDecodeError, csv.Error) as fault:
-        raise error(f"{path}: not {what} ({fault})") from None
+    except UnicodeDecodeError:
+        raise error(f"{name}: not {what} (line {number} is not UTF-8 text; save it as UTF-8)") from None
+    except csv.Error as fault:
+        raise error(f"{name}: not {what} (line {number}: {fault})") from None
+
+
+def _with_line_feeds(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield a text with line feeds for the line ends of Windows, and for carriage returns alone."""
+    held = b""
+    for each in pieces:
+        piece = held + each
+        # A line feed may follow in the next piece.
+        held = b"\r" if piece.endswith(b"\r") else b""
+        yield piece.removesuffix(held).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    if held:
+        yield b"\n"

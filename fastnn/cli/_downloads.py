@@ -6,21 +6,31 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from fastnn.cli._console import err
+from fastnn.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from rich.progress import TaskID
 
     from fastnn.datasets import Dataset
+    from fastnn.network import Task
 
 
-def load_with_progress(source: str) -> Dataset:
+def load_with_progress(source: str, target: Sequence[str] | None = None, task: Task | None = None) -> Dataset:
     """Load a data set by :func:`fastnn.datasets.load_dataset`, with a progress bar if something is downloaded."""
     from fastnn.datasets import load_dataset
 
     with download_progress() as progress:
-        return load_dataset(source, progress=progress)
+        return load_dataset(source, progress=progress, target=target, task=task)
+
+
+def load_images(source: str) -> Dataset:
+    """Load a data set of images by :func:`load_with_progress`; a table is refused."""
+    dataset = load_with_progress(source)
+    if not dataset.is_images:
+        raise DataError(f"{source}: is a table, but this command needs images")
+    return dataset
 
 
 @contextlib.contextmanager

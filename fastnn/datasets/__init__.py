@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fastnn.datasets.columns import Column
@@ -57,17 +58,24 @@ def load_dataset(
         - a name: ``digits`` (the 13,942 digits of the original) or ``mnist``, found in ``$FASTNN_DATA``, ``./data`` or
           the user's cache, else downloaded; or ``drawn``, digits that are generated (``drawn:2000:7`` for 2,000 digits
           and seed 7);
-        - a path: ``.json``, ``.json.gz``, ``.csv``, ``.csv.gz`` or ``.npz``, an IDX file, or a folder of IDX files, of
-          ``0.json`` to ``9.json`` or of class folders with PNG or JPEG files;
+        - a path of images: ``.json``, ``.csv`` (both also with ``.gz``) or ``.npz``, an IDX file, or a folder of IDX
+          files, of ``0.json`` to ``9.json`` or of class folders with PNG or JPEG files;
+        - a path of a table: ``.csv``, ``.tsv``, ``.svmlight`` (all also with ``.gz``) or ``.npz``;
         - the URL of a database that the web app fills, ``sqlite:///FILE`` or ``postgresql://USER@HOST/NAME``, of which
           the accepted digits are read.
     progress : callable, optional
         Called during a download with a text and the fraction done, 0 to 1.
+    target : str or sequence of str, optional
+        The columns of a CSV or TSV file to learn, by their names, or by their positions, from 1, if the file has no row
+        of names. By default the column named target, label, class or y, and in a file of 785 columns, which is a set of
+        digits, the first.
+    task : {"classification", "multilabel", "regression"}, optional
+        What is learned from a table. By default its targets decide, and a note of the data set says how.
 
     Returns
     -------
     Dataset
-        255 = paper, whatever the source; with `test` if the source has a test set of its own.
+        Images are 255 = paper, whatever the source; with `test` if the source has a test set of its own.
 
     Raises
     ------
@@ -84,6 +92,13 @@ def load_dataset(
     >>> len(data), data.images.shape, data.classes[:3]
     (200, (200, 784), ('0', '1', '2'))
     """
+    targets = (target,) if isinstance(target, str | int) else tuple(target or ())
+    if not all(isinstance(name, str) for name in targets):
+        raise DataError('target must be names of columns, or their positions as text such as "4"')
+    if isinstance(source, str) and (source in NAMES or source.startswith(("drawn:", *_DATABASES))):
+        from fastnn.datasets.readers import check_no_target
+
+        check_no_target(source, targets, task)
     if isinstance(source, str) and (source in NAMES or source.startswith("drawn:")):
         return load_named(source, progress)
     if not isinstance(source, str | os.PathLike):
@@ -94,17 +109,18 @@ def load_dataset(
         from fastnn.datasets.database import read_database
 
         return read_database(source)
-    dataset = _load_path(source)
-    if dataset.is_images and not (target is None and task is None):
-        raise DataError(f"{source}: holds images with their labels; target and task are for tables")
-    return dataset
+    dataset = _load_path(source, targets, task)
+    if dataset.is_images or not (targets or task):
+        return dataset
+    # Whoever loads the data again, such as to resume a run, must ask for the same.
+    return replace(dataset, target=targets)
 
 
 def _is_arrays(source: object) -> bool:
     return isinstance(source, tuple | list) or hasattr(source, "__array__")
 
 
-def _load_path(source: str | Path) -> Dataset:
+def _load_path(source: str | Path, target: Sequence[str], task: str | None) -> Dataset:
     from fastnn.datasets.readers import read_path
 
     path = user_path(source)
@@ -114,4 +130,4 @@ def _load_path(source: str | Path) -> Dataset:
         raise cannot_read(source, error) from None
     if not exists:
         raise DataError(f"{source}: no such file or folder, and not the name of a data set ({', '.join(NAMES)})")
-    return read_path(path)
+    return read_path(path, target, task)

@@ -184,4 +184,8 @@ def _checksum(dataset: Dataset) -> str:
 def _write(path: Path, dataset: Dataset) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as file:
-        np.savez(file, checksum=np.array(_checksum(dataset)), **arrays_of(dataset))
+        arrays = arrays_of(dataset)
+        if not dataset.is_images:
+            # They say how the file was read.
+            arrays["notes"] = np.array(dataset.notes, dtype=np.str_)
+        np.savez(file, checksum=np.array(_checksum(dataset)), **arrays)

@@ -9,45 +9,37 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from fastnn.datasets.cache import cache_key, cached
 from fastnn.datasets.dataset import PIXELS, Dataset
 from fastnn.datasets.digits_json import parse_pixels
 from fastnn.datasets.labels import encode_labels
-from fastnn.datasets.safe_read import Unpacked, read_packed
+from fastnn.datasets.safe_read import Unpacked
 from fastnn.errors import DataError
 from fastnn.reading import text_lines
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from typing import BinaryIO
 
 
 _FORM = f"rows of a label and {PIXELS} pixels"
 
 
-def read_csv(path: Path) -> Dataset:
-    """Read a data set from a ``.csv`` file with rows of a label and 784 integers from 0 to 255 (255 = paper).
+def parse_csv(content: bytes | bytearray, source: str) -> Dataset:
+    """Return the data set in rows of a label and 784 integers from 0 to 255 (255 = paper).
 
     A first row of column names is skipped.
 
     Parameters
     ----------
-    path : Path
-
-    Returns
-    -------
-    Dataset
+    content : bytes
+        As :func:`fastnn.datasets.safe_read.read_packed` returns it: compressed if `source` ends with ``.gz``.
+    source : str
+        Path of the file.
 
     Raises
     ------
     DataError
         If a row has another form; the message names the file and the line.
     """
-    content = read_packed(path)
-    return cached(cache_key(content, path.name), len(content), str(path), lambda: _parse(content, str(path)))
-
-
-def _parse(content: bytes | bytearray, source: str) -> Dataset:
     pixels, labels = bytearray(), list[int | str]()
     first = True
     for number, line in enumerate(text_lines(Unpacked(content, source), source, what=_FORM), start=1):

@@ -1,9 +1,10 @@
-"""NumPy archives: ``.npz`` files with arrays ``images`` and ``labels``."""
+"""NumPy archives: ``.npz`` files with arrays ``images`` and ``labels``, or ``features`` and ``targets``."""
 
 from __future__ import annotations
 
 import io
 import math
+import warnings
 import zipfile
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,8 @@ import numpy as np
 
 from fastnn.datasets.dataset import PIXELS, SIDE, Dataset
 from fastnn.datasets.labels import check_class_name, encode_labels
-from fastnn.datasets.safe_read import FILE_LIMIT, unpacked_limit
+from fastnn.datasets.safe_read import ALWAYS_ALLOWED, FILE_LIMIT, unpacked_limit
+from fastnn.datasets.table_arrays import TABLE_ARRAYS, is_table, table_arrays_of, table_from_arrays
 from fastnn.errors import DataError
 from fastnn.reading import open_file
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_ARRAYS = ("images", "test_images", "labels", "test_labels", "classes", "checksum")
+_ARRAYS = ("images", "test_images", "labels", "test_labels", "classes", "checksum", *TABLE_ARRAYS)
 """In the order in which they are read: the number of images bounds that of labels."""
 _PIECE = 1 << 18
 _HEADER_LIMIT = 12 << 10
@@ -31,21 +33,26 @@ _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """Those that NumPy writes; others may need gigabytes before they unpack a byte."""
 _FEW_NAMES = 1 << 16
 """Most labels or classes, unless there are more images: each becomes a text of a hundred bytes."""
+_NAMES = ("names", "columns", "column_categories", "categories", "notes")
+_MOST_NAMES = 1 << 22
 
 
 class _ArchiveError(Exception):
     """What is wrong in an archive, without the archive's name."""
 
 
-def read_npz(path: Path) -> Dataset:
+def read_npz(path: Path, task: str | None = None) -> Dataset:
     """Read a data set from an ``.npz`` file.
 
-    Needed are ``images`` (uint8, (n, 784) or (n, 28, 28), 255 = paper) and ``labels`` (integers or text). Optional are
-    ``classes`` (text; integer labels are then indices into it), ``test_images`` and ``test_labels``.
+    For images, needed are ``images`` (uint8, (n, 784) or (n, 28, 28), 255 = paper) and ``labels`` (integers or text).
+    Optional are ``classes`` (text; integer labels are then indices into it), ``test_images`` and ``test_labels``. The
+    arrays of a table are named in :func:`fastnn.datasets.table_arrays.table_from_arrays`.
 
     Parameters
     ----------
     path : Path
+    task : {"classification", "multilabel", "regression"}, optional
+        What is learned from a table.
 
     Returns
     -------
@@ -56,7 +63,7 @@ def read_npz(path: Path) -> Dataset:
     DataError
         If the file is damaged, or an array is missing or has the wrong shape or dtype. Nothing is unpickled.
     """
-    return from_arrays(read_arrays(path), str(path))
+    return from_arrays(read_arrays(path), str(path), task)
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -90,10 +97,13 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 def _most_values(name: str, arrays: dict[str, NDArray[Any]]) -> float:
     """Return how many values an array may have, by the arrays read before it."""
-    images = [len(arrays[one]) for one in ("images", "test_images") if one in arrays and arrays[one].ndim]
-    if name not in ("labels", "test_labels", "classes"):
+    rows = ("images", "test_images", "features", "test_features", "indptr", "test_indptr")
+    samples = [len(arrays[one]) for one in rows if one in arrays and arrays[one].ndim]
+    if name in _NAMES:
+        return _MOST_NAMES
+    if name not in ("labels", "test_labels", "classes", "targets", "test_targets"):
         return math.inf
-    return max(_FEW_NAMES, *images)
+    return max([_FEW_NAMES, *samples])
 
 
 def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: float) -> NDArray[Any]:
@@ -104,12 +114,13 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: float) -
         head = member.read(_HEADER_LIMIT)
         header = io.BytesIO(head)
         version = np.lib.format.read_magic(header)
-        if version == (1, 0):
-            shape, fortran, dtype = np.lib.format.read_array_header_1_0(header)
-        elif version == (2, 0):
-            shape, fortran, dtype = np.lib.format.read_array_header_2_0(header)
-        else:
+        if version not in ((1, 0), (2, 0)):
             raise _ArchiveError(f"{info.filename} has the unknown .npy version {version}")
+        first = version == (1, 0)
+        read_header = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
+        # NumPy warns of files that Python 2 wrote, since it needs longer for them.
+        with warnings.catch_warnings(action="ignore", category=UserWarning):
+            shape, fortran, dtype = read_header(header)
         if dtype.hasobject:
             raise _ArchiveError(
                 f"{info.filename} holds Python objects, which are never unpickled; store text or integers"
@@ -119,8 +130,9 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: float) -
         expected = math.prod(shape) * dtype.itemsize
         if expected != info.file_size - header.tell():
             raise _ArchiveError(f"{info.filename} does not hold the {expected} bytes that it should; it is damaged")
-        if math.prod(shape) > most:
-            raise _ArchiveError(f"{info.filename} has {math.prod(shape):,} values, more than there are images")
+        # Numbers in two dimensions, targets of a regression, do not become Python objects.
+        if math.prod(shape) > most and not (dtype.kind in "biuf" and len(shape) == 2):
+            raise _ArchiveError(f"{info.filename} has {math.prod(shape):,} values, more than there are samples")
         # Not a view of bytes, which would be read-only: compiled functions would be compiled once more for such arrays.
         # Small pieces stay in the processor's cache: half the time of two copies of the whole.
         content, filled = bytearray(expected), 0
@@ -137,7 +149,7 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: float) -
     return array.reshape(shape, order="F" if fortran else "C")
 
 
-def from_arrays(arrays: dict[str, NDArray[Any]], source: str) -> Dataset:
+def from_arrays(arrays: dict[str, NDArray[Any]], source: str, task: str | None = None) -> Dataset:
     """Return a data set made of named arrays, see :func:`read_npz`.
 
     Raises
@@ -145,6 +157,10 @@ def from_arrays(arrays: dict[str, NDArray[Any]], source: str) -> Dataset:
     DataError
         If an array is missing or has the wrong shape or dtype.
     """
+    if is_table(arrays):
+        return table_from_arrays(arrays, source, task)
+    if task not in (None, "classification"):
+        raise DataError(f"{source}: holds images with labels, whose task is classification, not {task}")
     has_test = "test_images" in arrays or "test_labels" in arrays
     pairs = [_pair(arrays, prefix, source) for prefix in (("", "test_") if has_test else ("",))]
     classes = _classes(arrays, source)
@@ -219,17 +235,24 @@ def _labels(arrays: dict[str, NDArray[Any]], name: str, source: str) -> NDArray[
 
 def _needed(arrays: dict[str, NDArray[Any]], name: str, source: str) -> NDArray[Any]:
     if name not in arrays:
-        raise DataError(f"{source}: no array `{name}`; `images` and `labels` are needed")
+        raise DataError(
+            f"{source}: no array `{name}`; `images` and `labels` are needed, or `features` and `targets` of a table"
+        )
     return arrays[name]
 
 
 def write_npz(dataset: Dataset, file: BinaryIO) -> None:
     """Write a data set, with its test set if it has one, so that :func:`read_npz` returns the same."""
-    np.savez_compressed(file, **arrays_of(dataset))
+    arrays = arrays_of(dataset)
+    # Tables of few different values compress so well that a reader would take them for a decompression bomb.
+    bomb = not dataset.is_images and sum(np.asarray(array).nbytes for array in arrays.values()) > ALWAYS_ALLOWED
+    (np.savez if bomb else np.savez_compressed)(file, **arrays)
 
 
 def arrays_of(dataset: Dataset) -> dict[str, Any]:
     """Return the arrays of a data set and of its test set by the names that :func:`from_arrays` takes."""
+    if not dataset.is_images:
+        return table_arrays_of(dataset)
     arrays: dict[str, Any] = {
         "images": dataset.images,
         "labels": dataset.labels,

@@ -9,22 +9,35 @@ import numpy as np
 
 from fastnn.datasets import idx
 from fastnn.datasets.dataset import SIDE
+from fastnn.datasets.delimited import ENDINGS
+from fastnn.datasets.targets import check_task
 from fastnn.errors import DataError, cannot_read
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from fastnn.datasets.dataset import Dataset
 
-_FORMATS = ".json, .json.gz, .csv, .npz, IDX files, or a folder of IDX files, of 0.json to 9.json or of class folders"
+_FORMATS = (
+    ".csv, .tsv, .npz, .svmlight, .json (also with .gz), IDX files, or a folder of IDX files, of 0.json to 9.json or "
+    "of class folders"
+)
+_SPARSE_TEXT = tuple(f"{ending}{packed}" for ending in (".svm", ".libsvm", ".svmlight") for packed in ("", ".gz"))
+TABLE_ENDINGS = (*ENDINGS, ".npz", *_SPARSE_TEXT)
+"""Names of files that may hold a table."""
 
 
-def read_path(path: Path) -> Dataset:
+def read_path(path: Path, target: Sequence[str] = (), task: str | None = None) -> Dataset:
     """Read a data set from a file or folder; the format is known by the name.
 
     Parameters
     ----------
     path : Path
+    target : sequence of str
+        The columns of a CSV or TSV file to learn.
+    task : {"classification", "multilabel", "regression"}, optional
+        What is learned from a table; by default decided by its targets.
 
     Returns
     -------
@@ -35,29 +48,45 @@ def read_path(path: Path) -> Dataset:
     DataError
         If the format is unknown or the content is invalid.
     """
+    name = path.name.lower()
     try:
-        dataset = _read_folder(path) if path.is_dir() else _read_file(path)
+        if path.is_dir() or not name.endswith(TABLE_ENDINGS):
+            check_no_target(str(path), target, task)
+        dataset = _read_folder(path) if path.is_dir() else _read_file(path, target, task)
     except OSError as error:
         raise cannot_read(path, error) from None
-    return _with_polarity_note(dataset)
+    return _with_polarity_note(dataset) if dataset.is_images else dataset
 
 
-def _read_file(path: Path) -> Dataset:
+def check_no_target(source: str, target: Sequence[str], task: str | None) -> None:
+    """Raise a DataError if a target or task is given for a source of images, whose target is their label."""
+    check_task(task)
+    if target or task not in (None, "classification"):
+        raise DataError(f"{source}: holds images with labels; --target and --task are for tables")
+
+
+def _read_file(path: Path, target: Sequence[str] = (), task: str | None = None) -> Dataset:
     if not path.is_file():
         raise DataError(f"{path}: neither a file nor a folder")
     name = path.name.lower()
+    if target and not name.endswith(ENDINGS):
+        raise DataError(f"{path}: says itself what its targets are; --target is for .csv and .tsv files")
     if name.endswith((".json", ".json.gz")):
         from fastnn.datasets.digits_json import read_json
 
         return read_json(path)
-    if name.endswith((".csv", ".csv.gz")):
-        from fastnn.datasets.csv_rows import read_csv
+    if name.endswith(ENDINGS):
+        from fastnn.datasets.table import read_table
 
-        return read_csv(path)
+        return read_table(path, target, task)
     if name.endswith(".npz"):
         from fastnn.datasets.npz import read_npz
 
-        return read_npz(path)
+        return read_npz(path, task)
+    if name.endswith(_SPARSE_TEXT):
+        from fastnn.datasets.svmlight import read_svmlight
+
+        return read_svmlight(path, task)
     if idx.is_idx(path):
         return idx.read_pairs(idx.pair_of(path), None, str(path))
     raise DataError(f"{path}: unknown format; known are {_FORMATS}")

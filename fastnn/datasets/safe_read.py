@@ -21,14 +21,15 @@ _PACKED_PIECE = 1 << 12
 """Compressed bytes that are given to zlib at a time, which copies those that follow a member."""
 # Digits compress 5 to 30 fold; a file that unpacks to far more than that is a decompression bomb.
 _RATIO = 100
-_ALWAYS_ALLOWED = 64 << 20
+ALWAYS_ALLOWED = 64 << 20
+"""Bytes that any compressed file may unpack to."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def unpacked_limit(packed: int) -> int:
     """Return how many bytes `packed` compressed bytes may unpack to."""
-    return min(FILE_LIMIT, max(_ALWAYS_ALLOWED, _RATIO * packed))
+    return min(FILE_LIMIT, max(ALWAYS_ALLOWED, _RATIO * packed))
 
 
 def is_packed(name: str) -> bool:

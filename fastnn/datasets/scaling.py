@@ -40,7 +40,9 @@ class Scaling:
     factor: NDArray[np.float64]
 
     @classmethod
-    def fit(cls, rows: NDArray[Any] | SparseRows, keep: NDArray[np.bool_] | None = None) -> Scaling:
+    def fit(
+        cls, rows: NDArray[Any] | SparseRows, keep: NDArray[np.bool_] | None = None, *, largest: float = np.inf
+    ) -> Scaling:
         """Return the scaling that gives each column mean 0 and standard deviation 1.
 
         Sparse rows are not changed, and stay sparse: a network's input that is 0 in the data is -mean * factor.
@@ -50,6 +52,9 @@ class Scaling:
         rows : ndarray or SparseRows, shape (n, k)
         keep : ndarray of bool, shape (k,), optional
             Columns that are left as they are, with mean 0 and factor 1.
+        largest : float
+            Largest size that scaled values may have in columns of which more than half is one value; their factors are
+            smaller if they must. Otherwise rare values, such as the ink at the edge of images, become very large.
 
         Returns
         -------
@@ -57,10 +62,17 @@ class Scaling:
             The factor of a constant column is 1.
         """
         with np.errstate(over="ignore", invalid="ignore"):  # seen by `is_finite`
-            mean, variance = _sparse_moments(rows) if isinstance(rows, SparseRows) else _moments(rows)
-        # A variance that is not finite gives the factor 0.
-        constant = np.sqrt(variance) <= _EQUAL * np.abs(mean)
-        factor = 1.0 / np.sqrt(np.where(constant, 1.0, variance))
+            limited = largest < np.inf and len(rows) > 0
+            if isinstance(rows, SparseRows):
+                mean, variance, deviations = _sparse_moments(rows, limited)
+            else:
+                mean, variance = _moments(rows)
+                deviations = _deviations(rows, mean) if limited else np.zeros(len(mean))
+            # A variance that is not finite gives the factor 0.
+            constant = np.sqrt(variance) <= _EQUAL * np.abs(mean)
+            factor = 1.0 / np.sqrt(np.where(constant, 1.0, variance))
+            if limited:
+                factor *= largest / np.maximum(factor * deviations, largest)
         if keep is not None:
             mean, factor = np.where(keep, 0.0, mean), np.where(keep, 1.0, factor)
         return cls(mean, factor)
@@ -75,7 +87,12 @@ class Scaling:
 
     def is_finite(self) -> bool:
         """Whether all means and factors are finite, and no factor is 0."""
-        return bool(np.isfinite(self.mean).all() and np.isfinite(self.factor).all() and self.factor.all())
+        return self.first_unusable() is None
+
+    def first_unusable(self) -> int | None:
+        """Return the position of the first column whose values are too large to be standardised; None if all can be."""
+        usable = np.isfinite(self.mean) & np.isfinite(self.factor) & (self.factor != 0)
+        return None if usable.all() else int(usable.argmin())
 
 
 def _moments(rows: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -92,21 +109,55 @@ def _moments(rows: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float6
     return mean, squares / n
 
 
+def _deviations(rows: NDArray[Any], mean: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the largest deviation from the mean of columns of which more than half is one value, and else 0."""
+    ordered = np.sort(rows[:: max(1, len(rows) // _ROWS_AT_ONCE)], axis=0)
+    frequent = np.zeros(rows.shape[1], dtype=bool)
+    # A value that is more than half of a column is about half of these rows, so that one of their quartiles is it.
+    for quarter in (1, 2, 3):
+        value = ordered[len(ordered) * quarter // 4]
+        parts = (rows[start : start + _ROWS_AT_ONCE] for start in range(0, len(rows), _ROWS_AT_ONCE))
+        frequent |= sum(np.count_nonzero(part == value, axis=0) for part in parts) > len(rows) / 2
+    return np.where(frequent, np.maximum(rows.max(axis=0) - mean, mean - rows.min(axis=0)), 0.0)
+
+
 def _in_c_order(rows: NDArray[Any]) -> NDArray[Any]:
     """Return an array whose rows are added one after the other, so that the sums are the same on every machine."""
     return np.ascontiguousarray(rows)
 
 
-def _sparse_moments(rows: SparseRows) -> tuple[Any, Any]:
-    """Return mean and variance of each column; values of one column in a row are added first."""
+def _sparse_moments(rows: SparseRows, limited: bool) -> tuple[Any, Any, Any]:
+    """Return mean, variance and largest deviation of each column; values of one column in a row are added first.
+
+    The deviation is 0 for columns of which no more than half is one value, and for all columns if it is not wanted.
+    """
     n, k = max(1, len(rows)), rows.n_columns
     indices = rows.indices[: rows.row_starts[-1]].astype(np.int64)
     values: Any = rows.values[: rows.row_starts[-1]].astype(np.float64)
     mean = np.bincount(indices, weights=values, minlength=k) / n
-    cells, where = np.unique(np.asarray(rows.row_numbers() * k + indices), return_inverse=True)
-    if len(cells) < len(values):
+    if not rows.is_in_order():
+        cells, where = np.unique(rows.row_numbers() * k + indices, return_inverse=True)
         values = np.bincount(where, weights=values, minlength=len(cells))
         indices = np.asarray(cells % k, dtype=np.int64)
     stored: Any = np.bincount(indices, minlength=k)
     squares = np.bincount(indices, weights=np.square(values - mean[indices]), minlength=k)
-    return mean, (squares + (n - stored) * np.square(mean)) / n
+    deviations = np.zeros(k)
+    if limited:
+        deviations = np.abs(mean)
+        np.maximum.at(deviations, indices, np.abs(values - mean[indices]))
+        filled = np.flatnonzero(np.bincount(indices[values != 0], minlength=k) >= n / 2)
+        # All these columns together hold no more than twice the stored values.
+        deviations[filled] = _deviations(_columns(rows, filled), mean[filled])
+    return mean, (squares + (n - stored) * np.square(mean)) / n, deviations
+
+
+def _columns(rows: SparseRows, chosen: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return some columns with all their zeros, shape (n, len(chosen))."""
+    place = np.full(rows.n_columns, -1)
+    place[chosen] = np.arange(len(chosen))
+    n_values = int(rows.row_starts[-1])
+    columns, row_numbers = place[rows.indices[:n_values]], rows.row_numbers()
+    here = columns >= 0
+    dense = np.zeros((len(rows), len(chosen)))
+    np.add.at(dense, (row_numbers[here], columns[here]), rows.values[:n_values][here])
+    return dense

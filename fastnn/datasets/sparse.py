@@ -53,6 +53,8 @@ class SparseRows:
             raise DataError(f"a sparse matrix must hold numbers, not {values.dtype}")
         if values.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
             values = values.astype(np.float64)
+        if np.asarray(self.row_starts).dtype.kind not in "iu":
+            raise DataError("the row starts of a sparse matrix must be whole numbers")
         starts = np.ascontiguousarray(self.row_starts, np.int64)
         check_structure(starts, np.asarray(self.indices), values, self.n_columns)
         if self.n_columns > np.iinfo(np.int32).max:
@@ -93,8 +95,9 @@ class SparseRows:
         Parameters
         ----------
         rows : array_like of int, shape (k,)
+            Negative positions count from the end, as in NumPy.
         """
-        chosen = np.asarray(rows, dtype=np.int64)
+        chosen = np.arange(len(self))[np.asarray(rows, dtype=np.int64)]
         lengths = np.diff(self.row_starts)[chosen]
         starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         # Position of each value that is taken: those of a row follow the row's start.
@@ -106,6 +109,11 @@ class SparseRows:
         dense = np.zeros(self.shape, dtype=self.dtype)
         np.add.at(dense, (self.row_numbers(), self.indices[: self.row_starts[-1]]), self.values[: self.row_starts[-1]])
         return dense
+
+    def is_in_order(self) -> bool:
+        """Return whether the columns of each row ascend, so that none is there twice; looks at all values."""
+        indices = self.indices[: self.row_starts[-1]]
+        return bool(((np.diff(indices) > 0) | (np.diff(self.row_numbers()) > 0)).all())
 
     def row_numbers(self) -> NDArray[np.int64]:
         """Return the row of each value, shape (m,)."""

@@ -1,4 +1,4 @@
-"""Splits of a data set into training and test set, with duplicates of an image always on the same side."""
+"""Splits of a data set into training and test set, with duplicates of a sample always on the same side."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from fastnn.datasets.duplicates import group_copies, sample_bytes
+from fastnn.datasets.duplicates import group_copies, row_bytes
 from fastnn.errors import DataError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _FOLD_STREAM = 0xF01D5
 
 
 class Split(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which part of a data set is its test set. Models store it, so that they are never tested on training images.
+    """Which part of a data set is its test set. Models store it, so that they are never tested on training data.
 
     Attributes
     ----------
@@ -79,7 +79,7 @@ class Split(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return dataset.take(np.flatnonzero(~mask)), dataset.take(np.flatnonzero(mask))
 
     def test_mask(self, dataset: Dataset) -> NDArray[np.bool_]:
-        """Return which images are in the test set; none for the kind "own", where the test set is not among them.
+        """Return which samples are in the test set; none for the kind "own", where the test set is not among them.
 
         Returns
         -------
@@ -98,8 +98,7 @@ class Split(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             )
         if self.kind == "hash":
             one_in = round(1 / self.fraction)
-            samples = (sample_bytes(dataset.features, i) for i in range(len(dataset)))
-            digests = (hashlib.sha256(sample).digest() for sample in samples)
+            digests = (hashlib.sha256(row).digest() for row in row_bytes(dataset.features))
             return np.asarray([digest[0] % one_in == 0 for digest in digests], dtype=bool)
         n = len(dataset)
         # Without the small number, 0.9 * 10 could come out as 8.999...
@@ -121,15 +120,15 @@ class Split(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 def split(dataset: Dataset, test_fraction: float | Split = 0.1, seed: int = 0) -> tuple[Dataset, Dataset]:
     """Split a data set into a training and a test set, by default at random.
 
-    Duplicates of one image all go to the same side. At random, the training set has ``floor(n * (1 - test_fraction))``
-    images if the groups of duplicates allow it, otherwise the next larger number that they allow. A data set with a
+    Duplicates of one sample all go to the same side. At random, the training set has ``floor(n * (1 - test_fraction))``
+    samples if the groups of duplicates allow it, otherwise the next larger number that they allow. A data set with a
     test set of its own is split into those two.
 
     Parameters
     ----------
     dataset : Dataset
     test_fraction : float or Split
-        Fraction of the images to test on, more than 0 and less than 1; or a complete description, as models store it.
+        Fraction of the samples to test on, more than 0 and less than 1; or a complete description, as models store it.
     seed : int
         The same seed gives the same split. Ignored with a :class:`Split`, which has its own.
 
@@ -155,7 +154,9 @@ def split(dataset: Dataset, test_fraction: float | Split = 0.1, seed: int = 0) -
 
 
 def assign_folds(dataset: Dataset, folds: int, seed: int) -> NDArray[np.int64]:
-    """Return the fold of each image for cross-validation, with duplicates in one fold and classes spread evenly.
+    """Return the fold of each sample for cross-validation, with duplicates in one fold.
+
+    Classes are spread evenly, and so are the values of a regression with one target; several labels or targets are not.
 
     Parameters
     ----------
@@ -171,14 +172,17 @@ def assign_folds(dataset: Dataset, folds: int, seed: int) -> NDArray[np.int64]:
     """
     first = group_copies(dataset.features)
     leaders = np.flatnonzero(first == np.arange(len(first)))
-    leaders = np.random.default_rng([seed, _FOLD_STREAM]).permutation(leaders)
+    generator = np.random.default_rng([seed, _FOLD_STREAM])
+    leaders = generator.permutation(leaders)
+    numbers = np.arange(len(leaders)) % folds
     if dataset.task == "classification":
         leaders = leaders[np.argsort(dataset.labels[leaders], kind="stable")]
-    elif dataset.task == "regression":
-        # By the first target, so that each fold has small and large ones.
+    elif dataset.task == "regression" and len(dataset.names) == 1:
         leaders = leaders[np.argsort(dataset.targets[leaders, 0], kind="stable")]
+        # One of each `folds` neighbours goes to each fold, and not always the lowest one to the first.
+        numbers = np.lexsort((generator.random(len(leaders)), np.arange(len(leaders)) // folds)) % folds
     fold = np.zeros(len(first), dtype=np.int64)
-    fold[leaders] = np.arange(len(leaders)) % folds
+    fold[leaders] = numbers
     return np.asarray(fold[first], dtype=np.int64)
 
 
@@ -187,15 +191,17 @@ def _checked(train: Dataset, test: Dataset) -> tuple[Dataset, Dataset]:
     if len(test) == 0 and len(train) > 1 and not group_copies(train.features).any():
         raise DataError(f"{source}: all {len(train)} {one}s are duplicates of one; they cannot be split")
     if len(test) == 0:
+        copies = len(train) - len(np.unique(group_copies(train.features)))
+        same = f", since {copies} are copies and stay on the side of the first one" if copies else ""
         raise DataError(
-            f"{source}: no {one} is left to test on (of {len(train)}); add {one}s or raise the test fraction"
+            f"{source}: no {one} is left to test on (of {len(train)}{same}); add {one}s or raise the test fraction"
         )
     if len(train) == 0:
         raise DataError(
             f"{source}: no {one} is left to train on (of {len(test)}); add {one}s or lower the test fraction"
         )
     if train.task == "classification" and np.count_nonzero(train.counts) == 1:
-        name = train.names[int(train.labels[0])]
+        name = train.classes[int(train.labels[0])]
         raise DataError(f"{source}: every training {one} has the class {name!r}; at least two classes are needed")
     return train, test
 
@@ -230,9 +236,9 @@ def _choose_exactly(sizes: list[int], wanted: int) -> list[int]:
 
 
 def per_class(dataset: Dataset, n: int, seed: int = 0) -> Dataset:
-    """Return a random sample with `n` images of each class.
+    """Return a random sample with `n` images or rows of each class.
 
-    A class with at least `n` images is sampled without replacement. From a smaller class every image is taken once, and
+    A class with at least `n` of them is sampled without replacement. From a smaller class every one is taken once, and
     the rest are drawn with replacement.
 
     Parameters
@@ -246,18 +252,23 @@ def per_class(dataset: Dataset, n: int, seed: int = 0) -> Dataset:
     Returns
     -------
     Dataset
-        ``n * len(classes)`` images, class by class.
+        ``n * len(classes)`` samples, class by class.
 
     Raises
     ------
     DataError
-        If a class has no image, or `n` is less than 1.
+        If a class has no sample, `n` is less than 1, or the data set has no classes.
     """
+    one = "image" if dataset.is_images else "row"
+    if dataset.task != "classification":
+        raise DataError(
+            f"{dataset.source}: has no classes to take {n} {one}s of (its task is {dataset.task}); drop --per-class"
+        )
     if n < 1:
-        raise DataError(f"{dataset.source}: cannot take {n} images of each class; ask for 1 or more")
+        raise DataError(f"{dataset.source}: cannot take {n} {one}s of each class; ask for 1 or more")
     missing = [name for name, count in zip(dataset.classes, dataset.counts, strict=True) if not count]
     if missing:
-        raise DataError(f"{dataset.source}: no image of class {', '.join(map(repr, missing))} to draw from")
+        raise DataError(f"{dataset.source}: no {one} of class {', '.join(map(repr, missing))} to draw from")
     generator = _generator(seed, _PER_CLASS_STREAM)
     chosen: list[NDArray[np.int64]] = []
     for label in range(len(dataset.classes)):

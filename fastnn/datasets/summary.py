@@ -7,13 +7,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnn.datasets.duplicates import group_copies
+from fastnn.datasets.sparse import SparseRows
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from fastnn.datasets.dataset import Dataset
+
+_MOST_COLUMNS = 10_000
+"""Most columns of which each is described."""
 
 
 def summary(dataset: Dataset) -> dict[str, Any]:
-    """Return the number of images, classes, duplicates and blank images of a data set, fit for JSON.
+    """Return the number of samples, their classes or targets, and duplicates of a data set, fit for JSON.
 
     Parameters
     ----------
@@ -22,23 +28,91 @@ def summary(dataset: Dataset) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``source, hash, n, classes`` (name to count), ``copies`` (images that repeat an earlier one), ``conflicting``
-        (images that have a duplicate with another label), ``ink_share`` (mean share of pixels that are not paper),
-        ``blank`` (images whose pixels all have one value), ``notes``, and ``test``: the same for its test set, or None.
+        ``source, hash, n``; ``classes`` (name of a class or label to count), but for a regression ``targets`` (name to
+        ``mean, sd, min, max``); ``copies`` (samples that repeat an earlier one), ``conflicting`` (samples that have a
+        duplicate with another target), ``notes``, and ``test``: the same for its test set, or None. For images also
+        ``ink_share`` (mean share of pixels that are not paper) and ``blank`` (images whose pixels all have one value).
+        For a table also ``task``, ``inputs`` (number of inputs of a network), ``density`` (share of values that are
+        stored, 1 unless the table is sparse) and ``columns``: for each ``name`` and ``kind``, and ``mean, sd, min,
+        max`` of numbers or ``categories`` (text to count); None for more than 10,000 columns or columns without names.
     """
-    first = group_copies(dataset.images)
-    lowest, highest = dataset.labels.copy(), dataset.labels.copy()
-    np.minimum.at(lowest, first, dataset.labels)
-    np.maximum.at(highest, first, dataset.labels)
+    first = group_copies(dataset.features)
+    targets = dataset.targets.reshape(len(dataset), -1)
+    figures: dict[str, Any] = {"source": dataset.source, "hash": dataset.content_hash, "n": len(dataset)}
+    if dataset.task == "regression":
+        figures["targets"] = dict(zip(dataset.names, _moments(dataset.targets), strict=True))
+    else:
+        figures["classes"] = {name: int(count) for name, count in zip(dataset.names, dataset.counts, strict=True)}
+    differs = (targets != targets[first]).any(axis=1)
+    conflicting = np.zeros(len(dataset), dtype=bool)
+    np.logical_or.at(conflicting, first, differs)
+    figures["copies"] = int(np.count_nonzero(first != np.arange(len(dataset))))
+    figures["conflicting"] = int(np.count_nonzero(conflicting[first]))
+    figures |= _of_images(dataset.images) if dataset.is_images else _of_table(dataset)
+    figures["notes"] = list(dataset.notes)
+    figures["test"] = None if dataset.test is None else summary(dataset.test)
+    return figures
+
+
+def _of_images(images: NDArray[np.uint8]) -> dict[str, Any]:
     return {
-        "source": dataset.source,
-        "hash": dataset.content_hash,
-        "n": len(dataset),
-        "classes": {name: int(count) for name, count in zip(dataset.classes, dataset.counts, strict=True)},
-        "copies": int(np.count_nonzero(first != np.arange(len(dataset)))),
-        "conflicting": int(np.count_nonzero((lowest != highest)[first])),
-        "ink_share": float(np.mean(dataset.images != 255)) if len(dataset) else 0.0,
-        "blank": int(np.count_nonzero((dataset.images == dataset.images[:, :1]).all(axis=1))),
-        "notes": list(dataset.notes),
-        "test": None if dataset.test is None else summary(dataset.test),
+        "ink_share": float(np.mean(images != 255)) if len(images) else 0.0,
+        "blank": int(np.count_nonzero((images == images[:, :1]).all(axis=1))),
     }
+
+
+def _of_table(dataset: Dataset) -> dict[str, Any]:
+    features = dataset.features
+    return {
+        "task": dataset.task,
+        "inputs": dataset.n_inputs,
+        "density": features.density if isinstance(features, SparseRows) else 1.0,
+        "columns": _columns(dataset),
+    }
+
+
+def _columns(dataset: Dataset) -> list[dict[str, Any]] | None:
+    columns, features = dataset.columns, dataset.features
+    if columns is None or len(columns) > _MOST_COLUMNS:
+        return None
+    moments = _sparse_moments(features) if isinstance(features, SparseRows) else _moments(features)
+    described: list[dict[str, Any]] = []
+    start = 0
+    for column in columns:
+        if column.categories is None:
+            described.append({"name": column.name, "kind": "number", **moments[start]})
+        else:
+            # An input of a category is 1 in the rows that have it.
+            shares = [moment["mean"] for moment in moments[start : start + column.width]]
+            counts = {text: round(share * len(dataset)) for text, share in zip(column.categories, shares, strict=True)}
+            described.append({"name": column.name, "kind": "category", "categories": counts})
+        start += column.width
+    return described
+
+
+def _moments(values: NDArray[Any]) -> list[dict[str, float]]:
+    """Return mean, standard deviation, minimum and maximum of each column."""
+    # Values near the largest number overflow.
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, sd = values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
+    return _named(mean, sd, values.min(axis=0), values.max(axis=0))
+
+
+def _named(*figures: NDArray[Any]) -> list[dict[str, float]]:
+    # JSON has no infinity.
+    columns = np.nan_to_num(np.stack(figures, axis=1).astype(np.float64)).tolist()
+    return [dict(zip(("mean", "sd", "min", "max"), column, strict=True)) for column in columns]
+
+
+def _sparse_moments(rows: SparseRows) -> list[dict[str, float]]:
+    n, k = len(rows), rows.n_columns
+    end = rows.row_starts[-1]
+    indices, values = rows.indices[:end], rows.values[:end].astype(np.float64)
+    stored = np.bincount(indices, minlength=k)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = np.bincount(indices, weights=values, minlength=k) / n
+        square = np.bincount(indices, weights=(values - mean[indices]) ** 2, minlength=k) + (n - stored) * mean**2
+    low, high = np.where(stored < n, 0.0, np.inf), np.where(stored < n, 0.0, -np.inf)
+    np.minimum.at(low, indices, values)
+    np.maximum.at(high, indices, values)
+    return _named(mean, np.sqrt(square / n), low, high)

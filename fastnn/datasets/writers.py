@@ -6,6 +6,7 @@ import gzip
 from typing import TYPE_CHECKING
 
 from fastnn.datasets import idx
+from fastnn.datasets.delimited import ENDINGS
 from fastnn.datasets.labels import check_classes, encode_labels
 from fastnn.errors import DataError, FastnnError, cannot_write
 from fastnn.storage import (
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     Writer = Callable[[Dataset, BinaryIO], None]
 
 _SUFFIXES = (".json", ".json.gz", ".csv", ".csv.gz", ".npz")
+_TABLE_SUFFIXES = (*ENDINGS, ".npz")
 
 
 def write_dataset(dataset: Dataset, out: Path, *, force: bool = False) -> tuple[list[Path], list[str]]:
@@ -40,8 +42,9 @@ def write_dataset(dataset: Dataset, out: Path, *, force: bool = False) -> tuple[
     ----------
     dataset : Dataset
     out : Path
-        A file ``.json``, ``.csv`` (both also with ``.gz``) or ``.npz``; a file ``*-images-idx3-ubyte``, next to which
-        the labels are written; or a folder for IDX files with MNIST's names.
+        For a table, a file ``.csv``, ``.tsv`` (both also with ``.gz``) or ``.npz``. For images, a file ``.json``,
+        ``.csv`` (both also with ``.gz``) or ``.npz``; a file ``*-images-idx3-ubyte``, next to which the labels are
+        written; or a folder for IDX files with MNIST's names.
     force : bool
         Replace existing files.
 
@@ -49,7 +52,7 @@ def write_dataset(dataset: Dataset, out: Path, *, force: bool = False) -> tuple[
     -------
     written : list of Path
     notes : list of str
-        Which parts of the data set the format cannot hold.
+        Which parts of the data set the format cannot hold, and how a table is read back.
 
     Raises
     ------
@@ -61,7 +64,12 @@ def write_dataset(dataset: Dataset, out: Path, *, force: bool = False) -> tuple[
     check_classes(dataset.classes, dataset.source)
     check_target(out)
     name = out.name.lower()
+    if not dataset.is_images and not name.endswith(_TABLE_SUFFIXES):
+        known = f"{', '.join(_TABLE_SUFFIXES[:-1])} and {_TABLE_SUFFIXES[-1]}"
+        raise DataError(f"{out}: is no format for a table; known are {known}")
     try:
+        if not dataset.is_images:
+            return _write_table(dataset, out, name, force)
         if name.endswith(_SUFFIXES):
             return _write_file(dataset, out, name, force)
         if idx.is_idx(out):
@@ -116,6 +124,20 @@ def _write_file(dataset: Dataset, out: Path, name: str, force: bool) -> tuple[li
     refuse_existing([out], force=force)
     notes = [] if name.endswith(".npz") else _lost_test(dataset) + _lost_classes(dataset)
     _write(dataset, out, write_npz if name.endswith(".npz") else write_csv if ".csv" in name else write_json)
+    return [out], notes
+
+
+def _write_table(dataset: Dataset, out: Path, name: str, force: bool) -> tuple[list[Path], list[str]]:
+    from fastnn.datasets.npz import write_npz
+    from fastnn.datasets.table_csv import table_notes, write_table
+
+    refuse_existing([out], force=force)
+    if name.endswith(".npz"):
+        _write(dataset, out, write_npz)
+        return [out], []
+    notes = [*_lost_test(dataset), *table_notes(dataset)]
+    delimiter = "\t" if ".tsv" in name else ","
+    _write(dataset, out, lambda dataset, file: write_table(dataset, file, delimiter))
     return [out], notes
 
 
@@ -190,9 +212,8 @@ def _write(dataset: Dataset, path: Path, writer: Writer) -> None:
 def _lost_test(dataset: Dataset) -> list[str]:
     if dataset.test is None:
         return []
-    return [
-        f"the {len(dataset.test):,} images of the test set are left out; .npz and a folder of IDX files can hold them"
-    ]
+    kind, others = ("images", " and a folder of IDX files") if dataset.is_images else ("rows", "")
+    return [f"the {len(dataset.test):,} {kind} of the test set are left out; .npz{others} can hold them"]
 
 
 def _lost_classes(dataset: Dataset) -> list[str]:

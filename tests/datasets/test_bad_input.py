@@ -5,6 +5,7 @@ import io
 import json
 import math
 import random
+import struct
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -92,13 +93,13 @@ FILES: dict[str, tuple[str, bytes, str]] = {
     "json.gz: truncated": ("a.json.gz", PACKED[:-20], "truncated"),
     "json.gz: damaged": ("a.json.gz", PACKED[:20] + b"xxxx" + PACKED[24:], "damaged"),
     "csv: empty": ("a.csv", b"", "empty"),
-    "csv: a header alone": ("a.csv", b"label,pixel0\n", "no images"),
+    "csv: a header alone": ("a.csv", b"label,pixel0\n", "no rows"),
     "csv: 783 pixels": ("a.csv", row() + b"\n" + row(pixels=783), "line 2: an image must be 784 integers"),
     "csv: pixel 256": ("a.csv", row(p5=256), "line 1: an image must be 784 integers from 0 to 255 (Expected int <="),
     "csv: pixel 'a' first": ("a.csv", row(p0="a"), "line 1"),
     "csv: pixel nan": ("a.csv", row(p5="nan"), "line 1"),
     "csv: pixel missing": ("a.csv", row(p5=""), "line 1"),
-    "csv: brackets": ("a.csv", row(p5="1],[1"), "line 1"),
+    "csv: brackets": ("a.csv", row() + b"\n" + row(p5="1],[1"), "line 2"),
     "csv: semicolons": ("a.csv", row().replace(b",", b";"), "separated by commas"),
     "csv: label missing": ("a.csv", row(""), "cannot be a label"),
     "csv: label -1": ("a.csv", row(-1), "-1 cannot be a label"),
@@ -110,7 +111,7 @@ FILES: dict[str, tuple[str, bytes, str]] = {
     "npz: truncated": ("a.npz", GOOD_NPZ[:-100], "not an .npz file"),
     "npz: damaged": ("a.npz", GOOD_NPZ[:600] + b"x" + GOOD_NPZ[601:], "CRC"),
     "npz: no labels": ("a.npz", npz(images=images(1)), "no array `labels`"),
-    "npz: no arrays": ("a.npz", npz(), "no array `images`"),
+    "npz: no arrays": ("a.npz", npz(), "no array `images`; `images` and `labels` are needed, or `features`"),
     "npz: float images": ("a.npz", npz(images=images(1) / 255, labels=[1]), "must be uint8"),
     "npz: 27x28": ("a.npz", npz(images=images(1)[:, :756], labels=[1]), "must be uint8 of shape"),
     "npz: no images": ("a.npz", npz(images=images(0), labels=np.array([], int)), "no images"),
@@ -178,6 +179,16 @@ def fault(source: Path | str) -> str:
     return message
 
 
+def test_an_archive_of_python_2_is_read_without_a_warning(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        for name, array in (("images", images(2)), ("labels", np.array([3, 4]))):
+            shape = "".join(f"{length}L, " for length in array.shape)
+            text = f"{{'descr': '{array.dtype.str}', 'fortran_order': False, 'shape': ({shape}), }}"
+            header = f"{text:<117}\n".encode()
+            archive.writestr(f"{name}.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", 118) + header + array.tobytes())
+    assert load_dataset(tmp_path / "a.npz").labels.tolist() == [3, 4]
+
+
 @pytest.mark.parametrize("case", FILES)
 def test_a_faulty_file_is_described(case: str, tmp_path: Path) -> None:
     name, content, words = FILES[case]
@@ -222,7 +233,7 @@ def test_a_file_of_a_pair_without_the_other_file(tmp_path: Path) -> None:
     ("name", "content", "words"),
     [
         ("a.json.gz", b" " * (70 << 20), "unpacks to more than 64 MiB"),
-        ("a.csv.gz", b"11," * (70 << 18), "is longer than 64 KiB"),
+        ("a.csv.gz", b"11," * (70 << 18), "is longer than 16 MiB"),
         ("x-images-idx3-ubyte.gz", idx_images(90_000, bytes(90_000 * 784)), "unpacks to more than 64 MiB"),
         ("a.npz", b"", "too much for its compressed size"),
     ],

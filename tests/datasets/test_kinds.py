@@ -26,7 +26,7 @@ def sparse(dense: np.ndarray) -> SparseRows:
     return SparseRows.from_scipy(scipy.sparse.csr_array(dense))
 
 
-def table(features: Any = ROWS, targets: np.ndarray = LABELS, names: tuple[str, ...] = ("a", "b")) -> Dataset:
+def table(features: Any = ROWS, targets: Any = LABELS, names: tuple[str, ...] = ("a", "b")) -> Dataset:
     return Dataset(features, targets, names, "made")
 
 
@@ -47,6 +47,13 @@ def test_the_arrays_say_what_the_data_are(features: Any, targets: np.ndarray, na
         _ = data.images
 
 
+def test_a_table_without_rows_cannot_be_split() -> None:
+    for features in (ROWS[:0], sparse(ROWS[:0])):
+        assert group_copies(features).shape == (0,)
+        with pytest.raises(DataError, match="made: no row is left to test on"):
+            split(table(features, LABELS[:0]))
+
+
 def test_images_have_a_shape() -> None:
     data = blobs(4)
     assert (data.is_images, data.shape, data.task) == (True, (28, 28), "classification")
@@ -62,6 +69,14 @@ def test_counts_are_those_of_classes_or_labels() -> None:
         _ = table(targets=NUMBERS, names=("x",)).counts
 
 
+@pytest.mark.parametrize("features", [ROWS, sparse(ROWS)], ids=["rows", "CSR"])
+def test_negative_positions_count_from_the_end(features: Any) -> None:
+    taken = table(features).take([-2, 1, -4]).features
+    assert np.array_equal(taken.toarray() if isinstance(taken, SparseRows) else taken, ROWS[[2, 1, 0]])
+    with pytest.raises(IndexError):
+        table(features).take([-5])
+
+
 NAN, INFINITE = ROWS.copy(), ROWS.copy()
 NAN[2, 1], INFINITE[3, 0] = np.nan, -np.inf
 
@@ -75,6 +90,15 @@ NAN[2, 1], INFINITE[3, 0] = np.nan, -np.inf
         (ROWS, np.array([[1.0, 1.0], [2.0, 1.0], [np.inf, 1.0], [0.0, 1.0]]), r"a target is inf \(row 2, column 0\)"),
         (ROWS.astype(np.int64), LABELS, "features must be images"),
         (ROWS[0], LABELS, "features must be images"),
+        (ROWS.astype(">f8"), LABELS, "features must be images"),
+        (ROWS.tolist(), LABELS, "made: features must be a NumPy array, not list; convert them with numpy.asarray"),
+        (
+            scipy.sparse.csr_array(ROWS),
+            LABELS,
+            "not csr_array; convert them with fastnn.datasets.SparseRows.from_scipy",
+        ),
+        (ROWS, LABELS.tolist(), "made: targets must be a NumPy array, not list"),
+        (ROWS, sparse(MANY), "made: targets must be a NumPy array, not SparseRows"),
         (ROWS.astype(np.uint8), LABELS, "rows of numbers must be floats"),
         (ROWS[:, :0], LABELS, "the rows have no columns"),
         (ROWS, LABELS[:3], r"labels must be an int64 array of shape \(4,\)"),
@@ -85,7 +109,7 @@ NAN[2, 1], INFINITE[3, 0] = np.nan, -np.inf
         (ROWS, MANY + 1, "targets of several labels must be 0 or 1, not 2"),
     ],
 )
-def test_arrays_that_are_no_data_set_are_refused(features: Any, targets: np.ndarray, message: str) -> None:
+def test_arrays_that_are_no_data_set_are_refused(features: Any, targets: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         table(features, targets)
 
@@ -139,6 +163,9 @@ def test_sparse_rows_are_checked() -> None:
 def test_values_of_one_column_in_a_row_are_added() -> None:
     rows = SparseRows(np.array([1.0, 2.0, 5.0]), np.array([1, 1, 0]), np.array([0, 2, 3]), 2)
     assert rows.toarray().tolist() == [[0, 3], [5, 0]]
+    assert not rows.is_in_order()
+    assert not SparseRows(np.ones(2), np.array([1, 0]), np.array([0, 2]), 2).is_in_order()
+    assert SparseRows(np.ones(2), np.array([1, 0]), np.array([0, 1, 2]), 2).is_in_order()
     dense = rows.toarray()
     for found, expected in zip(vars(Scaling.fit(rows)).values(), vars(Scaling.fit(dense)).values(), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-14)
@@ -159,9 +186,43 @@ def test_scaling_is_that_of_scikit_learn(dtype: str) -> None:
     np.testing.assert_allclose(ours.factor, scaling.factor, rtol=1e-9)
 
 
+def test_rare_values_are_limited_when_rows_are_standardised() -> None:
+    rng = np.random.default_rng(0)
+    rows = np.where(rng.random((500, 5)) < [0.01, 0.4, 0.6, 1.0, 0.0], rng.normal(size=(500, 5)), 0.0)
+    rows[0, 3] = 1000.0  # an outlier among numbers that differ is left as it is
+    rows[:, 4] = 7.0
+    plain, limited = Scaling.fit(rows), Scaling.fit(rows, largest=3.0)
+    sizes = np.abs(limited.apply(rows)).max(axis=0)
+    np.testing.assert_allclose(sizes[:2], 3.0)
+    assert np.array_equal(limited.factor[2:], plain.factor[2:])
+    assert np.array_equal(limited.mean, plain.mean)
+    again = Scaling.fit(sparse(rows), largest=3.0)
+    np.testing.assert_allclose(again.factor, limited.factor)
+    assert Scaling.fit(rows[:0], largest=3.0).is_finite()
+
+
+def test_rare_values_of_rows_and_sparse_rows_are_limited_alike() -> None:
+    rng = np.random.default_rng(1)
+    rows = np.where(rng.random((5000, 20)) < np.linspace(0.46, 0.54, 20), 0.0, rng.normal(size=(5000, 20)) ** 3)
+    rows[:, 0] = np.where(rng.random(5000) < 0.7, 7.0, rng.normal(size=5000) * 5)  # most values are not 0
+    rows[:, 1] = np.where(np.arange(5000) % 4 == 0, 0.0, rows[:, 1])
+    dense = Scaling.fit(rows, largest=1.0)
+    np.testing.assert_allclose(Scaling.fit(sparse(rows), largest=1.0).factor, dense.factor, rtol=1e-9)
+    limited = dense.factor < 0.99 * Scaling.fit(rows).factor
+    common = [np.unique(column, return_counts=True)[1].max() > 2500 for column in rows.T]
+    assert limited.tolist() == common
+
+
 def test_columns_too_large_to_be_standardised_are_refused() -> None:
-    with pytest.raises(DataError, match="too large to be standardised"):
-        _ = table(ROWS * 1e300).feature_scaling
+    rows = ROWS * np.where(np.arange(ROWS.shape[1]) == 1, 1e300, 1)
+    with pytest.raises(DataError, match="made: column 2 has values that are too large to be standardised; divide it"):
+        _ = table(rows).feature_scaling
+    columns = tuple(Column(name) for name in "abcdefgh"[: ROWS.shape[1]])
+    with pytest.raises(DataError, match="made: column 'b' has values"):
+        _ = replace(table(rows), columns=columns).feature_scaling
+    numbers = Dataset(ROWS, ROWS[:, :1] * 1e300, ("cost",), "made")
+    with pytest.raises(DataError, match="made: target 'cost' has values"):
+        _ = numbers.target_scaling
 
 
 def test_copies_are_found_among_rows_of_any_kind() -> None:

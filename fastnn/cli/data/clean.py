@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import shlex
 from collections import Counter
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,13 +11,14 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from fastnn.cli._console import command, err, note, out, print_json
+from fastnn.cli._console import command, note, out, print_json
 from fastnn.cli._downloads import load_with_progress
+from fastnn.cli._fold_progress import fold_progress
+from fastnn.cli._table_options import Target, TaskOption  # noqa: TC001 - typer reads the annotations
 from fastnn.cli.data._app import app
+from fastnn.errors import FastnnError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from fastnn.datasets import Dataset
     from fastnn.label_issues import Findings
 
@@ -27,7 +28,9 @@ _SHOWN = 15
 @app.command()
 @command
 def clean(
-    source: Annotated[str, typer.Argument(help="digits, mnist, drawn, a file or a folder.")],
+    source: Annotated[str, typer.Argument(help="digits, mnist, drawn, a file or a folder, of images or a table.")],
+    target: Target = None,
+    task: TaskOption = None,
     out_file: Annotated[
         Path | None,
         typer.Option(
@@ -35,15 +38,15 @@ def clean(
         ),
     ] = None,
     sheet: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", readable=False, help="Draw the worst images.")
+        Path | None, typer.Option(metavar="FILE.png", readable=False, help="Draw the worst images; not of a table.")
     ] = None,
     apply: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE.csv",
             readable=False,
-            help="Do not search; apply this list to SOURCE and write the result to --to: images get the suggested "
-            "label, and images without one are left out. Edit or delete lines first where you disagree.",
+            help="Do not search; apply this list to SOURCE and write the result to --to: each listed image or row gets "
+            "the suggested label, and is left out if there is none. Edit or delete lines first where you disagree.",
         ),
     ] = None,
     to: Annotated[
@@ -59,18 +62,23 @@ def clean(
     force: Annotated[bool, typer.Option("--force", help="Replace existing files (never SOURCE).")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
-    """Find wrong labels, drawings that are not digits, and copies. SOURCE is never changed."""
-    from fastnn.errors import FastnnError
+    """Find wrong labels, drawings that are not digits, and copies; in a table wrong labels and copies.
+
+    SOURCE is never changed.
+    """
+    from fastnn.storage import check_target
 
     if (apply is None) != (to is None):
         raise FastnnError("--apply FILE.csv and --to OUT go together: the list, and where to write the corrected data")
     if apply is not None and to is not None:
         if out_file is not None or sheet is not None:
             raise FastnnError("--apply does not search; drop --out and --sheet")
-        _show_applied(_apply(source, apply, to, force=force), as_json)
+        check_target(to)
+        _show_applied(_apply(load_with_progress(source, target, task), source, apply, to, force=force), as_json)
         return
     options: dict[str, Any] = {"folds": folds, "repeats": repeats, "epochs": epochs, "seed": seed, "threads": threads}
-    dataset, findings = _search(source, out_file, sheet, force=force, show=not as_json, **options)
+    dataset = load_with_progress(source, target, task)
+    findings = _search(dataset, source, out_file, sheet, force=force, show=not as_json, **options)
     if sheet is not None and not findings.issues:
         note(f"{sheet}: not written, as no issues were found")
         sheet = None
@@ -83,20 +91,21 @@ def clean(
 
 
 def _search(
-    source: str, out_file: Path | None, sheet: Path | None, *, force: bool, show: bool, **options: Any
-) -> tuple[Dataset, Findings]:
+    dataset: Dataset, source: str, out_file: Path | None, sheet: Path | None, *, force: bool, show: bool, **options: Any
+) -> Findings:
     """Find issues in a data set and write the files that were asked for; `options` are those of `find_issues`."""
     from fastnn.datasets.writers import check_not_source
     from fastnn.label_issues import draw_issues, find_issues, write_issues
     from fastnn.storage import check_new_file, remove_file
 
-    dataset = load_with_progress(source)
+    if sheet is not None and not dataset.is_images:
+        raise FastnnError(f"{source}: is a table; --sheet draws images, drop it")
     for path, ending in ((out_file, ".csv"), (sheet, ".png")):
         if path is not None:
             check_new_file(path, ending, force=force)
             if path.exists():
                 check_not_source(path, dataset, source)
-    with _fold_progress(show) as progress_of_folds:
+    with fold_progress(show) as progress_of_folds:
         findings = find_issues(dataset, progress=progress_of_folds, **options)
     if sheet is not None:
         # The sheet of an earlier search would look like the result of this one, also if this one is interrupted.
@@ -105,17 +114,14 @@ def _search(
         write_issues(findings.issues, out_file)
     if sheet is not None and findings.issues:
         draw_issues(dataset, findings.issues, sheet)
-    return dataset, findings
+    return findings
 
 
-def _apply(source: str, listed: Path, target: Path, *, force: bool) -> dict[str, Any]:
+def _apply(dataset: Dataset, source: str, listed: Path, target: Path, *, force: bool) -> dict[str, Any]:
     """Write a data set with a list of issues applied; return what ``--json`` prints."""
     from fastnn.datasets.writers import check_not_source, write_dataset
     from fastnn.label_issues import apply_issues
-    from fastnn.storage import check_target
 
-    check_target(target)
-    dataset = load_with_progress(source)
     check_not_source(target, dataset, source)
     cleaned, relabelled, left_out = apply_issues(dataset, listed)
     written, notes = write_dataset(cleaned, target, force=force)
@@ -126,29 +132,19 @@ def _apply(source: str, listed: Path, target: Path, *, force: bool) -> dict[str,
         "n_after": len(cleaned),
         "relabelled": relabelled,
         "left_out": left_out,
+        "samples": _samples(dataset),
         "notes": notes,
     }
 
 
-@contextlib.contextmanager
-def _fold_progress(show: bool) -> Iterator[Callable[[int, int], None] | None]:
-    """Show a progress bar of the folds on standard error; yield the function that updates it, or None if hidden."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = err()
-    if not (show and console.is_terminal):
-        yield None
-        return
-    columns = (TextColumn("training on folds"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bars:
-        task = bars.add_task("", total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total)
+def _samples(dataset: Dataset) -> str:
+    return "images" if dataset.is_images else "rows"
 
 
 def _notes(dataset: Dataset) -> tuple[str, ...]:
     if dataset.test is None:
         return dataset.notes
-    return (*dataset.notes, f"the {len(dataset.test):,} images of its test set are not searched")
+    return (*dataset.notes, f"the {len(dataset.test):,} {_samples(dataset)} of its test set are not searched")
 
 
 def _as_dict(dataset: Dataset, findings: Findings, out_file: Path | None, sheet: Path | None) -> dict[str, Any]:
@@ -178,11 +174,11 @@ def _as_dict(dataset: Dataset, findings: Findings, out_file: Path | None, sheet:
 def _show(dataset: Dataset, findings: Findings, out_file: Path | None, sheet: Path | None) -> None:
     from fastnn.label_issues import KINDS
 
-    console = out()
+    console, samples = out(), _samples(dataset)
     summary = Table.grid(padding=(0, 2))
-    summary.add_row("[bold]data[/bold]", escape(f"{dataset.source}, {len(dataset):,} images"))
-    summary.add_row("[bold]labels confirmed[/bold]", f"{findings.accuracy:.2%}, by networks trained on other images")
-    for kind in KINDS:
+    summary.add_row("[bold]data[/bold]", escape(f"{dataset.source}, {len(dataset):,} {samples}"))
+    summary.add_row("[bold]labels confirmed[/bold]", f"{findings.accuracy:.2%}, by networks trained on other {samples}")
+    for kind in KINDS if dataset.is_images else (kind for kind in KINDS if kind != "not a digit"):
         summary.add_row(f"[bold]{kind}[/bold]", f"{findings.count(kind):,}")
     console.print(summary)
     pairs = Counter(
@@ -190,7 +186,7 @@ def _show(dataset: Dataset, findings: Findings, out_file: Path | None, sheet: Pa
     )
     if pairs:
         table = Table(title="most frequent wrong labels", title_justify="left")
-        for name, side in (("label", "left"), ("suggested", "left"), ("images", "right")):
+        for name, side in (("label", "left"), ("suggested", "left"), (samples, "right")):
             table.add_column(name, justify="right" if side == "right" else "left")
         for (label, suggested), count in sorted(pairs.items(), key=lambda item: (-item[1], item[0]))[:_SHOWN]:
             table.add_row(escape(label), escape(suggested), f"{count:,}")
@@ -199,7 +195,11 @@ def _show(dataset: Dataset, findings: Findings, out_file: Path | None, sheet: Pa
         if path is not None:
             console.print(str(path), markup=False, soft_wrap=True)
     if out_file is not None:
-        note(f"check the list, then: fastnn data clean {dataset.source} --apply {out_file} --to OUT")
+        options = "".join(f" --target {shlex.quote(name)}" for name in dataset.target or ())
+        # Numbers of many classes would be a regression.
+        options += "" if dataset.target is None else " --task classification"
+        source, listed = shlex.quote(dataset.source), shlex.quote(str(out_file))
+        note(f"check the list, then: fastnn data clean {source}{options} --apply {listed} --to OUT")
 
 
 def _show_applied(result: dict[str, Any], as_json: bool) -> None:
@@ -209,7 +209,7 @@ def _show_applied(result: dict[str, Any], as_json: bool) -> None:
     for text in result["notes"]:
         note(text)
     note(
-        f"{result['relabelled']:,} labels changed, {result['left_out']:,} images left out; "
+        f"{result['relabelled']:,} labels changed, {result['left_out']:,} {result['samples']} left out; "
         f"{result['n_after']:,} of {result['n_before']:,} remain"
     )
     for path in result["written"]:

@@ -9,30 +9,34 @@ import typer
 
 from fastnn.cli._console import command, note, out
 from fastnn.cli._downloads import load_with_progress
+from fastnn.cli._table_options import Target, TaskOption  # noqa: TC001 - typer reads the annotations
 from fastnn.cli.data._app import app
 
 
 @app.command()
 @command
 def convert(
-    source: Annotated[str, typer.Argument(help="digits, mnist, drawn, or a file or folder.")],
-    target: Annotated[
+    source: Annotated[str, typer.Argument(help="digits, mnist, drawn, or a file or folder, of images or a table.")],
+    to: Annotated[
         Path,
         typer.Argument(
             metavar="OUT",
             readable=False,
-            help="A .json, .csv or .npz file, *-images-idx3-ubyte, or a folder for IDX files with MNIST's names.",
+            help="Of images: a .json, .csv or .npz file, *-images-idx3-ubyte, or a folder for IDX files with MNIST's "
+            "names. Of a table: a .csv, .tsv or .npz file.",
         ),
     ],
+    target: Target = None,
+    task: TaskOption = None,
     force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
 ) -> None:
     """Write a data set in another format."""
     from fastnn.datasets.writers import write_dataset
     from fastnn.storage import check_target
 
-    check_target(target)
-    dataset = load_with_progress(source)
-    written, notes = write_dataset(dataset, target, force=force)
+    check_target(to)
+    dataset = load_with_progress(source, target, task)
+    written, notes = write_dataset(dataset, to, force=force)
     for text in [*dataset.notes, *notes]:
         note(text)
     for path in written:

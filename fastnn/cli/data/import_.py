@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from fastnn.cli._console import command, note, out
-from fastnn.cli._downloads import load_with_progress
+from fastnn.cli._downloads import load_images
 from fastnn.cli.data._app import app
 
 
@@ -27,7 +27,7 @@ def import_(
     """
     from fastnn.datasets.database import import_dataset
 
-    dataset = load_with_progress(source)
+    dataset = load_images(source)
     stored, known = import_dataset(dataset, into, contributor=contributor, review=review)
     for text in dataset.notes:
         note(text)

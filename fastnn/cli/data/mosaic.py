@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fastnn.cli._console import command, note, out
-from fastnn.cli._downloads import load_with_progress
+from fastnn.cli._downloads import load_images
 from fastnn.cli.data._app import app
 
 
@@ -32,7 +32,7 @@ def mosaic(
     from fastnn.storage import check_new_file
 
     check_new_file(target, ".png", force=force)
-    dataset = load_with_progress(source)
+    dataset = load_images(source)
     pixels = lay_out(dataset, rows, columns, klass=klass, seed=seed)
     save_png(pixels, target, force=force)
     for text in dataset.notes:

@@ -1,0 +1,36 @@
+"""Options of the commands that read tables."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+_Task = Literal["classification", "multilabel", "regression"]
+
+Target = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--target",
+        metavar="COLUMN",
+        help="The column of a table (.csv, .tsv) to learn: its name, or its number from 1 in a table without names. "
+        "Several times for several targets.",
+        show_default="the column named target, label, class or y",
+    ),
+]
+TaskOption = Annotated[
+    _Task | None, typer.Option("--task", help="What is learned from a table.", show_default="decided by the target")
+]
+
+TargetOfModel = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--target",
+        metavar="COLUMN",
+        help="The column of a table (.csv, .tsv) that the model predicts. Several times for several targets.",
+        show_default="that of the training data",
+    ),
+]
+TaskOfModel = Annotated[
+    _Task | None, typer.Option("--task", help="What the model predicts.", show_default="that of the training data")
+]

@@ -1,0 +1,364 @@
+"""Tables in CSV and TSV files: columns of numbers, and of texts that become one input for each category."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastnn.datasets.cache import cache_key, cached
+from fastnn.datasets.cells import Cells, Kind, Table, column_name, position_name
+from fastnn.datasets.columns import Column, total_width
+from fastnn.datasets.dataset import PIXELS, Dataset
+from fastnn.datasets.delimited import MOST_INPUTS, DelimitedText, has_header, is_number, is_tsv, shown
+from fastnn.datasets.safe_read import read_packed
+from fastnn.datasets.sparse import SparseRows
+from fastnn.datasets.targets import TargetColumn, check_task, make_targets
+from fastnn.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+TARGET_NAMES = ("target", "label", "class", "y")
+"""Names of a column that is the target if none is given."""
+
+_KINDS: dict[str, Kind] = {"classification": "text", "regression": "number"}
+"""What the cells of a target must hold for a task, if not one of both."""
+_LONGEST_NAME = 1000
+_SHOWN = 8
+_CELLS_AT_ONCE = 1 << 20
+
+
+def read_table(path: Path, target: Sequence[str], task: str | None) -> Dataset:
+    """Read a data set from a ``.csv`` or ``.tsv`` file, also with ``.gz``.
+
+    Columns are separated by commas, semicolons or tabs. A first row that holds no number is taken for the names of the
+    columns. Columns of numbers are inputs as they are; columns of texts are categories, one input of 0 or 1 for each.
+    Numbers of a file that is not separated by commas may have decimal commas. The notes of the data set say what of
+    this was found.
+
+    Parameters
+    ----------
+    path : Path
+    target : sequence of str
+        Names of the columns to learn, or in a table without names their positions, from 1. If there are none, a file
+        with 785 columns is a set of digits, see :func:`fastnn.datasets.csv_rows.parse_csv`, and in another file the
+        column named target, label, class or y is used, if there is exactly one.
+    task : {"classification", "multilabel", "regression"}, optional
+        See :func:`fastnn.datasets.targets.make_targets`.
+
+    Returns
+    -------
+    Dataset
+        Features are float64, or SparseRows if there are categories.
+
+    Raises
+    ------
+    DataError
+        If a cell is empty, NaN or infinite, a column holds numbers and texts, rows have different lengths, or the
+        target is not clear; the message names file, line and column.
+    """
+    from fastnn.datasets.csv_rows import parse_csv
+
+    check_task(task)
+    content, source = read_packed(path), str(path)
+    key = cache_key(content, path.name)
+    asked = (tuple(target), task, is_tsv(path.name))
+    if any(asked):
+        key = hashlib.sha256(f"{key} {asked}".encode(errors="surrogateescape")).hexdigest()
+
+    def parse() -> Dataset:
+        text = DelimitedText(content, source)
+        if not target and task in (None, "classification") and len(text.first) == PIXELS + 1:
+            _check_label_is_first(text.first, source)
+            return parse_csv(content, source)
+        return _parse(text, target, task)
+
+    return cached(key, len(content), source, parse)
+
+
+def _check_label_is_first(names: Sequence[str], source: str) -> None:
+    """Raise a DataError if a row of names says that the label of digits is not the first column."""
+    elsewhere = [name for name in names[1:] if name.lower() in TARGET_NAMES]
+    if names[0].lower() not in TARGET_NAMES and elsewhere and not any(map(is_number, names)):
+        raise DataError(
+            f"{source}: the label of a digit must be the first column, not {shown(elsewhere[0])}; move it there, or "
+            f"read the file as a table of numbers with --target {elsewhere[0]}"
+        )
+
+
+@dataclass(frozen=True)
+class _Names:
+    """The names of all columns, and which of them are left out.
+
+    Attributes
+    ----------
+    all : tuple of str
+    left_out : frozenset of int
+        Positions.
+    is_header : bool
+        Whether the names are the first row.
+    notes : tuple of str
+    """
+
+    all: tuple[str, ...]
+    left_out: frozenset[int]
+    is_header: bool
+    notes: tuple[str, ...]
+
+
+def _parse(text: DelimitedText, target: Sequence[str], task: str | None) -> Dataset:
+    names = _names_of(text, target)
+    chosen, how_chosen = _choose_target(names, target, text)
+    table = Table(text.source, takes_commas=text.delimiter != ",")
+    cells: list[Cells | None] = [None if k in names.left_out else Cells(name) for k, name in enumerate(names.all)]
+    # Classes may be mixed, such as 1, 2 and 2b; other columns may not.
+    for k in chosen:
+        cells[k] = Cells(names.all[k], _KINDS.get(task or ""))
+    n = table.fill(cells, text.rows(header=names.is_header))
+    if not n:
+        raise DataError(f"{text.source}: holds names of columns, but no rows")
+    targets = make_targets([_target_column(cell) for k in chosen if (cell := cells[k])], task, text.source)
+    inputs = [cell for k, cell in enumerate(cells) if cell is not None and k not in chosen]
+    if not inputs:
+        raise DataError(f"{text.source}: has no column besides the target; at least one input is needed")
+    cells.clear()
+    features, columns = _features(inputs, n, text.source)
+    form = [text.how] if text.how else []
+    form += ["numbers have decimal commas"] if table.has_decimal_commas else []
+    how_read = ["; ".join(form)] if form else []
+    found = [*_category_notes(columns, n), *_count_notes(columns, features)]
+    notes = (*how_read, *names.notes, *how_chosen, *found, *targets.notes)
+    return Dataset(features, targets.values, targets.names, text.source, notes=notes, columns=columns)
+
+
+def _names_of(text: DelimitedText, wanted: Sequence[str]) -> _Names:
+    source = text.source
+    if not has_header(text, wanted):
+        n = len(text.first)
+        names = tuple(map(position_name, range(n)))
+        return _Names(names, frozenset(), False, (f"there is no row of names; the columns are numbered 1 to {n:,}",))
+    left_out, notes = set(), []
+    for k, name in enumerate(text.first):
+        # pandas gives an index without name this one when it reads and writes it again.
+        if k == 0 and name in ("", "Unnamed: 0") and name not in wanted:
+            left_out.add(k)
+            notes.append("the first column has no name and is left out; give it a name to use it")
+        elif not name or not name.isprintable():
+            fault = "is empty" if not name else f"{shown(name)} has characters that cannot be printed"
+            raise DataError(f"{source}: the name of column {k + 1} {fault}; give every column a name in the first row")
+        elif len(name) > _LONGEST_NAME:
+            raise DataError(f"{source}: the name of column {k + 1} has more than {_LONGEST_NAME:,} characters")
+    name, times = Counter(text.first).most_common(1)[0]
+    if times > 1:
+        raise DataError(
+            f"{source}: {times} columns are named {shown(name)}; give each its own name (if the first row holds no "
+            "names, put one of names above it, or give the target by its position, such as --target 1)"
+        )
+    return _Names(tuple(text.first), frozenset(left_out), True, tuple(notes))
+
+
+def _choose_target(names: _Names, wanted: Sequence[str], text: DelimitedText) -> tuple[list[int], tuple[str, ...]]:
+    """Return the positions of the target's columns, and notes that say how they were chosen."""
+    source = text.source
+    known = [name for k, name in enumerate(names.all) if k not in names.left_out]
+    if not wanted:
+        usual = [name for name in known if name.lower() in TARGET_NAMES]
+        if len(usual) == 1:
+            return [names.all.index(usual[0])], (f"the column {shown(usual[0])} is the target",)
+        if len(known) < 2:
+            raise DataError(f"{source}: has only one column; separate columns by commas, semicolons or tabs")
+        why = f"{len(usual)} columns could be" if usual else "no column is named target, label, class or y, so none is"
+        raise DataError(f"{source}: {why} the target; choose one with --target ({_listed(known)})")
+    if not names.is_header:
+        # Longer numbers are no positions, and int cannot read all of them.
+        wanted = [position_name(int(name) - 1) if name.isdecimal() and len(name) < 10 else name for name in wanted]
+    unknown = [name for name in wanted if name not in known]
+    if unknown:
+        raise DataError(f"{source}: has no column {shown(unknown[0])} for the target; it has {_listed(known)}")
+    if len(set(wanted)) < len(wanted):
+        raise DataError(f"{source}: a target is given twice")
+    return [names.all.index(name) for name in wanted], ()
+
+
+def _listed(names: Sequence[str]) -> str:
+    if len(names) > 2 * _SHOWN:
+        names = [*names[:_SHOWN], "...", *names[-3:]]
+    return ", ".join("..." if name == "..." else shown(name) for name in names)
+
+
+def _target_column(cells: Cells) -> TargetColumn:
+    if cells.kind == "number":
+        return TargetColumn(cells.name, np.array(cells.numbers))
+    texts, codes = cells.sorted_texts()
+    return TargetColumn(cells.name, None, texts, codes)
+
+
+def _features(inputs: list[Cells], n: int, source: str) -> tuple[NDArray[np.float64] | SparseRows, tuple[Column, ...]]:
+    """Return the features and their columns; empties `inputs`, so that not all is in memory twice."""
+    ranks: list[NDArray[np.int64] | None] = []
+    columns = []
+    for cells in inputs:
+        texts, rank = cells.sorted_texts() if cells.kind == "text" else (None, None)
+        columns.append(Column(cells.name, texts))
+        ranks.append(rank)
+    if total_width(tuple(columns)) > MOST_INPUTS:
+        raise DataError(
+            f"{source}: the columns become {total_width(tuple(columns)):,} inputs, one for each category; at most "
+            f"{MOST_INPUTS:,} can be learned; leave out columns with many categories"
+        )
+    numbers = [cells.numbers for cells in inputs]
+    inputs.clear()
+    if all(rank is None for rank in ranks):
+        dense = np.empty((n, len(numbers)))
+        for k in range(len(numbers)):
+            dense[:, k] = numbers[k]
+            numbers[k] = array("d")
+        return dense, tuple(columns)
+    values = [np.array(number) if rank is None else rank for number, rank in zip(numbers, ranks, strict=True)]
+    return one_hot(values, tuple(columns), n), tuple(columns)
+
+
+def one_hot(values: Sequence[NDArray[Any]], columns: tuple[Column, ...], n: int) -> SparseRows:
+    """Return sparse rows of numbers and categories.
+
+    Parameters
+    ----------
+    values : sequence of ndarray, each of shape (n,)
+        For each column its numbers, or positions in its categories; -1 for none of them.
+    columns : tuple of Column
+    n : int
+        Number of rows.
+    """
+    starts = np.concatenate([[0], np.cumsum([column.width for column in columns])]).astype(np.int64)
+    is_text = np.array([column.categories is not None for column in columns])
+    parts = []
+    at_once = max(1, _CELLS_AT_ONCE // len(columns))
+    for begin in range(0, n, at_once):
+        block = np.stack([value[begin : begin + at_once] for value in values], axis=1).astype(np.float64)
+        indices = np.where(is_text, starts[:-1] + block, starts[:-1]).astype(np.int32)
+        stored = np.where(is_text, block >= 0, block != 0)
+        parts.append((np.where(is_text, 1.0, block)[stored], indices[stored], stored.sum(axis=1)))
+    data, index, lengths = (np.concatenate(one) for one in zip(*parts, strict=True))
+    return SparseRows(data, index, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), int(starts[-1]))
+
+
+def _category_notes(columns: tuple[Column, ...], n: int) -> list[str]:
+    """Return notes on columns of texts."""
+    texts = [column for column in columns if column.categories is not None]
+    if not texts:
+        return []
+    named = ", ".join(f"{shown(column.name)} ({column.width:,})" for column in texts[:_SHOWN])
+    more = f" and {len(texts) - _SHOWN:,} more" if len(texts) > _SHOWN else ""
+    notes = [f"columns of texts are categories, one input each: {named}{more}"]
+    for column in texts:
+        if n >= 20 and column.width > n // 2:
+            notes.append(
+                f"{column_name(column.name)} has {column.width:,} categories in {n:,} rows; delete it from the file if "
+                "it is a name or number of the row"
+            )
+        missing = [text for text in column.categories or () if text.lower() in ("?", "-", "na", "n/a", "null", "none")]
+        if missing:
+            notes.append(f"{column_name(column.name)}: {', '.join(map(repr, missing))} is a category like the others")
+    return notes
+
+
+def _count_notes(columns: tuple[Column, ...], features: NDArray[np.float64] | SparseRows) -> list[str]:
+    """Return a note if a column counts the rows."""
+    if isinstance(features, SparseRows) or len(features) < 20:
+        return []
+    last = len(features) - 1
+    counts = [
+        column.name
+        for k, column in enumerate(columns)
+        if features[-1, k] - features[0, k] == last and (np.diff(features[:, k]) == 1).all()
+    ]
+    return [
+        f"{column_name(name)} counts the rows; delete it from the file if it is their number alone" for name in counts
+    ]
+
+
+def read_rows(
+    path: Path, columns: tuple[Column, ...] | None, n_inputs: int
+) -> tuple[NDArray[np.float64] | SparseRows, tuple[str, ...]]:
+    """Read the columns of a table that a model takes, wherever they stand.
+
+    Parameters
+    ----------
+    path : Path
+        A ``.csv`` or ``.tsv`` file, also with ``.gz``.
+    columns : tuple of Column or None
+        Those of the model; None if it does not know their names: the table must then have `n_inputs` columns.
+    n_inputs : int
+
+    Returns
+    -------
+    rows : ndarray of float64 or SparseRows, shape (n, n_inputs)
+    notes : tuple of str
+        Which columns were left out, and how many texts are categories that the model does not know.
+
+    Raises
+    ------
+    DataError
+        If a column is missing, or a cell is not what the model takes.
+    """
+    source = str(path)
+    text = DelimitedText(read_packed(path), source)
+    named = columns or tuple(Column(position_name(k)) for k in range(n_inputs))
+    wanted = [column.name for column in named]
+    names = _names_of(text, [] if columns is None else wanted)
+    known = {name: k for k, name in enumerate(names.all) if k not in names.left_out}
+    if columns is None:
+        if len(known) != n_inputs:
+            raise DataError(
+                f"{source}: has {len(known):,} columns, but the model takes {n_inputs:,} numbers and does not know "
+                "their names; write these columns alone, in their order"
+            )
+        places = list(known.values())
+    else:
+        missing = [name for name in wanted if name not in known]
+        if missing:
+            raise DataError(
+                f"{source}: has no column {_listed(missing)}, which the model takes; it has {_listed(list(known))}"
+            )
+        places = [known[name] for name in wanted]
+    cells: list[Cells | None] = [None] * len(names.all)
+    read = [
+        Cells(names.all[k], "number" if column.categories is None else "text")
+        for k, column in zip(places, named, strict=True)
+    ]
+    for k, cell in zip(places, read, strict=True):
+        cells[k] = cell
+    table = Table(source, takes_commas=text.delimiter != ",")
+    n = table.fill(cells, text.rows(header=names.is_header))
+    if not n:
+        raise DataError(f"{source}: holds names of columns, but no rows")
+    notes = list(names.notes) if columns is None else []
+    extra = [name for name, k in known.items() if k not in places]
+    if extra:
+        notes.append(f"{source}: columns that the model does not take are left out: {_listed(extra)}")
+    if all(column.categories is None for column in named):
+        return np.stack([np.array(cell.numbers) for cell in read], axis=1), tuple(notes)
+    values = []
+    for column, cell in zip(named, read, strict=True):
+        if column.categories is None:
+            values.append(np.array(cell.numbers))
+            continue
+        position = {category: k for k, category in enumerate(column.categories)}
+        texts, codes = cell.sorted_texts()
+        found = np.array([position.get(category, -1) for category in texts], dtype=np.int64)[codes]
+        values.append(found)
+        unknown = [category for category in texts if category not in position]
+        if unknown:
+            notes.append(
+                f"{source}: {np.count_nonzero(found < 0):,} of {n:,} rows have a text in {column_name(column.name)} "
+                f"that the model does not know, and no category there: {_listed(unknown)}"
+            )
+    return one_hot(values, named, n), tuple(notes)
