@@ -1,4 +1,4 @@
-"""Finds wrong labels, drawings that are not digits, and copies; the only file that imports cleanlab."""
+"""Finds wrong labels, copies, and drawings that are not digits; the only file that imports cleanlab."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fastnn.datasets.dataset import SIDE
 from fastnn.datasets.duplicates import group_copies
 from fastnn.errors import DataError, MissingExtraError, cannot_write
 from fastnn.reading import read_csv_rows
-from fastnn.recipe import Recipe
+from fastnn.recipe import Recipe, presets
 from fastnn.storage import atomic_write
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ RECIPE = Recipe(
     schedule="cosine",
     label_smoothing=0.1,
 )
-"""Recipe for cross-validation. Networks with label smoothing memorise fewer wrong labels."""
+"""Recipe for cross-validation of images. Networks with label smoothing memorise fewer wrong labels."""
 
 _CERTAIN = 0.5
 """A class is suggested, and a drawing is certain to be a digit, from this probability on. Of 169 flipped labels that it
@@ -59,16 +59,16 @@ _MAX_BYTES = 1 << 26
 
 @dataclass(frozen=True)
 class Issue:
-    """A problem with one image.
+    """A problem with one image or row.
 
     Attributes
     ----------
     index : int
-        Index of the image in the data set, from 0.
+        Index of the image or row in the data set, from 0.
     label : str
         Class in the data.
     suggested : str
-        Suggested class; empty to leave the image out.
+        Suggested class; empty to leave it out.
     score : float
         How well the label fits, from 0 (not at all) to 1.
     kind : {"wrong label", "not a digit", "copy"}
@@ -91,12 +91,12 @@ class Findings:
     Attributes
     ----------
     issues : tuple of Issue
-        At most one for each image; first wrong labels, then drawings that are not digits, then copies; of each kind
-        the worst first.
+        At most one for each image or row; first wrong labels, then drawings that are not digits, then copies; of each
+        kind the worst first.
     accuracy : float
-        Share of the labels that are predicted by networks trained on other images.
+        Share of the labels that are predicted by networks trained on other images or rows.
     probabilities : ndarray of float64, shape (n, classes)
-        Class probabilities of each image by these networks.
+        Class probabilities of each image or row by these networks.
     """
 
     issues: tuple[Issue, ...]
@@ -118,9 +118,9 @@ def find_issues(
     threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Findings:
-    """Find wrong labels, drawings that are not digits, and copies.
+    """Find wrong labels, drawings that are not digits, and copies; in a table wrong labels and copies.
 
-    Cross-validation gives class probabilities of each image by networks that were not trained on it. From these
+    Cross-validation gives class probabilities of each sample by networks that were not trained on it. From these
     cleanlab estimates how many labels of each class are wrong, and selects the least probable (confident learning:
     Northcutt, Jiang, Chuang, JAIR 70, 2021).
 
@@ -131,7 +131,7 @@ def find_issues(
     folds, repeats, threads, progress
         As for :func:`fastnn.crossval.cross_val_predict_proba`.
     epochs : int, optional
-        Epochs of each training; by default 10.
+        Epochs of each training; by default 10, or those of recipe table.
     seed : int
         Random seed for folds and weights.
 
@@ -142,7 +142,7 @@ def find_issues(
     Raises
     ------
     DataError
-        If the data set is too small or has only one class.
+        If the data set is too small, or has only one class or none.
     MissingExtraError
         If cleanlab is not installed.
     """
@@ -150,20 +150,24 @@ def find_issues(
     from fastnn.images import normalise_batch
 
     _cleanlab()
+    check_has_classes(dataset)
     if np.count_nonzero(dataset.counts) < 2:
-        raise DataError(f"{dataset.source}: finding wrong labels needs images of at least two classes")
-    images, blank = normalise_batch(dataset.images, polarity="dark-on-light")
-    recipe = RECIPE.replace(epochs=epochs, seed=seed)
-    # Copies must be in the same fold; images that differ can be the same after normalising.
-    normalised = replace(dataset, features=images, test=None)
+        raise DataError(f"{dataset.source}: finding wrong labels needs {_samples(dataset)} of at least two classes")
+    recipe = (RECIPE if dataset.is_images else presets["table"]).replace(epochs=epochs, seed=seed)
+    searched = replace(dataset, test=None)
+    if dataset.is_images:
+        # Copies must be in the same fold; images that differ can be the same after normalising.
+        images, blank = normalise_batch(dataset.images, polarity="dark-on-light")
+        searched = replace(searched, features=images)
     probabilities = cross_val_predict_proba(
-        normalised, recipe, folds=folds, repeats=repeats, threads=threads, progress=progress
+        searched, recipe, folds=folds, repeats=repeats, threads=threads, progress=progress
     )
     wrong, scores = _find_wrong_labels(dataset.labels, probabilities)
     describe = _Describer(dataset, probabilities, scores)
-    issues = describe.copies(group_copies(dataset.images))
-    for index in np.flatnonzero(blank | _find_outliers(images, probabilities)).tolist():
-        issues.setdefault(index, describe.not_a_digit(index, blank=bool(blank[index])))
+    issues = describe.copies(group_copies(dataset.features))
+    if dataset.is_images:
+        for index in np.flatnonzero(blank | _find_outliers(images, probabilities)).tolist():
+            issues.setdefault(index, describe.not_a_digit(index, blank=bool(blank[index])))
     for index in np.flatnonzero(wrong).tolist():
         issues.setdefault(index, describe.wrong_label(index))
     ranked = sorted(issues.values(), key=lambda issue: (KINDS.index(issue.kind), issue.score, issue.index))
@@ -171,9 +175,22 @@ def find_issues(
     return Findings(tuple(ranked), accuracy, probabilities)
 
 
+def check_has_classes(dataset: Dataset) -> None:
+    """Raise DataError unless the task of a data set is classification."""
+    if dataset.task != "classification":
+        raise DataError(
+            f"{dataset.source}: wrong labels can be found only if each sample has one class, but the task is "
+            f"{dataset.task}"
+        )
+
+
+def _samples(dataset: Dataset) -> str:
+    return "images" if dataset.is_images else "rows"
+
+
 @dataclass(frozen=True, eq=False)
 class _Describer:
-    """Makes the issues of images, given by their indices in a data set."""
+    """Makes the issues of samples, given by their indices in a data set."""
 
     dataset: Dataset
     probabilities: NDArray[np.float64]
@@ -344,7 +361,7 @@ def draw_issues(dataset: Dataset, issues: tuple[Issue, ...], path: Path) -> None
 
 
 def apply_issues(dataset: Dataset, path: Path) -> tuple[Dataset, int, int]:
-    """Correct a data set by a list of issues: labels become the suggested ones; images without one are left out.
+    """Correct a data set by a list of issues: labels become the suggested ones; samples without one are left out.
 
     Parameters
     ----------
@@ -363,6 +380,8 @@ def apply_issues(dataset: Dataset, path: Path) -> tuple[Dataset, int, int]:
     DataError
         If the file is not such a list, or is a list for other data.
     """
+    check_has_classes(dataset)
+    one = _samples(dataset)[:-1]
     labels, keep = dataset.labels.copy(), np.ones(len(dataset), dtype=bool)
     place = {name: index for index, name in enumerate(dataset.classes)}
     seen: set[int] = set()
@@ -370,14 +389,14 @@ def apply_issues(dataset: Dataset, path: Path) -> tuple[Dataset, int, int]:
     for number, index, label, suggested in _read_issues(path):
         where = f"{path}: line {number}"
         if index >= len(dataset):
-            raise DataError(f"{where}: there is no image {index} in {dataset.source}, which has {len(dataset):,}")
+            raise DataError(f"{where}: there is no {one} {index} in {dataset.source}, which has {len(dataset):,}")
         if label != dataset.classes[int(dataset.labels[index])]:
             raise DataError(
-                f"{where}: image {index} of {dataset.source} has the label "
+                f"{where}: {one} {index} of {dataset.source} has the label "
                 f"{dataset.classes[int(dataset.labels[index])]!r}, not {label[:40]!r}; the list is for other data"
             )
         if index in seen:
-            raise DataError(f"{where}: image {index} is listed twice; delete one of the lines")
+            raise DataError(f"{where}: {one} {index} is listed twice; delete one of the lines")
         seen.add(index)
         if not suggested:
             keep[index] = False
@@ -387,8 +406,8 @@ def apply_issues(dataset: Dataset, path: Path) -> tuple[Dataset, int, int]:
             relabelled += suggested != label
             labels[index] = place[suggested]
     if not keep.any():
-        raise DataError(f"{path}: leaves out every image of {dataset.source}; delete some lines")
-    cleaned = replace(dataset, features=dataset.images[keep], targets=labels[keep])
+        raise DataError(f"{path}: leaves out every {one} of {dataset.source}; delete some lines")
+    cleaned = replace(dataset.take(np.flatnonzero(keep)), targets=labels[keep], test=dataset.test)
     return cleaned, relabelled, int(np.count_nonzero(~keep))
 
 

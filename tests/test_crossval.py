@@ -1,3 +1,4 @@
+import json
 import threading
 from dataclasses import replace
 from typing import Any
@@ -10,10 +11,11 @@ from fastnn.datasets import Dataset
 from fastnn.datasets.duplicates import group_copies
 from fastnn.datasets.split import assign_folds
 from fastnn.errors import DataError, RecipeError, TrainingError
-from fastnn.evaluation.intervals import wilson_interval
-from fastnn.recipe import Recipe
+from fastnn.evaluation.metrics import evaluate
+from fastnn.evaluation.student import corrected_interval
+from fastnn.recipe import Recipe, presets
 from fastnn.session import Session
-from tests.helpers import blobs
+from tests.helpers import blobs, linear_table
 
 RECIPE = Recipe(name="t", hidden=(8,), rule="backprop", activation="relu", init="he", invert=True, epochs=2, lr=0.02)
 
@@ -76,6 +78,13 @@ def test_invalid_options_are_refused(options: dict[str, int]) -> None:
         cross_val_predict_proba(blobs(30), RECIPE, **options)  # type: ignore[arg-type]
 
 
+def test_data_of_one_class_are_refused() -> None:
+    data = blobs(30)
+    same = replace(data, targets=np.full(30, 3))
+    with pytest.raises(DataError, match="blobs: all images have the class '3'; at least two classes are needed"):
+        cross_validate(same, RECIPE, 3)
+
+
 @pytest.mark.parametrize("threads", [0, -1, 1.5, "2"])
 def test_a_wrong_number_of_threads_is_refused_as_by_a_session(threads: Any) -> None:
     with pytest.raises(RecipeError, match="threads must be a whole number from 1") as caught:
@@ -101,17 +110,71 @@ def test_an_error_in_the_progress_callback_ends_all_threads(threads: int) -> Non
     assert threading.active_count() == before
 
 
-def test_cross_validation_reports_accuracies_mean_and_interval() -> None:
+def test_cross_validation_reports_each_fold_and_the_mean_with_its_interval() -> None:
     data, recipe = with_copies(120), RECIPE.replace(epochs=1)
-    found = cross_validate(data, recipe, 4)
+    seen: list[tuple[int, int]] = []
+    found = cross_validate(data, recipe, 4, progress=lambda done, n: seen.append((done, n)))
+    assert seen == [(k, 4) for k in range(1, 5)]
     right = cross_val_predict_proba(data, recipe, folds=4).argmax(axis=1) == data.labels
     fold = assign_folds(data, 4, recipe.seed)
-    assert found.accuracies == pytest.approx([right[fold == k].mean() for k in range(4)])
-    assert found.mean == right.mean()
-    assert (found.low, found.high) == wilson_interval(int(right.sum()), 120)
+    assert found.scores == found.accuracies == pytest.approx([right[fold == k].mean() for k in range(4)])
+    assert (found.mean, found.low, found.high) == pytest.approx(corrected_interval(found.scores, 1 / 3))
     assert found.low < found.mean < found.high
+    assert [(one.repeat, one.fold, one.n_test) for one in found.folds] == [(0, k, np.sum(fold == k)) for k in range(4)]
+    assert all(one.n_train + one.n_test == 120 for one in found.folds)
+    assert set(found.metrics) == {"accuracy", "balanced_accuracy", "loss"}
     wider = cross_validate(data, recipe, 4, confidence=0.99)
     assert wider.low < found.low
+    figures = json.loads(json.dumps(found.as_dict(), allow_nan=False))
+    assert (figures["task"], len(figures["folds"])) == ("classification", 4)
+    assert figures["metrics"]["accuracy"] == {"mean": found.mean, "low": found.low, "high": found.high}
+    with pytest.raises(DataError, match="confidence"):
+        cross_validate(data, recipe, confidence=1.0)
+
+
+TABLE = presets["table"].replace(epochs=10, hidden=(8,), lr=0.03)
+
+
+def test_a_regression_is_standardised_on_each_training_part_alone() -> None:
+    data = linear_table(60)
+    found = cross_validate(data, TABLE, 3, repeats=2, threads=2)
+    assert (found.task, len(found.scores), found.accuracies) == ("regression", 6, ())
+    assert set(found.metrics) == {"r2", "mae", "rmse", "loss"}
+    assert found.scores == cross_validate(data, TABLE, 3, repeats=2, threads=1).scores
+    assert len(set(found.scores)) == 6
+    # As if each part were standardised by hand.
+    fold = assign_folds(data, 3, TABLE.seed)
+    part, test = data.take(np.flatnonzero(fold != 1)), data.take(np.flatnonzero(fold == 1))
+    session = Session(part, TABLE.replace(seed=TABLE.seed + 1), split=False)
+    assert len(list(session)) == TABLE.epochs
+    model = session.model
+    assert found.folds[1].metrics["r2"] == evaluate(model, test).score
+    assert model.scaling is not None
+    assert model.scaling.mean == pytest.approx(np.asarray(part.features).mean(axis=0))
+    assert found.mean > 0.5
+
+
+def test_labels_and_two_classes_have_their_metrics() -> None:
+    data = linear_table(60)
+    targets = (data.targets > 0).astype(np.uint8)
+    labels = cross_validate(replace(data, targets=targets), TABLE, 3)
+    assert set(labels.metrics) == {"accuracy", "label_accuracy", "micro_f1", "macro_f1", "loss"}
+    two = cross_validate(replace(data, targets=targets[:, 0].astype(np.int64), names=("no", "yes")), TABLE, 3)
+    assert set(two.metrics) == {"accuracy", "balanced_accuracy", "roc_auc", "log_loss", "loss"}
+    assert two.metrics["roc_auc"].mean > 0.8
+    # A fold with one class has no ROC AUC.
+    rare = np.zeros(60, np.int64)
+    rare[0] = 1
+    few = cross_validate(replace(data, targets=rare, names=("no", "yes")), TABLE.replace(epochs=1), 3, threads=1)
+    assert "roc_auc" not in few.metrics
+
+
+def test_a_regression_needs_two_rows_in_a_fold_and_has_no_probabilities() -> None:
+    data = linear_table(8)
+    with pytest.raises(DataError, match=r"8 rows .* too few for 5 folds"):
+        cross_validate(data, TABLE, 5)
+    with pytest.raises(DataError, match="no class probabilities"):
+        cross_val_predict_proba(data, TABLE)
 
 
 def test_folds_train_the_networks_of_the_recipe() -> None:

@@ -8,15 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.sparse import csr_array
 from typer.testing import CliRunner
 
 from fastnn.cli import app
+from fastnn.datasets import Column, Dataset, SparseRows
 from fastnn.errors import FastnnError, MissingExtraError
+from fastnn.evaluation.metrics import evaluate
 from fastnn.formats import save_model
 from fastnn.images.sheets import DARK, sheet
 from fastnn.model import Model, ModelCard
 from fastnn.report import write_report
-from tests.helpers import blobs, save_npz
+from fastnn.report.content import measure
+from fastnn.report.page import page
+from tests.helpers import blobs, linear_table, save_npz
 from tests.models import model, network
 
 HEAD = "epoch,lr,loss,accuracy,test_loss,test_accuracy,samples_per_second,seconds,test_seconds\n"
@@ -194,3 +199,56 @@ def test_a_sheet_has_a_tile_for_each_image() -> None:
     for n, captions in ((0, 0), (2, 1)):
         with pytest.raises(FastnnError, match="a sheet takes"):
             sheet(images[:n], [("", "")] * captions)
+
+
+def table_model(data: Dataset) -> Model:
+    output = {"regression": "identity", "multilabel": "sigmoid", "classification": "softmax"}[data.task]
+    made = network(data.n_inputs, 4, len(data.names), rule="backprop", output=output)
+    return Model((made,), data.names, takes="rows", columns=data.columns)
+
+
+def pictures_of(folder: Path) -> set[str]:
+    return {path.stem for path in folder.glob("*.png") if not path.stem.endswith("-dark")}
+
+
+def test_a_report_on_a_regression(tmp_path: Path) -> None:
+    (tmp_path / "history.csv").write_text(HISTORY)
+    data = linear_table(30, targets=2)
+    colours = Column("colour", ("<red>", "blue"))
+    wide = np.concatenate([np.asarray(data.features), np.eye(2)[np.arange(30) % 2]], axis=1)
+    data = replace(data, features=wide, columns=(*(data.columns or ()), colours))
+    made = table_model(data)
+    text = write_report(made, data, tmp_path / "r", history=tmp_path / "history.csv").read_text()
+    assert pictures_of(tmp_path / "r") == {"predicted", "history"}
+    assert Links(text).open == []
+    found = evaluate(made, data)
+    for words in (f"{found.score:.4f}", "root mean squared error", "Targets", "Worst rows", "price", "&lt;red&gt;"):
+        assert words in text
+    for words in ("images", "Confusion", "<red>"):
+        assert words not in text
+    errors = np.square(data.targets - made.predict(data.features).reshape(30, -1)) / data.targets.var(axis=0)
+    worst = int(errors.mean(axis=1).argmax())
+    assert text.index("<td>" + f"{wide[worst, 0]:.6g}") < text.index("<td>" + f"{wide[(worst + 1) % 30, 0]:.6g}")
+
+
+def test_a_report_on_a_table_of_classes_and_on_labels(tmp_path: Path) -> None:
+    data = linear_table(30, targets=2)
+    above = (data.targets > 0).astype(np.uint8)
+    two = replace(data, targets=above[:, 0].astype(np.int64), names=("no", "yes"))
+    made = table_model(two)
+    text = write_report(made, two, tmp_path / "two").read_text()
+    assert pictures_of(tmp_path / "two") == {"confusion", "reliability"}
+    for words in ("ROC AUC of yes", "Worst rows", "rows of a class", "no history"):
+        assert words in text
+    right = measure(made, replace(two, targets=made.predict(two.features)), None)
+    assert "every row is predicted correctly" in page(right, [], "model", "data")
+    labels = replace(data, targets=above, names=("left", "right"))
+    sparse = replace(labels, features=SparseRows.from_scipy(csr_array(np.asarray(data.features))), columns=None)
+    text = write_report(table_model(sparse), sparse, tmp_path / "labels").read_text()
+    assert pictures_of(tmp_path / "labels") == set()
+    for words in ("label accuracy", "macro F1", "Labels", "<th>1</th>"):
+        assert words in text
+    assert Links(text).open == []
+    # A report of another kind leaves none of its pictures behind.
+    write_report(table_model(labels), labels, tmp_path / "two", force=True)
+    assert pictures_of(tmp_path / "two") == set()

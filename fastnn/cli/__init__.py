@@ -20,6 +20,7 @@ _COMMANDS = {
     "train": ("train", "train"),
     "evaluate": ("evaluate", "evaluate"),
     "compare": ("compare", "compare"),
+    "cv": ("cv", "cv"),
     "predict": ("predict", "predict"),
     "import": ("import_", "import_original"),
     "serve": ("serve", "serve"),
@@ -34,7 +35,7 @@ def make_app(names: Iterable[str] = _COMMANDS) -> typer.Typer:
     """Return the typer app with these commands; only their files are imported."""
     made = typer.Typer(
         name="fastnn",
-        help="Train small neural networks on handwritten digits, one sample at a time, as fast as one CPU core can.",
+        help="Train small neural networks on images and tables, one sample at a time, as fast as one CPU core can.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},

@@ -1,4 +1,4 @@
-"""``fastnn evaluate``: accuracy, loss and confusion matrix of a model."""
+"""``fastnn evaluate``: the metrics of a model on a data set."""
 
 from __future__ import annotations
 
@@ -12,11 +12,16 @@ from rich.text import Text
 
 from fastnn.cli._console import command, note, out, print_json
 from fastnn.cli._downloads import download_progress
+from fastnn.cli._figures import NAMES, figure
+from fastnn.cli._table_options import TargetOfModel, TaskOfModel  # noqa: TC001 - typer reads the annotations
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fastnn.evaluation.metrics import Evaluation
+    from fastnn.evaluation.classification import Evaluation
+    from fastnn.evaluation.metrics import AnyEvaluation
+    from fastnn.evaluation.multilabel import MultilabelEvaluation
+    from fastnn.evaluation.regression import RegressionEvaluation
     from fastnn.evaluation.saved_model import SavedModelEvaluation
 
 _WIDEST = 20
@@ -30,6 +35,8 @@ def evaluate(
         str | None,
         typer.Option("--data", help="A data set by name or path; by default the data that the model was trained on."),
     ] = None,
+    target: TargetOfModel = None,
+    task: TaskOfModel = None,
     split: Annotated[
         Literal["test", "train", "all"] | None,
         typer.Option(help="Part of the data; by default the test part of the model's own data, and all of other data."),
@@ -43,7 +50,7 @@ def evaluate(
     force: Annotated[bool, typer.Option("--force", help="Replace an existing report.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
-    """Evaluate a model: accuracy, loss, per-class scores and the confusion matrix."""
+    """Evaluate a model: accuracy, loss and each class, or R2 and errors of a regression."""
     from fastnn.evaluation.saved_model import evaluate_file
 
     if report_folder is not None:
@@ -51,7 +58,7 @@ def evaluate(
 
         check_folder(report_folder, force=force)
     with download_progress() as progress:
-        result = evaluate_file(model, data, split, progress=progress)
+        result = evaluate_file(model, data, split, target=target, task=task, progress=progress)
     page = None if report_folder is None else _write_report(result, report_folder, force=force)
     for text in result.notes:
         note(text)
@@ -69,31 +76,73 @@ def _write_report(result: SavedModelEvaluation, folder: Path, *, force: bool) ->
 
     part = result.data if result.split == "all" else result.part_name
     history = find_model(result.path).parent / "history.csv"
-    return write_report(result.model, result.images, folder, name=result.path, part=part, history=history, force=force)
+    return write_report(result.model, result.samples, folder, name=result.path, part=part, history=history, force=force)
 
 
 def _show(result: SavedModelEvaluation) -> None:
+    from fastnn.evaluation.classification import Evaluation
+    from fastnn.evaluation.regression import RegressionEvaluation
+
     console, evaluation = out(), result.evaluation
+    samples = "images" if result.samples.is_images else "rows"
     summary = Table.grid(padding=(0, 2))
-    for name, value in (
-        ("model", result.path),
-        ("data", result.part_name),
-        ("accuracy", f"{evaluation.accuracy:.2%} ({evaluation.correct:,} of {evaluation.total:,})"),
-        ("balanced accuracy", f"{evaluation.balanced_accuracy:.2%}"),
-        ("loss", f"{evaluation.loss:.4f}"),
-    ):
+    for name, value in (("model", result.path), ("data", result.part_name), *_summary(evaluation, samples)):
         summary.add_row(f"[bold]{name}[/bold]", escape(value))
     console.print(summary)
-    console.print(_class_table(evaluation))
+    if isinstance(evaluation, RegressionEvaluation):
+        if len(evaluation.per_target) > 1:
+            console.print(_target_table(evaluation))
+        return
+    if not isinstance(evaluation, Evaluation):
+        console.print(_label_table(evaluation, samples))
+        return
+    console.print(_class_table(evaluation, samples))
     if len(evaluation.classes) <= _WIDEST:
+        # A title of the table would be wrapped to its width.
+        console.print("[italic]confusion matrix (rows: label, columns: prediction)[/italic]")
         console.print(_confusion_table(evaluation))
     else:
-        console.print(_pair_table(evaluation))
+        console.print(_pair_table(evaluation, samples))
 
 
-def _class_table(evaluation: Evaluation) -> Table:
+def _summary(evaluation: AnyEvaluation, samples: str) -> list[tuple[str, str]]:
+    """Return names and values of the metrics; the first one says how many samples there are."""
+    from fastnn.evaluation.regression import RegressionEvaluation
+
+    figures = {name.removeprefix("test_"): value for name, value in evaluation.metrics.items()}
+    (first, value), *others = [(NAMES[name], figure(name, value)) for name, value in figures.items()]
+    if isinstance(evaluation, RegressionEvaluation):
+        counted = f"{evaluation.total:,} {samples}"
+    else:
+        counted = f"{evaluation.correct:,} of {evaluation.total:,}"
+    return [(first, f"{value} ({counted})"), *others]
+
+
+def _target_table(evaluation: RegressionEvaluation) -> Table:
+    table = Table(title="targets", title_justify="left")
+    for name in ("target", "R2", "MAE", "RMSE"):
+        table.add_column(name, justify="left" if name == "target" else "right")
+    for row in evaluation.per_target:
+        values = (figure("r2", row["r2"]), figure("mae", row["mae"]), figure("rmse", row["rmse"]))
+        table.add_row(escape(row["target"]), *values)
+    return table
+
+
+def _label_table(evaluation: MultilabelEvaluation, samples: str) -> Table:
+    table = Table(title="labels", title_justify="left")
+    for name in ("label", samples, "correct", "recall", "precision", "F1", "ROC AUC"):
+        table.add_column(name, justify="left" if name == "label" else "right")
+    for row in evaluation.per_label:
+        shares = ["-" if share is None else f"{share:.1%}" for share in (row["recall"], row["precision"])]
+        area = "-" if row["roc_auc"] is None else f"{row['roc_auc']:.4f}"
+        counts = (f"{row['count']:,}", f"{row['correct']:,}")
+        table.add_row(escape(row["label"]), *counts, *shares, f"{row['f1']:.4f}", area)
+    return table
+
+
+def _class_table(evaluation: Evaluation, samples: str) -> Table:
     table = Table(title="classes", title_justify="left")
-    for name in ("class", "images", "correct", "recall", "precision"):
+    for name in ("class", samples, "correct", "recall", "precision"):
         table.add_column(name, justify="left" if name == "class" else "right")
     for row in evaluation.per_class:
         shares = ["-" if share is None else f"{share:.1%}" for share in (row["recall"], row["precision"])]
@@ -102,7 +151,7 @@ def _class_table(evaluation: Evaluation) -> Table:
 
 
 def _confusion_table(evaluation: Evaluation) -> Table:
-    table = Table(title="confusion matrix (rows: label, columns: prediction)", title_justify="left", pad_edge=False)
+    table = Table(pad_edge=False)
     table.add_column("")
     for name in evaluation.classes:
         table.add_column(escape(name), justify="right")
@@ -124,13 +173,13 @@ def _cell(row: NDArray[Any], column: int, diagonal: int) -> Text:
     return Text(f"{count:,}", style=f"{'white' if share > 0.55 else 'black'} on rgb({background})")
 
 
-def _pair_table(evaluation: Evaluation) -> Table:
+def _pair_table(evaluation: Evaluation, samples: str) -> Table:
     import numpy as np
 
     table = Table(title="most frequent confusions", title_justify="left")
     table.add_column("label")
     table.add_column("prediction")
-    table.add_column("images", justify="right")
+    table.add_column(samples, justify="right")
     errors = evaluation.confusion.copy()
     np.fill_diagonal(errors, 0)
     for cell in np.argsort(-errors, axis=None, kind="stable")[:_WIDEST].tolist():

@@ -1,4 +1,4 @@
-"""Confidence intervals of an accuracy, significance tests of two models on the same images, and calibration."""
+"""Confidence intervals of an accuracy, significance tests of two models on the same samples, and calibration."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 EXACT_UP_TO = 1000
-"""McNemar's test is exact if at most so many images are classified correctly by one model only; else chi-squared."""
+"""McNemar's test is exact if at most so many samples are classified correctly by one model only; else chi-squared."""
 
 
 def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -43,9 +43,8 @@ def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> tuple
         If there is no such proportion, or the confidence is out of range.
     """
     if not 0 <= correct <= total or total < 1:
-        raise DataError(f"{correct} of {total} is not a proportion; give at least one image, and 0 to all correct")
-    if not 0 < confidence < 1:
-        raise DataError(f"the confidence must be between 0 and 1, such as 0.95, not {confidence}")
+        raise DataError(f"{correct} of {total} is not a proportion; give at least one sample, and 0 to all correct")
+    check_confidence(confidence)
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
     share, square = correct / total, z * z / total
     centre = (share + square / 2) / (1 + square)
@@ -54,14 +53,20 @@ def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> tuple
     return (0.0 if correct == 0 else centre - half), (1.0 if correct == total else centre + half)
 
 
+def check_confidence(confidence: float) -> None:
+    """Raise DataError unless a confidence level is more than 0 and less than 1."""
+    if not 0 < confidence < 1:
+        raise DataError(f"the confidence must be between 0 and 1, such as 0.95, not {confidence}")
+
+
 @dataclass(frozen=True)
 class McNemar:
-    """Result of McNemar's test of two models on the same images.
+    """Result of McNemar's test of two models on the same samples.
 
     Attributes
     ----------
     only_first, only_second : int
-        Number of images that only this model classifies correctly.
+        Number of samples that only this model classifies correctly.
     p : float
         Probability of a difference at least as large, in either direction, if both models are equally good.
     method : {"exact", "chi-squared"}
@@ -77,13 +82,13 @@ class McNemar:
 def mcnemar(first_correct: ArrayLike, second_correct: ArrayLike) -> McNemar:
     """Test whether two models differ significantly (Q. McNemar, Psychometrika 12, 1947).
 
-    Only images that exactly one model classifies correctly count. If the models are equally good, either of them is the
-    one with probability 1/2.
+    Only samples that exactly one model classifies correctly count. If the models are equally good, either of them is
+    the one with probability 1/2.
 
     Parameters
     ----------
     first_correct, second_correct : array_like of bool, shape (n,)
-        Whether each model classifies each image correctly, with the images in the same order.
+        Whether each model classifies each sample correctly, with the samples in the same order.
 
     Returns
     -------
@@ -128,11 +133,11 @@ class Reliability:
     edges : ndarray of float64, shape (bins + 1,)
         From 0 to 1; a bin includes its upper edge.
     counts : ndarray of int64, shape (bins,)
-        Number of images whose highest probability lies in the bin.
+        Number of samples whose highest probability lies in the bin.
     confidence, accuracy : ndarray of float64, shape (bins,)
         Mean highest probability, and fraction classified correctly; NaN in empty bins.
     ece : float
-        Expected calibration error: mean over the images of |accuracy - confidence| of their bin (C. Guo et al.,
+        Expected calibration error: mean over the samples of |accuracy - confidence| of their bin (C. Guo et al.,
         ICML 2017).
     """
 
@@ -171,7 +176,7 @@ def reliability(probabilities: ArrayLike, labels: ArrayLike, bins: int = 10) -> 
     Raises
     ------
     DataError
-        If there are no images or the shapes do not agree.
+        If there are no samples or the shapes do not agree.
     """
     table, truth = np.asarray(probabilities, dtype=np.float64), np.asarray(labels, dtype=np.int64)
     if table.ndim != 2 or truth.shape != (len(table),) or len(table) == 0 or bins < 1:

@@ -8,15 +8,20 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from fastnn.datasets import Split, load_dataset, split
+from fastnn.datasets.sparse import SparseRows
 from fastnn.errors import FastnnError, ModelError
-from fastnn.evaluation.metrics import Evaluation, classification, evaluate, match_labels
-from fastnn.predicting import load_image_model
+from fastnn.evaluation.matching import match_dataset, match_labels
+from fastnn.evaluation.metrics import AnyEvaluation, evaluate
+from fastnn.formats import load_model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
 
     from fastnn.datasets import Dataset
     from fastnn.model import Model
+    from fastnn.network import Task
 
 Part: TypeAlias = Literal["test", "train", "all"]
 
@@ -34,9 +39,9 @@ class SavedModelEvaluation:
         The data set's source.
     split : {"test", "train", "all"}
         Which part of it.
-    images : Dataset
-        This part.
-    evaluation : Evaluation
+    samples : Dataset
+        This part, with the columns and names of the model.
+    evaluation : Evaluation, RegressionEvaluation or MultilabelEvaluation
     notes : tuple of str
         Remarks on the data and the part.
     """
@@ -45,8 +50,8 @@ class SavedModelEvaluation:
     model: Model
     data: str
     split: Part
-    images: Dataset
-    evaluation: Evaluation
+    samples: Dataset
+    evaluation: AnyEvaluation
     notes: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
@@ -59,11 +64,79 @@ class SavedModelEvaluation:
         return f"{self.data}, all" if self.split == "all" else f"{self.data}, {self.split} part"
 
 
+@dataclass(frozen=True)
+class DataChoice:
+    """Which data to evaluate a model on.
+
+    Attributes
+    ----------
+    source : str
+        Name, path or URL.
+    target : tuple of str
+        Names of the columns of a table that are its targets; none if the reader chooses.
+    task : {"classification", "multilabel", "regression"} or None
+        None if the reader chooses.
+    from_model : bool
+        Whether target and task are those of the model alone.
+    """
+
+    source: str
+    target: tuple[str, ...] = ()
+    task: Task | None = None
+    from_model: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        path: str,
+        model: Model,
+        data: str | None = None,
+        target: str | Sequence[str] | None = None,
+        task: Task | None = None,
+    ) -> DataChoice:
+        """Return the given data, or those that the model was trained on; a table with target and task of the model.
+
+        Raises
+        ------
+        ModelError
+            If no data are given and the model does not say what it was trained on.
+        """
+        about = model.card.data
+        source = data if data is not None else training_source(path, model)
+        from_model = model.takes == "rows" and not target and task is None
+        if model.takes == "rows":
+            target = target or (None if about is None else about.target)
+            task = task or (model.task if data is not None or about is None else about.task)
+        return cls(source, (target,) if isinstance(target, str) else tuple(target or ()), task, from_model)
+
+    def load(self, path: str, progress: Callable[[str, float], None] | None = None, *, is_own: bool) -> Dataset:
+        """Load the data; if they are the model's own, errors suggest to give other data."""
+        try:
+            return load_dataset(self.source, progress=progress, target=self.target or None, task=self.task)
+        except FastnnError as error:
+            images = self._load_images(progress) if self.from_model else None
+            if images is not None:
+                return images
+            if not is_own:
+                raise
+            raise type(error)(f"{error}; {path} was trained on these data, give others with --data") from None
+
+    def _load_images(self, progress: Callable[[str, float], None] | None) -> Dataset | None:
+        """Return the data if they are images, which have no choice of target and task, and else None."""
+        try:
+            dataset = load_dataset(self.source, progress=progress)
+        except FastnnError:
+            return None
+        return dataset if dataset.is_images else None
+
+
 def evaluate_file(
     model_path: str,
     data: str | None = None,
     part: Part | None = None,
     *,
+    target: str | Sequence[str] | None = None,
+    task: Task | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> SavedModelEvaluation:
     """Evaluate the model in a file or run folder.
@@ -77,6 +150,8 @@ def evaluate_file(
     part : {"test", "train", "all"}, optional
         By default the test part if the model was trained on these data or they have a test set of their own; otherwise
         all of them.
+    target, task
+        As for :func:`fastnn.load_dataset`, for a table; by default those of the model.
     progress : callable, optional
         Called during a download, see :func:`fastnn.datasets.load_dataset`.
 
@@ -89,15 +164,16 @@ def evaluate_file(
     FastnnError
         If model or data cannot be read or do not fit each other.
     """
-    model = load_image_model(model_path)
-    source = data if data is not None else training_source(model_path, model)
-    dataset = load_data(model_path, source, progress, is_own=data is None)
-    chosen, images, notes = _choose(model, dataset, part, own=is_trained_on(model, dataset))
+    model = load_model(model_path)
+    choice = DataChoice.of(model_path, model, data, target, task)
+    dataset = choice.load(model_path, progress, is_own=data is None)
+    chosen, samples, notes = _choose(model, dataset, part, own=is_trained_on(model, dataset))
     try:
-        evaluation = classification(evaluate(model, images))
+        matched = match_dataset(samples, model)
+        evaluation = evaluate(model, matched)
     except ModelError as error:
         raise ModelError(f"{model_path}: {error}") from None
-    return SavedModelEvaluation(model_path, model, dataset.source, chosen, images, evaluation, dataset.notes + notes)
+    return SavedModelEvaluation(model_path, model, dataset.source, chosen, matched, evaluation, matched.notes + notes)
 
 
 def is_trained_on(model: Model, dataset: Dataset) -> bool:
@@ -118,19 +194,9 @@ def training_source(path: str, model: Model) -> str:
     return model.card.data.source
 
 
-def load_data(path: str, source: str, progress: Callable[[str, float], None] | None = None, *, is_own: bool) -> Dataset:
-    """Load the data to evaluate a model on; if they are the model's own, errors suggest to give other data."""
-    try:
-        return load_dataset(source, progress=progress)
-    except FastnnError as error:
-        if not is_own:
-            raise
-        raise type(error)(f"{error}; {path} was trained on these data, give others with --data") from None
-
-
 def _choose(model: Model, dataset: Dataset, wanted: Part | None, *, own: bool) -> tuple[Part, Dataset, tuple[str, ...]]:
     """Return the name of the part to evaluate on, the part, and remarks on it."""
-    has_test = dataset.test is not None
+    has_test, what = dataset.test is not None, "images" if dataset.is_images else "rows"
     chosen: Part = wanted or ("test" if own or has_test else "all")
     notes: list[str] = []
     if model.card.epochs == 0:
@@ -139,7 +205,7 @@ def _choose(model: Model, dataset: Dataset, wanted: Part | None, *, own: bool) -
         notes.append(f"{dataset.source} is not the data that the model was trained on")
     if chosen == "all":
         if own:
-            notes.append("the model was trained on most of these images; use --split test for the others")
+            notes.append(f"the model was trained on most of these {what}; use --split test for the others")
         return chosen, _with_test_set(dataset), tuple(notes)
     stored = model.card.data.split if own and model.card.data is not None else None
     how = stored or Split()
@@ -154,9 +220,23 @@ def _with_test_set(dataset: Dataset) -> Dataset:
     test = dataset.test
     if test is None:
         return dataset
+    targets = match_labels(test, dataset.names) if test.task == "classification" else test.targets
     return replace(
         dataset,
-        features=np.concatenate([dataset.images, test.images]),
-        targets=np.concatenate([dataset.labels, match_labels(test, dataset.classes)]),
+        features=_stack(dataset.features, test.features),
+        targets=np.concatenate([dataset.targets, targets]),
         test=None,
+    )
+
+
+def _stack(first: NDArray[Any] | SparseRows, second: NDArray[Any] | SparseRows) -> NDArray[Any] | SparseRows:
+    """Return the samples of both."""
+    if not isinstance(first, SparseRows) or not isinstance(second, SparseRows):
+        return np.concatenate([one.toarray() if isinstance(one, SparseRows) else one for one in (first, second)])
+    end, more = first.row_starts[-1], second.row_starts[-1]
+    return SparseRows(
+        np.concatenate([first.values[:end], second.values[:more]]),
+        np.concatenate([first.indices[:end], second.indices[:more]]),
+        np.concatenate([first.row_starts, second.row_starts[1:] + end]),
+        max(first.n_columns, second.n_columns),
     )

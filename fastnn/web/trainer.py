@@ -163,9 +163,9 @@ class Trainer(Background):
 
 
 def _accuracy(model: Model, held_back: Dataset) -> float:
-    from fastnn.evaluation.metrics import classification, evaluate
+    from fastnn.evaluation.metrics import evaluate
 
-    return classification(evaluate(model, held_back)).accuracy
+    return evaluate(model, held_back).score
 
 
 def _free_folder(root: Path) -> Path:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from fastnn.cli import app
 from fastnn.datasets import load_dataset
 from fastnn.label_issues import Findings
-from tests.helpers import blobs, save_npz
+from tests.helpers import blobs, linear_table, save_npz, save_table
 
 QUICK = ("--folds", "3", "--repeats", "1", "--epochs", "4", "--threads", "1")
 
@@ -129,3 +129,41 @@ def test_nothing_is_written_into_a_source_folder(tmp_path: Path) -> None:
     assert "never changed" in error(run("set", "--apply", "list.csv", "--to", "set/b.npz"))
     assert run("set", "--apply", "list.csv", "--to", "b.npz").exit_code == 0
     assert load_dataset("b.npz").labels.tolist() == [1, 1]
+
+
+def test_wrong_labels_and_copies_of_a_table_are_found_and_corrected() -> None:
+    rng = np.random.default_rng(0)
+    rows, labels = rng.normal(size=(120, 3)), np.arange(120) % 2
+    rows[:, 0] += 6 * labels
+    rows[50], labels[:3] = rows[40], 1 - labels[:3]
+    lines = [f"{a},{b},{c},{'no' if label == 0 else 'yes'}" for (a, b, c), label in zip(rows, labels, strict=True)]
+    Path("my t.csv").write_text("\n".join(["a,b,c,answer", *lines]) + "\n")
+    target = ("--target", "answer")
+    result = run("my t.csv", *target, "--out", "list.csv", *QUICK)
+    assert result.exit_code == 0, result.output
+    assert "my t.csv, 120 rows" in result.stdout
+    assert "images" not in result.stdout
+    assert "digit" not in result.stdout
+    assert "data clean 'my t.csv' --target answer --task classification --apply list.csv" in result.stderr
+    listed = {row["index"]: row for row in csv.DictReader(Path("list.csv").read_text().splitlines())}
+    assert {"0", "1", "2", "50"} <= listed.keys()
+    assert listed["50"]["reason"].startswith("copy of 40")
+    applied = run("my t.csv", *target, "--apply", "list.csv", "--to", "b.csv")
+    assert (applied.exit_code, applied.stdout) == (0, "b.csv\n")
+    assert "rows left out" in applied.stderr
+    cleaned = load_dataset("b.csv", target="answer")
+    assert cleaned.labels[:3].tolist() == [0, 1, 0]
+    assert "--sheet draws images" in error_of_table(run("my t.csv", *target, "--sheet", "a.png", *QUICK))
+
+
+def error_of_table(result: Result) -> str:
+    assert (result.exit_code, result.stdout) == (2, "")
+    return result.stderr
+
+
+def test_numbers_and_several_labels_are_refused() -> None:
+    save_table(linear_table(30), Path("t.csv"))
+    for options in ((*QUICK,), ("--apply", "list.csv", "--to", "b.csv")):
+        Path("list.csv").write_text("index,label,suggested,score,reason\n")
+        result = run("t.csv", "--target", "price", "--task", "regression", *options)
+        assert "t.csv: wrong labels can be found only if each sample has one class" in error_of_table(result)

@@ -1,21 +1,26 @@
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from rich.console import Console
+from scipy.sparse import csr_array
 from typer.testing import CliRunner
 
 from fastnn.cli import app, evaluate
-from fastnn.datasets import Dataset, load_dataset, split
+from fastnn.datasets import Dataset, SparseRows, load_dataset, split
 from fastnn.datasets.split import Split
+from fastnn.datasets.writers import write_dataset
 from fastnn.errors import DataError, ModelError
 from fastnn.evaluation.metrics import evaluate as measure
 from fastnn.evaluation.saved_model import evaluate_file
 from fastnn.formats import save_model
 from fastnn.model import DataCard, Model, ModelCard
-from fastnn.recipe import Recipe
+from fastnn.recipe import Recipe, presets
+from fastnn.session import Session
+from tests.helpers import linear_table, save_table
 from tests.models import DIGITS, model, network
 
 runner = CliRunner()
@@ -81,7 +86,7 @@ def test_the_published_network_gets_5337_of_6844_right(shared: Path) -> None:
     assert {row["class"] for row in figures["per_class"]} == set(DIGITS)
     assert set(figures) == {
         *("model", "data", "split", "accuracy", "balanced_accuracy"),
-        *("correct", "total", "loss", "per_class", "confusion"),
+        *("correct", "total", "loss", "per_class", "confusion", "task", "log_loss", "roc_auc"),
     }
 
 
@@ -184,3 +189,88 @@ def test_many_classes_are_shown_by_their_most_frequent_confusions() -> None:
     assert result.exit_code == 0, result.output
     assert "most frequent confusions" in result.stdout
     assert "class [29]" in result.stdout
+
+
+def table_run(path: str, data: Dataset) -> Model:
+    """Train a model of a table for one epoch; the file of the data is `path`."""
+    save_table(data, Path(path))
+    target = data.names if data.task != "classification" else ("target",)
+    source = load_dataset(path, target=target, task=data.task)
+    session = Session(source, presets["table"].replace(epochs=1, hidden=(4,)), "run")
+    assert len(list(session)) == 1
+    return session.model
+
+
+def test_a_regression_is_evaluated_on_its_own_table_and_on_another() -> None:
+    made = table_run("t.csv", linear_table(60, targets=2))
+    result = runner.invoke(app, ["evaluate", "run", "--json"])
+    assert result.exit_code == 0, result.output
+    figures = json.loads(result.stdout)
+    assert (figures["task"], figures["split"], figures["total"]) == ("regression", "test", 6)
+    assert {f"test_{name}": figures[name] for name in ("r2", "mae", "rmse", "loss")} == made.card.metrics
+    shown = runner.invoke(app, ["evaluate", "run"])
+    assert shown.exit_code == 0
+    for words in ("t.csv, test part", "R2", "(6 rows)", "RMSE", "targets", "price", "weight"):
+        assert words in shown.stdout
+    # Target and task are those of the model, the order of the columns is not.
+    lines = save_table(linear_table(40, targets=2, seed=1), Path("u.csv")).read_text().splitlines()
+    Path("u.csv").write_text("\n".join(",".join(line.split(",")[::-1]) for line in lines) + "\n")
+    other = evaluate_file("run", "u.csv")
+    assert other.evaluation.as_dict() == measure(made, linear_table(40, targets=2, seed=1)).as_dict()
+    assert (other.split, other.evaluation.total) == ("all", 40)
+    wrong = runner.invoke(app, ["evaluate", "run", "--data", "u.csv", "--target", "age"])
+    assert (wrong.exit_code, wrong.stdout) == (2, "")
+    assert "u.csv: has no " in wrong.stderr
+
+
+def test_two_classes_have_roc_auc_and_log_loss() -> None:
+    data = linear_table(60)
+    above = (data.targets[:, 0] > 0).astype(np.int64)
+    table_run("t.csv", replace(data, targets=above, names=("0", "1")))
+    shown = runner.invoke(app, ["evaluate", "run", "--split", "train"])
+    assert shown.exit_code == 0, shown.output
+    # A long title above a narrow table is one line.
+    assert "confusion matrix (rows: label, columns: prediction)" in shown.stdout
+    for words in ("ROC AUC", "log loss", "balanced accuracy", "rows"):
+        assert words in shown.stdout
+    assert "images" not in shown.stdout
+    assert "--split test for the others" in runner.invoke(app, ["evaluate", "run", "--split", "all"]).stderr
+
+
+def test_labels_have_a_table() -> None:
+    data = linear_table(60, targets=2)
+    table_run("t.csv", replace(data, targets=(data.targets > 0).astype(np.uint8)))
+    shown = runner.invoke(app, ["evaluate", "run"])
+    assert shown.exit_code == 0, shown.output
+    for words in (" of 6)", "label accuracy", "macro F1", "labels", "price", "ROC AUC"):
+        assert words in shown.stdout
+
+
+def test_a_model_of_images_refuses_a_table_and_the_other_way_round() -> None:
+    write_model(write_data("a.npz"))
+    save_table(replace(linear_table(20), targets=np.arange(20) % 2, names=("0", "1")), Path("t.csv"))
+    result = runner.invoke(app, ["evaluate", "m.safetensors", "--data", "t.csv"])
+    assert result.exit_code == 2
+    assert "t.csv: holds a table, but the model takes images" in result.stderr
+    table_run("u.csv", replace(linear_table(40), targets=np.arange(40) % 2, names=("0", "1")))
+    result = runner.invoke(app, ["evaluate", "run", "--data", "a.npz"])
+    assert result.exit_code == 2
+    assert "a.npz: holds images, but the model takes rows of a table" in result.stderr
+    assert "u.npz: no such file" in runner.invoke(app, ["evaluate", "run", "--data", "u.npz"]).stderr
+
+
+@pytest.mark.parametrize("as_sparse", [False, True])
+def test_a_table_with_its_own_test_set_is_evaluated_as_a_whole(as_sparse: bool) -> None:
+    parts = [linear_table(n, seed=n) for n in (30, 10)]
+    if as_sparse:
+        dense = [np.where(np.asarray(part.features) > 5, part.features, 0.0) for part in parts]
+        sparse = [SparseRows.from_scipy(csr_array(rows)) for rows in dense]
+        parts = [replace(part, features=rows) for part, rows in zip(parts, sparse, strict=True)]
+    write_dataset(replace(parts[0], test=parts[1]), Path("t.npz"))
+    session = Session(load_dataset("t.npz"), presets["table"].replace(epochs=1, hidden=(4,)), "run")
+    assert len(list(session)) == 1
+    assert evaluate_file("run").evaluation.total == 10
+    whole = evaluate_file("run", part="all")
+    assert whole.evaluation.total == 40
+    errors = [np.abs(part.targets[:, 0] - session.model.predict(part.features)) for part in parts]
+    assert whole.evaluation.metrics["test_mae"] == pytest.approx(np.concatenate(errors).mean())

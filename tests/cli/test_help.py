@@ -34,6 +34,18 @@ def test_help_is_shown_with_each_option(names: tuple[str, ...]) -> None:
         assert max(parameter.opts, key=len) in result.stdout or parameter.param_type_name == "argument"
 
 
+def test_defaults_that_depend_on_the_model_or_the_data_are_said() -> None:
+    def shown(*arguments: str) -> str:
+        return CliRunner(env={"COLUMNS": "200"}).invoke(app, [*arguments, "--help"]).stdout
+
+    assert "images and tables" in shown()
+    assert "table for a table, else original" in shown("train")
+    assert "table for a table, else original" in shown("cv")
+    for command in ("evaluate", "compare"):
+        assert "that of the training data" in shown(command)
+        assert "the column named target" not in shown(command)
+
+
 def test_the_commands_are_found() -> None:
     assert {" ".join(names) for names in COMMANDS} >= {"train", "evaluate", "guide", "serve", "data clean"}
 
@@ -47,5 +59,5 @@ def test_no_path_is_checked_before_the_command_runs() -> None:
             kind, *information = get_args(hint) or [hint]
             if Path in (kind, *get_args(kind)):
                 checked[*names, name] = information[0].readable
-    assert ("data", "convert", "target") in checked
+    assert ("data", "convert", "to") in checked
     assert not any(checked.values()), checked

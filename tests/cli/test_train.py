@@ -31,7 +31,7 @@ from fastnn.progress import Bars
 from fastnn.recipe import load_recipe
 from fastnn.runs import Run
 from fastnn.training import Trainer
-from tests.helpers import blobs, run_python, save_npz
+from tests.helpers import blobs, linear_table, run_python, save_npz, save_table
 
 if TYPE_CHECKING:
     from fastnn.training import ChunkReport, EpochReport
@@ -207,15 +207,29 @@ def test_the_best_epoch_is_in_the_summary() -> None:
     assert 0 <= found["validation_accuracy"] <= 1
 
 
+def test_the_best_epoch_of_a_regression_has_r2() -> None:
+    save_table(linear_table(60), Path("t.csv"))
+    options = ("--target", "price", "--task", "regression", "--validation-fraction", "0.2", "--epochs", "2")
+    result = run("--data", "t.csv", *options, "--hidden", "4", "--out", "run", "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    # Also if it is below that of the mean of the targets.
+    assert found["best_epoch"] > 0
+    assert found["validation_r2"] < -1
+    assert "validation_accuracy" not in found
+
+
 def test_options_without_effect_or_with_another_meaning_are_noted() -> None:
     notes = {}
-    for name, option in (("best", "--ensemble=1"), ("mnist", "--lr-decay=0.9")):
-        result = run(*SMALL, "--recipe", name, "--epochs", "2", option, "--out", name, "--json", "-q")
+    Path("adaptive.toml").write_text('name = "adaptive"\nschedule = "adaptive"\n')
+    for name, option in (("best", "--ensemble=1"), ("mnist", "--lr-decay=0.9"), ("adaptive.toml", "--lr-decay=0.9")):
+        result = run(*SMALL, "--recipe", name, "--epochs", "2", option, "--out", f"run {name}", "--json", "-q")
         notes[name] = json.loads(result.stdout)["notes"]
-        assert result.stderr.startswith(f"note: {notes[name][0]}")
+        assert result.stderr.startswith("".join(f"note: {note}" for note in notes[name][:1]))
     assert notes == {
         "best": ["the weights are averaged over all 2 epochs"],
         "mnist": ["--lr-decay and --lr-every have no effect: recipe mnist has a cosine schedule"],
+        "adaptive.toml": [],
     }
 
 
@@ -574,6 +588,21 @@ def test_a_run_killed_before_its_first_checkpoint_begins_anew(networks: int) -> 
     assert asked in error_line("--resume", "dead")
     done = run("--resume", "dead", "--data", "data.npz", "-q")
     assert (done.exit_code, done.stderr) == (0, "note: dead: nothing was saved; training begins anew from its recipe\n")
+    assert Path("dead/model.safetensors").read_bytes() == Path("whole/model.safetensors").read_bytes()
+
+
+def test_a_resumed_run_keeps_its_target() -> None:
+    rows = "".join(f"{k % 7},{k % 5},{k % 3}\n" for k in range(40))
+    Path("t.csv").write_text(f"a,b,y\n{rows}")
+    Path("mine.toml").write_text('rule = "backprop"\nstandardise = true\n')
+    options = ("--data", "t.csv", "--target", "b", "--task", "regression", "--epochs", "2", "-q")
+    assert run(*options, "--recipe", "mine.toml", "--out", "whole").exit_code == 0
+    assert "keeps the target and the task of the run" in error_line("--resume", "whole", "--target", "y")
+    more = ("--resume", "whole", "--epochs", "3", "--data", "t.csv")
+    assert "t.csv: is not the data that whole was trained on" in error_line(*more, "--target", "y")
+    Path("dead").mkdir()
+    Path("dead/recipe.toml").write_bytes(Path("whole/recipe.toml").read_bytes())
+    assert run("--resume", "dead", *options).exit_code == 0
     assert Path("dead/model.safetensors").read_bytes() == Path("whole/model.safetensors").read_bytes()
 
 

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,12 @@ from fastnn.errors import FastnnError
 from fastnn.evaluation.compare import compare
 from fastnn.evaluation.intervals import mcnemar, wilson_interval
 from fastnn.evaluation.metrics import evaluate
+from fastnn.evaluation.student import PairedTest
 from fastnn.formats import save_model
 from fastnn.model import DataCard, Model, ModelCard
+from fastnn.network import Network
 from fastnn.recipe import Recipe
-from tests.helpers import DIGITS, blobs, save_npz
+from tests.helpers import DIGITS, blobs, linear_table, save_npz, save_table
 from tests.models import network
 
 HISTORY = (
@@ -166,8 +169,6 @@ def test_a_run_is_called_better_only_if_the_difference_is_significant(data: Data
     test = split(data, 0.25, 0)[1]
     good = write_run("good", data)
     # Class means as weights: a network without a hidden layer that classifies the blobs.
-    from fastnn.network import Network
-
     made = Network((784, 10))
     ink = 1 - data.images / 255
     for k in range(10):
@@ -203,8 +204,6 @@ def test_a_run_is_called_better_only_if_the_difference_is_significant(data: Data
 def test_runs_that_cannot_be_compared_are_named(
     runs: list[str], data_source: str | None, words: str, data: Dataset
 ) -> None:
-    from dataclasses import replace
-
     write_run("one", data)
     write_run("two", data)
     write_run("none", None)
@@ -224,9 +223,13 @@ def test_the_evaluate_command_writes_a_report(data: Dataset) -> None:
     figures = json.loads(result.stdout)
     assert [run["run"] for run in figures["runs"]] == ["one", "two[b]"]
     assert set(figures["pairs"][0]) == {
-        *("first", "second", "shared", "first_correct", "second_correct", "test", "p_adjusted", "better")
+        *("first", "second", "shared", "first_score", "second_score", "first_correct", "second_correct"),
+        *("test", "p_adjusted", "better"),
     }
     assert figures["pairs"][0]["test"]["method"] == "exact"
+    run = figures["runs"][0]
+    assert run["figures"]["accuracy"] == {"value": run["accuracy"], "low": run["low"], "high": run["high"]}
+    assert run["accuracy"] == run["correct"] / run["total"]
     shown = CliRunner().invoke(app, ["compare", "one", "two[b]"])
     assert shown.exit_code == 0
     for words in ("two[b]", "784-6-10", "95% interval", "lr", "McNemar", "exact binomial"):
@@ -234,3 +237,110 @@ def test_the_evaluate_command_writes_a_report(data: Dataset) -> None:
     failed = CliRunner().invoke(app, ["compare", "one"])
     assert (failed.exit_code, failed.stdout) == (2, "")
     assert len(failed.stderr.strip().splitlines()) == 1
+
+
+def write_table_run(name: str, data: Dataset, *, factor: float, seed: int = 0, task: str = "regression") -> Model:
+    """Save a model of a table; it predicts the targets of `linear_table`, times `factor`."""
+    output = {"regression": "identity", "multilabel": "sigmoid", "classification": "softmax"}[task]
+    made = Network((3, len(data.names)), rule="backprop", output=output, dtype=np.float64)  # type: ignore[arg-type]
+    made.weights[0][:, :] = 0.0
+    made.weights[0][:, -1] = np.array([1.0, -1.0, 0.5]) * factor
+    made.biases[0][-1] = -2.5 * factor
+    about = DataCard(
+        source=data.source,
+        description=data.source,
+        hash=data.content_hash,
+        split=Split(fraction=0.25, seed=seed),
+        target=data.names if task != "classification" else None,
+        task=task,  # type: ignore[arg-type]
+    )
+    trained = Recipe(name="t", seed=seed, test_fraction=0.25)
+    card = ModelCard(recipe=trained, epochs=3, data=about)
+    model = Model((made,), data.names, takes="rows", columns=data.columns, card=card)
+    Path(name).mkdir()
+    save_model(model, f"{name}/model.safetensors")
+    return model
+
+
+def table_file(path: str, n: int = 200, *, seed: int = 0) -> Dataset:
+    save_table(linear_table(n, seed=seed), Path(path))
+    return load_dataset(path, target="price", task="regression")
+
+
+def test_regressions_are_compared_by_r2_and_their_squared_errors() -> None:
+    data = table_file("t.csv")
+    models = [write_table_run("good", data, factor=1.0), write_table_run("bad", data, factor=0.5)]
+    result = compare(["good", "bad"])
+    test = split(data, 0.25, 0)[1]
+    measured = [evaluate(made, test) for made in models]
+    assert result.task == "regression"
+    for row, expected in zip(result.rows, measured, strict=True):
+        assert list(row.figures) == ["r2", "mae", "rmse"]
+        assert (row.metric, row.total, row.correct, row.accuracy) == ("r2", 50, None, None)
+        assert row.score == expected.score
+        assert row.low < row.score < row.high
+        assert row.figures["rmse"].value == expected.metrics["test_rmse"]
+    (pair,) = result.pairs
+    assert isinstance(pair.test, PairedTest)
+    assert (pair.first_score, pair.second_score) == pytest.approx([one.score for one in measured])
+    assert pair.test.difference == pytest.approx(measured[0].score - measured[1].score)
+    assert pair.better == "good"
+    figures = json.loads(json.dumps(result.as_dict(), allow_nan=False))
+    assert figures["runs"][0]["r2"] == result.rows[0].score
+    assert compare(["good", "bad"], "t.csv", target="price", task="regression").pairs == result.pairs
+    shown = CliRunner().invoke(app, ["compare", "good", "bad"])
+    assert shown.exit_code == 0, shown.output
+    for words in ("R2", "RMSE", "95% interval", "paired t-test", "A is better", "Diebold", "bootstrap"):
+        assert words in shown.stdout
+
+
+def test_rows_that_a_run_was_trained_on_are_left_out_in_other_data_too() -> None:
+    data = table_file("t.csv")
+    write_table_run("one", data, factor=1.0)
+    write_table_run("two", data, factor=0.9, seed=1)
+    lines = Path("t.csv").read_text().splitlines()
+    # Other columns, in another order: the rows are compared as the model takes them.
+    turned = [",".join([*line.split(",")[::-1], "x"]) for line in lines[:101]]
+    Path("u.csv").write_text("\n".join(turned) + "\n")
+    result = compare(["one", "two"], "u.csv")
+    held = Split(fraction=0.25, seed=0).test_mask(data) & Split(fraction=0.25, seed=1).test_mask(data)
+    assert [row.total for row in result.rows] == [held[:100].sum()] * 2
+    assert result.pairs[0].shared == held[:100].sum()
+    assert result.notes == ("u.csv: columns that the model does not take are left out: x",)
+    Path("u.csv").write_text("\n".join([lines[0], lines[1 + int(np.flatnonzero(~held)[0])]]) + "\n")
+    with pytest.raises(FastnnError, match=r"u\.csv: every row was used to train"):
+        compare(["one", "two"], "u.csv")
+
+
+def test_two_classes_and_labels_are_compared_by_mcnemars_test() -> None:
+    table = linear_table(120)
+    above = (table.targets > 0).astype(np.int64)
+    save_table(replace(table, targets=above[:, 0], names=("0", "1")), Path("c.csv"))
+    data = load_dataset("c.csv")
+    write_table_run("one", data, factor=1.0, task="classification")
+    write_table_run("two", data, factor=-1.0, task="classification")
+    result = compare(["one", "two"])
+    assert list(result.rows[0].figures) == ["accuracy", "roc_auc"]
+    auc = result.rows[0].figures["roc_auc"]
+    assert auc.low < auc.value <= auc.high
+    assert result.pairs[0].better == "one"
+    save_table(replace(table, targets=above.astype(np.uint8), names=("up",)), Path("l.csv"))
+    labels = load_dataset("l.csv", target="up", task="multilabel")
+    write_table_run("three", labels, factor=1.0, task="multilabel")
+    write_table_run("four", labels, factor=-1.0, task="multilabel")
+    found = compare(["three", "four"])
+    assert (found.task, found.rows[0].metric, found.pairs[0].better) == ("multilabel", "accuracy", "three")
+    with pytest.raises(FastnnError, match="three: its task is multilabel, but that of one is classification"):
+        compare(["one", "three"])
+    made = write_run("image", None)
+    assert made.takes == "images"
+    with pytest.raises(FastnnError, match="one: takes rows, but image takes images"):
+        compare(["image", "one"])
+
+
+def test_regressions_of_other_targets_are_not_compared() -> None:
+    data = table_file("t.csv")
+    write_table_run("one", data, factor=1.0)
+    write_table_run("two", replace(data, names=("weight",)), factor=1.0)
+    with pytest.raises(FastnnError, match="two: predicts weight, but one predicts price"):
+        compare(["one", "two"])

@@ -7,7 +7,9 @@ import pytest
 
 from fastnn.datasets import Dataset
 from fastnn.errors import DataError
-from fastnn.evaluation.metrics import Evaluation, class_rows, confusion_matrix, evaluate, match_labels, mean_loss
+from fastnn.evaluation.classification import Evaluation, class_rows, confusion_matrix
+from fastnn.evaluation.matching import match_labels
+from fastnn.evaluation.metrics import evaluate, mean_loss
 from fastnn.model import Model
 from fastnn.network import Network
 from tests.models import model
@@ -79,8 +81,14 @@ def test_labels_are_unchanged_if_the_classes_agree() -> None:
 
 
 def test_an_empty_data_set_cannot_be_evaluated() -> None:
-    with pytest.raises(DataError, match=r"some\.json: no samples"):
+    with pytest.raises(DataError, match=r"some\.json: no images to evaluate on"):
         evaluate(reader(("a", "b")), dataset([], [], ("a", "b")))
+
+
+def test_a_path_is_no_data_set() -> None:
+    model = Model((Network((4, 2), rule="backprop"),), ("a", "b"))
+    with pytest.raises(DataError, match=r"wine\.csv: is no Dataset; read it with fastnn\.load_dataset first"):
+        evaluate(model, "wine.csv")  # type: ignore[arg-type]
 
 
 def test_a_confusion_matrix_counts_each_image_once() -> None:
@@ -100,7 +108,7 @@ def test_the_figures_are_fit_for_json() -> None:
     )
     result = evaluate(model(), data)
     figures = json.loads(json.dumps(result.as_dict(), allow_nan=False))
-    assert set(figures) == {f.name for f in dataclasses.fields(result)} - {"classes"}
+    assert set(figures) == {f.name for f in dataclasses.fields(result)} - {"classes"} | {"task"}
     assert np.array_equal(figures["confusion"], result.confusion)
 
 
@@ -108,7 +116,7 @@ def test_the_notebook_tables_escape_names() -> None:
     classes = ("<script>", *(str(k) for k in range(99)))
     confusion = np.eye(100, dtype=np.int64)
     rows = class_rows(confusion, classes)
-    shown = Evaluation(0.875, 0.75, 7, 8, 0.25, rows, confusion, classes)._repr_html_()
+    shown = Evaluation(0.875, 0.75, 7, 8, 0.25, rows, confusion, classes, 0.25, None)._repr_html_()
     for text in ("87.50%", "75.00%", "0.2500", "&lt;script&gt;", "the first 50"):
         assert text in shown
     assert "<script" not in shown

@@ -124,7 +124,7 @@ def unknown_host(*_: object, **__: object) -> None:
     [
         (["--model", "missing.safetensors"], "missing.safetensors"),
         (["--model", "broken.safetensors"], "broken.safetensors"),
-        (["--model", "small.safetensors"], "the model has 9 inputs, but an image has 784 pixels"),
+        (["--model", "small.safetensors"], "small.safetensors: the model has 9 inputs, but an image has 784 pixels"),
         (["--db", "mysql://x@127.0.0.1/y"], "unknown kind of database"),
         (["--db", "sqlite:///no/such/folder/x.db"], "the folder no/such/folder does not exist"),
         (["--db", "sqlite:///broken.safetensors"], "the database cannot be used"),

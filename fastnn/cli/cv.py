@@ -1,0 +1,93 @@
+"""``fastnn cv``: cross-validate a recipe."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from fastnn.cli._console import command, note, out, print_json
+from fastnn.cli._downloads import load_with_progress
+from fastnn.cli._figures import NAMES, figure, interval, percent
+from fastnn.cli._fold_progress import fold_progress
+from fastnn.cli._table_options import Target, TaskOption  # noqa: TC001 - typer reads the annotations
+
+if TYPE_CHECKING:
+    from fastnn.crossval import CrossValidation
+    from fastnn.datasets import Dataset
+    from fastnn.recipe import Recipe
+
+
+@command
+def cv(
+    data: Annotated[str, typer.Option(help="Data set: digits, mnist, drawn, a file, a folder or a database URL.")],
+    target: Target = None,
+    task: TaskOption = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="Preset or TOML file.", show_default="table for a table, else original")
+    ] = None,
+    folds: Annotated[int, typer.Option(help="Number of folds, at least 2.")] = 5,
+    repeats: Annotated[int, typer.Option(help="Number of cross-validations, each with other folds and seeds.")] = 1,
+    epochs: Annotated[int | None, typer.Option(help="Number of passes over the training data.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Random seed for folds, weights and sample order.")] = None,
+    confidence: Annotated[float, typer.Option(help="Confidence level of the intervals.")] = 0.95,
+    threads: Annotated[
+        int | None, typer.Option(help="Folds trained at a time.", show_default="one on each core")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")] = False,
+) -> None:
+    """Cross-validate a recipe: train on all folds but one, test on that one, for each fold.
+
+    The intervals take into account that the training sets overlap. A test set of the data is not used.
+    """
+    from fastnn.crossval import cross_validate
+
+    dataset = load_with_progress(data, target, task)
+    chosen = _recipe(dataset, recipe, epochs, seed)
+    notes = dataset.notes
+    if dataset.test is not None:
+        notes += (f"the {len(dataset.test):,} samples of its test set are not used",)
+    for text in notes:
+        note(text)
+    with fold_progress(not as_json) as progress:
+        result = cross_validate(
+            dataset, chosen, folds, repeats=repeats, confidence=confidence, threads=threads, progress=progress
+        )
+    if as_json:
+        print_json({"data": dataset.source, "recipe": chosen.name, **result.as_dict(), "notes": list(notes)})
+        return
+    several = "" if chosen.epochs == 1 else "s"
+    _show(result, f"{dataset.source}, recipe {chosen.name}, {chosen.epochs:,} epoch{several}", repeats)
+
+
+def _recipe(dataset: Dataset, source: str | None, epochs: int | None, seed: int | None) -> Recipe:
+    from fastnn.recipe import load_recipe
+    from fastnn.session import default_recipe
+
+    base = default_recipe(dataset) if source is None else load_recipe(source)
+    return (base if epochs is None else base.with_epochs(epochs)).replace(seed=seed)
+
+
+def _show(result: CrossValidation, title: str, repeats: int) -> None:
+    names = list(result.metrics)
+    table = Table(title=escape(title), title_justify="left")
+    table.add_column("fold")
+    for heading in ("training", "test", *(NAMES[name] for name in names)):
+        table.add_column(heading, justify="right")
+    for fold in result.folds:
+        label = f"{fold.fold + 1}" if repeats == 1 else f"{fold.repeat + 1}, {fold.fold + 1}"
+        values = (figure(name, fold.metrics[name]) for name in names)
+        table.add_row(label, f"{fold.n_train:,}", f"{fold.n_test:,}", *values)
+    table.add_section()
+    table.add_row("mean", "", "", *(f"[bold]{figure(name, result.metrics[name].mean)}[/bold]" for name in names))
+    bounds = ((name, result.metrics[name]) for name in names)
+    table.add_row(
+        f"{percent(result.confidence)} interval", "", "", *(interval(name, one.low, one.high) for name, one in bounds)
+    )
+    console = out()
+    console.print(table)
+    console.print(
+        "[dim]Intervals: Student's t, corrected for overlapping training sets (Nadeau and Bengio 2003).[/dim]"
+    )
