@@ -1,4 +1,4 @@
-"""Models: trained networks with class names, preprocessing and a card that says where they come from."""
+"""Models: trained networks with the names of their outputs, preprocessing and a card that says where they come from."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ _Text = Annotated[str, Meta(max_length=1 << 16)]
 _Count = Annotated[int, Meta(ge=0, le=(1 << 53) - 1)]
 
 _LEAST_PER_THREAD = 256
-"""Least number of images for a thread, which take about a millisecond; for fewer, starting it costs too much."""
+"""Least number of samples for a thread, which take about a millisecond if they are images; for fewer, starting it costs
+too much."""
 
 _MAX_IDLE = 8
 """Sets of engines kept for later predictions; a server may predict on many threads at once, but seldom does."""
@@ -314,8 +315,8 @@ class Model:
         Raises
         ------
         DataError
-            If the samples have another shape, images are not whole numbers from 0 to 255, or a value of a row is NaN or
-            infinite.
+            If the samples have another shape, images are not whole numbers from 0 to 255, a value of a row is NaN or
+            infinite, or the columns of a data frame have other names than those of the model.
         ModelError
             If an output is not finite, since the weights are too large.
         """
@@ -397,10 +398,7 @@ class Model:
         outputs = self.outputs(samples)
         if self.task == "multilabel":
             return outputs
-        total = outputs.sum(axis=1, keepdims=True)
-        # If all sigmoids underflow to 0, all classes get the same probability.
-        zero = total == 0
-        return np.where(zero, 1.0 / len(self.names), outputs / np.where(zero, 1.0, total))
+        return as_probabilities(outputs)
 
     def predict(self, samples: Any) -> NDArray[Any]:
         """Return the index in `names` of the most probable class, the labels, or the targets of each sample.
@@ -446,12 +444,24 @@ class Model:
         elif not isinstance(samples, np.ndarray) and hasattr(samples, "tocsr"):
             rows = SparseRows.from_scipy(samples)
         else:
+            if not isinstance(samples, np.ndarray):
+                self._check_names(samples)
             array = np.asarray(samples)
             rows = as_rows(array[None, :] if array.ndim == 1 else array, np.float64)
         if rows.shape[1] != self.n_inputs:
             raise DataError(f"the model takes rows of {self.n_inputs} values, not of {rows.shape[1]}")
         check_finite(rows, "the samples")
         return rows
+
+    def _check_names(self, samples: Any) -> None:
+        """Raise DataError if a data frame has its columns in another order than the model, or other ones."""
+        given = list(getattr(samples, "columns", ()))
+        # One-hot columns of categories have names that the model does not know.
+        if self.columns is None or len(given) != len(self.columns) or len(given) != self.n_inputs:
+            return
+        for place, (name, column) in enumerate(zip(given, self.columns, strict=True)):
+            if isinstance(name, str) and name != column.name:
+                raise DataError(f"column {place} of the samples is {name!r}, but the model takes {column.name!r} there")
 
 
 def _part(samples: NDArray[Any] | SparseRows, start: int, stop: int) -> Any:
@@ -464,6 +474,14 @@ def probe_kind(takes: Literal["images", "rows"], invert: bool) -> Literal["image
     if takes == "rows":
         return "rows"
     return "inverted images" if invert else "images"
+
+
+def as_probabilities(outputs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return outputs for classes, shape (n, classes), divided by their sums, so that every row sums to 1."""
+    total = outputs.sum(axis=1, keepdims=True)
+    # If all sigmoids underflow to 0, all classes get the same probability.
+    zero = total == 0
+    return np.where(zero, 1.0 / outputs.shape[1], outputs / np.where(zero, 1.0, total))
 
 
 def _overflow(network: Network) -> str:

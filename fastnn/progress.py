@@ -104,5 +104,5 @@ def measured(report: EpochReport) -> str:
 
 
 def score_text(score: float, task: Task) -> str:
-    """Return an accuracy as a percentage, or the R² of a regression as a number."""
-    return f"R² {score:.4f}" if task == "regression" else f"{score:.2%}"
+    """Return an accuracy as a percentage, or the R2 of a regression as a number."""
+    return f"R2 {score:.4f}" if task == "regression" else f"{score:.2%}"

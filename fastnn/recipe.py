@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     from fastnn.network import Network, Task
 
+_DISTORTIONS = ("rotation", "scale", "shear", "shift", "elastic_alpha")
+"""The fields that distort training images."""
+
 MAX_HIDDEN = 62
 """Most hidden layers; a model file holds networks of at most 64 layers."""
 
@@ -91,7 +94,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         standard deviations of the target if `standardise` is set.
     error_limit : float or None
         If given, errors of a regression are clipped to this before they are passed back, so that outliers change the
-        weights less; in the same unit. It has no effect on other tasks.
+        weights less; in the same unit. It has no effect on other tasks, nor with `huber_delta`, which limits the errors
+        too.
     seed : int
         Seed of the initial weights, the order of samples, the distortions and the split.
     test_fraction : float
@@ -105,7 +109,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         SGD, but round differently.
     standardise : bool
         Whether each column of a table, and each target of a regression, is centred on 0 and divided by its standard
-        deviation in the training set; the model does the same. Columns of categories are left as they are.
+        deviation in the training set; the model does the same. Columns of categories are left as they are. A column of
+        which more than half is one value is divided by more, so that its other values do not exceed 1.
     normalise : bool
         Whether images are cropped, scaled and centred first, see :func:`fastnn.images.normalise_picture`; the
         model then does the same before it predicts.
@@ -212,8 +217,6 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise RecipeError("rule original allows only sigmoid units and no label smoothing; set rule to backprop")
         if self.rule == "original" and (self.alpha or self.dropout):
             raise RecipeError("rule original has neither weight decay (alpha) nor dropout; set rule to backprop")
-        if self.huber_delta is not None and self.error_limit is not None:
-            raise RecipeError("huber_delta limits the errors too; drop error_limit")
         if self.schedule == "adaptive" and self.lr_decay == 1:
             raise RecipeError("schedule adaptive needs an lr_decay below 1")
 
@@ -253,7 +256,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     @property
     def distorts(self) -> bool:
         """Whether training images are distorted at random."""
-        return any((self.rotation, self.scale, self.shear, self.shift, self.elastic_alpha))
+        return any(getattr(self, name) for name in _DISTORTIONS)
 
     @property
     def needs_total(self) -> bool:
@@ -269,8 +272,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     @property
     def for_images(self) -> tuple[str, ...]:
         """The settings of this recipe that only images can have."""
-        given = {"invert": self.invert, "normalise": self.normalise, "rotation ... elastic_alpha": self.distorts}
-        return tuple(name for name, value in given.items() if value)
+        return tuple(name for name in ("invert", "normalise", *_DISTORTIONS) if getattr(self, name))
 
     def network(self, n_inputs: int, n_outputs: int, task: Task = "classification") -> Network:
         """Return a new network with the recipe's hidden layers and initial weights.

@@ -141,7 +141,7 @@ class Session:
     card : ModelCard
         The model's card, without epochs and metrics; may be replaced before the first epoch.
     timings : Timings
-    evaluation : Evaluation or None
+    evaluation : Evaluation, MultilabelEvaluation, RegressionEvaluation or None
         Evaluation of the finished model on the test set.
 
     Raises
@@ -241,7 +241,7 @@ class Session:
         n_test = 0 if session.test is None else len(session.test)
         if about.n_test not in (None, n_test):
             raise ModelError(
-                f"{folder}: its model was tested on {about.n_test} images, but its split holds back {n_test}; "
+                f"{folder}: its model was tested on {about.n_test} samples, but its split holds back {n_test}; "
                 "the file is damaged or was changed, start a new run"
             )
         session.card = msgspec.structs.replace(model.card, recipe=recipe)
@@ -344,6 +344,11 @@ class Session:
     def sizes(self) -> tuple[int, ...]:
         """Layer sizes of each network."""
         return self._snapshots[0].network.sizes
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes; the same as `names`."""
+        return self.names
 
     @property
     def epochs(self) -> int:

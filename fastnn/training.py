@@ -6,24 +6,29 @@ import math
 import time
 import warnings
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import msgspec
 import numpy as np
+from msgspec import Meta
 
+from fastnn.datasets.scaling import Scaling
+from fastnn.datasets.sparse import SparseRows
 from fastnn.engine import Engine, StepOptions, has_finite_outputs
-from fastnn.errors import ModelError, RecipeError, TrainingError
-from fastnn.evaluation.metrics import mean_loss, r2_score
+from fastnn.errors import DataError, ModelError, RecipeError, TrainingError
+from fastnn.evaluation.metrics import mean_loss
+from fastnn.evaluation.regression import r2_score
 from fastnn.images.distort import Distorter
 from fastnn.inputs import ImageInput, density, kernel_input
 from fastnn.model import Model, ModelCard, probe_kind
 from fastnn.network import Network, Task
-from fastnn.training_data import Part, TrainingData, check_fit, check_recipe, prepare
+from fastnn.stepping import Stepper
+from fastnn.training_data import Part, TrainingData, check_fit, check_recipe, check_test, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     from fastnn.datasets import Dataset
     from fastnn.inputs import KernelInput
@@ -47,8 +52,9 @@ class EpochReport:
         Learning rate of the epoch.
     loss, accuracy : float
         Mean loss (see :func:`fastnn.evaluation.metrics.mean_loss`) and accuracy on the training samples, each measured
-        just before the sample's own update. The accuracy is the share of samples that are right: of a multilabel task
-        those whose labels are all right. Of a regression it is the coefficient of determination R².
+        just before the sample's own update. The loss of a standardised regression is that of the standardised targets.
+        The accuracy is the share of samples that are right: of a multilabel task those whose labels are all right. Of a
+        regression it is the coefficient of determination R2.
     test_loss, test_accuracy : float or None
         On the test set after the epoch; None without one.
     samples_per_second : float
@@ -142,7 +148,9 @@ def train(
     Parameters
     ----------
     network : Network
-        Changed in place. Read its weights only between two epochs, when a report has been yielded.
+        Changed in place. Read its weights only between two epochs, when a report has been yielded. If the recipe
+        standardises, the network takes standardised rows; :func:`fastnn.training.as_model` makes a model of it that
+        takes rows as they are.
     dataset : Dataset
         The training set. A part of it is held out if the recipe has a validation fraction.
     recipe : Recipe
@@ -166,7 +174,7 @@ def train(
     Warns
     -----
     UserWarning
-        If some images are blank.
+        If images are normalised and some are blank.
 
     Raises
     ------
@@ -209,7 +217,7 @@ def train(
 
 
 class Trainer:
-    """Trains one network, an epoch at a time; keeps weight averages and the weights of the best epoch.
+    """Trains one network, an epoch or a sample at a time; keeps weight averages and the weights of the best epoch.
 
     Parameters
     ----------
@@ -217,6 +225,8 @@ class Trainer:
         As for :func:`train`. `ensemble` and `per_class` of the recipe are ignored.
     like : Trainer, optional
         A trainer for the same data, test set and sample weights, whose preprocessed samples are shared if possible.
+    shuffle : bool
+        Whether each epoch has another random order of samples, or that of the data set.
 
     Attributes
     ----------
@@ -241,19 +251,27 @@ class Trainer:
         *,
         sample_weight: NDArray[Any] | None = None,
         like: Trainer | None = None,
+        shuffle: bool = True,
     ) -> None:
+        self._shuffle = shuffle
         for part in (dataset, test):
             if part is not None:
                 check_fit(network, part)
+        if test is not None:
+            check_test(dataset, test)
         if network.frozen:
             raise ModelError("the network belongs to a model and is frozen; train a copy of it, network.copy()")
         check_recipe(recipe, dataset)
         self._network, self._recipe = network, recipe
+        self._stepper: Stepper | None = None
+        scales = recipe.standardise and not dataset.is_images
+        self._scaling = dataset.feature_scaling if scales else None
+        self._target_scaling = dataset.target_scaling if scales and dataset.task == "regression" else None
         self._engine = Engine(network, regularised=bool(recipe.alpha or recipe.dropout))
         # Each network draws its validation set with its own seed.
         shared = None if like is None or recipe.validation_fraction else like._data
         data = self._data = shared or prepare(dataset, recipe, test, sample_weight)
-        self._factors = None if data.factors is None else data.factors.astype(network.dtype)
+        self._factors = None if data.factors is None else self._as_parameters(data.factors, dataset.source, "a weight")
         blank = data.train.blank
         self.notes = (f"{blank} of the training images are blank and stay as they are",) if blank else ()
         self._probe = probe_kind("images" if dataset.is_images else "rows", recipe.invert)
@@ -261,12 +279,12 @@ class Trainer:
             data.train.features,
             network.dtype,
             invert=recipe.invert,
-            scaling=dataset.feature_scaling if recipe.standardise else None,
+            scaling=self._scaling,
             first_layer=recipe.first_layer,
         )
         # A copy: kernels do not check labels, so that nobody else may change them.
-        self._targets, self.samples = self._as_targets(data.train.targets), len(data.train.targets)
-        self._spread = _spread(data.train.targets) if network.task == "regression" else 0.0
+        self._targets, self.samples = self._as_targets(data.train.targets, dataset.source), len(data.train.targets)
+        self._spread = _spread(data.train.targets, dataset.source) if network.task == "regression" else 0.0
         self.first_layer = self._inputs.first_layer
         self.density = density(cast(Any, data.train.features)) if dataset.is_images else self._inputs.density
         self._test, self._validation = self._eval_set(data.test), self._eval_set(data.validation)
@@ -280,14 +298,26 @@ class Trainer:
         self._best_epoch, self._best_score, self._done = 0, _NO_SCORE, 0
         self._progress = _Progress()
 
-    def _as_targets(self, targets: NDArray[Any]) -> NDArray[Any]:
+    def _as_targets(self, targets: NDArray[Any], source: str) -> NDArray[Any]:
         """Return a copy of the targets in the type that the kernels take."""
-        return np.array(targets, dtype=np.int64 if self._network.task == "classification" else self._network.dtype)
+        if self._network.task == "classification":
+            return np.array(targets, dtype=np.int64)
+        return self._as_parameters(targets, source, "a target")
+
+    def _as_parameters(self, values: NDArray[Any], source: str, what: str) -> NDArray[Any]:
+        """Return a copy in the type of the network's parameters; DataError if a value is too large for it."""
+        with np.errstate(over="ignore"):
+            copied = np.array(values, dtype=self._network.dtype)
+        if not np.isfinite(copied).all():
+            raise DataError(f"{source}: {what} is too large for {copied.dtype}; divide all of them by one number")
+        return copied
 
     def _eval_set(self, part: Part | None) -> tuple[KernelInput, NDArray[Any]] | None:
         if part is None:
             return None
-        return self._inputs.like(part.features), part.targets
+        if isinstance(part.features, SparseRows) == (self._inputs.reader == "sparse"):
+            return self._inputs.like(part.features), part.targets
+        return kernel_input(part.features, self._network.dtype, scaling=self._scaling), part.targets
 
     def warm_up(self) -> float:
         """Compile or load the kernels without changing the network; return the seconds this took."""
@@ -303,6 +333,8 @@ class Trainer:
     def epoch(self, epoch: int, on_chunk: OnChunk | None = None) -> EpochReport:
         """Train one epoch (1, 2, ...) and measure the test and validation sets; see :func:`train`."""
         start = time.perf_counter()
+        self._collect_steps()
+        self._stepper = None
         lr = self._recipe.lr_at(epoch) * self._progress.lr_factor
         totals = self._train_epoch(epoch, lr, on_chunk)
         self._update_average(epoch)
@@ -336,6 +368,57 @@ class Trainer:
             task=self._network.task,
         )
 
+    def step(self, x: ArrayLike, target: Any, weight: float = 1.0) -> None:
+        """Train on one sample, at the learning rate of the next epoch.
+
+        Takes about a microsecond longer than the step itself, see :class:`fastnn.stepping.Stepper`. The network gets
+        the new weights by :meth:`result`, :meth:`state_dict` or :meth:`epoch`. Weights of classes do not count.
+
+        Parameters
+        ----------
+        x : array_like, shape (n_inputs,)
+            A row as those of the data set, not scaled, or the pixels of an image; fastest as an array of float64.
+        target : int, float or array_like, shape (n_outputs,)
+            The class; for other tasks the targets, in the units of the data.
+        weight : float
+            Factor of the learning rate for this sample.
+
+        Raises
+        ------
+        DataError
+            If an argument has another shape or is not finite. Then the network has not changed.
+        RecipeError
+            If the recipe normalises images.
+        """
+        if self._target_scaling is not None:
+            target = self._scaled_target(target)
+        if self._stepper is None:
+            self._stepper = self._make_stepper()
+        self._stepper.step(x, target, weight)
+
+    def _scaled_target(self, target: ArrayLike) -> NDArray[np.float64]:
+        try:
+            given = np.asarray(target, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise DataError(f"target: must be numbers, not {target!r}") from None
+        return cast(Scaling, self._target_scaling).apply(given)
+
+    def _make_stepper(self) -> Stepper:
+        recipe, scaling = self._recipe, self._scaling
+        if recipe.normalise:
+            raise RecipeError(f"recipe {recipe.name} normalises images, which step() does not")
+        if isinstance(self._inputs, ImageInput):
+            n, white = self._inputs.n_inputs, 255.0 * recipe.invert
+            scaling = Scaling(np.full(n, white), np.full(n, (1 - 2 * recipe.invert) / 255))
+        epoch = min(self._done + 1, recipe.epochs)
+        rate = recipe.lr_at(epoch) * self._progress.lr_factor
+        return Stepper(self._network, learning_rate=rate, options=self._options(epoch), scaling=scaling)
+
+    def _collect_steps(self) -> None:
+        """Give the network the weights of the steps so far."""
+        if self._stepper is not None:
+            self._stepper.store()
+
     @property
     def stopped(self) -> bool:
         """Whether there has been no progress for as many epochs as the recipe's patience.
@@ -359,6 +442,7 @@ class Trainer:
 
     def result(self) -> Network:
         """Return the selected network: a copy with the weights of the best epoch or their average, or the network."""
+        self._collect_steps()
         chosen = self._best if self._best is not None else self._average
         if chosen is None:
             return self._network
@@ -368,9 +452,12 @@ class Trainer:
 
     def state_dict(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return copies of arrays, and values that JSON can hold: the arguments of :meth:`load_state_dict`."""
+        self._collect_steps()
         arrays = {"network": self._network.parameters, "average": self._average, "best": self._best}
         kept = {name: array.copy() for name, array in arrays.items() if array is not None}
-        values = {"epoch": self._done, "best_epoch": self._best_epoch, "best_score": list(self._best_score)}
+        # JSON has no infinity.
+        score = self._best_score if self._best_epoch else (-1.0, 0.0)
+        values = {"epoch": self._done, "best_epoch": self._best_epoch, "best_score": list(score)}
         if self._progress != _Progress():
             values["progress"] = asdict(self._progress)
         return kept, values
@@ -398,10 +485,11 @@ class Trainer:
         if not fits:
             raise ModelError("the training state does not fit the recipe; the checkpoint is damaged")
         own[...] = arrays["network"]
+        self._stepper = None
         self._average = arrays["average"].copy() if "average" in arrays else None
         self._best = arrays["best"].copy() if "best" in arrays else None
         self._done, self._best_epoch = epoch, best_epoch
-        self._best_score = (float(score[0]), float(score[1]))
+        self._best_score = (float(score[0]), float(score[1])) if best_epoch else _NO_SCORE
         self._progress = progress
 
     @staticmethod
@@ -455,7 +543,7 @@ class Trainer:
         )
 
     def _accuracy(self, total: float, n: int) -> float:
-        """Return the share of right answers, or R², from what the kernels add up over n samples."""
+        """Return the share of right answers, or R2, from what the kernels add up over n samples."""
         if self._network.task != "regression":
             return total / n
         spread = self._spread * n / self.samples
@@ -463,7 +551,7 @@ class Trainer:
 
     def _train_epoch(self, epoch: int, lr: float, on_chunk: OnChunk | None) -> list[float]:
         n, options = self.samples, self._options(epoch)
-        order = epoch_order(self._recipe.seed, epoch, n)
+        order = epoch_order(self._recipe.seed, epoch, n) if self._shuffle else np.arange(n)
         totals = np.zeros(2)
         self._engine.load_weights(self._inputs)
         for done in range(0, n, self._chunk):
@@ -523,9 +611,9 @@ class _Progress:
     """
 
     best_loss: float | None = None
-    waited: int = 0
-    waited_for_lr: int = 0
-    lr_factor: float = 1.0
+    waited: Annotated[int, Meta(ge=0)] = 0
+    waited_for_lr: Annotated[int, Meta(ge=0)] = 0
+    lr_factor: Annotated[float, Meta(ge=0, le=1)] = 1.0
 
     @classmethod
     def of(cls, values: Any) -> _Progress:
@@ -554,7 +642,7 @@ class _Progress:
 
 
 def _accuracy(outputs: NDArray[np.float64], targets: NDArray[Any], task: Task) -> float:
-    """Return the share of samples that are right; of a regression R²."""
+    """Return the share of samples that are right; of a regression R2."""
     if task == "regression":
         return r2_score(outputs, targets)
     if task == "multilabel":
@@ -562,9 +650,13 @@ def _accuracy(outputs: NDArray[np.float64], targets: NDArray[Any], task: Task) -
     return float((outputs.argmax(axis=1) == targets).mean())
 
 
-def _spread(targets: NDArray[np.float64]) -> float:
+def _spread(targets: NDArray[np.float64], source: str) -> float:
     """Return the sum of the squared deviations of all targets from their means."""
-    return float(np.square(targets - targets.mean(axis=0)).sum())
+    with np.errstate(over="ignore", invalid="ignore"):
+        spread = float(np.square(targets - targets.mean(axis=0)).sum())
+    if not np.isfinite(spread):
+        raise DataError(f"{source}: a target is too large to be squared; divide all of them by one number")
+    return spread
 
 
 def _dropout_key(seed: int, epoch: int) -> int:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Preprocessed samples with the kernels' targets, and the number of blank images."""
+    """Preprocessed samples with their targets, and the number of blank images among them."""
 
     features: NDArray[Any] | SparseRows
     targets: NDArray[Any]
@@ -41,7 +41,7 @@ class TrainingData:
 
 
 def prepare(dataset: Dataset, recipe: Recipe, test: Dataset | None, sample_weight: NDArray[Any] | None) -> TrainingData:
-    """Hold out the validation set, and preprocess all images and targets."""
+    """Return the data with the validation set held out, images normalised and targets scaled, as the recipe says."""
     factors = _factors(dataset, recipe, sample_weight)
     scaling = dataset.target_scaling if recipe.standardise and dataset.task == "regression" else None
     dataset, factors, validation = _hold_out_validation(dataset, recipe, factors)
@@ -69,7 +69,10 @@ def _factors(dataset: Dataset, recipe: Recipe, sample_weight: NDArray[Any] | Non
         return None
     factors = np.ones(len(dataset))
     if sample_weight is not None:
-        factors = np.asarray(sample_weight, dtype=np.float64)
+        try:
+            factors = np.asarray(sample_weight, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise DataError(f"{dataset.source}: sample weights must be numbers") from None
         if factors.shape != (len(dataset),) or not (np.isfinite(factors).all() and (factors >= 0).all()):
             raise DataError(f"{dataset.source}: sample weights must be {len(dataset)} numbers, finite and not negative")
     if recipe.class_weight is not None:
@@ -125,6 +128,20 @@ def check_fit(network: Network, dataset: Dataset) -> None:
         raise DataError(f"{dataset.source}: a label is outside of the {n_outputs} classes")
 
 
+def check_test(dataset: Dataset, test: Dataset) -> None:
+    """Raise DataError if the samples of a test set are not of the same kind as those of the training set."""
+    if test.is_images != dataset.is_images:
+        one, other = ("images", "a table") if test.is_images else ("a table", "images")
+        raise DataError(f"{test.source}: a test set of {one} does not fit a training set of {other}")
+    if test.names != dataset.names:
+        raise DataError(
+            f"{test.source}: its {OUTPUT_WORDS[test.task]} are {', '.join(test.names[:20])}, but those of the training "
+            f"set are {', '.join(dataset.names[:20])}"
+        )
+    if None not in (test.columns, dataset.columns) and test.columns != dataset.columns:
+        raise DataError(f"{test.source}: the test set has other columns than the training set")
+
+
 def check_recipe(recipe: Recipe, dataset: Dataset) -> None:
     """Raise RecipeError if the recipe has settings that these data cannot have."""
     task = dataset.task
@@ -136,7 +153,7 @@ def check_recipe(recipe: Recipe, dataset: Dataset) -> None:
     if dataset.is_images and recipe.standardise:
         raise RecipeError(
             f"recipe {recipe.name} standardises columns of a table, but {dataset.source} holds images; "
-            "use recipe original, modern, mnist or best"
+            "drop standardise (--standardise), or use recipe original, modern, mnist or best"
         )
     given = {
         "huber_delta": recipe.huber_delta is not None and task != "regression",

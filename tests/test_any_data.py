@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 import scipy.sparse
 
@@ -105,6 +107,33 @@ def test_training_learns(task: str) -> None:
     }
     predicted = model.predict(test.features)
     assert (predicted.dtype, predicted.shape) == kinds[task]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_test_set_may_be_sparse_when_the_training_set_is_not(task: str) -> None:
+    reports = [
+        list(train(RECIPE.network(5, 2, data.task), data, RECIPE, test=made(task, test_kind, 40)))[-1]
+        for data in (made(task), made(task, "sparse"))
+        for test_kind in KINDS
+    ]
+    for report in reports[1:]:
+        assert report.test_loss == pytest.approx(reports[0].test_loss)
+
+
+def test_a_test_set_of_another_kind_is_refused() -> None:
+    rng = np.random.default_rng(0)
+    images = blobs(20)
+    rows = replace(images, features=rng.normal(size=(20, 784)), columns=tuple(Column(str(i)) for i in range(784)))
+    recipe = RECIPE.replace(standardise=False)
+    cases = [
+        (images, rows, "a test set of a table does not fit a training set of images"),
+        (rows, images, "a test set of images does not fit a training set of a table"),
+        (rows, replace(rows, names=rows.names[::-1]), "its classes are .*, but those of the training set are"),
+        (rows, replace(rows, columns=rows.columns[::-1]), "the test set has other columns than the training set"),  # type: ignore[index]
+    ]
+    for data, test, message in cases:
+        with pytest.raises(DataError, match=message):
+            Trainer(recipe.network(784, len(data.names)), data, recipe, test)
 
 
 def test_one_target_gives_a_row_of_numbers() -> None:
@@ -210,10 +239,31 @@ def test_the_huber_loss_and_a_limit_of_the_error_keep_outliers_small() -> None:
 
 
 @pytest.mark.parametrize(
+    ("weight", "message"),
+    [(1e39, "a weight is too large for float32"), ("a", "must be numbers"), (-1.0, "finite and not negative")],
+)
+def test_weights_that_training_cannot_use_are_refused(weight: Any, message: str) -> None:
+    data, recipe = made("regression"), RECIPE.replace(dtype="float32")
+    weights = [weight] * len(data)
+    with pytest.raises(DataError, match=f"made .*: .*{message}"):
+        Trainer(recipe.network(5, 2, "regression"), data, recipe, sample_weight=weights)  # type: ignore[arg-type]
+
+
+def test_targets_that_are_too_large_are_refused() -> None:
+    data, recipe = made("regression"), RECIPE.replace(standardise=False, dtype="float32")
+    for factor, dtype, message in (
+        (1e38, "float32", "a target is too large for float32"),
+        (1e200, "float64", "a target is too large to be squared"),
+    ):
+        with pytest.raises(DataError, match=f"made .*: {message}"):
+            fit(replace(data, targets=data.targets * factor), recipe.replace(dtype=dtype), progress=False)
+
+
+@pytest.mark.parametrize(
     ("data", "changes", "message"),
     [
         (made("classification"), {"normalise": True, "standardise": False}, "has normalise, which is for images"),
-        (made("classification"), {"rotation": 3.0}, "is for images"),
+        (made("classification"), {"shift": 3.0}, "has shift, which is for images"),
         (blobs(50), {}, "standardises columns of a table, but blobs holds images"),
         (made("regression"), {"label_smoothing": 0.1}, "has label_smoothing, which a regression cannot have"),
         (made("multilabel"), {"balance": True}, "has balance, which a multilabel cannot have"),
@@ -258,11 +308,25 @@ def test_predictions_check_what_they_get() -> None:
     assert model.predict(np.zeros((0, 5))).shape == (0,)
 
 
+@pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame], ids=["pandas", "polars"])
+def test_data_frames_need_the_columns_of_the_model(frame: Any) -> None:
+    data = replace(made("regression"), columns=tuple(Column(name) for name in "abcde"))
+    model = fit(data, RECIPE.replace(epochs=1), progress=False)
+    rows = {name: dense(data)[:3, k] for k, name in enumerate("abcde")}
+    expected = model.predict(dense(data)[:3])
+    assert np.array_equal(model.predict(frame(rows)), expected)
+    with pytest.raises(DataError, match="column 1 of the samples is 'c', but the model takes 'b' there"):
+        model.predict(frame(rows)[["a", "c", "b", "d", "e"]])
+    with pytest.raises(DataError, match="rows of 5 values, not of 4"):
+        model.predict(frame(rows)[["a", "b", "c", "d"]])
+    assert np.array_equal(model.predict(pd.DataFrame(dense(data)[:3])), expected)
+
+
 def test_evaluation_needs_data_of_the_same_task_and_targets() -> None:
     model = fit(made("regression"), RECIPE.replace(epochs=1), progress=False)
     with pytest.raises(DataError, match="its task is multilabel, but the model's is regression"):
         evaluate(model, made("multilabel"))
-    with pytest.raises(DataError, match="its targets are a, c, but the model's are a, b"):
+    with pytest.raises(DataError, match="has no target 'b', which the model predicts; its targets are a, c"):
         evaluate(model, replace(made("regression"), names=("a", "c")))
 
 

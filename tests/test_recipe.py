@@ -314,7 +314,6 @@ def test_values_out_of_range_are_named(name: str, value: Any) -> None:
     [
         ({"alpha": 0.1}, "rule original has neither weight decay"),
         ({"dropout": 0.1}, "rule original has neither weight decay"),
-        ({"rule": "backprop", "huber_delta": 1.0, "error_limit": 1.0}, "drop error_limit"),
         ({"schedule": "adaptive", "lr_decay": 1.0}, "needs an lr_decay below 1"),
         (
             {"averaging": "tail", "averaging_epochs": 4, "epochs": 3},

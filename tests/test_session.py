@@ -182,7 +182,7 @@ def test_an_ensemble_holds_the_network_of_each_seed() -> None:
 def test_after_the_largest_seed_comes_zero() -> None:
     data, largest = blobs(50), (1 << 63) - 1
     session = Session(data, SMALL.replace(ensemble=2, seed=largest))
-    assert session.names == data.names
+    assert session.names == session.classes == data.names
     assert session.best is None
     assert hashes(session) == [SMALL.replace(seed=seed).network(784, 10).sha256() for seed in (largest, 0)]
 

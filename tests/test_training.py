@@ -17,6 +17,7 @@ from fastnn.images import normalise_batch
 from fastnn.inputs import ImageInput
 from fastnn.kernels.workspace import BLOCK
 from fastnn.model import ModelCard
+from fastnn.recipe import presets
 from fastnn.training import ChunkReport, Trainer, as_model, epoch_order
 from tests.helpers import blobs
 
@@ -237,6 +238,57 @@ def test_data_that_do_not_fit_the_network_are_refused(
     assert network.sha256() == before
 
 
+def table(task: str) -> Dataset:
+    """Return a small random table."""
+    rng = np.random.default_rng(3)
+    rows = rng.normal(5, 3, (41, 6))
+    targets = {
+        "classification": rows.argmax(axis=1) % 3,
+        "multilabel": (rows[:, :3] > 5).astype(np.uint8),
+        "regression": 100 + 10 * rows[:, :3],
+    }[task]
+    return Dataset(rows, targets, ("a", "b", "c"), "made")
+
+
+STEPPED = {
+    **{
+        task: (table(task), presets["table"].replace(seed=2, hidden=(7,)))
+        for task in ("classification", "multilabel", "regression")
+    },
+    "images": (blobs(40), Recipe(hidden=(5,), rule="backprop", lr=0.01)),
+    "inverted images": (blobs(40), Recipe(hidden=(5,), rule="backprop", invert=True, lr=0.01)),
+}
+
+
+@pytest.mark.parametrize("kind", STEPPED)
+def test_steps_in_the_order_of_an_epoch_are_an_epoch(kind: str) -> None:
+    dataset, recipe = STEPPED[kind]
+    networks = [recipe.network(dataset.n_inputs, len(dataset.names), dataset.task) for _ in range(2)]
+    epochs, steps = (Trainer(network, dataset, recipe) for network in networks)
+    for epoch in (1, 2):
+        epochs.epoch(epoch)
+        if epoch == 1:
+            for i in epoch_order(recipe.seed, epoch, len(dataset)).tolist():
+                with pytest.raises(DataError, match="target: must be"):
+                    steps.step(dataset.features[i], "no target")
+                steps.step(dataset.features[i], dataset.targets[i])
+        else:
+            # A Trainer counts its own epochs alone.
+            arrays, values = steps.state_dict()
+            steps.load_state_dict(arrays, {**values, "epoch": 1})
+            steps.epoch(epoch)
+        found, expected = steps.result(), epochs.result()
+        np.testing.assert_allclose(found.parameters, expected.parameters, rtol=1e-4, atol=1e-5)
+        assert found is networks[1]
+
+
+def test_steps_do_not_normalise() -> None:
+    dataset, recipe = blobs(10), Recipe(hidden=(5,), normalise=True)
+    trainer = Trainer(recipe.network(784, len(dataset.names)), dataset, recipe)
+    with pytest.raises(RecipeError, match=r"normalises images, which step\(\) does not"):
+        trainer.step(dataset.images[0], 0)
+
+
 def test_warming_up_changes_nothing() -> None:
     network = RELU.network(784, 10)
     before = network.sha256()
@@ -418,6 +470,9 @@ def test_training_from_a_saved_state_gives_the_same_bits(recipe: Recipe, after: 
         lambda _, values: values.update(epoch="3"),
         lambda _, values: values.update(best_score=[1.0]),
         lambda _, values: values.update(best_score=["a", "b"]),
+        lambda _, values: values.update(progress=[1]),
+        lambda _, values: values.update(progress={"waited": -5}),
+        lambda _, values: values.update(progress={"lr_factor": 1e300}),
     ],
 )
 def test_a_damaged_state_is_refused(damage: Any) -> None:

@@ -8,7 +8,7 @@ import os
 import secrets
 import signal
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -227,7 +227,9 @@ def _load(path: str, *, trained_here: bool = False) -> ServedModel:
 
     model = load_model(path)
     origin_key = model.card.origin_key if trained_here else None
-    return ServedModel.from_model(model, model_name(model, Path(path).name), origin_key)
+    # Errors name the file, and pages the recipe.
+    served = ServedModel.from_model(model, path, origin_key)
+    return replace(served, name=model_name(model, Path(path).name))
 
 
 def _check_classes(model: ServedModel) -> None:

@@ -14,6 +14,7 @@ from rich.markup import escape
 from fastnn.cli._console import command, err, note, out, print_json
 from fastnn.cli._progress import View, view_for
 from fastnn.cli._signals import Interrupted, handling, leave
+from fastnn.cli._table_options import Target, TaskOption  # noqa: TC001 - typer reads the annotations
 from fastnn.errors import FastnnError, FetchError, RecipeError
 
 if TYPE_CHECKING:
@@ -32,18 +33,11 @@ def train(
         str | None,
         typer.Option(help="Data set: digits, mnist, drawn, a file, a folder or a database URL.", show_default="digits"),
     ] = None,
-    target: Annotated[
-        str | None, typer.Option(help="Column of a table to predict; several are separated by commas.")
-    ] = None,
-    task: Annotated[
-        str | None,
-        typer.Option(
-            help="What to learn from a table: classification, multilabel or regression.", show_default="by the target"
-        ),
-    ] = None,
+    target: Target = None,
+    task: TaskOption = None,
     recipe: Annotated[
         str | None,
-        typer.Option(help="Preset or TOML file.", show_default="original, or table for a table"),
+        typer.Option(help="Preset or TOML file.", show_default="table for a table, else original"),
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Number of passes over the training data.")] = None,
     hidden: Annotated[str | None, typer.Option(help="Units of the hidden layers, such as 200,40.")] = None,
@@ -54,14 +48,17 @@ def train(
     lr_every: Annotated[int | None, typer.Option(help="Epochs between two changes of the learning rate.")] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed for weights, sample order and split.")] = None,
     test_fraction: Annotated[float | None, typer.Option(help="Fraction of the data held out as test set.")] = None,
-    per_class: Annotated[int | None, typer.Option(help="Train on this many images of each class.")] = None,
+    per_class: Annotated[int | None, typer.Option(help="Train on this many samples of each class.")] = None,
     alpha: Annotated[float | None, typer.Option(help="Weight decay (L2 regularisation).")] = None,
     dropout: Annotated[
         float | None, typer.Option(help="Fraction of the hidden units left out at random at each sample.")
     ] = None,
     standardise: Annotated[
         bool | None,
-        typer.Option("--standardise/--no-standardise", help="Centre and scale the columns of a table."),
+        typer.Option(
+            "--standardise/--no-standardise",
+            help="Centre and scale the columns of a table, and the targets of a regression.",
+        ),
     ] = None,
     dtype: Annotated[str | None, typer.Option(help="float32 or float64.")] = None,
     first_layer: Annotated[
@@ -75,7 +72,10 @@ def train(
         float | None, typer.Option(help="Hold out this fraction of the training data to select the best epoch.")
     ] = None,
     patience: Annotated[
-        int | None, typer.Option(help="Stop after this many epochs without improvement on the validation set.")
+        int | None,
+        typer.Option(
+            help="Stop after this many epochs without a better result, on the validation set if there is one."
+        ),
     ] = None,
     balance: Annotated[
         bool | None, typer.Option("--balance/--no-balance", help="Give rare classes more weight.")
@@ -113,7 +113,7 @@ def train(
     if resume is not None and out_folder is not None:
         raise FastnnError("--resume writes to the folder of its run; drop --out")
     if resume is not None:
-        session = resumed_session(resume, data, recipe, changes)
+        session = resumed_session(resume, (data, target, task), recipe, changes)
         notes = session.notes
     else:
         session, first = new_session((data, target, task), recipe, changes, out_folder)
@@ -141,22 +141,8 @@ def parse_hidden(text: str) -> tuple[int, ...]:
         raise RecipeError(f"--hidden takes whole numbers separated by commas, such as 200,40, not {text!r}") from None
 
 
-def parse_target(text: str | None) -> tuple[str, ...] | None:
-    """Turn "height, weight" into ("height", "weight")."""
-    return None if text is None else tuple(part.strip() for part in text.split(","))
-
-
-def parse_task(text: str | None) -> Task | None:
-    """Return the task that an option names; RecipeError if there is no such task."""
-    from fastnn.network import OUTPUTS
-
-    if text is not None and text not in OUTPUTS:
-        raise RecipeError(f"--task must be one of {', '.join(OUTPUTS)}, not {text!r}")
-    return text
-
-
 def new_session(
-    data: tuple[str | None, str | None, str | None],
+    data: tuple[str | None, list[str] | None, Task | None],
     recipe_source: str | None,
     changes: dict[str, Any],
     folder: str | None,
@@ -165,9 +151,9 @@ def new_session(
 
     Parameters
     ----------
-    data : tuple of (str or None)
-        Data set, target columns separated by commas, and task. Without a data set: the original digits, or drawn ones
-        if those cannot be downloaded.
+    data : tuple of str, list of str and str, each or None
+        Data set, target columns and task. Without a data set: the original digits, or drawn ones if those cannot be
+        downloaded.
     recipe_source : str or None
     changes : dict
         Fields of the recipe; None leaves a field as it is.
@@ -192,7 +178,7 @@ def new_session(
     recipe = _changed(base, changes)
     if recipe.averaging_epochs != base.averaging_epochs:
         notes.append(f"the weights are averaged over all {recipe.epochs} epochs")
-    if recipe.schedule != "step" and (changes["lr_decay"] or changes["lr_every"]):
+    if recipe.schedule not in ("step", "adaptive") and (changes["lr_decay"] or changes["lr_every"]):
         notes.append(f"--lr-decay and --lr-every have no effect: recipe {recipe.name} has a {recipe.schedule} schedule")
     target = Path(folder) if folder is not None else _free_folder(recipe.name)
     return Session(dataset, recipe, target, source=source), (*notes, *more)
@@ -203,8 +189,13 @@ def _changed(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
     return (recipe if changes["epochs"] is None else recipe.with_epochs(changes["epochs"])).replace(**changes)
 
 
-def resumed_session(folder: str, data: str | None, recipe_source: str | None, changes: dict[str, Any]) -> Session:
-    """Return the session that continues a run.
+def resumed_session(
+    folder: str,
+    data: tuple[str | None, list[str] | None, Task | None],
+    recipe_source: str | None,
+    changes: dict[str, Any],
+) -> Session:
+    """Return the session that continues a run; `data` as for :func:`new_session`.
 
     Raises
     ------
@@ -213,7 +204,13 @@ def resumed_session(folder: str, data: str | None, recipe_source: str | None, ch
     """
     from fastnn.session import Session
 
-    session = Session.resume(folder, epochs=changes["epochs"], dataset=data)
+    source, target, task = data
+    dataset: Dataset | str | None = source
+    if target is not None or task is not None:
+        if source is None:
+            raise RecipeError(f"{folder}: --resume keeps the target and the task of the run; drop --target and --task")
+        dataset = _load(source, target, task)[1]
+    session = Session.resume(folder, epochs=changes["epochs"], dataset=dataset)
     for name, value in changes.items():
         if value is not None and name != "epochs" and value != getattr(session.recipe, name):
             raise RecipeError(f"{folder}: --resume cannot change the recipe; drop --{name.replace('_', '-')}")
@@ -271,7 +268,7 @@ def result_of(session: Session) -> dict[str, Any]:
         "first_layer": session.first_layer,
         "density": session.density,
         "best_epoch": best[0] if best else None,
-        "validation_accuracy": best[1] if best else None,
+        "validation_r2" if model.task == "regression" else "validation_accuracy": best[1] if best else None,
         "seed": session.recipe.seed,
         "networks": len(model.networks),
         "weights_sha256": model.sha256(),
@@ -294,7 +291,8 @@ def show_summary(result: dict[str, Any]) -> None:
     }
     if result["best_epoch"] is not None:
         early = f", stopped after {result['epochs']}" if result["epochs"] > result["best_epoch"] else ""
-        best = score_text(result["validation_accuracy"], result["task"])
+        score = result["validation_r2"] if result["task"] == "regression" else result["validation_accuracy"]
+        best = score_text(score, result["task"])
         rows["best epoch"] = f"{result['best_epoch']} (validation {best}){early}"
     for number, (name, value) in enumerate(rows.items()):
         table.add_row(name, f"[bold]{escape(value)}[/bold]" if number == 1 else escape(value))
@@ -305,7 +303,7 @@ def _test_rows(result: dict[str, Any]) -> dict[str, str]:
     """Return the results on the test set, the most important one first; none without a test set."""
     if result["task"] == "regression":
         return {
-            "test R²": f"{result['test_r2']:.4f}",
+            "test R2": f"{result['test_r2']:.4f}",
             "test errors": f"mean absolute {result['test_mae']:.4g}, root mean square {result['test_rmse']:.4g}",
         }
     if result["task"] == "multilabel":
@@ -361,7 +359,7 @@ def signals(stop: Callable[[], None]) -> Iterator[Signals]:
         yield signalled
 
 
-def _load(data: str | None, target: str | None, task: str | None) -> tuple[str, Dataset, tuple[str, ...]]:
+def _load(data: str | None, target: list[str] | None, task: Task | None) -> tuple[str, Dataset, tuple[str, ...]]:
     """Return the name of the data's source, the data, and notes."""
     from fastnn.cli._downloads import download_progress
     from fastnn.datasets import load_dataset
@@ -369,11 +367,7 @@ def _load(data: str | None, target: str | None, task: str | None) -> tuple[str, 
     with download_progress() as progress:
         try:
             source = data or "digits"
-            return (
-                source,
-                load_dataset(source, progress=progress, target=parse_target(target), task=parse_task(task)),
-                (),
-            )
+            return source, load_dataset(source, progress=progress, target=target, task=task), ()
         except FetchError as error:
             if data is not None:
                 raise

@@ -43,7 +43,8 @@ KEY = "fastnn"
 _EXTRA = "extra."
 FILE_LIMIT = 1 << 32
 """Largest model file in bytes; that of the largest preset has 40 MB."""
-_HEADER_LIMIT = 16 << 20
+_HEADER_LIMIT = 64 << 20
+"""Largest header in bytes: a million columns with names of 50 letters fit."""
 _CODES = {"float32": "F32", "float64": "F64"}
 _FAULTS = (safetensors.SafetensorError, OSError, ValueError, OverflowError)
 
@@ -132,7 +133,7 @@ def dump_model(
     Raises
     ------
     ModelError
-        If `model.card` is not valid, or it or `extra` cannot be written as JSON.
+        If `model.card` is not valid, it or `extra` cannot be written as JSON, or the file could not be read again.
     """
     try:
         card = msgspec.to_builtins(model.card)
@@ -167,6 +168,10 @@ def dump_model(
         text.encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise ModelError(f"the model's card is not valid as JSON ({error})") from None
+    try:
+        msgspec.json.decode(text, type=_Head)
+    except (msgspec.MsgspecError, RecipeError, RecursionError) as error:
+        raise ModelError(f"the model does not fit into a model file ({str(error).replace('`', '')})") from None
     tensors = {}
     for member, network in enumerate(model.networks):
         for name, view in _views(member, network):
@@ -176,7 +181,13 @@ def dump_model(
             tensors[f"{name}.mean"], tensors[f"{name}.factor"] = scaling.mean, scaling.factor
     for name, array in (extra_tensors or {}).items():
         tensors[_EXTRA + name] = np.ascontiguousarray(array)
-    return safetensors.numpy.save(tensors, {KEY: text})
+    content = safetensors.numpy.save(tensors, {KEY: text})
+    size = _header_size(content)
+    if size > _HEADER_LIMIT:
+        raise ModelError(f"the names of its columns and outputs are too long for a model file ({size:,} bytes)")
+    if len(content) > FILE_LIMIT:
+        raise ModelError(f"the networks are too large for a model file ({len(content):,} bytes)")
+    return content
 
 
 def write_model(
@@ -194,8 +205,8 @@ def write_model(
     Raises
     ------
     ModelError
-        If `model.card` is not valid, or it or `extra` cannot be written as JSON, or if the weights are not finite or
-        too large, see :meth:`fastnn.Model.check_outputs`.
+        As for :func:`dump_model`, or if the weights are not finite or too large, see
+        :meth:`fastnn.Model.check_outputs`.
     OSError
         If the file cannot be written.
     """
@@ -267,10 +278,15 @@ def _read(path: str | Path, *, with_extra: bool) -> tuple[Model, dict[str, NDArr
     return model, tensors, head.extra
 
 
+def _header_size(content: bytes) -> int:
+    """Return the size of the header of a safetensors file, which stands in its first 8 bytes."""
+    return int.from_bytes(content[:8], "little")
+
+
 def _check_header_size(path: str | Path) -> None:
     """Raise ModelError if the header is larger than that of any model; it is not parsed yet."""
     with open_file(path, FILE_LIMIT, what="a model", error=ModelError) as file:
-        size = int.from_bytes(file.read(8), "little")
+        size = _header_size(file.read(8))
     if size > _HEADER_LIMIT:
         raise ModelError(f"{path}: not a model of fastnn (a header of {size:,} bytes)")
 

@@ -21,7 +21,7 @@ from fastnn.recipe import Recipe, load_recipe
 from fastnn.runs import read_history
 from fastnn.session import Session
 from fastnn.web.store import Store
-from tests.formats.write_fixtures import DATA, EPOCHS, FOLDER, MODELS, RUNS, read_model
+from tests.formats.write_fixtures import DATA, EPOCHS, FOLDER, MODELS, RUNS, TABLES, read_model, table
 
 NUMBERS = sorted((path.stem.removeprefix("expected-") for path in FOLDER.glob("expected-*.json")), key=int)
 EXPECTED: dict[str, Any] = {
@@ -81,3 +81,29 @@ def test_a_database_has_the_same_digits_and_can_be_served(number: str, tmp_path:
 @pytest.mark.parametrize("number", NUMBERS)
 def test_a_recipe_has_the_same_values(number: str) -> None:
     assert load_recipe(FOLDER / f"recipe-{number}.toml") == Recipe.from_dict(EXPECTED[number]["recipe"])
+
+
+WITH_TABLES = [number for number in NUMBERS if "tables" in EXPECTED[number]]
+
+
+@pytest.mark.parametrize("number", WITH_TABLES)
+def test_a_run_on_a_table_resumes_to_the_same_bits(number: str, tmp_path: Path) -> None:
+    expected = EXPECTED[number]["tables"]["run"]
+    folder = Path(shutil.copytree(FOLDER / f"run-{number}-table", tmp_path / "run"))
+    found = read_model(folder)
+    assert {key: found[key] for key in ("sha256", "classes", "task")} == {
+        key: expected[key] for key in ("sha256", "classes", "task")
+    }
+    np.testing.assert_allclose(found["outputs"], expected["outputs"], rtol=1e-5)
+    session = Session.resume(folder, dataset=table("numbers.npz"))
+    assert session.epochs == expected["epochs"]
+    list(session)
+    assert session.model.sha256() == expected["resumed"]
+
+
+@pytest.mark.parametrize("number", WITH_TABLES)
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_have_the_same_content(number: str, name: str) -> None:
+    target = ("sum", "product") if name == "numbers.csv" else None
+    data = fastnn.load_dataset(FOLDER / f"data-{number}" / name, target=target)
+    assert data.content_hash == EXPECTED[number]["tables"]["data"][name]

@@ -9,11 +9,13 @@ import safetensors.numpy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fastnn.datasets import Column
 from fastnn.datasets.split import Split
 from fastnn.errors import ModelError
 from fastnn.formats import load_model, save_model
-from fastnn.formats.safetensors import dump_model, read_with_extra, write_model
+from fastnn.formats.safetensors import dump_model, read_model, read_with_extra, write_model
 from fastnn.model import DataCard, Model, ModelCard, OriginalCard
+from fastnn.network import Network
 from fastnn.recipe import Recipe
 from tests.models import model, network
 
@@ -245,6 +247,22 @@ def test_damage_is_described_in_one_line(name: str, tmp_path: Path) -> None:
         load_model(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
+
+
+def test_a_model_that_could_not_be_read_back_is_not_written(tmp_path: Path) -> None:
+    wide = Network(((1 << 20) + 1, 1), rule="backprop", output="identity")
+    with pytest.raises(ModelError, match=r"does not fit into a model file .*networks\[0\]\.sizes"):
+        write_model(Model((wide,), ("y",), takes="rows"), tmp_path / "a")
+    for n, fits in ((260, True), (1030, False)):
+        columns = tuple(Column(f"{i:65536}") for i in range(n))
+        model = Model((Network((n, 1), rule="backprop", output="identity"),), ("y",), takes="rows", columns=columns)
+        if fits:
+            write_model(model, tmp_path / "b")
+            assert read_model(tmp_path / "b").columns == columns
+        else:
+            with pytest.raises(ModelError, match="the names of its columns and outputs are too long"):
+                write_model(model, tmp_path / "c")
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 
 import fastnn
+from fastnn.datasets import Column, Dataset, SparseRows
 from fastnn.datasets.database import import_dataset
 from fastnn.datasets.drawn import drawn
 from fastnn.datasets.writers import write_dataset
@@ -38,6 +40,8 @@ MODELS = {
     "original-float64": Network((784, 2, 3), dtype="float64"),
     "relu-float32": Network((784, 2, 3), rule="backprop", activation="relu"),
 }
+TABLE_RUN = presets["table"].replace(hidden=(2,), epochs=EPOCHS, seed=3)
+TABLES = ("numbers.csv", "numbers.npz", "sparse.npz")
 DATA = ("digits.json.gz", "digits.csv.gz", "digits.npz", "digits-images-idx3-ubyte")
 RECIPE = presets["best"].replace(class_weight=(1.0,) * 9 + (0.5,), per_class=100, patience=None)
 
@@ -48,14 +52,30 @@ def images() -> np.ndarray:
     return np.stack([((pixel * (7 + k) + pixel // 28 * 13 * k) % 256).astype(np.uint8) for k in range(5)])
 
 
+def rows() -> np.ndarray:
+    """Return twenty fixed rows of three numbers, some of them 0."""
+    place = np.arange(60, dtype=np.float64).reshape(20, 3)
+    return np.where(place % 4 == 1, 0.0, np.round(place * 7 % 11 - place / 8, 3))
+
+
+def table(name: str) -> Dataset:
+    """Return what is written to a file of a table: a regression of numbers, or classes of sparse rows."""
+    values = rows()
+    if name.startswith("sparse"):
+        features = SparseRows.from_scipy(scipy.sparse.csr_array(values))
+        return Dataset(features, np.arange(20) % 2, ("0", "1"), name)
+    columns = tuple(Column(each) for each in ("height", "width", "depth"))
+    targets = np.stack([values.sum(axis=1), values[:, 0] * values[:, 1]], axis=1)
+    return Dataset(values, targets, ("sum", "product"), name, columns=columns, target=("sum", "product"))
+
+
 def read_model(path: Path) -> dict[str, Any]:
     """Return what later versions must find in a model file or a run folder."""
     model = fastnn.load_model(path)
-    return {
-        "sha256": model.sha256(),
-        "classes": list(model.classes),
-        "probabilities": model.predict_proba(images()).tolist(),
-    }
+    found = {"sha256": model.sha256(), "classes": list(model.names)}
+    if model.takes == "rows":
+        return {**found, "task": model.task, "outputs": model.outputs(rows()).tolist()}
+    return {**found, "probabilities": model.predict_proba(images()).tolist()}
 
 
 def write(number: str) -> None:
@@ -79,6 +99,18 @@ def write(number: str) -> None:
     data.mkdir()
     for name in DATA:
         write_dataset(drawn(6), data / name)
+    for name in TABLES:
+        write_dataset(table(name), data / name)
+    path = FOLDER / f"run-{number}-table"
+    whole = Session(table("numbers.npz"), TABLE_RUN, path)
+    for report in whole:
+        if report.epoch == 2:
+            whole.stop()
+    resumed = fastnn.fit(table("numbers.npz"), TABLE_RUN, progress=False).sha256()
+    tables = {
+        "run": {**read_model(path), "epochs": whole.epochs, "resumed": resumed},
+        "data": {name: table(name).content_hash for name in TABLES},
+    }
     with tempfile.TemporaryDirectory() as folder:
         import_dataset(drawn(6), f"sqlite:///{folder}/digits.db", contributor="A visitor")
         import_dataset(drawn(2, seed=1), f"sqlite:///{folder}/digits.db", review=True)
@@ -86,7 +118,13 @@ def write(number: str) -> None:
             (data / "digits.sql").write_text("\n".join(database.iterdump()) + "\n", encoding="utf-8")
     (FOLDER / f"recipe-{number}.toml").write_text(RECIPE.to_toml(), encoding="utf-8")
 
-    expected = {"models": models, "runs": runs, "data": drawn(6).content_hash, "recipe": RECIPE.as_dict()}
+    expected = {
+        "models": models,
+        "runs": runs,
+        "tables": tables,
+        "data": drawn(6).content_hash,
+        "recipe": RECIPE.as_dict(),
+    }
     (FOLDER / f"expected-{number}.json").write_text(json.dumps(expected, indent=1) + "\n", encoding="utf-8")
 
 
