@@ -15,7 +15,7 @@ import numba
 import numpy as np
 import pytest
 
-from fastnn.datasets import PIXELS, Dataset
+from fastnn.datasets import PIXELS, Column, Dataset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +42,28 @@ def blobs(n: int = 200, *, seed: int = 0, classes: tuple[str, ...] = DIGITS, pix
     grey = rng.integers(0, 120, (n, pixels), dtype=np.uint8)
     images = np.where(patterns[labels] ^ flipped, grey, np.uint8(255))
     return Dataset(images, labels, classes, "blobs")
+
+
+def linear_table(n: int = 60, *, targets: int = 1, seed: int = 0) -> Dataset:
+    """Return a table whose targets are sums of its three columns, with noise; columns and targets have names."""
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(5.0, 2.0, (n, 3))
+    factors = np.array([[1.0, 2.0], [-1.0, 0.5], [0.5, -1.0]])[:, :targets]
+    numbers = (rows - 5.0) @ factors + rng.normal(0, 0.3, (n, targets))
+    columns = tuple(Column(name) for name in ("width", "height", "age"))
+    return Dataset(rows, numbers, ("price", "weight")[:targets], "linear.csv", columns=columns)
+
+
+def save_table(dataset: Dataset, path: Path) -> Path:
+    """Write a table whose columns are numbers to a .csv file; return its path."""
+    names = [column.name for column in dataset.columns or ()]
+    targets = dataset.targets if dataset.targets.ndim == 2 else dataset.targets[:, None]
+    named = dataset.names if dataset.targets.ndim == 2 else ("target",)
+    lines = [",".join([*names, *named])]
+    for row, target in zip(np.asarray(dataset.features).tolist(), targets.tolist(), strict=True):
+        lines.append(",".join(map(repr, [*row, *target])))
+    path.write_text("\n".join(lines) + "\n")
+    return path
 
 
 def save_npz(dataset: Dataset, path: Path) -> Path:

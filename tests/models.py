@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from fastnn.datasets import Column
 from fastnn.model import Model, ModelCard
 from fastnn.network import Network
 
@@ -25,6 +26,13 @@ def model(*sizes: int, seed: int = 0, **options: Any) -> Model:
     made = network(*sizes, seed=seed, **options)
     classes = tuple(str(k) for k in range(made.sizes[-1]))
     return Model((made,), classes, card=ModelCard(version="made by a test"))
+
+
+def row_model(seed: int = 0) -> Model:
+    """Return a model of rows with a column of numbers and one of categories."""
+    columns = (Column("a"), Column("colour", ("blue", "red")))
+    made = Network((3, 2, 2), rule="backprop", activation="relu").initialise("he", seed)
+    return Model((made,), ("x", "y"), takes="rows", columns=columns, card=ModelCard(version="made by a test"))
 
 
 def seven(height: int = 28, width: int = 28, *, thick: int = 3) -> NDArray[np.uint8]:

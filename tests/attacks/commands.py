@@ -113,10 +113,10 @@ def chosen_cases(parser: ArgumentParser, name: str | None) -> list[Case]:
 
 def make_inputs(folder: Path) -> None:
     """Write the inputs of all commands to a folder."""
-    from fastnn.formats import write_original
+    from fastnn.formats import save_model, write_original
     from fastnn.recipe import Recipe
     from tests.helpers import blobs, save_npz
-    from tests.models import model, png, seven
+    from tests.models import model, png, row_model, seven
 
     for name in ("cache", "tmp"):
         (folder / name).mkdir()
@@ -129,6 +129,9 @@ def make_inputs(folder: Path) -> None:
     write_original(model(784, 5, 4, 10), folder / "NN.json")
     write_original(model(784, 5, 4, 10, seed=1), folder / "other-NN.json")
     (folder / "seven.png").write_bytes(png(seven()))
+    (folder / "table.csv").write_text("a,colour,y\n1,red,0.5\n2,blue,1.5\n3,red,2.5\n")
+    (folder / "other.csv").write_text("a,colour,y\n4,red,0.5\n5,blue,1.5\n6,red,3.5\n")
+    save_model(row_model(), folder / "rows.safetensors")
     (folder / "issues.csv").write_text(
         "index,label,suggested,score,reason\n0,3,0,0.1,wrong label\n7,7,,0.1,duplicate\n"
     )
@@ -230,6 +233,9 @@ def _data() -> Iterator[Case]:
         result = _data_set(out)
         convert = ("data", "convert", "data.npz", out), ("data", "convert", "other.npz", out)
         yield from _replacing(f"convert to {out}", *convert, result)
+    for out in ("table.new.csv", "table.new.tsv.gz", "table.new.npz"):
+        convert = ("data", "convert", "table.csv", out), ("data", "convert", "other.csv", out)
+        yield from _replacing(f"convert to {out}", *convert, Result(out))
     apply = ("data", "clean", "data.npz", "--apply", "issues.csv", "--to")
     for out in ("new.npz", "new-images-idx3-ubyte"):
         yield from _replacing(f"clean to {out}", (*apply, out), ("data", "convert", "other.npz", out), _data_set(out))
@@ -284,6 +290,9 @@ def _models() -> Iterator[Case]:
         (written,),
         (_MODEL, (*evaluate, "other.npz")),
     )
+    predict = ("predict", "rows.safetensors", "table.csv", "--out", "new.csv")
+    old = ("predict", "rows.safetensors", "other.csv", "--out", "new.csv")
+    yield from _replacing("predictions", predict, old, Result("new.csv"))
     yield Case(
         "machine code of prediction",
         "predict",
@@ -321,6 +330,7 @@ CASES = {case.name: case for make in (_train, _data, _models, _servers) for case
 
 READERS = {
     "compare": "prints; what it fills of the cache, evaluate and data info fill in the same way",
+    "cv": "prints; the machine code that it keeps is written as by train",
     "bench": "prints; the machine code that it keeps is written as by predict",
     "guide": "prints",
 }

@@ -165,6 +165,9 @@ def environment(name: str, value: str) -> Iterator[None]:
 
 def check_dataset(dataset: Dataset) -> None:
     """Check the shapes, types and ranges of a data set that was read."""
+    if not dataset.is_images:
+        check_table(dataset)
+        return
     for part in (dataset, dataset.test) if dataset.test is not None else (dataset,):
         assert part.images.dtype == np.uint8
         assert part.images.shape == (len(part), 784)
@@ -177,6 +180,26 @@ def check_dataset(dataset: Dataset) -> None:
     assert len(dataset) > 0
     assert len(set(dataset.classes)) == len(dataset.classes) > 0
     assert all(isinstance(name, str) and name and name.isprintable() for name in dataset.classes)
+
+
+def check_table(dataset: Dataset) -> None:
+    """Check that a table that was read can be learned from, and that its figures are finite."""
+    from fastnn.datasets.split import assign_folds
+    from fastnn.datasets.summary import summary
+
+    for part in (dataset, dataset.test) if dataset.test is not None else (dataset,):
+        # Dataset checks shapes, types and values.
+        part.take(np.arange(len(part)))
+        assert part.n_inputs > 0
+        assert part.names == dataset.names
+        assert part.columns == dataset.columns
+    assert len(dataset) > 0
+    assert len(set(dataset.names)) == len(dataset.names) > 0
+    assert all(isinstance(note, str) for note in dataset.notes)
+    json.dumps(summary(dataset), allow_nan=False)
+    folds = assign_folds(dataset, 2, 0)
+    assert folds.shape == (len(dataset),)
+    assert set(folds.tolist()) <= {0, 1}
 
 
 def check_model(model: Model) -> None:

@@ -7,15 +7,17 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastnn.datasets import load_dataset
 from fastnn.errors import DataError, FastnnError
+from fastnn.formats.safetensors import dump_model
 from tests.attacks import fuzz_mutate as mutate
 from tests.attacks import fuzz_seeds as seeds
 from tests.attacks.fuzz_bench import check_dataset, environment, target
+from tests.models import row_model
 
 if TYPE_CHECKING:
     from tests.attacks.fuzz_bench import Bench
@@ -69,6 +71,78 @@ def _csv(content: bytes, bench: Bench) -> None:
 @target("csv.gz", lambda: seeds.gzipped(seeds.csv_rows()), mutate.gzipped(_CSV), heavy=lambda: seeds.bombs()["csv"])
 def _csv_gz(content: bytes, bench: Bench) -> None:
     check_dataset(load_dataset(bench.write("a.csv.gz", content)))
+
+
+_TABLE_TOKENS = (
+    "target", "y", "colour", "true", "1,5", "1.234,5", "nan", "-inf", "1e999", "NA", "?", "2024-01-02", "50%", "1_0",
+    ";", "\t", ",", '"', "\r", "\ufeff", "Unnamed: 0", "0,1,2", "1:1", "0:", "qid:1", "#",
+)  # fmt: skip
+_TABLE = mutate.text(*_TABLE_TOKENS)
+_ASKED: tuple[dict[str, Any], ...] = (
+    {},
+    {"target": "y"},
+    {"target": ("1",)},
+    {"target": ("y1", "y2"), "task": "multilabel"},
+    {"target": "y", "task": "regression"},
+    {"target": "y", "task": "classification"},
+)
+
+
+def _check_table(path: Path) -> None:
+    """Read a file as a table with each target and task; refused if all of them are."""
+    refused = None
+    read = 0
+    for asked in _ASKED:
+        try:
+            check_dataset(load_dataset(path, **asked))
+            read += 1
+        except FastnnError as error:
+            refused = error
+    if refused is not None and not read:
+        raise refused
+
+
+@target("table", seeds.tables, _TABLE)
+def _table(content: bytes, bench: Bench) -> None:
+    _check_table(bench.write("a.csv", content))
+
+
+@target("table.tsv", seeds.tables, _TABLE, share=0.5)
+def _table_tsv(content: bytes, bench: Bench) -> None:
+    _check_table(bench.write("a.tsv", content))
+
+
+@target("table.gz", lambda: seeds.gzipped(seeds.tables()), mutate.gzipped(_TABLE), heavy=lambda: seeds.bombs()["table"])
+def _table_gz(content: bytes, bench: Bench) -> None:
+    check_dataset(load_dataset(bench.write("a.csv.gz", content), target="y"))
+
+
+@target("svmlight", seeds.svmlight, _TABLE)
+def _svmlight(content: bytes, bench: Bench) -> None:
+    path = bench.write("a.svmlight", content)
+    for task in ("classification", "regression", "multilabel"):
+        with contextlib.suppress(FastnnError):
+            check_dataset(load_dataset(path, task=task))
+    check_dataset(load_dataset(path))
+
+
+@target(
+    "svmlight.gz",
+    lambda: seeds.gzipped(seeds.svmlight()),
+    mutate.gzipped(_TABLE),
+    heavy=lambda: seeds.bombs()["table"],
+    share=0.2,
+)
+def _svmlight_gz(content: bytes, bench: Bench) -> None:
+    check_dataset(load_dataset(bench.write("a.svm.gz", content)))
+
+
+@target("table-npz", seeds.table_npz, mutate.npz)
+def _table_npz(content: bytes, bench: Bench) -> None:
+    path = bench.write("a.npz", content)
+    with contextlib.suppress(FastnnError):
+        check_dataset(load_dataset(path, task="regression"))
+    check_dataset(load_dataset(path))
 
 
 @target("json", seeds.json_digits, _JSON)
@@ -245,6 +319,36 @@ def _predict(content: bytes, bench: Bench) -> None:
     if names:
         _, found = predict_files(model, names)
         json.dumps([one.as_dict() for one in found], allow_nan=False).encode()
+
+
+@target(
+    "predict-table",
+    lambda: [
+        *(mutate.pack({"a.csv": content}) for content in seeds.tables()),
+        mutate.pack({"a.csv": b"y,colour,a\n3,red,1\n,green,2\n"}),
+        mutate.pack({"a.csv": b"1,2\n3,4\n"}),
+        mutate.pack({"a.svm": b"1 1:3\n"}),
+        mutate.pack({"a.npz": seeds.table_npz()[2]}),
+    ],
+    mutate.files({".csv": _TABLE, ".svm": _TABLE, ".npz": mutate.npz}),
+)
+def _predict_table(content: bytes, bench: Bench) -> None:
+    from fastnn.datasets.table import read_rows
+    from fastnn.predicting import is_table_file, predict_table, write_predictions
+
+    folder = bench.write_files(content)
+    model = bench.once("model", lambda: str(bench.write("rows.safetensors", dump_model(row_model()))))
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and is_table_file(path.name):
+            if path.suffix == ".csv":
+                with contextlib.suppress(FastnnError):
+                    rows, _ = read_rows(path, None, 2)
+                    assert np.isfinite(rows).all()
+            found = predict_table(model, str(path))
+            json.dumps(found.as_dict(), allow_nan=False).encode()
+            out = bench.folder / "predictions.csv"
+            write_predictions(found, out, force=True)
+            assert len(out.read_text().splitlines()) == 1 + len(found)
 
 
 def _plain_json(content: bytes) -> bytes:

@@ -137,6 +137,7 @@ _COMMANDS = (
     ["predict", "m.safetensors", "a.png", "--json", "--polarity", "auto"], ["import", "NN.json", "b.safetensors"],
     ["evaluate", "m.safetensors", "--data", "a.npz", "--split", "all", "--json"],
     ["compare", "m.safetensors", "n.safetensors", "--data", "a.npz", "--json"],
+    ["cv", "--data", "a.npz", "--recipe", "original", "--folds", "2", "--repeats", "2", "--epochs", "1", "--json"],
     ["data", "import", "a.npz", "--into", "sqlite:///b.db", "--contributor", "me", "--review"],
     ["train", "--data", "a.npz", "--recipe", "modern", "--hidden", "3,2", "--epochs", "2", "--lr", "0.1", "--out", "r"],
     ["data", "clean", "a.npz", "--folds", "2", "--repeats", "1", "--out", "x.csv"], ["bench", "--json"],

@@ -78,6 +78,47 @@ def csv_rows() -> list[bytes]:
     return [f"{header}\n3,{rows[0]}\n4,{rows[1]}\n".encode(), f'"a ""b""",{rows[0]}\r\né,{rows[1]}\r\n'.encode()]
 
 
+def tables() -> list[bytes]:
+    """Return tables: of numbers, with texts and an index, without names, with decimal commas, of several targets."""
+    texts = [
+        "a,b,y\n1,2.5,3\n-4,5e3,6\n7,8,3\n",
+        ',colour,"a, b",target\n0,red,1,x\n1,"light ""blue""",2,y\n2,red,3,x\n',
+        "5.1;3,5;setosa\n4,9;3;virginica\n",
+        "y1\ty2\ty\n1\t0\t0\n0\t1\t1\n",
+        "a,b,y\r\n1,true,0.5\r\n 2 , false ,1.5\r\n",
+    ]
+    return [text.encode() for text in texts]
+
+
+def svmlight() -> list[bytes]:
+    texts = ["1 1:0.5 3:-2e3 # one\n-1 2:1\n", "0.5 qid:3 0:1 7:2\n", "1,2 1:1\n2 3:4\n", "cat 1:1\ndog 2:2\n"]
+    return [text.encode() for text in texts]
+
+
+def table_npz() -> list[bytes]:
+    """Return archives of tables: dense and sparse, of each task, with a test set, and as a user writes them."""
+    from fastnn.datasets import Column, SparseRows
+    from fastnn.datasets.npz import write_npz
+
+    rows = np.array([[1.0, 0.0], [0.0, 2.0]])
+    sparse = SparseRows(np.array([1.0, 2.0]), np.array([0, 2]), np.array([0, 1, 2]), 3)
+    columns = (Column("a"), Column("b", ("x", "é")))
+    test = Dataset(rows[:1], np.array([1]), ("p", "q"), "test")
+    made = [
+        Dataset(rows, np.array([0, 1]), ("p", "q"), "seed", test),
+        Dataset(rows.astype(np.float32), np.array([[0.5], [1.5]]), ("t",), "seed"),
+        Dataset(sparse, np.array([[0, 1], [1, 1]], dtype=np.uint8), ("p", "q"), "seed", columns=columns),
+    ]
+    found = []
+    for dataset in made:
+        file = io.BytesIO()
+        write_npz(dataset, file)
+        found.append(file.getvalue())
+    file = io.BytesIO()
+    np.savez(file, features=np.arange(6).reshape(3, 2), targets=np.array(["a", "b", "a"]))
+    return [*found, file.getvalue()]
+
+
 def json_digits() -> list[bytes]:
     rows = images(2).tolist()
     return [
@@ -95,6 +136,7 @@ def bombs() -> dict[str, list[bytes]]:
     size = 60 << 20
     parts = {
         "csv": (b"11,", b"1,2\n", b'"', b"\n"),
+        "table": (b"1,", b'"', b"y;", b"\n", b"1 1:1 "),
         "json": (b"[],", b'{"image":[],"label":1},', b"[", b"1,", b'"a",'),
     }
     return {

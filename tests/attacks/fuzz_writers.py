@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from typing import TYPE_CHECKING
+import shlex
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
-from fastnn.datasets import Dataset, load_dataset
+from fastnn.datasets import Column, Dataset, SparseRows, load_dataset
+from fastnn.datasets.columns import total_width
 from fastnn.errors import FastnnError
 from tests.attacks import fuzz_mutate as mutate
 from tests.attacks import fuzz_seeds as seeds
 from tests.attacks.fuzz_bench import as_value, check_dataset, target, values
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from tests.attacks.fuzz_bench import Bench
 
 # ---- writers ----
@@ -85,6 +89,102 @@ def _odd_dataset(content: bytes) -> tuple[Dataset, str] | None:
     images = seeds.images(len(labels))
     test = Dataset(images[:1], np.array([0]), classes, "test") if asked.get("test") else None
     return Dataset(images, labels.astype(np.int64), classes, asked["source"], test), name
+
+
+_TABLES = [
+    {"name": name, "columns": {"a": None, "b": ["x", "é"]}, "names": names, "targets": targets, "wide": 0}
+    for name, names, targets in (
+        ("a.csv", ["p", "q"], [0, 1]),
+        ("a.tsv.gz", ["p"], [[0.5], [-1e300]]),
+        ("a.npz", ["p", "q"], [[0.0, 1.0], [1.0, 1.0]]),
+    )
+] + [{"name": "a.csv", "columns": None, "names": ["10", "2"], "targets": [1, 0], "wide": 3}]
+
+
+@target(
+    "table-writers",
+    values(*_TABLES),
+    mutate.json_value(
+        *_NAMES_OF_CLASSES, "target", "y", "1", "true", "a.npz", "a.csv", "a.json", "b-images-idx3-ubyte"
+    ),
+    share=0.5,
+)
+def _table_writers(content: bytes, bench: Bench) -> None:
+    """A table with odd names and values: what is written can be read as the note says, and is the same."""
+    from fastnn.datasets.writers import write_dataset
+
+    made = _odd_table(content)
+    if made is None:
+        return
+    dataset, name = made
+    folder = bench.new_folder("written")
+    written, notes = write_dataset(dataset, folder / name)
+    options = next((shlex.split(note) for note in notes if note.startswith("read it back")), [])
+    given: dict[str, Any] = {"task": options[-1], "target": options[5:-2:2]} if options else {}
+    try:
+        found = load_dataset(written[0], **given)
+    except FastnnError as error:
+        raise AssertionError("what was written cannot be read") from error
+    check_dataset(found)
+    if not any(note.startswith("the categories") for note in notes):
+        assert (_dense(dataset.features) == _dense(found.features)).all()
+    if dataset.task == "classification":
+        assert [found.names[k] for k in found.labels] == [dataset.names[k] for k in dataset.labels]
+    else:
+        assert (found.targets == dataset.targets).all()
+        assert found.names == dataset.names
+
+
+def _dense(features: NDArray[Any] | SparseRows) -> NDArray[Any]:
+    return features.toarray() if isinstance(features, SparseRows) else features
+
+
+def _odd_table(content: bytes) -> tuple[Dataset, str] | None:
+    """Return the table that an input describes, and the name of a file; None if it describes none."""
+    asked = as_value(content)
+    try:
+        os.fsencode(asked["name"])
+        name, names, targets = asked["name"], tuple(asked["names"]), np.asarray(asked["targets"])
+        columns = None
+        if asked["columns"] is not None:
+            columns = tuple(
+                Column(str(key), None if texts is None else tuple(map(str, texts)))
+                for key, texts in asked["columns"].items()
+            )
+        width = int(asked["wide"]) if columns is None else total_width(columns)
+    except (ValueError, LookupError, TypeError, OverflowError, AttributeError):
+        return None
+    sound = all(isinstance(one, str) for one in (*names, name)) and targets.dtype.kind in "if" and 0 < width < 100
+    if (
+        not sound
+        or targets.ndim not in (1, 2)
+        or not 0 < len(targets) < 100
+        or ".." in name
+        or name.startswith("/")
+        or not name
+    ):
+        return None
+    rows = np.zeros((len(targets), width))
+    start = 0
+    for column in columns or ():
+        # A number, or one category after the other.
+        if column.width:
+            positions = start + np.arange(len(rows)) % column.width
+            rows[np.arange(len(rows)), positions] = 1.0 if column.categories is not None else 0.5
+        start += column.width
+    if targets.ndim == 2 and np.isin(targets, (0, 1)).all():
+        targets = targets.astype(np.uint8)
+    elif targets.ndim == 2 or targets.dtype.kind == "f":
+        targets = targets.astype(np.float64).reshape(len(targets), -1)
+    else:
+        targets = targets.astype(np.int64)
+    features = rows if columns is None or all(column.categories is None for column in columns) else _sparse(rows)
+    return Dataset(features, targets, names, "s", columns=columns), name
+
+
+def _sparse(rows: NDArray[Any]) -> SparseRows:
+    n, k = rows.shape
+    return SparseRows(rows.ravel(), np.tile(np.arange(k), n), np.arange(n + 1) * k, k)
 
 
 @target("issue-writers", values(*_WRITTEN[:2]), mutate.json_value(*_NAMES_OF_CLASSES), share=0.02)

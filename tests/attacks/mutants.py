@@ -75,7 +75,7 @@ class Suite:
 
 SUITES = (
     Suite(
-        ("fastnn/training.py", "fastnn/session.py", "fastnn/runs.py"),
+        ("fastnn/training.py", "fastnn/training_data.py", "fastnn/session.py", "fastnn/runs.py"),
         ("tests/test_training.py", "tests/test_session.py", "tests/test_runs.py"),
     ),
     Suite(("fastnn/datasets/split.py",), ("tests/datasets/test_split.py", "tests/test_crossval.py")),

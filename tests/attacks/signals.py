@@ -87,6 +87,7 @@ CASES = (
     Case("convert", ("data", "convert", "data.npz", "new.json"), 0.6),
     Case("convert to IDX", ("data", "convert", "data.npz", "idx"), 0.6),
     Case("import", ("data", "import", "data.npz", "--into", "sqlite:///new.db"), 1.5, needs="sqlalchemy"),
+    Case("cv", ("cv", "--data", "data.npz", "--folds", "3", "--repeats", "20"), 2.0),
     Case("clean", ("data", "clean", "data.npz", "--out", "clean.csv"), 4.0, needs="cleanlab"),
 )
 
