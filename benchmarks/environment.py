@@ -28,7 +28,7 @@ ONE_THREAD = {
 
 _ALL_CORES = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
 
-VERSIONS_OF = ("numpy", "numba", "scipy", "scikit-learn", "torch", "jax")
+VERSIONS_OF = ("numpy", "numba", "scipy", "scikit-learn", "river", "torch", "jax")
 
 
 def all_cores() -> set[int]:
@@ -44,10 +44,16 @@ def pin() -> None:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
-def machine() -> dict[str, object]:
-    """Return the machine and the versions that the figures were measured with, as JSON values."""
+def machine(also: tuple[str, ...] = ()) -> dict[str, object]:
+    """Return the machine and the versions that the figures were measured with, as JSON values.
+
+    Parameters
+    ----------
+    also : tuple of str
+        Packages whose versions matter besides those of :data:`VERSIONS_OF`.
+    """
     versions = {}
-    for name in VERSIONS_OF:
+    for name in (*VERSIONS_OF, *also):
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

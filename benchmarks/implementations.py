@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from benchmarks.problem import Problem
+    from benchmarks.problem import InitialParameters, Problem
 
 
 class State(Protocol):
@@ -31,7 +31,7 @@ class State(Protocol):
 
 @dataclass(frozen=True)
 class Implementation:
-    """One way to train the network, one digit at a time.
+    """One way to train a network.
 
     Attributes
     ----------
@@ -48,6 +48,10 @@ class Implementation:
     rule : {"original", "backprop", None}
         The rule of the reference that it follows: its weights must end where the reference's end. None: it trains
         nothing but measures a bound of the machine.
+    batch : int
+        Rows in one step.
+    one_output : bool
+        Whether two classes have one logistic output instead of a softmax.
     """
 
     key: str
@@ -56,15 +60,19 @@ class Implementation:
     dtype: str = "float32"
     needs: tuple[str, ...] = ()
     rule: str | None = "original"
+    batch: int = 1
+    one_output: bool = False
 
     def missing(self) -> str | None:
         """Return why this implementation cannot run here, or None."""
-        return _missing(self.name, self.needs)
+        return missing(self.name, self.needs)
 
-    def prepare(self, problem: Problem) -> State:
+    def prepare(self, problem: InitialParameters) -> State:
         """Return a network with the problem's weights, and the digits in the form that it needs."""
         module, name = self.home.split(":")
-        build: Callable[[Problem], State] = getattr(importlib.import_module(f"benchmarks.peers.{module}"), name)
+        build: Callable[[InitialParameters], State] = getattr(
+            importlib.import_module(f"benchmarks.peers.{module}"), name
+        )
         return build(problem)
 
     def run(self, state: State, n: int) -> None:
@@ -76,7 +84,7 @@ class Implementation:
         return state.weights()
 
 
-def _missing(name: str, needs: tuple[str, ...]) -> str | None:
+def missing(name: str, needs: tuple[str, ...]) -> str | None:
     for need in needs:
         if need.startswith("$"):
             if shutil.which(need[1:]) is None:
@@ -125,6 +133,60 @@ TRAINING = (
 BY_KEY = {implementation.key: implementation for implementation in TRAINING}
 
 
+ROWS = (
+    Implementation(OURS, "fastnn", "ours:Rows", rule="backprop"),
+    Implementation("numba", "Numba, straightforward loops", "numba_dense:Rows", rule="backprop"),
+    Implementation("jax-32", "JAX, jitted lax.scan", "jax_sgd:Rows", needs=("jax",), rule="backprop", batch=32),
+    Implementation("jax-128", "JAX, jitted lax.scan", "jax_sgd:Rows128", needs=("jax",), rule="backprop", batch=128),
+    Implementation(
+        "torch-32", "PyTorch, addmm_ in place", "torch_sgd:Rows", needs=("torch",), rule="backprop", batch=32
+    ),
+    Implementation(
+        "torch-128", "PyTorch, addmm_ in place", "torch_sgd:Rows128", needs=("torch",), rule="backprop", batch=128
+    ),
+    Implementation(
+        "sklearn",
+        "scikit-learn, batch_size=1",
+        "sklearn_mlp:Rows",
+        needs=("sklearn",),
+        rule="backprop",
+        one_output=True,
+    ),
+)
+"""Training on float rows, many a call."""
+
+ONE_ROW = (
+    Implementation(OURS, "fastnn, Trainer.step", "ours:OneRow", rule="backprop"),
+    Implementation(
+        "fastnn-estimator",
+        "fastnn, MLPClassifier.partial_fit",
+        "ours:EstimatorRow",
+        needs=("sklearn",),
+        rule="backprop",
+    ),
+    Implementation("numba", "Numba, straightforward loops", "numba_dense:OneRow", rule="backprop"),
+    Implementation("numpy", "NumPy, by hand", "numpy_sgd:OneRow", rule="backprop"),
+    Implementation("torch", "PyTorch, eager, addr_ in place", "torch_sgd:OneRow", needs=("torch",), rule="backprop"),
+    Implementation(
+        "sklearn",
+        "scikit-learn, MLPClassifier.partial_fit",
+        "sklearn_mlp:OneRow",
+        needs=("sklearn",),
+        rule="backprop",
+        one_output=True,
+    ),
+)
+"""Training on float rows, a call from Python for each."""
+
+STREAMS = {
+    "fastnn": "fastnn.river, 50 hidden units",
+    "logistic": "River, logistic regression",
+    "scaled": "River, StandardScaler and logistic regression",
+    "tree": "River, Hoeffding tree",
+}
+"""Estimators of River's interface, by their functions in `benchmarks.peers.streams`."""
+
+
 @dataclass(frozen=True)
 class Predictor:
     """One way to classify with a trained network.
@@ -145,7 +207,7 @@ class Predictor:
 
     def missing(self) -> str | None:
         """Return why this cannot run here, or None."""
-        return _missing(self.name, self.needs)
+        return missing(self.name, self.needs)
 
     def prepare(self, problem: Problem) -> Callable[[np.ndarray], np.ndarray]:
         """Return a function from uint8 images, shape (n, 784), to class indices, shape (n,)."""

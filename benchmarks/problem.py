@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -25,8 +25,28 @@ PER_CLASS = 1255
 """Digits of each class: ten classes have at least SAMPLES together."""
 
 
+class InitialParameters:
+    """What problems of all kinds share: the parameters that every implementation starts from."""
+
+    weights: tuple[NDArray[np.float64], ...]
+    biases: tuple[NDArray[np.float64], ...]
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Units of each layer, the inputs included."""
+        return (len(self.weights[0]), *(len(bias) for bias in self.biases))
+
+    def parameters(self, dtype: DTypeLike, *, output_major: bool = False) -> list[NDArray[Any]]:
+        """Return new arrays W1, b1, W2, b2, ...; with `output_major` weights have shape (outputs, inputs)."""
+        result = []
+        for weight, bias in zip(self.weights, self.biases, strict=True):
+            result.append(np.array(weight.T if output_major else weight, dtype=dtype, order="C"))
+            result.append(np.array(bias, dtype=dtype))
+        return result
+
+
 @dataclass(frozen=True, eq=False)
-class Problem:
+class Problem(InitialParameters):
     """Digits in training order, and the initial parameters of a network.
 
     Attributes
@@ -49,28 +69,46 @@ class Problem:
     learning_rate: float = LEARNING_RATE
     description: str = ""
 
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """Units of each layer, the inputs included."""
-        return (len(self.weights[0]), *(len(bias) for bias in self.biases))
-
     def inputs(self, dtype: DTypeLike) -> NDArray[Any]:
         """Return the inputs of the network: value / 255, so that white is 1; shape (n, sizes[0]), contiguous."""
         return np.ascontiguousarray(np.arange(256, dtype=dtype) / np.asarray(255, dtype=dtype))[self.images]
-
-    def parameters(self, dtype: DTypeLike, *, output_major: bool = False) -> list[NDArray[Any]]:
-        """Return new arrays W1, b1, W2, b2, ...; with `output_major` weights have shape (outputs, inputs)."""
-        result = []
-        for weight, bias in zip(self.weights, self.biases, strict=True):
-            result.append(np.array(weight.T if output_major else weight, dtype=dtype, order="C"))
-            result.append(np.array(bias, dtype=dtype))
-        return result
 
     def first(self, n: int) -> Problem:
         """Return the same problem with only the first `n` digits."""
         return Problem(
             self.images[:n], self.labels[:n], self.weights, self.biases, self.learning_rate, self.description
         )
+
+
+@dataclass(frozen=True, eq=False)
+class RowProblem(InitialParameters):
+    """Rows of numbers in training order, and the initial parameters of a network.
+
+    Attributes
+    ----------
+    rows : ndarray of float32, shape (n, sizes[0])
+    labels : ndarray of int64, shape (n,)
+    weights, biases : tuple of ndarray
+        As of :class:`Problem`.
+    learning_rate : float
+    """
+
+    rows: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    weights: tuple[NDArray[np.float64], ...]
+    biases: tuple[NDArray[np.float64], ...]
+    learning_rate: float = LEARNING_RATE
+
+    def first(self, n: int) -> RowProblem:
+        """Return the same problem with only the first `n` rows."""
+        return replace(self, rows=self.rows[:n], labels=self.labels[:n])
+
+    def one_output(self) -> RowProblem:
+        """Return the same network with one logistic output for two classes, as some libraries have it."""
+        if self.sizes[-1] != 2:
+            return self
+        weight, bias = (values[..., 1:] - values[..., :1] for values in (self.weights[-1], self.biases[-1]))
+        return replace(self, weights=(*self.weights[:-1], weight), biases=(*self.biases[:-1], bias))
 
 
 @cache
@@ -121,6 +159,14 @@ def make_problem(
         Random seed of the weights.
     """
     images, labels, description = digits() if data is None else (*data, "synthetic images")
+    weights, biases = initial_parameters(sizes, uniform=uniform, seed=seed)
+    return Problem(images, labels, weights, biases, description=description)
+
+
+def initial_parameters(
+    sizes: tuple[int, ...], *, uniform: bool, seed: int = 0
+) -> tuple[tuple[NDArray[np.float64], ...], tuple[NDArray[np.float64], ...]]:
+    """Return weights and biases as :func:`make_problem` describes them; all values are float32 numbers."""
     rng = np.random.default_rng(seed)
     weights, biases = [], []
     for n_in, n_out in pairwise(sizes):
@@ -130,4 +176,4 @@ def make_problem(
         else:
             weights.append((rng.standard_normal((n_in, n_out)) * np.sqrt(2 / n_in)).astype(np.float32).astype(float))
             biases.append(np.zeros(n_out))
-    return Problem(images, labels, tuple(weights), tuple(biases), description=description)
+    return tuple(weights), tuple(biases)

@@ -51,3 +51,16 @@ FIRST_USE_AT_MOST = 4.0
 COMMAND_SHARE_AT_LEAST = 0.5
 """Training and tests over the whole command, 60 epochs on as many digits as the original has, compiled before; seen:
 0.84 to 0.89. The faster a processor's vectors are, the larger the share of the start-up."""
+
+STEP_AT_LEAST = {
+    "numpy": 5,  # seen: 7.6 to 9.5
+    "torch": 8,  # 14 to 17
+}
+"""Training 10-50-2 one row a call: the peer's time over that of `Trainer.step`. Plain Numba loops, which check nothing,
+are only reported (0.7 to 0.8)."""
+
+ESTIMATOR_STEP_AT_LEAST = 100
+"""scikit-learn's `partial_fit` of one row over ours; seen: 290 to 450."""
+
+ESTIMATOR_PREDICTING_AT_LEAST = 8
+"""scikit-learn's `predict_proba` of one row over ours; seen: 16."""

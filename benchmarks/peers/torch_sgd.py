@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 if TYPE_CHECKING:
-    from benchmarks.problem import Problem
+    from benchmarks.problem import Problem, RowProblem
 
 torch.set_num_threads(1)
 
@@ -125,3 +125,61 @@ class Compiled(Eager):
             block = slice(start, start + UNROLLED)
             train(*self.parameters, self.x[block], self.targets[block], rate)
         train_loop(*self.parameters, self.x[whole:n], self.targets[whole:n], self.rate)
+
+
+class Rows:
+    """Float rows in mini-batches: ReLU, softmax; gradients by hand, weights updated in place by ``addmm_``."""
+
+    batch = 32
+
+    def __init__(self, problem: RowProblem) -> None:
+        parameters = [torch.from_numpy(values) for values in problem.parameters(np.float32)]
+        self.layers = list(zip(parameters[::2], parameters[1::2], strict=True))
+        self.x = torch.from_numpy(problem.rows)
+        self.targets = torch.eye(problem.sizes[-1])[torch.from_numpy(problem.labels)]
+        self.rate = problem.learning_rate
+
+    @torch.no_grad()
+    def run(self, n: int) -> None:
+        layers, last = self.layers, len(self.layers) - 1
+        for x, target in zip(self.x[:n].split(self.batch), self.targets[:n].split(self.batch), strict=True):
+            units = [x]
+            for w, b in layers[:last]:
+                units.append(torch.addmm(b, units[-1], w).relu_())
+            w, b = layers[last]
+            error = target - torch.addmm(b, units[-1], w).softmax(1)
+            rate = self.rate / len(x)
+            for depth in range(last, -1, -1):
+                w, b = layers[depth]
+                before = torch.mm(error, w.t()).mul_(units[depth] > 0) if depth else error
+                w.addmm_(units[depth].t(), error, alpha=rate)
+                b.add_(error.sum(0), alpha=rate)
+                error = before
+
+    def weights(self) -> list[np.ndarray]:
+        return [values.numpy().astype(np.float64) for layer in self.layers for values in layer]
+
+
+class Rows128(Rows):
+    """The same in batches of 128."""
+
+    batch = 128
+
+
+class OneRow(Rows):
+    """The same with a step for each row: ``addmv`` and ``addr_`` take less time than matrices of one row."""
+
+    batch = 1
+
+    @torch.no_grad()
+    def run(self, n: int) -> None:
+        (w1, b1), (w2, b2) = self.layers
+        rate, v1, v2 = self.rate, w1.t(), w2.t()
+        for x, target in zip(self.x[:n].unbind(), self.targets[:n].unbind(), strict=True):
+            h = torch.addmv(b1, v1, x).relu_()
+            error = target - torch.addmv(b2, v2, h).softmax(0)
+            before = torch.mv(w2, error).mul_(h > 0)
+            w2.addr_(h, error, alpha=rate)
+            b2.add_(error, alpha=rate)
+            w1.addr_(x, before, alpha=rate)
+            b1.add_(before, alpha=rate)
