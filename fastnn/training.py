@@ -23,7 +23,7 @@ from fastnn.inputs import ImageInput, density, kernel_input
 from fastnn.model import Model, ModelCard, probe_kind
 from fastnn.network import Network, Task
 from fastnn.stepping import Stepper
-from fastnn.training_data import Part, TrainingData, check_fit, check_recipe, check_test, prepare
+from fastnn.training_data import Part, TrainingData, check_fit, check_recipe, check_test, prepare, scalings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -264,9 +264,7 @@ class Trainer:
         check_recipe(recipe, dataset)
         self._network, self._recipe = network, recipe
         self._stepper: Stepper | None = None
-        scales = recipe.standardise and not dataset.is_images
-        self._scaling = dataset.feature_scaling if scales else None
-        self._target_scaling = dataset.target_scaling if scales and dataset.task == "regression" else None
+        self._scaling, self._target_scaling = scalings(dataset, standardise=recipe.standardise)
         self._engine = Engine(network, regularised=bool(recipe.alpha or recipe.dropout))
         # Each network draws its validation set with its own seed.
         shared = None if like is None or recipe.validation_fraction else like._data
@@ -532,15 +530,7 @@ class Trainer:
 
     def _options(self, epoch: int) -> StepOptions:
         recipe = self._recipe
-        limit = recipe.huber_delta or recipe.error_limit or math.inf
-        return StepOptions(
-            smoothing=recipe.label_smoothing,
-            alpha=recipe.alpha,
-            dropout=recipe.dropout,
-            dropout_key=_dropout_key(recipe.seed, epoch) if recipe.dropout else 0,
-            error_limit=limit,
-            huber=recipe.huber_delta is not None,
-        )
+        return step_options(recipe, _dropout_key(recipe.seed, epoch) if recipe.dropout else 0)
 
     def _accuracy(self, total: float, n: int) -> float:
         """Return the share of right answers, or R2, from what the kernels add up over n samples."""
@@ -659,6 +649,18 @@ def _spread(targets: NDArray[np.float64], source: str) -> float:
     return spread
 
 
+def step_options(recipe: Recipe, dropout_key: int = 0) -> StepOptions:
+    """Return what the training steps of a recipe do besides descending along the gradient."""
+    return StepOptions(
+        smoothing=recipe.label_smoothing,
+        alpha=recipe.alpha,
+        dropout=recipe.dropout,
+        dropout_key=dropout_key,
+        error_limit=recipe.huber_delta or recipe.error_limit or math.inf,
+        huber=recipe.huber_delta is not None,
+    )
+
+
 def _dropout_key(seed: int, epoch: int) -> int:
     """Return the key of the choice of units that are left out in an epoch, from 0 to 2**63 - 1."""
     return int(np.random.SeedSequence([seed, epoch, _DROPOUT_STREAM]).generate_state(1, np.uint64)[0]) >> 1
@@ -689,14 +691,15 @@ def as_model(
     card = card or ModelCard()
     if dataset.is_images:
         return Model(networks, dataset.names, recipe.invert, recipe.normalise, card)
+    scaling, target_scaling = scalings(dataset, standardise=recipe.standardise)
     return Model(
         networks,
         dataset.names,
         card=card,
         takes="rows",
         columns=dataset.columns,
-        scaling=dataset.feature_scaling if recipe.standardise else None,
-        target_scaling=dataset.target_scaling if recipe.standardise and dataset.task == "regression" else None,
+        scaling=scaling,
+        target_scaling=target_scaling,
     )
 
 

@@ -43,10 +43,17 @@ class TrainingData:
 def prepare(dataset: Dataset, recipe: Recipe, test: Dataset | None, sample_weight: NDArray[Any] | None) -> TrainingData:
     """Return the data with the validation set held out, images normalised and targets scaled, as the recipe says."""
     factors = _factors(dataset, recipe, sample_weight)
-    scaling = dataset.target_scaling if recipe.standardise and dataset.task == "regression" else None
+    _, scaling = scalings(dataset, standardise=recipe.standardise)
     dataset, factors, validation = _hold_out_validation(dataset, recipe, factors)
     parts = (None if part is None else _preprocess(part, recipe, scaling) for part in (validation, test))
     return TrainingData(_preprocess(dataset, recipe, scaling), factors, *parts)
+
+
+def scalings(dataset: Dataset, *, standardise: bool) -> tuple[Scaling | None, Scaling | None]:
+    """Return the scalings of the features and of the targets, fitted on this data set; None for what is not scaled."""
+    if not standardise:
+        return None, None
+    return dataset.feature_scaling, dataset.target_scaling if dataset.task == "regression" else None
 
 
 def _preprocess(dataset: Dataset, recipe: Recipe, scaling: Scaling | None) -> Part:

@@ -36,6 +36,7 @@ from fastnn.sklearn.samples import SparseSamples, as_copies, in_canonical_order,
 from fastnn.sklearn.trained import SingleRow, Trained, rescaled_layers
 from fastnn.threads import cores
 from fastnn.training import Trainer
+from fastnn.training_data import scalings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -149,13 +150,12 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
 
     def _train(self, data: Dataset, factors: NDArray[np.float64] | None, seed: int, warm: Trained | None) -> None:
         standardise = bool(self.standardise)
-        scaling = data.feature_scaling if standardise else None
+        scaling, target_scaling = scalings(data, standardise=standardise)
         lengths = squared_lengths(data.features, scaling)
         rate = auto_rate(float(lengths.mean()))
         if isinstance(self.learning_rate_init, str):
             factors = shorten_steps(factors, rate, lengths)
         recipe = as_recipe(self, seed, standardise=standardise, auto_rate=rate)
-        target_scaling = data.target_scaling if standardise and data.task == "regression" else None
         trainers: list[Trainer] = []
         for member in range(self.ensemble):
             own = recipe.replace(seed=seed + member)
@@ -283,14 +283,13 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         seed = self._draw_seed()
         data = self._as_dataset(features, targets)
         standardise = bool(self.standardise) and len(features) >= _FEWEST_TO_STANDARDISE
-        scaling = data.feature_scaling if standardise else None
+        scaling, target_scaling = scalings(data, standardise=standardise)
         rate = auto_rate(float(squared_lengths(features, scaling).mean()))
         recipe = as_recipe(self, seed, standardise=standardise, auto_rate=rate)
         networks = tuple(
             recipe.replace(seed=seed + member).network(data.n_inputs, len(data.names), data.task)
             for member in range(self.ensemble)
         )
-        target_scaling = data.target_scaling if standardise and data.task == "regression" else None
         return Trained(networks, scaling, target_scaling, rate, as_options(self, rate)[1])
 
     # ---- single rows ----

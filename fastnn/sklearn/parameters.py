@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn.engine import StepOptions
 from fastnn.errors import InputError
 from fastnn.recipe import Recipe
+from fastnn.training import step_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
+
+    from fastnn.engine import StepOptions
 
     Check = tuple[Callable[[Any], bool], str]
 
@@ -152,11 +154,7 @@ def shorten_steps(
 def as_options(estimator: Any, auto_rate: float) -> tuple[float, StepOptions]:
     """Return learning rate and options of `partial_fit`."""
     recipe = as_recipe(estimator, 0, standardise=False, auto_rate=auto_rate)
-    limit = recipe.huber_delta or recipe.error_limit or math.inf
-    options = StepOptions(
-        alpha=recipe.alpha, dropout=recipe.dropout, error_limit=limit, huber=recipe.huber_delta is not None
-    )
-    return recipe.lr, options
+    return recipe.lr, step_options(recipe)
 
 
 def hidden_layers(sizes: Any) -> tuple[int, ...]:
