@@ -296,6 +296,14 @@ def check_finite(rows: NDArray[Any] | SparseRows, source: str, what: str = "a va
     source, what : str
         Name of the data, and of a value in them.
     """
+    place = first_not_finite(rows)
+    if place is not None:
+        row, column, value = place
+        raise DataError(f"{source}: {what} is {value} (row {row}, column {column}); fill it in or leave the row out")
+
+
+def first_not_finite(rows: NDArray[Any] | SparseRows) -> tuple[int, int, float] | None:
+    """Return row and column, from 0, and value of the first value that is NaN or infinite; None if there is none."""
     values = rows.values[:, None] if isinstance(rows, SparseRows) else rows
     for start in range(0, len(values), _ROWS_AT_ONCE):
         part = values[start : start + _ROWS_AT_ONCE]
@@ -303,8 +311,9 @@ def check_finite(rows: NDArray[Any] | SparseRows, source: str, what: str = "a va
         if finite.all():
             continue
         row, column = (int(position[0]) for position in np.nonzero(~finite))
-        value = part[row, column]
+        value = float(part[row, column])
         row += start
         if isinstance(rows, SparseRows):
             row, column = int(np.searchsorted(rows.row_starts, row, "right")) - 1, int(rows.indices[row])
-        raise DataError(f"{source}: {what} is {value} (row {row}, column {column}); fill it in or leave the row out")
+        return row, column, value
+    return None

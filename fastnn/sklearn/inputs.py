@@ -11,15 +11,13 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
 from fastnn.datasets import SparseRows
+from fastnn.datasets.dataset import first_not_finite
 from fastnn.errors import FastnnError, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
-
-_ROWS_AT_ONCE = 1024
-"""Rows that are checked at once, so that it needs little memory."""
 
 _SMALL = 1 << 20
 """float32 features of fewer values become float64. Reading them as they are needs a kernel of its own, and compiling
@@ -96,7 +94,7 @@ def _in_form(X: Any) -> Any:
 
 def _as_features(estimator: Any, X: Any, values: Any) -> NDArray[Any] | SparseRows:
     features = SparseRows.from_scipy(values) if hasattr(values, "tocsr") else values
-    place = _first_not_finite(features)
+    place = first_not_finite(features)
     if place is not None:
         row, column, value = place
         name = X.columns[column] if hasattr(X, "columns") else None
@@ -109,22 +107,6 @@ def _as_features(estimator: Any, X: Any, values: Any) -> NDArray[Any] | SparseRo
     if isinstance(features, np.ndarray) and features.dtype == np.float32 and features.size < _SMALL:
         return features.astype(np.float64)
     return features
-
-
-def _first_not_finite(features: NDArray[Any] | SparseRows) -> tuple[int, int, float] | None:
-    """Return row, column and value of the first value that is not finite, or None."""
-    values = features.values[:, None] if isinstance(features, SparseRows) else features
-    for start in range(0, len(values), _ROWS_AT_ONCE):
-        part = values[start : start + _ROWS_AT_ONCE]
-        places = np.argwhere(~np.isfinite(part))
-        if len(places):
-            row, column = places[0].tolist()
-            value = float(part[row, column])
-            row += start
-            if isinstance(features, SparseRows):
-                row, column = int(np.searchsorted(features.row_starts, row, "right")) - 1, int(features.indices[row])
-            return row, column, value
-    return None
 
 
 def _check_finite_targets(y: Any) -> None:
