@@ -69,15 +69,6 @@ def row_bytes(features: NDArray[Any] | SparseRows) -> Iterator[bytes]:
         yield from (row.tobytes() for row in _as_bytes(features))
         return
     # Values of one column in a row are added, in any order, and a stored 0 is like none.
-    rows, end = features.row_numbers(), features.row_starts[-1]
-    indices, values = features.indices[:end], features.values[:end] + 0.0
-    if not features.is_in_order():
-        order = np.lexsort((indices, rows))
-        rows, indices, values = rows[order], indices[order], values[order]
-        begins = np.flatnonzero((np.diff(rows, prepend=-1) != 0) | (np.diff(indices, prepend=-1) != 0))
-        rows, indices, values = rows[begins], indices[begins], np.add.reduceat(values, begins)
-    kept = values != 0
-    rows, indices, values = rows[kept], indices[kept], values[kept]
-    starts = np.searchsorted(rows, np.arange(len(features) + 1)).tolist()
-    for start, stop in pairwise(starts):
-        yield indices[start:stop].tobytes() + values[start:stop].tobytes()
+    rows = features.without_zeros()
+    for start, stop in pairwise(rows.row_starts.tolist()):
+        yield rows.indices[start:stop].tobytes() + rows.values[start:stop].tobytes()

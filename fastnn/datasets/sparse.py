@@ -110,6 +110,21 @@ class SparseRows:
         np.add.at(dense, (self.row_numbers(), self.indices[: self.row_starts[-1]]), self.values[: self.row_starts[-1]])
         return dense
 
+    def without_zeros(self) -> SparseRows:
+        """Return equal sparse rows whose columns ascend, each at most once in a row, and that store no 0."""
+        used = slice(int(self.row_starts[-1]))
+        cells = self.row_numbers() * np.int64(self.n_columns) + self.indices[used]
+        values = self.values[used]
+        if not self.is_in_order():
+            # In float64, and equal columns as they stand in the row, so that the sums are the same everywhere.
+            cells, where = np.unique(cells, return_inverse=True)
+            values = np.bincount(where, weights=values, minlength=len(cells)).astype(self.dtype)
+        kept = values != 0
+        cells, values = cells[kept], values[kept]
+        rows, indices = np.divmod(cells, self.n_columns)
+        starts = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(self)))])
+        return SparseRows(values, indices.astype(np.int32), starts, self.n_columns)
+
     def is_in_order(self) -> bool:
         """Return whether the columns of each row ascend, so that none is there twice; looks at all values."""
         indices = self.indices[: self.row_starts[-1]]

@@ -74,7 +74,7 @@ def in_canonical_order(
     """
     used, weights = _used(features, weights)
     if isinstance(features, SparseRows):
-        features = without_zeros(features)
+        features = features.without_zeros()
     matrix = targets.reshape(len(targets), -1)
     hashes = (hash_rows(features) * _MULTIPLIER + hash_rows(matrix))[used]
     by_hash = np.argsort(hashes, kind="stable")
@@ -172,22 +172,6 @@ def squared_lengths(features: NDArray[Any] | SparseRows, scaling: Scaling | None
             scaled = (features[start : start + _ROWS_AT_ONCE] - mean) * factor
             result[start : start + _ROWS_AT_ONCE] = np.einsum("ij,ij->i", scaled, scaled, dtype=np.float64)
     return result
-
-
-def without_zeros(rows: SparseRows) -> SparseRows:
-    """Return equal sparse rows in which columns are in order, each occurs once in a row, and no value is 0."""
-    used = slice(int(rows.row_starts[-1]))
-    cells = rows.row_numbers() * np.int64(rows.n_columns) + rows.indices[used]
-    values = rows.values[used]
-    if (np.diff(cells) <= 0).any():
-        # A stable order, so that equal columns are added as they stand in the row.
-        cells, where = np.unique(cells, return_inverse=True)
-        values = np.bincount(where, weights=values, minlength=len(cells)).astype(rows.dtype)
-    kept = values != 0
-    cells, values = cells[kept], values[kept]
-    numbers, indices = np.divmod(cells, rows.n_columns)
-    starts = np.concatenate([[0], np.cumsum(np.bincount(numbers, minlength=len(rows)))])
-    return SparseRows(values, indices.astype(np.int32), starts, rows.n_columns)
 
 
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
