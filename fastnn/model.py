@@ -414,12 +414,8 @@ class Model:
             Classification: int64, shape (n,). Multilabel: uint8, shape (n, len(names)), 1 for labels whose probability
             is above 0.5. Regression: float64, shape (n,), or (n, len(names)) for several targets.
         """
-        outputs = self.outputs(samples)
-        if self.task == "classification":
-            return np.asarray(outputs.argmax(axis=1), dtype=np.int64)
-        if self.task == "multilabel":
-            return (outputs > 0.5).astype(np.uint8)
-        return outputs[:, 0] if len(self.names) == 1 else outputs
+        predicted = decide(self.task, self.outputs(samples))
+        return predicted[:, 0] if self.task == "regression" and len(self.names) == 1 else predicted
 
     def _as_pixels(self, images: Any) -> NDArray[np.uint8]:
         if not isinstance(images, np.ndarray) and (isinstance(images, SparseRows) or hasattr(images, "tocsr")):
@@ -462,6 +458,26 @@ class Model:
         for place, (name, column) in enumerate(zip(given, self.columns, strict=True)):
             if isinstance(name, str) and name != column.name:
                 raise DataError(f"column {place} of the samples is {name!r}, but the model takes {column.name!r} there")
+
+
+def decide(task: Task, outputs: NDArray[Any]) -> NDArray[Any]:
+    """Return what outputs stand for.
+
+    Parameters
+    ----------
+    task : {"classification", "multilabel", "regression"}
+    outputs : ndarray of floats, shape (n, k)
+        Those of classes and labels may be probabilities.
+
+    Returns
+    -------
+    ndarray
+        Classification: int64, shape (n,), the class with the largest output. Multilabel: uint8, shape (n, k), 1 for
+        labels whose probability is above 0.5. Regression: the outputs.
+    """
+    if task == "classification":
+        return np.asarray(outputs.argmax(axis=1), dtype=np.int64)
+    return (outputs > 0.5).astype(np.uint8) if task == "multilabel" else outputs
 
 
 def _part(samples: NDArray[Any] | SparseRows, start: int, stop: int) -> Any:

@@ -6,7 +6,7 @@ import csv
 import io
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +16,9 @@ import numpy as np
 from fastnn.datasets.dataset import PIXELS, SIDE
 from fastnn.datasets.delimited import ENDINGS
 from fastnn.datasets.readers import TABLE_ENDINGS
-from fastnn.datasets.sparse import SparseRows
 from fastnn.errors import DataError, ModelError, cannot_write
 from fastnn.formats import load_model
+from fastnn.model import decide
 from fastnn.storage import atomic_write, check_new_file
 
 if TYPE_CHECKING:
@@ -26,11 +26,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from fastnn.datasets.sparse import SparseRows
     from fastnn.images import Polarity
     from fastnn.model import Model
-
-_LABEL_THRESHOLD = 0.5
-"""A label whose probability is larger is predicted, as by Model.predict."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,10 +154,8 @@ def predict_table(model_path: str, file: str) -> TablePredictions:
         raise ModelError(f"{model_path}: {error}") from None
     except DataError as error:
         raise DataError(f"{file}: {error}") from None
-    if model.task == "regression":
-        return TablePredictions(file, model, outputs, None, notes)
-    values = outputs.argmax(axis=1) if model.task == "classification" else (outputs > _LABEL_THRESHOLD).astype(np.uint8)
-    return TablePredictions(file, model, values, outputs, notes)
+    values = decide(model.task, outputs)
+    return TablePredictions(file, model, values, None if model.task == "regression" else outputs, notes)
 
 
 def _read_table(model: Model, file: str) -> tuple[NDArray[Any] | SparseRows, tuple[str, ...]]:
@@ -169,13 +165,10 @@ def _read_table(model: Model, file: str) -> tuple[NDArray[Any] | SparseRows, tup
 
     if file.lower().endswith(ENDINGS):
         return read_rows(Path(file), model.columns, model.n_inputs)
-    dataset = load_dataset(Path(file))
+    dataset = load_dataset(Path(file)).widened(model.n_inputs)
     rows = dataset.features
     if dataset.is_images:
         raise DataError(f"{file}: holds images, but the model takes rows of a table")
-    if isinstance(rows, SparseRows) and dataset.columns is None and rows.n_columns < model.n_inputs:
-        # The file does not say how many columns there are beyond the last value.
-        rows = replace(rows, n_columns=model.n_inputs)
     if rows.shape[1] != model.n_inputs:
         raise DataError(f"{file}: has {rows.shape[1]:,} inputs, but the model takes {model.n_inputs:,}")
     if None not in (dataset.columns, model.columns) and dataset.columns != model.columns:

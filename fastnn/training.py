@@ -20,7 +20,7 @@ from fastnn.evaluation.metrics import mean_loss
 from fastnn.evaluation.regression import r2_score
 from fastnn.images.distort import Distorter
 from fastnn.inputs import ImageInput, density, kernel_input
-from fastnn.model import Model, ModelCard, probe_kind
+from fastnn.model import Model, ModelCard, decide, probe_kind
 from fastnn.network import Network, Task
 from fastnn.stepping import Stepper
 from fastnn.training_data import Part, TrainingData, check_fit, check_recipe, check_test, prepare, scalings
@@ -406,8 +406,7 @@ class Trainer:
         if recipe.normalise:
             raise RecipeError(f"recipe {recipe.name} normalises images, which step() does not")
         if isinstance(self._inputs, ImageInput):
-            n, white = self._inputs.n_inputs, 255.0 * recipe.invert
-            scaling = Scaling(np.full(n, white), np.full(n, (1 - 2 * recipe.invert) / 255))
+            scaling = Scaling.of_pixels(self._inputs.n_inputs, invert=recipe.invert)
         epoch = min(self._done + 1, recipe.epochs)
         rate = recipe.lr_at(epoch) * self._progress.lr_factor
         return Stepper(self._network, learning_rate=rate, options=self._options(epoch), scaling=scaling)
@@ -635,9 +634,8 @@ def _accuracy(outputs: NDArray[np.float64], targets: NDArray[Any], task: Task) -
     """Return the share of samples that are right; of a regression R2."""
     if task == "regression":
         return r2_score(outputs, targets)
-    if task == "multilabel":
-        return float(((outputs > 0.5) == (targets > 0.5)).all(axis=1).mean())
-    return float((outputs.argmax(axis=1) == targets).mean())
+    right = decide(task, outputs) == targets
+    return float((right.all(axis=1) if task == "multilabel" else right).mean())
 
 
 def _spread(targets: NDArray[np.float64], source: str) -> float:

@@ -263,6 +263,16 @@ class Dataset:
             [column.categories is not None for column in self.columns], [column.width for column in self.columns]
         )
 
+    def widened(self, n_inputs: int) -> Dataset:
+        """Return sparse rows without named columns with at least so many columns; other data as they are.
+
+        A file of sparse rows does not say how many columns there are beyond the last value.
+        """
+        rows = self.features
+        if not isinstance(rows, SparseRows) or self.columns is not None or rows.n_columns >= n_inputs:
+            return self
+        return replace(self, features=replace(rows, n_columns=n_inputs))
+
     def take(self, indices: ArrayLike, *, source: str | None = None) -> Dataset:
         """Return a data set of the samples at `indices`, in that order and without test set.
 

@@ -40,6 +40,11 @@ class Scaling:
     factor: NDArray[np.float64]
 
     @classmethod
+    def of_pixels(cls, n: int, *, invert: bool) -> Scaling:
+        """Return the scaling of n grey levels from 0 to 255 to inputs from 0 to 1; inverted, 255 becomes 0."""
+        return cls(np.full(n, 255.0 * invert), np.full(n, (1 - 2 * invert) / 255))
+
+    @classmethod
     def fit(
         cls, rows: NDArray[Any] | SparseRows, keep: NDArray[np.bool_] | None = None, *, largest: float = np.inf
     ) -> Scaling:

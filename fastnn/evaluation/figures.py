@@ -12,6 +12,7 @@ from fastnn.evaluation.classification import Evaluation
 from fastnn.evaluation.intervals import wilson_interval
 from fastnn.evaluation.regression import RegressionEvaluation, r2_scores, variances
 from fastnn.evaluation.roc import auc_interval
+from fastnn.model import decide
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -94,8 +95,7 @@ def row_scores(task: Task, targets: NDArray[Any], outputs: NDArray[np.float64]) 
         1 - the squared error in units of the target's variance, averaged over the targets; the mean over
         the samples is R2.
     """
-    if task == "classification":
-        return np.asarray(outputs.argmax(axis=1) == targets)
-    if task == "multilabel":
-        return np.asarray((targets == (outputs > 0.5)).all(axis=1))
-    return np.asarray(r2_scores((targets - outputs) ** 2, variances(targets)).mean(axis=1))
+    if task == "regression":
+        return np.asarray(r2_scores((targets - outputs) ** 2, variances(targets)).mean(axis=1))
+    right = decide(task, outputs) == targets
+    return np.asarray(right.all(axis=1) if task == "multilabel" else right)

@@ -54,10 +54,7 @@ def match_dataset(dataset: Dataset, model: Model) -> Dataset:
         holds, takes = ("images", "rows of a table") if dataset.is_images else ("a table", "images")
         raise DataError(f"{dataset.source}: holds {holds}, but the model takes {takes}")
     targets = dataset.targets if model.names == dataset.names else _match_targets(dataset, model)
-    rows = dataset.features
-    if isinstance(rows, SparseRows) and dataset.columns is None and rows.n_columns < model.n_inputs:
-        # A file of sparse rows does not say how many columns there are beyond the last value.
-        dataset = replace(dataset, features=replace(rows, n_columns=model.n_inputs), test=None)
+    dataset = dataset.widened(model.n_inputs)
     if model.columns is None or dataset.columns is None or model.columns == dataset.columns:
         if dataset.n_inputs != model.n_inputs:
             if dataset.is_images:

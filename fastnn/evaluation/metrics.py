@@ -12,7 +12,7 @@ from fastnn.evaluation.classification import Evaluation, evaluate_classes
 from fastnn.evaluation.matching import match_dataset
 from fastnn.evaluation.multilabel import MultilabelEvaluation, evaluate_labels
 from fastnn.evaluation.regression import RegressionEvaluation, evaluate_regression
-from fastnn.model import as_probabilities
+from fastnn.model import as_probabilities, decide
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -96,9 +96,10 @@ def evaluate_outputs(model: Model, dataset: Dataset, outputs: NDArray[np.float64
             )
         return evaluate_regression(targets, outputs, names, measured)
     measured = mean_loss(outputs, targets, loss)
+    predicted = decide(model.task, outputs)
     if model.task == "multilabel":
-        return evaluate_labels(targets, (outputs > 0.5).astype(np.uint8), outputs, names, measured)
-    return evaluate_classes(targets, outputs.argmax(axis=1), as_probabilities(outputs), names, measured)
+        return evaluate_labels(targets, predicted, outputs, names, measured)
+    return evaluate_classes(targets, predicted, as_probabilities(outputs), names, measured)
 
 
 def mean_loss(

@@ -447,8 +447,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         )
         scaling = model.scaling
         if model.takes == "images":
-            white, factor = (255.0, -1 / 255) if model.invert else (0.0, 1 / 255)
-            scaling = Scaling(np.full(model.n_inputs, white), np.full(model.n_inputs, factor))
+            scaling = Scaling.of_pixels(model.n_inputs, invert=model.invert)
         networks = tuple(member.copy() for member in model.networks)
         estimator.n_features_in_ = model.n_inputs
         rate = auto_rate(model.n_inputs)
