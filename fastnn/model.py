@@ -14,6 +14,8 @@ from msgspec import Meta
 
 from fastnn.datasets.columns import total_width
 from fastnn.datasets.dataset import check_finite
+from fastnn.datasets.options import ReadOptions
+from fastnn.datasets.polarity import StoredPolarity  # noqa: TC001 - msgspec reads the annotations
 from fastnn.datasets.sparse import SparseRows
 from fastnn.datasets.split import Split  # noqa: TC001 - msgspec reads the annotations
 from fastnn.engine import Engine, has_finite_outputs
@@ -68,6 +70,10 @@ class DataCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Of a table in a file: the columns that hold the targets.
     task : {"classification", "multilabel", "regression"} or None
         Of a table in a file: what is learned.
+    polarity : {"dark-on-light", "light-on-dark", "mixed"} or None
+        Of images: how the source stores them, see :class:`fastnn.Dataset`.
+    polarity_option : {"dark-on-light", "light-on-dark"} or None
+        Of images: how they were asked to be read; None if the images decided.
     """
 
     source: _Text
@@ -78,6 +84,13 @@ class DataCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     split: Split | None = None
     target: Annotated[tuple[_Text, ...], Meta(max_length=1 << 16)] | None = None
     task: Task | None = None
+    polarity: StoredPolarity | None = None
+    polarity_option: Literal["dark-on-light", "light-on-dark"] | None = None
+
+    @property
+    def options(self) -> ReadOptions:
+        """How the data set is read again."""
+        return ReadOptions(self.target or (), self.task, self.polarity_option or "auto")
 
 
 class OriginalCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

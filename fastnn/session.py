@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 
 from fastnn import __version__
-from fastnn.datasets import Dataset, load_dataset, per_class
+from fastnn.datasets import Dataset, load, load_dataset, per_class
 from fastnn.datasets import split as divide
 from fastnn.datasets.split import Split
 from fastnn.errors import DataError, FastnnError, ModelError, RecipeError, TrainingError
@@ -189,6 +189,8 @@ class Session:
             split=how,
             target=dataset.target,
             task=None if dataset.target is None else dataset.task,
+            polarity=dataset.polarity,
+            polarity_option=_polarity_option(dataset),
         )
         self.card = ModelCard(recipe=recipe, epochs=0, data=data, seed=recipe.seed, version=__version__)
         self._run: Run | None = None
@@ -290,6 +292,12 @@ class Session:
         if recipe.per_class is not None:
             self.train = per_class(self.train, recipe.per_class, recipe.seed if how is None else how.seed)
         self._data_notes = dataset.notes
+        if dataset.validation is not None:
+            self.train = replace(self.train, validation=dataset.validation)
+            if not recipe.validation_fraction:
+                n = len(dataset.validation)
+                unused = f"the {n:,} samples of its validation set are not used"
+                self._data_notes += (f"{unused}; with --validation-fraction they select the best epoch",)
         self._run_notes: tuple[str, ...] = ()
         self._anew = False
         self._threads = min(recipe.ensemble, thread_count(threads))
@@ -637,7 +645,7 @@ def _reload(dataset: Dataset | str | Path | None, about: DataCard, folder: str |
     if not isinstance(dataset, Dataset):
         try:
             source = about.source if dataset is None else dataset
-            dataset = load_dataset(source, target=about.target, task=about.task)
+            dataset = load(source, about.options)
         except DataError as error:
             if dataset is not None:
                 raise
@@ -647,6 +655,13 @@ def _reload(dataset: Dataset | str | Path | None, about: DataCard, folder: str |
     if dataset.content_hash != about.hash:
         raise DataError(f"{dataset.source}: is not the data that {folder} was trained on ({about.description})")
     return dataset
+
+
+def _polarity_option(dataset: Dataset) -> Literal["dark-on-light", "light-on-dark"] | None:
+    """Return the polarity that was asked for; None if the images decided, or there are none."""
+    if not dataset.is_images or dataset.options is None or dataset.options.polarity == "auto":
+        return None
+    return dataset.options.polarity
 
 
 def _printable(source: str) -> str:

@@ -100,6 +100,8 @@ def _hold_out_validation(
     """Return the part to train on, the factors of its samples, and the validation set."""
     if not recipe.validation_fraction:
         return dataset, factors, None
+    if dataset.validation is not None:
+        return dataset, factors, dataset.validation
     chosen = Split(fraction=recipe.validation_fraction, seed=recipe.seed).test_mask(dataset)
     if chosen.all() or not chosen.any():
         what = "images" if dataset.is_images else "rows"

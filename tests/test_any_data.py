@@ -14,7 +14,7 @@ import scipy.sparse
 
 import fastnn
 from fastnn import Dataset, Recipe, Session, evaluate, fit, load_model, save_model
-from fastnn.datasets import Column, Scaling, SparseRows, split
+from fastnn.datasets import Column, ReadOptions, Scaling, SparseRows, split
 from fastnn.errors import DataError, ModelError, RecipeError
 from fastnn.evaluation.metrics import RegressionEvaluation
 from fastnn.formats.safetensors import dump_model
@@ -373,7 +373,7 @@ def test_a_wide_sparse_input_costs_what_its_values_cost() -> None:
 
 
 def test_the_card_says_what_was_learned(tmp_path: Path) -> None:
-    data = replace(made("regression"), target=("a", "b"))
+    data = replace(made("regression"), options=ReadOptions(("a", "b")))
     session = Session(data, RECIPE.replace(epochs=1), tmp_path / "run")
     list(session)
     card = load_model(tmp_path / "run").card

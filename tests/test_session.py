@@ -107,6 +107,7 @@ def test_the_card_says_where_the_model_comes_from(tmp_path: Path) -> None:
             n_train=180,
             n_test=20,
             split=Split(seed=4),
+            polarity="dark-on-light",
         )
         assert session.card == ModelCard(recipe=recipe, epochs=0, data=about, seed=4, version=fastnn.__version__)
         run(session)
@@ -894,3 +895,29 @@ def test_presets_give_the_recorded_weights(preset: str, shared: Path) -> None:
     session = Session(data, presets[preset].replace(epochs=2, seed=3))
     run(session)
     assert hashes(session) == GOLDEN[preset]
+
+
+def test_the_own_validation_set_selects_the_best_epoch() -> None:
+    drawn = load_dataset("drawn:300")
+    own = replace(drawn.take(range(200)), validation=drawn.take(range(200, 240)), test=drawn.take(range(240, 300)))
+    session = Session(own, Recipe(hidden=(12,), epochs=2))
+    assert "the 40 samples of its validation set are not used" in session.notes[0]
+    session = Session(own, Recipe(hidden=(12,), epochs=2, validation_fraction=0.2))
+    reports = list(session)
+    assert (len(session.train), session.notes) == (200, ())
+    right = evaluate(session.model, drawn.take(range(200, 240))).accuracy
+    assert session.best is not None
+    epoch, accuracy = session.best
+    assert accuracy == right
+    assert [report.validation_accuracy for report in reports if report.epoch == epoch] == [right]
+
+
+def test_a_run_is_resumed_with_the_polarity_that_was_asked_for(tmp_path: Path) -> None:
+    drawn = load_dataset("drawn:100")
+    np.savez(tmp_path / "a.npz", images=drawn.images, labels=drawn.labels)
+    data = load_dataset(tmp_path / "a.npz", polarity="light-on-dark")
+    run(Session(data, Recipe(hidden=(12,), epochs=1), tmp_path / "run", source=str(tmp_path / "a.npz")))
+    resumed = Session.resume(tmp_path / "run", epochs=2)
+    assert resumed.train.polarity == "light-on-dark"
+    assert resumed.card.data is not None
+    assert resumed.card.data.polarity_option == "light-on-dark"

@@ -9,25 +9,24 @@ from fastnn.cli._console import err
 from fastnn.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from rich.progress import TaskID
 
-    from fastnn.datasets import Dataset
-    from fastnn.network import Task
+    from fastnn.datasets import Dataset, ReadOptions
 
 
-def load_with_progress(source: str, target: Sequence[str] | None = None, task: Task | None = None) -> Dataset:
-    """Load a data set by :func:`fastnn.datasets.load_dataset`, with a progress bar if something is downloaded."""
-    from fastnn.datasets import load_dataset
+def load_with_progress(source: str, options: ReadOptions) -> Dataset:
+    """Load a data set by :func:`fastnn.datasets.load`, with a progress bar if something is downloaded."""
+    from fastnn.datasets import load
 
     with download_progress() as progress:
-        return load_dataset(source, progress=progress, target=target, task=task)
+        return load(source, options, progress)
 
 
-def load_images(source: str) -> Dataset:
+def load_images(source: str, options: ReadOptions) -> Dataset:
     """Load a data set of images by :func:`load_with_progress`; a table is refused."""
-    dataset = load_with_progress(source)
+    dataset = load_with_progress(source, options)
     if not dataset.is_images:
         raise DataError(f"{source}: is a table, but this command needs images")
     return dataset

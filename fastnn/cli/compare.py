@@ -9,9 +9,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from fastnn.cli._console import command, note, out, print_json
+from fastnn.cli._data_options import (  # noqa: TC001 - typer reads the annotations
+    PolarityOption,
+    StrictOption,
+    TargetOfModel,
+    TaskOfModel,
+)
 from fastnn.cli._downloads import download_progress
 from fastnn.cli._figures import NAMES, figure, interval, percent
-from fastnn.cli._table_options import TargetOfModel, TaskOfModel  # noqa: TC001 - typer reads the annotations
 
 if TYPE_CHECKING:
     from fastnn.evaluation.comparison import ComparedPair, ComparedRun, Comparison
@@ -26,14 +31,18 @@ def compare(
     ] = None,
     target: TargetOfModel = None,
     task: TaskOfModel = None,
+    polarity: PolarityOption = "auto",
+    strict: StrictOption = False,
     confidence: Annotated[float, typer.Option(help="Confidence level of the intervals.")] = 0.95,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Compare runs: recipes, accuracy or R2 with confidence intervals, and a significance test of each pair of runs."""
+    from fastnn.datasets import ReadOptions
     from fastnn.evaluation.compare import compare as compare_models
 
+    options = ReadOptions.of(target, task, polarity, strict=strict)
     with download_progress() as progress:
-        comparison = compare_models(runs, data, target=target, task=task, confidence=confidence, progress=progress)
+        comparison = compare_models(runs, data, options=options, confidence=confidence, progress=progress)
     if as_json:
         print_json(comparison.as_dict())
         return

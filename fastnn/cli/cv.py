@@ -9,10 +9,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from fastnn.cli._console import command, note, out, print_json
+from fastnn.cli._data_options import (  # noqa: TC001 - typer reads the annotations
+    PolarityOption,
+    StrictOption,
+    Target,
+    TaskOption,
+)
 from fastnn.cli._downloads import load_with_progress
 from fastnn.cli._figures import NAMES, figure, interval, percent
 from fastnn.cli._fold_progress import fold_progress
-from fastnn.cli._table_options import Target, TaskOption  # noqa: TC001 - typer reads the annotations
 
 if TYPE_CHECKING:
     from fastnn.crossval import CrossValidation
@@ -25,6 +30,8 @@ def cv(
     data: Annotated[str, typer.Option(help="Data set: digits, mnist, drawn, a file, a folder or a database URL.")],
     target: Target = None,
     task: TaskOption = None,
+    polarity: PolarityOption = "auto",
+    strict: StrictOption = False,
     recipe: Annotated[
         str | None, typer.Option(help="Preset or TOML file.", show_default="table for a table, else original")
     ] = None,
@@ -43,8 +50,9 @@ def cv(
     The intervals take into account that the training sets overlap. A test set of the data is not used.
     """
     from fastnn.crossval import cross_validate
+    from fastnn.datasets import ReadOptions
 
-    dataset = load_with_progress(data, target, task)
+    dataset = load_with_progress(data, ReadOptions.of(target, task, polarity, strict=strict))
     chosen = _recipe(dataset, recipe, epochs, seed)
     notes = dataset.notes
     if dataset.test is not None:

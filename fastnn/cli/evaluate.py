@@ -11,9 +11,14 @@ from rich.table import Table
 from rich.text import Text
 
 from fastnn.cli._console import command, note, out, print_json
+from fastnn.cli._data_options import (  # noqa: TC001 - typer reads the annotations
+    PolarityOption,
+    StrictOption,
+    TargetOfModel,
+    TaskOfModel,
+)
 from fastnn.cli._downloads import download_progress
 from fastnn.cli._figures import NAMES, figure
-from fastnn.cli._table_options import TargetOfModel, TaskOfModel  # noqa: TC001 - typer reads the annotations
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,6 +42,8 @@ def evaluate(
     ] = None,
     target: TargetOfModel = None,
     task: TaskOfModel = None,
+    polarity: PolarityOption = "auto",
+    strict: StrictOption = False,
     split: Annotated[
         Literal["test", "train", "all"] | None,
         typer.Option(help="Part of the data; by default the test part of the model's own data, and all of other data."),
@@ -51,14 +58,16 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Evaluate a model: accuracy, loss and each class, or R2 and errors of a regression."""
+    from fastnn.datasets import ReadOptions
     from fastnn.evaluation.saved_model import evaluate_file
 
     if report_folder is not None:
         from fastnn.report import check_folder
 
         check_folder(report_folder, force=force)
+    options = ReadOptions.of(target, task, polarity, strict=strict)
     with download_progress() as progress:
-        result = evaluate_file(model, data, split, target=target, task=task, progress=progress)
+        result = evaluate_file(model, data, split, options=options, progress=progress)
     page = None if report_folder is None else _write_report(result, report_folder, force=force)
     for text in result.notes:
         note(text)

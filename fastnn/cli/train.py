@@ -12,17 +12,21 @@ import typer
 from rich.markup import escape
 
 from fastnn.cli._console import command, err, note, out, print_json
+from fastnn.cli._data_options import (  # noqa: TC001 - typer reads the annotations
+    PolarityOption,
+    StrictOption,
+    Target,
+    TaskOption,
+)
 from fastnn.cli._progress import View, view_for
 from fastnn.cli._signals import Interrupted, handling, leave
-from fastnn.cli._table_options import Target, TaskOption  # noqa: TC001 - typer reads the annotations
 from fastnn.errors import FastnnError, FetchError, RecipeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
-    from fastnn.datasets import Dataset
-    from fastnn.network import Task
+    from fastnn.datasets import Dataset, ReadOptions
     from fastnn.recipe import Recipe
     from fastnn.session import Session
 
@@ -35,6 +39,8 @@ def train(
     ] = None,
     target: Target = None,
     task: TaskOption = None,
+    polarity: PolarityOption = "auto",
+    strict: StrictOption = False,
     recipe: Annotated[
         str | None,
         typer.Option(help="Preset or TOML file.", show_default="table for a table, else original"),
@@ -91,6 +97,9 @@ def train(
 
     Ctrl-C keeps the last whole epoch; --resume continues from there and ends with the same weights.
     """
+    from fastnn.datasets import ReadOptions
+
+    options = ReadOptions.of(target, task, polarity, strict=strict)
     changes = {
         "epochs": epochs,
         "hidden": None if hidden is None else parse_hidden(hidden),
@@ -113,10 +122,10 @@ def train(
     if resume is not None and out_folder is not None:
         raise FastnnError("--resume writes to the folder of its run; drop --out")
     if resume is not None:
-        session = resumed_session(resume, (data, target, task), recipe, changes)
+        session = resumed_session(resume, data, options, recipe, changes)
         notes = session.notes
     else:
-        session, first = new_session((data, target, task), recipe, changes, out_folder)
+        session, first = new_session(data, options, recipe, changes, out_folder)
         notes = (*first, *session.notes)
     for text in notes:
         note(text)
@@ -142,7 +151,8 @@ def parse_hidden(text: str) -> tuple[int, ...]:
 
 
 def new_session(
-    data: tuple[str | None, list[str] | None, Task | None],
+    data: str | None,
+    options: ReadOptions,
     recipe_source: str | None,
     changes: dict[str, Any],
     folder: str | None,
@@ -151,9 +161,10 @@ def new_session(
 
     Parameters
     ----------
-    data : tuple of str, list of str and str, each or None
-        Data set, target columns and task. Without a data set: the original digits, or drawn ones if those cannot be
-        downloaded.
+    data : str or None
+        Without a data set: the original digits, or drawn ones if those cannot be downloaded.
+    options : ReadOptions
+        How the data are read.
     recipe_source : str or None
     changes : dict
         Fields of the recipe; None leaves a field as it is.
@@ -172,7 +183,7 @@ def new_session(
     if folder is not None:
         check_new_run(folder)
     _changed(base or presets["table"], changes)  # options are checked before the data are read
-    source, dataset, more = _load(*data)
+    source, dataset, more = _load(data, options)
     base = base or default_recipe(dataset)
     notes = []
     recipe = _changed(base, changes)
@@ -191,25 +202,28 @@ def _changed(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
 
 def resumed_session(
     folder: str,
-    data: tuple[str | None, list[str] | None, Task | None],
+    data: str | None,
+    options: ReadOptions,
     recipe_source: str | None,
     changes: dict[str, Any],
 ) -> Session:
-    """Return the session that continues a run; `data` as for :func:`new_session`.
+    """Return the session that continues a run; parameters as for :func:`new_session`.
 
     Raises
     ------
     FastnnError
         If the run cannot be resumed, its data have changed, or an option would change more than the number of epochs.
     """
+    from fastnn.datasets.options import DEFAULT_OPTIONS
     from fastnn.session import Session
 
-    source, target, task = data
-    dataset: Dataset | str | None = source
-    if target is not None or task is not None:
-        if source is None:
-            raise RecipeError(f"{folder}: --resume keeps the target and the task of the run; drop --target and --task")
-        dataset = _load(source, target, task)[1]
+    dataset: Dataset | str | None = data
+    if options != DEFAULT_OPTIONS:
+        if data is None:
+            raise RecipeError(
+                f"{folder}: --resume reads the run's data as before; drop --target, --task, --polarity and --strict"
+            )
+        dataset = _load(data, options)[1]
     session = Session.resume(folder, epochs=changes["epochs"], dataset=dataset)
     for name, value in changes.items():
         if value is not None and name != "epochs" and value != getattr(session.recipe, name):
@@ -359,15 +373,15 @@ def signals(stop: Callable[[], None]) -> Iterator[Signals]:
         yield signalled
 
 
-def _load(data: str | None, target: list[str] | None, task: Task | None) -> tuple[str, Dataset, tuple[str, ...]]:
+def _load(data: str | None, options: ReadOptions) -> tuple[str, Dataset, tuple[str, ...]]:
     """Return the name of the data's source, the data, and notes."""
     from fastnn.cli._downloads import download_progress
-    from fastnn.datasets import load_dataset
+    from fastnn.datasets import load, load_dataset
 
     with download_progress() as progress:
         try:
             source = data or "digits"
-            return source, load_dataset(source, progress=progress, target=target, task=task), ()
+            return source, load(source, options, progress), ()
         except FetchError as error:
             if data is not None:
                 raise

@@ -10,6 +10,7 @@ from fastnn.datasets.columns import Column
 from fastnn.datasets.dataset import PIXELS, SIDE, Dataset
 from fastnn.datasets.labels import encode_labels
 from fastnn.datasets.names import NAMES, load_named
+from fastnn.datasets.options import ReadOptions
 from fastnn.datasets.scaling import Scaling
 from fastnn.datasets.sparse import SparseRows
 from fastnn.datasets.split import Split, per_class, split
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fastnn.datasets.fetch import Progress
+    from fastnn.datasets.polarity import Polarity
     from fastnn.network import Task
 
 __all__ = [
@@ -29,10 +31,12 @@ __all__ = [
     "SIDE",
     "Column",
     "Dataset",
+    "ReadOptions",
     "Scaling",
     "SparseRows",
     "Split",
     "encode_labels",
+    "load",
     "load_dataset",
     "per_class",
     "split",
@@ -47,6 +51,8 @@ def load_dataset(
     progress: Progress | None = None,
     target: str | Sequence[str] | None = None,
     task: Task | None = None,
+    polarity: Polarity = "auto",
+    strict: bool = False,
 ) -> Dataset:
     """Load a data set by name, from a path or from a database.
 
@@ -71,11 +77,16 @@ def load_dataset(
         digits, the first.
     task : {"classification", "multilabel", "regression"}, optional
         What is learned from a table. By default its targets decide, and a note of the data set says how.
+    polarity : {"auto", "dark-on-light", "light-on-dark"}
+        Whether the ink of images is darker or lighter than the paper. With "auto" the images decide, and a note says so
+        if they are inverted.
+    strict : bool
+        Whether a damaged file among many is an error. By default it is left out with a note.
 
     Returns
     -------
     Dataset
-        Images are 255 = paper, whatever the source; with `test` if the source has a test set of its own.
+        Images are 255 = paper, whatever the source; with `test` and `validation` if the source has such parts.
 
     Raises
     ------
@@ -92,15 +103,17 @@ def load_dataset(
     >>> len(data), data.images.shape, data.classes[:3]
     (200, (200, 784), ('0', '1', '2'))
     """
-    targets = (target,) if isinstance(target, str | int) else tuple(target or ())
-    if not all(isinstance(name, str) for name in targets):
-        raise DataError('target must be names of columns, or their positions as text such as "4"')
+    return load(source, ReadOptions.of(target, task, polarity, strict=strict), progress)
+
+
+def load(source: str | Path, options: ReadOptions, progress: Progress | None = None) -> Dataset:
+    """Load a data set by name, from a path or from a database; see :func:`load_dataset`."""
     if isinstance(source, str) and (source in NAMES or source.startswith(("drawn:", *_DATABASES))):
         from fastnn.datasets.readers import check_no_target
 
-        check_no_target(source, targets, task)
+        check_no_target(source, options)
     if isinstance(source, str) and (source in NAMES or source.startswith("drawn:")):
-        return load_named(source, progress)
+        return _of_known_polarity(load_named(source, progress), options)
     if not isinstance(source, str | os.PathLike):
         # Functions that take a data set pass everything that is not one to this function.
         fix = "; make one of arrays with fastnn.Dataset(images, labels, classes, source)" if _is_arrays(source) else ""
@@ -108,19 +121,23 @@ def load_dataset(
     if isinstance(source, str) and source.startswith(_DATABASES):
         from fastnn.datasets.database import read_database
 
-        return read_database(source)
-    dataset = _load_path(source, targets, task)
-    if dataset.is_images or not (targets or task):
-        return dataset
+        return _of_known_polarity(replace(read_database(source), polarity="dark-on-light"), options)
     # Whoever loads the data again, such as to resume a run, must ask for the same.
-    return replace(dataset, target=targets)
+    return replace(_load_path(source, options), options=options)
+
+
+def _of_known_polarity(dataset: Dataset, options: ReadOptions) -> Dataset:
+    """Return a data set whose polarity is known; DataError if another one is asked for."""
+    if options.polarity not in ("auto", dataset.polarity):
+        raise DataError(f"{dataset.source}: its images are stored {dataset.polarity}; drop --polarity")
+    return dataset
 
 
 def _is_arrays(source: object) -> bool:
     return isinstance(source, tuple | list) or hasattr(source, "__array__")
 
 
-def _load_path(source: str | Path, target: Sequence[str], task: str | None) -> Dataset:
+def _load_path(source: str | Path, options: ReadOptions) -> Dataset:
     from fastnn.datasets.readers import read_path
 
     path = user_path(source)
@@ -130,4 +147,4 @@ def _load_path(source: str | Path, target: Sequence[str], task: str | None) -> D
         raise cannot_read(source, error) from None
     if not exists:
         raise DataError(f"{source}: no such file or folder, and not the name of a data set ({', '.join(NAMES)})")
-    return read_path(path, target, task)
+    return read_path(path, options)

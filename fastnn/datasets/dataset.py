@@ -17,6 +17,8 @@ from fastnn.errors import DataError
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from fastnn.datasets.options import ReadOptions
+    from fastnn.datasets.polarity import StoredPolarity
     from fastnn.network import Task
 
 SIDE = 28
@@ -54,9 +56,12 @@ class Dataset:
         Remarks for the user, such as how many images were left out.
     columns : tuple of Column or None
         Columns of a table, if they have names; one with categories is several columns of `features`.
-    target : tuple of str or None
-        Of a table that was read from a file: the columns that were asked for as targets, none if only the task was
-        asked for; None if the reader chose both.
+    options : ReadOptions or None
+        How it was asked to be read; None if it was not read from a path.
+    polarity : {"dark-on-light", "light-on-dark", "mixed"} or None
+        Of images: how the source stores them; None if that is unknown. `features` are always dark on light.
+    validation : Dataset or None
+        The source's own validation set, if it has one.
 
     Raises
     ------
@@ -84,7 +89,9 @@ class Dataset:
     test: Dataset | None = None
     notes: tuple[str, ...] = ()
     columns: tuple[Column, ...] | None = None
-    target: tuple[str, ...] | None = None
+    options: ReadOptions | None = None
+    polarity: StoredPolarity | None = None
+    validation: Dataset | None = None
 
     def __post_init__(self) -> None:
         self._check_features()
@@ -157,6 +164,12 @@ class Dataset:
     def is_images(self) -> bool:
         """Whether the samples are images, and not rows of a table."""
         return not isinstance(self.features, SparseRows) and self.features.dtype == np.uint8
+
+    @property
+    def target(self) -> tuple[str, ...] | None:
+        """Of a table: the columns that were asked for as targets, none if only the task was; None if neither was."""
+        asked = self.options
+        return None if asked is None or self.is_images or not (asked.target or asked.task) else asked.target
 
     @property
     def shape(self) -> tuple[int, int] | None:
@@ -274,7 +287,7 @@ class Dataset:
         return replace(self, features=replace(rows, n_columns=n_inputs))
 
     def take(self, indices: ArrayLike, *, source: str | None = None) -> Dataset:
-        """Return a data set of the samples at `indices`, in that order and without test set.
+        """Return a data set of the samples at `indices`, in that order and without test and validation sets.
 
         Parameters
         ----------
@@ -294,6 +307,7 @@ class Dataset:
             targets=self.targets[index],
             source=self.source if source is None else source,
             test=None,
+            validation=None,
         )
 
 

@@ -96,7 +96,7 @@ def drawn(n: int = sum(COUNTS), seed: int = 0) -> Dataset:
         for start in range(0, len(positions), _BATCH):
             batch = positions[start : start + _BATCH]
             images[batch] = _draw(style, len(batch), rng)
-    return Dataset(images, labels.astype(np.int64), DIGIT_CLASSES, _source(seed))
+    return Dataset(images, labels.astype(np.int64), DIGIT_CLASSES, _source(seed), polarity="dark-on-light")
 
 
 def built_in() -> Dataset:

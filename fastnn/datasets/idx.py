@@ -1,4 +1,4 @@
-"""IDX files, the format of MNIST: they hold 0 = paper and 255 = ink and are inverted when read or written."""
+"""IDX files, the format of MNIST, which hold 0 = paper and 255 = ink."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def pair_of(path: Path) -> IdxPair:
 
 
 def read_pairs(train: IdxPair, test: IdxPair | None, source: str) -> Dataset:
-    """Read a data set and, if there is one, its test set.
+    """Read a data set and, if there is one, its test set; the images are as they are stored.
 
     Parameters
     ----------
@@ -185,7 +185,7 @@ def from_parts(parts: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]], source:
 
 
 def parse_images(content: bytes | bytearray, source: str) -> NDArray[np.uint8]:
-    """Return the images of an IDX file's content, uint8 (n, 784), 255 = paper.
+    """Return the images of an IDX file's content as they are stored, uint8 (n, 784); usually 0 = paper.
 
     Raises
     ------
@@ -198,9 +198,7 @@ def parse_images(content: bytes | bytearray, source: str) -> NDArray[np.uint8]:
     if (rows, columns) != (SIDE, SIDE):
         raise DataError(f"{source}: the images have {rows}x{columns} pixels, not {SIDE}x{SIDE}")
     _check_length(content, 16, count * PIXELS, source)
-    images = np.frombuffer(content, np.uint8, offset=16).reshape(count, PIXELS)
-    # ~x is 255 - x, which turns white ink on black into black ink on white.
-    return np.invert(images, out=images if images.flags.writeable else None)
+    return np.frombuffer(content, np.uint8, offset=16).reshape(count, PIXELS)
 
 
 def parse_labels(content: bytes | bytearray, source: str) -> NDArray[np.uint8]:

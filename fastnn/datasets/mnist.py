@@ -95,7 +95,7 @@ def load_mnist(folder: Path, progress: Progress | None = None, files: Sequence[R
 def _parse(paths: Sequence[Path]) -> Dataset:
     contents = [_read_checked(path) for path in paths]
     parts = [
-        (idx.parse_images(contents[i], str(paths[i])), idx.parse_labels(contents[i + 1], str(paths[i + 1])))
+        (~idx.parse_images(contents[i], str(paths[i])), idx.parse_labels(contents[i + 1], str(paths[i + 1])))
         for i in (0, 2)
     ]
     return idx.from_parts(parts, "mnist")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fastnn.errors import DataError, FetchError, cannot_write
@@ -24,11 +25,11 @@ def load_named(name: str, progress: Progress | None = None) -> Dataset:
     if name == "digits":
         from fastnn.datasets.digits import load_digits
 
-        return load_digits(cache_dir() / name, progress)
+        return replace(load_digits(cache_dir() / name, progress), polarity="dark-on-light")
     if name == "mnist":
         from fastnn.datasets.mnist import load_mnist
 
-        return load_mnist(cache_dir() / name, progress)
+        return replace(load_mnist(cache_dir() / name, progress), polarity="light-on-dark")
     return _load_drawn(name)
 
 

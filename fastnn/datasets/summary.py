@@ -31,6 +31,7 @@ def summary(dataset: Dataset) -> dict[str, Any]:
         ``source, hash, n``; ``classes`` (name of a class or label to count), but for a regression ``targets`` (name to
         ``mean, sd, min, max``); ``copies`` (samples that repeat an earlier one), ``conflicting`` (samples that have a
         duplicate with another target), ``notes``, and ``test``: the same for its test set, or None. For images also
+        ``polarity`` (how the source stores the images, see :class:`fastnn.Dataset`),
         ``ink_share`` (mean share of pixels that are not paper) and ``blank`` (images whose pixels all have one value).
         For a table also ``task``, ``inputs`` (number of inputs of a network), ``density`` (share of values that are
         stored, 1 unless the table is sparse) and ``columns``: for each ``name`` and ``kind``, and ``mean, sd, min,
@@ -48,14 +49,16 @@ def summary(dataset: Dataset) -> dict[str, Any]:
     np.logical_or.at(conflicting, first, differs)
     figures["copies"] = int(np.count_nonzero(first != np.arange(len(dataset))))
     figures["conflicting"] = int(np.count_nonzero(conflicting[first]))
-    figures |= _of_images(dataset.images) if dataset.is_images else _of_table(dataset)
+    figures |= _of_images(dataset) if dataset.is_images else _of_table(dataset)
     figures["notes"] = list(dataset.notes)
     figures["test"] = None if dataset.test is None else summary(dataset.test)
     return figures
 
 
-def _of_images(images: NDArray[np.uint8]) -> dict[str, Any]:
+def _of_images(dataset: Dataset) -> dict[str, Any]:
+    images = dataset.images
     return {
+        "polarity": dataset.polarity,
         "ink_share": float(np.mean(images != 255)) if len(images) else 0.0,
         "blank": int(np.count_nonzero((images == images[:, :1]).all(axis=1))),
     }

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnn.datasets.duplicates import row_bytes
+from fastnn.datasets.options import DEFAULT_OPTIONS
 from fastnn.errors import DataError, FastnnError, ModelError
 from fastnn.evaluation.comparison import ComparedPair, ComparedRun, Comparison
 from fastnn.evaluation.figures import figures_of, row_scores
@@ -27,9 +28,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fastnn.datasets import Dataset
+    from fastnn.datasets import Dataset, ReadOptions
     from fastnn.model import Model
-    from fastnn.network import Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +71,7 @@ def compare(
     runs: Sequence[str],
     data: str | None = None,
     *,
-    target: str | Sequence[str] | None = None,
-    task: Task | None = None,
+    options: ReadOptions = DEFAULT_OPTIONS,
     confidence: float = 0.95,
     progress: Callable[[str, float], None] | None = None,
 ) -> Comparison:
@@ -88,8 +87,8 @@ def compare(
         Two or more run folders or model files, all of one task.
     data : str, optional
         A data set by name or path.
-    target, task
-        As for :func:`fastnn.load_dataset`, for a `data` that is a table; by default those of each run.
+    options : fastnn.datasets.ReadOptions
+        How `data` are read; a table by default with the target and the task of each run.
     confidence : float
         Confidence level of the intervals.
     progress : callable, optional
@@ -124,7 +123,7 @@ def compare(
     loaded: dict[DataChoice, Dataset] = {}
     results = []
     for run, model in zip(runs, models, strict=True):
-        choice = DataChoice.of(run, model, data, target, task)
+        choice = DataChoice.of(run, model, data, options)
         if choice not in loaded:
             loaded[choice] = choice.load(run, progress, is_own=data is None)
         results.append(_test(run, model, loaded[choice], data is not None, progress))

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from fastnn.datasets import Split, load_dataset, split
+from fastnn.datasets import Split, load, split
+from fastnn.datasets.options import DEFAULT_OPTIONS
 from fastnn.datasets.sparse import SparseRows
 from fastnn.errors import FastnnError, ModelError
 from fastnn.evaluation.matching import match_dataset, match_labels
@@ -15,13 +16,12 @@ from fastnn.evaluation.metrics import AnyEvaluation, evaluate
 from fastnn.formats import load_model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from fastnn.datasets import Dataset
+    from fastnn.datasets import Dataset, ReadOptions
     from fastnn.model import Model
-    from fastnn.network import Task
 
 Part: TypeAlias = Literal["test", "train", "all"]
 
@@ -72,17 +72,14 @@ class DataChoice:
     ----------
     source : str
         Name, path or URL.
-    target : tuple of str
-        Names of the columns of a table that are its targets; none if the reader chooses.
-    task : {"classification", "multilabel", "regression"} or None
-        None if the reader chooses.
+    options : ReadOptions
+        How they are read.
     from_model : bool
         Whether target and task are those of the model alone.
     """
 
     source: str
-    target: tuple[str, ...] = ()
-    task: Task | None = None
+    options: ReadOptions = DEFAULT_OPTIONS
     from_model: bool = False
 
     @classmethod
@@ -91,8 +88,7 @@ class DataChoice:
         path: str,
         model: Model,
         data: str | None = None,
-        target: str | Sequence[str] | None = None,
-        task: Task | None = None,
+        options: ReadOptions = DEFAULT_OPTIONS,
     ) -> DataChoice:
         """Return the given data, or those that the model was trained on; a table with target and task of the model.
 
@@ -103,16 +99,19 @@ class DataChoice:
         """
         about = model.card.data
         source = data if data is not None else training_source(path, model)
-        from_model = model.takes == "rows" and not target and task is None
+        from_model = model.takes == "rows" and not options.target and options.task is None
         if model.takes == "rows":
-            target = target or (None if about is None else about.target)
-            task = task or (model.task if data is not None or about is None else about.task)
-        return cls(source, (target,) if isinstance(target, str) else tuple(target or ()), task, from_model)
+            target = options.target or (None if about is None else about.target) or ()
+            task = options.task or (model.task if data is not None or about is None else about.task)
+            options = replace(options, target=target, task=task)
+        elif data is None and about is not None and options.polarity == "auto":
+            options = replace(options, polarity=about.options.polarity)
+        return cls(source, options, from_model)
 
     def load(self, path: str, progress: Callable[[str, float], None] | None = None, *, is_own: bool) -> Dataset:
         """Load the data; if they are the model's own, errors suggest to give other data."""
         try:
-            return load_dataset(self.source, progress=progress, target=self.target or None, task=self.task)
+            return load(self.source, self.options, progress)
         except FastnnError as error:
             images = self._load_images(progress) if self.from_model else None
             if images is not None:
@@ -124,7 +123,7 @@ class DataChoice:
     def _load_images(self, progress: Callable[[str, float], None] | None) -> Dataset | None:
         """Return the data if they are images, which have no choice of target and task, and else None."""
         try:
-            dataset = load_dataset(self.source, progress=progress)
+            dataset = load(self.source, replace(self.options, target=(), task=None), progress)
         except FastnnError:
             return None
         return dataset if dataset.is_images else None
@@ -135,8 +134,7 @@ def evaluate_file(
     data: str | None = None,
     part: Part | None = None,
     *,
-    target: str | Sequence[str] | None = None,
-    task: Task | None = None,
+    options: ReadOptions = DEFAULT_OPTIONS,
     progress: Callable[[str, float], None] | None = None,
 ) -> SavedModelEvaluation:
     """Evaluate the model in a file or run folder.
@@ -150,8 +148,8 @@ def evaluate_file(
     part : {"test", "train", "all"}, optional
         By default the test part if the model was trained on these data or they have a test set of their own; otherwise
         all of them.
-    target, task
-        As for :func:`fastnn.load_dataset`, for a table; by default those of the model.
+    options : ReadOptions
+        How the data are read; a table by default with the target and the task of the model.
     progress : callable, optional
         Called during a download, see :func:`fastnn.datasets.load_dataset`.
 
@@ -165,7 +163,7 @@ def evaluate_file(
         If model or data cannot be read or do not fit each other.
     """
     model = load_model(model_path)
-    choice = DataChoice.of(model_path, model, data, target, task)
+    choice = DataChoice.of(model_path, model, data, options)
     dataset = choice.load(model_path, progress, is_own=data is None)
     chosen, samples, notes = _choose(model, dataset, part, own=is_trained_on(model, dataset))
     try:
@@ -216,17 +214,16 @@ def _choose(model: Model, dataset: Dataset, wanted: Part | None, *, own: bool) -
 
 
 def _with_test_set(dataset: Dataset) -> Dataset:
-    """Return a data set that includes its own test set, if it has one."""
-    test = dataset.test
-    if test is None:
-        return dataset
-    targets = match_labels(test, dataset.names) if test.task == "classification" else test.targets
-    return replace(
-        dataset,
-        features=_stack(dataset.features, test.features),
-        targets=np.concatenate([dataset.targets, targets]),
-        test=None,
-    )
+    """Return a data set that includes its own validation and test sets, if it has them."""
+    for part in (dataset.validation, dataset.test):
+        if part is not None:
+            targets = match_labels(part, dataset.names) if part.task == "classification" else part.targets
+            dataset = replace(
+                dataset,
+                features=_stack(dataset.features, part.features),
+                targets=np.concatenate([dataset.targets, targets]),
+            )
+    return replace(dataset, test=None, validation=None)
 
 
 def _stack(first: NDArray[Any] | SparseRows, second: NDArray[Any] | SparseRows) -> NDArray[Any] | SparseRows:

@@ -10,8 +10,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fastnn.datasets.polarity import POLARITIES, Polarity
     from fastnn.images.normalise import fit, is_blank, normalise_batch, normalise_picture, read_image
-    from fastnn.images.read import MAX_SIDE, POLARITIES, Polarity, load_picture
+    from fastnn.images.read import MAX_SIDE, load_picture
 
 __all__ = [
     "MAX_SIDE",
@@ -25,13 +26,18 @@ __all__ = [
     "read_image",
 ]
 
-_IN_READ = {"MAX_SIDE", "POLARITIES", "Polarity", "load_picture"}
+_MODULES = {
+    "MAX_SIDE": "fastnn.images.read",
+    "load_picture": "fastnn.images.read",
+    "POLARITIES": "fastnn.datasets.polarity",
+    "Polarity": "fastnn.datasets.polarity",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = importlib.import_module(f"{__name__}.{'read' if name in _IN_READ else 'normalise'}")
+    module = importlib.import_module(_MODULES.get(name, "fastnn.images.normalise"))
     value = getattr(module, name)
     globals()[name] = value
     return value

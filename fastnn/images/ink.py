@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastnn.images.read import Polarity, border, polarity_sign
+from fastnn.datasets.polarity import Polarity, polarity_sign
+from fastnn.images.read import border
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastnn.datasets.dataset import PIXELS, SIDE
+from fastnn.datasets.polarity import Polarity, polarity_sign
 from fastnn.errors import DataError
 from fastnn.images.ink import CLEAN_UP_TO, LEAST_INK, ink_levels, paper_level, thicken_thin_lines
-from fastnn.images.read import Polarity, grey_levels, load_picture, polarity_sign
+from fastnn.images.read import grey_levels, load_picture
 from fastnn.kernels.loader import Kernel
 from fastnn.kernels.records import NORMALISE
 from fastnn.kernels.workspace import ArgumentBlock

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import warnings
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from fastnn.datasets.dataset import PIXELS, SIDE
+from fastnn.datasets.polarity import Polarity, polarity_sign
 from fastnn.errors import DataError
 from fastnn.reading import open_file
 
@@ -19,10 +20,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from PIL import Image
 
-Polarity: TypeAlias = Literal["auto", "dark-on-light", "light-on-dark"]
-"""Whether the ink is darker or lighter than the paper; "auto" decides by the border of the picture."""
-POLARITIES: tuple[Polarity, ...] = ("auto", "dark-on-light", "light-on-dark")
-
 MAX_SIDE = 4096
 """Pictures wider or higher than this are refused before they are decoded."""
 
@@ -31,8 +28,6 @@ _FILE_LIMIT = 8 * (MAX_SIDE + 1) * MAX_SIDE
 
 _STRIP = 256
 """Rows of a picture that are converted at a time."""
-
-_SIGNS = {"auto": 0, "dark-on-light": 1, "light-on-dark": -1}
 
 
 def load_picture(source: str | Path | bytes, *, polarity: Polarity | None = None, name: str = "") -> NDArray[np.uint8]:
@@ -89,21 +84,6 @@ def load_picture(source: str | Path | bytes, *, polarity: Polarity | None = None
 def open_picture(path: str | Path) -> BinaryIO:
     """Open a file of a picture; DataError if it cannot be read or is larger than any allowed picture."""
     return open_file(path, _FILE_LIMIT, what="a picture")
-
-
-def polarity_sign(polarity: str | None) -> int:
-    """Return 1 for dark ink, -1 for light ink, 0 if the border of the picture decides.
-
-    Raises
-    ------
-    DataError
-        If `polarity` is not one of :data:`POLARITIES` or None.
-    """
-    if polarity is None:
-        return 0
-    if polarity not in _SIGNS:
-        raise DataError(f"unknown polarity {polarity!r}; choose one of {', '.join(POLARITIES)}")
-    return _SIGNS[polarity]
 
 
 def grey_levels(picture: ArrayLike, polarity: Polarity | None, name: str) -> NDArray[np.uint8]:

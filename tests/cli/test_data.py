@@ -84,7 +84,7 @@ def test_info_shows_the_notes(tmp_path: Path) -> None:
     made = dataset([0, 1])
     dark = Dataset(np.zeros_like(made.images), made.labels, made.classes, "dark")
     write_dataset(dark, tmp_path / "a.npz")
-    assert "note: the images look white on black" in run("info", str(tmp_path / "a.npz")).stderr
+    assert "note: the images have light ink on dark paper" in run("info", str(tmp_path / "a.npz")).stderr
 
 
 @pytest.mark.parametrize(

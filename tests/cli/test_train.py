@@ -247,7 +247,13 @@ def test_the_run_folder_and_the_card_of_the_model() -> None:
     card = load_model(folder).card
     assert (card.recipe, card.epochs, card.seed, card.version) == (recipe, 2, 0, fastnn.__version__)
     assert card.data == DataCard(
-        source="data.npz", description="data.npz", hash=data.content_hash, n_train=108, n_test=12, split=Split()
+        source="data.npz",
+        description="data.npz",
+        hash=data.content_hash,
+        n_train=108,
+        n_test=12,
+        split=Split(),
+        polarity="dark-on-light",
     )
     assert set(card.metrics) == {"test_accuracy", "balanced_accuracy", "test_loss"}
 
@@ -597,7 +603,7 @@ def test_a_resumed_run_keeps_its_target() -> None:
     Path("mine.toml").write_text('rule = "backprop"\nstandardise = true\n')
     options = ("--data", "t.csv", "--target", "b", "--task", "regression", "--epochs", "2", "-q")
     assert run(*options, "--recipe", "mine.toml", "--out", "whole").exit_code == 0
-    assert "keeps the target and the task of the run" in error_line("--resume", "whole", "--target", "y")
+    assert "reads the run's data as before" in error_line("--resume", "whole", "--target", "y")
     more = ("--resume", "whole", "--epochs", "3", "--data", "t.csv")
     assert "t.csv: is not the data that whole was trained on" in error_line(*more, "--target", "y")
     Path("dead").mkdir()

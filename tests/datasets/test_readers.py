@@ -3,6 +3,7 @@
 import gzip
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from fastnn.datasets import Dataset, load_dataset
+from fastnn.datasets.writers import write_dataset
 from fastnn.errors import DataError
 from tests.datasets.samples import DIGITS, digit, idx_images, idx_labels, images, json_bytes
 
@@ -235,9 +237,40 @@ def test_other_images_are_read_as_pictures_of_drawings(
     assert read == [path]
 
 
-def test_white_on_black_is_noted(tmp_path: Path) -> None:
-    np.savez(tmp_path / "a.npz", images=255 - np.full((5, 784), 255, np.uint8), labels=[1] * 5)
-    assert "white on black" in load_dataset(tmp_path / "a.npz").notes[0]
+def test_light_ink_on_dark_paper_is_inverted_with_a_note(tmp_path: Path) -> None:
+    drawn = load_dataset("drawn:60")
+    np.savez(tmp_path / "a.npz", images=255 - drawn.images, labels=drawn.labels)
+    dataset = load_dataset(tmp_path / "a.npz")
+    np.testing.assert_array_equal(dataset.images, drawn.images)
+    assert dataset.polarity == "light-on-dark"
+    assert "light ink on dark paper" in dataset.notes[0]
+    asked = load_dataset(tmp_path / "a.npz", polarity="dark-on-light")
+    np.testing.assert_array_equal(asked.images, 255 - drawn.images)
+    assert (asked.polarity, asked.notes) == ("dark-on-light", ())
+
+
+def test_a_set_of_both_polarities_is_decided_image_by_image(tmp_path: Path) -> None:
+    drawn = load_dataset("drawn:60")
+    for n_dark, polarity in ((2, "dark-on-light"), (3, "mixed"), (30, "mixed"), (57, "mixed"), (58, "light-on-dark")):
+        images = drawn.images.copy()
+        images[:n_dark] = 255 - images[:n_dark]
+        np.savez(tmp_path / "a.npz", images=images, labels=drawn.labels)
+        dataset = load_dataset(tmp_path / "a.npz")
+        assert dataset.polarity == polarity
+        if polarity == "mixed":
+            np.testing.assert_array_equal(dataset.images, drawn.images)
+            assert f"{n_dark} of 60 images" in dataset.notes[0]
+
+
+def test_idx_files_of_either_polarity_are_read(tmp_path: Path) -> None:
+    drawn = load_dataset("drawn:20")
+    for name, written in (("usual", drawn), ("other", replace(drawn, features=255 - drawn.images))):
+        (tmp_path / name).mkdir()
+        write_dataset(written, tmp_path / name / "a-images-idx3-ubyte")
+        dataset = load_dataset(tmp_path / name)
+        np.testing.assert_array_equal(dataset.images, drawn.images)
+        assert dataset.polarity == {"usual": "light-on-dark", "other": "dark-on-light"}[name]
+        assert len(dataset.notes) == (name == "other")
 
 
 def test_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

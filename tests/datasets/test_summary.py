@@ -25,6 +25,7 @@ def test_summary() -> None:
         "copies": 3,
         "conflicting": 3,
         "blank": 2,
+        "polarity": None,
         "notes": ["a note"],
         "test": None,
     }

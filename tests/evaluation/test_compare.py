@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fastnn.cli import app
-from fastnn.datasets import Dataset, load_dataset, split
+from fastnn.datasets import Dataset, ReadOptions, load_dataset, split
 from fastnn.datasets.split import Split
 from fastnn.errors import FastnnError
 from fastnn.evaluation.compare import compare
@@ -287,7 +287,7 @@ def test_regressions_are_compared_by_r2_and_their_squared_errors() -> None:
     assert pair.better == "good"
     figures = json.loads(json.dumps(result.as_dict(), allow_nan=False))
     assert figures["runs"][0]["r2"] == result.rows[0].score
-    assert compare(["good", "bad"], "t.csv", target="price", task="regression").pairs == result.pairs
+    assert compare(["good", "bad"], "t.csv", options=ReadOptions(("price",), "regression")).pairs == result.pairs
     shown = CliRunner().invoke(app, ["compare", "good", "bad"])
     assert shown.exit_code == 0, shown.output
     for words in ("R2", "RMSE", "95% interval", "paired t-test", "A is better", "Diebold", "bootstrap"):

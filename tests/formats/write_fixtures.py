@@ -18,7 +18,7 @@ import numpy as np
 import scipy.sparse
 
 import fastnn
-from fastnn.datasets import Column, Dataset, SparseRows
+from fastnn.datasets import Column, Dataset, ReadOptions, SparseRows
 from fastnn.datasets.database import import_dataset
 from fastnn.datasets.drawn import drawn
 from fastnn.datasets.writers import write_dataset
@@ -66,7 +66,7 @@ def table(name: str) -> Dataset:
         return Dataset(features, np.arange(20) % 2, ("0", "1"), name)
     columns = tuple(Column(each) for each in ("height", "width", "depth"))
     targets = np.stack([values.sum(axis=1), values[:, 0] * values[:, 1]], axis=1)
-    return Dataset(values, targets, ("sum", "product"), name, columns=columns, target=("sum", "product"))
+    return Dataset(values, targets, ("sum", "product"), name, columns=columns, options=ReadOptions(("sum", "product")))
 
 
 def read_model(path: Path) -> dict[str, Any]:

@@ -12,9 +12,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from fastnn.cli._console import command, note, out, print_json
+from fastnn.cli._data_options import (  # noqa: TC001 - typer reads the annotations
+    PolarityOption,
+    StrictOption,
+    Target,
+    TaskOption,
+)
 from fastnn.cli._downloads import load_with_progress
 from fastnn.cli._fold_progress import fold_progress
-from fastnn.cli._table_options import Target, TaskOption  # noqa: TC001 - typer reads the annotations
 from fastnn.cli.data._app import app
 from fastnn.errors import FastnnError
 
@@ -31,6 +36,8 @@ def clean(
     source: Annotated[str, typer.Argument(help="digits, mnist, drawn, a file or a folder, of images or a table.")],
     target: Target = None,
     task: TaskOption = None,
+    polarity: PolarityOption = "auto",
+    strict: StrictOption = False,
     out_file: Annotated[
         Path | None,
         typer.Option(
@@ -66,18 +73,20 @@ def clean(
 
     SOURCE is never changed.
     """
+    from fastnn.datasets import ReadOptions
     from fastnn.storage import check_target
 
+    reading = ReadOptions.of(target, task, polarity, strict=strict)
     if (apply is None) != (to is None):
         raise FastnnError("--apply FILE.csv and --to OUT go together: the list, and where to write the corrected data")
     if apply is not None and to is not None:
         if out_file is not None or sheet is not None:
             raise FastnnError("--apply does not search; drop --out and --sheet")
         check_target(to)
-        _show_applied(_apply(load_with_progress(source, target, task), source, apply, to, force=force), as_json)
+        _show_applied(_apply(load_with_progress(source, reading), source, apply, to, force=force), as_json)
         return
     options: dict[str, Any] = {"folds": folds, "repeats": repeats, "epochs": epochs, "seed": seed, "threads": threads}
-    dataset = load_with_progress(source, target, task)
+    dataset = load_with_progress(source, reading)
     findings = _search(dataset, source, out_file, sheet, force=force, show=not as_json, **options)
     if sheet is not None and not findings.issues:
         note(f"{sheet}: not written, as no issues were found")

@@ -8,8 +8,13 @@ from typing import Annotated
 import typer
 
 from fastnn.cli._console import command, note, out
+from fastnn.cli._data_options import (  # noqa: TC001 - typer reads the annotations
+    PolarityOption,
+    StrictOption,
+    Target,
+    TaskOption,
+)
 from fastnn.cli._downloads import load_with_progress
-from fastnn.cli._table_options import Target, TaskOption  # noqa: TC001 - typer reads the annotations
 from fastnn.cli.data._app import app
 
 
@@ -28,14 +33,17 @@ def convert(
     ],
     target: Target = None,
     task: TaskOption = None,
+    polarity: PolarityOption = "auto",
+    strict: StrictOption = False,
     force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
 ) -> None:
     """Write a data set in another format."""
+    from fastnn.datasets import ReadOptions
     from fastnn.datasets.writers import write_dataset
     from fastnn.storage import check_target
 
     check_target(to)
-    dataset = load_with_progress(source, target, task)
+    dataset = load_with_progress(source, ReadOptions.of(target, task, polarity, strict=strict))
     written, notes = write_dataset(dataset, to, force=force)
     for text in [*dataset.notes, *notes]:
         note(text)

@@ -7,8 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fastnn.cli._console import command, note, out, print_json
+from fastnn.cli._data_options import (  # noqa: TC001 - typer reads the annotations
+    PolarityOption,
+    StrictOption,
+    Target,
+    TaskOption,
+)
 from fastnn.cli._downloads import load_with_progress
-from fastnn.cli._table_options import Target, TaskOption  # noqa: TC001 - typer reads the annotations
 from fastnn.cli.data._app import app
 
 if TYPE_CHECKING:
@@ -26,12 +31,15 @@ def info(
     source: Annotated[str, typer.Argument(help="digits, mnist, drawn, or a file or folder, of images or a table.")],
     target: Target = None,
     task: TaskOption = None,
+    polarity: PolarityOption = "auto",
+    strict: StrictOption = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Describe a data set: its classes or targets, duplicates, and the columns of a table or the ink of images."""
+    from fastnn.datasets import ReadOptions
     from fastnn.datasets.summary import summary
 
-    figures = summary(load_with_progress(source, target, task))
+    figures = summary(load_with_progress(source, ReadOptions.of(target, task, polarity, strict=strict)))
     if json:
         print_json(figures)
         return
@@ -119,6 +127,10 @@ def _facts(figures: dict[str, Any]) -> list[tuple[str, str]]:
         facts.append(("inputs", f"{figures['inputs']:,}{stored}"))
         facts.append(("task", figures["task"]))
         return facts
+    if figures["polarity"] is not None:
+        facts.append(
+            ("stored as", figures["polarity"] + (", inverted" if figures["polarity"] != "dark-on-light" else ""))
+        )
     facts.append(("ink", f"{figures['ink_share']:.1%} of the pixels are not paper"))
     facts.append(("blank", f"{figures['blank']:,} images have only one pixel value"))
     return facts

@@ -1,4 +1,4 @@
-"""Options of the commands that read tables."""
+"""Options of the commands that read data sets."""
 
 from __future__ import annotations
 
@@ -33,4 +33,14 @@ TargetOfModel = Annotated[
 ]
 TaskOfModel = Annotated[
     _Task | None, typer.Option("--task", help="What the model predicts.", show_default="that of the training data")
+]
+
+PolarityOption = Annotated[
+    Literal["auto", "dark-on-light", "light-on-dark"],
+    typer.Option(
+        "--polarity", help="Whether the ink of images is darker or lighter than the paper; auto decides by the images."
+    ),
+]
+StrictOption = Annotated[
+    bool, typer.Option("--strict", help="Stop at a damaged file of a folder, instead of leaving it out.")
 ]

@@ -1,0 +1,136 @@
+"""Which of ink and paper is the darker one in images, and images with dark ink on light paper made of both kinds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
+
+from fastnn.errors import DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Polarity: TypeAlias = Literal["auto", "dark-on-light", "light-on-dark"]
+"""Whether the ink is darker or lighter than the paper; "auto" decides by the images."""
+POLARITIES: tuple[Polarity, ...] = ("auto", "dark-on-light", "light-on-dark")
+StoredPolarity: TypeAlias = Literal["dark-on-light", "light-on-dark", "mixed"]
+"""How a source stores its images."""
+
+_SIGNS = {"auto": 0, "dark-on-light": 1, "light-on-dark": -1}
+_CLEAR = 0.85
+"""An image whose border is light, or dark, in this share of its pixels tells how it is stored."""
+_MIXED = 0.05
+"""A set is mixed if this share of the images that tell differ from the others."""
+_MIXED_NOTE = (
+    "{:,} of {:,} images have light ink on dark paper and were inverted; --polarity reads all of them in one way"
+)
+
+
+def polarity_sign(polarity: str | None) -> int:
+    """Return 1 for dark ink, -1 for light ink, 0 if the images decide.
+
+    Raises
+    ------
+    DataError
+        If `polarity` is not one of :data:`POLARITIES` or None.
+    """
+    if polarity is None:
+        return 0
+    if not isinstance(polarity, str) or polarity not in _SIGNS:
+        raise DataError(f"unknown polarity {polarity!r}; choose one of {', '.join(POLARITIES)}")
+    return _SIGNS[polarity]
+
+
+@dataclass(frozen=True, eq=False)
+class DarkOnLight:
+    """Images with dark ink on light paper.
+
+    Attributes
+    ----------
+    images : ndarray of uint8, shape (n, 784)
+        255 = paper.
+    polarity : {"dark-on-light", "light-on-dark", "mixed"}
+        How they were stored; of "mixed" some.
+    n_inverted : int
+        How many were inverted.
+    note : str or None
+        What the user should know about how the images were read.
+    """
+
+    images: NDArray[np.uint8]
+    polarity: StoredPolarity
+    n_inverted: int
+    note: str | None = None
+
+
+def dark_on_light(
+    images: NDArray[np.uint8], polarity: Polarity = "auto", *, usual: StoredPolarity | None = None
+) -> DarkOnLight:
+    """Return images with dark ink on light paper, whatever they were stored as.
+
+    The border of an image is mostly paper. If less than 5 % of the images whose border is clearly light or dark differ
+    from the others, the majority decides for all; else each image is decided by itself.
+
+    Parameters
+    ----------
+    images : ndarray of uint8, shape (n, 784)
+        As stored.
+    polarity : {"auto", "dark-on-light", "light-on-dark"}
+        How they are stored, if it is known.
+    usual : {"dark-on-light", "light-on-dark"}, optional
+        How the format stores images by its definition: for images that do not tell, and not worth a note.
+
+    Returns
+    -------
+    DarkOnLight
+        Its images are the same array if none was inverted.
+    """
+    if polarity_sign(polarity):
+        return _inverted(images, is_dark=polarity == "light-on-dark")
+    light = _light_share_of_border(images)
+    clear_dark, clear_light = light <= 1 - _CLEAR, light >= _CLEAR
+    n_dark, n_light = int(clear_dark.sum()), int(clear_light.sum())
+    if min(n_dark, n_light) >= _MIXED * max(n_dark + n_light, 1) and n_dark and n_light:
+        dark = clear_dark | (~clear_light & paper_is_dark(images))
+        n = int(dark.sum())
+        return DarkOnLight(np.where(dark[:, None], ~images, images), "mixed", n, _MIXED_NOTE.format(n, len(images)))
+    is_dark = n_dark > n_light if n_dark != n_light else usual == "light-on-dark"
+    found = _inverted(images, is_dark=is_dark)
+    note: str | None = None
+    if found.polarity == "light-on-dark" != usual:
+        note = "the images have light ink on dark paper (0 = paper) and were inverted; --polarity decides otherwise"
+    elif found.polarity == "dark-on-light" and usual == "light-on-dark":
+        note = "the images have dark ink on light paper (255 = paper), unlike other files of this format"
+    return replace(found, note=note)
+
+
+def _inverted(images: NDArray[np.uint8], *, is_dark: bool) -> DarkOnLight:
+    """Return images inverted if their paper is dark."""
+    # ~x is 255 - x.
+    return DarkOnLight(~images, "light-on-dark", len(images)) if is_dark else DarkOnLight(images, "dark-on-light", 0)
+
+
+def paper_is_dark(images: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return for each image whether its paper is dark, by its border and by all of its pixels.
+
+    Parameters
+    ----------
+    images : ndarray of uint8, shape (n, 784)
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+    """
+    light = (images >= 128).mean(axis=1)
+    return np.asarray(_light_share_of_border(images) + light < 1.0)
+
+
+def _light_share_of_border(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return the share of the outermost pixels of each image that are light, shape (n,)."""
+    side = round(images.shape[1] ** 0.5)
+    square = images.reshape(-1, side, side)
+    parts = (square[:, 0], square[:, -1], square[:, 1:-1, 0], square[:, 1:-1, -1])
+    n_light = sum(np.count_nonzero(part >= 128, axis=1) for part in parts)
+    return np.asarray(n_light / (4.0 * side - 4.0))
