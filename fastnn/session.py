@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 
 from fastnn import __version__
-from fastnn.datasets import Dataset, load, load_dataset, per_class
+from fastnn.datasets import Dataset, load_dataset, load_source, per_class
 from fastnn.datasets import split as divide
 from fastnn.datasets.split import Split
 from fastnn.errors import DataError, FastnnError, ModelError, RecipeError, TrainingError
@@ -645,7 +645,7 @@ def _reload(dataset: Dataset | str | Path | None, about: DataCard, folder: str |
     if not isinstance(dataset, Dataset):
         try:
             source = about.source if dataset is None else dataset
-            dataset = load(source, about.options)
+            dataset = load_source(source, about.options)
         except DataError as error:
             if dataset is not None:
                 raise

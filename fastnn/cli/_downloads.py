@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 def load_with_progress(source: str, options: ReadOptions) -> Dataset:
-    """Load a data set by :func:`fastnn.datasets.load`, with a progress bar if something is downloaded."""
-    from fastnn.datasets import load
+    """Load a data set by :func:`fastnn.datasets.load_source`, with a progress bar if something is downloaded."""
+    from fastnn.datasets import load_source
 
     with download_progress() as progress:
-        return load(source, options, progress)
+        return load_source(source, options, progress)
 
 
 def load_images(source: str, options: ReadOptions) -> Dataset:

@@ -376,12 +376,12 @@ def signals(stop: Callable[[], None]) -> Iterator[Signals]:
 def _load(data: str | None, options: ReadOptions) -> tuple[str, Dataset, tuple[str, ...]]:
     """Return the name of the data's source, the data, and notes."""
     from fastnn.cli._downloads import download_progress
-    from fastnn.datasets import load, load_dataset
+    from fastnn.datasets import load_dataset, load_source
 
     with download_progress() as progress:
         try:
             source = data or "digits"
-            return source, load(source, options, progress), ()
+            return source, load_source(source, options, progress), ()
         except FetchError as error:
             if data is not None:
                 raise

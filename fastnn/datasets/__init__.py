@@ -36,8 +36,8 @@ __all__ = [
     "SparseRows",
     "Split",
     "encode_labels",
-    "load",
     "load_dataset",
+    "load_source",
     "per_class",
     "split",
 ]
@@ -103,10 +103,10 @@ def load_dataset(
     >>> len(data), data.images.shape, data.classes[:3]
     (200, (200, 784), ('0', '1', '2'))
     """
-    return load(source, ReadOptions.of(target, task, polarity, strict=strict), progress)
+    return load_source(source, ReadOptions.of(target, task, polarity, strict=strict), progress)
 
 
-def load(source: str | Path, options: ReadOptions, progress: Progress | None = None) -> Dataset:
+def load_source(source: str | Path, options: ReadOptions, progress: Progress | None = None) -> Dataset:
     """Load a data set by name, from a path or from a database; see :func:`load_dataset`."""
     if isinstance(source, str) and (source in NAMES or source.startswith(("drawn:", *_DATABASES))):
         from fastnn.datasets.readers import check_no_target

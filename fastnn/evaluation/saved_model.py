@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from fastnn.datasets import Split, load, split
+from fastnn.datasets import Split, load_source, split
 from fastnn.datasets.options import DEFAULT_OPTIONS
 from fastnn.datasets.sparse import SparseRows
 from fastnn.errors import FastnnError, ModelError
@@ -111,7 +111,7 @@ class DataChoice:
     def load(self, path: str, progress: Callable[[str, float], None] | None = None, *, is_own: bool) -> Dataset:
         """Load the data; if they are the model's own, errors suggest to give other data."""
         try:
-            return load(self.source, self.options, progress)
+            return load_source(self.source, self.options, progress)
         except FastnnError as error:
             images = self._load_images(progress) if self.from_model else None
             if images is not None:
@@ -123,7 +123,7 @@ class DataChoice:
     def _load_images(self, progress: Callable[[str, float], None] | None) -> Dataset | None:
         """Return the data if they are images, which have no choice of target and task, and else None."""
         try:
-            dataset = load(self.source, replace(self.options, target=(), task=None), progress)
+            dataset = load_source(self.source, replace(self.options, target=(), task=None), progress)
         except FastnnError:
             return None
         return dataset if dataset.is_images else None

@@ -118,12 +118,12 @@ def test_an_exception_made_from_the_signal_is_not_reported(monkeypatch: pytest.M
     def load(*_: Any, **__: Any) -> None:
         type("Library", (), {"attribute": Attribute()})
 
-    monkeypatch.setattr("fastnn.datasets.load", load)
+    monkeypatch.setattr("fastnn.datasets.load_source", load)
     result = CliRunner().invoke(app, ["data", "info", "data.npz"])
     assert (result.exit_code, result.output) == (143, "")
 
 
-# Runs the command line with a load that sends signals. An exception raised in a destructor, or in a callback of
+# Runs the command line with a load_source that sends signals. An exception raised in a destructor, or in a callback of
 # C or of a weak reference, is printed and discarded.
 SIGNAL_IN_A_CALLBACK = """
 import ctypes, signal, sys, weakref
@@ -153,7 +153,7 @@ def load(*_, **__):
             while where == "twice, endless":
                 pass
     raise AssertionError("went on")
-fastnn.datasets.load = load
+fastnn.datasets.load_source = load
 main()
 """
 
