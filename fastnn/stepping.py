@@ -162,7 +162,8 @@ class Stepper:
         Raises
         ------
         DataError
-            If `x`, `target` or `weight` has another shape or is not finite. Then the network has not changed.
+            If `x`, `target` or `weight` has another shape or is not finite. Then the network has not changed. Nor has
+            it if the loss is not finite, which `totals` tell.
         """
         try:
             self._x[:] = x  # fails for all but arrays of float64 of this length
@@ -182,9 +183,11 @@ class Stepper:
         if self._data is not self._rows:
             self._use(self._rows)
         self._kernel(self._step_at)
-        if self._step_refused[0]:
+        refused = self._step_refused[0]
+        if refused:
             self._step_refused[0] = 0
-            raise self._fault(target)
+            if refused > 0:
+                raise self._fault(target)
 
     def outputs(self, x: ArrayLike) -> NDArray[Any]:
         """Return the network's outputs for one row, shape (n_outputs,); DataError as for :meth:`step`."""

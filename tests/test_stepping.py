@@ -496,3 +496,19 @@ def test_bad_numbers_for_a_sparse_row_are_refused() -> None:
         stepper.step_sparse(np.ones(1), np.zeros(1, np.int32), [0.0, np.nan, 0.0])
     with pytest.raises(DataError, match="weight: must be finite"):
         stepper.step_sparse(np.ones(1), np.zeros(1, np.int32), [0.0, 0.0, 0.0], weight=-1.0)
+
+
+@pytest.mark.parametrize("sizes", [(3, 4, 2), (70, 80, 20, 3)])
+def test_a_row_whose_loss_is_not_finite_changes_nothing(sizes: tuple[int, ...]) -> None:
+    network = Network(sizes, rule="backprop", activation="relu", output="softmax").initialise("he")
+    network.weights[0][:, 0] = 1e30
+    network.weights[1][0] = 1e30
+    before = network.parameters.copy()
+    stepper = Stepper(network, learning_rate=0.1)
+    stepper.step(np.full(sizes[0], 1e10), 1)
+    assert not np.isfinite(stepper.totals[0])
+    stepper.store()
+    np.testing.assert_array_equal(network.parameters, before)
+    stepper.totals[:] = 0
+    stepper.step(np.full(sizes[0], -1.0), 1)
+    assert np.isfinite(stepper.totals[0])

@@ -152,10 +152,17 @@ def _make_read_rows(source, wide):
         simd.small_code()
         order, data = pointer(args.order, int64), pointer(args.data, source)
         deviations, stride = float_pointer(ws, ws.deviations), ws.input_stride
-        for t in range(min(BLOCK, args.n - first - BLOCK)):
-            start = order[first + BLOCK + t] * args.row_stride
-            for k in range(start, start + args.row_stride, _LINE // size_of_value):
-                simd.prefetch(data, k)
+        if args.dense and args.outputs == 0:
+            # The update of the weights fetches them; those after the last are any rows.
+            next_rows, ws.value_bytes = pointer(ws.next_rows, int64), size_of_value
+            for t in range(BLOCK):
+                i = order[min(first + BLOCK + t, args.n - 1)]
+                next_rows[t] = args.data + i * args.row_stride * size_of_value
+        else:
+            for t in range(min(BLOCK, args.n - first - BLOCK)):
+                start = order[first + BLOCK + t] * args.row_stride
+                for k in range(start, start + args.row_stride, _LINE // size_of_value):
+                    simd.prefetch(data, k)
         is_zero, products = pointer(ws.is_zero, int64), float_pointer(ws, ws.baseline_products)
         for t in range(size):
             read_row(ws, args, order[first + t] * args.row_stride, advance(deviations, t * stride))

@@ -32,11 +32,12 @@ from collections import namedtuple
 from functools import cache
 
 import numpy as np
-from numba import float64, int64, uint8
+from numba import float64, int32, int64, uint8
 
 from fastnn.kernels import regularise
 from fastnn.kernels import vector as simd
 from fastnn.kernels import workspace as plan
+from fastnn.kernels.active_rows import list_nonzero, update_rows
 from fastnn.kernels.first_layer import (
     dense_forward,
     dense_update,
@@ -52,11 +53,11 @@ from fastnn.kernels.workspace import BLOCK
 _TINY = 1e-30
 """Lower bound of the probability in the loss, so that its logarithm is finite."""
 
-ActiveRows = namedtuple("ActiveRows", "offsets values count")
-"""The non-zero inputs of a layer: offsets of their rows of weights, their values, their number."""
+ActiveRows = namedtuple("ActiveRows", "numbers values count stride")
+"""The non-zero inputs of a layer: their numbers, their values, how many there are; numbers from one row to the next."""
 
-Tile = namedtuple("Tile", "weights source target first")
-"""A few adjacent columns of a layer: pointers to the first of them, and whether this is the layer's first tile."""
+Tile = namedtuple("Tile", "weights source target")
+"""A few adjacent columns of a layer: pointers to the first of them."""
 
 
 # ---- narrow layers: a row of weights for each of at most four outputs ----
@@ -94,126 +95,83 @@ def update_narrow(ws, layer, below, weights_used):
 # ---- sparse layers: a row of weights for each input ----
 
 
-@device
-def for_each_tile(tile, n_vectors, one, three, four, rows, more):
-    """Split a layer's columns into tiles of one, three or four vectors; call ``one(tile, rows, more)`` and so on.
-
-    13 vectors are 4 + 3 + 3 + 3, so that few tiles are narrow.
-    """
-    simd.small_code()
-    while n_vectors > 0:
-        width = -(-n_vectors // -(-n_vectors // 4))
-        if width == 4:
-            four(tile, rows, more)
-        elif width == 3:
-            three(tile, rows, more)
-        else:
-            width = 1
-            one(tile, rows, more)
-        step = width * simd.floats_per_vector(tile.weights)
-        tile = Tile(advance(tile.weights, step), advance(tile.source, step), advance(tile.target, step), False)
-        n_vectors -= width
-
-
 def _make_add_rows(width):
     @device
-    def add_rows(tile, rows, _):
-        """Compute ``target = source + sum over k of values[k] * weights row k``."""
+    def add_rows(tile, rows):
+        """Compute ``target = source + sum over k of values[k] * row numbers[k] of the weights``."""
         simd.small_code()
         x, weights, k = simd.load(tile.source, 0, width), tile.weights, 0
+        numbers, values, stride = rows.numbers, rows.values, rows.stride
         if width < 4:
             # Few sums at once do not hide the latency of an addition: take two rows at a time.
             y = simd.zeros(weights, width)
             while k + 1 < rows.count:
-                x = simd.fma(simd.splat(rows.values[k], width), simd.load(weights, rows.offsets[k], width), x)
-                y = simd.fma(simd.splat(rows.values[k + 1], width), simd.load(weights, rows.offsets[k + 1], width), y)
+                even, odd = advance(weights, numbers[k] * stride), advance(weights, numbers[k + 1] * stride)
+                x = simd.fma(simd.splat(values[k], width), simd.load(even, 0, width), x)
+                y = simd.fma(simd.splat(values[k + 1], width), simd.load(odd, 0, width), y)
                 k += 2
             x = simd.add(x, y)
         while k < rows.count:
-            x = simd.fma(simd.splat(rows.values[k], width), simd.load(weights, rows.offsets[k], width), x)
+            x = simd.fma(simd.splat(values[k], width), simd.load(weights, numbers[k] * stride, width), x)
             k += 1
         simd.store(tile.target, 0, x)
 
     return add_rows
 
 
-def _make_update_rows(width):
-    @device
-    def update_rows(tile, rows, more):
-        """Add values[k] * source to row k; add the product of row k and the target to vector k of `lane_sums`."""
-        simd.small_code()
-        lane_sums, weights_used = more
-        scaled_deltas, deltas = simd.load(tile.source, 0, width), simd.load(tile.target, 0, width)
-        lanes = simd.floats_per_vector(lane_sums)
-        for k in range(rows.count):
-            old = simd.load(tile.weights, rows.offsets[k], width)
-            new = simd.fma(simd.splat(rows.values[k], width), scaled_deltas, old)
-            simd.store(tile.weights, rows.offsets[k], new)
-            so_far = simd.zeros(lane_sums, ONE)
-            if not tile.first:
-                so_far = simd.load(lane_sums, k * lanes, ONE)
-            simd.store(lane_sums, k * lanes, simd.dot(weights_used(old, new), deltas, so_far))
-
-    return update_rows
-
-
 _add_one, _add_three, _add_four = map(_make_add_rows, (ONE, THREE, FOUR))
-_update_one, _update_three, _update_four = map(_make_update_rows, (ONE, THREE, FOUR))
-
-
-@device
-def compact_nonzero(ws, layer):
-    """List the non-zero inputs of a layer, and return them as ActiveRows."""
-    simd.small_code()
-    inputs, values = float_pointer(ws, layer.inputs), float_pointer(ws, layer.active_values)
-    rows, offsets = pointer(layer.active_rows, int64), pointer(layer.active_offsets, int64)
-    stride, count = layer.stride, 0
-    for j in range(layer.n_inputs):
-        value = inputs[j]
-        rows[count], offsets[count], values[count] = j, j * stride, value
-        count += value != 0
-    layer.n_active = count
-    return ActiveRows(offsets, values, count)
 
 
 @device
 def forward_sparse(ws, layer):
-    """Compute a layer's pre-activations from its non-zero inputs: the transposed matrix-vector product."""
+    """Compute a layer's pre-activations from its non-zero inputs: the transposed matrix-vector product.
+
+    The columns are split into tiles of one, three or four vectors. 13 vectors are 4 + 3 + 3 + 3, so that few tiles are
+    narrow.
+    """
     simd.noinline()
     if layer.n_outputs <= plan.NARROW:
         forward_narrow(ws, layer)
         return
+    layer.n_active = list_nonzero(ws, layer)
+    values = float_pointer(ws, layer.active_values)
+    rows = ActiveRows(pointer(layer.active_rows, int32), values, layer.n_active, layer.stride)
     weights, biases = float_pointer(ws, layer.weights), float_pointer(ws, layer.biases)
-    tile = Tile(weights, biases, float_pointer(ws, layer.activations), True)
-    rows = compact_nonzero(ws, layer)
-    for_each_tile(tile, layer.n_vectors, _add_one, _add_three, _add_four, rows, None)
+    tile, n_vectors = Tile(weights, biases, float_pointer(ws, layer.activations)), layer.n_vectors
+    while n_vectors > 0:
+        width = -(-n_vectors // -(-n_vectors // 4))
+        if width == 4:
+            _add_four(tile, rows)
+        elif width == 3:
+            _add_three(tile, rows)
+        else:
+            width = 1
+            _add_one(tile, rows)
+        step = width * simd.floats_per_vector(weights)
+        tile = Tile(advance(tile.weights, step), advance(tile.source, step), advance(tile.target, step))
+        n_vectors -= width
 
 
-@device
-def update_sparse(ws, layer, below, weights_used):
-    """Update the weights of a layer's non-zero inputs, and compute the deltas of the layer below."""
-    simd.noinline()
-    simd.small_code()
-    if layer.n_outputs <= plan.NARROW:
-        update_narrow(ws, layer, below, weights_used)
-        return
-    weights, lane_sums = float_pointer(ws, layer.weights), float_pointer(ws, ws.lane_sums)
-    tile = Tile(weights, float_pointer(ws, layer.scaled_deltas), float_pointer(ws, layer.deltas), True)
-    count, lanes = layer.n_active, simd.floats_per_vector(lane_sums)
-    rows = ActiveRows(pointer(layer.active_offsets, int64), float_pointer(ws, layer.active_values), count)
-    more = lane_sums, weights_used
-    for_each_tile(tile, layer.n_vectors, _update_one, _update_three, _update_four, rows, more)
-    for k in range(count, -(-count // lanes) * lanes):
-        simd.store(lane_sums, k * lanes, simd.zeros(lane_sums, ONE))
-    # Inactive units get 0, the others the sum over the lanes of their row's product.
-    deltas, numbers = float_pointer(ws, below.deltas), pointer(layer.active_rows, int64)
-    for j in range(0, layer.n_inputs, lanes):
-        simd.store(deltas, j, simd.zeros(deltas, ONE))
-    for k in range(0, count, lanes):
-        # The vectors are not needed again: the first one takes the sums.
-        simd.store(lane_sums, k * lanes, simd.sum_each(lane_sums, k * lanes))
-        for i in range(min(lanes, count - k)):
-            deltas[numbers[k + i]] = lane_sums[k * lanes + i]
+def _make_update_sparse(update_rows):
+    @device
+    def update_sparse(ws, layer, below, weights_used):
+        """Update the weights of a layer's non-zero inputs, and compute the deltas of the layer below."""
+        simd.noinline()
+        simd.small_code()
+        if layer.n_outputs <= plan.NARROW:
+            update_narrow(ws, layer, below, weights_used)
+            return
+        # Inactive units get 0.
+        deltas = float_pointer(ws, below.deltas)
+        lanes = simd.floats_per_vector(deltas)
+        for j in range(0, layer.n_input_vectors * lanes, lanes):
+            simd.store(deltas, j, simd.zeros(deltas, ONE))
+        update_rows(ws, layer, below)
+
+    return update_sparse
+
+
+_update_sparse = {after: _make_update_sparse(update_rows[after]) for after in (False, True)}
 
 
 # ---- dense layers: a row of weights for each output ----
@@ -667,11 +625,12 @@ def run_samples(dtype, loss, activation, data="images", variant="plain"):
         trains on the samples of `order`, and adds the sum of the losses and the number of right answers (for squared
         errors: their sum) before each sample's update to `totals` (two float64); the loss is NaN if training diverges.
         Else it writes the network's outputs there, in the order of `order`, and changes no weight. If `is_checked` is
-        set, it stops before a block of rows with a bad sample, and writes to `refused` which one it is.
+        set, it stops before a block of rows with a bad sample, and before the update by a block of one row whose loss
+        is not finite; `refused` says which sample it is.
     """
     arguments, workspace = plan.arguments_dtype(np.dtype(dtype)), plan.workspace_dtype(np.dtype(dtype))
     forward_layer = forward_sparse if activation == "relu" else forward_dense
-    update_layer = update_sparse if activation == "relu" else update_dense
+    update_layer = _update_sparse[loss == "original"] if activation == "relu" else update_dense
     weights_used = weights_after if loss == "original" else weights_before
     read_block, (activate_outputs, delta_and_loss) = reader(data, dtype), _OUTPUTS[loss]
     rescale, scale_inputs = no_rescaling, unscaled_inputs
@@ -687,16 +646,18 @@ def run_samples(dtype, loss, activation, data="images", variant="plain"):
     if data == "sparse":
         forward_first, update_first = slots_forward, slots_update
     is_image, is_rows, has_relu = data == "images", data in ("float32", "float64"), activation == "relu"
-    first_bad = _make_first_bad(loss in ("original", "cross_entropy"))
+    by_class = loss in ("original", "cross_entropy")
+    first_bad = _make_first_bad(by_class)
 
     def run(address):
         simd.small_code()
         args = record_at(address, arguments)
         ws = record_at(args.workspace, workspace)
         first_layer, last_layer = layer_at(ws, 0), layer_at(ws, ws.n_layers - 1)
-        order, is_zero = pointer(args.order, int64), pointer(ws.is_zero, int64)
+        order, labels, is_zero = pointer(args.order, int64), pointer(args.labels, int64), pointer(ws.is_zero, int64)
         answers, outputs = float_pointer(ws, last_layer.activations), float_pointer(ws, args.outputs)
         sample_weights, learns = float_pointer(ws, args.sample_weights), args.outputs == 0
+        totals = pointer(args.totals, float64)
         for first in range(0, args.n, BLOCK):
             size = min(BLOCK, args.n - first)
             read_block(ws, args, first, size)
@@ -714,6 +675,8 @@ def run_samples(dtype, loss, activation, data="images", variant="plain"):
                 forward_first(ws, first_layer)
             for t in range(size):
                 i, position = order[first + t], ws.position + first + t
+                if by_class and learns:  # in random order: waiting for it takes 0.1 us
+                    simd.prefetch(labels, i)
                 if is_zero[t]:
                     copy_biases(ws, first_layer)
                 else:
@@ -723,6 +686,10 @@ def run_samples(dtype, loss, activation, data="images", variant="plain"):
                 forward(ws, args, position, learns)
                 if learns:
                     delta_and_loss(ws, last_layer, args, i)
+                    if is_rows and args.is_checked and size == 1 and totals[0] * 0 != 0:
+                        # Nothing has changed yet, and nothing will.
+                        args.refused = -(first + 1)
+                        return
                     rate = args.learning_rate
                     if args.sample_weights != 0:
                         rate = rate * sample_weights[i]

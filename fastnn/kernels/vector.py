@@ -156,6 +156,21 @@ class Emitter:
         function = self.builder.module.declare_intrinsic(f"llvm.fma.v{a.type.count}{suffix}", (), signature)
         return self.builder.call(function, [a, b, c])
 
+    def compress(self, vector, mask):
+        """Return a vector that begins with the lanes of another where the mask is set; its other lanes are any."""
+        kind = ir.FunctionType(vector.type, [vector.type, mask.type, vector.type])
+        suffix = {"i32": "i32", "float": "f32", "double": "f64"}[str(vector.type.element)]
+        name = f"llvm.experimental.vector.compress.v{vector.type.count}{suffix}"
+        function = self.builder.module.declare_intrinsic(name, (), kind)
+        return self.builder.call(function, [vector, mask, ir.Constant(vector.type, ir.Undefined)])
+
+    def prefetch(self, place):
+        """Prefetch the cache line of a pointer to bytes."""
+        kind = ir.FunctionType(ir.VoidType(), [place.type, INT32, INT32, INT32])
+        function = self.builder.module.declare_intrinsic("llvm.prefetch", [place.type], kind)
+        # For reading, into all cache levels, as data.
+        self.builder.call(function, [place, INT32(0), INT32(3), INT32(1)])
+
     def variable(self, kind, value):
         """Allocate a variable on the stack, store `value` in it, and return a pointer to it."""
         with self.builder.goto_entry_block():
@@ -274,11 +289,7 @@ def prefetch(typingctx, start, offset):
     """Prefetch the cache line of ``start[offset]``, which may be outside the array."""
 
     def emit(e, at, offset):
-        place = e.place(at, offset, e.kind(start.dtype), INT8)
-        kind = ir.FunctionType(ir.VoidType(), [place.type, INT32, INT32, INT32])
-        function = e.builder.module.declare_intrinsic("llvm.prefetch", [place.type], kind)
-        # For reading, into all cache levels, as data.
-        e.builder.call(function, [place, INT32(0), INT32(3), INT32(1)])
+        e.prefetch(e.place(at, offset, e.kind(start.dtype), INT8))
 
     return emits(types.void(start, types.intp), emit)
 
@@ -510,6 +521,23 @@ def sum_each(typingctx, start, offset):
     return emits(vector(start, types.intp), emit)
 
 
+def emit_sums(e, rows):
+    """Return a vector with the sums over the lanes of one or four LLVM vectors, and the lanes where it holds them.
+
+    The sums are the same bits as those of :func:`sum_each`.
+    """
+    value, lanes = rows[0], rows[0].type.count
+    index, block = ir.VectorType(INT32, lanes), lanes // len(rows)
+    if len(rows) == 4:
+        (value,) = _emit_halves(e, _emit_halves(e, rows, lanes), lanes // 2)
+    starts = range(0, lanes, block)
+    while block > 1:
+        block //= 2
+        other = ir.Constant(index, [lane ^ block for lane in range(lanes)])
+        value = e.builder.fadd(value, e.builder.shuffle_vector(value, value, other))
+    return value, starts
+
+
 @intrinsic
 def sum_rows(typingctx, rows):
     """Return a vector whose lane k is the sum of vector k of four vectors; its other lanes are 0."""
@@ -517,14 +545,8 @@ def sum_rows(typingctx, rows):
     vector = Vector(rows.dtype, lanes, 1)
 
     def emit(e, rows):
-        four = [e.builder.extract_value(rows, row) for row in range(4)]
-        (value,) = _emit_halves(e, _emit_halves(e, four, lanes), lanes // 2)
-        index, block = ir.VectorType(INT32, lanes), lanes // 4
-        while block > 1:
-            block //= 2
-            other = ir.Constant(index, [lane ^ block for lane in range(lanes)])
-            value = e.builder.fadd(value, e.builder.shuffle_vector(value, value, other))
-        sums = ir.Constant(index, [*range(0, lanes, lanes // 4), *[lanes] * (lanes - 4)])
+        value, starts = emit_sums(e, [e.builder.extract_value(rows, row) for row in range(4)])
+        sums = ir.Constant(ir.VectorType(INT32, lanes), [*starts, *[lanes] * (lanes - 4)])
         return e.pack(e.kind(vector), [e.builder.shuffle_vector(value, _constant(value.type, 0.0), sums)])
 
     return emits(vector(rows), emit)

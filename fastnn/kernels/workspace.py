@@ -57,7 +57,7 @@ LAYER = record_of_int64(
     "activations",  # of the current sample; pre-activations until the activation is applied
     "deltas scaled_deltas",  # dL/d pre-activation, under the original rule the raw error; learning rate * delta
     "unit_mask unit_numbers",  # 1 for units, 0 for padding; 0, 1, 2, ...
-    "active_rows active_offsets active_values n_active",  # the non-zero inputs: numbers, times `stride`, values, count
+    "active_rows active_values n_active",  # the non-zero inputs: int32, their numbers; their values, their count
     scale=np.float64,  # the weights are this times `weights`; 1 without weight decay
 )
 """Dtype of the record of a layer."""
@@ -83,6 +83,7 @@ def workspace_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
         # `deviations`; int64: where each list ends.
         "active_inputs active_slots list_ends",
         "sample_offsets",  # int64: where in `data` each sample of a block begins
+        "next_rows value_bytes",  # int64: addresses of the next block's rows of floats; bytes of one of their values
         "sample_masks",  # uint8: in which samples of the block each slot deviates from the baseline
         "any_mask",  # uint64: bit p % 64 of word p // 64 says whether slot p deviates in any sample of the block
         "slot_of_input",  # int32: slot of each input in this block, -1 if it has none; only for sparse rows
@@ -103,7 +104,9 @@ def arguments_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
         "n",  # samples in `order`
         "white",  # images: grey level whose deviation is 0; a pixel's deviation is (grey level - white) * factor
         "dense original_rule",  # whether all inputs are visited; whether the rule is the original one
-        "is_checked refused",  # rows: whether to stop at a bad sample; its number in `order`, counted from 1, or 0
+        # rows: whether to stop at a bad sample; its number in `order`, counted from 1, negative for a loss that is not
+        # finite, or 0
+        "is_checked refused",
         "dropout_key drop_below",  # of the hash; units whose 16 bits are below it are dropped
         "huber",  # whether the loss beyond `error_limit` is linear
         decay=np.float64,  # share of the weights that each sample takes away: learning rate * alpha
@@ -247,7 +250,7 @@ def plan_workspace(
     }
     memory = aligned_zeros(sum(lengths.values()), dtype)
     part = dict(zip(lengths, np.split(memory, np.cumsum(list(lengths.values()))[:-1]), strict=True))
-    whole = {name: np.zeros(int(inputs.sum()), dtype=np.int64) for name in ("active_offsets", "active_rows")}
+    whole = {"active_rows": np.zeros(int(inputs.sum()), dtype=np.int32)}
     layers = np.zeros(len(n_in), dtype=LAYER)
     layers["n_inputs"], layers["n_outputs"], layers["stride"] = n_in, n_out, strides
     layers["n_vectors"], layers["n_input_vectors"] = n_vectors, n_input_vectors
@@ -275,6 +278,7 @@ def plan_workspace(
         hidden_activation=ACTIVATIONS[activation],
         list_ends=np.zeros(N_MASKS, dtype=np.int64),
         sample_offsets=np.zeros(BLOCK, dtype=np.int64),
+        next_rows=np.zeros(BLOCK, dtype=np.int64),
         is_zero=np.zeros(BLOCK, dtype=np.int64),
         one=1,
         **{name: array for name, array in part.items() if name in (kind.names or ())},

@@ -213,8 +213,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         Raises
         ------
         InputError
-            If the data are invalid, which is a ValueError. The estimator is then as it was before. Training that
-            diverges is an error too; if it does so with one row a call, the weights are lost.
+            If the data are invalid or training diverges, which is a ValueError. The estimator is then as it was before.
         """
         if sample_weight is None and self._fits_fast(X, y):
             return self

@@ -242,7 +242,7 @@ class SingleRow:
         DataError
             If the row or the target is not finite; nothing has changed then.
         InputError
-            If the loss is not finite.
+            If the loss is not finite; nothing has changed then.
         """
         if not self.can_train:
             return False
@@ -268,10 +268,11 @@ class SingleRow:
             except DataError:
                 totals[0] = before
                 raise
+            if not math.isfinite(totals[0]):
+                totals[0] = before
+                raise InputError(_DIVERGED.format(self._stepper.learning_rate))
             trained.last_rows = 1
             trained.samples += 1
-        if not math.isfinite(totals[0]):
-            raise InputError(_DIVERGED.format(self._stepper.learning_rate))
         return True
 
     def outputs(self, x: NDArray[Any]) -> NDArray[np.float64]:

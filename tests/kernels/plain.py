@@ -1,4 +1,4 @@
-"""Plain NumPy twins of the intrinsics of ``fastnn.kernels.vector``, ``first_layer`` and ``masks``.
+"""Plain NumPy twins of the intrinsics of ``fastnn.kernels.vector``, ``first_layer``, ``active_rows`` and ``masks``.
 
 They are the oracles of the compiled ones. With NUMBA_DISABLE_JIT=1 the kernels run on them, as plain Python: for
 coverage, and to step through a kernel in a debugger. A vector is an array of shape (vectors, lanes).
@@ -347,6 +347,34 @@ def _at(address: int, dtype: Any, count: int) -> np.ndarray:
     return np.frombuffer(_Memory.from_address(address), dtype, count)
 
 
+# ---- the layers above ReLU units ----
+
+
+def list_nonzero(ws: Record, layer: Record) -> int:
+    inputs = _at(layer.inputs, ws.one.dtype, layer.n_inputs)
+    numbers = np.flatnonzero(inputs)
+    _at(layer.active_rows, np.int32, len(numbers))[...] = numbers
+    _at(layer.active_values, ws.one.dtype, len(numbers))[...] = inputs[numbers]
+    return len(numbers)
+
+
+def _make_update_rows(after: bool) -> Callable[[Record, Record, Record], None]:
+    def update_rows(ws: Record, layer: Record, below: Record) -> None:
+        dtype, count = ws.one.dtype, layer.n_active
+        width = layer.n_vectors * lanes_of(dtype, ONE)
+        rows, values = _at(layer.active_rows, np.int32, count), _at(layer.active_values, dtype, count)
+        weights = _at(layer.weights, dtype, layer.n_inputs * layer.stride).reshape(-1, layer.stride)[:, :width]
+        steps, deltas = _at(layer.scaled_deltas, dtype, width), _at(layer.deltas, dtype, width)
+        old = weights[rows]
+        weights[rows] += np.outer(values, steps)
+        _at(below.deltas, dtype, layer.n_inputs)[rows] = (weights[rows] if after else old) @ deltas
+
+    return update_rows
+
+
+update_rows = {after: _make_update_rows(after) for after in (False, True)}
+
+
 # ---- kernels as plain Python ----
 
 
@@ -406,7 +434,12 @@ def _copy_of(module: str) -> ModuleType:
     return copy
 
 
-INTRINSICS = ("fastnn.kernels.vector", "fastnn.kernels.first_layer", "fastnn.kernels.masks")
+INTRINSICS = (
+    "fastnn.kernels.vector",
+    "fastnn.kernels.first_layer",
+    "fastnn.kernels.active_rows",
+    "fastnn.kernels.masks",
+)
 BUILT_ON_THEM = ("fastnn.kernels.inputs", "fastnn.kernels.regularise")
 """Modules of functions that other modules of kernels import."""
 

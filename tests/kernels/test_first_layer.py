@@ -48,7 +48,7 @@ def problem(dtype: str, n_outputs: int = 48) -> SimpleNamespace:
         "block_deltas": rng.normal(0, 1, (BLOCK, width)),
     }
     arrays: dict[str, Any] = {name: array.astype(dtype) for name, array in floats.items()}
-    arrays["sample_offsets"] = np.array(IMAGES) * PIXELS
+    arrays["sample_offsets"], arrays["next_rows"] = np.array(IMAGES) * PIXELS, np.zeros(BLOCK, np.int64)
     arrays["sample_masks"], arrays["any_mask"] = np.zeros(PIXELS, np.uint8), np.zeros(PIXELS // 64, np.uint64)
     arrays["active_inputs"] = np.zeros(N_MASKS * PIXELS, np.int32)
     arrays["active_slots"] = arrays["active_inputs"]

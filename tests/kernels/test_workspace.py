@@ -62,6 +62,7 @@ def parts_of(record: Record, layers: list[Record], activation: str, itemsize: in
         "active_inputs": (record.active_inputs, N_MASKS * record.input_stride * 4),
         "list_ends": (record.list_ends, N_MASKS * 8),
         "sample_offsets": (record.sample_offsets, BLOCK * 8),
+        "next_rows": (record.next_rows, BLOCK * 8),
         "sample_masks": (record.sample_masks, record.input_stride),
         "any_mask": (record.any_mask, -(-record.input_stride // 64) * 8),
     }
@@ -71,10 +72,9 @@ def parts_of(record: Record, layers: list[Record], activation: str, itemsize: in
         found[f"weights {depth}"] = (layer.weights, rows * layer.stride * itemsize)
         for name in ("biases", "activations", "deltas", "scaled_deltas", "unit_mask", "unit_numbers"):
             found[f"{name} {depth}"] = (getattr(layer, name), layer.n_vectors * vector)
-        # One more than there are inputs is written where the last one is zero, so whole vectors are needed.
-        found[f"active_values {depth}"] = (layer.active_values, layer.n_inputs * itemsize)
-        for name in ("active_rows", "active_offsets"):
-            found[f"{name} {depth}"] = (getattr(layer, name), layer.n_inputs * 8)
+        # Whole vectors are written.
+        found[f"active_values {depth}"] = (layer.active_values, layer.n_input_vectors * vector)
+        found[f"active_rows {depth}"] = (layer.active_rows, layer.n_input_vectors * vector // itemsize * 4)
     return {name: (start, start + length) for name, (start, length) in found.items()}
 
 
@@ -94,6 +94,7 @@ def test_no_parts_of_the_memory_overlap(sizes: tuple[int, ...], activation: str,
             "active_inputs",
             "list_ends",
             "sample_offsets",
+            "next_rows",
             "sample_masks",
             "any_mask",
         ):
@@ -238,8 +239,7 @@ def test_a_workspace_keeps_what_its_layers_point_to() -> None:
     workspace = plan_workspace((4, 3, 2), "relu", np.dtype(np.float32))
     memory = (ctypes.c_char * (2 * LAYER.itemsize)).from_address(int(workspace.block.record["layers"][0]))
     layers = np.frombuffer(memory, LAYER)
-    for name in ("active_offsets", "active_rows"):
-        array = workspace.kept[name]
-        ends = layers[name] + 8 * layers["n_inputs"]
-        assert (layers[name] >= address_of(array)).all()
-        assert (ends <= address_of(array) + array.nbytes).all()
+    array = workspace.kept["active_rows"]
+    ends = layers["active_rows"] + 4 * 16 * layers["n_input_vectors"]
+    assert (layers["active_rows"] >= address_of(array)).all()
+    assert (ends <= address_of(array) + array.nbytes).all()
