@@ -273,6 +273,55 @@ def test_callbacks_see_a_fitted_estimator_and_may_stop():
     assert seen[-1][2] == estimator.score(X_IRIS, Y_IRIS)
 
 
+class Recorder:
+    """A callback as scikit-learn's own ones are; it ends training after the epoch `last`."""
+
+    def __init__(self, last=None):
+        self.last, self.calls, self.scores = last, [], []
+
+    def setup(self, estimator, context):  # noqa: ARG002 - named by scikit-learn
+        self.calls.append(("setup", context.task_name, context.max_subtasks))
+
+    def teardown(self, estimator, context):  # noqa: ARG002
+        self.calls.append(("teardown", context.task_name))
+
+    def on_fit_task_begin(self, _, context):
+        self.calls.append(("begin", context.task_name, context.task_id))
+
+    def on_fit_task_end(self, _, context, *, X, y, metadata, fitted_estimator):  # noqa: N803
+        self.calls.append(("end", context.task_name, context.task_id))
+        self.scores.append(fitted_estimator.score(X, y, **metadata))
+        return context.task_name == "epoch" and context.task_id == self.last
+
+
+needs_callbacks = pytest.mark.skipif(
+    not hasattr(MLPClassifier, "set_callbacks"), reason="scikit-learn has callbacks of its own from version 1.9 on"
+)
+
+
+@needs_callbacks
+def test_scikit_learns_own_callbacks_are_called_and_may_stop():
+    scores, recorder, weights = [], Recorder(last=1), np.linspace(0.5, 2, len(Y_IRIS))
+    estimator = classifier(callbacks=lambda one, _: scores.append(one.score(X_IRIS, Y_IRIS, weights)))
+    estimator.set_callbacks(recorder).fit(X_IRIS, Y_IRIS, weights)
+    epochs = [(when, "epoch", k) for k in range(2) for when in ("begin", "end")]
+    fit = [("setup", "fit", 5), ("begin", "fit", 0), *epochs, ("end", "fit", 0), ("teardown", "fit")]
+    assert (recorder.calls, estimator.n_iter_) == (fit, 2)
+    assert recorder.scores == [*scores, scores[-1]]
+    assert same_weights(classifier().fit(X_IRIS, Y_IRIS), classifier().set_callbacks(Recorder()).fit(X_IRIS, Y_IRIS))
+
+
+@needs_callbacks
+def test_scikit_learns_own_callbacks_end_with_a_fit_that_fails():
+    recorder = Recorder()
+    estimator = regressor().set_callbacks(recorder)
+    before = dict(vars(estimator))
+    with pytest.raises(InputError, match="NaN"):
+        estimator.fit(X_REGRESSION, np.full(len(X_REGRESSION), np.nan))
+    assert recorder.calls == [("setup", "fit", 5), ("begin", "fit", 0), ("teardown", "fit")]
+    assert vars(estimator) == before
+
+
 def test_ctrl_c_keeps_what_was_learned():
     def interrupt(estimator, _):
         if estimator.n_iter_ == 2:
@@ -771,6 +820,23 @@ def test_divergence_is_an_error_and_changes_nothing():
     with pytest.raises(InputError, match="try a learning_rate_init below 100"):
         estimator.partial_fit(X_REGRESSION, Y_REGRESSION)
     assert np.array_equal(estimator.predict(X_REGRESSION), before)
+
+
+def test_a_single_row_that_diverges_changes_nothing():
+    estimator = regressor(learning_rate_init=1e-6, standardise=False).fit(X_REGRESSION, Y_REGRESSION)
+    estimator.set_params(learning_rate_init=1e6, alpha=0)
+    message = None
+    for row, y in zip(X_REGRESSION, Y_REGRESSION, strict=True):
+        before, n_steps = [one.copy() for one in (*estimator.coefs_, *estimator.intercepts_)], estimator.t_
+        try:
+            estimator.partial_fit(row[None], np.array([float(y)]))
+        except InputError as error:
+            message = str(error)
+            break
+    assert "try a learning_rate_init below" in (message or "")
+    after = (*estimator.coefs_, *estimator.intercepts_)
+    assert all(np.array_equal(old, new, equal_nan=True) for old, new in zip(before, after, strict=True))
+    assert estimator.t_ == n_steps
 
 
 def test_unfitted():

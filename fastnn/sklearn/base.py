@@ -16,6 +16,7 @@ from fastnn.datasets import Column, Dataset, Scaling, SparseRows
 from fastnn.engine import StepOptions
 from fastnn.errors import DataError, InputError
 from fastnn.model import Model, ModelCard
+from fastnn.sklearn.callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from fastnn.sklearn.inputs import (
     check_features,
     check_features_and_targets,
@@ -36,7 +37,7 @@ from fastnn.sklearn.samples import SparseSamples, as_copies, in_canonical_order,
 from fastnn.sklearn.trained import SingleRow, Trained, rescaled_layers
 from fastnn.threads import cores
 from fastnn.training import Trainer
-from fastnn.training_data import scalings
+from fastnn.training_data import fit_scalings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,7 +49,7 @@ _LARGEST_SEED = (1 << 31) - 1
 _FEWEST_TO_STANDARDISE = 2
 
 
-class BaseMLP(BaseEstimator):  # type: ignore[misc]
+class BaseMLP(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
     """Base of the estimators; use :class:`MLPClassifier` or :class:`MLPRegressor`."""
 
     _trained: Trained | None = None
@@ -113,8 +114,11 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
             self._fit(X, y, sample_weight)
         return self
 
+    @with_callbacks  # type: ignore[untyped-decorator]
     def _fit(self, X: Any, y: Any, sample_weight: Any) -> None:
         check_parameters(self)
+        context = self._init_callback_context(max_subtasks=self.max_iter) if hasattr(self, "set_callbacks") else None
+        tasks = FitTasks(context, self, X, y, sample_weight)
         seed = self._draw_seed()
         warm = self._trained if self.warm_start else None
         features, y = check_features_and_targets(self, X, y, reset=warm is None, numeric=self._numeric_targets)
@@ -128,7 +132,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         self._check_classes_left(targets[steps.rows])
         rows = features[steps.rows] if isinstance(features, np.ndarray) else features.take(steps.rows)
         data = self._as_dataset(rows, targets[steps.rows])
-        self._train(data, steps.factors, seed, warm)
+        self._train(data, steps.factors, seed, warm, tasks)
 
     def _as_dataset(self, features: NDArray[Any] | SparseRows, targets: NDArray[Any]) -> Dataset:
         sparsely = isinstance(self.standardise, str) and isinstance(features, SparseRows)
@@ -148,9 +152,11 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         names = getattr(self, "feature_names_in_", None)
         return None if names is None else tuple(Column(str(name)) for name in names)
 
-    def _train(self, data: Dataset, factors: NDArray[np.float64] | None, seed: int, warm: Trained | None) -> None:
+    def _train(
+        self, data: Dataset, factors: NDArray[np.float64] | None, seed: int, warm: Trained | None, tasks: FitTasks
+    ) -> None:
         standardise = bool(self.standardise)
-        scaling, target_scaling = scalings(data, standardise=standardise)
+        scaling, target_scaling = fit_scalings(data, standardise=standardise)
         lengths = squared_lengths(data.features, scaling)
         rate = auto_rate(float(lengths.mean()))
         if isinstance(self.learning_rate_init, str):
@@ -169,7 +175,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
                 "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
             )
         self._start_curves()
-        self._train_epochs(trainers, scaling, target_scaling, rate)
+        self._train_epochs(trainers, scaling, target_scaling, rate, tasks)
         if self.n_iter_ == self.max_iter and self.schedule is None and not (self._converged or self._stopped):
             warnings.warn(
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization hasn't "
@@ -187,7 +193,12 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         self.best_validation_score_: float | None = -np.inf if early else None
 
     def _train_epochs(
-        self, trainers: list[Trainer], scaling: Scaling | None, target_scaling: Scaling | None, rate: float
+        self,
+        trainers: list[Trainer],
+        scaling: Scaling | None,
+        target_scaling: Scaling | None,
+        rate: float,
+        tasks: FitTasks,
     ) -> None:
         callbacks = self.callbacks or ()
         callbacks = (callbacks,) if callable(callbacks) else tuple(callbacks)
@@ -195,15 +206,20 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         waited, stop = 0, False
         self._converged = False
 
-        def publish() -> None:
+        def learned() -> dict[str, Any]:
             networks = tuple(trainer.result().copy() for trainer in trainers)
             trained = Trained(networks, scaling, target_scaling, rate, options)
             trained.samples = self.n_iter_ * trainers[0].samples
-            self._set_trained(trained)
+            return {"_trained": trained, "n_layers_": len(networks[0].sizes)}
+
+        def publish() -> None:
+            for name, value in learned().items():
+                setattr(self, name, value)
 
         try:
             with ThreadPoolExecutor(min(cores(), len(trainers))) as pool:
                 while self.n_iter_ < self.max_iter and not (stop or self._converged):
+                    tasks.begin_epoch()
                     reports = _epoch(trainers, self.n_iter_ + 1, pool)
                     waited = 0 if self._record(reports) else waited + 1
                     self._converged = makes_no_progress(waited, self, reports[0].lr)
@@ -211,6 +227,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
                         publish()
                         answers = [bool(callback(self, reports[0])) for callback in callbacks]
                         stop = any(answers)
+                    stop |= tasks.end_epoch(learned)
         except KeyboardInterrupt:
             if not self.n_iter_:
                 raise
@@ -218,6 +235,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
             warnings.warn("Training interrupted by user.", stacklevel=5)
         publish()
         self._stopped = stop
+        tasks.end()
         if self.verbose and self._converged:
             what = "Validation score" if self.early_stopping else "Training loss"
             print(f"{what} did not improve more than tol={self.tol:f} for {self.n_iter_no_change} consecutive epochs.")
@@ -283,7 +301,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         seed = self._draw_seed()
         data = self._as_dataset(features, targets)
         standardise = bool(self.standardise) and len(features) >= _FEWEST_TO_STANDARDISE
-        scaling, target_scaling = scalings(data, standardise=standardise)
+        scaling, target_scaling = fit_scalings(data, standardise=standardise)
         rate = auto_rate(float(squared_lengths(features, scaling).mean()))
         recipe = as_recipe(self, seed, standardise=standardise, auto_rate=rate)
         networks = tuple(
