@@ -174,7 +174,7 @@ class GuardedKernel:
             "deviations": BLOCK * stride * size,
             **dict.fromkeys(("active_inputs", "active_slots"), 4 * N_MASKS * stride),
             "list_ends": 8 * N_MASKS,
-            "sample_offsets": 8 * BLOCK,
+            **dict.fromkeys(("sample_offsets", "next_rows"), 8 * BLOCK),
             "sample_masks": stride,
             "any_mask": -(-stride // 64) * 8,
             "slot_of_input": 4 * layers[0].n_inputs,
@@ -188,7 +188,7 @@ class GuardedKernel:
         return {
             "weights": rows * layer.stride * size,
             **dict.fromkeys(per_unit, layer.n_vectors * LINE),
-            **dict.fromkeys(("active_rows", "active_offsets"), 8 * lanes * layer.n_input_vectors),
+            "active_rows": 4 * lanes * layer.n_input_vectors,
             "active_values": layer.n_input_vectors * LINE,
             **({"inputs": layer.n_input_vectors * LINE} if depth else {}),
         }
@@ -552,8 +552,8 @@ ROW_KERNELS = [
     ("float64", "softmax", "relu", "sparse", "plain"),
     ("float64", "identity", "tanh", "float64", "plain"),
     ("float64", "identity", "tanh", "sparse", "plain"),
-    ("float32", "softmax", "tanh", "float64", "plain"),
-    ("float64", "softmax", "tanh", "float64", "regularised"),
+    ("float32", "softmax", "relu", "float64", "plain"),
+    ("float64", "softmax", "relu", "float64", "regularised"),
 ]
 """Kernels of a short attack: other tests compile them too."""
 
