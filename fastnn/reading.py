@@ -244,7 +244,7 @@ def csv_rows(
 
     def lines() -> Iterator[str]:
         nonlocal length, number
-        for line in text_lines(_with_line_feeds(pieces), name, what=what, error=error, longest=longest):
+        for line in text_lines(with_line_feeds(pieces), name, what=what, error=error, longest=longest):
             number += 1
             length += len(line)
             if length > longest:
@@ -263,7 +263,7 @@ def csv_rows(
         raise error(f"{name}: not {what} (line {number}: {fault})") from None
 
 
-def _with_line_feeds(pieces: Iterable[bytes]) -> Iterator[bytes]:
+def with_line_feeds(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """Yield a text with line feeds for the line ends of Windows, and for carriage returns alone."""
     held = b""
     for each in pieces:

@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 WORTH_CACHING = 1 << 20
 """Sources with fewer bytes are not cached: they are parsed in a few milliseconds."""
 # The number is raised when a parser returns another data set for the same bytes.
-_FOLDER = "arrays-1"
+_FOLDER = "arrays-2"
 
 _FINGERPRINT_AND_KEY = re.compile(rb"([0-9a-f]{64}) ([0-9a-f]{64})")
 _SETTLED = 2_000_000_000
@@ -171,6 +172,8 @@ def _read(path: Path, source: str) -> Dataset | None:
             return None
         arrays = read_arrays(path)
         dataset = from_arrays(arrays, source)
+        if dataset.is_images and "notes" in arrays:
+            dataset = replace(dataset, notes=tuple(arrays["notes"].tolist()))
     except (OSError, DataError):
         # The folder may be forbidden, or its name impossible.
         return None
@@ -185,7 +188,6 @@ def _write(path: Path, dataset: Dataset) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as file:
         arrays = arrays_of(dataset)
-        if not dataset.is_images:
-            # They say how the file was read.
-            arrays["notes"] = np.array(dataset.notes, dtype=np.str_)
+        # They say how the file was read.
+        arrays["notes"] = np.array(dataset.notes, dtype=np.str_)
         np.savez(file, checksum=np.array(_checksum(dataset)), **arrays)

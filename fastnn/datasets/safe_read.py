@@ -96,14 +96,17 @@ class Unpacked:
     content : bytes
         As :func:`read_packed` returns it.
     name : str
-        Name of the file, which says whether it is compressed; also what error messages call it.
+        Name of the file; what error messages call it.
+    packed : bool, optional
+        Whether it is compressed; by default its name says so.
     """
 
-    def __init__(self, content: bytes | bytearray, name: str) -> None:
+    def __init__(self, content: bytes | bytearray, name: str, *, packed: bool | None = None) -> None:
         self._name = name
-        self._limit = unpacked_limit(len(content)) if is_packed(name) else len(content)
+        packed = is_packed(name) if packed is None else packed
+        self._limit = unpacked_limit(len(content)) if packed else len(content)
         self._done = 0
-        self._file = _Gunzip(content) if is_packed(name) else io.BytesIO(content)
+        self._file = _Gunzip(content) if packed else io.BytesIO(content)
         self._head = b""
         self._head = self.read(len(_BYTE_ORDER_MARK)).removeprefix(_BYTE_ORDER_MARK)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +13,9 @@ import numpy as np
 from fastnn.datasets.cache import cache_key, cached
 from fastnn.datasets.cells import Cells, Kind, Table, column_name, position_name
 from fastnn.datasets.columns import Column, total_width
-from fastnn.datasets.dataset import PIXELS, Dataset
-from fastnn.datasets.delimited import MOST_INPUTS, DelimitedText, has_header, is_number, is_tsv, shown
+from fastnn.datasets.dataset import Dataset
+from fastnn.datasets.delimited import MOST_INPUTS, DelimitedText, has_header, is_tsv, shown
+from fastnn.datasets.pixel_label import INDEX_NAMES
 from fastnn.datasets.safe_read import read_packed
 from fastnn.datasets.sparse import SparseRows
 from fastnn.datasets.targets import TargetColumn, check_task, make_targets
@@ -31,6 +32,8 @@ TARGET_NAMES = ("target", "label", "class", "y")
 
 _KINDS: dict[str, Kind] = {"classification": "text", "regression": "number"}
 """What the cells of a target must hold for a task, if not one of both."""
+_FEWEST_COUNTED = 3
+"""Fewest rows that can be counted."""
 _LONGEST_NAME = 1000
 _SHOWN = 8
 _CELLS_AT_ONCE = 1 << 20
@@ -39,17 +42,17 @@ _CELLS_AT_ONCE = 1 << 20
 def read_table(path: Path, target: Sequence[str], task: str | None) -> Dataset:
     """Read a data set from a ``.csv`` or ``.tsv`` file, also with ``.gz``.
 
-    Columns are separated by commas, semicolons or tabs. A first row that holds no number is taken for the names of the
-    columns. Columns of numbers are inputs as they are; columns of texts are categories, one input of 0 or 1 for each.
-    Numbers of a file that is not separated by commas may have decimal commas. The notes of the data set say what of
-    this was found.
+    Columns are separated by commas, semicolons, tabs, vertical bars or blanks. A first row that holds no number is
+    taken for the names of the columns. Columns of pixels are images, see
+    :func:`fastnn.datasets.pixel_columns.find_pixels`. Other columns of numbers are inputs as they are; columns of texts
+    are categories, one input of 0 or 1 for each. Numbers of a file that is not separated by commas may have decimal
+    commas. The notes of the data set say what of this was found.
 
     Parameters
     ----------
     path : Path
     target : sequence of str
-        Names of the columns to learn, or in a table without names their positions, from 1. If there are none, a file
-        with 785 columns is a set of digits, see :func:`fastnn.datasets.csv_rows.parse_csv`, and in another file the
+        Names of the columns to learn, or in a table without names their positions, from 1. If there are none, the
         column named target, label, class or y is used, if there is exactly one.
     task : {"classification", "multilabel", "regression"}, optional
         See :func:`fastnn.datasets.targets.make_targets`.
@@ -57,7 +60,7 @@ def read_table(path: Path, target: Sequence[str], task: str | None) -> Dataset:
     Returns
     -------
     Dataset
-        Features are float64, or SparseRows if there are categories.
+        Images as stored, light ink or dark; or features that are float64, or SparseRows if there are categories.
 
     Raises
     ------
@@ -65,8 +68,6 @@ def read_table(path: Path, target: Sequence[str], task: str | None) -> Dataset:
         If a cell is empty, NaN or infinite, a column holds numbers and texts, rows have different lengths, or the
         target is not clear; the message names file, line and column.
     """
-    from fastnn.datasets.csv_rows import parse_csv
-
     check_task(task)
     content, source = read_packed(path), str(path)
     key = cache_key(content, path.name)
@@ -74,24 +75,18 @@ def read_table(path: Path, target: Sequence[str], task: str | None) -> Dataset:
     if any(asked):
         key = hashlib.sha256(f"{key} {asked}".encode(errors="surrogateescape")).hexdigest()
 
-    def parse() -> Dataset:
-        text = DelimitedText(content, source)
-        if not target and task in (None, "classification") and len(text.first) == PIXELS + 1:
-            _check_label_is_first(text.first, source)
-            return parse_csv(content, source)
-        return _parse(text, target, task)
-
-    return cached(key, len(content), source, parse)
+    return cached(key, len(content), source, lambda: parse_table(DelimitedText(content, source), target, task))
 
 
-def _check_label_is_first(names: Sequence[str], source: str) -> None:
-    """Raise a DataError if a row of names says that the label of digits is not the first column."""
-    elsewhere = [name for name in names[1:] if name.lower() in TARGET_NAMES]
-    if names[0].lower() not in TARGET_NAMES and elsewhere and not any(map(is_number, names)):
-        raise DataError(
-            f"{source}: the label of a digit must be the first column, not {shown(elsewhere[0])}; move it there, or "
-            f"read the file as a table of numbers with --target {elsewhere[0]}"
-        )
+def parse_table(text: DelimitedText, target: Sequence[str], task: str | None) -> Dataset:
+    """Return the data set in the rows of a text table; parameters and errors as for :func:`read_table`."""
+    from fastnn.datasets.csv_rows import parse_images
+
+    images, notes = parse_images(text, target, task)
+    if images is not None:
+        return images
+    table = _parse(text, target, task)
+    return replace(table, notes=(*notes, *table.notes))
 
 
 @dataclass(frozen=True)
@@ -127,6 +122,9 @@ def _parse(text: DelimitedText, target: Sequence[str], task: str | None) -> Data
         raise DataError(f"{text.source}: holds names of columns, but no rows")
     targets = make_targets([_target_column(cell) for k in chosen if (cell := cells[k])], task, text.source)
     inputs = [cell for k, cell in enumerate(cells) if cell is not None and k not in chosen]
+    index = [cell.name for cell in inputs if _is_index(cell)] if len(inputs) > 1 else []
+    inputs = [cell for cell in inputs if cell.name not in index]
+    numbered = [f"{column_name(name)} counts the rows and is left out; rename it to use it" for name in index]
     if not inputs:
         raise DataError(f"{text.source}: has no column besides the target; at least one input is needed")
     cells.clear()
@@ -135,8 +133,15 @@ def _parse(text: DelimitedText, target: Sequence[str], task: str | None) -> Data
     form += ["numbers have decimal commas"] if table.has_decimal_commas else []
     how_read = ["; ".join(form)] if form else []
     found = [*_category_notes(columns, n), *_count_notes(columns, features)]
-    notes = (*how_read, *names.notes, *how_chosen, *found, *targets.notes)
+    notes = (*how_read, *names.notes, *numbered, *how_chosen, *found, *targets.notes)
     return Dataset(features, targets.values, targets.names, text.source, notes=notes, columns=columns)
+
+
+def _is_index(cells: Cells) -> bool:
+    """Return whether a column is named as an index and counts the rows."""
+    if cells.kind != "number" or len(cells.numbers) < _FEWEST_COUNTED or cells.name.casefold() not in INDEX_NAMES:
+        return False
+    return bool((np.diff(np.array(cells.numbers)) == 1).all())
 
 
 def _names_of(text: DelimitedText, wanted: Sequence[str]) -> _Names:
@@ -171,10 +176,13 @@ def _choose_target(names: _Names, wanted: Sequence[str], text: DelimitedText) ->
     known = [name for k, name in enumerate(names.all) if k not in names.left_out]
     if not wanted:
         usual = [name for name in known if name.lower() in TARGET_NAMES]
+        usual = usual or [name for name in known if name.lower() == "digit"]
         if len(usual) == 1:
             return [names.all.index(usual[0])], (f"the column {shown(usual[0])} is the target",)
         if len(known) < 2:
-            raise DataError(f"{source}: has only one column; separate columns by commas, semicolons or tabs")
+            raise DataError(
+                f"{source}: has only one column; separate columns by commas, semicolons, tabs, vertical bars or blanks"
+            )
         why = f"{len(usual)} columns could be" if usual else "no column is named target, label, class or y, so none is"
         raise DataError(f"{source}: {why} the target; choose one with --target ({_listed(known)})")
     if not names.is_header:

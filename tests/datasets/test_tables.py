@@ -59,6 +59,7 @@ FORMS = {
     "blanks": (" a , b ,y\n 1 ,2 , 3\n4, 5,6 \n", ("a", "b")),
     "blanks before quotes": ('a, "b", y\n1, "2", 3\n4, "5", 6\n', ("a", "b")),
     "byte order mark": ("\ufeffa,b,y\n1,2,3\n4,5,6\n", ("a", "b")),
+    "UTF-16": ("a,b,y\n1,2,3\n4,5,6\n", ("a", "b")),
     "Windows": ("a,b,y\r\n1,2,3\r\n4,5,6\r\n\r\n", ("a", "b")),
     "old Mac": ("a,b,y\r1,2,3\r4,5,6\r", ("a", "b")),
     "empty rows": ("\na,b,y\n\n1,2,3\n   \n4,5,6\n\n", ("a", "b")),
@@ -67,6 +68,16 @@ FORMS = {
     "tabs": ("a\tb\ty\n1\t2\t3\n4\t5\t6\n", ("a", "b")),
     "other blanks": ("a,b,y\n1\xa0,2,3\n4,\x1d5\u2003,6\n", ("a", "b")),
     "signs": ("a,b,y\n+1,2.,3\n4,.5e1,6\n", ("a", "b")),
+    "trailing separators": ("a;b;y;\n1;2;3;\n4;5;6;\n", ("a", "b")),
+    "separator of Excel": ("sep=;\r\na;b;y\r\n1;2;3\r\n4;5;6\r\n", ("a", "b")),
+    "vertical bars": ("a|b|y\n1|2|3\n4|5|6\n", ("a", "b")),
+    "one blank": ("a b y\n1 2 3\n4 5 6\n", ("a", "b")),
+    "several blanks": (" a  b    y\n1   2 3 \n  4 5   6\n", ("a", "b")),
+    "comments": ("# made by, us\n\n#\na,b,y\n1,2,3\n4,5,6\n", ("a", "b")),
+    "names in a comment": ("# a,b,y\n1,2,3\n4,5,6\n", ("a", "b")),
+    "names in a comment, with blanks": ("# a b y\n1 2 3\n4 5 6\n", ("a", "b")),
+    "a number sign as a name": ("#,b,y\n1,2,3\n4,5,6\n", ("#", "b")),
+    "number": ("id,a,b,y\n7,1,2,3\n8,4,5,6\n9,1,2,3\n", ("a", "b")),
     "index": (",a,b,y\n0,1,2,3\n1,4,5,6\n", ("a", "b")),
     "index of pandas": ("Unnamed: 0,a,b,y\nx,1,2,3\ny,4,5,6\n", ("a", "b")),
 }
@@ -76,10 +87,10 @@ FORMS = {
 @pytest.mark.parametrize("packed", [False, True])
 def test_forms_of_the_same_table(form: str, packed: bool) -> None:
     text, names = FORMS[form]
-    content = text.encode()
+    content = text.encode("utf-16" if form == "UTF-16" else "utf-8")
     data = load(gzip.compress(content) if packed else content, "a.csv.gz" if packed else "a.csv", task="regression")
-    assert dense(data) == [[1, 2], [4, 5]]
-    assert data.targets.tolist() == [[3], [6]]
+    assert dense(data)[:2] == [[1, 2], [4, 5]]
+    assert data.targets.tolist()[:2] == [[3], [6]]
     assert data.columns == tuple(map(Column, names))
 
 
@@ -215,17 +226,20 @@ REFUSED: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
     "text after a quote": ('a,b\n1,"2"x\n', {"target": "b"}, "line 2: ',' expected after '\"'"),
     "unprintable": ("a,b\n1,x\x00\n", {"target": "a"}, "line 2, column 'b': 'x\\x00' has characters that cannot"),
     "no UTF-8": (b"a,b\n1,2\n\xff,3\n", {"target": "b"}, "line 3 is not UTF-8 text; save it as UTF-8"),
-    "UTF-16": ("a,b\n1,2\n".encode("utf-16"), {"target": "b"}, "is UTF-16 text; save it as UTF-8"),
+    "UTF-16 that ends early": ("a,b\n1,2\n".encode("utf-16")[:-1], {"target": "b"}, "begins like UTF-16 text, but is"),
+    "UTF-16 without a mark": ("a,b\n1,2\n".encode("utf-16-le"), {"target": "b"}, "looks like UTF-16 text without"),
+    "UTF-32": ("a,b\n1,2\n".encode("utf-32"), {"target": "b"}, "is UTF-32 text; save it as UTF-8"),
+    "comments alone": ("# a\n\n# b\n", {}, "has only one column"),
+    "a separator is missing": ("a,b,\n" + "5,6,\n" * 30 + "1,2\n", {"target": "b"}, "line 32 does not end with"),
+    "comments without end": ("#\n" * 2000 + "a,b\n1,2\n", {}, "begins with more than 1,000 comment lines"),
+    "a title": ("My table\na,b\n1,2\n", {}, "line 1 has one cell, but line 2 has 2; if it is a title, delete it"),
+    "a cell too many": ("a,b,\n" + "5,6,\n" * 30 + "1,2,3\n", {"target": "b"}, "line 32 does not end with"),
     "endless text": (f"a,b\n{'x' * 1001},2\n", {"target": "b"}, "has 1,001 characters"),
     "task unknown": ("a,b\n1,2\n", {"target": "b", "task": "ranking"}, "unknown; choose classification"),
     "texts as numbers": ("a,b\n1,x\n", {"target": "b", "task": "regression"}, "'x' is not a number"),
     "labels beyond 1": ("a,b\n1,2\n", {"target": "b", "task": "multilabel"}, "must hold 0 and 1"),
     "fractions as classes": ("a,b\n1,2.5\n", {"target": "b", "task": "classification"}, "not whole, such as 2.5"),
     "mixed target": ("a,y\n1,2\n1,x\n", {}, "line 3, column 'y': 'x' is not a number"),
-    "digits with the label last": (
-        ",".join(f"p{k}" for k in range(784)) + ",class\n" + ",".join(["0"] * 784) + ",7\n", {},
-        "the label of a digit must be the first column, not 'class'",
-    ),
 }  # fmt: skip
 
 
@@ -237,15 +251,6 @@ def test_what_is_not_clear_is_refused(case: str) -> None:
             load(text, **asked)
         return
     assert words in refusal(text, **asked)
-
-
-def test_785_columns_are_digits_unless_a_target_is_given() -> None:
-    row = ",".join(["255"] * 784)
-    text = f"label,{','.join(f'p{k}' for k in range(784))}\n3,{row}\n4,{row}\n"
-    assert load(text).is_images
-    assert load(text, task="classification").is_images
-    table = load(text, target="label", task="classification")
-    assert (table.is_images, table.n_inputs, table.names) == (False, 784, ("3", "4"))
 
 
 def test_a_target_is_for_tables_alone() -> None:

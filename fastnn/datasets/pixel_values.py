@@ -1,0 +1,132 @@
+"""Values of pixels as people store them, as bytes from 0 to 255."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+_ROWS_AT_ONCE = 1024
+_NEAR = 0.011
+"""How far the lowest and highest value of a scale may be from its ends."""
+_SHALLOW = (1, 3, 7, 15, 16)
+"""Largest values of images of few greys: of 1 to 4 bits, and of the 8x8 digits of UCI and scikit-learn."""
+_PALE = 128
+_MANY = 20
+"""In so many images the largest value is one of ink on paper, or of paper."""
+_GREYS = 16
+"""Fractions above 1 and up to this value are no shades of grey."""
+
+
+class NotPixelsError(Exception):
+    """Numbers that are no shades of grey; the text says why."""
+
+
+class WrongPixelError(Exception):
+    """A value that is no pixel.
+
+    Attributes
+    ----------
+    row, column : int
+        From 0.
+    value : float
+    """
+
+    def __init__(self, row: int, column: int, value: float) -> None:
+        super().__init__(f"{value:g} is not the value of a pixel, which is 0 to 255, 0 to 1 or -1 to 1")
+        self.row, self.column, self.value = row, column, value
+
+
+def as_bytes(values: NDArray[np.uint8] | NDArray[np.float32]) -> tuple[NDArray[np.uint8], str | None]:
+    """Return the values of pixels as bytes, and a note if they were scaled.
+
+    Parameters
+    ----------
+    values : ndarray of uint8 or float32, shape (n, k)
+        0 to 255, 0 to 1, -1 to 1, -0.5 to 0.5, -128 to 127, or 0 to 1, 3, 7, 15 or 16.
+
+    Returns
+    -------
+    pixels : ndarray of uint8, shape (n, k)
+    note : str or None
+
+    Raises
+    ------
+    NotPixelsError
+        If the values are on none of these scales, as standardised ones.
+    WrongPixelError
+        If a value is beyond all of these scales, NaN or infinite.
+    """
+    if values.dtype == np.uint8:
+        return _spread(values.view(np.uint8))
+    values = values.view(np.float32)
+    for begin, part in _parts(values):
+        if not np.isfinite(part).all():
+            raise _wrong(part, ~np.isfinite(part), begin)
+    low, high = float(values.min()), float(values.max())
+    if all((part == np.rint(part)).all() for _, part in _parts(values)):
+        return _whole(values, low, high)
+    if low < -1e-3:
+        for bottom, top in ((-1.0, 1.0), (-0.5, 0.5)):
+            if abs(low - bottom) <= _NEAR and abs(high - top) <= _NEAR:
+                return _scaled(values, 255 / (top - bottom), -bottom), f"pixels from {bottom:g} to {top:g} were scaled"
+        raise NotPixelsError(f"values from {low:.3g} to {high:.3g} are no pixels, but may be standardised")
+    if high <= 1 + 1e-3:
+        return _scaled(values, 255.0, 0.0), "pixels from 0 to 1 were scaled"
+    if high <= _GREYS:
+        raise NotPixelsError(f"fractions from {low:.3g} to {high:.3g} are no pixels")
+    _check_range(values, -0.5, 255.5)
+    return _scaled(values, 1.0, 0.0), "fractions of pixels from 0 to 255 were rounded"
+
+
+def _whole(values: NDArray[np.float32], low: float, high: float) -> tuple[NDArray[np.uint8], str | None]:
+    """Return whole numbers as bytes."""
+    if low >= 0 or high > 255:
+        _check_range(values, 0, 255)
+        return _spread(values.astype(np.uint8))
+    if low >= -1 and high == 1:
+        return _scaled(values, 127.5, 1.0), "pixels from -1 to 1 were scaled"
+    if -128 <= low <= -100 and high <= 127:
+        return _scaled(values, 1.0, 128.0), "pixels from -128 to 127 were moved to 0 to 255"
+    _check_range(values, 0, 255)
+    return values.astype(np.uint8), None
+
+
+def _spread(values: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], str | None]:
+    """Return bytes spread from 0 to 255 if they are of few greys."""
+    high = int(values.max(initial=0))
+    if high not in _SHALLOW:
+        is_pale = 0 < high < _PALE and len(values) >= _MANY
+        return values, f"the largest value of a pixel is {high}, not 255; the images are pale" if is_pale else None
+    greys = np.rint(np.arange(high + 1) * (255 / high)).astype(np.uint8)
+    return greys[values], f"pixels from 0 to {high} were scaled"
+
+
+def _parts(values: NDArray[np.float32]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Yield the first row and the rows of parts, so that all temporary arrays are small."""
+    for begin in range(0, len(values), _ROWS_AT_ONCE):
+        yield begin, values[begin : begin + _ROWS_AT_ONCE]
+
+
+def _scaled(values: NDArray[np.float32], factor: float, shift: float) -> NDArray[np.uint8]:
+    pixels = np.empty(values.shape, dtype=np.uint8)
+    for begin, part in _parts(values):
+        pixels[begin : begin + len(part)] = np.rint((part.astype(np.float64) + shift) * factor).clip(0, 255)
+    return pixels
+
+
+def _check_range(values: NDArray[np.float32], low: float, high: float) -> None:
+    for begin, part in _parts(values):
+        outside = (part < low) | (part > high)
+        if outside.any():
+            raise _wrong(part, outside, begin)
+
+
+def _wrong(part: NDArray[np.float32], wrong: NDArray[np.bool_], begin: int) -> WrongPixelError:
+    row, column = (int(place[0]) for place in np.nonzero(wrong))
+    return WrongPixelError(begin + row, column, float(part[row, column]))
