@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
+import re
 import struct
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from fastnn.datasets.array_names import PART_OF
 from fastnn.datasets.dataset import PIXELS, SIDE, Dataset
+from fastnn.datasets.label_arrays import as_list
 from fastnn.datasets.labels import encode_labels
+from fastnn.datasets.pixel_arrays import pixels_from
+from fastnn.datasets.resize import resized
 from fastnn.datasets.safe_read import Unpacked, read_packed
 from fastnn.errors import DataError
 
@@ -19,6 +25,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from fastnn.datasets.array_names import Part
+
 IMAGES_MAGIC = 0x0803
 """First four bytes of a file of unsigned bytes with three dimensions."""
 LABELS_MAGIC = 0x0801
@@ -27,8 +35,16 @@ TRAIN = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
 TEST = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
 _INTERRUPTED = "if the command that wrote them was interrupted, run it again with --force"
-
-
+_FORMAT = re.compile("idx[1-4]")
+_IMAGES, _LABELS = re.compile("(images?|imgs?)"), re.compile("labels?")
+_TYPES = frozenset(("ubyte", "byte", "int", "float", "bin", "idx"))
+_DTYPES: dict[int, np.dtype[Any]] = {
+    8: np.dtype("u1"), 9: np.dtype("i1"), 11: np.dtype(">i2"), 12: np.dtype(">i4"), 13: np.dtype(">f4"),
+    14: np.dtype(">f8"),
+}  # fmt: skip
+"""By the third byte of a file."""
+_MOST_AXES = 4
+_QMNIST_COLUMNS = 8
 _BYTES = frozenset(map(str, range(256)))
 """The labels that an IDX file can hold."""
 
@@ -43,7 +59,32 @@ class IdxPair:
 
 def is_idx(path: Path) -> bool:
     """Return whether the name of a file is that of an IDX file."""
-    return "idx1" in path.name or "idx3" in path.name
+    return _FORMAT.search(path.name.lower()) is not None
+
+
+class _Place(NamedTuple):
+    """What the name of an IDX file says: the words that belong to no part, and the part of the data set."""
+
+    family: str
+    part: Part | None
+
+
+def _place_of(name: str) -> _Place:
+    words = _FORMAT.sub(" ", name.lower().removesuffix(".gz"))
+    family, part = [], None
+    for word in filter(None, re.split("[^a-z0-9]+", words)):
+        if part is None and word in PART_OF:
+            part = PART_OF[word]
+        elif not _IMAGES.fullmatch(word) and not _LABELS.fullmatch(word) and word not in _TYPES:
+            family.append(word)
+    return _Place("-".join(family), part)
+
+
+def _holds_images(name: str) -> bool:
+    words = re.split("[^a-z0-9]+", name.lower())
+    if any(map(_LABELS.fullmatch, words)):
+        return False
+    return any(map(_IMAGES.fullmatch, words)) or "idx3" in name.lower() or "idx4" in name.lower()
 
 
 def existing(folder: Path, name: str) -> Path | None:
@@ -80,23 +121,107 @@ def twin(path: Path) -> Path:
     return path.with_name(path.name.removesuffix(".gz") if path.name.endswith(".gz") else f"{path.name}.gz")
 
 
-def _stem(path: Path) -> str:
-    """Return the part that the names of a pair have in common."""
-    name = path.name.removesuffix(".gz")
-    for part in ("images", "labels"):
-        name = name.replace(part, "*")
-    return name.replace("idx3", "idx").replace("idx1", "idx")
+def _files_in(folder: Path) -> dict[_Place, tuple[list[str], list[str]]]:
+    """Return the names, without ``.gz``, of the files of images and of labels, by what their names say.
+
+    If there are none, those in folders that are named like the only file in them, as some archives unpack.
+    """
+    entries = sorted(path for path in folder.iterdir() if is_idx(path))
+    paths = [path for path in entries if path.is_file()]
+    if not paths:
+        below = [[path for path in one.iterdir() if is_idx(path) and path.is_file()] for one in entries if one.is_dir()]
+        paths = [one[0] for one in below if len(one) == 1]
+    found: dict[_Place, tuple[list[str], list[str]]] = {}
+    for path in paths:
+        names = found.setdefault(_place_of(path.name), ([], []))[not _holds_images(path.name)]
+        name = path.relative_to(folder).as_posix()
+        name = name[: -len(".gz")] if name.lower().endswith(".gz") else name
+        if name not in names:
+            names.append(name)
+    return found
 
 
-def pairs_in(folder: Path) -> list[IdxPair]:
-    """Return the pairs of IDX files in `folder`, sorted by name; a plain pair has priority over a compressed one."""
-    images: dict[str, str] = {}
-    labels: dict[str, str] = {}
-    for path in folder.iterdir():
-        if is_idx(path) and path.is_file():
-            (images if "idx3" in path.name else labels)[_stem(path)] = path.name.removesuffix(".gz")
-    found = (named_pair(folder, (images[stem], labels[stem])) for stem in sorted(images.keys() & labels.keys()))
-    return [pair for pair in found if pair is not None]
+def _labels_name(images: str, labels: list[str]) -> str:
+    """Return the name that is written like that of the images."""
+    same = images.lower().replace("images", "labels").replace("idx3", "idx1")
+    return next((name for name in labels if name.lower() == same), labels[0])
+
+
+def sets_in(folder: Path) -> dict[str, dict[Part | None, IdxPair]]:
+    """Return the pairs of IDX files in a folder: by the name of the data set, and then by its part.
+
+    A plain pair has priority over a compressed one.
+
+    Raises
+    ------
+    DataError
+        If there are images or labels alone.
+    """
+    found: dict[str, dict[Part | None, IdxPair]] = {}
+    lone = []
+    for (family, part), (images, labels) in sorted(_files_in(folder).items(), key=str):
+        if not (images and labels):
+            lone += images or labels
+            continue
+        pair = named_pair(folder, (images[0], _labels_name(images[0], labels)))
+        if pair is not None:
+            found.setdefault(family, {})[part] = pair
+    if lone and not found:
+        what = "labels" if _holds_images(lone[0]) else "images"
+        raise DataError(f"{folder / lone[0]}: the {what} that belong to it are not in the same folder; {_INTERRUPTED}")
+    return found
+
+
+def parts_in(folder: Path) -> dict[Part, IdxPair] | None:
+    """Return the pairs of the data set in a folder, None if there are no IDX files.
+
+    The file names of MNIST have priority.
+
+    Raises
+    ------
+    DataError
+        If there are several data sets.
+    """
+    train, test = named_pair(folder, TRAIN), named_pair(folder, TEST)
+    sets = sets_in(folder)
+    if train is not None:
+        named: dict[Part, IdxPair] = {"train": train} if test is None else {"train": train, "test": test}
+        return {**_as_parts(sets.get("", {"train": train})), **named}
+    if not sets:
+        return None
+    if len(sets) > 1 or (len(found := dict(next(iter(sets.values())))) > 1 and None in found and "train" in found):
+        names = ", ".join(pair.images.name for pairs in sets.values() for pair in pairs.values())
+        raise DataError(f"{folder}: several pairs of IDX files ({names}); give the path of one of them")
+    return _as_parts(found)
+
+
+def _as_parts(pairs: dict[Part | None, IdxPair]) -> dict[Part, IdxPair]:
+    """Return pairs with one of them for training: of test images alone, these."""
+    parts: dict[Part, IdxPair] = {part: pair for part, pair in pairs.items() if part is not None}
+    if None in pairs:
+        return {"train": pairs[None], **parts}
+    return parts if "train" in parts else {"train": next(iter(parts.values()))}
+
+
+def parts_of(path: Path) -> dict[Part, IdxPair]:
+    """Return the pair that a file of images or labels belongs to.
+
+    If the folder has several data sets, so that its path stands for none of them, that of the images for training
+    stands for their data set, with its test set.
+
+    Raises
+    ------
+    DataError
+        If the other file is not in the same folder.
+    """
+    pair = pair_of(path)
+    family, part = _place_of(path.name)
+    if part != "train":
+        return {"train": pair}
+    sets = sets_in(path.parent)
+    if len(sets) < 2:
+        return {"train": pair}
+    return {**_as_parts(sets.get(family, {"train": pair})), "train": pair}
 
 
 def pair_of(path: Path) -> IdxPair:
@@ -107,9 +232,15 @@ def pair_of(path: Path) -> IdxPair:
     DataError
         If the other file is not in the same folder.
     """
-    stem, is_images = _stem(path), "idx3" in path.name
-    others = [other for other in path.parent.iterdir() if is_idx(other) and other.is_file() and _stem(other) == stem]
-    others = [other for other in others if ("idx3" in other.name) != is_images]
+    place, is_images = _place_of(path.name), _holds_images(path.name)
+    others = [other for other in sorted(path.parent.iterdir()) if is_idx(other) and other.is_file()]
+    others = [one for one in others if _place_of(one.name) == place and _holds_images(one.name) != is_images]
+    if others:
+        # Of files with names such as train-labels.idx1-ubyte and train-labels-idx1-ubyte that which is written alike.
+        same_name = path.name.lower().replace("images", "labels").replace("idx3", "idx1")
+        others.sort(
+            key=lambda other: other.name.lower().replace("images", "labels").replace("idx3", "idx1") != same_name
+        )
     # If this file exists both plain and compressed, a partner of the other kind belongs to its other version.
     same = [other for other in others if other.name.endswith(".gz") == path.name.endswith(".gz")]
     found = same or ([] if twin(path).is_file() else others)
@@ -119,13 +250,12 @@ def pair_of(path: Path) -> IdxPair:
     raise DataError(f"{path}: the {other} that belong to it are not in the same folder; {_INTERRUPTED}")
 
 
-def read_pairs(train: IdxPair, test: IdxPair | None, source: str) -> Dataset:
-    """Read a data set and, if there is one, its test set; the images are as they are stored.
+def read_parts(pairs: dict[Part, IdxPair], source: str) -> Dataset:
+    """Read a data set with its test and validation set, if there are any; the images are as they are stored.
 
     Parameters
     ----------
-    train : IdxPair
-    test : IdxPair or None
+    pairs : dict of {"train", "test", "validation"} to IdxPair
     source : str
         The `source` of the returned data set.
 
@@ -136,16 +266,19 @@ def read_pairs(train: IdxPair, test: IdxPair | None, source: str) -> Dataset:
     Raises
     ------
     DataError
-        If a file is not an IDX file of 28x28 images or of labels, or their numbers differ.
+        If a file is not an IDX file of images or of labels, or their numbers differ.
     """
-    pairs = [train] if test is None else [train, test]
-    return from_parts([_read_pair(pair) for pair in pairs], source)
+    notes: dict[str, None] = {}
+    parts = {part: _read_pair(pair, notes) for part, pair in pairs.items()}
+    return replace(from_parts(parts, source), notes=tuple(notes))
 
 
-def _read_pair(pair: IdxPair) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def _read_pair(pair: IdxPair, notes: dict[str, None]) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+    """Return images and labels; adds what was changed to `notes`."""
     before = _versions(pair)
-    images = parse_images(_read_announced(pair.images), str(pair.images))
-    labels = parse_labels(_read_announced(pair.labels), str(pair.labels))
+    images, how = parse_images(_read_announced(pair.images), str(pair.images))
+    labels, which = parse_labels(_read_announced(pair.labels), str(pair.labels))
+    notes.update(dict.fromkeys((*how, *which)))
     if _versions(pair) != before:
         raise DataError(f"{pair.images}: it or its labels changed while they were read; try again")
     if len(images) != len(labels):
@@ -165,70 +298,89 @@ def _versions(pair: IdxPair) -> list[tuple[int, int, int]]:
 def _read_announced(path: Path) -> bytearray:
     """Return the content of an IDX file up to the length that its header announces, and a byte more if it is longer."""
     file = Unpacked(read_packed(path), str(path))
-    content = file.read_up_to(16)
-    if len(content) == 16:
-        magic, count, rows, columns = struct.unpack(">4I", content)
-        announced = 16 + count * rows * columns if magic == IMAGES_MAGIC else 8 + count
-        file.read_up_to(announced + 1, content)
+    content = file.read_up_to(4)
+    if len(content) == 4 and content[:2] == b"\0\0" and content[2] in _DTYPES:
+        n_axes = content[3]
+        file.read_up_to(4 + 4 * n_axes, content)
+        if len(content) == 4 + 4 * n_axes:
+            shape = struct.unpack_from(f">{n_axes}I", content, 4)
+            file.read_up_to(len(content) + math.prod(shape) * _DTYPES[content[2]].itemsize + 1, content)
     return content
 
 
-def from_parts(parts: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]], source: str) -> Dataset:
-    """Return a data set made of (images, labels); a second such tuple is its test set."""
-    together = np.concatenate([labels for _, labels in parts])
+def from_parts(parts: dict[Part, tuple[NDArray[np.uint8], NDArray[Any]]], source: str) -> Dataset:
+    """Return a data set made of the (images, labels) of its parts, of which "train" is needed."""
+    together = np.concatenate([labels for _, labels in parts.values()])
     indices, classes = encode_labels(together.tolist(), source)
-    count = len(parts[0][1])
-    train = Dataset(parts[0][0], indices[:count].copy(), classes, source)
-    if len(parts) == 1:
-        return train
-    return replace(train, test=Dataset(parts[1][0], indices[count:].copy(), classes, f"{source} (test set)"))
+    start, made = 0, {}
+    for part, (images, labels) in parts.items():
+        own = indices[start : start + len(labels)].copy()
+        made[part] = Dataset(images, own, classes, source if part == "train" else f"{source} ({part} set)")
+        start += len(labels)
+    return replace(made["train"], test=made.get("test"), validation=made.get("validation"))
 
 
-def parse_images(content: bytes | bytearray, source: str) -> NDArray[np.uint8]:
-    """Return the images of an IDX file's content as they are stored, uint8 (n, 784); usually 0 = paper.
-
-    Raises
-    ------
-    DataError
-        If the header does not announce 28x28 images or does not agree with the length.
-    """
-    magic, count, rows, columns = _header(content, 4, source)
-    if magic != IMAGES_MAGIC:
-        raise DataError(f"{source}: not an IDX file of images (it begins with {magic:#010x}, not {IMAGES_MAGIC:#010x})")
-    if (rows, columns) != (SIDE, SIDE):
-        raise DataError(f"{source}: the images have {rows}x{columns} pixels, not {SIDE}x{SIDE}")
-    _check_length(content, 16, count * PIXELS, source)
-    return np.frombuffer(content, np.uint8, offset=16).reshape(count, PIXELS)
-
-
-def parse_labels(content: bytes | bytearray, source: str) -> NDArray[np.uint8]:
-    """Return the labels of an IDX file's content, uint8 (n,).
+def _array_in(content: bytes | bytearray, source: str, what: str) -> NDArray[Any]:
+    """Return the array of an IDX file's content.
 
     Raises
     ------
     DataError
-        If the header does not announce labels or does not agree with the length.
+        If the header is not that of an IDX file, or does not agree with the length.
     """
-    magic, count = _header(content, 2, source)
-    if magic != LABELS_MAGIC:
-        raise DataError(f"{source}: not an IDX file of labels (it begins with {magic:#010x}, not {LABELS_MAGIC:#010x})")
-    _check_length(content, 8, count, source)
-    return np.frombuffer(content, np.uint8, offset=8).copy()
-
-
-def _header(content: bytes | bytearray, numbers: int, source: str) -> tuple[int, ...]:
-    if len(content) < 4 * numbers:
+    if len(content) < 4:
         raise DataError(f"{source}: {len(content)} bytes are too short for an IDX file; it is truncated")
-    return struct.unpack_from(f">{numbers}I", content)
-
-
-def _check_length(content: bytes | bytearray, header: int, expected: int, source: str) -> None:
+    kind, n_axes = content[2], content[3]
+    if content[:2] != b"\0\0" or kind not in _DTYPES or not 1 <= n_axes <= _MOST_AXES:
+        raise DataError(f"{source}: not an IDX file of {what} (it begins with {content[:4].hex()})")
+    header = 4 + 4 * n_axes
+    if len(content) < header:
+        raise DataError(f"{source}: {len(content)} bytes are too short for an IDX file; it is truncated")
+    shape = struct.unpack_from(f">{n_axes}I", content, 4)
+    expected = math.prod(shape) * _DTYPES[kind].itemsize
     if not expected:
         raise DataError(f"{source}: holds no images")
-    if len(content) - header != expected:
-        if len(content) - header > expected:
-            raise DataError(f"{source}: more than {expected} bytes of content; it is longer than its header says")
+    if len(content) - header > expected:
+        raise DataError(f"{source}: more than {expected} bytes of content; it is longer than its header says")
+    if len(content) - header < expected:
         raise DataError(f"{source}: {len(content) - header} bytes of content, not {expected}; it is truncated")
+    return np.frombuffer(content, _DTYPES[kind], offset=header).reshape(shape)
+
+
+def parse_images(content: bytes | bytearray, source: str) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """Return the images of an IDX file's content as they are stored, uint8 (n, 784), and notes; usually 0 = paper.
+
+    Raises
+    ------
+    DataError
+        If the header does not announce images, or does not agree with the length.
+    """
+    array = _array_in(content, source, "images")
+    if array.ndim < 2:
+        raise DataError(f"{source}: not an IDX file of images (it begins with {content[:4].hex()})")
+    if array.dtype == np.uint8 and array.shape[1:] == (SIDE, SIDE):
+        return array.reshape(len(array), PIXELS), ()
+    images, notes = pixels_from(array.astype(array.dtype.newbyteorder("=")), source)
+    scaled, note = resized(images)
+    return scaled, (*notes, note) if note else notes
+
+
+def parse_labels(content: bytes | bytearray, source: str) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """Return the labels of an IDX file's content, integers of shape (n,), and notes.
+
+    Raises
+    ------
+    DataError
+        If the header does not announce labels, or does not agree with the length.
+    """
+    array = _array_in(content, source, "labels")
+    array = array.astype(array.dtype.newbyteorder("="))
+    if array.ndim > 2:
+        raise DataError(f"{source}: not an IDX file of labels (it begins with {content[:4].hex()})")
+    if array.ndim == 2 and array.shape[1] == _QMNIST_COLUMNS:
+        return array[:, 0].copy(), ("labels of QMNIST: the class is the first of their 8 numbers",)
+    labels, note = as_list(array, len(array), source)
+    return labels, (note,) if note else ()
 
 
 def label_bytes(dataset: Dataset) -> NDArray[np.uint8]:

@@ -94,11 +94,11 @@ def load_mnist(folder: Path, progress: Progress | None = None, files: Sequence[R
 
 def _parse(paths: Sequence[Path]) -> Dataset:
     contents = [_read_checked(path) for path in paths]
-    parts = [
-        (~idx.parse_images(contents[i], str(paths[i])), idx.parse_labels(contents[i + 1], str(paths[i + 1])))
+    first, second = (
+        (~idx.parse_images(contents[i], str(paths[i]))[0], idx.parse_labels(contents[i + 1], str(paths[i + 1]))[0])
         for i in (0, 2)
-    ]
-    return idx.from_parts(parts, "mnist")
+    )
+    return idx.from_parts({"train": first, "test": second}, "mnist")
 
 
 def _read_checked(path: Path) -> bytes | bytearray:

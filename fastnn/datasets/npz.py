@@ -1,11 +1,8 @@
-"""NumPy archives: ``.npz`` files with arrays ``images`` and ``labels``, or ``features`` and ``targets``."""
+"""NumPy archives: ``.npz`` files with arrays ``images`` and ``labels``, or ``features`` and ``targets``, or others."""
 
 from __future__ import annotations
 
-import io
 import math
-import warnings
-import zipfile
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +10,15 @@ import numpy as np
 
 from fastnn.datasets.dataset import PIXELS, SIDE, Dataset
 from fastnn.datasets.labels import check_class_name, encode_labels
-from fastnn.datasets.safe_read import ALWAYS_ALLOWED, FILE_LIMIT, unpacked_limit
+from fastnn.datasets.named_arrays import ArrayInfo, choose, dataset_from
+from fastnn.datasets.npy import partners, read_array_files
+from fastnn.datasets.npz_archive import check_size, opened, read_infos, read_member
+from fastnn.datasets.safe_read import ALWAYS_ALLOWED
 from fastnn.datasets.table_arrays import TABLE_ARRAYS, is_table, table_arrays_of, table_from_arrays
 from fastnn.errors import DataError
-from fastnn.reading import open_file
 
 if TYPE_CHECKING:
+    import zipfile
     from pathlib import Path
     from typing import BinaryIO
 
@@ -26,27 +26,20 @@ if TYPE_CHECKING:
 
 _ARRAYS = ("images", "test_images", "labels", "test_labels", "classes", "checksum", *TABLE_ARRAYS)
 """In the order in which they are read: the number of images bounds that of labels."""
-_PIECE = 1 << 18
-_HEADER_LIMIT = 12 << 10
-"""NumPy refuses headers of more than 10,000 bytes."""
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-"""Those that NumPy writes; others may need gigabytes before they unpack a byte."""
+_IMAGE_ARRAYS = frozenset(("images", "test_images", "labels", "test_labels", "classes", "notes"))
 _FEW_NAMES = 1 << 16
 """Most labels or classes, unless there are more images: each becomes a text of a hundred bytes."""
 _NAMES = ("names", "columns", "column_categories", "categories", "notes")
 _MOST_NAMES = 1 << 22
 
 
-class _ArchiveError(Exception):
-    """What is wrong in an archive, without the archive's name."""
-
-
 def read_npz(path: Path, task: str | None = None) -> Dataset:
     """Read a data set from an ``.npz`` file.
 
-    For images, needed are ``images`` (uint8, (n, 784) or (n, 28, 28), 255 = paper) and ``labels`` (integers or text).
-    Optional are ``classes`` (text; integer labels are then indices into it), ``test_images`` and ``test_labels``. The
-    arrays of a table are named in :func:`fastnn.datasets.table_arrays.table_from_arrays`.
+    fastnn itself writes ``images`` (uint8, (n, 784) or (n, 28, 28)) and ``labels`` (integers or text), and optionally
+    ``classes`` (text; integer labels are then indices into it), ``test_images`` and ``test_labels``; the arrays of a
+    table are named in :func:`fastnn.datasets.table_arrays.table_from_arrays`. Others are chosen by
+    :func:`fastnn.datasets.named_arrays.choose`.
 
     Parameters
     ----------
@@ -57,42 +50,51 @@ def read_npz(path: Path, task: str | None = None) -> Dataset:
     Returns
     -------
     Dataset
+        Images as stored.
 
     Raises
     ------
     DataError
-        If the file is damaged, or an array is missing or has the wrong shape or dtype. Nothing is unpickled.
+        If the file is damaged, it is not clear which arrays are images and labels, or one has the wrong shape or dtype.
+        Nothing is unpickled.
     """
-    return from_arrays(read_arrays(path), str(path), task)
+    source = str(path)
+    with opened(path) as (archive, size):
+        if len(archive.infolist()) == 1 and len(paths := partners(path)) > 1:
+            # Such as kmnist-train-imgs.npz beside kmnist-train-labels.npz.
+            return read_array_files(paths, source, task)
+        members = {info.filename: info for info in archive.infolist()}
+        infos = read_infos(archive, members)
+        if _is_own(infos):
+            arrays = _own_arrays(archive, members, size)
+            chosen = None
+        else:
+            chosen = choose(infos, source)
+            wanted = {name: members[f"{name}.npy"] for name in chosen.names}
+            check_size(wanted.values(), size)
+            arrays = {name: read_member(archive, info) for name, info in wanted.items()}
+    return from_arrays(arrays, source, task) if chosen is None else dataset_from(chosen, arrays, source, task)
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Return the arrays of an ``.npz`` file that a data set can have; sizes are checked before memory is allocated.
+    """Return the arrays of an ``.npz`` file that fastnn wrote; sizes are checked before memory is allocated.
 
     Raises
     ------
     DataError
         If the archive or one of these arrays is damaged, holds Python objects or unpacks to too much.
     """
-    try:
-        with open_file(path, FILE_LIMIT, what="a data set") as file, zipfile.ZipFile(file) as archive:
-            members = {info.filename: info for info in archive.infolist()}
-            found = {name: members[f"{name}.npy"] for name in _ARRAYS if f"{name}.npy" in members}
-            unpacked = sum(info.file_size for info in found.values())
-            if unpacked > unpacked_limit(file.size):
-                raise _ArchiveError(f"unpacks to {unpacked >> 20} MiB, too much for its compressed size")
-            arrays: dict[str, NDArray[Any]] = {}
-            for name, info in found.items():
-                arrays[name] = _read_member(archive, info, _most_values(name, arrays))
-            return arrays
-    except _ArchiveError as fault:
-        raise DataError(f"{path}: {fault}") from None
-    except (DataError, MemoryError):
-        raise
-    # zipfile, zlib and NumPy's header parser raise a dozen kinds of exceptions for damaged bytes.
-    except Exception as error:
-        text = " ".join(str(error).split())[:200]  # NumPy quotes a damaged header, which may be long
-        raise DataError(f"{path}: not an .npz file, or damaged ({text})") from None
+    with opened(path) as (archive, size):
+        return _own_arrays(archive, {info.filename: info for info in archive.infolist()}, size)
+
+
+def _own_arrays(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], size: int) -> dict[str, NDArray[Any]]:
+    found = {name: members[f"{name}.npy"] for name in _ARRAYS if f"{name}.npy" in members}
+    check_size(found.values(), size)
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, info in found.items():
+        arrays[name] = read_member(archive, info, _most_values(name, arrays))
+    return arrays
 
 
 def _most_values(name: str, arrays: dict[str, NDArray[Any]]) -> float:
@@ -106,47 +108,23 @@ def _most_values(name: str, arrays: dict[str, NDArray[Any]]) -> float:
     return max([_FEW_NAMES, *samples])
 
 
-def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: float) -> NDArray[Any]:
-    """Return an array with at most `most` values."""
-    if info.compress_type not in _METHODS:
-        raise _ArchiveError(f"{info.filename} is compressed by an unknown method; numpy.savez_compressed uses deflate")
-    with archive.open(info) as member:
-        head = member.read(_HEADER_LIMIT)
-        header = io.BytesIO(head)
-        version = np.lib.format.read_magic(header)
-        if version not in ((1, 0), (2, 0)):
-            raise _ArchiveError(f"{info.filename} has the unknown .npy version {version}")
-        first = version == (1, 0)
-        read_header = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
-        # NumPy warns of files that Python 2 wrote, since it needs longer for them.
-        with warnings.catch_warnings(action="ignore", category=UserWarning):
-            shape, fortran, dtype = read_header(header)
-        if dtype.hasobject:
-            raise _ArchiveError(
-                f"{info.filename} holds Python objects, which are never unpickled; store text or integers"
-            )
-        if any(length < 0 for length in shape) or dtype.itemsize == 0:
-            raise _ArchiveError(f"{info.filename} has an impossible shape {shape} of {dtype}")
-        expected = math.prod(shape) * dtype.itemsize
-        if expected != info.file_size - header.tell():
-            raise _ArchiveError(f"{info.filename} does not hold the {expected} bytes that it should; it is damaged")
-        # Numbers in two dimensions, targets of a regression, do not become Python objects.
-        if math.prod(shape) > most and not (dtype.kind in "biuf" and len(shape) == 2):
-            raise _ArchiveError(f"{info.filename} has {math.prod(shape):,} values, more than there are samples")
-        # Not a view of bytes, which would be read-only: compiled functions would be compiled once more for such arrays.
-        # Small pieces stay in the processor's cache: half the time of two copies of the whole.
-        content, filled = bytearray(expected), 0
-        piece = head[header.tell() :]
-        while piece:
-            content[filled : filled + len(piece)] = piece
-            filled += len(piece)
-            piece = member.read(_PIECE)
-        # zipfile compares the checksum only when a read reaches the end.
-        member.read(1)
-        array = np.frombuffer(content, dtype=dtype)
-    if dtype.kind == "U":
-        array.tolist()  # raises now, not later, if it is not valid Unicode
-    return array.reshape(shape, order="F" if fortran else "C")
+def _is_own(infos: dict[str, ArrayInfo]) -> bool:
+    """Return whether arrays have the names and forms of :func:`arrays_of`, or those are missing for which it asks."""
+    if not infos.keys().isdisjoint(("checksum", "task", "indptr")):
+        return True
+    if "images" not in infos:
+        features = infos.get("features")
+        is_rows = (features is not None and len(features.shape) <= 2) or (features is None and "targets" in infos)
+        return is_rows and "data" not in infos and infos.keys() <= set(TABLE_ARRAYS)
+    if "classes" in infos and "labels" not in infos:
+        return False
+    return infos.keys() <= _IMAGE_ARRAYS and all(
+        (len(info.shape) == 1 and info.dtype.kind in "iuU")
+        if name.endswith("labels")
+        else (info.dtype == np.uint8 and info.shape[1:] in ((PIXELS,), (SIDE, SIDE)))
+        for name in ("images", "labels", "test_images", "test_labels")
+        if (info := infos.get(name)) is not None
+    )
 
 
 def from_arrays(arrays: dict[str, NDArray[Any]], source: str, task: str | None = None) -> Dataset:
@@ -236,7 +214,8 @@ def _labels(arrays: dict[str, NDArray[Any]], name: str, source: str) -> NDArray[
 def _needed(arrays: dict[str, NDArray[Any]], name: str, source: str) -> NDArray[Any]:
     if name not in arrays:
         raise DataError(
-            f"{source}: no array `{name}`; `images` and `labels` are needed, or `features` and `targets` of a table"
+            f"{source}: no array `{name}`; `images` and `labels` are needed, or `features` and `targets` of a table; "
+            f"it holds {', '.join(arrays) or 'no arrays'}"
         )
     return arrays[name]
 

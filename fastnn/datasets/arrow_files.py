@@ -1,0 +1,453 @@
+"""Parquet, Arrow and Feather files, also in several parts; the only file that imports pyarrow."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from fastnn.datasets.array_names import role_of
+from fastnn.datasets.emnist import turned_upright
+from fastnn.datasets.folder_search import Picture, PictureSet, part_of
+from fastnn.datasets.folders import Folder, Listing
+from fastnn.datasets.named_arrays import Chosen, Pair, dataset_from
+from fastnn.datasets.safe_read import read_packed, unpacked_limit
+from fastnn.datasets.targets import check_task
+from fastnn.errors import DataError, MissingExtraError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from contextlib import AbstractContextManager
+
+    from numpy.typing import NDArray
+
+    from fastnn.datasets.array_names import Part
+    from fastnn.datasets.dataset import Dataset
+    from fastnn.datasets.options import ReadOptions
+
+_LABEL_NAMES = ("label", "labels", "class", "target", "y", "digit")
+_LINE = re.compile(r"\bline ([0-9]+)")
+_SHOWN = 12
+_ROWS_AT_ONCE = 4096
+_LEFT_OUT = re.compile("__index_level_[0-9]+__")
+"""The names that pandas gives to an index without one."""
+
+
+class _Column(NamedTuple):
+    """What is known of a column: its name, type, and names of its classes."""
+
+    name: str
+    type: Any
+    classes: tuple[str, ...] | None
+
+
+def read_arrow_files(paths: Sequence[Path], source: str, options: ReadOptions) -> Dataset:
+    """Read the data set in one file, or in several that hold parts of it.
+
+    A column of pictures (PNG, JPEG, ...), of lists of pixels, or columns of numbers and texts as in a CSV file.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Of several, words such as train, test and validation in their names say the part of the data set; files of one
+        part are read one after the other.
+    source : str
+        What error messages call them.
+    options : ReadOptions
+        The target is the column of labels, or the columns to learn of a table.
+
+    Returns
+    -------
+    Dataset
+        Images of a column of lists are as stored.
+
+    Raises
+    ------
+    DataError
+        If a file is damaged, the columns differ, or it is not clear what they hold; the message lists them.
+    MissingExtraError
+        If pyarrow is not installed.
+    """
+    check_task(options.task)
+    pa = _pyarrow(source)
+    parts, notes = _parts(paths)
+    try:
+        dataset = _joined_dataset(parts, source, options)
+    except (pa.ArrowException, UnicodeError) as error:
+        raise DataError(f"{source}: damaged ({' '.join(str(error).split())[:200]})") from None
+    return replace(dataset, notes=(*notes, *dataset.notes))
+
+
+def _joined_dataset(parts: dict[Part, list[Path]], source: str, options: ReadOptions) -> Dataset:
+    tables = {part: _joined([_read(path) for path in own], source) for part, own in parts.items()}
+    schemas = [table.schema.remove_metadata() for table in tables.values()]
+    if any(not schema.equals(schemas[0]) for schema in schemas[1:]):
+        raise DataError(f"{source}: the parts {', '.join(tables)} have different columns")
+    return _dataset(tables, source, options)
+
+
+def _parts(paths: Sequence[Path]) -> tuple[dict[Part, list[Path]], list[str]]:
+    if len(paths) == 1:
+        return {"train": [paths[0]]}, []
+    known: dict[str, Part] = {"train": "train", "test": "test", "validation": "validation", "eval": "test"}
+    found: dict[Part | None, list[Path]] = {}
+    for path in paths:
+        found.setdefault(known.get(part_of(path.stem) or ""), []).append(path)
+    unknown = found.pop(None, [])
+    parts: dict[Part, list[Path]] = {part: own for part, own in found.items() if part is not None}
+    notes = []
+    if "train" not in parts and unknown:
+        parts = {"train": unknown, **parts}
+    elif unknown:
+        notes.append(f"left out, since their names are those of no part: {', '.join(path.name for path in unknown)}")
+    if "train" not in parts:
+        parts = {"train": parts.pop(next(iter(parts))), **parts}
+    parts = {part: parts[part] for part in known.values() if part in parts}
+    counted = ", ".join(f"{part} from {len(own)} file{'s' * (len(own) > 1)}" for part, own in parts.items())
+    return parts, [f"parts of the data set: {counted}", *notes]
+
+
+def _pyarrow(source: str) -> Any:
+    try:
+        import pyarrow as pa
+    except ImportError:
+        raise MissingExtraError(f"{source}: reading Parquet or Arrow (or save it as CSV)", "tables") from None
+    return pa
+
+
+def _read(path: Path) -> Any:
+    """Return the table in a file; its size is checked before it is read, and while it is."""
+    pa = _pyarrow(str(path))
+    content = read_packed(path)
+    limit = unpacked_limit(len(content))
+    try:
+        if content[:4] == b"PAR1":
+            table = _parquet(content, limit)
+        elif content[:4] == b"FEA1":
+            raise _ArrowError("is of the first version of Feather; write it again with pyarrow.feather")
+        else:
+            # Behind its first eight bytes, a file is a stream with a table of contents at its end.
+            stream = memoryview(content)[8 if content[:6] == b"ARROW1" else 0 :]
+            _check_size(_unpacked_size(stream), limit)
+            table = pa.ipc.open_stream(pa.BufferReader(stream)).read_all()
+        _check_size(table.nbytes, limit)
+        table.validate(full=True)
+    except _ArrowError as error:
+        raise DataError(f"{path}: {error}") from None
+    # pyarrow raises its own exceptions and those of Python for damaged bytes, also for sizes that no memory has.
+    except Exception as error:
+        text = " ".join(str(error).split())[:200]
+        raise DataError(f"{path}: not a Parquet or Arrow file, or damaged ({text})") from None
+    if not table.num_rows:
+        raise DataError(f"{path}: holds no rows")
+    return table
+
+
+class _ArrowError(Exception):
+    """What is wrong in a file that is not damaged."""
+
+
+def _check_size(size: int, limit: int) -> None:
+    if size > limit:
+        raise _ArrowError(f"unpacks to {size >> 20:,} MiB or more, too much for its compressed size")
+
+
+def _parquet(content: bytes, limit: int) -> Any:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    file = parquet.ParquetFile(pa.BufferReader(content), pre_buffer=False)
+    groups = [file.metadata.row_group(k) for k in range(file.metadata.num_row_groups)]
+    _check_size(sum(max(0, group.total_byte_size) for group in groups), limit)
+    batches, size = [], 0
+    # A value that is stored once for a billion rows is small in the file.
+    for batch in file.iter_batches(_ROWS_AT_ONCE, use_threads=False):
+        batches.append(batch)
+        size += batch.nbytes
+        _check_size(size, limit)
+    return pa.Table.from_batches(batches, file.schema_arrow)
+
+
+def _unpacked_size(stream: memoryview) -> int:
+    """Return how many bytes the buffers of an Arrow stream unpack to, by their own words.
+
+    Format: Apache Arrow, "Arrow Columnar Format", Message.fbs.
+    """
+    import pyarrow as pa
+
+    total = 0
+    for message in pa.ipc.MessageReader.open_stream(pa.BufferReader(stream)):
+        if message.type not in ("record batch", "dictionary"):
+            continue
+        flat, body = memoryview(message.metadata), memoryview(message.body or b"")
+        table = _follow(flat, _field(flat, _follow(flat, 0), 2))
+        if message.type == "dictionary":
+            table = _follow(flat, _field(flat, table, 1))
+        if _field(flat, table, 3) is None:
+            total += len(body)  # it is not compressed
+            continue
+        vector = _follow(flat, _field(flat, table, 2))
+        n_buffers = int.from_bytes(flat[vector : vector + 4], "little")
+        for k in range(min(n_buffers, len(flat) // 16)):
+            place = vector + 4 + 16 * k
+            begin, length = (int.from_bytes(flat[at : at + 8], "little") for at in (place, place + 8))
+            if length:
+                total += max(0, int.from_bytes(body[begin : begin + 8], "little", signed=True))
+    return total
+
+
+def _field(flat: memoryview, table: int, number: int) -> int | None:
+    """Return where a field of a table is in a FlatBuffer, None if it is not there."""
+    layout = table - int.from_bytes(flat[table : table + 4], "little", signed=True)
+    at = layout + 4 + 2 * number
+    if layout < 0 or at + 2 > layout + int.from_bytes(flat[layout : layout + 2], "little"):
+        return None
+    offset = int.from_bytes(flat[at : at + 2], "little")
+    return table + offset if offset else None
+
+
+def _follow(flat: memoryview, at: int | None) -> int:
+    """Return where the table or vector is to which a field refers."""
+    if at is None:
+        raise _ArrowError("has a part without content; it is damaged")
+    return at + int.from_bytes(flat[at : at + 4], "little")
+
+
+def _joined(tables: list[Any], source: str) -> Any:
+    if len(tables) == 1:
+        return tables[0]
+    pa = _pyarrow(source)
+    try:
+        return pa.concat_tables(tables)
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{source}: the files have different columns ({str(error).splitlines()[0][:200]})") from None
+
+
+def _columns(schema: Any) -> list[_Column]:
+    """Return the columns of a table; the names of classes are those that Hugging Face writes."""
+    features: Any = {}
+    try:
+        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        features = {}
+    found = []
+    for field in schema:
+        feature = features.get(field.name) if isinstance(features, dict) else None
+        names = feature.get("names") if isinstance(feature, dict) else None
+        if not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
+            names = None
+        found.append(_Column(field.name, field.type, None if names is None else tuple(names)))
+    return found
+
+
+def _dataset(tables: dict[Part, Any], source: str, options: ReadOptions) -> Dataset:
+    pa = _pyarrow(source)
+    columns = _columns(tables["train"].schema)
+    if len({column.name for column in columns}) < len(columns):
+        raise DataError(f"{source}: two columns have the same name")
+    lists = [one for one in columns if _is_list(one.type, pa)]
+    pictures = [one for one in columns if _holds_pictures(one.type, pa)]
+    if not lists and not pictures:
+        return _table(tables, columns, source, options)
+    images = _image_column(pictures or lists, source, columns)
+    label = _label_column([one for one in columns if one not in (*lists, *pictures)], source, columns, options)
+    left = [one.name for one in columns if one not in (images, label)]
+    what = "images" if images in pictures else "values"
+    notes = [f"{what} from the column {images.name[:40]!r}, labels from {label.name[:40]!r}"]
+    notes += [f"left out: {', '.join(name[:40] for name in left[:_SHOWN])}"] if left else []
+    read = _pictures if images in pictures else _pixels
+    dataset = read(tables, images, label, source, options)
+    return replace(dataset, notes=(*notes, *dataset.notes))
+
+
+def _is_list(kind: Any, pa: Any) -> bool:
+    types = pa.types
+    is_list = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+    return bool(is_list and (_is_list(kind.value_type, pa) or _is_number(kind.value_type, pa)))
+
+
+def _is_number(kind: Any, pa: Any) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind))
+
+
+def _is_bytes(kind: Any, pa: Any) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _holds_pictures(kind: Any, pa: Any) -> bool:
+    if not pa.types.is_struct(kind):
+        return _is_bytes(kind, pa)
+    return any(field.name == "bytes" and _is_bytes(field.type, pa) for field in kind)
+
+
+def _image_column(found: list[_Column], source: str, columns: list[_Column]) -> _Column:
+    if len(found) > 1:
+        named = [one for one in found if (role := role_of(one.name)) and role.kind == "images"]
+        found = named or found
+    if len(found) > 1:
+        raise DataError(f"{source}: it is not clear which column holds the images; it has {_listed(columns)}")
+    return found[0]
+
+
+def _label_column(found: list[_Column], source: str, columns: list[_Column], options: ReadOptions) -> _Column:
+    wanted = options.target or tuple(one.name for one in found if one.name.lower() in _LABEL_NAMES)
+    named = [one for one in found if one.name in wanted]
+    if len(wanted) == len(named) == 1:
+        return named[0]
+    if not wanted and len(found) == 1:
+        return found[0]
+    raise DataError(
+        f"{source}: it is not clear which column holds the labels; choose one with --target: {_listed(columns)}"
+    )
+
+
+def _listed(columns: list[_Column]) -> str:
+    more = f" and {len(columns) - _SHOWN:,} more" if len(columns) > _SHOWN else ""
+    return ", ".join(f"{one.name[:40]} ({str(one.type)[:40]})" for one in columns[:_SHOWN]) + more
+
+
+def _labels(table: Any, label: _Column, source: str) -> NDArray[Any]:
+    """Return the labels in a column: integers, floats or texts; the names of classes if it has them."""
+    pa = _pyarrow(source)
+    column = table.column(label.name)
+    if column.null_count:
+        row = next(k for k, value in enumerate(column) if not value.is_valid)
+        raise DataError(f"{source}: column {label.name[:40]!r} has no label in row {row} (from 0); leave the row out")
+    if _is_number(label.type, pa):
+        values: NDArray[Any] = np.asarray(column.to_numpy())
+        if label.classes is not None and values.dtype.kind in "iu" and len(values):
+            if values.min() < 0 or values.max() >= len(label.classes):
+                raise DataError(f"{source}: a label is no index into the {len(label.classes):,} names of classes")
+            return np.asarray(np.array(label.classes, dtype=np.str_)[values])
+        return values
+    try:
+        return np.array([str(value) for value in column.cast(pa.string()).to_pylist()], dtype=np.str_)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        raise DataError(f"{source}: column {label.name[:40]!r} of {label.type} cannot hold labels") from None
+
+
+class _Rows(Folder):
+    """Pictures in the rows of a column, as if they were the files of a folder."""
+
+    def __init__(self, column: Any, shown: str) -> None:
+        self._column, self.shown = column, shown
+
+    def read(self, name: str, limit: int, what: str = "a picture") -> bytes:
+        value = self._column[int(name.removeprefix("row "))].as_py()
+        content = value.get("bytes") if isinstance(value, dict) else value
+        if not isinstance(content, bytes):
+            raise DataError(f"{self.shown}/{name}: holds no picture; pictures in files beside it are not read")
+        if len(content) > limit:
+            raise DataError(f"{self.shown}/{name}: too large to be {what}")
+        return content
+
+    def on_disk(self, names: Iterable[str]) -> AbstractContextManager[Path]:
+        raise NotImplementedError
+
+    def _listing(self) -> Listing:
+        return Listing([], {}, {})
+
+
+def _pictures(tables: dict[Part, Any], images: _Column, label: _Column, source: str, options: ReadOptions) -> Dataset:
+    from fastnn.datasets.picture_sets import read_picture_set
+
+    if options.task not in (None, "classification"):
+        raise DataError(f"{source}: holds pictures with labels, whose task is classification, not {options.task}")
+    found: dict[Part, list[Picture]] = {}
+    for part, table in tables.items():
+        rows = _Rows(table.column(images.name), source if part == "train" else f"{source} ({part})")
+        labels = _labels(table, label, source)
+        if labels.dtype.kind == "f" and not (np.isfinite(labels).all() and (labels == np.rint(labels)).all()):
+            raise DataError(f"{source}: column {label.name[:40]!r} holds labels that are not whole numbers")
+        texts = (labels.astype(np.int64) if labels.dtype.kind == "f" else labels).tolist()
+        found[part] = [Picture(rows, f"row {k}", str(text)) for k, text in enumerate(texts)]
+    shown = _Rows(None, source)
+    return turned_upright(read_picture_set(PictureSet(shown, found), options), Path(source))
+
+
+def _pixels(tables: dict[Part, Any], images: _Column, label: _Column, source: str, options: ReadOptions) -> Dataset:
+    """Return the images, as stored, in a column of lists of pixels, or the rows in one of lists of other numbers."""
+    arrays: dict[str, NDArray[Any]] = {}
+    pairs: dict[Part, Pair] = {}
+    for part, table in tables.items():
+        names = (images.name, label.name) if part == "train" else (f"{images.name} ({part})", f"{label.name} ({part})")
+        arrays[names[0]] = _values(table.column(images.name), images.name, source)
+        arrays[names[1]] = _labels(table, label, source)
+        pairs[part] = Pair(*names, table.num_rows)
+    role = role_of(images.name)
+    are_images = role is not None and role.kind == "images"
+    return dataset_from(Chosen(pairs, are_images=are_images), arrays, source, options.task)
+
+
+def _values(column: Any, name: str, source: str) -> NDArray[Any]:
+    """Return the numbers in a column of lists of one length, which may hold lists themselves."""
+    pa = _pyarrow(source)
+    from pyarrow import compute
+
+    values = column.combine_chunks()
+    values = pa.concat_arrays(values.chunks) if isinstance(values, pa.ChunkedArray) else values
+    shape = [len(values)]
+    while _is_list(values.type, pa):
+        lengths = compute.unique(compute.list_value_length(values)).to_pylist() if len(values) else []
+        if values.null_count or len(lengths) != 1 or not lengths[0]:
+            raise DataError(
+                f"{source}: column {name[:40]!r} holds lists of different lengths; images of one file have one size"
+            )
+        shape.append(lengths[0])
+        values = values.flatten()
+    if values.null_count:
+        raise DataError(f"{source}: column {name[:40]!r} holds pixels without a value")
+    return np.asarray(values.to_numpy(zero_copy_only=False)).reshape(shape)
+
+
+def _table(tables: dict[Part, Any], columns: list[_Column], source: str, options: ReadOptions) -> Dataset:
+    """Return the data set of columns of numbers and texts, which are read as a CSV file with these columns is."""
+    from fastnn.datasets.delimited import DelimitedText
+    from fastnn.datasets.table import parse_table
+
+    pa = _pyarrow(source)
+    from pyarrow import csv
+
+    lengths = {part: table.num_rows for part, table in tables.items()}
+    whole = pa.concat_tables(list(tables.values()))
+    kept = [one for one in columns if not _LEFT_OUT.fullmatch(one.name)]
+    texts = []
+    for one in kept:
+        column = whole.column(one.name)
+        if one.classes is not None and pa.types.is_integer(one.type):
+            column = pa.chunked_array([pa.array(_labels(whole, one, source).tolist(), pa.string())])
+        elif pa.types.is_dictionary(one.type) or not (_is_number(one.type, pa) or pa.types.is_string(one.type)):
+            column = _as_texts(column, one, source)
+        texts.append(column)
+    sink = io.BytesIO()
+    try:
+        csv.write_csv(pa.table(texts, names=[one.name for one in kept]), sink)
+    except pa.ArrowException as error:
+        raise DataError(f"{source}: its columns cannot be read ({str(error)[:200]}): {_listed(columns)}") from None
+    try:
+        dataset = parse_table(DelimitedText(sink.getvalue(), source), options.target, options.task)
+    except DataError as error:
+        # The names of the columns are the first line.
+        raise DataError(_LINE.sub(lambda match: f"row {int(match[1]) - 2} (from 0)", str(error))) from None
+    start, parts = 0, {}
+    for part, n in lengths.items():
+        shown = source if part == "train" else f"{source} ({part} set)"
+        taken = dataset.take(np.arange(start, start + n), source=shown) if len(lengths) > 1 else dataset
+        parts[part] = taken if part == "train" else replace(taken, notes=())
+        start += n
+    return replace(parts["train"], test=parts.get("test"), validation=parts.get("validation"))
+
+
+def _as_texts(column: Any, one: _Column, source: str) -> Any:
+    pa = _pyarrow(source)
+    try:
+        return column.cast(one.type.value_type if pa.types.is_dictionary(one.type) else pa.string())
+    except pa.ArrowException:
+        raise DataError(
+            f"{source}: column {one.name[:40]!r} is of {str(one.type)[:60]}, neither numbers nor texts; leave it out"
+        ) from None
