@@ -13,6 +13,7 @@ import os
 import resource
 import struct
 import sys
+import tarfile
 import time
 import zipfile
 from pathlib import Path
@@ -27,8 +28,8 @@ from fastnn.formats import load_model
 from fastnn.formats.safetensors import dump_model
 from fastnn.images import read_image
 from fastnn.label_issues import apply_issues
-from fastnn.predicting import read_images
 from fastnn.recipe import load_recipe
+from fastnn.recognition import read_pictures
 from fastnn.runs import read_history
 from tests.datasets.samples import idx_images, idx_labels
 from tests.helpers import blobs
@@ -70,6 +71,26 @@ def picture(mode: str, kind: str = "PNG") -> bytes:
     colour: Any = 60_000 if mode == "I;16" else tuple([250] * len(mode)) if mode != "L" else 250
     Image.new(mode, (SIDE, SIDE), colour).save(file, kind)
     return file.getvalue()
+
+
+def large_jpeg() -> bytes:
+    file = io.BytesIO()
+    Image.new("L", (8000, 6000), 250).save(file, "JPEG")
+    return file.getvalue()
+
+
+def zipped(name: str, content: bytes) -> bytes:
+    """Return a .zip file of one member."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, content)
+    return file.getvalue()
+
+
+def tar_header(name: str, size: int) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.size = size
+    return info.tobuf()
 
 
 def original(**changes: str) -> bytes:
@@ -122,6 +143,11 @@ def files() -> dict[str, tuple[str, bytes]]:
         "data: idx.gz, less than announced": ("x-idx3.gz", gzip.compress(idx_images(1 << 31, bytes(784)))),
         "class file: empty lists": ("3.json.gz", gz(b"[],", head=b"[")),
         "class file: numbers": ("3.json.gz", gz(b"[1],", head=b"[")),
+        "data: zip, a picture": ("a.zip", zipped("0/a.png", bytes(UNPACKED))),
+        "data: zip, arrays": ("a.zip", zipped("a.npz", bytes(UNPACKED // 2))),
+        "data: tar.gz, a picture": ("a.tar.gz", gz(b"\0", head=tar_header("0/a.png", 20 << 20), size=20 << 20)),
+        "data: tar.gz, many files": ("a.tgz", gz(tar_header("0/a", 0), size=8 << 20)),
+        "picture: 48 million pixels": ("a.jpg", large_jpeg()),
         "predict: empty lists": ("a.json.gz", gz(b"[],", head=b"[")),
         "predict: numbers": ("a.json.gz", gz(b"1,", head=b"[")),
         "predict: an object": ("a.json.gz", gz(b"[],", head=b'{"image":[')),
@@ -153,7 +179,7 @@ def read(case: str, path: Path) -> None:
     if reader in ("data", "sound", "class file"):
         load_dataset(path.parent if reader == "class file" else path)
     elif reader == "predict":
-        list(read_images(path))
+        list(read_pictures(path))
     elif reader == "picture":
         read_image(path)
     elif reader == "model":

@@ -44,6 +44,8 @@ READERS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "data.csv": ("a.csv", "a.csv", _DATA),
     "data.csv.gz": ("a.csv.gz", "a.csv.gz", _DATA),
     "data.npz": ("a.npz", "a.npz", _DATA),
+    "data.zip": ("a.zip", "a.zip", _DATA),
+    "data.tar": ("a.tar", "a.tar", _DATA),
     "idx images": ("p/x-images-idx3-ubyte", "p/x-images-idx3-ubyte", _DATA),
     "idx labels": ("q/x-labels-idx1-ubyte", "q/x-images-idx3-ubyte", _DATA),
     "class folder": ("set/3/a.png", "set", _DATA),

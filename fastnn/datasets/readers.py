@@ -6,24 +6,36 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fastnn.datasets import idx
-from fastnn.datasets.delimited import ENDINGS
+from fastnn.datasets.archives import archive_in, is_archive, open_archive
+from fastnn.datasets.array_names import ARROW_ENDINGS
+from fastnn.datasets.delimited import TEXT_ENDINGS
+from fastnn.datasets.emnist import turned_upright, with_class_names
+from fastnn.datasets.folder_search import GROUPED_ENDINGS, DataFiles, PictureSet, find_data_set, several_files
+from fastnn.datasets.folders import DiskFolder, Folder
+from fastnn.datasets.labels import encode_labels
 from fastnn.datasets.options import DEFAULT_OPTIONS, ReadOptions
 from fastnn.datasets.polarity import dark_on_light
+from fastnn.datasets.refused import why_refused
 from fastnn.datasets.targets import check_task
 from fastnn.errors import DataError, cannot_read
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+    from fastnn.datasets.array_names import Part
     from fastnn.datasets.dataset import Dataset
     from fastnn.datasets.polarity import StoredPolarity
 
 _FORMATS = (
-    ".csv, .tsv, .npz, .svmlight, .json (also with .gz), IDX files, or a folder of IDX files, of 0.json to 9.json or "
-    "of class folders"
+    ".csv, .tsv, .svmlight, .json (also with .gz), .npz, .npy, .mat, .parquet, .arrow, IDX files, a folder of IDX "
+    "files, of 0.json to 9.json or of class folders with pictures, or a .zip or .tar archive of such a folder"
 )
 _SPARSE_TEXT = tuple(f"{ending}{packed}" for ending in (".svm", ".libsvm", ".svmlight") for packed in ("", ".gz"))
-TABLE_ENDINGS = (*ENDINGS, ".npz", *_SPARSE_TEXT)
+_JSON = (".json", ".json.gz")
+_WITH_TARGET = (*TEXT_ENDINGS, *ARROW_ENDINGS)
+"""Names of files whose columns have names, or positions, of which one or several may be asked for as targets."""
+TABLE_ENDINGS = (*_WITH_TARGET, ".npz", ".npy", ".mat", *_SPARSE_TEXT)
 """Names of files that may hold a table."""
 
 
@@ -46,18 +58,26 @@ def read_path(path: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
     DataError
         If the format is unknown or the content is invalid.
     """
-    name = path.name.lower()
     try:
-        if path.is_dir() or not name.endswith(TABLE_ENDINGS):
-            check_no_target(str(path), options)
-        dataset = _read_folder(path, options) if path.is_dir() else _read_file(path, options)
+        dataset = _read_any(path, options)
     except OSError as error:
         raise cannot_read(path, error) from None
     if dataset.is_images:
-        return _dark_on_light(dataset, options)
+        return _finished(dataset, options, path)
     if options.polarity != "auto":
         raise DataError(f"{path}: is a table; --polarity is for images, drop it")
     return dataset
+
+
+def _read_any(path: Path, options: ReadOptions) -> Dataset:
+    if path.is_dir():
+        return _read_found(DiskFolder(path), options)
+    if is_archive(path.name):
+        with open_archive(path) as folder:
+            return _read_found(folder, options)
+    if not path.name.lower().endswith(TABLE_ENDINGS):
+        check_no_target(str(path), options)
+    return _read_file(path, options)
 
 
 def check_no_target(source: str, options: ReadOptions) -> None:
@@ -88,48 +108,176 @@ def _dark_on_light(dataset: Dataset, options: ReadOptions, usual: StoredPolarity
     )
 
 
-def _read_idx(train: idx.IdxPair, test: idx.IdxPair | None, source: str, options: ReadOptions) -> Dataset:
+def _finished(dataset: Dataset, options: ReadOptions, path: Path, usual: StoredPolarity | None = None) -> Dataset:
+    """Return the images of a file upright, with dark ink on light paper and the names of their classes."""
+    if dataset.polarity is not None:
+        return dataset
+    return with_class_names(turned_upright(_dark_on_light(dataset, options, usual), path), path)
+
+
+def _read_idx(parts: dict[Part, idx.IdxPair], source: str, options: ReadOptions) -> Dataset:
     """Return the images of IDX files, which by their definition have 0 = paper, with dark ink on light paper."""
-    return _dark_on_light(idx.read_pairs(train, test, source), options, "light-on-dark")
+    return _finished(idx.read_parts(parts, source), options, parts["train"].images, "light-on-dark")
 
 
 def _read_file(path: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
     if not path.is_file():
         raise DataError(f"{path}: neither a file nor a folder")
     name = path.name.lower()
-    if options.target and not name.endswith(ENDINGS):
-        raise DataError(f"{path}: says itself what its targets are; --target is for .csv and .tsv files")
-    if name.endswith((".json", ".json.gz")):
-        from fastnn.datasets.digits_json import read_json
-
-        return read_json(path)
-    if name.endswith(ENDINGS):
-        from fastnn.datasets.table import read_table
-
-        return read_table(path, options.target, options.task)
-    if name.endswith(".npz"):
-        from fastnn.datasets.npz import read_npz
-
-        return read_npz(path, options.task)
-    if name.endswith(_SPARSE_TEXT):
-        from fastnn.datasets.svmlight import read_svmlight
-
-        return read_svmlight(path, options.task)
+    reader = next((read for endings, read in _READERS if name.endswith(endings)), None)
+    if options.target and not name.endswith(_WITH_TARGET):
+        raise DataError(f"{path}: says itself what its targets are; --target is for .csv, .tsv and .parquet files")
+    if reader is not None:
+        return reader(path, options)
     if idx.is_idx(path):
-        return _read_idx(idx.pair_of(path), None, str(path), options)
-    raise DataError(f"{path}: unknown format; known are {_FORMATS}")
+        return _read_idx(idx.parts_of(path), str(path), options)
+    reason = why_refused(name)
+    raise DataError(f"{path}: {reason}" if reason else f"{path}: unknown format; known are {_FORMATS}")
+
+
+def _read_json(path: Path, _: ReadOptions) -> Dataset:
+    from fastnn.datasets.digits_json import read_json
+
+    return read_json(path)
+
+
+def _read_text(path: Path, options: ReadOptions) -> Dataset:
+    from fastnn.datasets.table import read_table
+
+    return read_table(path, options.target, options.task)
+
+
+def _read_npz(path: Path, options: ReadOptions) -> Dataset:
+    from fastnn.datasets.npz import read_npz
+
+    return read_npz(path, options.task)
+
+
+def _read_npy(path: Path, options: ReadOptions) -> Dataset:
+    from fastnn.datasets.npy import read_npy
+
+    return read_npy(path, options.task)
+
+
+def _read_mat(path: Path, options: ReadOptions) -> Dataset:
+    from fastnn.datasets.mat import read_mat
+
+    return read_mat(path, options.task)
+
+
+def _read_sparse(path: Path, options: ReadOptions) -> Dataset:
+    from fastnn.datasets.svmlight import read_svmlight
+
+    return read_svmlight(path, options.task)
+
+
+def _read_arrow(path: Path, options: ReadOptions) -> Dataset:
+    from fastnn.datasets.arrow_files import read_arrow_files
+
+    return read_arrow_files([path], str(path), options)
+
+
+_READERS: tuple[tuple[tuple[str, ...], Callable[[Path, ReadOptions], Dataset]], ...] = (
+    (_JSON, _read_json),
+    (TEXT_ENDINGS, _read_text),
+    ((".npz",), _read_npz),
+    ((".npy",), _read_npy),
+    ((".mat",), _read_mat),
+    (_SPARSE_TEXT, _read_sparse),
+    (ARROW_ENDINGS, _read_arrow),
+)
+"""The reader of files by the ends of their names."""
+
+
+def _read_group(paths: list[Path], source: str, options: ReadOptions) -> Dataset:
+    """Return the data set that several files of one kind hold together."""
+    if paths[0].name.lower().endswith((".npy", ".npz")):
+        from fastnn.datasets.npy import read_array_files
+
+        if options.target:
+            raise DataError(
+                f"{source}: says itself what its targets are; --target is for .csv, .tsv and .parquet files"
+            )
+        return read_array_files(paths, source, options.task)
+    from fastnn.datasets.arrow_files import read_arrow_files
+
+    return read_arrow_files(paths, source, options)
+
+
+def _read_found(folder: Folder, options: ReadOptions, *, nested: bool = False) -> Dataset:
+    """Return the only data set in a folder or archive."""
+    from fastnn.datasets.picture_sets import read_picture_set
+
+    found, notes = find_data_set(folder, (*TABLE_ENDINGS, *_JSON))
+    if found is None:
+        known = next((name for name in folder.files if why_refused(name)), None)
+        if known is not None:
+            raise DataError(f"{folder.shown}/{known}: {why_refused(known)}")
+        raise DataError(f"{folder.shown}: no data set in this folder; known are {_FORMATS}")
+    if isinstance(found, PictureSet):
+        check_no_target(found.shown, options)
+        dataset = read_picture_set(found, options)
+    elif len(found.parts) == 1 and is_archive(found.names[0]):
+        if nested:
+            raise DataError(f"{found.shown}: is an archive in an archive in another one; unpack it and give its folder")
+        with archive_in(found.folder, found.names[0]) as inner:
+            dataset = _read_found(inner, options, nested=True)
+    else:
+        dataset = _read_data_files(found, options)
+    return replace(dataset, notes=(*notes, *dataset.notes))
+
+
+def _read_data_files(found: DataFiles, options: ReadOptions) -> Dataset:
+    """Return the data set of files, which are unpacked to a temporary folder if they are in an archive."""
+    with found.folder.on_disk(found.names) as folder:
+        here, shown = str(folder), found.folder.shown
+        try:
+            if found.parts:
+                dataset = _read_parts(found, folder, options)
+            elif found.names[0].lower().endswith((*GROUPED_ENDINGS, ".npz")):
+                dataset = _read_group([folder / name for name in found.names], here, options)
+            else:
+                check_no_target(shown, options)
+                dataset = _read_folder(folder, options)
+        except DataError as error:
+            raise type(error)(str(error).replace(here, shown)) from None
+    if here == shown:
+        return dataset
+    return replace(
+        dataset,
+        source=dataset.source.replace(here, shown),
+        notes=tuple(note.replace(here, shown) for note in dataset.notes),
+        **{
+            part: replace(one, source=one.source.replace(here, shown))
+            for part in ("test", "validation")
+            if (one := getattr(dataset, part)) is not None
+        },
+    )
+
+
+def _read_parts(found: DataFiles, folder: Path, options: ReadOptions) -> Dataset:
+    """Return the data set of one file, or of a file for each part."""
+    sets = {part: read_path(folder / name, options) for part, name in found.parts.items()}
+    if len(sets) == 1:
+        return sets["train"]
+    if not all(one.is_images and one.test is None for one in sets.values()):
+        raise DataError(f"{found.folder.shown}: {several_files(found.folder, found.names)}")
+    indices, classes = encode_labels([name for one in sets.values() for name in one.classes], found.folder.shown)
+    start, joined = 0, {}
+    for part, one in sets.items():
+        new = indices[start : start + len(one.classes)]
+        joined[part] = replace(one, targets=new[one.labels], names=classes)
+        start += len(one.classes)
+    notes = [f"parts of the data set: {', '.join(f'{part} from {name}' for part, name in found.parts.items())}"]
+    notes += dict.fromkeys(note for one in sets.values() for note in one.notes)
+    return replace(joined["train"], test=joined.get("test"), validation=joined.get("validation"), notes=tuple(notes))
 
 
 def _read_folder(folder: Path, options: ReadOptions) -> Dataset:
-    train, test = idx.named_pair(folder, idx.TRAIN), idx.named_pair(folder, idx.TEST)
-    if train is not None:
-        return _read_idx(train, test, str(folder), options)
-    pairs = idx.pairs_in(folder)
-    if len(pairs) == 1:
-        return _read_idx(pairs[0], None, str(folder), options)
-    if len(pairs) > 1:
-        names = ", ".join(pair.images.name for pair in pairs)
-        raise DataError(f"{folder}: several pairs of IDX files ({names}); give the path of one of them")
+    """Return the data set of a folder of IDX files or of JSON files with the names of the original."""
+    parts = idx.parts_in(folder)
+    if parts is not None:
+        return _read_idx(parts, str(folder), options)
     class_files = [path for digit in range(10) if (path := idx.existing(folder, f"{digit}.json"))]
     if class_files:
         from fastnn.datasets.digits_json import read_class_files
@@ -138,10 +286,4 @@ def _read_folder(folder: Path, options: ReadOptions) -> Dataset:
     whole = idx.existing(folder, "dataset.json")
     if whole:
         return _read_file(whole, options)
-    from fastnn.datasets.class_folders import class_folders, read_class_folders
-
-    folders, empty = class_folders(folder)
-    if folders:
-        notes = tuple(f"{entry}: ignored, since it holds no PNG or JPEG file" for entry in empty)
-        return replace(read_class_folders(folders, str(folder)), notes=notes)
-    raise DataError(f"{folder}: no data set in this folder; known are {_FORMATS} with PNG or JPEG files")
+    raise DataError(f"{folder}: no data set in this folder; known are {_FORMATS}")

@@ -41,6 +41,14 @@ def test_round_trip_of_digits(first: str, second: str, tmp_path: Path) -> None:
     assert load_dataset(tmp_path / "two" / second).content_hash == digits().content_hash
 
 
+def test_classes_that_would_be_read_back_as_other_numbers_are_not_written_as_csv(tmp_path: Path) -> None:
+    for classes in (("05", "6"), ("5.0", "6.0"), ("5", "05")):
+        made = Dataset(images(2), np.array([0, 1]), classes, "a sample")
+        with pytest.raises(DataError, match=r"read back as a number|both occur"):
+            write_dataset(made, tmp_path / "a.csv")
+        assert not (tmp_path / "a.csv").exists()
+
+
 @pytest.mark.parametrize("name", [name for name in OUTPUTS if "idx" not in name])
 def test_text_labels_round_trip(name: str, tmp_path: Path) -> None:
     classes = tuple(sorted(TEXT))
@@ -203,7 +211,7 @@ def test_a_pair_that_changes_while_it_is_read_is_refused(tmp_path: Path, monkeyp
     write_dataset(digits(), images)
     read = idx.parse_images
 
-    def read_and_replace(content: bytes, source: str) -> NDArray[np.uint8]:
+    def read_and_replace(content: bytes, source: str) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
         monkeypatch.setattr(idx, "parse_images", read)
         write_dataset(digits().take([4, 3, 2, 1, 0]), images, force=True)
         return read(content, source)
