@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
 import typer
@@ -14,6 +15,7 @@ from rich.markup import escape
 from fastnn.cli._signals import Interrupted, interruptible, show_cursor
 from fastnn.cli._streams import OUTPUT, discard_output
 from fastnn.errors import FastnnError, cannot_write, fault
+from fastnn.storage import user_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,9 +45,14 @@ def print_json(result: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
+def report_error(message: str) -> None:
+    """Print an error message as one line on standard error."""
+    err().print(f"[bold red]fastnn:[/bold red] {escape(' '.join(message.split()))}")
+
+
 def fail(message: str, code: int) -> NoReturn:
     """Print an error message as one line on standard error and exit with `code`."""
-    err().print(f"[bold red]fastnn:[/bold red] {escape(' '.join(message.split()))}")
+    report_error(message)
     raise typer.Exit(code)
 
 
@@ -61,11 +68,16 @@ def command(function: Callable[P, T]) -> Callable[P, T]:
     """Decorate a command so that errors become one line on standard error and an exit code.
 
     A :class:`FastnnError` exits with its own code, errors of the system and a lack of memory with 1, a signal with 128
-    plus its number and no line.
+    plus its number and no line, and any other exception, which is a fault of fastnn, with 70 and a log.
+
+    A ``~`` in an option that is a path stands for the home folder.
     """
 
     @functools.wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
+        for name, value in kwargs.items():
+            if isinstance(value, Path):
+                kwargs[name] = user_path(value)
         try:
             with interruptible():
                 return function(*args, **kwargs)
@@ -84,5 +96,11 @@ def command(function: Callable[P, T]) -> Callable[P, T]:
             fail(*_describe(error))
         except MemoryError:
             fail("not enough memory", 1)
+        except (typer.Exit, typer.Abort, typer.BadParameter):
+            raise
+        except Exception as error:
+            from fastnn.cli._crash import CRASHED, crash_message
+
+            fail(crash_message(error), CRASHED)
 
     return guarded

@@ -11,15 +11,19 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from fastnn.cli._console import command, err, note, out, print_json
+from fastnn.cli._console import command, err, note, out, print_json, report_error
 from fastnn.errors import FastnnError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from fastnn.model import Model
-    from fastnn.predicting import Prediction, TablePredictions
+    from fastnn.images import Polarity
+    from fastnn.predicting import TablePredictions
+    from fastnn.recognition import FilePredictions, Prediction
 
+_BLOCKS = " ▄▀█"
+_ASCII_BLOCKS = " .'#"
+"""Two pixels, one above the other: none, the lower, the upper or both have ink."""
 _SHOWN_ROWS = 20
 _SHOWN_COLUMNS = 12
 """Most rows and columns that are printed."""
@@ -29,12 +33,13 @@ _SHOWN_COLUMNS = 12
 def predict(
     model: Annotated[str, typer.Argument(help="A run folder, a model file or the original's NN.json.")],
     files: Annotated[
-        list[str], typer.Argument(help="PNG, JPEG or JSON files; or one table, .csv or .tsv.", metavar="FILE...")
+        list[str],
+        typer.Argument(help="Pictures (PNG, JPEG, ...) or JSON files; or one table, .csv or .tsv.", metavar="FILE..."),
     ],
     show: Annotated[bool, typer.Option("--show", help="Show each image as the network sees it.")] = False,
     polarity: Annotated[
         Literal["auto", "dark-on-light", "light-on-dark"],
-        typer.Option(help="Whether ink is darker or lighter than paper; auto decides by the border of the picture."),
+        typer.Option(help="Whether ink is darker or lighter than paper; auto decides by the picture."),
     ] = "auto",
     out_file: Annotated[
         Path | None,
@@ -47,39 +52,48 @@ def predict(
 ) -> None:
     """Predict the classes of image files, or the targets of the rows of a table.
 
-    A picture of 28x28 pixels is used as it is, a square white canvas is shrunk, and from any other picture the drawing
-    is cut out. A JSON file holds one image, 784 numbers from 0 (ink) to 255 (paper), or an array of images.
+    Each digit on a picture has a line of its own, in reading order; a picture of 28x28 pixels is one digit. What is
+    doubtful is marked, with the reason. A JSON file holds one image, 784 numbers from 0 (ink) to 255 (paper), or an
+    array of images. Files that cannot be read are reported, the others are answered, and the exit code is 2.
 
-    The columns that the model takes are found in a table by their names; other columns are left out.
+    The columns that the model takes are found in a table by their names; other columns are left out. For a model of
+    images, each row of a table of 784 pixels is an image, such as in Kaggle's test.csv.
     """
-    from fastnn.predicting import is_table_file, predict_files
+    from fastnn.predicting import is_table_file
+    from fastnn.recognition import predict_files
 
     if any(map(is_table_file, files)):
-        if show or polarity != "auto":
-            raise FastnnError(f"{files[0]}: is a table; --show and --polarity are for images, drop them")
-        _predict_table(model, files, out_file, force=force, as_json=as_json)
+        if show:
+            raise FastnnError(f"{files[0]}: is a table; --show is for pictures, drop it")
+        _predict_table(model, files, polarity, out_file, force=force, as_json=as_json)
         return
     if out_file is not None:
         raise FastnnError("--out is for the predictions of a table; for images, use --json")
-    loaded, predictions = predict_files(model, files, polarity)
+    found = predict_files(model, files, polarity)
     if show:
         console = err() if as_json else out()
-        for prediction in predictions:
+        for prediction in found.predictions:
             _show_image(console, prediction)
     if as_json:
-        print_json({"classes": list(loaded.classes), "predictions": [item.as_dict() for item in predictions]})
-    else:
-        out().print(_table(loaded, predictions))
+        print_json(found.as_dict())
+    elif found.predictions:
+        out().print(_table(found))
+    for fault in found.faults:
+        report_error(fault)
+    if found.faults:
+        raise typer.Exit(2)
 
 
-def _predict_table(model: str, files: list[str], out_file: Path | None, *, force: bool, as_json: bool) -> None:
+def _predict_table(
+    model: str, files: list[str], polarity: Polarity, out_file: Path | None, *, force: bool, as_json: bool
+) -> None:
     from fastnn.predicting import check_predictions_file, predict_table, write_predictions
 
     if len(files) > 1:
         raise FastnnError("give one table at a time")
     if out_file is not None:
         check_predictions_file(out_file, files[0], force=force)
-    predictions = predict_table(model, files[0])
+    predictions = predict_table(model, files[0], polarity)
     if out_file is not None:
         write_predictions(predictions, out_file, force=force)
     for text in predictions.notes:
@@ -116,31 +130,53 @@ def _row_table(predictions: TablePredictions) -> Table:
     return table
 
 
-def _table(model: Model, predictions: list[Prediction]) -> Table:
+def _table(found: FilePredictions) -> Table:
+    """Return a line for each digit; the box is shown if a picture has several digits."""
+    classes = found.model.classes
+    several = {item.file for item in found.predictions if item.index}
     table = Table()
     table.add_column("file", overflow="fold")
-    for name in ("image", "label", "probability", "next", "its probability"):
+    for name in ("digit", *(["box"] if several else []), "label", "probability", "next", "its probability"):
         table.add_column(name, justify="right")
-    for item in predictions:
-        order = sorted(range(len(model.classes)), key=lambda k: -item.probabilities[k])[:2]
-        best = [(escape(model.classes[k]), f"{item.probabilities[k]:.1%}") for k in order]
+    table.add_column("doubtful", overflow="fold")
+    for item in found.predictions:
+        digit = item.digit
+        order = sorted(range(len(classes)), key=lambda k: -digit.probabilities[k])[:2]
+        best = [(escape(classes[k]), f"{digit.probabilities[k]:.1%}") for k in order]
         label, probability = best[0]
         second = best[1] if len(best) > 1 else ("-", "-")
-        table.add_row(escape(item.file), str(item.index), f"[bold]{label}[/bold]", probability, *second)
+        box = [_box_text(digit.box) if item.file in several else ""] if several else []
+        cells = (f"[bold]{label}[/bold]", probability, *second, escape("; ".join(digit.reasons)))
+        table.add_row(escape(item.file), str(item.index), *box, *cells)
     return table
+
+
+def _box_text(box: tuple[int, int, int, int]) -> str:
+    left, top, right, bottom = box
+    return f"{right - left}x{bottom - top} at {left}, {top}"
 
 
 def _show_image(console: Console, prediction: Prediction) -> None:
     """Print an image with two rows of pixels per line: in greys on a terminal, in black and white elsewhere."""
     from fastnn.datasets import SIDE
 
+    blocks = _BLOCKS if _can_encode(console, _BLOCKS) else _ASCII_BLOCKS
+
     console.print(escape(f"{prediction.file}, image {prediction.index}: {prediction.label}"))
-    rows = prediction.image.reshape(SIDE, SIDE).tolist()
+    rows = prediction.digit.image.reshape(SIDE, SIDE).tolist()
     for upper, lower in zip(rows[::2], rows[1::2], strict=True):
         line = Text()
         for a, b in zip(upper, lower, strict=True):
-            if console.is_terminal:
+            if console.is_terminal and blocks is _BLOCKS:
                 line.append("▀", style=f"rgb({a},{a},{a}) on rgb({b},{b},{b})")
             else:
-                line.append((" ", "▄", "▀", "█")[2 * (a < 128) + (b < 128)])
+                line.append(blocks[2 * (a < 128) + (b < 128)])
         console.print(line)
+
+
+def _can_encode(console: Console, text: str) -> bool:
+    try:
+        text.encode(console.encoding)
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True

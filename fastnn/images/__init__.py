@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastnn.datasets.polarity import POLARITIES, Polarity
-    from fastnn.images.normalise import fit, is_blank, normalise_batch, normalise_picture, read_image
-    from fastnn.images.read import MAX_SIDE, load_picture
+    from fastnn.images.decode import MAX_SIDE
+    from fastnn.images.drawings import fit, normalise_picture, read_drawings, read_image
+    from fastnn.images.normalise import is_blank, normalise_batch
+    from fastnn.images.read import load_picture
 
 __all__ = [
     "MAX_SIDE",
@@ -23,12 +25,14 @@ __all__ = [
     "load_picture",
     "normalise_batch",
     "normalise_picture",
+    "read_drawings",
     "read_image",
 ]
 
 _MODULES = {
-    "MAX_SIDE": "fastnn.images.read",
+    "MAX_SIDE": "fastnn.images.decode",
     "load_picture": "fastnn.images.read",
+    **dict.fromkeys(("fit", "normalise_picture", "read_drawings", "read_image"), "fastnn.images.drawings"),
     "POLARITIES": "fastnn.datasets.polarity",
     "Polarity": "fastnn.datasets.polarity",
 }

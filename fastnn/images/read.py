@@ -1,17 +1,15 @@
-"""Decoding pictures: PNG and JPEG files, or arrays with colours, to grey levels of any size."""
+"""Grey levels of pictures: of files, or of arrays with colours."""
 
 from __future__ import annotations
 
-import io
-import warnings
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastnn.datasets.dataset import PIXELS, SIDE
 from fastnn.datasets.polarity import Polarity, polarity_sign
 from fastnn.errors import DataError
-from fastnn.reading import open_file
+from fastnn.images.decode import MAX_SIDE, decoded, deep_levels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,23 +18,22 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from PIL import Image
 
-MAX_SIDE = 4096
-"""Pictures wider or higher than this are refused before they are decoded."""
-
-_FILE_LIMIT = 8 * (MAX_SIDE + 1) * MAX_SIDE
-"""Size in bytes of the largest picture that is not compressed, with four channels of 16 bits."""
-
+_SHEET, _CONTRAST = 0.97, 16
+"""Least share of opaque pixels of a sheet with a transparent margin, which may have round corners, and least difference
+between its grey levels."""
+_POLARITY_OF: dict[int, Polarity] = {0: "auto", 1: "dark-on-light", -1: "light-on-dark"}
 _STRIP = 256
 """Rows of a picture that are converted at a time."""
 
 
 def load_picture(source: str | Path | bytes, *, polarity: Polarity | None = None, name: str = "") -> NDArray[np.uint8]:
-    """Decode a PNG or JPEG file to grey levels.
+    """Decode a picture file to grey levels.
 
     Parameters
     ----------
     source : path-like or bytes
-        A file, or its content: up to 4096x4096 pixels, grey or in colour, 8 or 16 bits.
+        A PNG, JPEG, WebP, GIF, BMP, TIFF, PBM, PGM, PPM, AVIF or HEIC file, or its content, grey or in colour, 8 or 16
+        bits. One larger than 4096x4096 pixels is reduced; of several pictures in a file the first is taken.
     polarity : {"auto", "dark-on-light", "light-on-dark"}, optional
         Decides which colour transparent pixels get; by default found from the border.
     name : str, optional
@@ -50,40 +47,31 @@ def load_picture(source: str | Path | bytes, *, polarity: Polarity | None = None
     Raises
     ------
     DataError
-        If the file cannot be read, is not a PNG or JPEG picture, is damaged or too large.
+        If the file cannot be read, is not a picture, is damaged or too large.
+    MissingExtraError
+        If it is a HEIC picture, and pillow-heif is not installed.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
     polarity_sign(polarity)
-    name = name or ("picture" if isinstance(source, bytes) else str(source))
-    with io.BytesIO(source) if isinstance(source, bytes) else open_picture(source) as file, warnings.catch_warnings():
-        # Pillow warns of decompression bombs, which are refused below, and of odd metadata, which does not matter here.
-        warnings.simplefilter("ignore")
-        try:
-            with Image.open(file, formats=["PNG", "JPEG"]) as image:
-                if max(image.size) > MAX_SIDE:
-                    raise DataError(
-                        f"{name}: {image.width}x{image.height} pixels are too many; "
-                        f"shrink the picture to {MAX_SIDE}x{MAX_SIDE} at most"
-                    )
-                ImageOps.exif_transpose(image, in_place=True)  # otherwise it makes a copy
-                return _grey(image, polarity)
-        except DataError:
-            raise
-        except Image.DecompressionBombError:
-            raise DataError(f"{name}: too many pixels; shrink the picture to {MAX_SIDE}x{MAX_SIDE} at most") from None
-        except UnidentifiedImageError:
-            raise DataError(f"{name}: not a PNG or JPEG picture") from None
-        except MemoryError:
-            raise
-        except Exception as error:
-            # For damaged files Pillow raises many kinds of exceptions: OSError, SyntaxError, struct.error, ...
-            raise DataError(f"{name}: not a complete PNG or JPEG picture ({error})") from None
+    with decoded(source, name) as picture:
+        return _grey(picture.image, polarity)
 
 
-def open_picture(path: str | Path) -> BinaryIO:
-    """Open a file of a picture; DataError if it cannot be read or is larger than any allowed picture."""
-    return open_file(path, _FILE_LIMIT, what="a picture")
+def load_small_picture(
+    content: bytes, polarity: Polarity | None, name: str, largest: int
+) -> tuple[tuple[int, int], bool, NDArray[np.uint8] | None]:
+    """Decode a picture unless it has a longer side than `largest`; errors as for :func:`load_picture`.
+
+    Returns
+    -------
+    size : tuple of int
+        Width and height in the file.
+    has_more : bool
+        Whether the file holds several pictures, of which this is the first.
+    grey : ndarray of uint8, shape (h, w), or None
+    """
+    with decoded(content, name, header_above=largest) as picture:
+        grey = _grey(picture.image, polarity) if max(picture.size) <= largest else None
+        return picture.size, picture.has_more, grey
 
 
 def grey_levels(picture: ArrayLike, polarity: Polarity | None, name: str) -> NDArray[np.uint8]:
@@ -107,6 +95,16 @@ def grey_levels(picture: ArrayLike, polarity: Polarity | None, name: str) -> NDA
     DataError
         If it is not an array as above, or larger than 4096x4096.
     """
+    array = check_picture(picture, name)
+    if array.ndim == 2:
+        return array
+    from PIL import Image
+
+    return _grey(Image.fromarray(np.ascontiguousarray(array)), polarity)
+
+
+def check_picture(picture: ArrayLike, name: str) -> NDArray[np.uint8]:
+    """Return a picture as an array of shape (h, w), (h, w, 3) or (h, w, 4); errors as for :func:`grey_levels`."""
     array = np.asarray(picture)
     if array.shape == (PIXELS,):
         array = array.reshape(SIDE, SIDE)
@@ -118,25 +116,68 @@ def grey_levels(picture: ArrayLike, polarity: Polarity | None, name: str) -> NDA
         )
     if not 1 <= min(array.shape[:2]) <= max(array.shape[:2]) <= MAX_SIDE:
         raise DataError(f"{name}: a picture must have sides of 1 to {MAX_SIDE} pixels, not {array.shape[:2]}")
-    if is_grey:
-        return array
+    return array
+
+
+def luma(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the grey levels (luma of ITU-R BT.601) of a picture of shape (h, w) or (h, w, 3)."""
+    if picture.ndim == 2:
+        return picture
     from PIL import Image
 
-    return _grey(Image.fromarray(np.ascontiguousarray(array)), polarity)
+    return np.asarray(Image.fromarray(np.ascontiguousarray(picture)).convert("L"))
+
+
+def opaque(picture: NDArray[np.uint8], sign: int) -> tuple[NDArray[np.uint8], int, int]:
+    """Return a picture without transparency, and the columns and rows that were cut off at the left and the top.
+
+    A transparent margin round an opaque sheet is cut off. Behind other transparent pixels there is paper.
+
+    Parameters
+    ----------
+    picture : ndarray of uint8, shape (h, w), (h, w, 3) or (h, w, 4)
+    sign : {1, -1, 0}
+        1 for ink that is darker than the paper, -1 for lighter ink, 0 if the picture decides.
+    """
+    if picture.ndim == 2 or picture.shape[2] == 3:
+        return picture, 0, 0
+    alpha = picture[:, :, 3]
+    rows, columns = (np.flatnonzero((alpha >= 128).any(axis=axis)) for axis in (1, 0))
+    if len(rows):
+        sheet = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+        # An opaque rectangle of one colour is ink.
+        is_drawn_on = np.ptp(luma(picture[sheet][:, :, :3])) > _CONTRAST
+        if is_drawn_on and (alpha[sheet] >= 128).mean() > _SHEET:
+            return _filled(picture[sheet]), int(columns[0]), int(rows[0])
+    grey = luma(picture[:, :, :3])
+    behind = _level_behind(grey, alpha, _POLARITY_OF[sign])
+    return _in_front(grey.copy(), np.ascontiguousarray(alpha), behind), 0, 0
+
+
+def _filled(sheet: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a sheet without its transparent corners, which get the colour of its border."""
+    colours, is_clear = sheet[:, :, :3].copy(), sheet[:, :, 3] < 128
+    if is_clear.any():
+        edge = border(sheet)
+        colours[is_clear] = np.median(edge[edge[:, 3] >= 128][:, :3], axis=0)
+    return colours
 
 
 def _grey(image: Image.Image, polarity: Polarity | None) -> NDArray[np.uint8]:
     """Decode and return grey levels (luma of ITU-R BT.601), shape (h, w); transparent pixels look like paper."""
     if not image.has_transparency_data:
         return _in_strips(image, _opaque_levels)
-    luma = _in_strips(image, lambda strip: _luma(strip.convert("RGBA")))
+    # Blending would also read the colour of a fully transparent pixel, which must not matter.
+    levels = _in_strips(image, lambda strip: luma(np.asarray(strip.convert("RGBA"))[:, :, :3]))
     alpha = _in_strips(image, lambda strip: np.asarray(strip.convert("RGBA").getchannel("A")))
-    return _in_front(luma, alpha, _level_behind(luma, alpha, polarity))
+    return _in_front(levels, alpha, _level_behind(levels, alpha, polarity))
 
 
 def _in_strips(image: Image.Image, levels: Callable[[Image.Image], NDArray[np.uint8]]) -> NDArray[np.uint8]:
     """Return what a function makes of an image, a few rows at a time: Pillow's copies take 4 bytes a pixel."""
     image.load()
+    if image.height <= _STRIP:
+        return np.array(levels(image))
     result = np.empty((image.height, image.width), np.uint8)
     for top in range(0, image.height, _STRIP):
         bottom = min(top + _STRIP, image.height)
@@ -146,16 +187,12 @@ def _in_strips(image: Image.Image, levels: Callable[[Image.Image], NDArray[np.ui
 
 def _opaque_levels(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode.startswith(("I", "F")):
-        deep: NDArray[Any] = np.clip(np.asarray(image), 0, 0xFFFF)
-        return (deep.astype(np.uint16) >> 8).astype(np.uint8)
+        return deep_levels(image)
+    if image.mode == "L":
+        return np.asarray(image)
     # Pillow cannot convert every mode to grey directly.
-    direct = image.mode in ("1", "L", "P", "RGB")
+    direct = image.mode in ("1", "P", "RGB")
     return np.asarray((image if direct else image.convert("RGB")).convert("L"))
-
-
-def _luma(image: Image.Image) -> NDArray[np.uint8]:
-    # Blending also reads the colour of a fully transparent pixel, which must not matter.
-    return np.asarray(image.convert("RGB").convert("L"))
 
 
 def _in_front(luma: NDArray[np.uint8], alpha: NDArray[np.uint8], background: int) -> NDArray[np.uint8]:

@@ -21,8 +21,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.staticfiles import StaticFiles
 
 from fastnn import __version__
+from fastnn.datasets.dataset import SIDE
+from fastnn.datasets.polarity import polarity_sign
 from fastnn.errors import DataError, ModelError
-from fastnn.images import is_blank, read_image
+from fastnn.images import is_blank, read_drawings
+from fastnn.images.drawings import find_drawings
 from fastnn.reading import read_file
 from fastnn.web.export import CachedFile, Export
 from fastnn.web.limits import RateLimiter, read_body
@@ -268,19 +271,20 @@ def _add_recognition(app: FastAPI, state: _State) -> None:
             raise HTTPException(503, "no model is loaded; start fastnn serve with --model")
         if content_type == "application/json":
             message = decode(predict_request, await read_body(request, MAX_BODY_BYTES))
-            image = np.frombuffer(bytes(message.image), np.uint8)
+            pixels = np.frombuffer(bytes(message.image), np.uint8).reshape(SIDE, SIDE)
+            drawings = find_drawings(pixels, polarity_sign(message.polarity))
         else:
             body = await read_body(request, MAX_IMAGE_BYTES)
             try:
-                image = await anyio.to_thread.run_sync(lambda: read_image(body), limiter=state.image_threads)
+                drawings = await anyio.to_thread.run_sync(lambda: read_drawings(body), limiter=state.image_threads)
             except DataError as error:
                 raise HTTPException(422, str(error)) from None
-        if is_blank(image):
-            raise HTTPException(422, "the drawing is blank")
+        if not drawings.digits:
+            raise HTTPException(422, f"the drawing is blank: {'; '.join(drawings.doubts)}")
         try:
             if model.fast_enough_inline:
-                return _json_response(model.predict(image))
-            return _json_response(await run_in_threadpool(model.predict, image))
+                return _json_response(model.predict(drawings))
+            return _json_response(await run_in_threadpool(model.predict, drawings))
         except ModelError as error:
             raise HTTPException(500, str(error)) from None
 

@@ -30,9 +30,10 @@ T = TypeVar("T")
 
 
 class PredictRequest(Struct):
-    """A drawing to recognise."""
+    """A drawing to recognise; the border decides which of ink and paper is darker, unless the polarity is given."""
 
     image: Pixels
+    polarity: Literal["auto", "dark-on-light", "light-on-dark"] = "auto"
 
 
 class Digit(Struct):
@@ -95,12 +96,28 @@ digits_request = msgspec.json.Decoder(DigitsRequest)
 review_request: msgspec.json.Decoder[ReviewRequest] = msgspec.json.Decoder(ReviewRequest)
 
 
-class Prediction(Struct):
-    """The predicted label, the probability of each class, and the image that the network received."""
+class DigitPrediction(Struct):
+    """The prediction for one digit of a picture; the box is its left, top, right and bottom in pixels."""
 
     label: int | str
     probabilities: list[float]
+    doubtful: bool
+    reason: str | None
+    box: Annotated[list[int], Meta(min_length=4, max_length=4)]
+
+
+class Prediction(Struct):
+    """The predicted label, the probability of each class, and the image that the network received.
+
+    They are those of the first digit; `digits` has all digits on the picture, in reading order.
+    """
+
+    label: int | str
+    probabilities: list[float]
+    doubtful: bool
+    reason: str | None
     seen: Pixels
+    digits: list[DigitPrediction]
 
 
 class Stored(Struct):

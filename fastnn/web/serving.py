@@ -12,11 +12,13 @@ import numpy as np
 from fastnn.datasets.dataset import PIXELS
 from fastnn.datasets.labels import is_digit
 from fastnn.errors import ModelError
+from fastnn.recognition import recognise
 from fastnn.web.store import Score
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from fastnn.images.drawings import Drawings
     from fastnn.model import Model
 
 _MAX_INLINE_SECONDS = 0.002
@@ -90,26 +92,25 @@ class ServedModel:
             "tested_on": None if card.data is None else card.data.n_test,
         }
 
-    def predict(self, image: NDArray[np.uint8]) -> dict[str, Any]:
-        """Classify one drawing.
+    def predict(self, drawings: Drawings) -> dict[str, Any]:
+        """Classify the digits on a picture.
 
         Parameters
         ----------
-        image : ndarray of uint8, shape (784,)
-            255 = white paper.
+        drawings : Drawings
+            At least one digit, see :func:`fastnn.images.read_drawings`.
 
         Returns
         -------
         dict
-            ``label, probabilities`` (in the order of the classes), ``seen`` (784 pixels; see :meth:`network_input`).
+            Of the first digit ``label, probabilities`` (in the order of the classes), ``doubtful, reason`` and ``seen``
+            (784 pixels; see :meth:`network_input`); ``digits``: the same of each digit with its ``box``, without
+            ``seen``.
         """
-        row = self.model.predict_proba(image)[0]
-        label = self.model.classes[int(row.argmax())]
-        return {
-            "label": int(label) if is_digit(label) else label,
-            "probabilities": row.tolist(),
-            "seen": self.network_input(image).tolist(),
-        }
+        digits = recognise(self.model, drawings)
+        items = [{**digit.as_dict(), "label": _as_label(digit.label)} for digit in digits]
+        first = {key: items[0][key] for key in ("label", "probabilities", "doubtful", "reason")}
+        return {**first, "seen": digits[0].image.tolist(), "digits": items}
 
     def network_input(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the image that reaches the network: `image`, normalised if the model does so; shape (784,)."""
@@ -152,3 +153,8 @@ def _predict_seconds(model: Model, image: NDArray[np.uint8]) -> float:
 def model_name(model: Model, fallback: str) -> str:
     """Return the name of the recipe that a model was trained with, or `fallback` if it has none."""
     return fallback if model.card.recipe is None else model.card.recipe.name
+
+
+def _as_label(name: str) -> int | str:
+    """Return the number that a digit's class is, or the name of another class."""
+    return int(name) if is_digit(name) else name

@@ -1,5 +1,6 @@
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,11 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from fastnn.cli import app, predict
-from fastnn.errors import DataError, ModelError
+from fastnn.errors import ModelError
 from fastnn.formats import save_model
 from fastnn.images import normalise_picture
-from fastnn.model import Model
-from fastnn.predicting import predict_files
+from fastnn.model import Model, ModelCard, evidence
+from fastnn.recognition import predict_files
 from tests.models import DIGITS, jpeg, model, network, png, seven
 
 runner = CliRunner()
@@ -51,7 +52,8 @@ def test_pictures_and_json_are_predicted_in_their_order() -> None:
         assert predictions[place]["probabilities"] == expected[0].tolist()
     assert predictions[1]["probabilities"] == expected[1].tolist()
     for item in predictions:
-        assert set(item) == {"file", "index", "label", "probabilities"}
+        assert set(item) == {"file", "index", "label", "probabilities", "doubtful", "reason", "box"}
+        assert item["doubtful"] == (item["reason"] is not None)
         assert sum(item["probabilities"]) == pytest.approx(1)
         assert item["label"] == DIGITS[int(np.argmax(item["probabilities"]))]
 
@@ -69,11 +71,12 @@ def test_the_table_names_label_and_runner_up() -> None:
 def test_white_on_black_is_inverted_unless_polarity_is_given() -> None:
     Path("dark.png").write_bytes(png(255 - SEVEN))
     Path("dark.json").write_text(json.dumps((255 - SEVEN).ravel().tolist()))
-    _, (light, dark, dark_json) = predict_files("m.safetensors", ["7.png", "dark.png", "dark.json"])
-    assert np.array_equal(light.image, dark.image)
-    assert np.array_equal(light.image, dark_json.image)
-    _, (unchanged,) = predict_files("m.safetensors", ["dark.png"], "dark-on-light")
-    assert np.array_equal(unchanged.image, 255 - light.image)
+    found = predict_files("m.safetensors", ["7.png", "dark.png", "dark.json"])
+    light, dark, dark_json = (one.digit.image for one in found.predictions)
+    assert np.array_equal(light, dark)
+    assert np.array_equal(light, dark_json)
+    (unchanged,) = predict_files("m.safetensors", ["dark.png"], "dark-on-light").predictions
+    assert np.array_equal(unchanged.digit.image, 255 - light)
     result = runner.invoke(app, ["predict", "m.safetensors", "7.png", "--polarity", "sideways"])
     assert result.exit_code == 2
 
@@ -111,7 +114,60 @@ def test_a_model_with_another_number_of_inputs_is_refused() -> None:
         predict_files("small.safetensors", ["7.png"])
 
 
-def test_blank_images_are_refused() -> None:
+def test_what_cannot_be_read_is_reported_and_the_rest_is_answered() -> None:
     Path("some.json").write_text(json.dumps([SEVEN.ravel().tolist(), [255] * 784]))
-    with pytest.raises(DataError, match=r"^some\.json: nothing is drawn on image 1$"):
-        predict_files("m.safetensors", ["some.json"])
+    Path("faint.png").write_bytes(png(np.where(SEVEN < 128, 245, 255).astype(np.uint8)))
+    Path("damaged.png").write_bytes(png(SEVEN)[:80])
+    files = ["damaged.png", "some.json", "faint.png", "none.png", "7.png"]
+    result = runner.invoke(app, ["predict", "m.safetensors", *files, "--json"])
+    assert result.exit_code == 2
+    content = json.loads(result.stdout)
+    assert [item["file"] for item in content["predictions"]] == ["some.json", "7.png"]
+    assert len(content["errors"]) == len(result.stderr.splitlines()) == 4
+    damaged, blank, faint, missing = content["errors"]
+    assert damaged.startswith("damaged.png: not a complete PNG picture")
+    assert blank == "some.json: image 1: nothing is drawn"
+    assert faint == "faint.png: the drawing is too faint"
+    assert missing.startswith("none.png: ")
+
+
+def test_several_digits_have_a_line_each_in_reading_order() -> None:
+    sheet = np.full((200, 300), 255, np.uint8)
+    for top, left in ((10, 20), (10, 120), (110, 60)):
+        sheet[top : top + 84, left : left + 84] = np.kron(SEVEN, np.ones((3, 3), np.uint8))
+    Path("sheet.png").write_bytes(png(sheet))
+    found = predict_files("m.safetensors", ["sheet.png"])
+    assert [(one.index, one.digit.box[0] // 30, one.digit.box[1] // 60) for one in found.predictions] == [
+        (0, 1, 0),
+        (1, 4, 0),
+        (2, 2, 2),
+    ]
+    assert len({one.digit.image.tobytes() for one in found.predictions}) == 1
+    text = runner.invoke(app, ["predict", "m.safetensors", "sheet.png"]).stdout
+    assert text.count("sheet.png") == 3
+    left, top, right, bottom = found.predictions[0].digit.box
+    assert f"{right - left}x{bottom - top} at {left}, {top}" in text
+
+
+def test_a_low_margin_is_doubtful() -> None:
+    (one,) = predict_files("m.safetensors", ["7.png"]).predictions
+    first, second = sorted(one.digit.probabilities)[:-3:-1]
+    assert one.digit.doubtful == (first - second < 0.6)
+
+
+def test_show_uses_ascii_where_blocks_cannot_be_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(predict, "out", lambda: Console(file=file))
+    assert runner.invoke(app, ["predict", "m.safetensors", "7.png", "--show"]).exit_code == 0
+    file.seek(0)
+    assert "#" in file.read()
+
+
+def test_what_is_unlike_the_test_images_is_doubtful() -> None:
+    row = model().predict_proba(SEVEN.ravel())
+    found = float(evidence(row)[0])
+    assert found == pytest.approx(np.log(row.max()) - np.log(row).mean())
+    for least, is_unlike in ((found + 0.01, True), (found - 0.01, False), (None, False)):
+        save_model(replace(model(), card=ModelCard(least_evidence=least)), "known.safetensors")
+        (one,) = predict_files("known.safetensors", ["7.png"]).predictions
+        assert ("it is unlike the images that the model learned" in one.digit.reasons) == is_unlike

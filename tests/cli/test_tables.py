@@ -15,7 +15,8 @@ from fastnn.errors import DataError, ModelError
 from fastnn.formats import save_model
 from fastnn.model import Model
 from fastnn.network import Network
-from fastnn.predicting import predict_files, predict_table, write_predictions
+from fastnn.predicting import predict_table, write_predictions
+from fastnn.recognition import predict_files
 from tests.models import model, png, row_model, seven
 
 TABLE = "a,colour,y\n1,red,0.5\n2,blue,1.5\n1,red,2.5\n"
@@ -179,6 +180,38 @@ def test_predict_numbers_and_labels() -> None:
     ]
 
 
+def test_each_row_of_pixels_is_an_image_for_a_model_of_images() -> None:
+    made = model()
+    save_model(made, "images.safetensors")
+    images = np.stack([np.roll(seven(), 3 * k, axis=1).reshape(784) for k in range(3)])
+    expected = made.predict_proba(images)
+    header = ",".join(f"pixel{k}" for k in range(784))
+    stored = {"test.csv": [header, *(",".join(map(str, 255 - image.astype(int))) for image in images)]}
+    stored["train.csv"] = [f"label,{header}", *(f"{k},{','.join(map(str, i))}" for k, i in enumerate(images.tolist()))]
+    for name, lines in stored.items():
+        Path(name).write_text("\n".join(lines))
+    np.savez("a.npz", images=images, labels=[1, 2, 3])
+    for name in (*stored, "a.npz"):
+        found = predict_table("images.safetensors", name)
+        assert found.probabilities is not None
+        np.testing.assert_array_equal(found.probabilities, expected)
+    result = run("predict", "images.safetensors", "test.csv", "--out", "p.csv")
+    assert "the images have light ink on dark paper" in notes(result)[-1]
+    with Path("p.csv").open(newline="") as file:
+        header_row, *rows = csv.reader(file)
+    assert header_row == ["ImageId", "Label", "Probability"]
+    best = expected.argmax(axis=1)
+    assert [row[:2] for row in rows] == [[str(k + 1), made.classes[label]] for k, label in enumerate(best)]
+    assert [float(row[2]) for row in rows] == expected.max(axis=1).tolist()
+    dark = predict_table("images.safetensors", "test.csv", "dark-on-light")
+    assert dark.probabilities is not None
+    np.testing.assert_array_equal(dark.probabilities, made.predict_proba(255 - images))
+    assert json.loads(run("predict", "images.safetensors", "test.csv", "--json").stdout)["predictions"][0]["label"]
+    assert "test.csv: is a table; --show is for pictures" in error(
+        run("predict", "images.safetensors", "test.csv", "--show")
+    )
+
+
 @pytest.mark.usefixtures("shares")
 def test_columns_that_are_not_printed_are_noted() -> None:
     network = Network((14, 3, 14), rule="backprop", activation="relu", output="identity").initialise("he", 1)
@@ -208,13 +241,17 @@ def test_predict_for_rows_of_other_files() -> None:
 def test_predict_refuses_what_does_not_fit() -> None:
     save_model(model(), "images.safetensors")
     Path("7.png").write_bytes(png(seven()))
-    assert "a.csv: is a table, but the model images.safetensors takes images" in error(
+    assert "a.csv: its 3 columns are not the pixels of images; the model takes images of 28x28" in error(
         run("predict", "images.safetensors", "a.csv")
+    )
+    np.savez("rows.npz", features=[[1.0, 2]], targets=[1])
+    assert "rows.npz: holds rows of numbers, but the model takes images" in error(
+        run("predict", "images.safetensors", "rows.npz")
     )
     with pytest.raises(ModelError, match="takes rows of a table, not images"):
         predict_files("rows.safetensors", ["7.png"])
     for option in (("--show",), ("--polarity", "dark-on-light")):
-        assert "a.csv: is a table; --show" in error(run("predict", "rows.safetensors", "a.csv", *option))
+        assert "a.csv: is a table" in error(run("predict", "rows.safetensors", "a.csv", *option))
     assert "give one table at a time" in error(run("predict", "rows.safetensors", "a.csv", "a.csv"))
     assert "--out is for the predictions of a table" in error(
         run("predict", "images.safetensors", "7.png", "--out", "p.csv")

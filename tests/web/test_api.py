@@ -46,7 +46,10 @@ def test_predict_returns_the_probabilities_of_the_model(client: TestClient, mode
         answer = client.post("/api/predict", json={"image": image.tolist()})
         assert answer.status_code == 200
         found = answer.json()
-        assert set(found) == {"label", "probabilities", "seen"}
+        assert set(found) == {"label", "probabilities", "doubtful", "reason", "seen", "digits"}
+        (digit,) = found["digits"]
+        assert digit.pop("box") == [0, 0, 28, 28]
+        assert digit == {key: found[key] for key in digit}
         expected = model.predict_proba(image)[0]
         assert found["probabilities"] == pytest.approx(expected.tolist())
         assert found["label"] == int(expected.argmax())
