@@ -12,6 +12,7 @@ import numpy as np
 from fastnn.datasets import Dataset, load_dataset
 from fastnn.datasets.split import assign_folds
 from fastnn.errors import DataError
+from fastnn.evaluation.chance import LEAST_SAMPLES, learned_nothing, other_rate
 from fastnn.evaluation.intervals import check_confidence
 from fastnn.evaluation.metrics import evaluate
 from fastnn.evaluation.student import corrected_interval
@@ -55,6 +56,8 @@ class Fold:
         Number of samples trained on, and of those tested on.
     metrics : dict of str to float
         See :class:`CrossValidation`.
+    learned_nothing : str or None
+        Why the networks are no better than chance, see :func:`fastnn.evaluation.chance.learned_nothing`.
     """
 
     repeat: int
@@ -62,6 +65,7 @@ class Fold:
     n_train: int
     n_test: int
     metrics: dict[str, float]
+    learned_nothing: str | None = None
 
 
 @dataclass(frozen=True)
@@ -96,12 +100,15 @@ class CrossValidation:
         "mae" and "rmse". All: "loss".
     confidence : float
         Confidence level of the intervals.
+    failure : str or None
+        Message that the networks of some folds are no better than chance, with a learning rate to try.
     """
 
     task: Task
     folds: tuple[Fold, ...]
     metrics: dict[str, MeanScore]
     confidence: float
+    failure: str | None = None
 
     @property
     def metric(self) -> str:
@@ -203,12 +210,15 @@ def cross_validate(
     least = 2 if dataset.task == "regression" else 1
     plan = _Plan.of(dataset, recipe, folds, repeats, least=least)
 
-    def measure(model: Model, test: Dataset) -> dict[str, float]:
-        return {name.removeprefix("test_"): value for name, value in evaluate(model, test).metrics.items()}
+    def measure(model: Model, test: Dataset) -> tuple[dict[str, float], str | None]:
+        found = evaluate(model, test)
+        n_trained = (len(dataset) - len(test)) * (model.card.epochs or 0)
+        nothing = learned_nothing(found) if n_trained >= LEAST_SAMPLES else None
+        return {name.removeprefix("test_"): value for name, value in found.metrics.items()}, nothing
 
     results = plan.train(measure, threads, progress)
     done = tuple(
-        Fold(repeat, fold, len(dataset) - n_test, n_test, results[repeat, fold])
+        Fold(repeat, fold, len(dataset) - n_test, n_test, *results[repeat, fold])
         for repeat, fold in plan.jobs
         for n_test in [int(np.count_nonzero(plan.assigned[repeat] == fold))]
     )
@@ -220,7 +230,12 @@ def cross_validate(
         mean, low, high = corrected_interval(scores, 1 / (folds - 1), confidence)
         bottom, top = _RANGES[name]
         means[name] = MeanScore(mean, max(low, bottom), min(high, top))
-    return CrossValidation(dataset.task, done, means, confidence)
+    nothing = [fold.learned_nothing for fold in done if fold.learned_nothing]
+    failure = None
+    if nothing:
+        count = f"the networks of {len(nothing)} of {len(done)} folds"
+        failure = f"{count} learned nothing ({nothing[0]}); {other_rate(recipe.lr)}"
+    return CrossValidation(dataset.task, done, means, confidence, failure)
 
 
 def cross_val_predict_proba(

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 _Text = Annotated[str, Meta(max_length=1 << 16)]
 _Count = Annotated[int, Meta(ge=0, le=(1 << 53) - 1)]
 
+_LEAST_PROBABILITY = 1e-30
+"""Lower bound in a logarithm; float32 has smaller ones, but not all processors."""
+
 _LEAST_PER_THREAD = 256
 """Least number of samples for a thread, which take about a millisecond if they are images; for fewer, starting it costs
 too much."""
@@ -74,6 +77,8 @@ class DataCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Of images: how the source stores them, see :class:`fastnn.Dataset`.
     polarity_option : {"dark-on-light", "light-on-dark"} or None
         Of images: how they were asked to be read; None if the images decided.
+    classes : tuple of str or None
+        The only classes that were taken; None for all.
     """
 
     source: _Text
@@ -86,11 +91,12 @@ class DataCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     task: Task | None = None
     polarity: StoredPolarity | None = None
     polarity_option: Literal["dark-on-light", "light-on-dark"] | None = None
+    classes: Annotated[tuple[_Text, ...], Meta(max_length=1 << 20)] | None = None
 
     @property
     def options(self) -> ReadOptions:
         """How the data set is read again."""
-        return ReadOptions(self.target or (), self.task, self.polarity_option or "auto")
+        return ReadOptions(self.target or (), self.task, self.polarity_option or "auto", classes=self.classes or ())
 
 
 class OriginalCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -106,6 +112,21 @@ class OriginalCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     file: _Text
     training: Any = None
+
+
+class StartCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The trained model that a training started from.
+
+    Attributes
+    ----------
+    sha256 : str
+        Its :meth:`Model.sha256`.
+    source : str
+        Its file or run folder; empty if it was not read from one.
+    """
+
+    sha256: Annotated[str, Meta(max_length=128)]
+    source: _Text = ""
 
 
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -127,9 +148,13 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         Results on the test set, see :attr:`fastnn.evaluation.metrics.Evaluation.metrics`.
     original : OriginalCard or None
         Set if the model was imported from the original's JSON.
+    least_evidence : float or None
+        Of images: the :func:`evidence` that 99 of 100 test images exceed; less is far from all that was learned.
     origin_key : str or None
         Set by the web app's training: key of the model that the server was started with, see
         :class:`fastnn.web.serving.ServedModel`.
+    start : StartCard or None
+        Set if training started from a trained model.
     """
 
     recipe: Recipe | None = None
@@ -139,7 +164,28 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     version: Annotated[str, Meta(max_length=100)] | None = None
     metrics: Annotated[dict[Annotated[str, Meta(max_length=100)], float], Meta(max_length=1000)] = {}
     original: OriginalCard | None = None
+    least_evidence: float | None = None
     origin_key: Annotated[str, Meta(max_length=100)] | None = None
+    start: StartCard | None = None
+
+
+def evidence(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the logarithm of the highest probability above the mean of all logarithms, of each sample.
+
+    Of a softmax it is the highest pre-activation above their mean. Drawings of other signs have less of it than digits,
+    also where the probability is high: of 288 letters and scribbles, 73 to 82 % have less than all but 2 % of the
+    digits, while 53 to 67 % are found by the difference of the two highest probabilities.
+
+    Parameters
+    ----------
+    probabilities : ndarray of float64, shape (n, classes)
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+    """
+    logarithms = np.log(np.maximum(probabilities, _LEAST_PROBABILITY))
+    return np.asarray(logarithms.max(axis=1) - logarithms.mean(axis=1))
 
 
 @dataclass(frozen=True, eq=False)

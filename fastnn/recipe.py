@@ -7,7 +7,6 @@ import os
 import re
 import tomllib
 from functools import cache
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
@@ -16,9 +15,11 @@ from msgspec import Meta
 
 from fastnn.errors import RecipeError
 from fastnn.reading import read_file
+from fastnn.storage import user_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from fastnn.network import Network, Task
 
@@ -141,6 +142,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     patience : int or None
         If given, training stops after this many epochs in a row without a better result on the validation set; without
         such a set, after this many in which the training loss has not fallen by more than `tol`.
+    until : float or None
+        If given, training ends after the first epoch with this accuracy on the test set, of a regression with this R2.
+        The test set then decides when training ends, so that the accuracy on it is too optimistic.
     balance : bool
         Whether the learning rate of a sample is multiplied by (mean size of the classes) / (size of its class).
     class_weight : tuple of float or None
@@ -201,6 +205,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ensemble: Annotated[int, Meta(ge=1, le=100)] = 1
     validation_fraction: _Share = 0.0
     patience: _Count | None = None
+    until: Annotated[float, Meta(gt=0, le=1)] | None = None
     balance: bool = False
     class_weight: Annotated[tuple[_Weight, ...], Meta(max_length=1 << 20)] | None = None
 
@@ -217,6 +222,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise RecipeError("rule original allows only sigmoid units and no label smoothing; set rule to backprop")
         if self.rule == "original" and (self.alpha or self.dropout):
             raise RecipeError("rule original has neither weight decay (alpha) nor dropout; set rule to backprop")
+        if self.until is not None and self.validation_fraction:
+            raise RecipeError("until and validation_fraction exclude each other; drop one of them")
         if self.schedule == "adaptive" and self.lr_decay == 1:
             raise RecipeError("schedule adaptive needs an lr_decay below 1")
 
@@ -266,7 +273,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     @property
     def needs_state(self) -> bool:
         """Whether resuming needs more than the weights and the number of the epoch."""
-        follows_loss = self.schedule == "adaptive" or self.patience is not None
+        follows_loss = self.schedule == "adaptive" or self.patience is not None or self.until is not None
         return self.averaging != "none" or self.validation_fraction > 0 or follows_loss
 
     @property
@@ -520,7 +527,7 @@ def load_recipe(source: str | Path) -> Recipe:
         )
     if str(source) in presets:
         return presets[str(source)]
-    path = Path(source)
+    path = user_path(source)
     if path.suffix != ".toml":
         raise RecipeError(f"{source}: no such recipe; give one of {', '.join(presets)} or a .toml file")
     content = read_file(path, RECIPE_LIMIT, what="a recipe", error=RecipeError)

@@ -21,7 +21,7 @@ from fastnn.formats import CHECKPOINT_FILE, MODEL_FILE, write_model
 from fastnn.formats.safetensors import read_with_extra
 from fastnn.reading import read_csv_rows, read_file
 from fastnn.recipe import load_recipe
-from fastnn.storage import atomic_write, check_name, put_in_place, temporary_folder
+from fastnn.storage import atomic_write, check_home, check_name, put_in_place, temporary_folder
 from fastnn.temporaries import clear_dead, is_temporary
 from fastnn.training import EpochReport
 
@@ -194,7 +194,10 @@ class Run:
         model, arrays, extra = max(found.values(), key=lambda candidate: candidate[0].card.epochs or 0)
         recipe = model.card.recipe
         if recipe is None or not all(_says_how_trained(model.card) for model, _, _ in found.values()):
-            raise ModelError(f"{folder}: its model does not say how it was trained and cannot be resumed")
+            raise ModelError(
+                f"{folder}: its model does not say how it was trained and cannot be resumed; start a new run from it "
+                "with Session.from_model (--from)"
+            )
         for path, (one, _, _) in found.items():
             _check_recipe(one, path)
         _check_same_run(*(one for one, _, _ in found.values()), folder=folder)
@@ -349,9 +352,12 @@ def _saved_networks(model: Model, recipe: Recipe, state: State | None, folder: P
     epochs = model.card.epochs or 0
     if len(model.networks) != recipe.ensemble:
         return ()
+    if state is None and not epochs:
+        # Random weights, or those of the model that training starts from.
+        return tuple(SavedNetwork(0, network) for network in model.networks)
     if state is None:
         # The first edition kept each network's state in a folder of its own.
-        if recipe.needs_state or not epochs:
+        if recipe.needs_state:
             return ()
         return tuple(SavedNetwork(epochs, network) for network in model.networks)
     arrays, values = state
@@ -433,6 +439,7 @@ def check_new_run(folder: str | Path) -> None:
     folder = Path(folder)
     try:
         check_name(folder)
+        check_home(folder)
         if not folder.exists() and not folder.is_symlink():
             return
         clear_dead(folder)
@@ -461,7 +468,9 @@ def _check_run_folder(folder: Path) -> None:
     except OSError as error:
         raise ModelError(f"{folder}: no run folder to resume ({fault(error)})") from None
     if not found:
-        raise ModelError(f"{folder}: no run folder to resume")
+        is_model = folder.suffix == ".safetensors" and folder.is_file()
+        other = "; start a new run from a model file with Session.from_model (--from)" if is_model else ""
+        raise ModelError(f"{folder}: no run folder to resume{other}")
 
 
 def _clear_leftovers(folder: Path) -> None:

@@ -21,13 +21,16 @@ import numpy as np
 from fastnn import __version__
 from fastnn.datasets import Dataset, load_dataset, load_source, per_class
 from fastnn.datasets import split as divide
-from fastnn.datasets.split import Split
+from fastnn.datasets.split import Split, notes_on_small_classes
 from fastnn.errors import DataError, FastnnError, ModelError, RecipeError, TrainingError
+from fastnn.evaluation.chance import LEAST_SAMPLES, learned_nothing, other_rate
 from fastnn.evaluation.metrics import AnyEvaluation, evaluate
 from fastnn.formats import CHECKPOINT_FILE
-from fastnn.model import DataCard, Model, ModelCard
+from fastnn.model import DataCard, Model, ModelCard, evidence
 from fastnn.recipe import Recipe, load_recipe, presets
 from fastnn.runs import Run, SavedNetwork, begun_recipe, check_new_run, ensemble_state
+from fastnn.starting_model import StartingModel
+from fastnn.storage import user_path
 from fastnn.threads import LATER, Later, StopFlag, map_threads, thread_count
 from fastnn.training import Trainer, as_model
 
@@ -37,6 +40,9 @@ if TYPE_CHECKING:
     from fastnn.network import Network
     from fastnn.runs import State
     from fastnn.training import ChunkReport, EpochReport
+
+_LEAST_EVIDENCE, _MOST_EVIDENCE = 200, 2000
+"""Least and most test images by which images that are unlike them are told."""
 
 
 @dataclass
@@ -73,7 +79,9 @@ class Snapshot:
     best : tuple of int and float, or None
         The best epoch and its accuracy on the validation set.
     finished : bool
-        Whether no epoch is left, or patience has ended training.
+        Whether no epoch is left, or patience or the recipe's `until` has ended training.
+    reached : bool
+        Whether the recipe's `until` has ended it.
     """
 
     epochs: int
@@ -81,12 +89,14 @@ class Snapshot:
     state: State
     best: tuple[int, float] | None = None
     finished: bool = False
+    reached: bool = False
 
     @classmethod
     def of(cls, trainer: Trainer, epochs: int, recipe: Recipe) -> Self:
         """Return the snapshot of a trainer after this many epochs."""
         finished = epochs >= recipe.epochs or trainer.stopped
-        return cls(epochs, trainer.result().copy(), trainer.state_dict(), trainer.best, finished)
+        network, state = trainer.result().copy(), trainer.state_dict()
+        return cls(epochs, network, state, trainer.best, finished, trainer.reached)
 
     @classmethod
     def of_saved(cls, saved: SavedNetwork, recipe: Recipe) -> Self:
@@ -98,6 +108,16 @@ class Snapshot:
             values = {"epoch": saved.epochs, "best_epoch": 0, "best_score": [-1.0, 0.0]}
             state = {"network": saved.network.parameters.copy()}, values
         return cls(saved.epochs, saved.network, state)
+
+
+@dataclass(frozen=True)
+class _Options:
+    """The optional parameters of a new session."""
+
+    source: str | None
+    split: Split | Literal[False] | None
+    on_chunk: Callable[[ChunkReport], None] | None
+    threads: int | None
 
 
 class Session:
@@ -143,6 +163,9 @@ class Session:
     timings : Timings
     evaluation : Evaluation, MultilabelEvaluation, RegressionEvaluation or None
         Evaluation of the finished model on the test set.
+    learned_nothing : str or None
+        Why the finished model is no better than one that gives every sample the same answer, see
+        :func:`fastnn.evaluation.chance.learned_nothing`.
 
     Raises
     ------
@@ -170,6 +193,61 @@ class Session:
         on_chunk: Callable[[ChunkReport], None] | None = None,
         threads: int | None = None,
     ) -> None:
+        self._begin(None, dataset, recipe, out, _Options(source, split, on_chunk, threads))
+
+    @classmethod
+    def from_model(
+        cls,
+        start: Model | str | Path,
+        dataset: Dataset | str | Path,
+        recipe: Recipe | str | Path | None = None,
+        out: str | Path | None = None,
+        *,
+        source: str | None = None,
+        on_chunk: Callable[[ChunkReport], None] | None = None,
+        threads: int | None = None,
+    ) -> Self:
+        """Return a session that starts from the networks of a trained model instead of random weights.
+
+        The networks get outputs for new classes. Inputs, normalisation, scaling and columns are those of the model.
+
+        Parameters
+        ----------
+        start : Model, str or Path
+            The model, its file or its run folder.
+        dataset, out, source, on_chunk, threads
+            As for :class:`Session`.
+        recipe : Recipe, str or Path, optional
+            By default that of the model with a short schedule; another one must have the same layers and inputs.
+
+        Raises
+        ------
+        FastnnError
+            If model, recipe, data or folder do not fit.
+
+        Examples
+        --------
+        >>> import fastnn
+        >>> model = fastnn.fit("drawn:200", fastnn.Recipe(hidden=(16,), epochs=2), progress=False)
+        >>> session = fastnn.Session.from_model(model, "drawn:100:1")
+        >>> session.recipe.hidden, session.recipe.epochs, session.recipe.lr
+        ((16,), 30, 0.003)
+        """
+        session = cls.__new__(cls)
+        session._begin(start, dataset, recipe, out, _Options(source, None, on_chunk, threads))
+        return session
+
+    def _begin(
+        self,
+        start: Model | str | Path | None,
+        dataset: Dataset | str | Path,
+        recipe: Recipe | str | Path | None,
+        out: str | Path | None,
+        options: _Options,
+    ) -> None:
+        """Set up a new session; see the class and :meth:`from_model`."""
+        source, split = options.source, options.split
+        out = None if out is None else user_path(out)
         # Before the data are read, which may take long.
         recipe = recipe if isinstance(recipe, Recipe | None) else load_recipe(recipe)
         if out is not None:
@@ -177,9 +255,12 @@ class Session:
         if not isinstance(dataset, Dataset):
             source = source or str(dataset)
             dataset = load_dataset(dataset)
-        recipe = recipe or default_recipe(dataset)
+        self._starting = None if start is None else StartingModel.of(start, dataset)
+        recipe = self._starting.recipe(recipe) if self._starting else recipe or default_recipe(dataset)
         how = Split.of(dataset, recipe.test_fraction, recipe.seed) if split is None else split or None
-        self._set_up(recipe, dataset, how, out, on_chunk, threads)
+        if split is None and self._starting is not None:
+            how = self._starting.split_of(dataset) or how
+        self._set_up(recipe, dataset, how, out, options.on_chunk, options.threads)
         data = DataCard(
             source=_printable(source or dataset.source),
             description=dataset.source,
@@ -191,10 +272,15 @@ class Session:
             task=None if dataset.target is None else dataset.task,
             polarity=dataset.polarity,
             polarity_option=_polarity_option(dataset),
+            classes=None if dataset.options is None else dataset.options.classes or None,
         )
         self.card = ModelCard(recipe=recipe, epochs=0, data=data, seed=recipe.seed, version=__version__)
         self._run: Run | None = None
-        self._start()
+        if self._starting is None:
+            self._start()
+            return
+        self.card = msgspec.structs.replace(self.card, start=self._starting.card)
+        self._start([SavedNetwork(0, network) for network in self._starting.model.networks])
 
     @classmethod
     def resume(
@@ -224,18 +310,22 @@ class Session:
         FastnnError
             If there is nothing to resume or to train, the run is damaged, or the data are not the run's.
         """
+        folder = user_path(folder)
         begun = begun_recipe(folder)
         if begun is not None:
             return cls._begin_anew(folder, _extended(begun, epochs, str(folder)), dataset, on_chunk, threads)
         session = cls.__new__(cls)
         run, model, recipe = Run.resume(folder)
+        start = model.card.start
+        session._starting = None if start is None else StartingModel.of_run(model, start)
         recipe = _extended(recipe, epochs, str(folder))
         trained = [0 if one is None else one.epochs for one in run.networks] or [0]
         whole = min(trained) == recipe.epochs and not (run.folder / CHECKPOINT_FILE).is_file()
         if max(trained) > recipe.epochs or whole:
-            raise RecipeError(
-                f"{folder}: is trained for {max(trained)} epochs already; ask for more with epochs= (--epochs)"
-            )
+            fix = "ask for more with epochs= (--epochs)"
+            if recipe.needs_total:
+                fix = f"train its networks further in a new run with Session.from_model (--from {folder})"
+            raise RecipeError(f"{folder}: is trained for {max(trained)} epochs already; {fix}")
         about = cast(DataCard, model.card.data)  # Run.resume refuses a model without it
         data = _reload(dataset, about, folder)
         how = about.split or Split(fraction=recipe.test_fraction, seed=recipe.seed)
@@ -284,19 +374,26 @@ class Session:
         threads: int | None,
     ) -> None:
         self.recipe, self.folder, self.on_chunk = recipe, None if out is None else Path(out), on_chunk
-        self.names, self.timings = dataset.names, Timings()
+        self.timings = Timings()
         self.evaluation: AnyEvaluation | None = None
-        self.train, self.test = dataset, None
+        self.learned_nothing: str | None = None
+        self.train, self.test, self._data_notes = dataset, None, dataset.notes
         if how is not None:
             self.train, self.test = divide(dataset, how)
+            self._data_notes += notes_on_small_classes(dataset, self.train, self.test)
         if recipe.per_class is not None:
             self.train = per_class(self.train, recipe.per_class, recipe.seed if how is None else how.seed)
-        self._data_notes = dataset.notes
-        if dataset.validation is not None:
-            self.train = replace(self.train, validation=dataset.validation)
+        validation = dataset.validation
+        if self._starting is not None:
+            match, seen = self._starting.match, len(self.train.notes)
+            self.train = match(self.train)
+            self._data_notes += (*self.train.notes[seen:], *self._starting.notes(self.train))
+            self.test, validation = (None if part is None else match(part) for part in (self.test, validation))
+        self.names = self.train.names
+        if validation is not None:
+            self.train = replace(self.train, validation=validation)
             if not recipe.validation_fraction:
-                n = len(dataset.validation)
-                unused = f"the {n:,} samples of its validation set are not used"
+                unused = f"the {len(validation):,} samples of its validation set are not used"
                 self._data_notes += (f"{unused}; with --validation-fraction they select the best epoch",)
         self._run_notes: tuple[str, ...] = ()
         self._anew = False
@@ -327,11 +424,20 @@ class Session:
         if trainer is None:
             snapshot = self._snapshots[number]
             trainer = Trainer(
-                snapshot.network.copy(), self.train, self._recipes[number], self.test, like=self._trainers[0]
+                snapshot.network.copy(),
+                self.train,
+                self._recipes[number],
+                self.test,
+                like=self._trainers[0] or self._start_model,
             )
             trainer.load_state_dict(*snapshot.state)
             self._trainers[number] = trainer
         return trainer
+
+    @property
+    def _start_model(self) -> Model | None:
+        """The model that training starts from, with outputs for all classes; None without one."""
+        return None if self._starting is None else self._starting.model
 
     @property
     def first_layer(self) -> str:
@@ -360,7 +466,7 @@ class Session:
 
     @property
     def epochs(self) -> int:
-        """Number of epochs that all networks are trained for, except those that patience ended earlier."""
+        """Number of epochs that all networks are trained for, except those that ended earlier."""
         unfinished = [one.epochs for one in self._snapshots if not one.finished]
         return min(unfinished) if unfinished else max(one.epochs for one in self._snapshots)
 
@@ -375,6 +481,11 @@ class Session:
         return self._snapshots[0].best if len(self._snapshots) == 1 else None
 
     @property
+    def reached(self) -> bool:
+        """Whether every network has ended with the recipe's `until` on the test set."""
+        return all(one.reached for one in self._snapshots)
+
+    @property
     def finished(self) -> bool:
         """Whether all networks are trained, and the model is measured and written."""
         return self._done
@@ -386,7 +497,16 @@ class Session:
         if self.evaluation is not None:
             metrics = self.evaluation.metrics
         card = msgspec.structs.replace(self.card, epochs=self.epochs, metrics=metrics)
-        return as_model([one.network.copy() for one in self._snapshots], self.train, self.recipe, card)
+        networks = [one.network.copy() for one in self._snapshots]
+        return as_model(networks, self.train, self.recipe, card, like=self._start_model)
+
+    @property
+    def failure(self) -> str | None:
+        """Message that the finished model is no better than chance, with a learning rate to try; None if it is."""
+        if self.learned_nothing is None:
+            return None
+        kept = "" if self.folder is None else f"; {self.folder} keeps the model"
+        return f"the network learned nothing ({self.learned_nothing}); {other_rate(self.recipe.lr)}{kept}"
 
     def stop(self) -> None:
         """Ask the iteration to end within about 20 ms; may be called from any thread or a signal handler."""
@@ -492,6 +612,9 @@ class Session:
         """Measure the model, and write it."""
         if self.test is not None:
             self.evaluation = evaluate(self.model, self.test)
+            self.card = msgspec.structs.replace(self.card, least_evidence=_least_evidence(self.model, self.test))
+            if max(self.member_epochs) * len(self.train) >= LEAST_SAMPLES:
+                self.learned_nothing = learned_nothing(self.evaluation)
         if self._run is not None:
             self._run.finish(self.model, self.recipe, self._state())
         self._done = True
@@ -550,6 +673,7 @@ def fit(
     recipe: Recipe | str | Path | None = None,
     out: str | Path | None = None,
     *,
+    start: Model | str | Path | None = None,
     progress: bool = True,
     on_epoch: Callable[[EpochReport], None] | None = None,
     threads: int | None = None,
@@ -565,6 +689,8 @@ def fit(
         images and table for tables.
     out : path-like, optional
         A run folder to write, which must not exist, or be empty. Without one, nothing is written.
+    start : Model, str or Path, optional
+        A trained model that training starts from, see :meth:`Session.from_model`.
     progress : bool
         Whether to show a progress bar in a terminal or a notebook.
     on_epoch : callable, optional
@@ -580,7 +706,7 @@ def fit(
     Warns
     -----
     UserWarning
-        If the data have blank images or other problems.
+        If the data have blank images or other problems, or the network has learned nothing.
 
     Raises
     ------
@@ -594,7 +720,10 @@ def fit(
     >>> model.sizes
     (784, 16, 10)
     """
-    session = Session(dataset, recipe, out, threads=threads)
+    if start is None:
+        session = Session(dataset, recipe, out, threads=threads)
+    else:
+        session = Session.from_model(start, dataset, recipe, out, threads=threads)
     for text in session.notes:
         warnings.warn(text, stacklevel=2)
     with contextlib.ExitStack() as stack:
@@ -613,6 +742,9 @@ def fit(
                 bars.epoch(report)
             if on_epoch is not None:
                 on_epoch(report)
+    failure = session.failure
+    if failure is not None:
+        warnings.warn(failure, stacklevel=2)
     return session.model
 
 
@@ -628,7 +760,8 @@ def _extended(recipe: Recipe, epochs: int | None, folder: str) -> Recipe:
     extended = recipe.replace(epochs=epochs)
     if recipe.needs_total:
         raise RecipeError(
-            f"{folder}: its learning rates or averages depend on its {recipe.epochs} epochs; drop epochs= (--epochs)"
+            f"{folder}: its learning rates or averages depend on its {recipe.epochs} epochs; drop epochs= (--epochs), "
+            "or start a new run from its networks with Session.from_model (--from)"
         )
     return extended
 
@@ -653,8 +786,20 @@ def _reload(dataset: Dataset | str | Path | None, about: DataCard, folder: str |
                 f"{folder}: its data cannot be loaded ({error}); give them with dataset= (--data)"
             ) from None
     if dataset.content_hash != about.hash:
-        raise DataError(f"{dataset.source}: is not the data that {folder} was trained on ({about.description})")
+        raise DataError(
+            f"{dataset.source}: is not the data that {folder} was trained on ({about.description}); to train its "
+            f"networks on other data, start a new run from them with Session.from_model (--from {folder})"
+        )
     return dataset
+
+
+def _least_evidence(model: Model, test: Dataset) -> float | None:
+    """Return the evidence that 99 of 100 test images exceed; None for rows and two classes, and for few images."""
+    some = test.images[:_MOST_EVIDENCE] if test.is_images else ()
+    if model.task != "classification" or len(some) < _LEAST_EVIDENCE or len(model.classes) < 3:
+        return None
+    # Rounded, since processors compute logarithms in different ways.
+    return round(float(np.quantile(evidence(model.predict_proba(some)), 0.01)), 3)
 
 
 def _polarity_option(dataset: Dataset) -> Literal["dark-on-light", "light-on-dark"] | None:

@@ -11,9 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import platformdirs
-
-from fastnn.errors import DataError, cannot_write
+from fastnn.errors import DataError, FastnnError, cannot_write
 from fastnn.temporaries import temporary_beside
 
 if TYPE_CHECKING:
@@ -257,6 +255,7 @@ def check_target(path: Path) -> None:
     """
     try:
         check_name(path)
+        check_home(path)
         exists = _status(path) is not None
         parent = follow(path.absolute()).parent
         if not parent.is_dir():
@@ -270,6 +269,7 @@ def check_target(path: Path) -> None:
 def check_folder(folder: Path) -> None:
     """Raise an OSError if `folder` is not a folder and cannot become one."""
     check_name(folder)
+    check_home(folder)
     status = _status(folder)
     if status is not None and not stat.S_ISDIR(status.st_mode):
         raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
@@ -319,24 +319,54 @@ def refuse_existing(paths: Sequence[Path], *, force: bool) -> None:
 def cache_dir() -> Path:
     """Return the folder for downloads, cached data sets and compiled kernels, which need not exist.
 
-    ``$FASTNN_CACHE_DIR``, or else the user's cache folder of the system.
+    ``$FASTNN_CACHE_DIR``, or else the user's cache folder of the system. Without a home folder it is one in the folder
+    for temporary files.
     """
-    given = os.environ.get("FASTNN_CACHE_DIR")
-    return Path(given) if given else Path(platformdirs.user_cache_dir("fastnn"))
+    import platformdirs
+
+    try:
+        folder = user_path(os.environ.get("FASTNN_CACHE_DIR") or platformdirs.user_cache_dir("fastnn"))
+    except RuntimeError:  # some versions of platformdirs
+        return _private_folder()
+    return _private_folder() if folder.parts[:1] == ("~",) else folder
+
+
+def _private_folder() -> Path:
+    """Return a folder in that for temporary files which nobody else can write to, or a path that nobody can."""
+    import tempfile  # takes milliseconds
+
+    nowhere = Path(os.devnull) / "fastnn"
+    try:
+        folder = Path(tempfile.gettempdir()) / f"fastnn-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        status = folder.lstat()
+    except OSError:
+        return nowhere
+    # Compiled code is run from there: another user may have made the folder.
+    own = not hasattr(os, "getuid") or status.st_uid == os.getuid()
+    return folder if own and stat.S_ISDIR(status.st_mode) and not status.st_mode & 0o022 else nowhere
 
 
 def user_path(given: str | Path) -> Path:
     """Return a path as a user gives it, with ``~`` or ``~NAME`` replaced by the home folder.
 
-    Raises
-    ------
-    DataError
-        If the home folder is unknown: there is no such user, or the system does not say.
+    If there is no such user, or the system does not say where the home folder is, the path is taken by its name.
     """
     try:
         return Path(given).expanduser()
     except RuntimeError:
-        raise DataError(f"{given}: the home folder is unknown; give the path without ~") from None
+        return Path(given)
+
+
+def check_home(path: Path) -> None:
+    """Raise a FastnnError for a path to write to that begins with a home folder which is unknown.
+
+    Otherwise a folder called ``~`` would be made, which is hard to remove.
+    """
+    first = path.parts[0] if path.parts else ""
+    if first == "~" or (first.startswith("~") and len(path.parts) > 1 and not Path(first).exists()):
+        raise FastnnError(f"{path}: the home folder is unknown; give the path without ~")
 
 
 def data_path_from_environment() -> Path | None:

@@ -23,7 +23,7 @@ from fastnn.inputs import ImageInput, density, kernel_input
 from fastnn.model import Model, ModelCard, decide, probe_kind
 from fastnn.network import Network, Task
 from fastnn.stepping import Stepper
-from fastnn.training_data import Part, TrainingData, check_fit, check_recipe, check_test, prepare, scalings
+from fastnn.training_data import Part, TrainingData, check_fit, check_recipe, check_test, fit_scalings, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -223,8 +223,9 @@ class Trainer:
     ----------
     network, dataset, recipe, test, sample_weight
         As for :func:`train`. `ensemble` and `per_class` of the recipe are ignored.
-    like : Trainer, optional
-        A trainer for the same data, test set and sample weights, whose preprocessed samples are shared if possible.
+    like : Trainer or Model, optional
+        A trainer for the same data, test set and sample weights, whose preprocessed samples are shared if possible; or
+        a model whose scalings of rows and targets are used instead of those fitted on `dataset`.
     shuffle : bool
         Whether each epoch has another random order of samples, or that of the data set.
 
@@ -250,7 +251,7 @@ class Trainer:
         test: Dataset | None = None,
         *,
         sample_weight: NDArray[Any] | None = None,
-        like: Trainer | None = None,
+        like: Trainer | Model | None = None,
         shuffle: bool = True,
     ) -> None:
         self._shuffle = shuffle
@@ -262,13 +263,20 @@ class Trainer:
         if network.frozen:
             raise ModelError("the network belongs to a model and is frozen; train a copy of it, network.copy()")
         check_recipe(recipe, dataset)
+        if recipe.until is not None and test is None:
+            raise RecipeError(f"recipe {recipe.name} has until, but there is no test set to reach it on; drop until")
         self._network, self._recipe = network, recipe
         self._stepper: Stepper | None = None
-        self._scaling, self._target_scaling = scalings(dataset, standardise=recipe.standardise)
+        if isinstance(like, Model):
+            self._scaling, self._target_scaling = like.scaling, like.target_scaling
+        elif like is not None:
+            self._scaling, self._target_scaling = like._scaling, like._target_scaling
+        else:
+            self._scaling, self._target_scaling = fit_scalings(dataset, standardise=recipe.standardise)
         self._engine = Engine(network, regularised=bool(recipe.alpha or recipe.dropout))
         # Each network draws its validation set with its own seed.
-        shared = None if like is None or recipe.validation_fraction else like._data
-        data = self._data = shared or prepare(dataset, recipe, test, sample_weight)
+        shared = like._data if isinstance(like, Trainer) and not recipe.validation_fraction else None
+        data = self._data = shared or prepare(dataset, recipe, test, sample_weight, self._target_scaling)
         self._factors = None if data.factors is None else self._as_parameters(data.factors, dataset.source, "a weight")
         blank = data.train.blank
         self.notes = (f"{blank} of the training images are blank and stay as they are",) if blank else ()
@@ -295,6 +303,7 @@ class Trainer:
         self._best: NDArray[Any] | None = None
         self._best_epoch, self._best_score, self._done = 0, _NO_SCORE, 0
         self._progress = _Progress()
+        self._reached = False
 
     def _as_targets(self, targets: NDArray[Any], source: str) -> NDArray[Any]:
         """Return a copy of the targets in the type that the kernels take."""
@@ -348,6 +357,8 @@ class Trainer:
             if measured is not None and not np.isfinite(measured):
                 raise _diverged(epoch, lr)
         self._update_best(epoch, validation_accuracy, validation_loss)
+        until = self._recipe.until
+        self._reached = until is not None and test_accuracy is not None and test_accuracy >= until
         self._progress = self._progress.after(loss, self._recipe)
         self._done = epoch
         seconds = trained - start
@@ -418,14 +429,19 @@ class Trainer:
 
     @property
     def stopped(self) -> bool:
-        """Whether there has been no progress for as many epochs as the recipe's patience.
+        """Whether the recipe's `until` is reached, or there was no progress for as many epochs as its patience.
 
         Progress is a better result on the validation set; without such a set, a lower training loss.
         """
-        if self._recipe.patience is None:
-            return False
+        if self._reached or self._recipe.patience is None:
+            return self._reached
         waited = self._done - self._best_epoch if self._recipe.validation_fraction else self._progress.waited
         return waited >= self._recipe.patience
+
+    @property
+    def reached(self) -> bool:
+        """Whether the last epoch had the recipe's `until` on the test set."""
+        return self._reached
 
     @property
     def best(self) -> tuple[int, float] | None:
@@ -457,6 +473,8 @@ class Trainer:
         values = {"epoch": self._done, "best_epoch": self._best_epoch, "best_score": list(score)}
         if self._progress != _Progress():
             values["progress"] = asdict(self._progress)
+        if self._reached:
+            values["reached"] = True
         return kept, values
 
     def load_state_dict(self, arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any]) -> None:
@@ -487,7 +505,7 @@ class Trainer:
         self._best = arrays["best"].copy() if "best" in arrays else None
         self._done, self._best_epoch = epoch, best_epoch
         self._best_score = (float(score[0]), float(score[1])) if best_epoch else _NO_SCORE
-        self._progress = progress
+        self._progress, self._reached = progress, values.get("reached") is True
 
     @staticmethod
     def _averages_from(recipe: Recipe) -> float:
@@ -670,7 +688,12 @@ def epoch_order(seed: int, epoch: int, n: int) -> NDArray[np.int64]:
 
 
 def as_model(
-    network: Network | Sequence[Network], dataset: Dataset, recipe: Recipe, card: ModelCard | None = None
+    network: Network | Sequence[Network],
+    dataset: Dataset,
+    recipe: Recipe,
+    card: ModelCard | None = None,
+    *,
+    like: Model | None = None,
 ) -> Model:
     """Return trained networks as a model that predicts from images or rows.
 
@@ -684,12 +707,17 @@ def as_model(
         Its `invert`, `normalise` and `standardise` apply to the model too.
     card : ModelCard, optional
         Where the model comes from.
+    like : Model, optional
+        A model whose scalings are used, as for :class:`Trainer`.
     """
     networks = (network,) if isinstance(network, Network) else tuple(network)
     card = card or ModelCard()
     if dataset.is_images:
         return Model(networks, dataset.names, recipe.invert, recipe.normalise, card)
-    scaling, target_scaling = scalings(dataset, standardise=recipe.standardise)
+    if like is not None:
+        scaling, target_scaling = like.scaling, like.target_scaling
+    else:
+        scaling, target_scaling = fit_scalings(dataset, standardise=recipe.standardise)
     return Model(
         networks,
         dataset.names,

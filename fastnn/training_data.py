@@ -40,16 +40,21 @@ class TrainingData:
     test: Part | None
 
 
-def prepare(dataset: Dataset, recipe: Recipe, test: Dataset | None, sample_weight: NDArray[Any] | None) -> TrainingData:
-    """Return the data with the validation set held out, images normalised and targets scaled, as the recipe says."""
+def prepare(
+    dataset: Dataset,
+    recipe: Recipe,
+    test: Dataset | None,
+    sample_weight: NDArray[Any] | None,
+    scaling: Scaling | None,
+) -> TrainingData:
+    """Return the data with the validation set held out, images normalised as the recipe says, and targets scaled."""
     factors = _factors(dataset, recipe, sample_weight)
-    _, scaling = scalings(dataset, standardise=recipe.standardise)
     dataset, factors, validation = _hold_out_validation(dataset, recipe, factors)
     parts = (None if part is None else _preprocess(part, recipe, scaling) for part in (validation, test))
     return TrainingData(_preprocess(dataset, recipe, scaling), factors, *parts)
 
 
-def scalings(dataset: Dataset, *, standardise: bool) -> tuple[Scaling | None, Scaling | None]:
+def fit_scalings(dataset: Dataset, *, standardise: bool) -> tuple[Scaling | None, Scaling | None]:
     """Return the scalings of the features and of the targets, fitted on this data set; None for what is not scaled."""
     if not standardise:
         return None, None

@@ -282,7 +282,7 @@ def test_the_networks_of_an_ensemble_may_have_any_epochs_around_that_of_the_mode
     assert [one.epochs for one in resumed.networks if one is not None] == [first, 2]
 
 
-@pytest.mark.parametrize(("epochs", "saved", "resumed"), [(3, None, [3, 3]), (0, None, []), (2, [2, 3], [2, 3])])
+@pytest.mark.parametrize(("epochs", "saved", "resumed"), [(3, None, [3, 3]), (0, None, [0, 0]), (2, [2, 3], [2, 3])])
 def test_networks_that_need_no_state_are_resumed_without_one(
     epochs: int, saved: list[int] | None, resumed: list[int], tmp_path: Path
 ) -> None:
@@ -547,7 +547,7 @@ def test_a_model_and_a_checkpoint_must_both_say_how_they_were_trained(
     for file in ("model", "checkpoint"):
         save_model(model(**{"epochs": 2, **(fields if file == name else {})}), tmp_path / f"{file}.safetensors")
     with pytest.raises(
-        ModelError, match=f"^{tmp_path}: its model does not say how it was trained and cannot be resumed$"
+        ModelError, match=f"^{tmp_path}: its model does not say how it was trained and cannot be resumed;"
     ):
         Run.resume(tmp_path)
 

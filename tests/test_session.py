@@ -23,7 +23,7 @@ from fastnn.evaluation.metrics import evaluate
 from fastnn.formats import save_model
 from fastnn.formats.safetensors import read_with_extra, write_model
 from fastnn.images import normalise_batch
-from fastnn.model import DataCard, ModelCard
+from fastnn.model import DataCard, ModelCard, evidence
 from fastnn.training import Trainer
 from tests.helpers import TIMEOUT, blobs, save_npz
 
@@ -396,7 +396,9 @@ def test_an_extended_run_equals_an_uninterrupted_one(recipe: Recipe, tmp_path: P
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     run(Session(source, recipe, whole))
     if recipe.needs_total:
-        message = rf"^{whole}: its learning rates or averages depend on its 4 epochs; drop epochs= \(--epochs\)$"
+        message = (
+            rf"^{whole}: its learning rates or averages depend on its 4 epochs; drop epochs= \(--epochs\), or start"
+        )
         with pytest.raises(RecipeError, match=message):
             Session.resume(whole, epochs=6)
         stopped = Session(source, recipe, parts)
@@ -921,3 +923,17 @@ def test_a_run_is_resumed_with_the_polarity_that_was_asked_for(tmp_path: Path) -
     assert resumed.train.polarity == "light-on-dark"
     assert resumed.card.data is not None
     assert resumed.card.data.polarity_option == "light-on-dark"
+
+
+def test_the_card_says_how_little_evidence_test_images_have() -> None:
+    drawn = load_dataset("drawn:400")
+    own = replace(drawn.take(range(150)), test=drawn.take(range(150, 400)))
+    session = Session(own, Recipe(hidden=(12,), epochs=2))
+    list(session)
+    found = evidence(session.model.predict_proba(own.test.images))  # type: ignore[union-attr]
+    least = session.model.card.least_evidence
+    assert least is not None
+    assert 0 < (found < least).sum() <= 4
+    few = Session(replace(own, test=own.test.take(range(100))), Recipe(hidden=(12,), epochs=1))  # type: ignore[union-attr]
+    list(few)
+    assert few.model.card.least_evidence is None

@@ -6,12 +6,21 @@ import os
 import signal
 import stat
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from fastnn.errors import DataError
-from fastnn.storage import atomic_write, data_path_from_environment, exchange, temporary_folder, user_path
+from fastnn.errors import DataError, FastnnError
+from fastnn.storage import (
+    atomic_write,
+    cache_dir,
+    check_home,
+    data_path_from_environment,
+    exchange,
+    temporary_folder,
+    user_path,
+)
 from tests.helpers import run_python
 
 OLD, NEW = b"old" * 1000, b"new" * 1000
@@ -226,9 +235,33 @@ def test_kill_9_at_any_moment_leaves_one_complete_file(tmp_path: Path) -> None:
     assert {OLD, NEW} == set(found)
 
 
-def test_a_home_folder_that_is_unknown_is_named() -> None:
-    with pytest.raises(DataError, match=r"~no-such-user/a\.csv: the home folder is unknown"):
-        user_path("~no-such-user/a.csv")
+def test_what_has_no_home_folder_is_taken_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert user_path("~/a.csv") == Path.home() / "a.csv"
+    assert user_path("~no-such-user/a.csv") == Path("~no-such-user/a.csv")
+    monkeypatch.chdir(tmp_path)
+    for path in ("~", "~/a.csv", "~no-such-user/a.csv"):
+        with pytest.raises(FastnnError, match=f"^{path}: the home folder is unknown; give the path without ~$"):
+            check_home(Path(path))
+    check_home(Path("~a.csv"))
+    (tmp_path / "~b").mkdir()
+    check_home(Path("~b/a.csv"))
+
+
+def test_without_a_home_folder_the_cache_is_a_private_temporary_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name in ("HOME", "XDG_CACHE_HOME", "FASTNN_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pytest.importorskip("pwd"), "getpwuid", lambda _: {}["nobody"])
+    folder = cache_dir()
+    assert folder.parent == tmp_path
+    assert cache_dir() == folder
+    # Another user could change it.
+    folder.chmod(0o777)
+    assert cache_dir() == Path(os.devnull) / "fastnn"
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    assert cache_dir() == Path(os.devnull) / "fastnn"
 
 
 @pytest.mark.parametrize("given", ["~no-such-user", "x" * 300, "no/such"])

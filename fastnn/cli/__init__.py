@@ -89,6 +89,12 @@ def main() -> None:
         if not isinstance(error, BrokenPipeError):
             sys.stderr.write(f"fastnn: {cannot_write(error.filename or OUTPUT, error, words='cannot be used')}\n")
         sys.exit(1)
+    except Exception as error:
+        # Commands report their own; this one comes from an import or a help text.
+        from fastnn.cli._crash import CRASHED, crash_message
+
+        sys.stderr.write(f"fastnn: {crash_message(error)}\n")
+        sys.exit(CRASHED)
     finally:
         # Skips the garbage collection at exit, which takes 0.05 s.
         gc.freeze()

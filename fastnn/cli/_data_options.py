@@ -44,3 +44,12 @@ PolarityOption = Annotated[
 StrictOption = Annotated[
     bool, typer.Option("--strict", help="Stop at a damaged file of a folder, instead of leaving it out.")
 ]
+ClassesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--classes",
+        metavar="LIST",
+        help="Take only these classes, such as 0-9, A-Z or 0,1,7; the network has an output for each.",
+        show_default="all classes of the data",
+    ),
+]

@@ -8,8 +8,9 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from fastnn.cli._console import command, note, out, print_json
+from fastnn.cli._console import command, fail, note, out, print_json
 from fastnn.cli._data_options import (  # noqa: TC001 - typer reads the annotations
+    ClassesOption,
     PolarityOption,
     StrictOption,
     Target,
@@ -32,6 +33,7 @@ def cv(
     task: TaskOption = None,
     polarity: PolarityOption = "auto",
     strict: StrictOption = False,
+    classes: ClassesOption = None,
     recipe: Annotated[
         str | None, typer.Option(help="Preset or TOML file.", show_default="table for a table, else original")
     ] = None,
@@ -52,7 +54,7 @@ def cv(
     from fastnn.crossval import cross_validate
     from fastnn.datasets import ReadOptions
 
-    dataset = load_with_progress(data, ReadOptions.of(target, task, polarity, strict=strict))
+    dataset = load_with_progress(data, ReadOptions.of(target, task, polarity, strict=strict, classes=classes))
     chosen = _recipe(dataset, recipe, epochs, seed)
     notes = dataset.notes
     if dataset.test is not None:
@@ -65,9 +67,13 @@ def cv(
         )
     if as_json:
         print_json({"data": dataset.source, "recipe": chosen.name, **result.as_dict(), "notes": list(notes)})
-        return
-    several = "" if chosen.epochs == 1 else "s"
-    _show(result, f"{dataset.source}, recipe {chosen.name}, {chosen.epochs:,} epoch{several}", repeats)
+    else:
+        several = "" if chosen.epochs == 1 else "s"
+        _show(result, f"{dataset.source}, recipe {chosen.name}, {chosen.epochs:,} epoch{several}", repeats)
+    if result.failure is not None:
+        if all(fold.learned_nothing for fold in result.folds):
+            fail(result.failure, 1)
+        note(result.failure)
 
 
 def _recipe(dataset: Dataset, source: str | None, epochs: int | None, seed: int | None) -> Recipe:

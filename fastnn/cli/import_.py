@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,12 +22,13 @@ def import_original(
     The weights are kept exactly. The published NN.json lacks a comma, which is inserted if the file has no other fault.
     """
     from fastnn.formats import read_original, save_model
-    from fastnn.storage import check_new_file
+    from fastnn.storage import check_new_file, user_path
 
-    check_new_file(Path(target), force=force)
+    path = user_path(target)
+    check_new_file(path, force=force)
     original = read_original(source)
     try:
-        save_model(original.model, Path(target))
+        save_model(original.model, path)
     except OSError as error:
         raise cannot_write(target, error, ModelError) from None
     console, network = out(), original.model.network

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import math
 import signal
 from datetime import datetime
 from pathlib import Path
@@ -11,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from fastnn.cli._console import command, err, note, out, print_json
+from fastnn.cli._console import command, err, fail, note, out, print_json
 from fastnn.cli._data_options import (  # noqa: TC001 - typer reads the annotations
+    ClassesOption,
     PolarityOption,
     StrictOption,
     Target,
@@ -21,6 +24,7 @@ from fastnn.cli._data_options import (  # noqa: TC001 - typer reads the annotati
 from fastnn.cli._progress import View, view_for
 from fastnn.cli._signals import Interrupted, handling, leave
 from fastnn.errors import FastnnError, FetchError, RecipeError
+from fastnn.storage import user_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,9 +45,16 @@ def train(
     task: TaskOption = None,
     polarity: PolarityOption = "auto",
     strict: StrictOption = False,
+    classes: ClassesOption = None,
+    start: Annotated[
+        str | None,
+        typer.Option("--from", metavar="RUN", help="Start from the trained networks of this run folder or model file."),
+    ] = None,
     recipe: Annotated[
         str | None,
-        typer.Option(help="Preset or TOML file.", show_default="table for a table, else original"),
+        typer.Option(
+            help="Preset or TOML file.", show_default="table for a table, else original; with --from that of the model"
+        ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Number of passes over the training data.")] = None,
     hidden: Annotated[str | None, typer.Option(help="Units of the hidden layers, such as 200,40.")] = None,
@@ -83,6 +94,10 @@ def train(
             help="Stop after this many epochs without a better result, on the validation set if there is one."
         ),
     ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(metavar="SCORE", help="Stop at this test accuracy, such as 99%, or this R2 of a regression."),
+    ] = None,
     balance: Annotated[
         bool | None, typer.Option("--balance/--no-balance", help="Give rare classes more weight.")
     ] = None,
@@ -99,7 +114,7 @@ def train(
     """
     from fastnn.datasets import ReadOptions
 
-    options = ReadOptions.of(target, task, polarity, strict=strict)
+    options = ReadOptions.of(target, task, polarity, strict=strict, classes=classes)
     changes = {
         "epochs": epochs,
         "hidden": None if hidden is None else parse_hidden(hidden),
@@ -117,15 +132,19 @@ def train(
         "ensemble": ensemble,
         "validation_fraction": validation_fraction,
         "patience": patience,
+        "until": None if until is None else parse_until(until),
         "balance": balance,
     }
     if resume is not None and out_folder is not None:
         raise FastnnError("--resume writes to the folder of its run; drop --out")
+    if resume is not None and start is not None:
+        raise FastnnError("--resume continues a run, --from starts a new one from its networks; drop one of them")
     if resume is not None:
         session = resumed_session(resume, data, options, recipe, changes)
         notes = session.notes
     else:
-        session, first = new_session(data, options, recipe, changes, out_folder)
+        new = _new_session if start is None else functools.partial(_session_from, start)
+        session, first = new(data, options, recipe, changes, out_folder)
         notes = (*first, *session.notes)
     for text in notes:
         note(text)
@@ -138,6 +157,8 @@ def train(
         print_json({**result_of(session), "notes": list(notes)})
     elif not quiet:
         show_summary(result_of(session))
+    if session.failure is not None:
+        fail(session.failure, 1)
 
 
 def parse_hidden(text: str) -> tuple[int, ...]:
@@ -150,7 +171,51 @@ def parse_hidden(text: str) -> tuple[int, ...]:
         raise RecipeError(f"--hidden takes whole numbers separated by commas, such as 200,40, not {text!r}") from None
 
 
-def new_session(
+def parse_until(text: str) -> float:
+    """Turn "99%", "99" or "0.99" into 0.99; "1" is all."""
+    try:
+        value = float(text.strip().removesuffix("%"))
+    except ValueError:
+        value = math.nan
+    # No score is above 1.
+    value /= 100 if text.strip().endswith("%") or value > 1 else 1
+    if not 0 < value <= 1:
+        raise RecipeError(f"--until takes an accuracy such as 99% or 0.99, or the R2 of a regression, not {text!r}")
+    return value
+
+
+def _session_from(
+    start: str,
+    data: str | None,
+    options: ReadOptions,
+    recipe_source: str | None,
+    changes: dict[str, Any],
+    folder: str | None,
+) -> tuple[Session, tuple[str, ...]]:
+    """Return the session of a new run that starts from a trained model; see :func:`_new_session`.
+
+    The data are by default those of the model; a table is read with the model's target and task.
+    """
+    from fastnn.cli._downloads import download_progress
+    from fastnn.evaluation.saved_model import DataChoice
+    from fastnn.formats import load_model
+    from fastnn.recipe import load_recipe
+    from fastnn.runs import check_new_run
+    from fastnn.session import Session
+    from fastnn.starting_model import StartingModel
+
+    given = None if recipe_source is None else load_recipe(recipe_source)
+    if folder is not None:
+        check_new_run(user_path(folder))
+    choice = DataChoice.of(start, load_model(start), data, options)
+    with download_progress() as progress:
+        dataset = choice.load(start, progress, is_own=data is None)
+    recipe = _changed(StartingModel.of(start, dataset).recipe(given), changes)
+    target = folder if folder is not None else _free_folder(recipe.name)
+    return Session.from_model(start, dataset, recipe, target, source=choice.source), ()
+
+
+def _new_session(
     data: str | None,
     options: ReadOptions,
     recipe_source: str | None,
@@ -181,7 +246,7 @@ def new_session(
 
     base = None if recipe_source is None else load_recipe(recipe_source)
     if folder is not None:
-        check_new_run(folder)
+        check_new_run(user_path(folder))
     _changed(base or presets["table"], changes)  # options are checked before the data are read
     source, dataset, more = _load(data, options)
     base = base or default_recipe(dataset)
@@ -191,7 +256,7 @@ def new_session(
         notes.append(f"the weights are averaged over all {recipe.epochs} epochs")
     if recipe.schedule not in ("step", "adaptive") and (changes["lr_decay"] or changes["lr_every"]):
         notes.append(f"--lr-decay and --lr-every have no effect: recipe {recipe.name} has a {recipe.schedule} schedule")
-    target = Path(folder) if folder is not None else _free_folder(recipe.name)
+    target = folder if folder is not None else _free_folder(recipe.name)
     return Session(dataset, recipe, target, source=source), (*notes, *more)
 
 
@@ -207,7 +272,7 @@ def resumed_session(
     recipe_source: str | None,
     changes: dict[str, Any],
 ) -> Session:
-    """Return the session that continues a run; parameters as for :func:`new_session`.
+    """Return the session that continues a run; parameters as for :func:`_new_session`.
 
     Raises
     ------
@@ -221,15 +286,20 @@ def resumed_session(
     if options != DEFAULT_OPTIONS:
         if data is None:
             raise RecipeError(
-                f"{folder}: --resume reads the run's data as before; drop --target, --task, --polarity and --strict"
+                f"{folder}: --resume reads the run's data as before; drop --target, --task, --polarity, --strict and "
+                "--classes"
             )
         dataset = _load(data, options)[1]
     session = Session.resume(folder, epochs=changes["epochs"], dataset=dataset)
-    for name, value in changes.items():
-        if value is not None and name != "epochs" and value != getattr(session.recipe, name):
-            raise RecipeError(f"{folder}: --resume cannot change the recipe; drop --{name.replace('_', '-')}")
+    changed = [name for name, value in changes.items() if value not in (None, getattr(session.recipe, name))]
     if recipe_source not in (None, session.recipe.name):
-        raise RecipeError(f"{folder}: --resume cannot change the recipe; drop --recipe")
+        changed.append("recipe")
+    if changed:
+        option = changed[0].replace("_", "-")
+        raise RecipeError(
+            f"{folder}: --resume cannot change the recipe; drop --{option}, or start a new run from its networks with "
+            f"--from {folder}"
+        )
     return session
 
 
@@ -281,6 +351,9 @@ def result_of(session: Session) -> dict[str, Any]:
         "samples_per_second": timings.samples / timings.training if timings.training else 0.0,
         "first_layer": session.first_layer,
         "density": session.density,
+        "until": session.recipe.until,
+        "until_reached": None if session.recipe.until is None else session.reached,
+        "learned_nothing": session.learned_nothing,
         "best_epoch": best[0] if best else None,
         "validation_r2" if model.task == "regression" else "validation_accuracy": best[1] if best else None,
         "seed": session.recipe.seed,
@@ -308,9 +381,24 @@ def show_summary(result: dict[str, Any]) -> None:
         score = result["validation_r2"] if result["task"] == "regression" else result["validation_accuracy"]
         best = score_text(score, result["task"])
         rows["best epoch"] = f"{result['best_epoch']} (validation {best}){early}"
+    if result["until"] is not None:
+        rows["until"] = _until_text(result)
     for number, (name, value) in enumerate(rows.items()):
         table.add_row(name, f"[bold]{escape(value)}[/bold]" if number == 1 else escape(value))
     out().print(table)
+
+
+def _until_text(result: dict[str, Any]) -> str:
+    """Return whether training has ended at the score that was asked for, and what that means for the test set."""
+    from fastnn.progress import score_text
+
+    wanted = score_text(result["until"], result["task"])
+    if not result["until_reached"]:
+        return f"{wanted} was not reached in {result['epochs']:,} epochs"
+    return (
+        f"{wanted} reached in epoch {result['epochs']:,}; the test set decided when to stop, "
+        "so its score is too optimistic"
+    )
 
 
 def _test_rows(result: dict[str, Any]) -> dict[str, str]:

@@ -53,6 +53,7 @@ def load_dataset(
     task: Task | None = None,
     polarity: Polarity = "auto",
     strict: bool = False,
+    classes: str | Sequence[str] | None = None,
 ) -> Dataset:
     """Load a data set by name, from a path or from a database.
 
@@ -64,17 +65,18 @@ def load_dataset(
         - a name: ``digits`` (the 13,942 digits of the original) or ``mnist``, found in ``$FASTNN_DATA``, ``./data`` or
           the user's cache, else downloaded; or ``drawn``, digits that are generated (``drawn:2000:7`` for 2,000 digits
           and seed 7);
-        - a path of images: ``.json``, ``.csv`` (both also with ``.gz``) or ``.npz``, an IDX file, or a folder of IDX
-          files, of ``0.json`` to ``9.json`` or of class folders with PNG or JPEG files;
-        - a path of a table: ``.csv``, ``.tsv``, ``.svmlight`` (all also with ``.gz``) or ``.npz``;
+        - a path of images: ``.json``, ``.csv`` (both also with ``.gz``), ``.npz``, ``.npy``, ``.mat`` or ``.parquet``,
+          an IDX file, or a folder of such files, of ``0.json`` to ``9.json``, of class folders with pictures, or of
+          pictures with labels in their names or in a file; or a ``.zip``, ``.tar`` or ``.tar.gz`` archive of one;
+        - a path of a table: ``.csv``, ``.tsv``, ``.svmlight`` (all also with ``.gz``), ``.npz`` or ``.parquet``;
         - the URL of a database that the web app fills, ``sqlite:///FILE`` or ``postgresql://USER@HOST/NAME``, of which
           the accepted digits are read.
     progress : callable, optional
         Called during a download with a text and the fraction done, 0 to 1.
     target : str or sequence of str, optional
-        The columns of a CSV or TSV file to learn, by their names, or by their positions, from 1, if the file has no row
-        of names. By default the column named target, label, class or y, and in a file of 785 columns, which is a set of
-        digits, the first.
+        The columns of a CSV, TSV or Parquet file to learn, by their names, or by their positions, from 1, if the file
+        has no row of names. By default the column named target, label, class or y, and in a table of pixels without
+        names the first or last one, by its values.
     task : {"classification", "multilabel", "regression"}, optional
         What is learned from a table. By default its targets decide, and a note of the data set says how.
     polarity : {"auto", "dark-on-light", "light-on-dark"}
@@ -82,6 +84,9 @@ def load_dataset(
         if they are inverted.
     strict : bool
         Whether a damaged file among many is an error. By default it is left out with a note.
+    classes : str or sequence of str, optional
+        The only classes to take, such as "0-9", "A-Z,a-z" or ("0", "1", "7"); the network has an output for each of
+        them, in this order. By default all classes of the data.
 
     Returns
     -------
@@ -103,11 +108,20 @@ def load_dataset(
     >>> len(data), data.images.shape, data.classes[:3]
     (200, (200, 784), ('0', '1', '2'))
     """
-    return load_source(source, ReadOptions.of(target, task, polarity, strict=strict), progress)
+    return load_source(source, ReadOptions.of(target, task, polarity, strict=strict, classes=classes), progress)
 
 
 def load_source(source: str | Path, options: ReadOptions, progress: Progress | None = None) -> Dataset:
     """Load a data set by name, from a path or from a database; see :func:`load_dataset`."""
+    dataset = _load(source, options, progress)
+    if not options.classes:
+        return dataset
+    from fastnn.datasets.class_choice import keep_classes
+
+    return replace(keep_classes(dataset, options.classes), options=options)
+
+
+def _load(source: str | Path, options: ReadOptions, progress: Progress | None) -> Dataset:
     if isinstance(source, str) and (source in NAMES or source.startswith(("drawn:", *_DATABASES))):
         from fastnn.datasets.readers import check_no_target
 

@@ -16,7 +16,7 @@ import numpy as np
 from fastnn.datasets.dataset import PIXELS, Dataset
 from fastnn.datasets.labels import DIGIT_CLASSES
 from fastnn.errors import DataError, MissingExtraError, cannot_write
-from fastnn.storage import check_access, check_name
+from fastnn.storage import check_access, check_name, user_path
 
 try:
     import sqlalchemy as sa
@@ -190,7 +190,8 @@ def _parse(url: str) -> URL:
     except (exc.ArgumentError, ValueError):
         raise DataError("not a database URL; give sqlite:///FILE or postgresql://USER@HOST/NAME") from None
     if backend == "sqlite" and driver == "sqlite":
-        return parsed
+        home = parsed.database is not None and parsed.database.startswith("~")
+        return parsed.set(database=str(user_path(str(parsed.database)))) if home else parsed
     if driver in ("postgres", "postgresql", "postgresql+psycopg"):
         return parsed.set(drivername="postgresql+psycopg")
     raise DataError(f"{without_password(url)}: unknown kind of database; known are sqlite and postgresql")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastnn.datasets.delimited import is_number, shown
 from fastnn.errors import DataError
 
 if TYPE_CHECKING:
@@ -16,6 +18,15 @@ if TYPE_CHECKING:
 DIGIT_CLASSES = tuple("0123456789")
 
 _INT64 = range(2**63)
+_WHOLE = re.compile(r"[0-9]{1,18}")
+_QUOTED = re.compile(r"b?'([^']*+)'")
+"""Labels of ARFF files, and bytes that were written as text."""
+_EXACT = 2.0**53
+"""Floats below are exact integers."""
+
+_MOST = 10_000
+"""Most classes that ranges may stand for."""
+_RANGE = re.compile(r"([0-9]{1,9})-([0-9]{1,9})|(\w)-(\w)")
 
 
 def encode_labels(labels: Sequence[int | str], source: str = "labels") -> tuple[NDArray[np.int64], tuple[str, ...]]:
@@ -59,6 +70,57 @@ def encode_labels(labels: Sequence[int | str], source: str = "labels") -> tuple[
     return _encode_integers([integers[label] for label in labels])
 
 
+def canonical_labels(texts: Sequence[str], source: str = "labels") -> tuple[list[str], tuple[str, ...]]:
+    """Return labels that tables write as 5.0, 05, '5' or b'5' as 5 if all are written so, and notes on that.
+
+    Parameters
+    ----------
+    texts : sequence of str
+        One for each sample.
+    source : str
+        What error messages call the data.
+
+    Raises
+    ------
+    DataError
+        If all are numbers and one is not whole, or labels such as 5 and 05 both occur.
+    """
+    unique = set(texts)
+    quoted = {text: match[1] for text in unique if (match := _QUOTED.fullmatch(text))}
+    if unique and len(quoted) == len(unique):
+        inner, notes = canonical_labels([quoted[text] for text in texts], source)
+        return inner, (f"labels such as {min(quoted)} are read without quotes", *notes)
+    if not all(map(is_number, unique)):
+        return list(texts), ()
+    found = {text: value for text in unique if (value := _whole_value(text)) is not None}
+    if len(found) < len(unique):
+        fraction = min((text for text in unique - found.keys() if not float(text).is_integer()), default=None)
+        if fraction is not None and np.isfinite(float(fraction)):
+            raise DataError(
+                f"{source}: the label {shown(fraction)} is not a whole number; images have classes (--task regression "
+                "reads the pixels as columns of numbers)"
+            )
+        return list(texts), ()
+    names = {text: str(value) for text, value in found.items()}
+    padded = sorted(text for text in unique if text[0] == "0" and _WHOLE.fullmatch(text) and text != names[text])
+    both = [text for text in padded if names[text] in unique]
+    if both:
+        raise DataError(
+            f"{source}: labels {names[both[0]]} and {shown(both[0])} both occur; write each class in one way only"
+        )
+    written = sorted(text for text in unique - set(padded) if text != names[text])
+    notes = tuple(f"labels such as {some[0]} are read as {names[some[0]]}" for some in (padded, written) if some)
+    return [names[text] for text in texts], notes
+
+
+def _whole_value(text: str) -> int | None:
+    """Return the whole number from 0 that a text spells, such as 5, 05, 5.0 and 5e0, else None."""
+    if _WHOLE.fullmatch(text):
+        return int(text)
+    value = float(text)
+    return int(value) if 0 <= value < _EXACT and value.is_integer() and text[0] not in "+-" else None
+
+
 def _as_int(label: int | str) -> int | None:
     """Return the integer that a label is or spells without leading zeros or signs ("7", not "07"), else None."""
     if isinstance(label, int | np.integer):
@@ -100,3 +162,26 @@ def check_classes(names: Sequence[str], source: str) -> None:
 def is_digit(name: str) -> bool:
     """Return whether a class is one of the ten digits, whose labels are written as numbers."""
     return name in DIGIT_CLASSES
+
+
+def parse_classes(text: str) -> tuple[str, ...]:
+    """Return the names of classes in a list such as "0-9", "A-Z,a-z" or "0,1,seven".
+
+    Raises
+    ------
+    DataError
+        If a range is empty or too long, or a name is missing or occurs twice.
+    """
+    names: list[str] = []
+    for part in text.split(","):
+        found = _RANGE.fullmatch(part.strip())
+        if found is None:
+            names.append(part.strip())
+            continue
+        first, last, low, high = found.groups()
+        numbers = range(int(first), int(last) + 1) if first else range(ord(low), ord(high) + 1)
+        if not numbers or len(numbers) + len(names) > _MOST:
+            raise DataError(f"--classes: {part.strip()} is an empty range, or one of more than {_MOST:,} classes")
+        names += [str(number) if first else chr(number) for number in numbers]
+    check_classes(names, "--classes")
+    return tuple(names)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fastnn.datasets.labels import parse_classes
 from fastnn.datasets.polarity import Polarity, polarity_sign
 from fastnn.errors import DataError
 
@@ -28,6 +29,8 @@ class ReadOptions:
         Whether the ink of images is darker or lighter than the paper.
     strict : bool
         Whether a damaged file among many is an error, and not left out with a note.
+    classes : tuple of str
+        The only classes to take, in the order of the outputs; none for all that the data have.
 
     Raises
     ------
@@ -39,6 +42,7 @@ class ReadOptions:
     task: Task | None = None
     polarity: Polarity = "auto"
     strict: bool = False
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not all(isinstance(name, str) for name in self.target):
@@ -53,10 +57,12 @@ class ReadOptions:
         polarity: Polarity = "auto",
         *,
         strict: bool = False,
+        classes: str | Sequence[str] | None = None,
     ) -> ReadOptions:
-        """Return the options; a single target may be given as text."""
+        """Return the options; a single target may be given as text, and classes as "0-9" or "A-Z,a-z"."""
+        chosen = parse_classes(classes) if isinstance(classes, str) else tuple(classes or ())
         targets = (target,) if isinstance(target, str | int) else tuple(target or ())
-        return cls(targets, task, polarity, strict)
+        return cls(targets, task, polarity, strict, chosen)
 
 
 DEFAULT_OPTIONS = ReadOptions()

@@ -25,6 +25,11 @@ _SPLIT_STREAM = 0x5B117
 _PER_CLASS_STREAM = 0xC1A55
 _FOLD_STREAM = 0xF01D5
 
+_FEW = 5
+"""Classes with fewer samples are too small to be split."""
+_SHOWN = 10
+"""Most classes that a note names."""
+
 
 class Split(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which part of a data set is its test set. Models store it, so that they are never tested on training data.
@@ -151,6 +156,38 @@ def split(dataset: Dataset, test_fraction: float | Split = 0.1, seed: int = 0) -
     """
     how = test_fraction if isinstance(test_fraction, Split) else Split(fraction=test_fraction, seed=seed)
     return _checked(*how.divide(dataset))
+
+
+def notes_on_small_classes(dataset: Dataset, train: Dataset, test: Dataset) -> tuple[str, ...]:
+    """Return notes that name the classes with too few samples to be both in the training and in the test set.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Before the split.
+    train, test : Dataset
+        Its two parts.
+    """
+    if dataset.task != "classification":
+        return ()
+    one, own = "image" if dataset.is_images else "row", len(train) == len(dataset)
+    counts = dict(zip(dataset.names, dataset.counts.tolist(), strict=True))
+    tested = dict(zip(test.names, test.counts.tolist(), strict=True))
+    trained = dict(zip(train.names, train.counts.tolist(), strict=True))
+    mean = len(dataset) / max(1, int(np.count_nonzero(dataset.counts)))
+    # Larger classes are missing in the test set by chance, and so is every class of a tiny data set.
+    few = [name for name, n in counts.items() if 0 < n < min(_FEW, mean / 2) and not own and not tested.get(name)]
+    unknown = [name for name, n in counts.items() if not trained.get(name) and (n or tested.get(name))]
+    notes = []
+    for verb, lacking in (("tested", few), ("trained", unknown)):
+        if lacking:
+            shown = ", ".join(f"{name!r} ({counts[name]})" for name in lacking[:_SHOWN])
+            more = f" and {len(lacking) - _SHOWN} more" if len(lacking) > _SHOWN else ""
+            notes.append(
+                f"too few {one}s for the split: none of class {shown}{more} is {verb} on; add {one}s, or leave such "
+                "classes out with --classes"
+            )
+    return tuple(notes)
 
 
 def assign_folds(dataset: Dataset, folds: int, seed: int) -> NDArray[np.int64]:

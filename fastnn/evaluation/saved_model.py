@@ -106,6 +106,8 @@ class DataChoice:
             options = replace(options, target=target, task=task)
         elif data is None and about is not None and options.polarity == "auto":
             options = replace(options, polarity=about.options.polarity)
+        if data is None and about is not None and not options.classes:
+            options = replace(options, classes=about.classes or ())
         return cls(source, options, from_model)
 
     def load(self, path: str, progress: Callable[[str, float], None] | None = None, *, is_own: bool) -> Dataset:
@@ -209,6 +211,9 @@ def _choose(model: Model, dataset: Dataset, wanted: Part | None, *, own: bool) -
     how = stored or Split()
     if not own and not has_test:
         notes.append(f"{dataset.source} is split with test fraction {how.fraction} and seed {how.seed}")
+    recipe = model.card.recipe
+    if own and chosen == "test" and recipe is not None and recipe.until is not None:
+        notes.append(f"training ended when it was good enough on these {what}, so that their scores are too optimistic")
     train, test = split(dataset, how)
     return chosen, test if chosen == "test" else train, tuple(notes)
 

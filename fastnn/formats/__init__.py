@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastnn.errors import ModelError, fault
 from fastnn.formats.original_json import read_original, write_original
 from fastnn.formats.safetensors import FILE_LIMIT, read_model, write_model
 from fastnn.reading import open_file
+from fastnn.storage import user_path
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from fastnn.model import Model
 
 __all__ = ["find_model", "load_model", "read_model", "read_original", "save_model", "write_model", "write_original"]
@@ -72,7 +74,7 @@ def save_model(model: Model, path: str | Path) -> None:
     >>> fastnn.load_model("model.safetensors").sizes
     (784, 16, 10)
     """
-    write_model(model, path)
+    write_model(model, user_path(path))
 
 
 def find_model(path: str | Path) -> Path:
@@ -83,7 +85,7 @@ def find_model(path: str | Path) -> Path:
     ModelError
         If there is none.
     """
-    path = Path(path)
+    path = user_path(path)
     try:
         if path.is_dir():
             for name in (MODEL_FILE, CHECKPOINT_FILE):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -19,9 +18,10 @@ from fastnn.errors import FastnnError, ModelError
 from fastnn.model import Model, ModelCard, OriginalCard
 from fastnn.network import Network
 from fastnn.reading import read_file
-from fastnn.storage import atomic_write
+from fastnn.storage import atomic_write, user_path
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from typing import BinaryIO
 
     from numpy.typing import NDArray
@@ -135,7 +135,7 @@ def read_original(path: str | Path) -> Original:
     ModelError
         If it is not such a file; the message names the line or the key that is wrong.
     """
-    path = Path(path)
+    path = user_path(path)
     text = _read_text(path)
     place = ""
     try:

@@ -9,7 +9,15 @@ from fastnn.errors import FastnnError, cannot_write
 from fastnn.report.content import Content, measure
 from fastnn.report.page import page
 from fastnn.report.pictures import DARK, LIGHT, PICTURES, draw, need_matplotlib
-from fastnn.storage import atomic_write, check_target, exchange, move_file, put_in_place, temporary_folder
+from fastnn.storage import (
+    atomic_write,
+    check_target,
+    exchange,
+    move_file,
+    put_in_place,
+    temporary_folder,
+    user_path,
+)
 
 if TYPE_CHECKING:
     from fastnn.datasets import Dataset
@@ -64,7 +72,7 @@ def write_report(
     MissingExtraError
         If matplotlib is not installed.
     """
-    folder = Path(folder)
+    folder = user_path(folder)
     check_folder(folder, force=force)
     need_matplotlib()
     content = measure(model, dataset, None if history is None else Path(history))

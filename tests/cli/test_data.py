@@ -1,5 +1,6 @@
 """The commands ``fastnn data info``, ``convert`` and ``fetch``."""
 
+import importlib.util
 import json
 import re
 from pathlib import Path
@@ -17,6 +18,7 @@ from fastnn.datasets.writers import write_dataset
 from fastnn.errors import DataError, FetchError
 from fastnn.label_issues import Issue
 from tests.datasets.samples import dataset, served
+from tests.models import png, seven
 
 
 @pytest.fixture(autouse=True)
@@ -222,3 +224,29 @@ def test_the_sheet_of_an_earlier_search_never_stays_beside_a_new_list(monkeypatc
     run("clean", "drawn:20", "--out", "list.csv", "--sheet", "sheet.png", "--force")
     assert Path("list.csv").exists()
     assert not Path("sheet.png").exists()
+
+
+def test_notes_on_folders_are_shown_by_every_command(tmp_path: Path) -> None:
+    names = [f"{part}/{label}/{k}.png" for part in ("train", "test", "val") for label in "01" for k in range(11)]
+    for number, name in enumerate(names):
+        (tmp_path / "d" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "d" / name).write_bytes(png(np.roll(seven(), number % 7, axis=1)))
+    (tmp_path / "d" / "train" / "1" / "3.png").write_bytes(b"")
+    (tmp_path / "d" / "train" / "1" / "Thumbs.db").write_bytes(b"")
+    commands = [["info", "d"], ["convert", "d", "d.npz"], ["mosaic", "d", "d.png", "--rows", "2", "--columns", "2"]]
+    if importlib.util.find_spec("sqlalchemy"):
+        commands.append(["import", "d", "--into", "sqlite:///d.db"])
+    for command in commands:
+        strict = run(*command, "--strict")
+        assert strict.exit_code == 2
+        assert "1/3.png: not a picture" in one_line(strict.stderr)
+        result = run(*command)
+        assert result.exit_code == 0
+        for words in (
+            "parts of the data set",
+            "left out 1 of 66 pictures",
+            "passed over: 1 file that is not a picture",
+        ):
+            assert words in result.stderr
+        if command[0] in ("convert", "import"):
+            assert re.search("the 22 (samples|images) of the validation set are left out", result.stderr)

@@ -42,6 +42,11 @@ def test_training_needs_no_standard_streams() -> None:
     assert len(Path("run/history.csv").read_text().splitlines()) == 3
 
 
+@pytest.mark.parametrize("command", ["guide start", "data info data.npz"])
+def test_commands_need_no_standard_output(command: str) -> None:
+    assert shell(f"{command} >&-") == (0, "")
+
+
 @needs_full_disk
 @pytest.mark.parametrize("command", ["--help", "data info data.npz"])
 def test_full_output_is_one_line(command: str) -> None:

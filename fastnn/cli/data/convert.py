@@ -47,5 +47,7 @@ def convert(
     written, notes = write_dataset(dataset, to, force=force)
     for text in [*dataset.notes, *notes]:
         note(text)
+    if dataset.validation is not None:
+        note(f"the {len(dataset.validation):,} samples of the validation set are left out")
     for path in written:
         out().print(str(path), markup=False, soft_wrap=True)

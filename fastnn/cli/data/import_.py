@@ -35,7 +35,8 @@ def import_(
     stored, known = import_dataset(dataset, into, contributor=contributor, review=review)
     for text in dataset.notes:
         note(text)
-    if dataset.test is not None:
-        note(f"the {len(dataset.test):,} images of the test set are left out")
+    for part, name in ((dataset.test, "test"), (dataset.validation, "validation")):
+        if part is not None:
+            note(f"the {len(part):,} images of the {name} set are left out")
     existing = f"; {known:,} existed already" if known else ""
     out().print(f"stored {stored:,} digits{existing}", markup=False)
