@@ -159,6 +159,14 @@ def stop_early(recipe: str, epochs: int = 1) -> Callable[[], None]:
     return train
 
 
+def start_model() -> None:
+    """Write the run folder base, from whose model a training starts."""
+    from fastnn.session import Session
+
+    for _ in Session("other.npz", "ensemble.toml", "base", threads=1):
+        pass
+
+
 def large_source() -> None:
     """Write a data set whose times are old enough for the cache to rely on them."""
     from fastnn.datasets import load_dataset
@@ -203,6 +211,10 @@ def _train() -> Iterator[Case]:
         yield Case(
             f"resume, {recipe}", "train", _RESUME, (_RUN,), prepare=stop_early(recipe), patches=checkpoint_always
         )
+    start = ("train", "--quiet", "--data", "data.npz", "--from", "base", "--epochs", "3", "--out", "run")
+    yield Case(
+        "train from a model", "train", start, (_RUN,), prepare=start_model, resume=_RESUME, patches=checkpoint_always
+    )
     more = (*_RESUME, "--epochs", "5")
     yield Case("more epochs", "train", more, (_RUN,), ((*_TRAIN, "small.toml"),), patches=checkpoint_always)
 

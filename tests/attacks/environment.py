@@ -109,6 +109,13 @@ def oddities(locales: Path) -> list[Oddity]:
         Oddity("HOME is a file", {"HOME": "/dev/null", "FASTNN_CACHE_DIR": None}, group="home"),
         Oddity("unwritable caches", {"FASTNN_CACHE_DIR": "/proc/no", "TMPDIR": "/nowhere"}, group="home"),
         Oddity("other user", prepare=_become_nobody, missing=_no_other_user()),
+        Oddity(
+            "unknown user without HOME",
+            {"HOME": None, "XDG_CACHE_HOME": None, "FASTNN_CACHE_DIR": None},
+            prepare=_become_unknown,
+            group="home",
+            missing=_no_other_user(),
+        ),
         Oddity("no variables", dict.fromkeys(("HOME", "PATH", "USER", "LANG", "TERM", "SHELL", "TMPDIR"))),
         *(
             Oddity(f"{n} BLAS threads", dict.fromkeys(_BLAS, n), group="BLAS")
@@ -156,6 +163,8 @@ def oddities(locales: Path) -> list[Oddity]:
     ]  # fmt: skip
 
 
+_UNKNOWN = 54321
+"""A user and a group that the system does not know."""
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _BLAS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
@@ -197,6 +206,12 @@ def _become_nobody() -> None:
     os.setgroups([])
     os.setgid(nobody.pw_gid)
     os.setuid(nobody.pw_uid)
+
+
+def _become_unknown() -> None:
+    os.setgroups([])
+    os.setgid(_UNKNOWN)
+    os.setuid(_UNKNOWN)
 
 
 def _enter_a_deleted_folder() -> None:
@@ -266,7 +281,7 @@ class Trainings:
 
         def prepare() -> None:
             # Last of all the user, who may do less.
-            for one in sorted(odd, key=lambda one: one.prepare is _become_nobody):
+            for one in sorted(odd, key=lambda one: one.prepare in (_become_nobody, _become_unknown)):
                 if one.prepare is not None:
                     one.prepare()
 

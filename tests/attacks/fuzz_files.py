@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 _IDX = mutate.raw(b"\0\0\x08\x03", b"\0\0\x08\x01", b"\0\0\x0d\x03", b"\xff" * 4, b"\0\0\0\x1c")
 _LABELS = ("cat", "07", "0", "9223372036854775808", "-1", "é", "=1+1")
 _JSON = mutate.json_value("image", "label", *_LABELS)
-_CSV = mutate.text("label", "pixel0", *_LABELS)
+_CSV = mutate.text("label", "pixel0", "pixel784", "class_1", "0x0", "0.5", "-1", "05", "id", ";", "#", "|", *_LABELS)
 
 
 @target("idx-images", lambda: [seeds.idx_images(), seeds.idx_images(1)], _IDX)
 def _idx_images(content: bytes, _: Bench) -> None:
     from fastnn.datasets.idx import parse_images
 
-    images = parse_images(content, "x")
+    images, _ = parse_images(content, "x")
     assert images.dtype == np.uint8
     assert images.shape[1:] == (784,)
 
@@ -43,7 +43,9 @@ def _idx_images(content: bytes, _: Bench) -> None:
 def _idx_labels(content: bytes, _: Bench) -> None:
     from fastnn.datasets.idx import parse_labels
 
-    assert parse_labels(content, "x").dtype == np.uint8
+    labels, _ = parse_labels(content, "x")
+    assert labels.dtype.kind in "iu"
+    assert labels.ndim == 1
 
 
 _PAIR_NAMES = ("y-images-idx3-ubyte", "y-labels-idx1-ubyte.gz", "train-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte")
@@ -63,6 +65,34 @@ def _npz(content: bytes, bench: Bench) -> None:
     check_dataset(load_dataset(bench.write("a.npz", content)))
 
 
+@target("named-npz", seeds.named_npz, mutate.npz)
+def _named_npz(content: bytes, bench: Bench) -> None:
+    path = bench.write("a.npz", content)
+    with contextlib.suppress(FastnnError):
+        check_dataset(load_dataset(path, task="regression"))
+    check_dataset(load_dataset(path))
+
+
+@target("npy", seeds.npy_folders, mutate.files({".npy": mutate.npy}, "labels.npy", "x_val.npy", "a.npy", "b.npy"))
+def _npy(content: bytes, bench: Bench) -> None:
+    folder = bench.write_files(content)
+    for path in sorted(folder.iterdir()):
+        with contextlib.suppress(FastnnError):
+            check_dataset(load_dataset(path))
+    check_dataset(load_dataset(folder))
+
+
+@target("mat", seeds.mat, mutate.raw(b"\x0f\0\0\0", b"\x0e\0\0\0", b"\xff" * 4, b"MATLAB 7.3"))
+def _mat(content: bytes, bench: Bench) -> None:
+    check_dataset(load_dataset(bench.write("a.mat", content)))
+
+
+@target("arrow", seeds.arrow_files, mutate.raw(b"PAR1", b"ARROW1", b"\xff" * 4))
+def _arrow(content: bytes, bench: Bench) -> None:
+    ending = "parquet" if content[:4] == b"PAR1" else "arrow"
+    check_dataset(load_dataset(bench.write(f"a.{ending}", content)))
+
+
 @target("csv", seeds.csv_rows, _CSV)
 def _csv(content: bytes, bench: Bench) -> None:
     check_dataset(load_dataset(bench.write("a.csv", content)))
@@ -73,9 +103,19 @@ def _csv_gz(content: bytes, bench: Bench) -> None:
     check_dataset(load_dataset(bench.write("a.csv.gz", content)))
 
 
+@target("pixel-rows", seeds.csv_rows, _CSV, share=0.5)
+def _pixel_rows(content: bytes, bench: Bench) -> None:
+    from fastnn.datasets.csv_rows import read_pixel_rows
+
+    images, _ = read_pixel_rows(bench.write("a.csv", content))
+    assert images.dtype == np.uint8
+    assert images.shape[1:] == (784,)
+
+
 _TABLE_TOKENS = (
     "target", "y", "colour", "true", "1,5", "1.234,5", "nan", "-inf", "1e999", "NA", "?", "2024-01-02", "50%", "1_0",
     ";", "\t", ",", '"', "\r", "\ufeff", "Unnamed: 0", "0,1,2", "1:1", "0:", "qid:1", "#",
+    "# ", "|", "id",
 )  # fmt: skip
 _TABLE = mutate.text(*_TABLE_TOKENS)
 _ASKED: tuple[dict[str, Any], ...] = (
@@ -164,14 +204,22 @@ def _class_files(content: bytes, bench: Bench) -> None:
     check_dataset(load_dataset(bench.write_files(content)))
 
 
-_PICTURES = {".png": mutate.png, ".jpg": mutate.jpeg, ".jpeg": mutate.jpeg}
+_PICTURES = {".png": mutate.png, ".jpg": mutate.jpeg, ".jpeg": mutate.jpeg, ".csv": mutate.text()}
 
 
 @target(
-    "class-folders", seeds.class_folders, mutate.files(_PICTURES, "cat/2.png", "07/1.jpg", "a\nb/1.png", ".x/1.png")
+    "class-folders",
+    seeds.class_folders,
+    mutate.files(_PICTURES, "cat/2.png", "07/1.jpg", "a\nb/1.png", ".x/1.png", "test/a/1.png"),
 )
 def _class_folders(content: bytes, bench: Bench) -> None:
     check_dataset(load_dataset(bench.write_files(content)))
+
+
+@target("archive", seeds.archives, mutate.archive)
+def _archive(content: bytes, bench: Bench) -> None:
+    ending = ".zip" if content[:2] == b"PK" else ".tgz" if content[:2] == b"\x1f\x8b" else ".tar"
+    check_dataset(load_dataset(bench.write(f"a{ending}", content)))
 
 
 @target("digits", seeds.json_digits, _JSON)
@@ -301,6 +349,16 @@ def _picture(content: bytes, _: Bench) -> None:
         is_blank(image)
 
 
+@target("other-picture", seeds.other_pictures, mutate.raw())
+def _other_picture(content: bytes, _: Bench) -> None:
+    from fastnn.images.decode import colours, decoded
+    from fastnn.images.read import load_picture
+
+    assert load_picture(content).ndim == 2
+    with decoded(content, longest=20) as picture:
+        assert colours(picture.image).shape[2] in (3, 4)
+
+
 @target(
     "predict-json",
     lambda: [
@@ -311,14 +369,17 @@ def _picture(content: bytes, _: Bench) -> None:
     heavy=lambda: [mutate.pack({"a.json.gz": bomb}) for bomb in seeds.bombs()["json"]],
 )
 def _predict(content: bytes, bench: Bench) -> None:
-    from fastnn.predicting import predict_files
+    from fastnn.recognition import predict_files
 
     folder = bench.write_files(content)
     model = bench.once("model", lambda: str(bench.write("m.safetensors", seeds.models()[0])))
     names = [str(path) for path in sorted(folder.rglob("*")) if path.is_file()]
     if names:
-        _, found = predict_files(model, names)
-        json.dumps([one.as_dict() for one in found], allow_nan=False).encode()
+        found = predict_files(model, names)
+        json.dumps(found.as_dict(), allow_nan=False).encode()
+        # What cannot be read is refused, if nothing else can be read either.
+        if found.faults and not found.predictions:
+            raise DataError(found.faults[0])
 
 
 @target(

@@ -140,6 +140,7 @@ _COMMANDS = (
     ["cv", "--data", "a.npz", "--recipe", "original", "--folds", "2", "--repeats", "2", "--epochs", "1", "--json"],
     ["data", "import", "a.npz", "--into", "sqlite:///b.db", "--contributor", "me", "--review"],
     ["train", "--data", "a.npz", "--recipe", "modern", "--hidden", "3,2", "--epochs", "2", "--lr", "0.1", "--out", "r"],
+    ["train", "--from", "m.safetensors", "--data", "a.npz", "--classes", "0-9", "--until", "99%", "--json"],
     ["data", "clean", "a.npz", "--folds", "2", "--repeats", "1", "--out", "x.csv"], ["bench", "--json"],
     ["serve", "--port", "80", "--db", "sqlite:///b.db", "--rate", "5"], ["data", "fetch", "digits"],
 )  # fmt: skip

@@ -278,7 +278,10 @@ _SHAPES = (
     "(2.0,)",
     "(True,)",
 )
-_MEMBERS = ("images", "labels", "classes", "test_images", "test_labels", "checksum", "other")
+_MEMBERS = (
+    "images", "labels", "classes", "test_images", "test_labels", "checksum", "other", "X", "y", "x_test", "y_test",
+    "arr_0", "feature_names", "target", "data",
+)  # fmt: skip
 
 
 def npz(random: Random, content: bytes) -> bytes:
@@ -299,7 +302,7 @@ def npz(random: Random, content: bytes) -> bytes:
         case 2:
             members[name] = _RAW_BYTES(random, members[name])
         case _:
-            members[name] = _npy(random, members[name])
+            members[name] = npy(random, members[name])
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", random.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))) as archive:
         for member, array in members.items():
@@ -307,8 +310,10 @@ def npz(random: Random, content: bytes) -> bytes:
     return file.getvalue()
 
 
-def _npy(random: Random, array: bytes) -> bytes:
-    """Mutate dtype, order or shape in the header of an array, and give it another content now and then."""
+def npy(random: Random, array: bytes) -> bytes:
+    """Mutate dtype, order or shape in the header of an array, and its content or other bytes now and then."""
+    if len(array) < 10 or random.random() < 0.1:
+        return _RAW_BYTES(random, array)
     end = 10 + int.from_bytes(array[8:10], "little")
     header, content = array[10:end].strip(), array[end:]
     header = (
@@ -325,6 +330,38 @@ def _npy(random: Random, array: bytes) -> bytes:
     if random.random() < 0.3:
         content = random.randbytes(random.choice((0, 1, 2, 8, 16, 24, 1568)))
     return array[:8] + len(header).to_bytes(2, "little") + header + content
+
+
+_MEMBER_NAMES = (
+    "../0/a.png", "/0/a.png", "C:\\a.png", "0\\a.png", ".", "a/", "0/a\nb.png", "__MACOSX/0/a.png", "x/y/z/0/a.png",
+    "é" * 200, "t.csv", "train/0/a.png", "test/0/a.png", "a.zip", "dataset.json", "0.json",
+)  # fmt: skip
+
+
+def archive(random: Random, content: bytes) -> bytes:
+    """Mutate an archive: bytes, or names and contents of the members of a .zip file."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as held:
+            members = {name: held.read(name) for name in held.namelist()}
+    except Exception:  # zipfile raises a dozen kinds of exceptions for damaged bytes
+        return _RAW_BYTES(random, content)
+    if not members or random.random() < 0.4:
+        return _RAW_BYTES(random, content)
+    name = random.choice(list(members))
+    match random.randrange(4):
+        case 0:
+            members[random.choice(_MEMBER_NAMES)] = members.pop(name)
+        case 1:
+            members[random.choice(_MEMBER_NAMES)] = members[name]
+        case 2:
+            members[name] = _RAW_BYTES(random, members[name])
+        case _:
+            members[name] = bytes(random.choice((0, 1, 1 << 10, 1 << 20)))
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", random.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))) as made:
+        for member, part in members.items():
+            made.writestr(member, part)
+    return file.getvalue()
 
 
 def png(random: Random, content: bytes) -> bytes:

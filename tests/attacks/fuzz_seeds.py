@@ -7,7 +7,10 @@ import gzip
 import io
 import json
 import sqlite3
+import struct
+import tarfile
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +52,14 @@ def idx_pairs() -> list[bytes]:
     plain = {"train-images-idx3-ubyte": idx_images(), "train-labels-idx1-ubyte": idx_labels()}
     test = {"t10k-images-idx3-ubyte": idx_images(1), "t10k-labels-idx1-ubyte": idx_labels(1)}
     packed = {f"x-{name.partition('-')[2]}.gz": gzip.compress(content, mtime=0) for name, content in plain.items()}
-    return [pack(plain), pack(plain | test), pack(packed)]
+    eight = struct.pack(">4B2I16i", 0, 0, 12, 2, 2, 8, *range(16))
+    qmnist = {"q-train-images-idx3-ubyte": idx_images(), "q-train-labels-idx2-int": eight}
+    floats = {
+        "emnist-test-images.idx3": struct.pack(">4B3I8f", 0, 0, 13, 3, 2, 2, 2, 0, 1, 0, 0.5, 1, 0, 0, 0),
+        "emnist-test-labels.idx1": idx_labels(),
+        "emnist-mapping.txt": b"0 48\n1 65 97\n",
+    }
+    return [pack(plain), pack(plain | test), pack(packed), pack(qmnist), pack(floats)]
 
 
 def npz() -> list[bytes]:
@@ -72,10 +82,94 @@ def npz() -> list[bytes]:
     return found
 
 
+def named_arrays() -> list[dict[str, Any]]:
+    """Return arrays as people name and shape them."""
+    x = images(4).reshape(4, 28, 28)
+    return [
+        {"x_train": x[:3], "y_train": np.arange(3), "x_test": x[3:], "y_test": np.arange(1)},
+        {"X": x.reshape(4, 784) / 255, "y": np.eye(4)},
+        {"data": np.arange(12.0).reshape(4, 3), "target": np.array([0, 1, 0, 1]), "feature_names": ["a", "b", "c"]},
+        {"arr_0": np.repeat(x[..., None], 3, axis=3), "arr_1": np.array([b"a", b"b", b"a", b"b"])},
+        {"images": x.transpose(1, 2, 0).astype(np.int16), "labels": np.array([[1.0, 2.0, 1.0, 2.0]])},
+    ]
+
+
+def named_npz() -> list[bytes]:
+    found = []
+    for arrays in named_arrays():
+        file = io.BytesIO()
+        np.savez_compressed(file, **arrays)
+        found.append(file.getvalue())
+    return found
+
+
+def npy_folders() -> list[bytes]:
+    found = []
+    for arrays in named_arrays():
+        files = {}
+        for name, array in arrays.items():
+            file = io.BytesIO()
+            np.save(file, np.asarray(array))
+            files[f"{name}.npy"] = file.getvalue()
+        found.append(pack(files))
+    return found
+
+
+def mat() -> list[bytes]:
+    """Return files of MATLAB: with structs as EMNIST, compressed and not, and with texts in cells."""
+    from scipy.io import savemat
+
+    made = named_arrays()
+    train = {"images": images(4), "labels": np.arange(4)[:, None]}
+    emnist = {"dataset": {"train": train, "test": train, "mapping": np.array([[k, 48 + k] for k in range(4)])}}
+    texts = {"images": images(2), "labels": np.array(["a", "b"], dtype=object)}
+    found = []
+    for arrays in (emnist, texts, made[1], made[2]):
+        for compressed in (True, False):
+            file = io.BytesIO()
+            savemat(file, arrays, do_compression=compressed)
+            found.append(file.getvalue())
+    return found
+
+
+def arrow_files() -> list[bytes]:
+    """Return Parquet, Arrow and Feather files: pictures, lists of pixels, and tables."""
+    import pyarrow as pa
+    from pyarrow import feather, parquet
+
+    features = {"image": {}, "label": {"names": list("ab")}}
+    tables = [
+        pa.table({"image": [{"bytes": png(seven()), "path": None}] * 2, "label": [0, 1]}).replace_schema_metadata(
+            {"huggingface": json.dumps({"info": {"features": features}})}
+        ),
+        pa.table({"image": images(2).tolist(), "label": ["a", "b"]}),
+        pa.table({"a": [0.5, 1.5, 2.5], "b": ["x", "y", "x"], "y": [1, 0, 1]}),
+    ]
+    found = []
+    for table in tables:
+        file, streamed = io.BytesIO(), io.BytesIO()
+        parquet.write_table(table, file, compression="none", dictionary_pagesize_limit=64)
+        with pa.ipc.new_stream(streamed, table.schema) as stream:
+            stream.write_table(table)
+        feathered = io.BytesIO()
+        feather.write_feather(table, feathered, compression="zstd" if "b" in table.column_names else "uncompressed")
+        found += [file.getvalue(), streamed.getvalue(), feathered.getvalue()]
+    return found
+
+
 def csv_rows() -> list[bytes]:
     rows = [",".join(map(str, row)) for row in images(2).tolist()]
-    header = "label," + ",".join(f"pixel{k}" for k in range(784))
-    return [f"{header}\n3,{rows[0]}\n4,{rows[1]}\n".encode(), f'"a ""b""",{rows[0]}\r\né,{rows[1]}\r\n'.encode()]
+    names = ",".join(f"pixel{k}" for k in range(784))
+    halves = [",".join(f"{value / 255:.1f}" for value in row) for row in images(2).tolist()]
+    one_hot = ",".join(f"class_{k}" for k in range(3))
+    texts = [
+        f"label,{names}\n3,{rows[0]}\n4,{rows[1]}\n",
+        f'"a ""b""",{rows[0]}\r\né,{rows[1]}\r\n',
+        f"# one\n,{names},class\n0,{halves[0]},05\n1,{halves[1]},7\n".replace(",", ";").replace(".", ","),
+        f"{one_hot},{names}\n0,1,0,{rows[0]}\n1,0,0,{rows[1]}\n",
+        f"{names}\n{rows[0]}\n{rows[1]}\n",
+    ]
+    return [*(text.encode() for text in texts), texts[0].encode("utf-16")]
 
 
 def tables() -> list[bytes]:
@@ -171,12 +265,60 @@ def pictures() -> list[bytes]:
     ]  # fmt: skip
 
 
+def other_pictures() -> list[bytes]:
+    """Return pictures in the other formats that Pillow reads, and one of 16 bits."""
+    made = []
+    for kind, options in (
+        ("BMP", {}), ("GIF", {}), ("GIF", {"save_all": True}), ("TIFF", {}), ("TIFF", {"compression": "tiff_lzw"}),
+        ("TIFF", {"compression": "jpeg"}), ("PPM", {}), ("WEBP", {}), ("WEBP", {"lossless": True}), ("AVIF", {}),
+    ):  # fmt: skip
+        Image.init()
+        if kind not in Image.SAVE:  # Pillow before 11.3 does not know AVIF
+            continue
+        file = io.BytesIO()
+        image = Image.fromarray(seven(40, 30))
+        more = {"append_images": [Image.fromarray(255 - seven(40, 30))]} if "save_all" in options else {}
+        image.save(file, kind, **options, **more)
+        made.append(file.getvalue())
+    deep = io.BytesIO()
+    Image.fromarray(seven(40, 30).astype(np.uint16) * 257).save(deep, "TIFF")
+    return [*made, deep.getvalue(), b"P2 2 2 255 0 255 255 0\n", b"P1\n2 2\n1 0 0 1\n"]
+
+
 def class_folders() -> list[bytes]:
     found = pictures()
     return [
         pack({"cat/1.png": found[0], "dog/1.png": found[2], "dog/2.jpg": found[8]}),
         pack({"é/a.jpeg": jpeg(seven())}),
+        pack({"train/0/1.png": found[0], "train/1/1.png": found[2], "x/test/0/1.png": found[0]}),
+        pack({"3_1.png": found[0], "3_2.png": found[2], "4_1.png": found[0], "4_2.png": found[2]}),
+        pack({"im/1.png": found[0], "im/2.png": found[2], "labels.csv": b"name,label\n1,a\nim/2.png,b\n"}),
+        pack({"x/a.csv": b"1,2,3\n4,5,6\n"}),
     ]
+
+
+def archives() -> list[bytes]:
+    """Return archives of class folders, of a table, of IDX files and of another archive."""
+    grey = png(seven())
+    found: list[bytes] = []
+    for files in (
+        {"cat/1.png": grey, "dog/1.png": grey}, {"x/t.csv": b"1,2,3\n4,5,6\n"}, {"a.json": json_digits()[0]},
+        {"x-images-idx3-ubyte": idx_images(), "x-labels-idx1-ubyte": idx_labels()},
+    ):  # fmt: skip
+        zipped, tarred = io.BytesIO(), io.BytesIO()
+        with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in files.items():
+                archive.writestr(name, content)
+        with tarfile.open(fileobj=tarred, mode="w") as tar:
+            for name, content in files.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+        found += [zipped.getvalue(), tarred.getvalue()]
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w") as archive:
+        archive.writestr("a.zip", found[0])
+    return [*found, gzip.compress(found[1], mtime=0), inner.getvalue()]
 
 
 @functools.cache

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastnn.datasets import Dataset, encode_labels, load_dataset
+from fastnn.datasets.labels import parse_classes
 from fastnn.recipe import Recipe, load_recipe
 from tests.attacks import fuzz_mutate as mutate
 from tests.attacks import fuzz_seeds as seeds
@@ -82,6 +83,24 @@ def _hidden(content: bytes, _: Bench) -> None:
     from fastnn.cli.train import parse_hidden
 
     assert all(1 <= units <= 1 << 20 for units in Recipe(hidden=parse_hidden(as_text(content))).hidden)
+
+
+@target(
+    "until", lines("99%", "0.99", " 1 "), mutate.text("%", "nan", "inf", "1_0", "٣", "1e-400"), longest_message=1 << 18
+)
+def _until(content: bytes, _: Bench) -> None:
+    from fastnn.cli.train import parse_until
+
+    assert 0 < Recipe(until=parse_until(as_text(content))).until <= 1
+
+
+@target(
+    "classes", lines("0-9", "A-Z,a-z", "0,1,seven"), mutate.text("-", ",", "0-99999999", "9-0", "٣-٩", "\0"),
+    longest_message=1 << 18,
+)  # fmt: skip
+def _classes(content: bytes, _: Bench) -> None:
+    found = parse_classes(as_text(content))
+    assert 0 < len(set(found)) == len(found)
 
 
 @target(
@@ -167,7 +186,7 @@ def _call_with_path(call: str, path: str) -> None:
     from fastnn.datasets.writers import check_not_source, write_dataset
     from fastnn.evaluation.saved_model import evaluate_file
     from fastnn.images.mosaic import mosaic, save_png
-    from fastnn.predicting import read_images
+    from fastnn.recognition import read_pictures
 
     dataset = seeds.dataset()
     match call:
@@ -180,7 +199,7 @@ def _call_with_path(call: str, path: str) -> None:
         case "history":
             runs.read_history(path)
         case "images":
-            list(read_images(Path(path)))
+            list(read_pictures(Path(path)))
         case "issues":
             label_issues.apply_issues(dataset, Path(path))
         case "evaluate":

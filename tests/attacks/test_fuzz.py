@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-INPUTS = 60
+INPUTS = 15
 """Inputs of a target, besides its seeds."""
 
 SLOW = {"report", *(["machine-code"] if numba.config.DISABLE_JIT else [])}
@@ -30,9 +30,12 @@ SLOW = {"report", *(["machine-code"] if numba.config.DISABLE_JIT else [])}
 
 NOT_ATTACKED = {
     ("cli.__init__", "main"): "the target command-line calls the commands that it calls",
+    ("cli._crash", "_log_folder"): "runs only after a fault; tests/cli/test_edges.py has some",
+    ("cli._crash", "_write_log"): "runs only after a fault; tests/cli/test_edges.py has some",
     ("cli._streams", "discard_output"): "the streams of the process; tests/attacks/signals.py closes them",
     ("cli._streams", "ignore_impossible_size"): "the size of the terminal; tests/cli/test_streams.py has odd ones",
     ("cli._streams", "open_streams"): "the streams of the process; tests/attacks/signals.py closes them",
+    ("cli.train", "_session_from"): "loads a model as evaluate does; the attack kill trains from one",
     ("datasets.fetch", "_write"): "downloads need a server; tests/datasets/test_fetch.py has one",
     ("datasets.writers", "_replace_idx_files"): "moves finished files; the attack kill ends it at every call",
     ("report.__init__", "_replace_report"): "moves finished files; the attack kill ends it at every call",
