@@ -11,8 +11,6 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-EXTRA = "photos"
-
 _SIDE = 800
 """Photos are reduced to this many pixels on their longer side."""
 _PAPER = 0.3
@@ -44,14 +42,11 @@ class PhotoInk:
         Pixels of the photo for each of them.
     contrast : float
         Depth of the ink in standard deviations of the noise; 0 if strokes that fill the picture were taken for paper.
-    has_lines : bool
-        Whether long straight lines were taken out.
     """
 
     ink: NDArray[np.uint8]
     factor: float
     contrast: float
-    has_lines: bool
 
 
 def is_available() -> bool:
@@ -104,12 +99,11 @@ def _ink(small: Any, factor: float, sign: int, share: float) -> PhotoInk:
             found.append((core / noise * (1.0 if is_ink else _DOUBTED), core, noise, signed, level))
     _, core, noise, depth, level = max(found, key=lambda one: one[0])
     if core <= 0:
-        return PhotoInk(np.zeros(small.shape[:2], np.uint8), factor, 0.0, False)
+        return PhotoInk(np.zeros(small.shape[:2], np.uint8), factor, 0.0)
     floor = _NOISE * noise
     ink = np.clip((depth - floor) * (255.0 / max(core - floor, 1.0)), 0, 255).astype(np.uint8)
     contrast = 0.0 if _is_hollow(ink, level, core) else core / noise
-    ink, has_lines = _without_lines(ink)
-    return PhotoInk(ink, factor, contrast, has_lines)
+    return PhotoInk(_without_lines(ink), factor, contrast)
 
 
 def _paper(channel: Any, share: float) -> Any:
@@ -170,8 +164,8 @@ def _inside(inked: Any) -> NDArray[np.bool_]:
     return np.asarray(framed[1:-1, 1:-1] > 0)
 
 
-def _without_lines(ink: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], bool]:
-    """Return ink without long, thin and straight lines, and whether there were any."""
+def _without_lines(ink: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return ink without long, thin and straight lines."""
     import cv2
 
     inked: Any = (ink > _INKED).astype(np.uint8)
@@ -181,13 +175,13 @@ def _without_lines(ink: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], bool]:
     thin = inked & (1 - thick)
     lines = _straight(thin)
     if not lines.any():
-        return ink, False
+        return ink
     lines = cv2.dilate(lines, np.ones((5, 5), np.uint8)) & inked & (1 - thick)
     # Strokes that a line crossed are closed again.
     repair = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (thickest, thickest))
     bare = np.where(lines > 0, np.uint8(0), ink)
     closed = cv2.morphologyEx(bare, cv2.MORPH_CLOSE, repair)
-    return np.where(lines > 0, closed, ink), True
+    return np.where(lines > 0, closed, ink)
 
 
 def _straight(thin: Any) -> Any:
