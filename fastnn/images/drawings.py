@@ -42,6 +42,8 @@ _SMALL = 64
 _CONTRAST = 12.0
 """Least depth of the ink of a photo, in standard deviations of the noise, that is not doubtful."""
 _POLARITY_OF: dict[int, Polarity] = {0: "auto", 1: "dark-on-light", -1: "light-on-dark"}
+_MOST_DIGITS = 400
+"""A picture with more of them is a pattern, or a page to cut into several pictures; each takes milliseconds."""
 _BESIDE = 0.25
 """Ink beside the digits that is more than this share of theirs makes them doubtful."""
 
@@ -69,7 +71,7 @@ class Drawings:
     Attributes
     ----------
     digits : tuple of Drawing
-        In reading order; none if nothing is drawn.
+        In reading order; none if nothing is drawn, or too much.
     whole : ndarray of uint8, shape (784,)
         All of the drawing as one image; all 255 if nothing is drawn.
     doubts : tuple of str
@@ -85,6 +87,7 @@ _BLANK = np.full(PIXELS, 255, np.uint8)
 NOTHING = "nothing is drawn"
 FAINT = "the drawing is too faint"
 UNCLEAR = "paper and ink are hard to tell"
+CROWDED = f"more than {_MOST_DIGITS} marks are drawn; cut it into several pictures"
 NO_OPENCV = "reading a photo needs OpenCV; install it with: pip install 'fastnn-trainer[photos]'"
 
 
@@ -298,10 +301,12 @@ def _collect(found: _Ink, doubts: list[str]) -> Drawings:
     total = sum(digit.mass for digit in digits)
     if sum(part.mass for part in left) > _BESIDE * total:
         doubts.append("there are other marks beside it")
-    images = [_image(found, labels, digit) for digit in digits]
     whole = digits[0]
     for digit in digits[1:]:
         whole = whole.joined(digit)
+    if len(digits) > _MOST_DIGITS:
+        return Drawings((), _image(found, labels, whole), (CROWDED,))
+    images = [_image(found, labels, digit) for digit in digits]
     boxes = [_scaled(astuple(digit.box), found.factor) for digit in digits]
     everything = images[0] if len(digits) == 1 else _image(found, labels, whole)
     return Drawings(tuple(map(Drawing, images, boxes)), everything, tuple(doubts))

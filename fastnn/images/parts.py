@@ -20,6 +20,8 @@ _FLAT = 4
 """Parts more than so many times wider than high are dashes and underlines, not digits."""
 _NEAR = 0.12
 """A small part belongs to a digit that is nearer than this share of the digit's height."""
+_MOST_PARTS = 1000
+"""Parts that are looked at, those with the most ink first: the time grows with the square of their number."""
 
 
 @dataclass(frozen=True)
@@ -155,9 +157,9 @@ def digits_of(parts: Sequence[Part]) -> tuple[list[Part], list[Part]]:
         The one with the most ink first.
     """
     kept = [part for part in parts if part.mass >= _DUST * parts[0].mass]
+    kept, left = kept[:_MOST_PARTS], kept[_MOST_PARTS:]
     highest = max(_extent(part) for part in kept)
     digits = [part for part in kept if _extent(part) >= _LOW * highest]
-    left = []
     for part in (part for part in kept if _extent(part) < _LOW * highest):
         near = min(digits, key=lambda digit: digit.box.gap(part.box))
         if _belongs(part, near):
@@ -207,8 +209,7 @@ def _in_reading_order(digits: list[Part]) -> list[Part]:
     for digit in sorted(digits, key=lambda part: part.box.top + part.box.bottom):
         middle = (digit.box.top + digit.box.bottom) / 2
         for line in lines:
-            tops, bottoms = (float(np.mean([getattr(one.box, side) for one in line])) for side in ("top", "bottom"))
-            if tops < middle < bottoms:
+            if sum(one.box.top for one in line) < middle * len(line) < sum(one.box.bottom for one in line):
                 line.append(digit)
                 break
         else:

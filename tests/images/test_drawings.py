@@ -11,7 +11,7 @@ from PIL import Image
 
 from fastnn.datasets import load_dataset
 from fastnn.images import drawings, normalise_batch, photos
-from fastnn.images.drawings import FAINT, NO_OPENCV, NOTHING, UNCLEAR, find_drawings, read_drawings
+from fastnn.images.drawings import CROWDED, FAINT, NO_OPENCV, NOTHING, UNCLEAR, find_drawings, read_drawings
 from tests.models import png
 from tests.photographs import Camera, canvas, crisp
 
@@ -53,6 +53,15 @@ def test_a_flat_stroke_far_away_is_no_digit() -> None:
     page[20:320, 50:350] = canvas(5, 300, 16)
     page[520:532, 60:280] = 0
     assert len(find_drawings(page).digits) == 1
+
+
+def test_a_pattern_of_thousands_of_marks_is_refused_in_bounded_time() -> None:
+    page = np.full((1000, 1000), 255, np.uint8)
+    for offset in range(3):
+        page[10 + offset : -10 : 5, 10:-10:5] = 0
+    found = find_drawings(page)
+    assert (found.digits, found.doubts) == ((), (CROWDED,))
+    assert found.whole.min() < 255
 
 
 @pytest.mark.parametrize("text", ["11", "42", "10", "90125", "123/456", "86/75/309"])
