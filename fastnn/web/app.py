@@ -280,7 +280,7 @@ def _add_recognition(app: FastAPI, state: _State) -> None:
             except DataError as error:
                 raise HTTPException(422, str(error)) from None
         if not drawings.digits:
-            raise HTTPException(422, f"the drawing is blank: {'; '.join(drawings.doubts)}")
+            raise HTTPException(422, "; ".join(drawings.doubts))
         try:
             if model.fast_enough_inline:
                 return _json_response(model.predict(drawings))
