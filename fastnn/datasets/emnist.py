@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -174,6 +175,8 @@ def parse_mapping(text: str) -> dict[str, str]:
     for line in text.splitlines():
         label, *codes = (int(number) for number in line.split()) if line.strip() else (0,)
         if codes:
+            if not 0 <= codes[0] <= sys.maxunicode:
+                raise ValueError(f"{str(codes[0])[:20]} is not the code of a character")
             found[str(label)] = chr(codes[0])
     if not all(name.isprintable() and name.strip() for name in found.values()):
         raise ValueError("a code is not that of a printable character")

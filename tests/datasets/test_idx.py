@@ -88,10 +88,11 @@ def test_emnist_is_turned_upright_with_the_names_of_its_mapping() -> None:
     assert data.test is not None
     np.testing.assert_array_equal(data.test.images, DRAWN.images[40:])
     assert data.test.classes == data.classes
-    Path("a/emnist-letters-mapping.txt").write_text("1 x\n")
-    assert "emnist-letters-mapping.txt is ignored: " in "\n".join(
-        load_dataset(Path("a/emnist-letters-train-images-idx3-ubyte.gz")).notes
-    )
+    for line in ("1 x\n", "1 1114112\n", f"1 {10**20}\n", "1 -1\n", "1 10\n"):
+        Path("a/emnist-letters-mapping.txt").write_text(line)
+        assert "emnist-letters-mapping.txt is ignored: " in "\n".join(
+            load_dataset(Path("a/emnist-letters-train-images-idx3-ubyte.gz")).notes
+        )
 
 
 def test_what_digits_look_like_decides() -> None:
