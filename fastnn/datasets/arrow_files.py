@@ -15,6 +15,7 @@ from fastnn.datasets.array_names import role_of
 from fastnn.datasets.emnist import turned_upright
 from fastnn.datasets.folder_search import Picture, PictureSet, part_of
 from fastnn.datasets.folders import Folder, Listing
+from fastnn.datasets.label_arrays import text_array
 from fastnn.datasets.named_arrays import Chosen, Pair, dataset_from
 from fastnn.datasets.safe_read import read_packed, unpacked_limit
 from fastnn.datasets.targets import check_task
@@ -137,6 +138,7 @@ def _read(path: Path) -> Any:
             table = pa.ipc.open_stream(pa.BufferReader(stream)).read_all()
         _check_size(table.nbytes, limit)
         table.validate(full=True)
+        _check_size(_size_of_values(table), limit)
     except _ArrowError as error:
         raise DataError(f"{path}: {error}") from None
     # pyarrow raises its own exceptions and those of Python for damaged bytes, also for sizes that no memory has.
@@ -155,6 +157,20 @@ class _ArrowError(Exception):
 def _check_size(size: int, limit: int) -> None:
     if size > limit:
         raise _ArrowError(f"unpacks to {size >> 20:,} MiB or more, too much for its compressed size")
+
+
+def _size_of_values(table: Any) -> int:
+    """Return at least how many bytes the values take if each is written out: those of dictionaries, and nulls, too."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    total = table.num_rows * table.num_columns
+    for column in table.columns:
+        for chunk in column.chunks if pa.types.is_dictionary(column.type) else ():
+            if _is_text(chunk.dictionary.type, pa):
+                lengths = compute.binary_length(chunk.dictionary)
+                total += compute.sum(compute.take(lengths, chunk.indices)).as_py() or 0
+    return int(total)
 
 
 def _parquet(content: bytes, limit: int) -> Any:
@@ -279,6 +295,10 @@ def _is_bytes(kind: Any, pa: Any) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
+def _is_text(kind: Any, pa: Any) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or _is_bytes(kind, pa))
+
+
 def _holds_pictures(kind: Any, pa: Any) -> bool:
     if not pa.types.is_struct(kind):
         return _is_bytes(kind, pa)
@@ -323,12 +343,14 @@ def _labels(table: Any, label: _Column, source: str) -> NDArray[Any]:
         if label.classes is not None and values.dtype.kind in "iu" and len(values):
             if values.min() < 0 or values.max() >= len(label.classes):
                 raise DataError(f"{source}: a label is no index into the {len(label.classes):,} names of classes")
-            return np.asarray(np.array(label.classes, dtype=np.str_)[values])
+            return text_array([label.classes[value] for value in values.tolist()], source)
         return values
     try:
-        return np.array([str(value) for value in column.cast(pa.string()).to_pylist()], dtype=np.str_)
+        plain = column.cast(label.type.value_type) if pa.types.is_dictionary(label.type) else column
+        texts = [str(value) for value in plain.cast(pa.string()).to_pylist()]
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         raise DataError(f"{source}: column {label.name[:40]!r} of {label.type} cannot hold labels") from None
+    return text_array(texts, source)
 
 
 class _Rows(Folder):

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _INT64_AS_FLOAT = 2.0**63
+_MOST_CHARACTERS = 1 << 27
+"""Most characters of an array of labels, of 4 bytes each; every label takes as many as the longest one."""
 
 
 class Encoded(NamedTuple):
@@ -74,6 +76,20 @@ def as_list(array: NDArray[Any], n: int, source: str) -> tuple[NDArray[Any], str
     if labels.dtype.kind == "f":
         return _whole(labels, source), note
     return labels.astype(np.int64) if labels.dtype.kind == "b" else labels, note
+
+
+def text_array(texts: Sequence[str], source: str) -> NDArray[np.str_]:
+    """Return texts as an array.
+
+    Raises
+    ------
+    DataError
+        If one is so long that the array would take too much memory.
+    """
+    longest = max(map(len, texts), default=0)
+    if longest * len(texts) > _MOST_CHARACTERS:
+        raise DataError(f"{source}: a text of {longest:,} characters cannot be a label; shorten it")
+    return np.array(texts, dtype=np.str_)
 
 
 def is_one_hot(marks: NDArray[Any]) -> bool:

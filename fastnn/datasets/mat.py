@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fastnn.datasets.emnist import renamed
+from fastnn.datasets.label_arrays import text_array
 from fastnn.datasets.named_arrays import MOST_ARRAYS, ArrayInfo, choose, dataset_from
 from fastnn.datasets.safe_read import PIECE, read_packed, unpacked_limit
 from fastnn.errors import DataError
@@ -79,6 +80,8 @@ def read_mat(path: Path, task: str | None = None) -> Dataset:
         raise DataError(f"{source}: not a file of MATLAB 5 to 7; save it there with save(..., '-v7')")
     try:
         arrays = _arrays(content, order)
+    except DataError as error:
+        raise DataError(f"{source}: {error}") from None
     except (_MatError, zlib.error, UnicodeError) as error:
         raise DataError(f"{source}: not a file of MATLAB, or damaged ({error})") from None
     infos = {name: ArrayInfo(array.shape, array.dtype) for name, array in arrays.items()}
@@ -185,7 +188,7 @@ def _flattened(data: memoryview, order: str, name: str | None = None) -> Iterato
     elif kind == _CELL and 0 < size <= _MOST_TEXT:
         texts = _cells(parts, size, order)
         if texts is not None:
-            yield name, np.array(texts, dtype=np.str_)
+            yield name, text_array(texts, name)
 
 
 def _next(parts: Iterator[_Element]) -> _Element:

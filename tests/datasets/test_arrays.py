@@ -290,10 +290,12 @@ def test_mat_files_that_are_not_read() -> None:
     damaged = save_mat("d.mat", {"X": STORED, "y": LABELS}).read_bytes()
     Path("d.mat").write_bytes(damaged[:400] + b"x" * 40 + damaged[440:])
     save_mat("e.mat", {"first": STORED})
+    save_mat("g.mat", {"X": STORED, "y": np.array(["a" * 4_000_000, *map(str, LABELS[1:])], dtype=object)})
     save_mat("f.mat", {"X": np.zeros((100_000, 784), np.uint8), "y": np.zeros(100_000)})
     for name, words in (
         ("a", "MATLAB 7.3"), ("b", "MATLAB 7.3"), ("c", "not a file of MATLAB 5 to 7"), ("d", "damaged"),
         ("e", "it holds first"), ("f", "unpacks to too much for its compressed size"),
+        ("g", "y: a text of 4,000,000 characters cannot be a label"),
     ):  # fmt: skip
         with pytest.raises(DataError, match=rf"^{name}\.mat: .*{words}"):
             load_dataset(Path(f"{name}.mat"))

@@ -100,10 +100,36 @@ def test_a_damaged_picture_is_left_out_or_an_error() -> None:
     ],
     ids=["integers", "rows of rows", "floats", "fixed size"],
 )
-@pytest.mark.parametrize("labels", [pa.array(LABELS), pa.array([str(label) for label in LABELS]).dictionary_encode()])
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pa.array(LABELS),
+        pa.array([str(label) for label in LABELS]).dictionary_encode(),
+        pa.array([str(label) for label in LABELS], pa.large_string()).dictionary_encode(),
+    ],
+    ids=["integers", "dictionary", "dictionary of Polars"],
+)
 def test_lists_of_pixels(images: Any, labels: Any) -> None:
     path = save(pa.table({"id": range(N), "image": images, "label": labels}))
     assert "left out: id" in check(load_dataset(path))
+
+
+def test_small_files_of_values_that_take_gigabytes_are_refused() -> None:
+    n, long = 2000, "a" * 100_000
+    numbers = pa.array(range(n))
+    once = pa.DictionaryArray.from_arrays(pa.array([0] * n, pa.int32()), pa.array([long]))
+    images = pa.array([[k % 256] * 64 for k in range(n)], pa.list_(pa.uint8()))
+    texts = pa.array([long, *map(str, range(n - 1))])
+    too_much = "unpacks to [0-9,]+ MiB or more, too much for its compressed size"
+    for name, columns, words in (
+        ("nulls", {"x": pa.nulls(n * 100_000), "label": pa.nulls(n * 100_000)}, too_much),
+        ("texts", {"x": numbers, "text": once, "label": numbers}, too_much),
+        ("labels", {"image": images, "label": once}, too_much),
+        ("long", {"image": images, "label": texts}, "a text of 100,000 characters cannot be a label; shorten it"),
+    ):
+        path = save(pa.table(columns), f"{name}.feather")
+        with pytest.raises(DataError, match=rf"^{name}\.feather: {words}"):
+            load_dataset(path)
 
 
 def test_lists_of_other_numbers_are_rows_of_a_table() -> None:
