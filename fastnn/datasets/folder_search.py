@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from fastnn.datasets import idx
 from fastnn.datasets.archives import is_archive
-from fastnn.datasets.array_names import ARROW_ENDINGS, hold_pairs
+from fastnn.datasets.array_names import ARROW_ENDINGS, Part, hold_pairs
 from fastnn.datasets.folders import Folder, PassedOver, few
 from fastnn.datasets.label_files import LABEL_ENDINGS, FileLabels, labels_from_file
 from fastnn.datasets.name_labels import labels_in_names
@@ -19,12 +19,12 @@ from fastnn.images.decode import PICTURE_ENDINGS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-Part: TypeAlias = Literal["train", "test", "validation"]
-
 GROUPED_ENDINGS = (".npy", *ARROW_ENDINGS)
 """Ends of the names of files of which several hold one data set."""
 _DEEPEST = 4
 """Levels of folders below the given one that are searched for a data set."""
+_MOST_PART_FOLDERS = 50
+"""More folders whose names say train, test or validation are those of classes; for each, files of labels are read."""
 _PATH = 250
 """Most characters of a path in a list."""
 _MOST_STRAY = 0.1
@@ -240,7 +240,7 @@ def _parts_in(folder: Folder, holders: dict[str, Folder], search: _Search) -> Pi
         named.setdefault("validation" if "test" in named else "test", []).extend(named.pop("eval"))
     deep = [name for name in named.get("train", ()) if name not in holders]
     flat = bool(holders) and set(holders) <= {name for names in named.values() for name in names}
-    if "train" not in named or not (deep or flat):
+    if "train" not in named or not (deep or flat) or sum(map(len, named.values())) > _MOST_PART_FOLDERS:
         return None
     found: dict[str, list[_Found]] = {
         part: [one for name in names for one in _part_sets(folder, name, name in holders, search)]

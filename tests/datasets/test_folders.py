@@ -257,6 +257,13 @@ def test_folders_named_train_may_be_a_class(tmp_path: Path) -> None:
     assert labelled(load_dataset(tmp_path)) == [(0, "bus"), (1, "train")]
 
 
+def test_many_folders_named_train_are_classes(tmp_path: Path) -> None:
+    names = [f"train_{k}/{part}.png" for k in range(60) for part in "ab"]
+    (tmp_path / "trains.zip").write_bytes(as_zip(dict.fromkeys(names, png(PIXELS[0]))))
+    dataset = load_dataset(tmp_path / "trains.zip")
+    assert (len(dataset), len(dataset.classes), dataset.test) == (120, 60, None)
+
+
 def test_a_test_part_without_labels_is_passed_over(tmp_path: Path) -> None:
     write(tmp_path / "a", pictures("train/0/1.png", "train/1/1.png", "test/1.png", "test/2.png"))
     write(tmp_path / "b", pictures("trainSet/trainSet/0/1.png", "trainSet/trainSet/1/1.png", "testSet/testSet/1.png"))
