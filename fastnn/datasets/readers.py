@@ -87,6 +87,12 @@ def check_no_target(source: str, options: ReadOptions) -> None:
         raise DataError(f"{source}: holds images with labels; --target and --task are for tables")
 
 
+def _check_no_target_column(source: str, options: ReadOptions) -> None:
+    """Raise a DataError if a target is given for files whose columns have no names."""
+    if options.target:
+        raise DataError(f"{source}: says itself what its targets are; --target is for .csv, .tsv and .parquet files")
+
+
 def _dark_on_light(dataset: Dataset, options: ReadOptions, usual: StoredPolarity | None = None) -> Dataset:
     """Return images as stored with dark ink on light paper, and a note if some were inverted.
 
@@ -125,8 +131,8 @@ def _read_file(path: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
         raise DataError(f"{path}: neither a file nor a folder")
     name = path.name.lower()
     reader = next((read for endings, read in _READERS if name.endswith(endings)), None)
-    if options.target and not name.endswith(_WITH_TARGET):
-        raise DataError(f"{path}: says itself what its targets are; --target is for .csv, .tsv and .parquet files")
+    if not name.endswith(_WITH_TARGET):
+        _check_no_target_column(str(path), options)
     if reader is not None:
         return reader(path, options)
     if idx.is_idx(path):
@@ -194,10 +200,7 @@ def _read_group(paths: list[Path], source: str, options: ReadOptions) -> Dataset
     if paths[0].name.lower().endswith((".npy", ".npz")):
         from fastnn.datasets.npy import read_array_files
 
-        if options.target:
-            raise DataError(
-                f"{source}: says itself what its targets are; --target is for .csv, .tsv and .parquet files"
-            )
+        _check_no_target_column(source, options)
         return read_array_files(paths, source, options.task)
     from fastnn.datasets.arrow_files import read_arrow_files
 
