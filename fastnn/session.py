@@ -198,7 +198,7 @@ class Session:
     @classmethod
     def from_model(
         cls,
-        start: Model | str | Path,
+        start: Model | str | Path | StartingModel,
         dataset: Dataset | str | Path,
         recipe: Recipe | str | Path | None = None,
         out: str | Path | None = None,
@@ -213,8 +213,8 @@ class Session:
 
         Parameters
         ----------
-        start : Model, str or Path
-            The model, its file or its run folder.
+        start : Model, str, Path or StartingModel
+            The model, its file or its run folder; or the model with outputs for all classes of `dataset`.
         dataset, out, source, on_chunk, threads
             As for :class:`Session`.
         recipe : Recipe, str or Path, optional
@@ -239,7 +239,7 @@ class Session:
 
     def _begin(
         self,
-        start: Model | str | Path | None,
+        start: Model | str | Path | StartingModel | None,
         dataset: Dataset | str | Path,
         recipe: Recipe | str | Path | None,
         out: str | Path | None,
@@ -255,7 +255,9 @@ class Session:
         if not isinstance(dataset, Dataset):
             source = source or str(dataset)
             dataset = load_dataset(dataset)
-        self._starting = None if start is None else StartingModel.of(start, dataset)
+        if start is not None and not isinstance(start, StartingModel):
+            start = StartingModel.of(start, dataset)
+        self._starting = start
         recipe = self._starting.recipe(recipe) if self._starting else recipe or default_recipe(dataset)
         how = Split.of(dataset, recipe.test_fraction, recipe.seed) if split is None else split or None
         if split is None and self._starting is not None:

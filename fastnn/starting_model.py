@@ -44,8 +44,15 @@ class StartingModel:
     n_known: int
 
     @classmethod
-    def of(cls, start: Model | str | Path, dataset: Dataset) -> StartingModel:
+    def of(cls, start: Model | str | Path, dataset: Dataset, *, source: str = "") -> StartingModel:
         """Return a model, or the one in a file or run folder, with outputs for the classes of a data set.
+
+        Parameters
+        ----------
+        start : Model, str or Path
+        dataset : Dataset
+        source : str
+            What the new model's card calls the file of a model that is loaded already.
 
         Raises
         ------
@@ -53,8 +60,7 @@ class StartingModel:
             If the model cannot be read, or the data set has another task or other kinds of samples.
         """
         model = start if isinstance(start, Model) else load_model(start)
-        name = "" if isinstance(start, Model) else str(start)
-        card = StartCard(sha256=model.sha256(), source=name)
+        card = StartCard(sha256=model.sha256(), source=source if isinstance(start, Model) else str(start))
         return cls(_widened(model, dataset), card, len(model.names))
 
     @classmethod

@@ -207,12 +207,14 @@ def _session_from(
     given = None if recipe_source is None else load_recipe(recipe_source)
     if folder is not None:
         check_new_run(user_path(folder))
-    choice = DataChoice.of(start, load_model(start), data, options)
+    model = load_model(start)
+    choice = DataChoice.of(start, model, data, options)
     with download_progress() as progress:
         dataset = choice.load(start, progress, is_own=data is None)
-    recipe = _changed(StartingModel.of(start, dataset).recipe(given), changes)
+    starting = StartingModel.of(model, dataset, source=start)
+    recipe = _changed(starting.recipe(given), changes)
     target = folder if folder is not None else _free_folder(recipe.name)
-    return Session.from_model(start, dataset, recipe, target, source=choice.source), ()
+    return Session.from_model(starting, dataset, recipe, target, source=choice.source), ()
 
 
 def _new_session(
