@@ -1,8 +1,8 @@
 """What training on from a model gains and forgets: ``python -m benchmarks.adapting --digits FILE --mnist FOLDER``.
 
-A network trained on MNIST goes on with a few digits of web visitors, and an ensemble trained on those goes on with a
-few of MNIST, as ``fastnn train --from`` does. Each is tested on both kinds before and after, on digits that no training
-saw, and so is a network that is trained on the few digits alone.
+A network of MNIST is trained on a few digits of web visitors, as by ``fastnn train --from``. An ensemble of visitors'
+digits is trained on a few digits of MNIST. Each is tested on both kinds of digits, before and after, and so is a
+network that is trained on the few digits alone. No test digit was trained on.
 """
 
 from __future__ import annotations

@@ -178,7 +178,7 @@ def is_table_file(file: str) -> bool:
 def write_predictions(predictions: TablePredictions, path: Path, *, force: bool = False) -> None:
     """Write predictions as CSV, or TSV if the name ends with ``.tsv``; a row for each of the table.
 
-    Those of images have three columns: ImageId, which counts from 1 as Kaggle's does, Label and Probability.
+    Predictions for images have the columns ImageId, Label and Probability. ImageId counts from 1, as at Kaggle.
 
     Raises
     ------

@@ -351,7 +351,7 @@ def _private_folder() -> Path:
 def user_path(given: str | Path) -> Path:
     """Return a path as a user gives it, with ``~`` or ``~NAME`` replaced by the home folder.
 
-    If there is no such user, or the system does not say where the home folder is, the path is taken by its name.
+    A path whose home folder is unknown is returned unchanged: ``~`` is then part of a name.
     """
     try:
         return Path(given).expanduser()

@@ -77,7 +77,10 @@ def unnamed_pixels(
 
 
 def _unmangled(names: Sequence[str]) -> list[str] | None:
-    """Return the values of a row that pandas took for names: 0, 0.1, 0.2 are three zeros. None if it is no such row."""
+    """Return the values of a row that pandas took for names; None if it is another row.
+
+    pandas numbers names that repeat: 0, 0.1, 0.2 are three zeros.
+    """
     seen: Counter[str] = Counter()
     values = []
     for name in names:

@@ -19,6 +19,8 @@ StoredPolarity: TypeAlias = Literal["dark-on-light", "light-on-dark", "mixed"]
 """How a source stores its images."""
 
 _SIGNS = {"auto": 0, "dark-on-light": 1, "light-on-dark": -1}
+OF_SIGN: dict[int, Polarity] = {0: "auto", 1: "dark-on-light", -1: "light-on-dark"}
+"""The polarity for each result of :func:`polarity_sign`."""
 _CLEAR = 0.85
 """An image whose border is light, or dark, in this share of its pixels tells how it is stored."""
 _MIXED = 0.05

@@ -94,12 +94,7 @@ def _check_no_target_column(source: str, options: ReadOptions) -> None:
 
 
 def _dark_on_light(dataset: Dataset, options: ReadOptions, usual: StoredPolarity | None = None) -> Dataset:
-    """Return images as stored with dark ink on light paper, and a note if some were inverted.
-
-    A reader that has decided for each image itself says so by `polarity`.
-    """
-    if dataset.polarity is not None:
-        return dataset
+    """Return images as stored with dark ink on light paper, and a note if some were inverted."""
     test, validation = (
         None if part is None else _dark_on_light(part, options, usual) for part in (dataset.test, dataset.validation)
     )
@@ -115,7 +110,10 @@ def _dark_on_light(dataset: Dataset, options: ReadOptions, usual: StoredPolarity
 
 
 def _finished(dataset: Dataset, options: ReadOptions, path: Path, usual: StoredPolarity | None = None) -> Dataset:
-    """Return the images of a file upright, with dark ink on light paper and the names of their classes."""
+    """Return the images of a file upright, with dark ink on light paper and the names of their classes.
+
+    A reader that has decided for each image itself says so by `polarity`.
+    """
     if dataset.polarity is not None:
         return dataset
     return with_class_names(turned_upright(_dark_on_light(dataset, options, usual), path), path)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastnn.datasets.dataset import PIXELS, SIDE
-from fastnn.datasets.polarity import Polarity, dark_on_light, polarity_sign
+from fastnn.datasets.polarity import OF_SIGN, Polarity, dark_on_light, polarity_sign
 from fastnn.errors import DataError
 from fastnn.images import photos
 from fastnn.images.decode import colours, decoded
@@ -41,7 +41,6 @@ _SMALL = 64
 """Pictures with sides up to this many pixels are no photos, and are not searched for several digits."""
 _CONTRAST = 12.0
 """Least depth of the ink of a photo, in standard deviations of the noise, that is not doubtful."""
-_POLARITY_OF: dict[int, Polarity] = {0: "auto", 1: "dark-on-light", -1: "light-on-dark"}
 _MOST_DIGITS = 400
 """A picture with more of them is a pattern, or a page to cut into several pictures; each takes milliseconds."""
 _BESIDE = 0.25
@@ -218,7 +217,7 @@ def find_drawings(picture: NDArray[np.uint8], sign: int = 0) -> Drawings:
 def _as_it_is(picture: NDArray[np.uint8], sign: int) -> Drawings:
     """Return a picture of 28x28 pixels as one digit."""
     grey = luma(picture).reshape(1, PIXELS)
-    image = dark_on_light(grey, _POLARITY_OF[sign]).images[0]
+    image = dark_on_light(grey, OF_SIGN[sign]).images[0]
     if is_blank(image):
         return Drawings((), image, (FAINT if int(image.max()) - int(image.min()) >= FAINT_INK else NOTHING,))
     return Drawings((Drawing(image, (0, 0, SIDE, SIDE)),), image)
@@ -232,7 +231,7 @@ def _find(picture: NDArray[np.uint8], sign: int, *, keeps_lines: bool = False) -
         return _on_even_paper(picture.shape[:2], even, keeps_lines)
     if is_small:
         grey = luma(picture)
-        image, blank = normalise_batch(grey[None], polarity=_POLARITY_OF[sign])
+        image, blank = normalise_batch(grey[None], polarity=OF_SIGN[sign])
         if blank[0]:
             return Drawings((), _BLANK, (NOTHING,))
         return Drawings((Drawing(image[0], (0, 0, grey.shape[1], grey.shape[0])),), image[0])

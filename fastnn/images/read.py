@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnn.datasets.dataset import PIXELS, SIDE
-from fastnn.datasets.polarity import Polarity, polarity_sign
+from fastnn.datasets.polarity import OF_SIGN, Polarity, polarity_sign
 from fastnn.errors import DataError
 from fastnn.images.decode import MAX_SIDE, decoded, deep_levels
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 _SHEET, _CONTRAST = 0.97, 16
 """Least share of opaque pixels of a sheet with a transparent margin, which may have round corners, and least difference
 between its grey levels."""
-_POLARITY_OF: dict[int, Polarity] = {0: "auto", 1: "dark-on-light", -1: "light-on-dark"}
 _STRIP = 256
 """Rows of a picture that are converted at a time."""
 
@@ -150,7 +149,7 @@ def opaque(picture: NDArray[np.uint8], sign: int) -> tuple[NDArray[np.uint8], in
         if is_drawn_on and (alpha[sheet] >= 128).mean() > _SHEET:
             return _filled(picture[sheet]), int(columns[0]), int(rows[0])
     grey = luma(picture[:, :, :3])
-    behind = _level_behind(grey, alpha, _POLARITY_OF[sign])
+    behind = _level_behind(grey, alpha, OF_SIGN[sign])
     return _in_front(grey.copy(), np.ascontiguousarray(alpha), behind), 0, 0
 
 
