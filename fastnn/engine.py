@@ -5,14 +5,21 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
 from fastnn.errors import DataError, RecipeError
 from fastnn.inputs import ALL_ONES, ImageInput, KernelInput, RowInput, SparseInput
 from fastnn.kernels.loader import Kernel
-from fastnn.kernels.workspace import BLOCK, ArgumentBlock, arguments_dtype, make_slots, plan_workspace
+from fastnn.kernels.workspace import (
+    BLOCK,
+    SMALLEST_SCALE,
+    ArgumentBlock,
+    arguments_dtype,
+    make_slots,
+    plan_workspace,
+)
 from fastnn.network import LOSSES, Network
 from fastnn.reference import ReferenceNetwork
 
@@ -70,6 +77,19 @@ class StepOptions:
 
 
 _NO_OPTIONS = StepOptions()
+
+
+_LASTING = {"first_row", "weights", "biases", "folded_bias", "column_offset"}
+_LASTING |= {"zero_bounds", "unit_mask", "unit_numbers"}
+"""Parts of the workspace that are more than scratch for a block of samples."""
+
+
+class SavedWeights(NamedTuple):
+    """Copies of an engine's weights, or of those that training on some samples can change."""
+
+    inputs: NDArray[np.int32] | slice  # the inputs whose weights in the first layer are copied
+    arrays: list[NDArray[Any]]
+    position: int
 
 
 def check_decay(learning_rate: float, options: StepOptions) -> None:
@@ -185,6 +205,49 @@ class Engine:
         for scale, weights in zip(ws.layers["scale"].tolist(), network.weights, strict=True):
             if scale != 1.0:
                 np.multiply(weights, network.dtype.type(scale), out=weights)
+
+    def save_weights(self, data: KernelInput, n: int, decay: float = 0.0) -> SavedWeights:
+        """Return copies of all weights that training on `n` samples of `data` can change; of sparse rows, few.
+
+        Parameters
+        ----------
+        data : KernelInput
+            Of the kind that :meth:`load_weights` was last called with.
+        n : int
+            Number of samples that will be trained on.
+        decay : float
+            Learning rate times alpha.
+        """
+        ws = self._workspace
+        inputs: NDArray[np.int32] | slice = slice(None)
+        # A small scale is multiplied into all weights, see fastnn.kernels.regularise.
+        keeps_scale = float(ws.layers["scale"][0]) * (1 - decay) ** n > 2 * SMALLEST_SCALE
+        if data.reader == "sparse" and data.baseline is None and keeps_scale:
+            inputs = np.unique(data.arrays["indices"][: data.arrays["row_starts"][-1]])
+        arrays = [ws.bias_and_weights[1:][inputs].copy(), *(array.copy() for array in self._changing())]
+        return SavedWeights(inputs, arrays, ws.block.word("position")[0])
+
+    def restore_weights(self, saved: SavedWeights) -> None:
+        """Set the weights to those of :meth:`save_weights`; since then there must have been only that training."""
+        ws = self._workspace
+        ws.bias_and_weights[1:][saved.inputs] = saved.arrays[0]
+        for own, kept in zip(self._changing(), saved.arrays[1:], strict=True):
+            own[...] = kept
+        # What is not finite there would come back: padding is multiplied by 0, which does not make it 0.
+        for name in ws.parts.keys() - _LASTING:
+            ws.parts[name][...] = 0
+        ws.block.put_word("position", saved.position)
+
+    def is_finite(self, saved: SavedWeights) -> bool:
+        """Return whether all weights are finite, if those that are not in `saved` are."""
+        arrays = [self._workspace.bias_and_weights[1:][saved.inputs], *self._changing()]
+        return all(np.isfinite(array).all() for array in arrays)
+
+    def _changing(self) -> list[NDArray[Any]]:
+        """Return all that training changes for good but the first layer's weights, with padding."""
+        ws = self._workspace
+        upper = ws.parts["weights"][len(ws.weights[0]) * int(ws.layers["stride"][0]) :]
+        return [upper, ws.parts["biases"], ws.folded_bias, ws.parts["column_offset"], ws.layers["scale"]]
 
     def train(
         self,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from fastnn.datasets.scaling import Scaling
+    from fastnn.engine import SavedWeights
     from fastnn.kernels.workspace import ArgumentBlock
     from fastnn.network import Network
 
@@ -107,6 +108,7 @@ class Stepper:
         if scaling is not None:
             self.rescale(scaling)
         self._engine = Engine(network, regularised=bool(self._options.alpha or self._options.dropout))
+        self._saved: SavedWeights | None = None
         self._data: KernelInput | None = None  # of the last call; its kind is what the engine is ready for
         self._step_block: ArgumentBlock | None = None
         self._learning_rate = self._checked_rate(learning_rate)
@@ -298,7 +300,14 @@ class Stepper:
 
     # ---- many rows ----
 
-    def train(self, X: Any, targets: ArrayLike, weights: ArrayLike | None = None) -> None:  # noqa: N803
+    def train(
+        self,
+        X: Any,  # noqa: N803
+        targets: ArrayLike,
+        weights: ArrayLike | None = None,
+        *,
+        undoable: bool = False,
+    ) -> None:
         """Train on rows in their order, as :meth:`step` does within rounding errors, but faster.
 
         Parameters
@@ -310,6 +319,9 @@ class Stepper:
             As in :meth:`step`.
         weights : array_like, shape (n,), optional
             Factors of the learning rate.
+        undoable : bool
+            Whether :meth:`undo` can undo it, until :meth:`keep` is called. Of sparse rows without a scaling it costs
+            as much as the values that are not 0; else as much as all weights.
 
         Raises
         ------
@@ -320,6 +332,11 @@ class Stepper:
         rows = self._checked_rows(X)
         n = rows.n if isinstance(rows, SparseInput) else len(rows)
         wanted, factors = self._checked_targets(targets, n), self._checked_weights(weights, n)
+        self._saved = None
+        if undoable:
+            first = rows if isinstance(rows, SparseInput) else self._rows
+            self._use(first)
+            self._saved = self._engine.save_weights(first, n, self._learning_rate * self._options.alpha)
         for data, order, start in self._parts(rows):
             part = slice(start, start + len(order)) if data is not rows else slice(None)
             part_factors = None if factors is None else factors[part]
@@ -332,6 +349,21 @@ class Stepper:
                 weights=part_factors,
                 options=self._options,
             )
+
+    def undo(self) -> None:
+        """Undo the last :meth:`train` if it was undoable, also if an exception ended it; `totals` stay."""
+        if self._saved is not None:
+            self._engine.restore_weights(self._saved)
+            self._saved = None
+
+    def is_finite(self) -> bool:
+        """Return whether the totals are finite, and the weights that the last undoable :meth:`train` may have set."""
+        weights = self._saved is None or self._engine.is_finite(self._saved)
+        return weights and bool(np.isfinite(self.totals).all())
+
+    def keep(self) -> None:
+        """Free the memory that :meth:`undo` would need."""
+        self._saved = None
 
     def outputs_of(self, X: Any) -> NDArray[Any]:  # noqa: N803
         """Return the network's outputs for rows, shape (n, n_outputs); DataError as for :meth:`train`."""

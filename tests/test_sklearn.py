@@ -612,6 +612,26 @@ def test_sparse_features_are_not_standardised_but_others_and_targets_are():
         regressor().fit(sparse.csr_array(x * 1e300), y)
 
 
+@pytest.mark.parametrize("alpha", [0.001, 10.0])
+@pytest.mark.parametrize("ensemble", [1, 2])
+def test_sparse_partial_fit_that_diverges_changes_nothing(alpha, ensemble):
+    matrix = sparse.csr_array(np.where(np.abs(X_REGRESSION) < 0.7, 0, X_REGRESSION))
+    y = Y_REGRESSION / 100
+    estimator, twin = (
+        regressor(alpha=alpha, standardise=False, ensemble=ensemble).partial_fit(matrix, y) for _ in range(2)
+    )
+    for n in (9, 40):
+        with pytest.raises(InputError, match="non-finite"):
+            estimator.partial_fit(matrix[:n], y[:n] * 1e30)
+    assert estimator.loss_ == twin.loss_
+    # Hundreds of steps of alpha 10 make the weights' scale so small that it is multiplied into all of them.
+    for rows in (slice(0, 5), slice(5, 50), slice(0, 150)):
+        estimator.partial_fit(matrix[rows], y[rows])
+        twin.partial_fit(matrix[rows], y[rows])
+    assert estimator.loss_ == twin.loss_
+    assert estimator.to_model().sha256() == twin.to_model().sha256()
+
+
 def test_unsorted_and_duplicate_indices_are_summed():
     matrix = sparse.csr_matrix(
         (np.array([1.0, 2.0, 3.0, 4.0]), np.array([1, 0, 1, 0]), np.array([0, 3, 4])), shape=(2, 2)

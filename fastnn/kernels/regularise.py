@@ -18,9 +18,7 @@ from numba import int64, uint64
 from fastnn.kernels import vector as simd
 from fastnn.kernels.inputs import layer_at
 from fastnn.kernels.vector import ONE, device, float_pointer
-
-_SMALLEST_SCALE = 1e-9
-"""V is rescaled below it: 1 / s**2 must be far from the largest float32."""
+from fastnn.kernels.workspace import SMALLEST_SCALE
 
 _UNITS_PER_HASH = 4
 """A hash of 64 bits decides about four units, by 16 bits each."""
@@ -69,7 +67,7 @@ def rescale(ws):
     simd.small_code()
     for depth in range(ws.n_layers):
         layer = layer_at(ws, depth)
-        if layer.scale < _SMALLEST_SCALE:
+        if layer.scale < SMALLEST_SCALE:
             scale = _as_float(ws, layer.scale)
             _multiply(float_pointer(ws, layer.weights), layer.n_rows * layer.stride, scale)
             if depth == 0:

@@ -35,6 +35,10 @@ A row for each input would be nearly all padding. 10-50-2 takes 0.62 of the time
 INPUTS_PER_STEP = 16
 """Number of inputs that are read at once; images and slots are padded to a multiple of it."""
 
+SMALLEST_SCALE = 1e-9
+"""Weights that decay are multiplied by their layer's scale when it is below this: 1 / scale**2 must be far from the
+largest float32."""
+
 SIGMOID, TANH, RELU, SOFTMAX = 0, 1, 2, 3
 ACTIVATIONS = {"sigmoid": SIGMOID, "tanh": TANH, "relu": RELU}
 
@@ -207,6 +211,7 @@ class Workspace(NamedTuple):
     # A row for the first layer's biases, then its weights, shape (inputs + 1, padded n_hidden): the sum over rows is
     # b + W·1. It is padded, since NumPy would sum a single column in pairs.
     bias_and_weights: NDArray[Any]
+    parts: dict[str, NDArray[Any]]  # all numbers, with padding, by the names of the records' fields; and "first_row"
     kept: dict[str, NDArray[Any]]  # arrays that only the layers' records point to
 
 
@@ -285,7 +290,8 @@ def plan_workspace(
     )
     first = memory[: (n_in[0] + 1) * strides[0]].reshape(-1, strides[0])[:, : units[0]]
     column_offset, folded_bias, zero_bounds = (part[name] for name in ("column_offset", "folded_bias", "zero_bounds"))
-    return Workspace(block, layers, weights, biases, column_offset[: sizes[1]], folded_bias, zero_bounds, first, whole)
+    column_offset = column_offset[: sizes[1]]
+    return Workspace(block, layers, weights, biases, column_offset, folded_bias, zero_bounds, first, part, whole)
 
 
 def make_slots(block: ArgumentBlock, n_slots: int, n_inputs: int | None = None) -> None:

@@ -163,6 +163,8 @@ def squared_lengths(features: NDArray[Any] | SparseRows, scaling: Scaling | None
         if isinstance(features, SparseRows):
             used = slice(int(features.row_starts[-1]))
             columns, values = features.indices[used], features.values[used].astype(np.float64)
+            if scaling is None:  # at no cost for the columns that are 0
+                return np.asarray(np.bincount(features.row_numbers(), np.square(values), len(features)), np.float64)
             means, factors = (np.broadcast_to(part, features.n_columns) for part in (mean, factor))
             of_zeros = np.square(means * factors)
             changes = np.square((values - means[columns]) * factors[columns]) - of_zeros[columns]

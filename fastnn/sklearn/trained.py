@@ -130,22 +130,19 @@ class Trained:
         if self.target_scaling is not None:
             targets = self.target_scaling.apply(targets)
         with self.lock:
-            self._store()
-            before = [network.parameters.copy() for network in self.networks]
             self._loss, self.last_rows = self.last_loss, 0
             try:
                 for stepper in self.steppers:
                     stepper.totals[:] = 0
-                    stepper.train(features, targets, factors)
-                self._store()
-                losses = [stepper.totals[0] for stepper in self.steppers]
-                if not (np.isfinite(losses).all() and all(network.is_finite() for network in self.networks)):
+                    stepper.train(features, targets, factors, undoable=True)
+                if not all(stepper.is_finite() for stepper in self.steppers):
                     raise InputError(_DIVERGED.format(self.steppers[0].learning_rate))
             except BaseException:
-                for network, parameters in zip(self.networks, before, strict=True):
-                    network.parameters[...] = parameters
-                self._drop_steppers()
+                for stepper in self.steppers:
+                    stepper.undo()
                 raise
+            for stepper in self.steppers:
+                stepper.keep()
             self.samples += len(targets)
             self.last_rows = len(targets)
 
