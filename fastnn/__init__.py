@@ -19,6 +19,7 @@ _HOME = {
     "compare": "fastnn.evaluation.compare",
     "cross_validate": "fastnn.crossval",
     "evaluate": "fastnn.evaluation.metrics",
+    "export": "fastnn.formats.export",
     "fit": "fastnn.session",
     "load_dataset": "fastnn.datasets",
     "load_model": "fastnn.formats",

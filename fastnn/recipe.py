@@ -85,6 +85,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         without a validation set.
     label_smoothing : float
         Share of the target that is spread evenly over all classes; for rule backprop and one class of several only.
+    calibrate : bool
+        Whether the model's probabilities are freed of the label smoothing, see :class:`fastnn.model.Calibration`.
     alpha : float
         Weight decay (L2): the gradient of `alpha` / 2 times the sum of all squared weights is added to that of the
         loss; biases do not decay.
@@ -183,6 +185,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     power_t: Annotated[float, Meta(ge=0, le=10)] = 0.5
     tol: Annotated[float, Meta(ge=0, le=1e6)] = 0.0
     label_smoothing: _Share = 0.0
+    calibrate: bool = True
     alpha: Annotated[float, Meta(ge=0, le=1e6)] = 0.0
     dropout: _Share = 0.0
     huber_delta: Annotated[float, Meta(gt=0, le=1e6)] | None = None

@@ -12,7 +12,7 @@ import numpy as np
 
 from fastnn.datasets.dataset import SIDE
 from fastnn.errors import DataError, ModelError
-from fastnn.model import evidence
+from fastnn.model import as_probabilities, evidence
 from fastnn.predicting import load_image_model
 from fastnn.storage import user_path
 
@@ -149,16 +149,18 @@ def _recognise(model: Model, all_drawings: Sequence[Drawings]) -> list[list[Digi
     if not images:
         return [[] for _ in all_drawings]
     stacked = np.stack(images)
-    probabilities = model.predict_proba(stacked)
+    outputs = model.outputs(stacked)
+    # What is doubtful is found before label smoothing is undone: for it, large probabilities differ more.
+    raw, probabilities = as_probabilities(outputs), model.as_probabilities(outputs)
     seen = normalise_batch(stacked, polarity="dark-on-light")[0] if model.normalise else stacked
-    rows, result = iter(zip(probabilities, seen, strict=True)), []
+    rows, result = iter(zip(raw, probabilities, seen, strict=True)), []
     for drawings in all_drawings:
         digits = []
         for drawing in drawings.digits:
-            row, image = next(rows)
+            row, shown, image = next(rows)
             best = int(row.argmax())
             reasons = (*drawings.doubts, *_reasons(model, row, best))
-            digits.append(Digit(model.classes[best], tuple(row.tolist()), drawing.box, reasons, image))
+            digits.append(Digit(model.classes[best], tuple(shown.tolist()), drawing.box, reasons, image))
         result.append(digits)
     return result
 

@@ -26,7 +26,7 @@ from fastnn.errors import DataError, FastnnError, ModelError, RecipeError, Train
 from fastnn.evaluation.chance import LEAST_SAMPLES, learned_nothing, other_rate
 from fastnn.evaluation.metrics import AnyEvaluation, evaluate
 from fastnn.formats import CHECKPOINT_FILE
-from fastnn.model import DataCard, Model, ModelCard, evidence
+from fastnn.model import Calibration, DataCard, Model, ModelCard, as_probabilities, evidence
 from fastnn.recipe import Recipe, load_recipe, presets
 from fastnn.runs import Run, SavedNetwork, begun_recipe, check_new_run, ensemble_state
 from fastnn.starting_model import StartingModel
@@ -276,7 +276,15 @@ class Session:
             polarity_option=_polarity_option(dataset),
             classes=None if dataset.options is None else dataset.options.classes or None,
         )
-        self.card = ModelCard(recipe=recipe, epochs=0, data=data, seed=recipe.seed, version=__version__)
+        smoothed = recipe.calibrate and recipe.label_smoothing > 0 and dataset.task == "classification"
+        self.card = ModelCard(
+            recipe=recipe,
+            epochs=0,
+            data=data,
+            seed=recipe.seed,
+            version=__version__,
+            calibration=Calibration(label_smoothing=recipe.label_smoothing) if smoothed else None,
+        )
         self._run: Run | None = None
         if self._starting is None:
             self._start()
@@ -801,7 +809,7 @@ def _least_evidence(model: Model, test: Dataset) -> float | None:
     if model.task != "classification" or len(some) < _LEAST_EVIDENCE or len(model.classes) < 3:
         return None
     # Rounded, since processors compute logarithms in different ways.
-    return round(float(np.quantile(evidence(model.predict_proba(some)), 0.01)), 3)
+    return round(float(np.quantile(evidence(as_probabilities(model.outputs(some))), 0.01)), 3)
 
 
 def _polarity_option(dataset: Dataset) -> Literal["dark-on-light", "light-on-dark"] | None:

@@ -22,6 +22,7 @@ _COMMANDS = {
     "compare": ("compare", "compare"),
     "cv": ("cv", "cv"),
     "predict": ("predict", "predict"),
+    "export": ("export", "export_model"),
     "import": ("import_", "import_original"),
     "serve": ("serve", "serve"),
     "bench": ("bench", "bench"),

@@ -98,6 +98,14 @@ def train(
         str | None,
         typer.Option(metavar="SCORE", help="Stop at this test accuracy, such as 99%, or this R2 of a regression."),
     ] = None,
+    calibrate: Annotated[
+        bool | None,
+        typer.Option(
+            "--calibrate/--no-calibrate",
+            help="Whether predicted probabilities are freed of the label smoothing.",
+            show_default=False,
+        ),
+    ] = None,
     balance: Annotated[
         bool | None, typer.Option("--balance/--no-balance", help="Give rare classes more weight.")
     ] = None,
@@ -133,6 +141,7 @@ def train(
         "validation_fraction": validation_fraction,
         "patience": patience,
         "until": None if until is None else parse_until(until),
+        "calibrate": calibrate,
         "balance": balance,
     }
     if resume is not None and out_folder is not None:
@@ -335,6 +344,8 @@ def stopped_message(session: Session) -> str:
 
 def result_of(session: Session) -> dict[str, Any]:
     """Return the result of a finished session, as ``--json`` prints it."""
+    from msgspec import to_builtins
+
     from fastnn.formats import MODEL_FILE
 
     model, timings, best = session.model, session.timings, session.best
@@ -351,6 +362,7 @@ def result_of(session: Session) -> dict[str, Any]:
         "train_seconds": timings.training,
         "compile_seconds": timings.compiling,
         "samples_per_second": timings.samples / timings.training if timings.training else 0.0,
+        "calibration": to_builtins(model.card.calibration),
         "first_layer": session.first_layer,
         "density": session.density,
         "until": session.recipe.until,
@@ -378,6 +390,8 @@ def show_summary(result: dict[str, Any]) -> None:
         f"({result['first_layer']} first layer); {result['compile_seconds']:.1f} s to compile",
         "model": result["model"],
     }
+    if result["calibration"] is not None:
+        rows["calibrated"] = f"probabilities are freed of label smoothing {result['calibration']['label_smoothing']:g}"
     if result["best_epoch"] is not None:
         early = f", stopped after {result['epochs']}" if result["epochs"] > result["best_epoch"] else ""
         score = result["validation_r2"] if result["task"] == "regression" else result["validation_accuracy"]

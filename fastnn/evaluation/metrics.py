@@ -12,7 +12,7 @@ from fastnn.evaluation.classification import Evaluation, evaluate_classes
 from fastnn.evaluation.matching import match_dataset
 from fastnn.evaluation.multilabel import MultilabelEvaluation, evaluate_labels
 from fastnn.evaluation.regression import RegressionEvaluation, evaluate_regression
-from fastnn.model import as_probabilities, decide
+from fastnn.model import decide
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -99,7 +99,7 @@ def evaluate_outputs(model: Model, dataset: Dataset, outputs: NDArray[np.float64
     predicted = decide(model.task, outputs)
     if model.task == "multilabel":
         return evaluate_labels(targets, predicted, outputs, names, measured)
-    return evaluate_classes(targets, predicted, as_probabilities(outputs), names, measured)
+    return evaluate_classes(targets, predicted, model.as_probabilities(outputs), names, measured)
 
 
 def mean_loss(

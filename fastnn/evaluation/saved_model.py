@@ -165,15 +165,34 @@ def evaluate_file(
         If model or data cannot be read or do not fit each other.
     """
     model = load_model(model_path)
-    choice = DataChoice.of(model_path, model, data, options)
-    dataset = choice.load(model_path, progress, is_own=data is None)
+    source, chosen, samples, notes = evaluation_samples(model_path, model, data, part, options, progress)
+    try:
+        evaluation = evaluate(model, samples)
+    except ModelError as error:
+        raise ModelError(f"{model_path}: {error}") from None
+    return SavedModelEvaluation(model_path, model, source, chosen, samples, evaluation, notes)
+
+
+def evaluation_samples(
+    path: str,
+    model: Model,
+    data: str | None = None,
+    part: Part | None = None,
+    options: ReadOptions = DEFAULT_OPTIONS,
+    progress: Callable[[str, float], None] | None = None,
+) -> tuple[str, Part, Dataset, tuple[str, ...]]:
+    """Return the samples that a model is evaluated on: their source, the part, the samples as it takes them, and notes.
+
+    The parameters and errors are those of :func:`evaluate_file`.
+    """
+    choice = DataChoice.of(path, model, data, options)
+    dataset = choice.load(path, progress, is_own=data is None)
     chosen, samples, notes = _choose(model, dataset, part, own=is_trained_on(model, dataset))
     try:
         matched = match_dataset(samples, model)
-        evaluation = evaluate(model, matched)
     except ModelError as error:
-        raise ModelError(f"{model_path}: {error}") from None
-    return SavedModelEvaluation(model_path, model, dataset.source, chosen, matched, evaluation, matched.notes + notes)
+        raise ModelError(f"{path}: {error}") from None
+    return dataset.source, chosen, matched, matched.notes + notes
 
 
 def is_trained_on(model: Model, dataset: Dataset) -> bool:

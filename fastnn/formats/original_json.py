@@ -22,7 +22,6 @@ from fastnn.storage import atomic_write, user_path
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from typing import BinaryIO
 
     from numpy.typing import NDArray
 
@@ -176,6 +175,16 @@ def write_original(model: Model, path: str | Path) -> None:
     OSError
         If the file cannot be written.
     """
+    try:
+        content = dump(model)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
+    with atomic_write(path) as file:
+        file.write(content)
+
+
+def dump(model: Model, precision: str = "float64") -> bytes:  # noqa: ARG001 - digits of the network's own type
+    """Return the content of the file that :func:`write_original` writes; ModelError if it cannot hold the model."""
     network = model.network
     reasons = {
         "it is made of several networks": len(model.networks) > 1,
@@ -187,9 +196,13 @@ def write_original(model: Model, path: str | Path) -> None:
     }
     for reason, so in reasons.items():
         if so:
-            raise ModelError(f"{path}: the original's format cannot hold this model: {reason}")
-    with atomic_write(path) as file:
-        _write(network, None if model.card.original is None else model.card.original.training, file)
+            raise ModelError(f"the original's format cannot hold this model: {reason}")
+    return _text(network, None if model.card.original is None else model.card.original.training)
+
+
+def run(path: Path, model: Model, samples: Any) -> NDArray[np.float64]:  # noqa: ARG001 - the file holds all
+    """Return what the network in the file predicts, see :class:`fastnn.formats.export.Exporter`."""
+    return read_original(path).model.predict_proba(samples)
 
 
 def _read_text(path: Path) -> bytes:
@@ -295,8 +308,8 @@ def _notes(content: _Original | _Toy, path: Path) -> Any:
         raise ModelError(f"{path}: not a network of the original's (training: {error})") from None
 
 
-def _write(network: Network, training: Any, file: BinaryIO) -> None:
-    """Write each key and each matrix row on a line of its own, as in the original's files."""
+def _text(network: Network, training: Any) -> bytes:
+    """Return each key and each matrix row on a line of its own, as in the original's files."""
     lines = [f'  "{key}": {size}' for key, size in zip(_Original.__struct_fields__, network.sizes, strict=False)]
     for names, arrays in ((_WEIGHTS, network.weights), (_BIASES, network.biases)):
         for key, array in zip(names[_Original], arrays, strict=True):
@@ -306,4 +319,4 @@ def _write(network: Network, training: Any, file: BinaryIO) -> None:
             lines.append(f'  "{key}": {{\n    {shape},\n    "values": [\n      {rows}\n    ]\n  }}')
     if training is not None:
         lines.append(f'  "training": {json.dumps(training)}')
-    file.write(("{\n" + ",\n".join(lines) + "\n}\n").encode())
+    return ("{\n" + ",\n".join(lines) + "\n}\n").encode()

@@ -135,6 +135,20 @@ def dump_model(
     ModelError
         If `model.card` is not valid, it or `extra` cannot be written as JSON, or the file could not be read again.
     """
+    text, tensors = head_text(model, extra), model_tensors(model)
+    for name, array in (extra_tensors or {}).items():
+        tensors[_EXTRA + name] = np.ascontiguousarray(array)
+    content = safetensors.numpy.save(tensors, {KEY: text})
+    size = _header_size(content)
+    if size > _HEADER_LIMIT:
+        raise ModelError(f"the names of its columns and outputs are too long for a model file ({size:,} bytes)")
+    if len(content) > FILE_LIMIT:
+        raise ModelError(f"the networks are too large for a model file ({len(content):,} bytes)")
+    return content
+
+
+def head_text(model: Model, extra: Mapping[str, Any] | None = None) -> str:
+    """Return all of a model but its tensors, as JSON; ModelError as for :func:`dump_model`."""
     try:
         card = msgspec.to_builtins(model.card)
         # A file that cannot be read again must not be written; constructors of msgspec structs do not check values.
@@ -172,6 +186,11 @@ def dump_model(
         msgspec.json.decode(text, type=_Head)
     except (msgspec.MsgspecError, RecipeError, RecursionError) as error:
         raise ModelError(f"the model does not fit into a model file ({str(error).replace('`', '')})") from None
+    return text
+
+
+def model_tensors(model: Model) -> dict[str, NDArray[Any]]:
+    """Return the weights, biases and scalings of a model by their names in the file."""
     tensors = {}
     for member, network in enumerate(model.networks):
         for name, view in _views(member, network):
@@ -179,15 +198,17 @@ def dump_model(
     for name, scaling in _scalings(model):
         if scaling is not None:
             tensors[f"{name}.mean"], tensors[f"{name}.factor"] = scaling.mean, scaling.factor
-    for name, array in (extra_tensors or {}).items():
-        tensors[_EXTRA + name] = np.ascontiguousarray(array)
-    content = safetensors.numpy.save(tensors, {KEY: text})
-    size = _header_size(content)
-    if size > _HEADER_LIMIT:
-        raise ModelError(f"the names of its columns and outputs are too long for a model file ({size:,} bytes)")
-    if len(content) > FILE_LIMIT:
-        raise ModelError(f"the networks are too large for a model file ({len(content):,} bytes)")
-    return content
+    return tensors
+
+
+def dump(model: Model, precision: str) -> bytes:  # noqa: ARG001 - the networks have it
+    """Return the content of a model file, see :class:`fastnn.formats.export.Exporter`."""
+    return dump_model(model)
+
+
+def run(path: Path, model: Model, samples: Any) -> NDArray[np.float64]:  # noqa: ARG001 - the file holds all
+    """Return what the model in the file predicts, see :class:`fastnn.formats.export.Exporter`."""
+    return read_model(path).answers(samples)
 
 
 def write_model(

@@ -14,7 +14,6 @@ from fastnn.evaluation.figures import Figure, figures_of, row_scores
 from fastnn.evaluation.intervals import Reliability, reliability
 from fastnn.evaluation.matching import match_dataset
 from fastnn.evaluation.metrics import AnyEvaluation, evaluate
-from fastnn.model import as_probabilities
 from fastnn.runs import read_history
 
 if TYPE_CHECKING:
@@ -161,7 +160,7 @@ def measure(model: Model, dataset: Dataset, history: Path | None) -> Content:
     figures = figures_of(evaluation, matched.targets, outputs)
     curve = None
     if model.task == "classification":
-        outputs = as_probabilities(outputs)
+        outputs = model.as_probabilities(outputs)
         curve = reliability(outputs, matched.labels)
     curves = None if history is None else _learning_curves(history, model.card.epochs)
     return Content(model, matched, outputs, evaluation, figures, curve, curves)
