@@ -12,6 +12,7 @@ from rich.table import Table
 from fastnn.cli._console import command, note, out, print_json
 
 if TYPE_CHECKING:
+    from fastnn.datasets import Dataset
     from fastnn.formats.export import Agreement, Exported
     from fastnn.model import Model
 
@@ -50,7 +51,8 @@ def export_model(
     from fastnn.formats.export import check_export, export
 
     loaded = load_model(model)
-    samples, notes = None, ()
+    samples: Dataset | None = None
+    notes: tuple[str, ...] = ()
     if verify:  # before the file is written, so that no file is left if there are no data
         _, _, samples, notes = evaluation_samples(model, loaded, data)
     exported = export(loaded, target, precision=precision, force=force)

@@ -135,7 +135,7 @@ def format_of(path: str | Path) -> Format:
     raise ModelError(f"{path}: no format has this ending; choose one of {endings}")
 
 
-def choose_precision(model: Model, chosen: Format, precision: str | None) -> Precision:
+def choose_precision(model: Model, chosen: Format, precision: Precision | None) -> Precision:
     """Return the type of the weights in a file; ModelError if the format has no such type."""
     own = cast("Precision", model.network.dtype.name)
     allowed = chosen.precisions or (own,)
@@ -143,10 +143,10 @@ def choose_precision(model: Model, chosen: Format, precision: str | None) -> Pre
         return allowed[0]
     if precision not in allowed:
         raise ModelError(f"{chosen.name} ({chosen.ending}) has no precision {precision}; choose {' or '.join(allowed)}")
-    return cast("Precision", precision)
+    return precision
 
 
-def export(model: Model, path: str | Path, *, precision: str | None = None, force: bool = False) -> Exported:
+def export(model: Model, path: str | Path, *, precision: Precision | None = None, force: bool = False) -> Exported:
     """Write a model as a file that other programs run; the ending of its name says in which format.
 
     Parameters

@@ -7,7 +7,7 @@ its JSON text.
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,5 +20,6 @@ if TYPE_CHECKING:
 def dump(model: Model, precision: str) -> bytes:  # noqa: ARG001 - the networks have it
     """Return the content of the archive, see :class:`fastnn.formats.export.Exporter`."""
     file = io.BytesIO()
-    np.savez(file, **{KEY: np.array(head_text(model)), **model_tensors(model)})
+    arrays: dict[str, Any] = {KEY: np.array(head_text(model)), **model_tensors(model)}
+    np.savez(file, **arrays)
     return file.getvalue()
