@@ -53,12 +53,15 @@ class Format:
         Module of ``fastnn.formats`` that is its :class:`Exporter`.
     precisions : tuple of str
         Types in which it can store the weights; the first is the default. Empty: that of the model.
+    named : bool
+        Whether its `dump` also takes `name`, the file's name without its ending, which the content repeats.
     """
 
     ending: str
     name: str
     module: str
     precisions: tuple[Precision, ...] = ()
+    named: bool = False
 
     def exporter(self) -> Exporter:
         """Return the module that writes and runs it."""
@@ -68,7 +71,7 @@ class Format:
 FORMATS = (
     Format(".onnx", "ONNX", "onnx_graph", ("float32", "float16", "int8")),
     Format(".html", "one HTML page", "html_page", ("float16", "float32")),
-    Format(".h", "C header", "c_header", ("float32", "int8")),
+    Format(".h", "C header", "c_header", ("float32", "int8"), named=True),
     Format(".json", "NN.json of the original", "original_json"),
     Format(".npz", "NumPy arrays", "npz_arrays"),
     Format(".pt", "PyTorch state in safetensors", "torch_tensors"),
@@ -183,7 +186,8 @@ def export(model: Model, path: str | Path, *, precision: Precision | None = None
     type_of_weights = choose_precision(model, chosen, precision)
     check_new_file(path, force=force)
     try:
-        content = chosen.exporter().dump(model, type_of_weights)
+        name = {"name": path.name[: -len(chosen.ending)]} if chosen.named else {}
+        content = chosen.exporter().dump(model, type_of_weights, **name)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
     try:
