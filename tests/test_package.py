@@ -186,7 +186,9 @@ def parameter_counts() -> Iterator[tuple[str, int]]:
             if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
                 continue
             name, arguments = getattr(node, "name", "lambda"), node.args
-            is_command = path.parent.is_relative_to(ROOT / "fastnn" / "cli") and name == path.stem.rstrip("_")
+            is_command = path.parent.is_relative_to(ROOT / "fastnn" / "cli") and name.rstrip("_") == path.stem.rstrip(
+                "_"
+            )
             is_estimator = path.name in ("river.py", "classifier.py", "regressor.py") and name == "__init__"
             given = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
             if not (is_command or is_estimator):

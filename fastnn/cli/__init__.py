@@ -23,7 +23,7 @@ _COMMANDS = {
     "cv": ("cv", "cv"),
     "predict": ("predict", "predict"),
     "export": ("export", "export_model"),
-    "import": ("import_", "import_original"),
+    "import": ("import_", "import_"),
     "serve": ("serve", "serve"),
     "bench": ("bench", "bench"),
     "guide": ("guide", "guide"),

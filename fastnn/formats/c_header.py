@@ -46,8 +46,8 @@ _HEAD = """\
  * @CALL@
  *
  * @INPUT_WORDS@
- * `outputs` gets @N_OUTPUTS@ @OUTPUT_WORDS@, in the order of @p@_names.
- * @p@_compute is the same with a buffer of @P@_BUFFER floats that the caller gives, instead of one on the stack.
+ * `outputs` gets @N_OUTPUTS@ @OUTPUT_WORDS@ in the order of @p@_names. @MEANING@
+ * @p@_compute does the same in a buffer of @P@_BUFFER floats of the caller, not in one on the stack.
  * Constants take @BYTES@ bytes. SHA-256 of the model's weights: @SHA256@
  */
 #ifndef @P@_H
@@ -212,7 +212,9 @@ def run(path: Path, model: Model, samples: Any) -> NDArray[np.float64]:
     """
     compiler = next(filter(None, map(shutil.which, _COMPILERS)), None)
     if compiler is None:
-        raise ModelError(f"running it needs a C compiler ({', '.join(_COMPILERS)}), and none is on the PATH; install gcc")
+        raise ModelError(
+            f"running it needs a C compiler ({', '.join(_COMPILERS)}), and none is on the PATH; install gcc"
+        )
     header = read_file(path, _FILE_LIMIT, what="a C header", error=ModelError)
     found = re.search(rb"static inline (?:int|void) ([A-Za-z][A-Za-z0-9_]*)_predict\(", header)
     if found is None:
@@ -304,7 +306,7 @@ class _Parts:
         model = self.model
         arrays, networks = [], []
         widths = [0, 0]
-        for member, network in enumerate(model.networks):
+        for network in model.networks:
             for side in (0, 1):
                 widths[side] = max([widths[side], *network.sizes[1 + side :: 2]])
         for member, network in enumerate(model.networks):
@@ -349,9 +351,9 @@ class _Parts:
         returned = "int" if model.task == "classification" else "void"
         result = "int class_index = " if model.task == "classification" else ""
         words = {
-            "classification": "probabilities, which add up to 1; the most probable class is returned",
-            "multilabel": "probabilities; a label is given if it has more than 0.5",
-            "regression": "numbers in the unit of the targets",
+            "classification": ("probabilities", "They add up to 1. The position of the largest is returned."),
+            "multilabel": ("probabilities", "A sample has the labels with more than 0.5."),
+            "regression": ("numbers", "They are in the unit of the targets."),
         }
         self.words |= {
             "DESCRIPTION": f"{'A network' if count == 1 else f'The mean of {count} networks'} ({', '.join(sizes)})",
@@ -364,7 +366,8 @@ class _Parts:
                 if model.scaling is not None
                 else "values."
             ),
-            "OUTPUT_WORDS": words[model.task],
+            "OUTPUT_WORDS": words[model.task][0],
+            "MEANING": words[model.task][1],
             "BUFFER": str(buffer),
             "BYTES": f"{self._bytes:,}",
             "INPUT_TYPE": kind,
