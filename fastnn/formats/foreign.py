@@ -227,7 +227,8 @@ def _paired(weights: dict[tuple[int, ...], str], biases: dict[tuple[int, ...], s
         return [(name, biases.get(number)) for number, name in weights.items()]
     # As numpy.savez numbers arrays without names: weights, biases, weights, biases.
     order = [kind for _, kind in sorted([*((n, "w") for n in weights), *((n, "b") for n in biases)])]
-    if order == ["w", "b"] * len(weights):
+    patterns = {_NUMBER.sub("#", name) for name in (*weights.values(), *biases.values())}
+    if len(patterns) == 1 and order == ["w", "b"] * len(weights):
         return list(zip(weights.values(), biases.values(), strict=True))
     raise ModelError("the names do not say which biases belong to which weights; give both the same number")
 

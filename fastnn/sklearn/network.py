@@ -224,8 +224,9 @@ def _scaling_of(scaler: Any) -> Scaling:
         check_is_fitted(scaler, "scale_")
         mean, scale = scaler.mean_, scaler.scale_
         n = int(scaler.n_features_in_)
-        mean = np.zeros(n) if mean is None else np.asarray(mean, dtype=np.float64)
-        scale = np.ones(n) if scale is None else np.asarray(scale, dtype=np.float64)
+        # It knows its mean also if it does not subtract it.
+        mean = np.asarray(mean, dtype=np.float64) if scaler.with_mean else np.zeros(n)
+        scale = np.asarray(scale, dtype=np.float64) if scaler.with_std else np.ones(n)
         with np.errstate(divide="ignore", invalid="ignore"):
             return Scaling(mean, 1.0 / scale)
     except (AttributeError, TypeError, ValueError, OverflowError, MemoryError):

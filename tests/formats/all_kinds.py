@@ -26,7 +26,13 @@ class Kind:
 
 
 def _networks(*all_sizes: tuple[int, ...], **options: Any) -> tuple[Network, ...]:
-    return tuple(Network(sizes, **options).initialise("xavier", seed) for seed, sizes in enumerate(all_sizes))
+    made = []
+    for seed, sizes in enumerate(all_sizes):
+        network = Network(sizes, **options).initialise("xavier", seed)
+        for bias in network.biases:
+            bias[...] = np.random.default_rng([seed, len(bias)]).normal(scale=0.3, size=len(bias))
+        made.append(network)
+    return tuple(made)
 
 
 def _names(k: int) -> tuple[str, ...]:
