@@ -9,6 +9,7 @@ import re
 from typing import TYPE_CHECKING
 
 import numpy as np
+import safetensors.numpy
 
 from fastnn.datasets import load_dataset
 from fastnn.errors import FastnnError
@@ -18,6 +19,9 @@ from tests.attacks import fuzz_seeds as seeds
 from tests.attacks.fuzz_bench import as_value, check_dataset, check_model, check_recipe, environment, target
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fastnn.model import Model
     from tests.attacks.fuzz_bench import Bench
 
 # ---- recipes, models and runs ----
@@ -79,6 +83,82 @@ def _model(content: bytes, bench: Bench) -> None:
     check_model(model)
     save_model(model, bench.folder / "again.safetensors")
     assert load_model(bench.folder / "again.safetensors").sha256() == model.sha256()
+
+
+@target("model-npz", lambda: seeds.exported("npz_arrays"), mutate.npz)
+def _model_npz(content: bytes, bench: Bench) -> None:
+    from fastnn.formats import load_model
+    from fastnn.formats.npz_arrays import dump, read
+
+    path = bench.write("m.npz", content)
+    with contextlib.suppress(FastnnError):
+        _check_any(load_model(path))
+    model = read(path)
+    assert read(bench.write("again.npz", dump(model, "float32"))).sha256() == model.sha256()
+
+
+@target("model-torch", lambda: seeds.exported("torch_tensors"), _MODEL)
+def _model_torch(content: bytes, bench: Bench) -> None:
+    from fastnn.formats import load_model
+    from fastnn.formats.torch_tensors import dump, read
+
+    path = bench.write("m.pt", content)
+    with contextlib.suppress(FastnnError):
+        _check_any(load_model(path))
+    model = read(path)
+    assert read(bench.write("again.pt", dump(model, "float32"))).sha256() == model.sha256()
+
+
+def _check_any(model: Model) -> None:
+    """Check that a model of images or rows predicts finite numbers."""
+    n = model.n_inputs
+    samples = np.stack([np.zeros(n), np.ones(n), np.arange(n) % 200])
+    with contextlib.suppress(FastnnError):  # rows may overflow
+        assert np.isfinite(model.answers(samples)).all()
+
+
+def _import(path: Path) -> None:
+    from fastnn.formats import load_model, save_model
+    from fastnn.formats.foreign import Facts
+    from fastnn.formats.importing import import_network
+
+    given = (
+        Facts("relu", "classification", "rows", names=("a", "b")),
+        Facts("tanh", "multilabel", "rows", names=("a", "b"), mean=2.0, std=1e-3),
+        Facts("sigmoid", "classification", "images", True, ("a", "b"), 0.1, 0.3),
+        Facts(names=("y",)),
+    )
+    for facts in given:
+        with contextlib.suppress(FastnnError):
+            found = import_network(path, facts)
+            _check_any(found)
+            save_model(found, path.with_name("again.safetensors"))
+            assert load_model(path.with_name("again.safetensors")).sha256() == found.sha256()
+    import_network(path, Facts() if path.suffix == ".skops" else given[0])
+
+
+@target(
+    "network-torch",
+    lambda: [safetensors.numpy.save(arrays) for arrays in seeds.layers()],
+    mutate.safetensors("0.weight", "1.weight", "2.weight", "b", "weight"),
+)
+def _network_torch(content: bytes, bench: Bench) -> None:
+    _import(bench.write("a.safetensors", content))
+
+
+@target("network-npz", seeds.layer_archives, mutate.npz)
+def _network_npz(content: bytes, bench: Bench) -> None:
+    _import(bench.write("a.npz", content))
+
+
+@target(
+    "network-skops",
+    seeds.estimators,
+    mutate.skops("coefs_", "__class__", "__module__", "ndarray", "numpy", "builtins", "dict", "ObjectNode", "file"),
+    share=0.3,
+)
+def _network_skops(content: bytes, bench: Bench) -> None:
+    _import(bench.write("a.skops", content))
 
 
 _RUN_FILES = {".safetensors": _MODEL, ".csv": mutate.text("epoch", "loss"), ".toml": mutate.text(*_RECIPE_WORDS)}
