@@ -34,11 +34,15 @@ SPELLINGS = {
     "Python Software Foundation License": "PSF-2.0",
     "The Unlicense (Unlicense)": "Unlicense",
 }
+# Its metadata say that it is approved by the OSI, and its file LICENSE which one it is.
+OTHERS = {"skops": "MIT"}
 
 
 def licence(package: Distribution) -> str:
     """Return the licence of a package, as an SPDX expression if it has one."""
     metadata = package.metadata
+    if metadata["Name"] in OTHERS:
+        return OTHERS[metadata["Name"]]
     classifiers = [
         line.rpartition(" :: ")[2] for line in metadata.get_all("Classifier", []) if line.startswith("License ::")
     ]
