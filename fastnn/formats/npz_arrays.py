@@ -89,8 +89,8 @@ def read(path: Path) -> Model:
     with open_arrays(path) as file:
         if file.text is None:
             raise ModelError(
-                f"{path}: an .npz file, but not a model of fastnn (it has no text '{KEY}'); if it holds the weights "
-                "of a network: fastnn import"
+                f"{path}: an archive, but not a model of fastnn (it holds no text '{KEY}'); if it holds a network of "
+                "another program: fastnn import"
             )
         return read_tensors(file, file.text, path)[0]
 

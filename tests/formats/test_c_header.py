@@ -75,6 +75,13 @@ def test_the_header_is_cpp_too(name: str, tmp_path: Path) -> None:
 
 
 @needs_gcc
+def test_values_of_rows_may_be_floats(tmp_path: Path) -> None:
+    name = "regression, standardised, ensemble"
+    (tmp_path / "net.h").write_bytes(c_header.dump(KINDS[name]().model, "int8", "net"))
+    assert compiled(tmp_path, "net.h", "net", "gcc", "-std=c99", "-DNET_VALUE=float", "-Wdouble-promotion") == ""
+
+
+@needs_gcc
 def test_real_digits_get_the_same_probabilities(shared: Path, tmp_path: Path) -> None:
     digits = load_dataset(str(shared / "digits" / "dataset.json"))
     trained = fit(digits, Recipe(hidden=(20, 10), epochs=1, invert=True, rule="backprop", lr=0.01), progress=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import shutil
 import warnings
 import zipfile
 from itertools import pairwise
@@ -14,8 +15,9 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from fastnn.datasets.sparse import SparseRows
 from fastnn.errors import FastnnError, ModelError
-from fastnn.formats import load_model
+from fastnn.formats import c_header, load_model
 from fastnn.formats.export import export
 from fastnn.formats.foreign import Facts
 from fastnn.formats.importing import import_network
@@ -62,6 +64,30 @@ def test_own_exports_are_checked_as_model_files_are(ending: str, tmp_path: Path)
         path.write_bytes(content.replace(rb'"sizes\":[4,3,2]', rb'"sizes\":[5,3,2]'))
     with pytest.raises(ModelError, match=r"m\.(npz|pt): the tensor layers\.0\.weight is F32 of shape"):
         load_model(path)
+
+
+@pytest.mark.parametrize("file", ["a.npz", "a.safetensors"])
+def test_loading_a_network_of_another_program_leads_to_import(file: str, tmp_path: Path) -> None:
+    path = _save(tmp_path / file, _named(_weights(5, 3), "{1}.weight", "{1}.bias", turned=True))
+    with pytest.raises(ModelError, match=r"not a model of fastnn .*fastnn import"):
+        load_model(path)
+
+
+def test_sparse_rows_are_answered_as_dense_ones(tmp_path: Path) -> None:
+    pytest.importorskip("skops.io")
+    from scipy.sparse import csr_array
+
+    kind = KINDS["rows"]()
+    rows = kind.samples * (kind.samples > 0.5)
+    sparse = SparseRows.from_scipy(csr_array(rows))
+    path = export(kind.model, tmp_path / "m.skops").path
+    from fastnn.formats import sklearn_network
+
+    found = sklearn_network.run(path, kind.model, sparse)
+    assert np.abs(found - kind.model.answers(rows)).max() < 2e-6
+    if shutil.which("gcc") is not None:
+        header = export(kind.model, tmp_path / "m.h").path
+        assert np.abs(c_header.run(header, kind.model, sparse) - found).max() < 2e-6
 
 
 # ---- PyTorch and bare arrays ----
