@@ -119,15 +119,17 @@ class Foreign:
             raise ModelError("two outputs have the same name (--classes)")
         scaling = self._scaling(facts, sizes[0])
         if takes == "images" and scaling is not None:
-            layers[0] = _unscaled(*layers[0], scaling)
+            with np.errstate(over="ignore", invalid="ignore"):  # seen by `check_outputs`
+                layers[0] = _unscaled(*layers[0], scaling)
             scaling = None
         dtype = np.result_type(np.float32, *(weights.dtype for weights, _ in self.layers))
         try:
             network = Network(
                 sizes, rule="backprop", activation=facts.activation or "relu", output=OUTPUTS[task], dtype=dtype
             )
-            for layer, (weights, biases) in enumerate(layers):
-                network.weights[layer][...], network.biases[layer][...] = weights, biases
+            with np.errstate(over="ignore"):  # likewise
+                for layer, (weights, biases) in enumerate(layers):
+                    network.weights[layer][...], network.biases[layer][...] = weights, biases
             model = Model((network,), names, bool(facts.invert), takes=takes or "rows", scaling=scaling)
             model.check_outputs()
         except ModelError:

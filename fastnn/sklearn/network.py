@@ -102,12 +102,15 @@ def _folded_layers(model: Model) -> tuple[list[NDArray[np.float64]], list[NDArra
     weights = [part.astype(np.float64) for part in model.network.weights]
     biases = [part.astype(np.float64) for part in model.network.biases]
     scaling = input_scaling(model)
-    if not scaling.is_identity:
-        weights[0] *= scaling.factor[:, None]
-        biases[0] -= np.broadcast_to(scaling.mean, len(weights[0])) @ weights[0]
-    if model.target_scaling is not None:
-        weights[-1] /= model.target_scaling.factor
-        biases[-1] = model.target_scaling.undo(biases[-1])
+    with np.errstate(over="ignore", invalid="ignore"):
+        if not scaling.is_identity:
+            weights[0] *= scaling.factor[:, None]
+            biases[0] -= np.broadcast_to(scaling.mean, len(weights[0])) @ weights[0]
+        if model.target_scaling is not None:
+            weights[-1] /= model.target_scaling.factor
+            biases[-1] = model.target_scaling.undo(biases[-1])
+    if not all(np.isfinite(part).all() for part in (*weights, *biases)):
+        raise ModelError("its weights are too large to hold the scaling too")
     return weights, biases
 
 

@@ -8,6 +8,7 @@ import pickle
 import shutil
 import warnings
 import zipfile
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from fastnn.datasets.scaling import Scaling
 from fastnn.datasets.sparse import SparseRows
 from fastnn.errors import FastnnError, ModelError
 from fastnn.formats import c_header, load_model
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from fastnn.network import Network
 
     Arrays = dict[str, NDArray[Any]]
 
@@ -219,6 +223,28 @@ def test_integers_and_pickles_are_refused(tmp_path: Path) -> None:
         archive.writestr("c/data.pkl", pickle.dumps({}))
     with pytest.raises(ModelError, match=r"c\.pt: holds a pickle, .*save_file"):
         import_network(tmp_path / "c.pt", ROWS)
+
+
+@pytest.mark.parametrize("std", [1e-300, 1.0])
+def test_weights_that_become_too_large_are_refused(std: float, tmp_path: Path) -> None:
+    arrays: Arrays = {"0.weight": np.full((3, 5), 1e30, np.float32), "0.bias": np.full(3, 1e300)}
+    path = _save(tmp_path / "a.safetensors", arrays)
+    with pytest.raises(ModelError, match="NaN or infinity"):
+        import_network(path, Facts(None, "classification", "images", True, ("a", "b", "c"), 0.5, std))
+
+
+def test_scaling_that_scikit_learn_cannot_hold_is_refused() -> None:
+    pytest.importorskip("sklearn")
+    kind = KINDS["rows, standardised, float64"]()
+    scaling = Scaling(np.zeros(5), np.full(5, 1e308))
+    with pytest.raises(ModelError, match="too large"):
+        replace(kind.model, scaling=scaling, networks=(_large(kind.model.network),)).to_sklearn()
+
+
+def _large(network: Network) -> Network:
+    copied = network.copy()
+    copied.weights[0][...] = 1e9
+    return copied
 
 
 def test_one_output_is_the_second_of_two_classes(tmp_path: Path) -> None:
