@@ -57,6 +57,7 @@ def test_importing_the_package_imports_no_other_module() -> None:
         # Machine code that is kept needs no compiler; see tests/kernels/test_loader.py.
         ("import fastnn.session, fastnn.images.distort", TRAINING),
         ("import fastnn.session, fastnn.crossval", TRAINING),
+        ("import fastnn.formats.importing, fastnn.formats.export, fastnn.formats.c_header", TRAINING),
     ],
 )
 def test_modules_import_only_what_they_need(code: str, allowed: set[str]) -> None:
