@@ -118,7 +118,7 @@ def read_pixel_rows(path: Path, polarity: Polarity = "auto") -> tuple[NDArray[np
         raise DataError(f"{path}: {reason}") from None
     turned = dark_on_light(found.images, polarity)
     images, note = upright(turned.images, text.source)
-    return images, (*found.notes, *filter(None, (turned.note, note)))
+    return images, (*found.notes, *turned.notes(), *([note] if note else []))
 
 
 @dataclass(frozen=True, eq=False)

@@ -99,12 +99,17 @@ def _dark_on_light(dataset: Dataset, options: ReadOptions, usual: StoredPolarity
         None if part is None else _dark_on_light(part, options, usual) for part in (dataset.test, dataset.validation)
     )
     found = dark_on_light(dataset.images, options.polarity, usual=usual)
+    own = found.notes()
+    parts = (("test", test), ("validation", validation))
+    # What holds for all parts is said once.
+    of_parts = [f"{name} set: {note}" for name, part in parts if part for note in part.notes if note not in own]
+    test, validation = (None if part is None else replace(part, notes=()) for _, part in parts)
     return replace(
         dataset,
         features=found.images,
         test=test,
         validation=validation,
-        notes=(*dataset.notes, found.note) if found.note else dataset.notes,
+        notes=(*dataset.notes, *own, *of_parts),
         polarity=found.polarity,
     )
 
