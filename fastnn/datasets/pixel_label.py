@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from fastnn.datasets.cells import position_name
 from fastnn.datasets.delimited import shown
-from fastnn.datasets.pixel_ends import ENOUGH_ROWS, is_index
+from fastnn.datasets.pixel_ends import is_index
 from fastnn.datasets.pixel_layout import INDEX_OF_PANDAS
+from fastnn.datasets.repeated_labels import ENOUGH_ROWS
 from fastnn.errors import DataError
 
 if TYPE_CHECKING:
