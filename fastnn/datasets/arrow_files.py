@@ -17,6 +17,7 @@ from fastnn.datasets.folder_search import Picture, PictureSet, part_of
 from fastnn.datasets.folders import Folder, Listing
 from fastnn.datasets.label_arrays import text_array
 from fastnn.datasets.named_arrays import Chosen, Pair, dataset_from
+from fastnn.datasets.pixel_label import label_among, marked
 from fastnn.datasets.safe_read import read_packed, unpacked_limit
 from fastnn.datasets.targets import check_task
 from fastnn.errors import DataError, MissingExtraError
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from fastnn.datasets.dataset import Dataset
     from fastnn.datasets.options import ReadOptions
 
-_LABEL_NAMES = ("label", "labels", "class", "target", "y", "digit")
+_ONE_HOT = "columns of 0 and 1"
 _LINE = re.compile(r"\bline ([0-9]+)")
 _SHOWN = 12
 _ROWS_AT_ONCE = 4096
@@ -45,6 +46,8 @@ class _Column(NamedTuple):
     name: str
     type: Any
     classes: tuple[str, ...] | None
+    made_of: tuple[str, ...] = ()
+    """The columns that a one-hot label is made of."""
 
 
 def read_arrow_files(paths: Sequence[Path], source: str, options: ReadOptions) -> Dataset:
@@ -271,8 +274,9 @@ def _dataset(tables: dict[Part, Any], source: str, options: ReadOptions) -> Data
     if not lists and not pictures:
         return _table(tables, columns, source, options)
     images = _image_column(pictures or lists, source, columns)
-    label = _label_column([one for one in columns if one not in (*lists, *pictures)], source, columns, options)
-    left = [one.name for one in columns if one not in (images, label)]
+    others = [one for one in columns if one not in (*lists, *pictures)]
+    tables, label = _with_label(tables, others, source, columns, options)
+    left = [one.name for one in columns if one not in (images, label) and one.name not in label.made_of]
     what = "images" if images in pictures else "values"
     notes = [f"{what} from the column {images.name[:40]!r}, labels from {label.name[:40]!r}"]
     notes += [f"left out: {', '.join(name[:40] for name in left[:_SHOWN])}"] if left else []
@@ -314,14 +318,47 @@ def _image_column(found: list[_Column], source: str, columns: list[_Column]) -> 
     return found[0]
 
 
-def _label_column(found: list[_Column], source: str, columns: list[_Column], options: ReadOptions) -> _Column:
-    wanted = options.target or tuple(one.name for one in found if one.name.lower() in _LABEL_NAMES)
-    named = [one for one in found if one.name in wanted]
-    if len(wanted) == len(named) == 1:
-        return named[0]
-    if not wanted and len(found) == 1:
-        return found[0]
-    raise DataError(
+def _with_label(
+    tables: dict[Part, Any], found: list[_Column], source: str, columns: list[_Column], options: ReadOptions
+) -> tuple[dict[Part, Any], _Column]:
+    """Return the column of labels, as it is found in a CSV file, and the tables, with one made of a one-hot label."""
+    pa = _pyarrow(source)
+    if options.target:
+        named = [one for one in found if one.name in options.target]
+        if len(options.target) == len(named) == 1:
+            return tables, named[0]
+        raise _unclear(source, columns)
+    able = [
+        one for one in found if _is_number(one.type, pa) or _is_text(one.type, pa) or pa.types.is_dictionary(one.type)
+    ]
+    texts = {
+        k: [str(cell) for table in tables.values() for cell in table.column(one.name).to_pylist()]
+        for k, one in enumerate(able)
+    }
+    label = label_among({k: one.name for k, one in enumerate(able)}, texts, source)
+    if not label.positions:
+        raise _unclear(source, columns)
+    if len(label.positions) == 1:
+        return tables, able[label.positions[0]]
+    rows = list(zip(*(texts[k] for k in label.positions), strict=True))
+    marks = [marked(row) for row in rows]
+    if None in marks:
+        raise DataError(
+            f"{source}: row {marks.index(None)} (from 0): one of the {len(label.positions)} columns of the label must "
+            "be 1 and the others 0; choose another label with --target"
+        )
+    names = [label.classes[mark] for mark in marks if mark is not None]
+    start, joined = 0, {}
+    for part, table in tables.items():
+        own = pa.array(names[start : start + table.num_rows], pa.string())
+        joined[part] = table.append_column(_ONE_HOT, own)
+        start += table.num_rows
+    made_of = tuple(able[k].name for k in label.positions)
+    return joined, _Column(_ONE_HOT, pa.string(), None, made_of)
+
+
+def _unclear(source: str, columns: list[_Column]) -> DataError:
+    return DataError(
         f"{source}: it is not clear which column holds the labels; choose one with --target: {_listed(columns)}"
     )
 

@@ -167,7 +167,7 @@ def test_tables_are_read_as_csv_files_are() -> None:
 
 ODD = {
     "a gap": (pa.table({"a": [1.0, None], "y": [0, 1]}), r"row 1 \(from 0\), column 'a': the cell is empty"),
-    "no label": (pa.table({"image": [[1, 2, 3, 4]], "p": [1], "q": [2]}), r"choose one with --target: image \(list<"),
+    "no label": (pa.table({"image": [[1, 2, 3, 4]], "p": [1], "q": [2]}), r"choose one with --target \('p', 'q'\)"),
     "a missing label": (pa.table({"image": [[1] * 784] * 2, "y": [1, None]}), r"no label in row 1 \(from 0\)"),
     "other lengths": (pa.table({"image": [[1, 2], [3]], "y": [1, 2]}), "lists of different lengths"),
     "a struct": (pa.table({"a": [{"x": 1}], "y": [1]}), "neither numbers nor texts"),

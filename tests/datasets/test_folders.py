@@ -177,6 +177,36 @@ LAYOUTS: dict[str, tuple[Files, list[tuple[int, str]], str]] = {
         [(0, "4"), (1, "5")],
         "labels.txt, column 2",
     ),
+    "labels as pandas writes numbers": (
+        {**pictures("a.png", "b.png"), "x.csv": b",file,label\n0,a.png,4.0\n1,b.png,5.0\n"},
+        [(0, "4"), (1, "5")],
+        "x.csv, column 'label' (left out: ''); labels such as 4.0 are read as 4",
+    ),
+    "labels in UTF-16 and another column": (
+        {**pictures("a.png", "b.png"), "x.txt": "file\twriter\tLetter\na.png\t7\t4\nb.png\t7\t5\n".encode("utf-16")},
+        [(0, "4"), (1, "5")],
+        "x.txt, column 'Letter' (left out: 'writer')",
+    ),
+    "labels in Windows-1252 with empty rows": (
+        {**pictures("a.png", "b.png"), "x.csv": "sep=;\r\nname;größe\r\nb.png;é\r\na.png;ü\r\n;\r\n".encode("cp1252")},
+        [(0, "ü"), (1, "é")],
+        "x.csv, column 'größe'",
+    ),
+    "names in other letters": (
+        {**pictures("IMG_A.PNG", "IMG_B.PNG"), "x.csv": b"name,class label\nimg_b.png,4\nimg_a.png,5\n"},
+        [(0, "5"), (1, "4")],
+        "x.csv, column 'class label'",
+    ),
+    "one-hot labels": (
+        {**pictures("a.png", "b.png"), "_classes.csv": b"filename, cat, dog, 7\na.png,0,1,0\nb.png,0,0,1\n"},
+        [(0, "dog"), (1, "7")],
+        "_classes.csv, columns 'cat' to '7' of 0 and 1",
+    ),
+    "number and name of the class": (
+        {**pictures("a.png", "b.png"), "x.csv": b"name,class,target\na.png,cat,1\nb.png,dog,2\n"},
+        [(0, "cat"), (1, "dog")],
+        "x.csv, column 'class' (left out: 'target')",
+    ),
 }
 
 
@@ -320,7 +350,15 @@ UNCLEAR: dict[str, tuple[Files, str]] = {
     ),
     "columns of labels without a name": (
         {**pictures("a.png", "b.png"), "x.csv": b"a.png,1,2\nb.png,2,3\n"},
-        "call the one of the labels 'label'",
+        "no column is named label; call the column of the labels 'label' ('2', '3')",
+    ),
+    "columns of labels that contradict each other": (
+        {**pictures("a.png", "b.png"), "x.csv": b"name,class,target\na.png,1,2\nb.png,2,2\n"},
+        "2 columns could be the label; call the column of the labels 'label' ('class', 'target')",
+    ),
+    "one-hot labels with two marks": (
+        {**pictures("a.png", "b.png"), "x.csv": b"name,label_1,label_2\na.png,1,1\nb.png,0,1\n"},
+        "row 1: one of the columns of labels must be 1, the others 0",
     ),
     "pictures beside class folders": (
         pictures("a/1.png", "b/1.png", "2.png", "3.png", "4.png"),

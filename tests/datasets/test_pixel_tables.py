@@ -116,9 +116,14 @@ FILES = [f"scan_{k}.png" for k in range(N)]
         (["id", "file", "label", *PIXELS], [np.arange(5, N + 5), FILES, LABELS, IMAGES], "'id', column 'file'"),
         (["label", *PIXELS, "filename"], [LABELS, IMAGES, FILES], "left out: column 'filename'"),
         (["label", "writer", *PIXELS], [LABELS, LABELS // 2, IMAGES], "left out: column 'writer'"),
-        (["id", "character", *PIXELS], [np.arange(N), LABELS, IMAGES], "'character', number 2 of 786, the only one"),
+        (["id", "sign", *PIXELS], [np.arange(N), LABELS, IMAGES], "'sign', number 2 of 786, the only one"),
         (["scan", "name", *PIXELS], [FILES, LABELS, IMAGES], "the label is the column 'name'"),
-        (["class", "label", *PIXELS], [LABELS, LABELS, IMAGES], "left out: column 'label'"),
+        (["class", "label", *PIXELS], [LABELS, LABELS, IMAGES], "left out: column 'class'"),
+        (
+            ["class", *PIXELS, "label"],
+            [np.array(list("abcdefghij"))[LABELS], IMAGES, LABELS],
+            "left out: column 'class'",
+        ),
     ],
 )
 def test_other_columns_are_left_out_with_a_note(header: list[str], columns: list[Any], left_out: str) -> None:
