@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fastnn.datasets.array_names import role_of
+from fastnn.datasets.array_names import known_part, role_of
 from fastnn.datasets.emnist import turned_upright
 from fastnn.datasets.folder_search import Picture, PictureSet, part_of
 from fastnn.datasets.folders import Folder, Listing
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from fastnn.datasets.dataset import Dataset
     from fastnn.datasets.options import ReadOptions
 
+_PARTS: tuple[Part, ...] = ("train", "test", "validation")
 _ONE_HOT = "columns of 0 and 1"
 _LINE = re.compile(r"\bline ([0-9]+)")
 _SHOWN = 12
@@ -98,10 +99,10 @@ def _joined_dataset(parts: dict[Part, list[Path]], source: str, options: ReadOpt
 def _parts(paths: Sequence[Path]) -> tuple[dict[Part, list[Path]], list[str]]:
     if len(paths) == 1:
         return {"train": [paths[0]]}, []
-    known: dict[str, Part] = {"train": "train", "test": "test", "validation": "validation", "eval": "test"}
+    said = [part_of(path.stem) for path in paths]
     found: dict[Part | None, list[Path]] = {}
-    for path in paths:
-        found.setdefault(known.get(part_of(path.stem) or ""), []).append(path)
+    for path, part in zip(paths, said, strict=True):
+        found.setdefault(part and known_part(part, said), []).append(path)
     unknown = found.pop(None, [])
     parts: dict[Part, list[Path]] = {part: own for part, own in found.items() if part is not None}
     notes = []
@@ -111,7 +112,7 @@ def _parts(paths: Sequence[Path]) -> tuple[dict[Part, list[Path]], list[str]]:
         notes.append(f"left out, since their names are those of no part: {', '.join(path.name for path in unknown)}")
     if "train" not in parts:
         parts = {"train": parts.pop(next(iter(parts))), **parts}
-    parts = {part: parts[part] for part in known.values() if part in parts}
+    parts = {part: parts[part] for part in _PARTS if part in parts}
     counted = ", ".join(f"{part} from {len(own)} file{'s' * (len(own) > 1)}" for part, own in parts.items())
     return parts, [f"parts of the data set: {counted}", *notes]
 

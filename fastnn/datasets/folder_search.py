@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from fastnn.datasets import idx
 from fastnn.datasets.archives import is_archive
-from fastnn.datasets.array_names import ARROW_ENDINGS, Part, hold_pairs
+from fastnn.datasets.array_names import ARROW_ENDINGS, PART_OF, NamedPart, Part, hold_pairs, known_part
 from fastnn.datasets.folders import Folder, PassedOver, few
 from fastnn.datasets.label_files import LABEL_ENDINGS, FileLabels, labels_from_file
 from fastnn.datasets.name_labels import labels_in_names
@@ -29,11 +29,7 @@ _PATH = 250
 """Most characters of a path in a list."""
 _MOST_STRAY = 0.1
 """Largest share of pictures beside class folders; more of them are hardly there by mistake."""
-_PART_NAMES: dict[str, str] = {
-    "train": "train", "training": "train", "test": "test", "testing": "test", "val": "validation",
-    "valid": "validation", "validation": "validation", "dev": "validation", "eval": "eval", "evaluation": "eval",
-}  # fmt: skip
-_PARTS: dict[str, Part] = {"train": "train", "test": "test", "validation": "validation"}
+_PARTS: tuple[Part, ...] = ("train", "test", "validation")
 _NO_PART = re.compile(r"(set|data|image|img|picture|pic|photo|file|split|label|folder)s?$")
 _ADVICE = (
     "put the pictures of each class into a folder with its name, begin their names with the label, as in 3_001.png, or "
@@ -155,11 +151,11 @@ def find_data_set(folder: Folder, endings: tuple[str, ...]) -> tuple[DataFiles |
     return sets[0], tuple(notes)
 
 
-def part_of(name: str) -> str | None:
+def part_of(name: str) -> NamedPart | None:
     """Return "train", "test", "validation" or "eval" if the name of a folder or file says so, else None."""
-    words = [_NO_PART.sub("", word) for word in re.findall("[a-z]+", name.lower())]
-    named = [_PART_NAMES[word] for word in words if word in _PART_NAMES]
-    others = [word for word in words if word and word not in _PART_NAMES]
+    words = [_NO_PART.sub("", word) for word in re.findall("t10k|[a-z]+", name.lower())]
+    named = [PART_OF[word] for word in words if word in PART_OF]
+    others = [word for word in words if word and word not in PART_OF]
     # "mnist_train" and "train_images" are parts; "model train" is rather a class.
     return named[0] if len(named) == 1 and (not others or re.search("[_.-]", name)) else None
 
@@ -231,18 +227,15 @@ def _others(folder: Folder) -> list[str]:
 
 def _parts_in(folder: Folder, holders: dict[str, Folder], search: _Search) -> PictureSet | _Unclear | None:
     """Return the data set whose parts are in folders such as train and test, if they are."""
-    named: dict[str, list[str]] = {}
-    for name in folder.folders:
-        part = part_of(name)
-        if part is not None:
-            named.setdefault(part, []).append(name)
-    if "eval" in named:
-        named.setdefault("validation" if "test" in named else "test", []).extend(named.pop("eval"))
+    said = {name: part for name in folder.folders if (part := part_of(name)) is not None}
+    named: dict[Part, list[str]] = {}
+    for name, part in said.items():
+        named.setdefault(known_part(part, said.values()), []).append(name)
     deep = [name for name in named.get("train", ()) if name not in holders]
     flat = bool(holders) and set(holders) <= {name for names in named.values() for name in names}
     if "train" not in named or not (deep or flat) or sum(map(len, named.values())) > _MOST_PART_FOLDERS:
         return None
-    found: dict[str, list[_Found]] = {
+    found: dict[Part, list[_Found]] = {
         part: [one for name in names for one in _part_sets(folder, name, name in holders, search)]
         for part, names in named.items()
     }
@@ -269,7 +262,7 @@ def _part_sets(folder: Folder, name: str, holds_pictures: bool, search: _Search)
 
 
 def _joined(
-    folder: Folder, sets: dict[str, list[DataFiles | PictureSet]], unclear: list[_Unclear], rest: list[str]
+    folder: Folder, sets: dict[Part, list[DataFiles | PictureSet]], unclear: list[_Unclear], rest: list[str]
 ) -> PictureSet:
     """Return one data set of the sets of its parts."""
     passed = PassedOver()
@@ -282,7 +275,7 @@ def _joined(
     parts: dict[Part, list[Picture]] = {}
     notes: list[str] = []
     places = []
-    for part in _PARTS.values():
+    for part in _PARTS:
         for one in sets.get(part, ()):
             if isinstance(one, PictureSet):
                 parts[part] = one.parts["train"]
@@ -458,12 +451,11 @@ def _data_file(folder: Folder, search: _Search) -> DataFiles | _Unclear | None:
         return DataFiles(folder, tuple(files))
     if all(name.lower().endswith(".npz") for name in files) and hold_pairs([Path(name).stem for name in files]):
         return DataFiles(folder, tuple(files))
+    said = {name: part_of(PurePosixPath(name).stem) for name in files if not is_archive(name)}
     parts: dict[Part, str] = {}
-    for name in files:
-        part = part_of(PurePosixPath(name).stem)
-        known = _PARTS.get("test" if part == "eval" else part or "")
-        if known is not None and known not in parts and not is_archive(name):
-            parts[known] = name
+    for name, part in said.items():
+        if part is not None:
+            parts.setdefault(known_part(part, said.values()), name)
     if "train" in parts and len(parts) == len(files):
         return DataFiles(folder, tuple(files), parts)
     return _Unclear(folder, several_files(folder, files))

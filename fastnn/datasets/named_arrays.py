@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fastnn.datasets.array_names import Part, Role, role_of
+from fastnn.datasets.array_names import Part, Role, known_part, role_of
 from fastnn.datasets.dataset import Dataset
 from fastnn.datasets.label_arrays import are_classes, as_list, encode, is_one_hot
 from fastnn.datasets.pixel_arrays import find_layout, images_in_rows, pixels_from
@@ -103,6 +103,8 @@ def choose(infos: Mapping[str, ArrayInfo], source: str) -> Chosen:
         If that is not clear; the message lists all arrays.
     """
     roles = {name: role for name in infos if (role := role_of(name)) is not None}
+    named = {role.part for role in roles.values()}
+    roles = {one: role._replace(part=role.part and known_part(role.part, named)) for one, role in roles.items()}
     families: dict[str, _Family] = {}
     for name in [*dict.fromkeys(role.family for role in roles.values())]:
         family = _family({one: role for one, role in roles.items() if role.family == name}, infos, source)

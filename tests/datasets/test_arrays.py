@@ -317,3 +317,14 @@ def test_known_files_that_are_not_read_are_named(name: str, words: str) -> None:
     for source in ("folder", f"folder/{name}"):
         with pytest.raises(DataError, match=f"^folder/{name}: is .*{words}"):
             load_dataset(Path(source))
+
+
+def test_eval_is_the_test_set_or_beside_one_the_validation_set() -> None:
+    parts = {"x_train": STORED[:20], "y_train": LABELS[:20], "x_eval": STORED[20:], "y_eval": LABELS[20:]}
+    data = npz(**parts)
+    check(data, sizes=(20, 20))
+    assert data.test is not None
+    parts |= {"x_eval": STORED[30:], "y_eval": LABELS[30:], "x_holdout": STORED[20:30], "y_holdout": LABELS[20:30]}
+    data = npz(**parts)
+    check(data, sizes=(20, 10, 10))
+    assert data.validation is not None

@@ -69,11 +69,12 @@ def test_pictures_as_hugging_face_stores_them(name: str) -> None:
     assert "images from the column 'image', labels from 'label'" in check(load_dataset(save(hugging_face(), name)))
 
 
-def test_names_of_classes_and_parts_in_several_files() -> None:
+@pytest.mark.parametrize("last", ["validation", "eval"])
+def test_names_of_classes_and_parts_in_several_files(last: str) -> None:
     words = tuple("abcdefghij")
     for name, begin, end in (
         ("train-00000-of-00002", 0, 12), ("train-00001-of-00002", 12, 24), ("test-00000-of-00001", 24, 32),
-        ("validation-00000-of-00001", 32, N),
+        (f"{last}-00000-of-00001", 32, N),
     ):  # fmt: skip
         save(hugging_face(begin, end, words), f"hub/data/{name}.parquet")
     notes = check(load_dataset(Path("hub")), sizes=(24, 8, 8), classes=words)

@@ -236,6 +236,10 @@ PARTS = {
     "eval beside test": ("train", "test", "eval"),
     "eval alone": ("train", "eval", ""),
     "sets": ("trainingSet", "testSet", "validation_set"),
+    "short": ("trn", "tst", "val"),
+    "shortest": ("tr", "te", ""),
+    "as MNIST": ("train", "t10k", ""),
+    "holdout": ("mnist-train", "mnist-holdout", "evaluation"),
 }
 
 
