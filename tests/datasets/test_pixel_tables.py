@@ -488,3 +488,17 @@ def test_notes_are_cached_with_the_images(monkeypatch: pytest.MonkeyPatch) -> No
     first = load_dataset("a.csv")
     monkeypatch.setattr("fastnn.datasets.table.DelimitedText", None)
     assert check(load_dataset("a.csv")) == "\n".join(first.notes)
+
+
+@pytest.mark.parametrize("sep", [",", ";", "\t"])
+def test_rows_of_separators_alone_are_empty(sep: str) -> None:
+    path = written(["label", *PIXELS], [LABELS, IMAGES], sep=sep)
+    lines = Path(path).read_text().splitlines()
+    empty = sep * 784
+    Path(path).write_text("\n".join([lines[0], empty, *lines[1:], empty, f" {empty} ", ""]))
+    check(load_dataset(path))
+
+
+def test_empty_rows_of_other_tables_are_left_out() -> None:
+    Path("a.csv").write_text("x,z,y\n1,2,a\n,,\n3,4,b\n , ,\n5,6,a\n")
+    assert load_dataset("a.csv").features.shape == (3, 2)
