@@ -19,6 +19,7 @@ from fastnn.datasets.refused import why_refused
 from fastnn.datasets.repeated_labels import check_labels_repeat
 from fastnn.datasets.targets import check_task
 from fastnn.errors import DataError, cannot_read
+from fastnn.images.decode import PICTURE_ENDINGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,6 +144,8 @@ def _read_file(path: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
         return reader(path, options)
     if idx.is_idx(path):
         return _read_idx(idx.parts_of(path), str(path), options)
+    if name.endswith(PICTURE_ENDINGS):
+        raise DataError(f"{path}: is a single picture, which has no label; a data set is a folder of them")
     reason = why_refused(name)
     raise DataError(f"{path}: {reason}" if reason else f"{path}: unknown format; known are {_FORMATS}")
 
