@@ -23,6 +23,8 @@ GROUPED_ENDINGS = (".npy", *ARROW_ENDINGS)
 """Ends of the names of files of which several hold one data set."""
 _DEEPEST = 4
 """Levels of folders below the given one that are searched for a data set."""
+_OTHER_LABELS = (".json", ".jsonl", ".xml", ".xlsx", ".mat", ".npy", ".pkl")
+"""Ends of the names of files in which others keep labels of pictures."""
 _MOST_PART_FOLDERS = 50
 """More folders whose names say train, test or validation are those of classes; for each, files of labels are read."""
 _PATH = 250
@@ -30,6 +32,8 @@ _PATH = 250
 _MOST_STRAY = 0.1
 """Largest share of pictures beside class folders; more of them are hardly there by mistake."""
 _PARTS: tuple[Part, ...] = ("train", "test", "validation")
+_MOST_ODD, _ODD_AMONG = 2, 5
+"""So few folders named by words among so many by numbers may not be meant as classes."""
 _NO_PART = re.compile(r"(set|data|image|img|picture|pic|photo|file|split|label|folder)s?$")
 _ADVICE = (
     "put the pictures of each class into a folder with its name, begin their names with the label, as in 3_001.png, or "
@@ -141,14 +145,30 @@ def find_data_set(folder: Folder, endings: tuple[str, ...]) -> tuple[DataFiles |
     unclear = [one for one in found if isinstance(one, _Unclear)]
     if len(sets) > 1:
         names = few((one.shown for one in sets), _PATH)
-        raise DataError(f"{folder.shown}: holds several data sets; {folder.choose}: {names}")
+        raise DataError(f"{folder.shown}: holds several data sets; {folder.choose}: {names}{_nested(sets)}")
     if not sets:
+        if len(unclear) > 1 and all(part_of(PurePosixPath(one.shown).name) for one in unclear):
+            raise DataError(
+                f"{folder.shown}: holds folders such as {unclear[0].shown}, of pictures without folders of their "
+                "classes; put the folders of the classes into train and test, and not the other way round"
+            )
         if unclear:
             raise DataError(f"{unclear[0].shown}: {unclear[0].reason}{unclear[0].advice}")
         return None, ()
     notes = [] if sets[0].shown == folder.shown else [f"the data set was found in {sets[0].shown}"]
     notes += [f"{one.shown}: passed over, since {one.reason}" for one in unclear]
     return sets[0], tuple(notes)
+
+
+def _nested(sets: Sequence[DataFiles | PictureSet]) -> str:
+    """Return what to do with folders that have the same class folders, such as one for each writer."""
+    labels = [{one.label for one in found.parts["train"]} if isinstance(found, PictureSet) else set() for found in sets]
+    if len(labels[0] & labels[1]) < 2:
+        return ""
+    return (
+        "; if these folders are the classes, move the pictures right into them; if the folders in them are, join those "
+        "of the same name"
+    )
 
 
 def part_of(name: str) -> NamedPart | None:
@@ -307,6 +327,11 @@ def _missing_classes(parts: dict[Part, list[Picture]]) -> Iterator[str]:
 def _class_folders(folder: Folder, holders: dict[str, Folder], search: _Search) -> PictureSet | _Unclear | None:
     """Return the data set of folders with pictures, which are named after classes."""
     notes = []
+    words = [name for name in holders if len(name) > 1 and not re.search("[0-9]", name)]
+    if 0 < len(words) <= _MOST_ODD < _ODD_AMONG <= len(holders) - len(words) and all(
+        name.isdecimal() for name in holders if name not in words
+    ):
+        notes.append(f"classes are numbers, but also {few(words)}; move the folder elsewhere if it is none")
     rest = [below for name, below in folder.folders.items() if name not in holders]
     beside = _clear(search.below(rest))
     if len(holders) == 1:
@@ -383,10 +408,19 @@ def _flat_set(folder: Folder, parent: Folder | None = None) -> PictureSet | _Unc
         return PictureSet(folder, {"train": labelled}, passed, (note,), file)
     found = labels_in_names([PurePosixPath(name).stem for name in pictures])
     if isinstance(found, str):
-        return _Unclear(folder, found, f"; {_ADVICE}")
+        return _Unclear(folder, found, f"; {_ADVICE}{_no_labels_in(folder, parent)}")
     labelled = [Picture(folder, name, label) for name, label in zip(pictures, found.labels, strict=True)]
     example = f"{pictures[0][:60]} is {found.labels[0][:60]!r}"
     return PictureSet(folder, {"train": labelled}, passed, (f"the label of a picture {found.rule}: {example}",))
+
+
+def _no_labels_in(folder: Folder, parent: Folder | None) -> str:
+    """Return what is wrong with files beside pictures that may be meant to give their labels."""
+    files = [*folder.files, *(() if parent is None else parent.files)]
+    texts = [name for name in files if name.lower().endswith(LABEL_ENDINGS)]
+    others = [name for name in files if name.lower().endswith(_OTHER_LABELS)]
+    said = f" (few of the pictures are named in {few(texts)})" if texts else ""
+    return said + (f" ({few(others)}: labels are read from .csv, .tsv and .txt files)" if others else "")
 
 
 def _labels_of_files(folder: Folder, parent: Folder | None, pictures: list[str]) -> tuple[FileLabels | None, str]:
@@ -463,4 +497,9 @@ def _data_file(folder: Folder, search: _Search) -> DataFiles | _Unclear | None:
 
 def several_files(folder: Folder, names: Sequence[str]) -> str:
     """Return what is wrong with a folder of several data files."""
+    stems = [PurePosixPath(name).stem for name in names]
+    if hold_pairs(stems):
+        return f"holds rows and labels in files of their own ({few(names)}); join them to one, with a column label"
+    if len(names) > 2 and all(map(str.isdecimal, stems)):
+        return f"holds a file for each class ({few(names)}); join them to one, with a column label"
     return f"holds several data files; {folder.choose}: {few(names)}"

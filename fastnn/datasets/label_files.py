@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from fastnn.datasets.label_names import named_labels
 from fastnn.datasets.labels import canonical_labels
 from fastnn.datasets.pixel_label import Label, label_among, marked
+from fastnn.datasets.pixel_layout import INDEX_OF_PANDAS
 from fastnn.errors import DataError
 from fastnn.reading import csv_rows
 
@@ -78,9 +79,8 @@ def labels_from_file(folder: Folder, name: str, pictures: Sequence[str], *, by_p
         return None
     known = _names_of(pictures, by_path)
     width = len(rows[0])
-    matches = [sum(_find(row[column], known, by_path) is not None for row in rows) for column in range(width)]
-    named = max(range(width), key=matches.__getitem__)
-    if matches[named] < max(1, _MATCHED * (len(rows) - 1)) or width < 2:
+    named = _column_of_names(rows, known, by_path, shown)
+    if named is None or width < 2:
         return None
     header = rows[0] if _find(rows[0][named], known, by_path) is None else None
     body = rows if header is None else rows[1:]
@@ -100,6 +100,36 @@ def labels_from_file(folder: Folder, name: str, pictures: Sequence[str], *, by_p
     left = [names[k] for k in range(width) if k not in (*positions, named)]
     left_out = f" (left out: {', '.join(left[:_SHOWN])}{', ...' if len(left) > _SHOWN else ''})" if left else ""
     return FileLabels(labels, unused, "; ".join((f"{name}, {columns}{left_out}", *notes)))
+
+
+def _column_of_names(rows: list[list[str]], known: dict[str, str], by_path: bool, shown: str) -> int | None:
+    """Return the column that names pictures, if there is one.
+
+    Pictures may be called 0.png, 1.png, ...: then an index or a label may look like their names without the ending.
+    """
+    found = [[_find(row[column], known, by_path) for row in rows] for column in range(len(rows[0]))]
+    enough = max(1, _MATCHED * (len(rows) - 1))
+    scores = {
+        column: (
+            len({*pictures} - {None}),
+            sum(
+                picture is not None and PurePosixPath(row[column]).suffix != ""
+                for picture, row in zip(pictures, rows, strict=True)
+            ),
+        )
+        for column, pictures in enumerate(found)
+        if sum(picture is not None for picture in pictures) >= enough
+    }
+    if not scores:
+        return None
+    best = [column for column, score in scores.items() if score == max(scores.values())]
+    if len(best) > 1:
+        best = [column for column in best if rows[0][column].strip().casefold() not in INDEX_OF_PANDAS] or best
+    if any(found[column][1:] != found[best[0]][1:] for column in best):
+        raise DataError(
+            f"{shown}: columns {' and '.join(str(k + 1) for k in best)} name different pictures; remove one"
+        )
+    return best[0]
 
 
 def _labels(

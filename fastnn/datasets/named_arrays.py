@@ -216,7 +216,12 @@ def _by_shapes(infos: Mapping[str, ArrayInfo], roles: Mapping[str, Role], source
     if len(found) not in (1, 2) or len(found) < len(images) or left:
         held = ", ".join(f"{name} ({info})" for name, info in [*infos.items()][:_SHOWN]) or "no arrays"
         more = f" and {len(infos) - _SHOWN:,} more" if len(infos) > _SHOWN else ""
-        raise DataError(f"{source}: it is not clear what are images and labels; it holds {held}{more}; {_ADVICE}")
+        shapes = {info.shape[1:] for info in images.values()}
+        is_of_classes = len(images) > 2 and len(images) == len(infos) and len(shapes) == 1
+        joined = "; if each is one class, join them, and write their labels to another array" if is_of_classes else ""
+        raise DataError(
+            f"{source}: it is not clear what are images and labels; it holds {held}{more}{joined}; {_ADVICE}"
+        )
     parts: dict[Part, Pair] = dict(zip(_PARTS, found, strict=False))
     text = ", ".join(f"{pair.images} with labels {pair.labels}" for pair in found)
     ends = " (the second is the test set)" if len(found) > 1 else ""

@@ -328,3 +328,8 @@ def test_eval_is_the_test_set_or_beside_one_the_validation_set() -> None:
     data = npz(**parts)
     check(data, sizes=(20, 10, 10))
     assert data.validation is not None
+
+
+def test_an_array_for_each_class_is_refused_with_what_to_do() -> None:
+    with pytest.raises(DataError, match="if each is one class, join them, and write their labels"):
+        npz(**{f"train{k}": STORED[: 5 + k] for k in range(3)})
