@@ -16,6 +16,7 @@ from fastnn.datasets.emnist import turned_upright
 from fastnn.datasets.folder_search import Picture, PictureSet, part_of
 from fastnn.datasets.folders import Folder, Listing
 from fastnn.datasets.label_arrays import text_array
+from fastnn.datasets.labels import canonical_labels
 from fastnn.datasets.named_arrays import Chosen, Pair, dataset_from
 from fastnn.datasets.pixel_label import label_among, marked
 from fastnn.datasets.safe_read import read_packed, unpacked_limit
@@ -419,15 +420,20 @@ def _pictures(tables: dict[Part, Any], images: _Column, label: _Column, source: 
     if options.task not in (None, "classification"):
         raise DataError(f"{source}: holds pictures with labels, whose task is classification, not {options.task}")
     found: dict[Part, list[Picture]] = {}
+    notes: dict[str, None] = {}
     for part, table in tables.items():
         rows = _Rows(table.column(images.name), source if part == "train" else f"{source} ({part})")
         labels = _labels(table, label, source)
         if labels.dtype.kind == "f" and not (np.isfinite(labels).all() and (labels == np.rint(labels)).all()):
             raise DataError(f"{source}: column {label.name[:40]!r} holds labels that are not whole numbers")
-        texts = (labels.astype(np.int64) if labels.dtype.kind == "f" else labels).tolist()
-        found[part] = [Picture(rows, f"row {k}", str(text)) for k, text in enumerate(texts)]
+        texts = [str(one) for one in (labels.astype(np.int64) if labels.dtype.kind == "f" else labels).tolist()]
+        if label.classes is None:
+            # As in a CSV file: 05 is 5.
+            texts, how = canonical_labels(texts, source)
+            notes |= dict.fromkeys(how)
+        found[part] = [Picture(rows, f"row {k}", text) for k, text in enumerate(texts)]
     shown = _Rows(None, source)
-    return turned_upright(read_picture_set(PictureSet(shown, found), options), Path(source))
+    return turned_upright(read_picture_set(PictureSet(shown, found, notes=tuple(notes)), options), Path(source))
 
 
 def _pixels(tables: dict[Part, Any], images: _Column, label: _Column, source: str, options: ReadOptions) -> Dataset:

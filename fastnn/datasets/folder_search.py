@@ -32,8 +32,6 @@ _PATH = 250
 _MOST_STRAY = 0.1
 """Largest share of pictures beside class folders; more of them are hardly there by mistake."""
 _PARTS: tuple[Part, ...] = ("train", "test", "validation")
-_MOST_ODD, _ODD_AMONG = 2, 5
-"""So few folders named by words among so many by numbers may not be meant as classes."""
 _NO_PART = re.compile(r"(set|data|image|img|picture|pic|photo|file|split|label|folder)s?$")
 _ADVICE = (
     "put the pictures of each class into a folder with its name, begin their names with the label, as in 3_001.png, or "
@@ -327,11 +325,6 @@ def _missing_classes(parts: dict[Part, list[Picture]]) -> Iterator[str]:
 def _class_folders(folder: Folder, holders: dict[str, Folder], search: _Search) -> PictureSet | _Unclear | None:
     """Return the data set of folders with pictures, which are named after classes."""
     notes = []
-    words = [name for name in holders if len(name) > 1 and not re.search("[0-9]", name)]
-    if 0 < len(words) <= _MOST_ODD < _ODD_AMONG <= len(holders) - len(words) and all(
-        name.isdecimal() for name in holders if name not in words
-    ):
-        notes.append(f"classes are numbers, but also {few(words)}; move the folder elsewhere if it is none")
     rest = [below for name, below in folder.folders.items() if name not in holders]
     beside = _clear(search.below(rest))
     if len(holders) == 1:
@@ -340,7 +333,8 @@ def _class_folders(folder: Folder, holders: dict[str, Folder], search: _Search) 
             if beside:
                 return None
             found = _flat_set(below, folder)
-            if isinstance(found, PictureSet) or _is_no_class(name, folder):
+            has_table = any(one.lower().endswith((".csv", ".tsv")) for one in folder.files)
+            if isinstance(found, PictureSet) or has_table or _is_no_class(name, folder):
                 return found
             notes.append(f"all pictures have one label, {name[:60]!r}, the name of their folder")
     if beside:

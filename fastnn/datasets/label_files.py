@@ -15,6 +15,7 @@ from fastnn.datasets.labels import canonical_labels
 from fastnn.datasets.pixel_label import Label, label_among, marked
 from fastnn.datasets.pixel_layout import INDEX_OF_PANDAS
 from fastnn.errors import DataError
+from fastnn.images.decode import PICTURE_ENDINGS
 from fastnn.reading import csv_rows
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ def _names_of(pictures: Sequence[str], by_path: bool) -> dict[str, str]:
     repeated = set()
     for picture in pictures:
         path = PurePosixPath(picture)
-        for key in {picture} if by_path else {picture, path.name, path.stem}:
+        for key in {picture} if by_path else {picture, path.name, path.stem, _number(path.stem)}:
             if known.setdefault(key, picture) != picture:
                 repeated.add(key)
     known = {key: picture for key, picture in known.items() if key not in repeated}
@@ -203,10 +204,16 @@ def _names_of(pictures: Sequence[str], by_path: bool) -> dict[str, str]:
 def _find(cell: str, known: dict[str, str], by_path: bool) -> str | None:
     """Return the picture that a cell names; a path in it may begin further up, unless `by_path` is given."""
     path = cell.strip().replace("\\", "/").removeprefix("./")
-    for text in (path, path.casefold()):
-        picture = known.get(text)
-        if picture is None and not by_path:
-            picture = known.get(text.rpartition("/")[2])
-        if picture is not None:
-            return picture
-    return None
+    texts = [path, path.casefold()]
+    if not by_path:
+        name = path.rpartition("/")[2]
+        texts[1:1] = [name]
+        stem, dot, ending = name.rpartition(".")
+        stem = stem if f"{dot}{ending}".lower() in PICTURE_ENDINGS else name
+        texts += [name.casefold(), stem, stem.casefold(), _number(stem)]
+    return next((known[text] for text in texts if text in known), None)
+
+
+def _number(text: str) -> str:
+    """Return a number without leading zeros; other texts as they are."""
+    return text.lstrip("0") or "0" if text.isascii() and text.isdigit() else text

@@ -16,7 +16,7 @@ from fastnn.datasets.labels import encode_labels
 from fastnn.datasets.options import DEFAULT_OPTIONS, ReadOptions
 from fastnn.datasets.polarity import dark_on_light
 from fastnn.datasets.refused import why_refused
-from fastnn.datasets.repeated_labels import check_labels_repeat
+from fastnn.datasets.repeated_labels import check_labels_repeat, odd_classes_note
 from fastnn.datasets.targets import check_task
 from fastnn.errors import DataError, cannot_read
 from fastnn.images.decode import PICTURE_ENDINGS
@@ -67,6 +67,9 @@ def read_path(path: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
     if dataset.is_images:
         if not options.target and not options.classes:
             check_labels_repeat(dataset, has_columns=path.name.lower().endswith(_WITH_TARGET))
+        odd = None if options.classes else odd_classes_note(dataset)
+        if odd and odd not in dataset.notes:
+            dataset = replace(dataset, notes=(*dataset.notes, odd))
         return _finished(dataset, options, path)
     if options.polarity != "auto":
         raise DataError(f"{path}: is a table; --polarity is for images, drop it")

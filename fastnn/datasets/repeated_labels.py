@@ -1,4 +1,4 @@
-"""Labels that differ from image to image are numbers or names of the images, and not classes."""
+"""Labels that are rather numbers or names of the images than classes, and classes unlike the others."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 ENOUGH_ROWS = 20
 """In fewer rows, each may well be of a class of its own."""
 _FEWEST = 5
+_ONE_TO_TEN = tuple(map(str, range(1, 11)))
+_MOST_ODD, _ODD_AMONG = 2, 5
+"""So few texts among so many numbers may not be meant as classes."""
 _LARGE_NUMBER = re.compile(r"[0-9]{3,}")
 """Fewer than a hundred classes have shorter numbers."""
 _FILE_NAME = re.compile(r".*\.[A-Za-z]{2,5}")
@@ -51,6 +54,24 @@ def check_labels_repeat(dataset: Dataset, *, has_columns: bool) -> None:
             f"rather numbers or names of the images than classes; {which} list the classes with --classes if they are "
             "right"
         )
+
+
+def odd_classes_note(dataset: Dataset) -> str | None:
+    """Return a note on classes that may not be meant so.
+
+    One or two that are texts among numbers, such as "Total" or "unlabelled"; and 10, if it may be the digit 0.
+    """
+    if dataset.names == _ONE_TO_TEN and dataset.counts.all():
+        return "labels are 1 to 10; if 10 is the digit 0, as MATLAB has it, write 0 there"
+    counts = dict(zip(dataset.names, dataset.counts.tolist(), strict=True))
+    used = [name for name, count in counts.items() if count]
+    odd = [name for name in used if len(name) > 1 and not any(map(str.isdecimal, name))]
+    if not 0 < len(odd) <= _MOST_ODD or len(used) - len(odd) < _ODD_AMONG:
+        return None
+    if not all(name.isdecimal() for name in used if name not in odd):
+        return None
+    listed = " and ".join(f"{shown(name)} ({counts[name]:,} image{'s' * (counts[name] > 1)})" for name in odd)
+    return f"classes are numbers, but also {listed}; --classes leaves {'it' if len(odd) == 1 else 'them'} out"
 
 
 def _differ(names: list[str], n: int) -> bool:

@@ -211,3 +211,9 @@ def test_without_pyarrow_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(MissingExtraError, match=r"^a\.parquet: .* needs the extra \[tables\]"):
         load_dataset(path)
+
+
+def test_labels_of_pictures_are_read_as_in_a_csv_file() -> None:
+    table = hugging_face().replace_schema_metadata(None)
+    table = table.set_column(1, "label", pa.array([f"{label:02}" for label in LABELS]))
+    assert "labels such as 00 are read as 0" in check(load_dataset(save(table)))

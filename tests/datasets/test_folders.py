@@ -212,6 +212,16 @@ LAYOUTS: dict[str, tuple[Files, list[tuple[int, str]], str]] = {
         [(0, "5"), (1, "4")],
         "x.csv, column 'class label'",
     ),
+    "numbers without leading zeros": (
+        {**pictures("im/0007.png", "im/0010.png"), "x.csv": b"id,label\n7,4\n10,5\n"},
+        [(0, "4"), (1, "5")],
+        "x.csv, column 'label'",
+    ),
+    "names with another ending": (
+        {**pictures("im/a.png", "im/b.png"), "x.csv": b"file,label\na.jpg,4\nim/b.tif,5\n"},
+        [(0, "4"), (1, "5")],
+        "x.csv, column 'label'",
+    ),
     "one-hot labels": (
         {**pictures("a.png", "b.png"), "_classes.csv": b"filename, cat, dog, 7\na.png,0,1,0\nb.png,0,0,1\n"},
         [(0, "dog"), (1, "7")],
@@ -258,11 +268,18 @@ PARTS = {
 }
 
 
+def test_a_table_beside_the_only_folder_that_names_other_pictures_is_said(tmp_path: Path) -> None:
+    table = b"file,label\nx.png,4\ny.png,5\n"
+    write(tmp_path, {**pictures("im/a.png", "im/b.png"), "labels.csv": table})
+    with pytest.raises(DataError, match=r"im: no part of the names.*\(few of the pictures are named in labels\.csv\)"):
+        load_dataset(tmp_path)
+
+
 def test_a_word_among_numbers_is_a_class_with_a_note(tmp_path: Path) -> None:
     folder = write(tmp_path, pictures(*(f"{k}/a.png" for k in range(5)), "unlabelled/a.png"))
     dataset = load_dataset(folder)
     assert "unlabelled" in dataset.classes
-    assert "classes are numbers, but also unlabelled; move the folder elsewhere if it is none" in dataset.notes
+    assert "classes are numbers, but also 'unlabelled' (1 image); --classes leaves it out" in dataset.notes
     (folder / "unlabelled").rename(folder / "X")
     assert not any("classes are" in note for note in load_dataset(folder).notes)
 

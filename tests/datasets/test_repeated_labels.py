@@ -89,3 +89,19 @@ def test_a_table_whose_target_names_the_rows_is_refused() -> None:
     with pytest.raises(DataError, match=r"target 'y' holds another text in each of the 20 rows.*--target.*--task"):
         load_dataset(path)
     assert len(load_dataset(path, task="classification").names) == 20
+
+
+def test_texts_among_numbers_are_noted() -> None:
+    labels: list[object] = [k % 10 for k in range(30)]
+    labels[3], labels[7], labels[9] = "Total", "Total", "none"
+    note = "classes are numbers, but also 'Total' (2 images) and 'none' (1 image); --classes leaves them out"
+    assert note in load_dataset(table(labels)).notes
+    assert not any("but also" in text for text in load_dataset(table(labels), classes="0-9").notes)
+    labels[3], labels[7], labels[9] = "A", "B", "C"
+    assert not any("but also" in text for text in load_dataset(table(labels)).notes)
+
+
+@pytest.mark.parametrize("missing", ["nan", "NaN", "inf"])
+def test_a_missing_label_among_numbers_is_refused(missing: str) -> None:
+    with pytest.raises(DataError, match=f"a.csv: '{missing}' is not a label; fill it in, or leave the row out"):
+        load_dataset(table([missing if k == 3 else k % 10 for k in range(30)]))
