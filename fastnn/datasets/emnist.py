@@ -44,7 +44,7 @@ _MOST = 3000
 # Of upright digits, 51 to 57 % are nearest to the mean of their class (MNIST, the original's digits and drawn ones), of
 # those with rows and columns exchanged 12 to 14 %.
 _RIGHT, _MARGIN = 0.35, 0.2
-_FEWEST_TURNED, _MARGIN_TURNED = 100, 0.12
+_FEWEST_TURNED, _MARGIN_TURNED, _UPRIGHT = 100, 0.12, 0.45
 _MAPPING_LIMIT = 1 << 16
 _AS_IS: tuple[int, bool] = (0, False)
 _EXCHANGED = (3, True)
@@ -78,9 +78,10 @@ def turned_upright(dataset: Dataset, path: Path) -> Dataset:
         With dark ink on light paper. Test and validation set are turned if the images for training are.
     path : Path
     """
-    by_look = _is_transposed(dataset)
+    shares = _shares_upright(dataset, (_AS_IS, _EXCHANGED))
+    by_look = _is_transposed(shares)
     is_turned = by_look or (by_look is None and is_emnist(path) and _is_wider_than_high(dataset.images))
-    if not is_turned and (how := _looks_turned(dataset)):
+    if not is_turned and shares and shares[0] < _UPRIGHT and (how := _looks_turned(dataset, max(shares))):
         return replace(dataset, notes=(*dataset.notes, f"the images look {how}, and were not turned; turn them"))
     if not is_turned:
         return replace(dataset, notes=(*dataset.notes, _KEPT)) if is_emnist(path) else dataset
@@ -116,22 +117,21 @@ def _transposed(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(turned).reshape(images.shape)
 
 
-def _is_transposed(dataset: Dataset) -> bool | None:
-    """Return whether images of digits have rows and columns exchanged, by what digits look like; None if unclear."""
-    shares = _shares_upright(dataset, (_AS_IS, _EXCHANGED))
+def _is_transposed(shares: list[float]) -> bool | None:
+    """Return whether images have rows and columns exchanged, by the shares as they are and turned; None if unclear."""
     if not shares or max(shares) < _RIGHT or abs(shares[0] - shares[1]) < _MARGIN:
         return None
     return shares[1] > shares[0]
 
 
-def _looks_turned(dataset: Dataset) -> str | None:
-    """Return how images of digits look turned or mirrored, if they clearly do."""
-    shares = _shares_upright(dataset, (_AS_IS, _EXCHANGED, *_TURNS.values()))
-    best = max(shares[2:], default=0.0)
+def _looks_turned(dataset: Dataset, others: float) -> str | None:
+    """Return how images of digits look turned or mirrored, if this gives clearly a larger share than `others`."""
+    shares = _shares_upright(dataset, [*_TURNS.values()])
+    best = max(shares)
     # Digits upside down resemble themselves: 28 to 39 % are nearest to the mean of their class, as of mirrored ones.
-    if len(dataset) < _FEWEST_TURNED or best < _RIGHT or best - max(shares[:2]) < _MARGIN_TURNED:
+    if len(dataset) < _FEWEST_TURNED or best < _RIGHT or best - others < _MARGIN_TURNED:
         return None
-    return [*_TURNS][shares[2:].index(best)]
+    return [*_TURNS][shares.index(best)]
 
 
 def _shares_upright(dataset: Dataset, turns: Sequence[tuple[int, bool]]) -> list[float]:
