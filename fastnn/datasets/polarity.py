@@ -10,6 +10,8 @@ import numpy as np
 from fastnn.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 Polarity: TypeAlias = Literal["auto", "dark-on-light", "light-on-dark"]
@@ -28,6 +30,7 @@ _MIXED = 0.05
 _MIXED_NOTE = (
     "{:,} of {:,} images have light ink on dark paper and were inverted; --polarity reads all of them in one way"
 )
+_SHOWN = 3
 
 
 def polarity_sign(polarity: str | None) -> int:
@@ -59,12 +62,29 @@ class DarkOnLight:
         How many were inverted.
     note : str or None
         What the user should know about how the images were read.
+    unlike : tuple of int
+        Positions of the few images that look as if they were stored the other way, but were read like the others.
     """
 
     images: NDArray[np.uint8]
     polarity: StoredPolarity
     n_inverted: int
     note: str | None = None
+    unlike: tuple[int, ...] = ()
+
+    def notes(self, names: Sequence[str] | None = None) -> tuple[str, ...]:
+        """Return what the user should know, with the names of images, by default their numbers."""
+        if not self.unlike:
+            return (self.note,) if self.note else ()
+        shown = [str(k) if names is None else names[k] for k in self.unlike[:_SHOWN]]
+        more = f" and {len(self.unlike) - _SHOWN:,} more" if len(self.unlike) > _SHOWN else ""
+        which = f"{', '.join(shown)}{more}{', counted from 0' if names is None else ''}"
+        how_many = f"{len(self.unlike):,} of {len(self.images):,} images look inverted"
+        note = (
+            f"{how_many} compared with the others ({which}), but were read like them, since they are so few; invert "
+            f"them in the source, or give --polarity {self.polarity} if they are right"
+        )
+        return (self.note, note) if self.note else (note,)
 
 
 def dark_on_light(
@@ -73,7 +93,7 @@ def dark_on_light(
     """Return images with dark ink on light paper, whatever they were stored as.
 
     The border of an image is mostly paper. If less than 5 % of the images whose border is clearly light or dark differ
-    from the others, the majority decides for all; else each image is decided by itself.
+    from the others, the majority decides for all, and they are counted; else each image is decided by itself.
 
     Parameters
     ----------
@@ -105,7 +125,8 @@ def dark_on_light(
         note = "the images have light ink on dark paper (0 = paper) and were inverted; --polarity decides otherwise"
     elif found.polarity == "dark-on-light" and usual == "light-on-dark":
         note = "the images have dark ink on light paper (255 = paper), unlike other files of this format"
-    return replace(found, note=note)
+    unlike = np.flatnonzero(clear_light if is_dark else clear_dark) if n_dark and n_light else np.zeros(0, np.int64)
+    return replace(found, note=note, unlike=tuple(unlike.tolist()))
 
 
 def _inverted(images: NDArray[np.uint8], *, is_dark: bool) -> DarkOnLight:
