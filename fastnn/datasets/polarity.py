@@ -79,10 +79,12 @@ class DarkOnLight:
         shown = [str(k) if names is None else names[k] for k in self.unlike[:_SHOWN]]
         more = f" and {len(self.unlike) - _SHOWN:,} more" if len(self.unlike) > _SHOWN else ""
         which = f"{', '.join(shown)}{more}{', counted from 0' if names is None else ''}"
-        how_many = f"{len(self.unlike):,} of {len(self.images):,} images look inverted"
+        n = len(self.unlike)
+        looks, were, they = ("looks", "was", "it is") if n == 1 else ("look", "were", "they are")
         note = (
-            f"{how_many} compared with the others ({which}), but were read like them, since they are so few; invert "
-            f"them in the source, or give --polarity {self.polarity} if they are right"
+            f"{n:,} of {len(self.images):,} images {looks} inverted compared with the others ({which}), but {were} read "
+            f"like them, since {they} so few; invert {'it' if n == 1 else 'them'} in the source, or give --polarity "
+            f"{self.polarity} if {they} right"
         )
         return (self.note, note) if self.note else (note,)
 
@@ -125,8 +127,16 @@ def dark_on_light(
         note = "the images have light ink on dark paper (0 = paper) and were inverted; --polarity decides otherwise"
     elif found.polarity == "dark-on-light" and usual == "light-on-dark":
         note = "the images have dark ink on light paper (255 = paper), unlike other files of this format"
-    unlike = np.flatnonzero(clear_light if is_dark else clear_dark) if n_dark and n_light else np.zeros(0, np.int64)
-    return replace(found, note=note, unlike=tuple(unlike.tolist()))
+    return replace(
+        found, note=note, unlike=tuple(_unlike(images, clear_light if is_dark else clear_dark, is_dark=is_dark))
+    )
+
+
+def _unlike(images: NDArray[np.uint8], border_differs: NDArray[np.bool_], *, is_dark: bool) -> list[int]:
+    """Return the images that differ from the others not in their border alone: a large 0 may run along it."""
+    found = np.flatnonzero(border_differs)
+    light = (images[found] >= 128).mean(axis=1)
+    return [int(k) for k in found[light > 0.5 if is_dark else light < 0.5]]
 
 
 def _inverted(images: NDArray[np.uint8], *, is_dark: bool) -> DarkOnLight:

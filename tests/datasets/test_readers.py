@@ -272,6 +272,15 @@ def test_a_few_inverted_images_are_named(tmp_path: Path) -> None:
     assert "counted from 0" not in note
 
 
+def test_a_digit_along_the_border_is_not_called_inverted(tmp_path: Path) -> None:
+    drawn = load_dataset("drawn:100")
+    images = drawn.images.copy().reshape(-1, 28, 28)
+    images[7] = 0
+    images[7, 3:-3, 3:-3] = 255
+    np.savez(tmp_path / "a.npz", images=images, labels=drawn.labels)
+    assert load_dataset(tmp_path / "a.npz").notes == ()
+
+
 def test_what_only_the_test_set_has_is_noted(tmp_path: Path) -> None:
     drawn = load_dataset("drawn:60")
     test = 255 - drawn.images
@@ -280,7 +289,7 @@ def test_what_only_the_test_set_has_is_noted(tmp_path: Path) -> None:
     notes = [note for note in load_dataset(tmp_path / "a.npz").notes if note.startswith("test set: ")]
     assert len(notes) == 2
     assert "light ink on dark paper" in notes[0]
-    assert "1 of 60 images look inverted compared with the others (7, counted from 0)" in notes[1]
+    assert "1 of 60 images looks inverted compared with the others (7, counted from 0)" in notes[1]
 
 
 def test_idx_files_of_either_polarity_are_read(tmp_path: Path) -> None:
