@@ -82,9 +82,9 @@ class DarkOnLight:
         n = len(self.unlike)
         looks, were, they = ("looks", "was", "it is") if n == 1 else ("look", "were", "they are")
         note = (
-            f"{n:,} of {len(self.images):,} images {looks} inverted compared with the others ({which}), but {were} read "
-            f"like them, since {they} so few; invert {'it' if n == 1 else 'them'} in the source, or give --polarity "
-            f"{self.polarity} if {they} right"
+            f"{n:,} of {len(self.images):,} images {looks} inverted compared with the others ({which}), but {were} "
+            f"read like them, since {they} so few; invert {'it' if n == 1 else 'them'} in the source, or give "
+            f"--polarity {self.polarity} if {they} right"
         )
         return (self.note, note) if self.note else (note,)
 
