@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastnn.images.lines import in_reading_order
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -20,6 +22,8 @@ _FLAT = 4
 """Parts more than so many times wider than high are dashes and underlines, not digits."""
 _NEAR = 0.12
 """A small part belongs to a digit that is nearer than this share of the digit's height."""
+_GAP = 0.018
+"""Gaps in a stroke up to twice this share of the height of what is drawn are closed; a fast mouse leaves them."""
 _MOST_PARTS = 1000
 """Parts that are looked at, those with the most ink first: the time grows with the square of their number."""
 
@@ -126,6 +130,33 @@ def labelled(inked: NDArray[np.bool_]) -> NDArray[np.int32]:
     return result
 
 
+def labelled_strokes(inked: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Return the number of the connected part of each pixel as :func:`labelled`, after small gaps were closed."""
+    labels = labelled(inked)
+    n = int(labels.max(initial=0))
+    if n < 2:
+        return labels
+    rows, columns = np.nonzero(labels)
+    numbers = labels[rows, columns]
+    low, high = np.full(n + 1, labels.shape[0]), np.zeros(n + 1, np.int64)
+    np.minimum.at(low, numbers, rows)
+    np.maximum.at(high, numbers, rows)
+    reach = int(_GAP * int((high - low)[1:].max() + 1) + 0.3)
+    if not reach:
+        return labels
+    return np.where(inked, labelled(_widened(inked, reach)), 0).astype(np.int32)
+
+
+def _widened(inked: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
+    """Return which pixels have ink within `reach` rows and columns."""
+    for axis in (0, 1):
+        padded = np.pad(inked, [(reach, reach) if axis == one else (0, 0) for one in (0, 1)])
+        length = inked.shape[axis]
+        shifted = [padded.take(np.arange(k, k + length), axis=axis) for k in range(2 * reach + 1)]
+        inked = np.logical_or.reduce(shifted)
+    return inked
+
+
 def parts_of(labels: NDArray[np.int32], ink: NDArray[np.uint8]) -> list[Part]:
     """Return the connected parts of a map of :func:`labelled`, the one with the most ink first."""
     n = int(labels.max(initial=0))
@@ -167,7 +198,7 @@ def digits_of(parts: Sequence[Part]) -> tuple[list[Part], list[Part]]:
         else:
             left.append(part)
     digits = _joined_strokes(digits)
-    return _in_reading_order(digits), left
+    return in_reading_order(digits), left
 
 
 def _extent(part: Part) -> int:
@@ -201,17 +232,3 @@ def _joined_strokes(digits: list[Part]) -> list[Part]:
         else:
             done.append(part)
     return done
-
-
-def _in_reading_order(digits: list[Part]) -> list[Part]:
-    """Return digits line by line, each from left to right."""
-    lines: list[list[Part]] = []
-    for digit in sorted(digits, key=lambda part: part.box.top + part.box.bottom):
-        middle = (digit.box.top + digit.box.bottom) / 2
-        for line in lines:
-            if sum(one.box.top for one in line) < middle * len(line) < sum(one.box.bottom for one in line):
-                line.append(digit)
-                break
-        else:
-            lines.append([digit])
-    return [digit for line in lines for digit in sorted(line, key=lambda part: part.box.left)]
