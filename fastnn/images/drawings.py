@@ -20,7 +20,7 @@ from fastnn.images.decode import colours, decoded
 from fastnn.images.frames import without_frames
 from fastnn.images.normalise import is_blank, normalise_batch
 from fastnn.images.paper import FAINT_INK, LEAST_INK, EvenInk, even_ink
-from fastnn.images.parts import Part, digits_of, labelled_strokes, parts_of
+from fastnn.images.parts import Part, close_gaps, digits_of, labelled, parts_of
 from fastnn.images.pen import scaled_drawing, with_usual_lines
 from fastnn.images.read import check_picture, grey_levels, luma, opaque
 from fastnn.images.touching import cut_apart
@@ -303,7 +303,7 @@ class _Ink:
 def _collect(found: _Ink, doubts: list[str]) -> tuple[Drawings, bool]:
     """Return the digits that the ink of a picture is, and whether it is one digit with nothing beside or round it."""
     ink = found.levels
-    labels = labelled_strokes(ink >= _INKED)
+    labels = labelled(ink >= _INKED)
     parts, is_framed, is_loop = without_frames(parts_of(labels, ink), labels)
     if is_loop:
         doubts.append(IN_A_LOOP)
@@ -311,6 +311,7 @@ def _collect(found: _Ink, doubts: list[str]) -> tuple[Drawings, bool]:
         parts = _inside(parts, ink.shape, doubts)
     if not parts:
         return Drawings((), _BLANK, (NOTHING,)), False
+    parts, labels = close_gaps(parts, labels, ink)
     parts, n_cuts, n_doubtful = cut_apart(parts, labels, ink)
     if n_cuts or n_doubtful:
         doubts.append(CUT_APART if n_cuts else MAY_TOUCH)

@@ -130,21 +130,20 @@ def labelled(inked: NDArray[np.bool_]) -> NDArray[np.int32]:
     return result
 
 
-def labelled_strokes(inked: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """Return the number of the connected part of each pixel as :func:`labelled`, after small gaps were closed."""
-    labels = labelled(inked)
-    n = int(labels.max(initial=0))
-    if n < 2:
-        return labels
-    rows, columns = np.nonzero(labels)
-    numbers = labels[rows, columns]
-    low, high = np.full(n + 1, labels.shape[0]), np.zeros(n + 1, np.int64)
-    np.minimum.at(low, numbers, rows)
-    np.maximum.at(high, numbers, rows)
-    reach = int(_GAP * int((high - low)[1:].max() + 1) + 0.3)
-    if not reach:
-        return labels
-    return np.where(inked, labelled(_widened(inked, reach)), 0).astype(np.int32)
+def close_gaps(
+    parts: list[Part], labels: NDArray[np.int32], ink: NDArray[np.uint8]
+) -> tuple[list[Part], NDArray[np.int32]]:
+    """Return the parts after small gaps between them were closed, and a new map of :func:`labelled`.
+
+    Pixels of other parts keep numbers of their own in the map.
+    """
+    reach = int(_GAP * max((part.box.height for part in parts), default=0) + 0.3)
+    if len(parts) < 2 or not reach:
+        return parts, labels
+    inked = np.isin(labels, [number for part in parts for number in part.labels])
+    joined = np.where(inked, labelled(_widened(inked, reach)), 0).astype(np.int32)
+    others = np.where(inked | (labels == 0), 0, labels + joined.max()).astype(np.int32)
+    return parts_of(joined, ink), joined + others
 
 
 def _widened(inked: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
