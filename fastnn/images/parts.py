@@ -24,7 +24,7 @@ _NEAR = 0.12
 """A small part belongs to a digit that is nearer than this share of the digit's height."""
 _GAP = 0.018
 """Gaps in a stroke up to twice this share of the height of what is drawn are closed; a fast mouse leaves them."""
-_MOST_PARTS = 1000
+MOST_PARTS = 1000
 """Parts that are looked at, those with the most ink first: the time grows with the square of their number."""
 
 
@@ -138,7 +138,7 @@ def close_gaps(
     Pixels of other parts keep numbers of their own in the map.
     """
     reach = int(_GAP * max((part.box.height for part in parts), default=0) + 0.3)
-    if len(parts) < 2 or not reach:
+    if not 2 <= len(parts) <= MOST_PARTS or not reach:
         return parts, labels
     inked = np.isin(labels, [number for part in parts for number in part.labels])
     joined = np.where(inked, labelled(_widened(inked, reach)), 0).astype(np.int32)
@@ -187,7 +187,7 @@ def digits_of(parts: Sequence[Part]) -> tuple[list[Part], list[Part]]:
         The one with the most ink first.
     """
     kept = [part for part in parts if part.mass >= _DUST * parts[0].mass]
-    kept, left = kept[:_MOST_PARTS], kept[_MOST_PARTS:]
+    kept, left = kept[:MOST_PARTS], kept[MOST_PARTS:]
     highest = max(_extent(part) for part in kept)
     digits = [part for part in kept if _extent(part) >= _LOW * highest]
     for part in (part for part in kept if _extent(part) < _LOW * highest):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastnn.images.parts import Box, Part
+from fastnn.images.parts import MOST_PARTS, Box, Part
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,6 +52,8 @@ def cut_apart(parts: Sequence[Part], labels: NDArray[np.int32], ink: NDArray[np.
     n_doubtful : int
         Parts that may be several digits, and were not cut.
     """
+    if len(parts) > MOST_PARTS:
+        return list(parts), 0, 0
     done: list[Part] = []
     highest = max((part.box.height for part in parts), default=0)
     is_sheet = sum(2 * part.box.height >= highest for part in parts) > 1
