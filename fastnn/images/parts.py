@@ -148,11 +148,10 @@ def close_gaps(
 
 def _widened(inked: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
     """Return which pixels have ink within `reach` rows and columns."""
-    for axis in (0, 1):
-        padded = np.pad(inked, [(reach, reach) if axis == one else (0, 0) for one in (0, 1)])
-        length = inked.shape[axis]
-        shifted = [padded.take(np.arange(k, k + length), axis=axis) for k in range(2 * reach + 1)]
-        inked = np.logical_or.reduce(shifted)
+    for _ in range(2):
+        # The number of inked pixels in a window is a difference of sums; then the same along the other axis.
+        sums = np.pad(inked, ((reach + 1, reach), (0, 0))).cumsum(axis=0, dtype=np.int32)
+        inked = (sums[2 * reach + 1 :] > sums[: -2 * reach - 1]).T
     return inked
 
 
