@@ -20,7 +20,7 @@ from fastnn.images.decode import colours, decoded
 from fastnn.images.frames import without_frames
 from fastnn.images.normalise import is_blank, normalise_batch
 from fastnn.images.paper import FAINT_INK, LEAST_INK, EvenInk, even_ink
-from fastnn.images.parts import Part, close_gaps, digits_of, labelled, parts_of
+from fastnn.images.parts import close_gaps, digits_of, labelled, parts_of
 from fastnn.images.pen import scaled_drawing, with_usual_lines
 from fastnn.images.read import check_picture, grey_levels, luma, opaque
 from fastnn.images.touching import cut_apart
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import ArrayLike, NDArray
+
+    from fastnn.images.boxes import Part
 
 _DECODED = 2048
 """Pictures are decoded with at most this many pixels on their longer side, which is enough for the next number."""

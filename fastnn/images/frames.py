@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fastnn.images.parts import Part
+    from fastnn.images.boxes import Part
 
 _SPANS, _STRAIGHT = 0.7, 0.75
 """Rows and columns of a frame that are inked in this share are its lines; they are this share of its pixels."""

@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fastnn.images.parts import Box, Part
+    from fastnn.images.boxes import Box, Part
 
 _SAME_LINE = 0.25
 """A digit goes on with the line whose last digit shares this share of the height of the lower one."""

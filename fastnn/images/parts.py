@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastnn.images.boxes import Box, Part
 from fastnn.images.lines import in_reading_order
 
 if TYPE_CHECKING:
@@ -26,63 +26,6 @@ _GAP = 0.018
 """Gaps in a stroke up to twice this share of the height of what is drawn are closed; a fast mouse leaves them."""
 MOST_PARTS = 1000
 """Parts that are looked at, those with the most ink first: the time grows with the square of their number."""
-
-
-@dataclass(frozen=True)
-class Box:
-    """A rectangle of pixels: from `left` and `top` up to `right` and `bottom`, which are not in it."""
-
-    left: int
-    top: int
-    right: int
-    bottom: int
-
-    @property
-    def width(self) -> int:
-        """Number of columns."""
-        return self.right - self.left
-
-    @property
-    def height(self) -> int:
-        """Number of rows."""
-        return self.bottom - self.top
-
-    def joined(self, other: Box) -> Box:
-        """Return the smallest box that holds both."""
-        return Box(
-            min(self.left, other.left),
-            min(self.top, other.top),
-            max(self.right, other.right),
-            max(self.bottom, other.bottom),
-        )
-
-    def gap(self, other: Box) -> int:
-        """Return the larger of the distances between the boxes along rows and columns; negative if they overlap."""
-        across = max(self.left, other.left) - min(self.right, other.right)
-        down = max(self.top, other.top) - min(self.bottom, other.bottom)
-        return max(across, down)
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """Connected parts of a drawing.
-
-    Attributes
-    ----------
-    box : Box
-    mass : float
-        Sum of their ink.
-    labels : tuple of int
-        Their numbers in the map of :func:`labelled`.
-    """
-
-    box: Box
-    mass: float
-    labels: tuple[int, ...]
-
-    def joined(self, other: Part) -> Part:
-        """Return the part that consists of both."""
-        return Part(self.box.joined(other.box), self.mass + other.mass, self.labels + other.labels)
 
 
 def labelled(inked: NDArray[np.bool_]) -> NDArray[np.int32]:

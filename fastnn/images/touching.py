@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastnn.images.parts import MOST_PARTS, Box, Part
+from fastnn.images.boxes import Box, Part
+from fastnn.images.parts import MOST_PARTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
