@@ -33,7 +33,7 @@ def main(folder: Path, tracked: set[str]) -> None:
     own = {"METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE"}
     package = {name for name in tracked if name.startswith("fastnn/")}
     expect("files of the wheel", names, package | {f"{info}/{name}" for name in own})
-    for needed in ("fastnn/py.typed", "fastnn/guides/start.md", "fastnn/web/static/index.html"):
+    for needed in ("fastnn/py.typed", "fastnn/guides/start.md", "fastnn/web/static/index.html", "fastnn/browser/draw-pad.js"):
         assert needed in names, f"the wheel lacks {needed}"
 
     assert version is not None
