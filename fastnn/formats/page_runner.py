@@ -58,9 +58,7 @@ def run_page(page: str, scripts: tuple[str, str], expression: str) -> str:
             faults.append(f"{Path(program).name}: {' '.join(str(error).split())[-200:]}")
     if not faults:
         raise ModelError("a page is verified with Chromium or Node, and neither is on the PATH; install one of them")
-    raise ModelError(
-        f"its script cannot be run here ({'; '.join(faults)}); open it in a browser to try it"
-    )
+    raise ModelError(f"its script cannot be run here ({'; '.join(faults)}); open it in a browser to try it")
 
 
 def _in_browser(program: str, folder: Path, texts: tuple[str, str, str], expression: str) -> str:
