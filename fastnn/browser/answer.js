@@ -47,6 +47,14 @@ export function barChart(list, names) {
 
 export const percent = (fraction) => `${(100 * fraction).toFixed(fraction > 0 && fraction < 0.0995 ? 1 : 0)}%`;
 
+/** Show the answer in large letters, and words about it. */
+export function showGuess(text, words) {
+  byId("guess").textContent = text;
+  byId("guess").hidden = text === "";
+  byId("guess").classList.toggle("long", text.length > 2);
+  byId("sure").textContent = words;
+}
+
 /** Shows probabilities in the elements #guess, #sure and #bars. */
 export class AnswerView {
   #names;
@@ -60,16 +68,14 @@ export class AnswerView {
   show(probabilities) {
     const best = probabilities.reduce((a, b) => Math.max(a, b));
     const guess = this.#names[probabilities.indexOf(best)];
-    byId("guess").textContent = guess;
-    byId("sure").textContent = `${guess}, ${best > 0.9 ? "certain" : best > 0.5 ? "likely" : "uncertain"} (${percent(best)})`;
+    showGuess(guess, `${guess}, ${best > 0.9 ? "certain" : best > 0.5 ? "likely" : "uncertain"} (${percent(best)})`);
     this.#bars(Array.from(probabilities, (fraction, k) => (
       { name: this.#names[k], fraction, text: percent(fraction), best: fraction === best })));
   }
 
   /** Show that there is no answer, and why. */
   clear(reason) {
-    byId("guess").textContent = NOTHING;
-    byId("sure").textContent = reason;
+    showGuess(NOTHING, reason);
     this.#bars(this.#names.map((name) => ({ name, fraction: 0, text: NOTHING, best: false })));
   }
 

@@ -3,20 +3,16 @@
 const model = readModel(byId("model").textContent);
 const view = model.task === "classification" ? new AnswerView(model.names) : null;
 const showLabels = model.task === "multilabel" ? barChart(byId("bars"), model.names) : null;
-const inform = (guess, text) => {
-  byId("guess").textContent = guess;
-  byId("sure").textContent = text;
-};
 
 const SHOW = {
   classification: (probabilities) => view.show(probabilities),
   multilabel(probabilities) {
     showLabels(Array.from(probabilities, (fraction) => ({ fraction, text: percent(fraction), best: fraction > 0.5 })));
-    inform("", model.names.filter((_, k) => probabilities[k] > 0.5).join(", ") || "None of the labels");
+    showGuess("", model.names.filter((_, k) => probabilities[k] > 0.5).join(", ") || "None of the labels");
   },
   regression(values) {
     const texts = Array.from(values, (value) => String(Number(value.toPrecision(6))));
-    inform(texts.length === 1 ? texts[0] : "", model.names.map((name, k) => `${name}: ${texts[k]}`).join(", "));
+    showGuess(texts.length === 1 ? texts[0] : "", model.names.map((name, k) => `${name}: ${texts[k]}`).join(", "));
   },
 };
 
@@ -47,7 +43,7 @@ function predict() {
   }
   const text = "Each field needs a number.";
   if (view) view.clear(text);
-  else inform("", text);
+  else showGuess("", text);
 }
 
 byId("form").addEventListener("input", predict);

@@ -145,17 +145,16 @@ def _network(model: Model) -> str:
 
 
 def _about(model: Model) -> str:
-    """Return the recipe and the score."""
+    """Return the recipe and the result on test data."""
     card = model.card
     recipe = "recipe unknown" if card.recipe is None else f"recipe {card.recipe.name}"
-    name = "accuracy" if model.task == "classification" else "score"
-    accuracy = card.metrics.get("test_accuracy" if model.task == "classification" else "test_score")
-    if accuracy is None or not accuracy <= 1:
-        return f"{recipe}, {name} not measured"
+    numbers = model.task == "regression"
+    result = card.metrics.get("test_r2" if numbers else "test_accuracy")
+    if result is None or not result <= 1:
+        return f"{recipe}, {'R²' if numbers else 'accuracy'} not measured"
     n = "" if card.data is None or card.data.n_test is None else f"{card.data.n_test:,} "
     what = "images" if model.takes == "images" else "rows"
-    shown = f"{accuracy:.1%} correct" if model.task == "classification" else f"score {accuracy:.3f}"
-    return f"{recipe}, {shown} on {n}test {what}"
+    return f"{recipe}, {f'R² {result:.3f}' if numbers else f'{result:.1%} correct'} on {n}test {what}"
 
 
 # ---- what the page computes with ----

@@ -200,10 +200,10 @@ def test_the_title_has_the_recipe_and_the_accuracy() -> None:
     assert "<title>Draw a digit – recipe sweet, 98.8% correct on test images</title>" in page
     page = html_page.dump(Model((network(),), (*DIGITS[:9], "x")), "float16").decode()
     assert "<title>Draw an image – recipe unknown, accuracy not measured</title>" in page
-    card = ModelCard(metrics={"test_score": -0.25})
+    card = ModelCard(metrics={"test_r2": -0.25})
     model = Model((scaled(1, "identity"),), ("a", "b"), takes="rows", card=card)
     page = html_page.dump(model, "float16").decode()
-    assert "<title>Predict from a table – recipe unknown, score -0.250 on test rows</title>" in page
+    assert "<title>Predict from a table – recipe unknown, R² -0.250 on test rows</title>" in page
 
 
 def test_the_page_is_small_and_its_script_readable() -> None:

@@ -216,4 +216,8 @@ def test_of_many_classes_the_ten_most_probable_are_shown(tmp_path: Path, visit: 
     expect(page.locator("#guess")).to_have_text(names[best[0]])
     shown = page.locator("#bars li > span:first-child").all_text_contents()
     assert shown == [names[k] for k in best]
+    guess, words = page.locator("#guess").bounding_box(), page.locator("#sure").bounding_box()
+    assert guess is not None
+    assert words is not None
+    assert guess["x"] + guess["width"] <= words["x"]
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
