@@ -84,7 +84,7 @@ def test_the_page_runs_in_the_browser_of_the_system(people: Model, real: Dataset
     assert agreement.largest_difference < 1e-5
 
 
-@pytest.mark.parametrize("digit", [0, 3, 5])
+@pytest.mark.parametrize("digit", [3, 5])
 def test_a_drawn_digit_is_recognised(file: str, visit: Callable[..., Page], digit: int) -> None:
     requests: list[str] = []
     page = visit("about:blank", offline=True)
