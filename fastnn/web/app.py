@@ -233,7 +233,9 @@ def _add_pages(app: FastAPI) -> None:
     """Add the HTML pages and the static files."""
     for path, name in PAGES.items():
         app.add_api_route(path, _page(name), methods=["GET", "HEAD"], include_in_schema=False)
-    app.mount("/static", _RevalidatedStaticFiles(directory=STATIC), name="static")
+    # The pad and what shows answers are shared with the page that `fastnn export` writes.
+    files = _RevalidatedStaticFiles(directory=STATIC, packages=[("fastnn", "browser")])
+    app.mount("/static", files, name="static")
 
 
 def _page(name: str) -> Callable[[], Awaitable[Response]]:

@@ -290,7 +290,7 @@ def _data() -> Iterator[Case]:
 def _models() -> Iterator[Case]:
     old = ("import", "other-NN.json", "model.safetensors")
     yield from _replacing("import", _MODEL, old, Result("model.safetensors"))
-    for out in ("new.json", "new.npz"):
+    for out in ("new.json", "new.npz", "new.html"):
         old = ("export", "other-NN.json", out)
         yield from _replacing(f"export to {out}", ("export", "NN.json", out), old, Result(out))
     evaluate = ("evaluate", "model.safetensors", "--report", "report", "--data")

@@ -80,7 +80,7 @@ def _model(content: bytes, bench: Bench) -> None:
     check_model(model)
     save_model(model, bench.folder / "again.safetensors")
     assert load_model(bench.folder / "again.safetensors").sha256() == model.sha256()
-    for name in ("m.npz", "m.pt", "m.json"):
+    for name in ("m.npz", "m.pt", "m.json", "m.html"):
         with contextlib.suppress(FastnnError):  # not every model is one of the original's
             assert export(model, bench.folder / name, force=True).size > 0
 

@@ -381,7 +381,7 @@ def test_the_rate_limiter_is_called_from_one_thread_only(client: TestClient, mon
 
 
 @pytest.mark.parametrize(
-    "path", [*PAGES, "/static/style.css", "/static/pad.js", "/api/stats", "/nothing", "/mosaic.png"]
+    "path", [*PAGES, "/static/style.css", "/static/draw-pad.js", "/api/stats", "/nothing", "/mosaic.png"]
 )
 def test_every_response_has_the_security_headers(client: TestClient, path: str) -> None:
     headers = client.get(path).headers
@@ -397,15 +397,17 @@ def test_every_response_has_the_security_headers(client: TestClient, path: str) 
 
 
 def test_pages_have_no_inline_code_and_load_nothing_from_other_sites() -> None:
-    pages = list(STATIC.glob("*.html"))
+    pages, shared = list(STATIC.glob("*.html")), STATIC.parents[1] / "browser"
     assert len(pages) == 4
     for page in pages:
         text = page.read_text(encoding="utf-8")
         assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=|javascript:", text)
         assert not re.findall(r'(?:src|href)="(?:https?:)?//', text)
         for name in re.findall(r'(?:src|href)="(static/[^"]+)"', text):
-            assert (STATIC.parent / name).is_file()
-    for script in STATIC.glob("*.js"):
+            assert (STATIC.parent / name).is_file() or (shared / name.removeprefix("static/")).is_file()
+    scripts = [*STATIC.glob("*.js"), *shared.glob("*.js")]
+    assert len(scripts) > 5
+    for script in scripts:
         text = script.read_text(encoding="utf-8")
         assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|https?://", text), script
 
@@ -652,7 +654,7 @@ def test_a_slow_body_is_abandoned(client: TestClient, monkeypatch: pytest.Monkey
 def test_the_app_works_below_a_path_of_a_proxy(sqlite_url: str, loaded: ServedModel) -> None:
     app = create_app(Settings(Store(sqlite_url), TOKEN, loaded))
     with TestClient(app, root_path="/digits") as client:
-        for path in ("/digits/", "/digits/contribute", "/digits/api/health", "/digits/static/pad.js"):
+        for path in ("/digits/", "/digits/contribute", "/digits/api/health", "/digits/static/draw-pad.js"):
             assert client.get(path).status_code == 200, path
         # Links on the pages are relative, so they need the slash.
         answer = client.get("/digits", follow_redirects=False)
