@@ -182,9 +182,9 @@ def folds(data: Data, *, quick: bool) -> Iterator[tuple[np.ndarray, np.ndarray, 
 
 def epochs_within(estimator: Estimator, data: Data, rows: np.ndarray, targets: np.ndarray) -> int:
     """Return how many epochs fit into :data:`BUDGET`, but no more than :data:`EPOCHS`."""
-    start = time.perf_counter()
+    start = time.process_time()
     estimator.build(data.regression, 0, 1).fit(rows, targets)
-    return int(np.clip(BUDGET / (time.perf_counter() - start), 1, EPOCHS))
+    return int(np.clip(BUDGET / (time.process_time() - start), 1, EPOCHS))
 
 
 def measure(data: Data, chosen: Sequence[Estimator], *, quick: bool) -> dict[str, dict[str, Any]]:
@@ -205,14 +205,14 @@ def measure(data: Data, chosen: Sequence[Estimator], *, quick: bool) -> dict[str
                 if each.slow and not number and not quick:
                     entry["most"] = epochs_within(each, data, rows, targets)
                 estimator = each.build(data.regression, number, entry["most"])
-                start = time.perf_counter()
+                start = time.process_time()
                 estimator.fit(rows, targets)
             except ValueError as error:
                 if "non-finite" not in str(error):  # what scikit-learn says of weights that overflow
                     raise
                 entry["diverged"] = True
                 continue
-            entry["seconds"].append(time.perf_counter() - start)
+            entry["seconds"].append(time.process_time() - start)
             entry["scores"].append(float(estimator.score(test_rows, test_targets)))
             entry["epochs"].append(estimator.n_iter_)
     return found

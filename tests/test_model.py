@@ -15,7 +15,7 @@ import pytest
 from fastnn import Model, Network, Recipe
 from fastnn.errors import DataError, ModelError
 from fastnn.images import normalise_batch
-from fastnn.model import DataCard, ModelCard, as_inputs, input_levels
+from fastnn.model import Calibration, DataCard, ModelCard, as_inputs, input_levels
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (6, 784), dtype=np.uint8)
@@ -227,3 +227,26 @@ def test_a_prediction_does_not_keep_the_images() -> None:
     del images
     gc.collect()
     assert alive() is None
+
+
+def test_label_smoothing_is_undone_in_the_probabilities_alone() -> None:
+    outputs = np.array([[0.905, 0.005, 0.005, 0.085], [0.025, 0.025, 0.925, 0.025], [0.4, 0.3, 0.2, 0.1]])
+    undone = Calibration(label_smoothing=0.1).apply(outputs)
+    # (p - 0.1 / 4) / 0.9, at least 0.0001.
+    expected = [[88 / 90, 1e-4, 1e-4, 6 / 90], [1e-4, 1e-4, 1.0, 1e-4], [37.5 / 90, 27.5 / 90, 17.5 / 90, 7.5 / 90]]
+    np.testing.assert_allclose(undone, np.array(expected) / np.sum(expected, axis=1, keepdims=True), rtol=1e-12)
+    assert np.array_equal(undone.argmax(axis=1), outputs.argmax(axis=1))
+
+    images = np.random.default_rng(0).integers(0, 256, (20, 784), dtype=np.uint8)
+    plain = Model((Network((784, 4, 10), rule="backprop").initialise("xavier"),), tuple("0123456789"))
+    calibrated = plain.with_card(calibration=Calibration(label_smoothing=0.1))
+    assert np.array_equal(calibrated.outputs(images), plain.outputs(images))
+    assert np.array_equal(calibrated.predict(images), plain.predict(images))
+    by_hand = Calibration(label_smoothing=0.1).apply(plain.predict_proba(images))
+    assert np.array_equal(calibrated.predict_proba(images), by_hand)
+
+
+def test_only_classes_are_calibrated() -> None:
+    regression = Network((3, 2, 1), rule="backprop", output="identity").initialise("xavier")
+    with pytest.raises(ModelError, match="has no label smoothing to undo"):
+        Model((regression,), ("y",), takes="rows", card=ModelCard(calibration=Calibration(label_smoothing=0.1)))

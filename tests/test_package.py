@@ -110,7 +110,7 @@ def test_the_public_names_are_the_documented_ones() -> None:
     """Users rely on these names: each new one is a promise, and removing one breaks programs."""
     assert set(fastnn.__all__) == {
         "Dataset", "FastnnError", "Model", "Recipe", "Session", "__version__", "compare", "cross_validate", "evaluate",
-        "fit", "load_dataset", "load_model", "presets", "save_model", "split", "train",
+        "export", "fit", "load_dataset", "load_model", "presets", "save_model", "split", "train",
     }  # fmt: skip
     assert fastnn.EpochReport is importlib.import_module("fastnn.training").EpochReport
     assert fastnn.Network is importlib.import_module("fastnn.network").Network

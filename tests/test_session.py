@@ -19,11 +19,12 @@ from fastnn import Model, Recipe, Session, fit, load_dataset, load_model, preset
 from fastnn.datasets import Dataset, Split, per_class
 from fastnn.engine import Engine
 from fastnn.errors import DataError, FastnnError, ModelError, RecipeError, TrainingError
+from fastnn.evaluation.intervals import reliability
 from fastnn.evaluation.metrics import evaluate
 from fastnn.formats import save_model
 from fastnn.formats.safetensors import read_with_extra, write_model
 from fastnn.images import normalise_batch
-from fastnn.model import DataCard, ModelCard, evidence
+from fastnn.model import DataCard, ModelCard, as_probabilities, evidence
 from fastnn.training import Trainer
 from tests.helpers import TIMEOUT, blobs, save_npz
 
@@ -937,3 +938,24 @@ def test_the_card_says_how_little_evidence_test_images_have() -> None:
     few = Session(replace(own, test=own.test.take(range(100))), Recipe(hidden=(12,), epochs=1))  # type: ignore[union-attr]
     list(few)
     assert few.model.card.least_evidence is None
+
+
+def test_probabilities_of_a_smoothed_training_are_calibrated() -> None:
+    recipe = Recipe(hidden=(8,), rule="backprop", init="xavier", label_smoothing=0.2, epochs=1)
+    calibrated, plain = (fit("drawn:200", one, progress=False) for one in (recipe, recipe.replace(calibrate=False)))
+    assert calibrated.card.calibration is not None
+    assert calibrated.card.calibration.label_smoothing == 0.2
+    assert plain.card.calibration is None
+    assert calibrated.sha256() == plain.sha256()
+    assert calibrated.card.metrics == plain.card.metrics
+    assert fit("drawn:200", recipe.replace(label_smoothing=0.0), progress=False).card.calibration is None
+
+
+def test_calibration_error_on_real_digits_is_small(shared: Path) -> None:
+    recipe = presets["modern"].replace(epochs=8, hidden=(100, 40), ensemble=1)
+    session = Session(str(shared / "digits"), recipe)
+    list(session)
+    model, test = session.model, session.test
+    raw, calibrated = as_probabilities(model.outputs(test.images)), model.predict_proba(test.images)
+    assert reliability(raw, test.labels).ece > 0.05
+    assert reliability(calibrated, test.labels).ece < 0.03

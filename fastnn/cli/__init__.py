@@ -22,6 +22,8 @@ _COMMANDS = {
     "compare": ("compare", "compare"),
     "cv": ("cv", "cv"),
     "predict": ("predict", "predict"),
+    "show": ("show", "show"),
+    "runs": ("runs", "runs"),
     "export": ("export", "export_model"),
     "import": ("import_", "import_"),
     "serve": ("serve", "serve"),

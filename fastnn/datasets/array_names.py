@@ -6,9 +6,11 @@ import re
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 Part: TypeAlias = Literal["train", "test", "validation"]
+NamedPart: TypeAlias = Literal["train", "test", "validation", "eval"]
+"""The part that a name says; what "eval" is depends on the others, see :func:`known_part`."""
 Kind: TypeAlias = Literal["images", "numbers", "labels", "classes", "columns"]
 
 ARROW_ENDINGS = (".parquet", ".pq", ".arrow", ".feather")
@@ -23,16 +25,17 @@ _KINDS: dict[Kind, tuple[str, ...]] = {
     "classes": ("classes", "categories", "names"),
     "columns": ("columns",),
 }  # fmt: skip
-_PARTS: dict[Part, tuple[str, ...]] = {
+_PARTS: dict[NamedPart, tuple[str, ...]] = {
     "train": ("training", "train", "trn", "tr"),
-    "test": ("testing", "test", "tst", "te", "t10k"),
+    "test": ("testing", "test", "tst", "te", "t10k", "holdout"),
     "validation": ("validation", "valid", "val", "dev"),
+    "eval": ("evaluation", "eval"),
 }
 _FIRST: tuple[Kind, ...] = ("labels", "classes", "columns", "images", "numbers")
 """Of several words the first of these counts: "image_labels" are labels."""
 _KIND_OF: dict[str, Kind] = {word: kind for kind, words in _KINDS.items() for word in words}
-PART_OF: dict[str, Part] = {word: part for part, words in _PARTS.items() for word in words}
-"""The part of a data set by the words for it."""
+PART_OF: dict[str, NamedPart] = {word: part for part, words in _PARTS.items() for word in words}
+"""The part of a data set by the words for it, in names of arrays, files and folders."""
 _WITHOUT_MEANING = frozenset(("set", "array", "arr", "np"))
 _NAMES_OF_CLASSES = re.compile(r"(class|label|target|category)_?names?")
 _NAMES_OF_COLUMNS = re.compile(r"(feature|column)_?names?")
@@ -47,14 +50,21 @@ class Role(NamedTuple):
     ----------
     family : str
         The words that say nothing about kind and part: the same for all arrays of one data set.
-    part : {"train", "test", "validation"} or None
+    part : {"train", "test", "validation", "eval"} or None
     kind : {"images", "numbers", "labels", "classes", "columns"}
         "numbers" are images or the rows of a table.
     """
 
     family: str
-    part: Part | None
+    part: NamedPart | None
     kind: Kind
+
+
+def known_part(named: NamedPart, others: Iterable[NamedPart | None]) -> Part:
+    """Return the part that a name says; "eval" is the validation set beside a test set, and the test set else."""
+    if named != "eval":
+        return named
+    return "validation" if "test" in others else "test"
 
 
 def role_of(name: str) -> Role | None:
@@ -62,7 +72,7 @@ def role_of(name: str) -> Role | None:
     text = _CAPITAL.sub("_", name).lower()
     text = _NAMES_OF_CLASSES.sub("classes", _NAMES_OF_COLUMNS.sub("columns", text))
     kinds: set[Kind] = set()
-    part: Part | None = None
+    part: NamedPart | None = None
     rest: list[str] = []
     for word in filter(None, re.split("[^a-z0-9]+", text)):
         joined = _JOINED.fullmatch(word)

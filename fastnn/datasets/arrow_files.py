@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fastnn.datasets.array_names import role_of
+from fastnn.datasets.array_names import known_part, role_of
 from fastnn.datasets.emnist import turned_upright
 from fastnn.datasets.folder_search import Picture, PictureSet, part_of
 from fastnn.datasets.folders import Folder, Listing
 from fastnn.datasets.label_arrays import text_array
+from fastnn.datasets.labels import canonical_labels
 from fastnn.datasets.named_arrays import Chosen, Pair, dataset_from
+from fastnn.datasets.pixel_label import label_among, marked
 from fastnn.datasets.safe_read import read_packed, unpacked_limit
 from fastnn.datasets.targets import check_task
 from fastnn.errors import DataError, MissingExtraError
@@ -31,7 +33,8 @@ if TYPE_CHECKING:
     from fastnn.datasets.dataset import Dataset
     from fastnn.datasets.options import ReadOptions
 
-_LABEL_NAMES = ("label", "labels", "class", "target", "y", "digit")
+_PARTS: tuple[Part, ...] = ("train", "test", "validation")
+_ONE_HOT = "columns of 0 and 1"
 _LINE = re.compile(r"\bline ([0-9]+)")
 _SHOWN = 12
 _ROWS_AT_ONCE = 4096
@@ -45,6 +48,8 @@ class _Column(NamedTuple):
     name: str
     type: Any
     classes: tuple[str, ...] | None
+    made_of: tuple[str, ...] = ()
+    """The columns that a one-hot label is made of."""
 
 
 def read_arrow_files(paths: Sequence[Path], source: str, options: ReadOptions) -> Dataset:
@@ -95,10 +100,10 @@ def _joined_dataset(parts: dict[Part, list[Path]], source: str, options: ReadOpt
 def _parts(paths: Sequence[Path]) -> tuple[dict[Part, list[Path]], list[str]]:
     if len(paths) == 1:
         return {"train": [paths[0]]}, []
-    known: dict[str, Part] = {"train": "train", "test": "test", "validation": "validation", "eval": "test"}
+    said = [part_of(path.stem) for path in paths]
     found: dict[Part | None, list[Path]] = {}
-    for path in paths:
-        found.setdefault(known.get(part_of(path.stem) or ""), []).append(path)
+    for path, part in zip(paths, said, strict=True):
+        found.setdefault(part and known_part(part, said), []).append(path)
     unknown = found.pop(None, [])
     parts: dict[Part, list[Path]] = {part: own for part, own in found.items() if part is not None}
     notes = []
@@ -108,7 +113,7 @@ def _parts(paths: Sequence[Path]) -> tuple[dict[Part, list[Path]], list[str]]:
         notes.append(f"left out, since their names are those of no part: {', '.join(path.name for path in unknown)}")
     if "train" not in parts:
         parts = {"train": parts.pop(next(iter(parts))), **parts}
-    parts = {part: parts[part] for part in known.values() if part in parts}
+    parts = {part: parts[part] for part in _PARTS if part in parts}
     counted = ", ".join(f"{part} from {len(own)} file{'s' * (len(own) > 1)}" for part, own in parts.items())
     return parts, [f"parts of the data set: {counted}", *notes]
 
@@ -271,8 +276,9 @@ def _dataset(tables: dict[Part, Any], source: str, options: ReadOptions) -> Data
     if not lists and not pictures:
         return _table(tables, columns, source, options)
     images = _image_column(pictures or lists, source, columns)
-    label = _label_column([one for one in columns if one not in (*lists, *pictures)], source, columns, options)
-    left = [one.name for one in columns if one not in (images, label)]
+    others = [one for one in columns if one not in (*lists, *pictures)]
+    tables, label = _with_label(tables, others, source, columns, options)
+    left = [one.name for one in columns if one not in (images, label) and one.name not in label.made_of]
     what = "images" if images in pictures else "values"
     notes = [f"{what} from the column {images.name[:40]!r}, labels from {label.name[:40]!r}"]
     notes += [f"left out: {', '.join(name[:40] for name in left[:_SHOWN])}"] if left else []
@@ -314,14 +320,47 @@ def _image_column(found: list[_Column], source: str, columns: list[_Column]) -> 
     return found[0]
 
 
-def _label_column(found: list[_Column], source: str, columns: list[_Column], options: ReadOptions) -> _Column:
-    wanted = options.target or tuple(one.name for one in found if one.name.lower() in _LABEL_NAMES)
-    named = [one for one in found if one.name in wanted]
-    if len(wanted) == len(named) == 1:
-        return named[0]
-    if not wanted and len(found) == 1:
-        return found[0]
-    raise DataError(
+def _with_label(
+    tables: dict[Part, Any], found: list[_Column], source: str, columns: list[_Column], options: ReadOptions
+) -> tuple[dict[Part, Any], _Column]:
+    """Return the column of labels, as it is found in a CSV file, and the tables, with one made of a one-hot label."""
+    pa = _pyarrow(source)
+    if options.target:
+        named = [one for one in found if one.name in options.target]
+        if len(options.target) == len(named) == 1:
+            return tables, named[0]
+        raise _unclear(source, columns)
+    able = [
+        one for one in found if _is_number(one.type, pa) or _is_text(one.type, pa) or pa.types.is_dictionary(one.type)
+    ]
+    texts = {
+        k: [str(cell) for table in tables.values() for cell in table.column(one.name).to_pylist()]
+        for k, one in enumerate(able)
+    }
+    label = label_among({k: one.name for k, one in enumerate(able)}, texts, source)
+    if not label.positions:
+        raise _unclear(source, columns)
+    if len(label.positions) == 1:
+        return tables, able[label.positions[0]]
+    rows = list(zip(*(texts[k] for k in label.positions), strict=True))
+    marks = [marked(row) for row in rows]
+    if None in marks:
+        raise DataError(
+            f"{source}: row {marks.index(None)} (from 0): one of the {len(label.positions)} columns of the label must "
+            "be 1 and the others 0; choose another label with --target"
+        )
+    names = [label.classes[mark] for mark in marks if mark is not None]
+    start, joined = 0, {}
+    for part, table in tables.items():
+        own = pa.array(names[start : start + table.num_rows], pa.string())
+        joined[part] = table.append_column(_ONE_HOT, own)
+        start += table.num_rows
+    made_of = tuple(able[k].name for k in label.positions)
+    return joined, _Column(_ONE_HOT, pa.string(), None, made_of)
+
+
+def _unclear(source: str, columns: list[_Column]) -> DataError:
+    return DataError(
         f"{source}: it is not clear which column holds the labels; choose one with --target: {_listed(columns)}"
     )
 
@@ -381,15 +420,20 @@ def _pictures(tables: dict[Part, Any], images: _Column, label: _Column, source: 
     if options.task not in (None, "classification"):
         raise DataError(f"{source}: holds pictures with labels, whose task is classification, not {options.task}")
     found: dict[Part, list[Picture]] = {}
+    notes: dict[str, None] = {}
     for part, table in tables.items():
         rows = _Rows(table.column(images.name), source if part == "train" else f"{source} ({part})")
         labels = _labels(table, label, source)
         if labels.dtype.kind == "f" and not (np.isfinite(labels).all() and (labels == np.rint(labels)).all()):
             raise DataError(f"{source}: column {label.name[:40]!r} holds labels that are not whole numbers")
-        texts = (labels.astype(np.int64) if labels.dtype.kind == "f" else labels).tolist()
-        found[part] = [Picture(rows, f"row {k}", str(text)) for k, text in enumerate(texts)]
+        texts = [str(one) for one in (labels.astype(np.int64) if labels.dtype.kind == "f" else labels).tolist()]
+        if label.classes is None:
+            # As in a CSV file: 05 is 5.
+            texts, how = canonical_labels(texts, source)
+            notes |= dict.fromkeys(how)
+        found[part] = [Picture(rows, f"row {k}", text) for k, text in enumerate(texts)]
     shown = _Rows(None, source)
-    return turned_upright(read_picture_set(PictureSet(shown, found), options), Path(source))
+    return turned_upright(read_picture_set(PictureSet(shown, found, notes=tuple(notes)), options), Path(source))
 
 
 def _pixels(tables: dict[Part, Any], images: _Column, label: _Column, source: str, options: ReadOptions) -> Dataset:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 WORTH_CACHING = 1 << 20
 """Sources with fewer bytes are not cached: they are parsed in a few milliseconds."""
 # The number is raised when a parser returns another data set for the same bytes.
-_FOLDER = "arrays-2"
+_FOLDER = "arrays-3"
 
 _FINGERPRINT_AND_KEY = re.compile(rb"([0-9a-f]{64}) ([0-9a-f]{64})")
 _SETTLED = 2_000_000_000

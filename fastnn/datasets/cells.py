@@ -26,6 +26,7 @@ MOST_CELLS = 1 << 28
 """Most cells of a table: 2 GiB as numbers of eight bytes."""
 _MOST_TEXTS = 1 << 20
 """Most categories of a column."""
+_NUMBERS = re.compile(r"[\[( ]*+(?:[0-9.]++[,; ]++){9}")
 _LONGEST_TEXT = 1000
 """Most characters of a category."""
 _CELLS_AT_ONCE = 1 << 13
@@ -140,6 +141,8 @@ class Cells:
             fault = f"{shown(cell)} has characters that cannot be printed"
         elif len(cell) > _LONGEST_TEXT:
             fault = f"{shown(cell)} has {len(cell):,} characters; a category has at most {_LONGEST_TEXT:,}"
+            if _NUMBERS.match(cell):
+                fault += "; if these are pixels, give each a column (pixel0, pixel1, ...), or save it as Parquet"
         elif len(self.texts) >= _MOST_TEXTS:
             fault = f"the column has more than {_MOST_TEXTS:,} different texts; delete it from the file"
         elif self._is_free and is_number(cell):

@@ -19,7 +19,7 @@ from fastnn.datasets.delimited import DelimitedText, is_comma_number, is_number,
 from fastnn.datasets.emnist import upright
 from fastnn.datasets.labels import canonical_labels, encode_labels
 from fastnn.datasets.pixel_columns import find_pixels
-from fastnn.datasets.pixel_label import MARKS, Label, choose_label
+from fastnn.datasets.pixel_label import Label, choose_label, marked
 from fastnn.datasets.pixel_layout import AS_NUMBERS, PixelLayout, no_labels
 from fastnn.datasets.pixel_values import NotPixelsError, WrongPixelError, as_bytes
 from fastnn.datasets.polarity import dark_on_light
@@ -118,7 +118,7 @@ def read_pixel_rows(path: Path, polarity: Polarity = "auto") -> tuple[NDArray[np
         raise DataError(f"{path}: {reason}") from None
     turned = dark_on_light(found.images, polarity)
     images, note = upright(turned.images, text.source)
-    return images, (*found.notes, *filter(None, (turned.note, note)))
+    return images, (*found.notes, *turned.notes(), *([note] if note else []))
 
 
 @dataclass(frozen=True, eq=False)
@@ -307,13 +307,13 @@ def _labels(found: _Images, source: str) -> tuple[list[str], tuple[str, ...]]:
     columns = [found.texts[k] for k in positions]
     labels = []
     for line, row in zip(found.lines, zip(*columns, strict=True), strict=True):
-        marks = [MARKS.get(cell.lower()) for cell in row]
-        if marks.count(True) != 1 or None in marks:
+        mark = marked(row)
+        if mark is None:
             raise DataError(
                 f"{source}: line {line}: one of the {len(row)} columns of the label must be 1 and the others 0; choose "
                 "another label with --target"
             )
-        labels.append(found.label.classes[marks.index(True)])
+        labels.append(found.label.classes[mark])
     return labels, ()
 
 

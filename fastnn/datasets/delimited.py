@@ -169,15 +169,15 @@ class DelimitedText:
         return f"a table of columns that are separated by {_WORDS[self.delimiter]}, in UTF-8"
 
     def lines(self) -> Iterator[tuple[int, bytes]]:
-        """Yield number and text of each line that is not empty, without blanks and a trailing separator at its end.
+        """Yield number and text of each line that has values, without blanks and a trailing separator at its end.
 
         Columns that are separated by blanks in the file are separated by tabs here.
         """
         lines = text_lines(with_line_feeds(self._pieces()), self.source, what=self._what, longest=LONGEST_ROW)
         for number, text in enumerate(lines, start=1):
             line = text.strip(b" ")
-            if not line:
-                continue
+            if not line or (line[:1] == self.line_separator and not line.strip(self.line_separator + b" ")):
+                continue  # Excel writes rows of separators alone for empty ones
             if self.delimiter == " ":
                 line = b"\t".join(line.split())
             elif self._has_trailing:
@@ -343,7 +343,7 @@ def _has_trailing(sample: Sequence[Sequence[str]]) -> bool:
 
 
 def _is_blank(row: Sequence[str]) -> bool:
-    return len(row) == 1 and not row[0].strip()
+    return not any(map(str.strip, row))
 
 
 def _lines_of(head: bytes) -> list[str]:

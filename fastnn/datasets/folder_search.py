@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from fastnn.datasets import idx
 from fastnn.datasets.archives import is_archive
-from fastnn.datasets.array_names import ARROW_ENDINGS, Part, hold_pairs
+from fastnn.datasets.array_names import ARROW_ENDINGS, PART_OF, NamedPart, Part, hold_pairs, known_part
 from fastnn.datasets.folders import Folder, PassedOver, few
 from fastnn.datasets.label_files import LABEL_ENDINGS, FileLabels, labels_from_file
 from fastnn.datasets.name_labels import labels_in_names
@@ -23,17 +23,15 @@ GROUPED_ENDINGS = (".npy", *ARROW_ENDINGS)
 """Ends of the names of files of which several hold one data set."""
 _DEEPEST = 4
 """Levels of folders below the given one that are searched for a data set."""
+_OTHER_LABELS = (".json", ".jsonl", ".xml", ".xlsx", ".mat", ".npy", ".pkl")
+"""Ends of the names of files in which others keep labels of pictures."""
 _MOST_PART_FOLDERS = 50
 """More folders whose names say train, test or validation are those of classes; for each, files of labels are read."""
 _PATH = 250
 """Most characters of a path in a list."""
 _MOST_STRAY = 0.1
 """Largest share of pictures beside class folders; more of them are hardly there by mistake."""
-_PART_NAMES: dict[str, str] = {
-    "train": "train", "training": "train", "test": "test", "testing": "test", "val": "validation",
-    "valid": "validation", "validation": "validation", "dev": "validation", "eval": "eval", "evaluation": "eval",
-}  # fmt: skip
-_PARTS: dict[str, Part] = {"train": "train", "test": "test", "validation": "validation"}
+_PARTS: tuple[Part, ...] = ("train", "test", "validation")
 _NO_PART = re.compile(r"(set|data|image|img|picture|pic|photo|file|split|label|folder)s?$")
 _ADVICE = (
     "put the pictures of each class into a folder with its name, begin their names with the label, as in 3_001.png, or "
@@ -145,8 +143,13 @@ def find_data_set(folder: Folder, endings: tuple[str, ...]) -> tuple[DataFiles |
     unclear = [one for one in found if isinstance(one, _Unclear)]
     if len(sets) > 1:
         names = few((one.shown for one in sets), _PATH)
-        raise DataError(f"{folder.shown}: holds several data sets; {folder.choose}: {names}")
+        raise DataError(f"{folder.shown}: holds several data sets; {folder.choose}: {names}{_nested(sets)}")
     if not sets:
+        if len(unclear) > 1 and all(part_of(PurePosixPath(one.shown).name) for one in unclear):
+            raise DataError(
+                f"{folder.shown}: holds folders such as {unclear[0].shown}, of pictures without folders of their "
+                "classes; put the folders of the classes into train and test, and not the other way round"
+            )
         if unclear:
             raise DataError(f"{unclear[0].shown}: {unclear[0].reason}{unclear[0].advice}")
         return None, ()
@@ -155,11 +158,22 @@ def find_data_set(folder: Folder, endings: tuple[str, ...]) -> tuple[DataFiles |
     return sets[0], tuple(notes)
 
 
-def part_of(name: str) -> str | None:
+def _nested(sets: Sequence[DataFiles | PictureSet]) -> str:
+    """Return what to do with folders that have the same class folders, such as one for each writer."""
+    labels = [{one.label for one in found.parts["train"]} if isinstance(found, PictureSet) else set() for found in sets]
+    if len(labels[0] & labels[1]) < 2:
+        return ""
+    return (
+        "; if these folders are the classes, move the pictures right into them; if the folders in them are, join those "
+        "of the same name"
+    )
+
+
+def part_of(name: str) -> NamedPart | None:
     """Return "train", "test", "validation" or "eval" if the name of a folder or file says so, else None."""
-    words = [_NO_PART.sub("", word) for word in re.findall("[a-z]+", name.lower())]
-    named = [_PART_NAMES[word] for word in words if word in _PART_NAMES]
-    others = [word for word in words if word and word not in _PART_NAMES]
+    words = [_NO_PART.sub("", word) for word in re.findall("t10k|[a-z]+", name.lower())]
+    named = [PART_OF[word] for word in words if word in PART_OF]
+    others = [word for word in words if word and word not in PART_OF]
     # "mnist_train" and "train_images" are parts; "model train" is rather a class.
     return named[0] if len(named) == 1 and (not others or re.search("[_.-]", name)) else None
 
@@ -231,18 +245,15 @@ def _others(folder: Folder) -> list[str]:
 
 def _parts_in(folder: Folder, holders: dict[str, Folder], search: _Search) -> PictureSet | _Unclear | None:
     """Return the data set whose parts are in folders such as train and test, if they are."""
-    named: dict[str, list[str]] = {}
-    for name in folder.folders:
-        part = part_of(name)
-        if part is not None:
-            named.setdefault(part, []).append(name)
-    if "eval" in named:
-        named.setdefault("validation" if "test" in named else "test", []).extend(named.pop("eval"))
+    said = {name: part for name in folder.folders if (part := part_of(name)) is not None}
+    named: dict[Part, list[str]] = {}
+    for name, part in said.items():
+        named.setdefault(known_part(part, said.values()), []).append(name)
     deep = [name for name in named.get("train", ()) if name not in holders]
     flat = bool(holders) and set(holders) <= {name for names in named.values() for name in names}
     if "train" not in named or not (deep or flat) or sum(map(len, named.values())) > _MOST_PART_FOLDERS:
         return None
-    found: dict[str, list[_Found]] = {
+    found: dict[Part, list[_Found]] = {
         part: [one for name in names for one in _part_sets(folder, name, name in holders, search)]
         for part, names in named.items()
     }
@@ -269,7 +280,7 @@ def _part_sets(folder: Folder, name: str, holds_pictures: bool, search: _Search)
 
 
 def _joined(
-    folder: Folder, sets: dict[str, list[DataFiles | PictureSet]], unclear: list[_Unclear], rest: list[str]
+    folder: Folder, sets: dict[Part, list[DataFiles | PictureSet]], unclear: list[_Unclear], rest: list[str]
 ) -> PictureSet:
     """Return one data set of the sets of its parts."""
     passed = PassedOver()
@@ -282,7 +293,7 @@ def _joined(
     parts: dict[Part, list[Picture]] = {}
     notes: list[str] = []
     places = []
-    for part in _PARTS.values():
+    for part in _PARTS:
         for one in sets.get(part, ()):
             if isinstance(one, PictureSet):
                 parts[part] = one.parts["train"]
@@ -322,7 +333,8 @@ def _class_folders(folder: Folder, holders: dict[str, Folder], search: _Search) 
             if beside:
                 return None
             found = _flat_set(below, folder)
-            if isinstance(found, PictureSet) or _is_no_class(name, folder):
+            has_table = any(one.lower().endswith((".csv", ".tsv")) for one in folder.files)
+            if isinstance(found, PictureSet) or has_table or _is_no_class(name, folder):
                 return found
             notes.append(f"all pictures have one label, {name[:60]!r}, the name of their folder")
     if beside:
@@ -390,10 +402,19 @@ def _flat_set(folder: Folder, parent: Folder | None = None) -> PictureSet | _Unc
         return PictureSet(folder, {"train": labelled}, passed, (note,), file)
     found = labels_in_names([PurePosixPath(name).stem for name in pictures])
     if isinstance(found, str):
-        return _Unclear(folder, found, f"; {_ADVICE}")
+        return _Unclear(folder, found, f"; {_ADVICE}{_no_labels_in(folder, parent)}")
     labelled = [Picture(folder, name, label) for name, label in zip(pictures, found.labels, strict=True)]
     example = f"{pictures[0][:60]} is {found.labels[0][:60]!r}"
     return PictureSet(folder, {"train": labelled}, passed, (f"the label of a picture {found.rule}: {example}",))
+
+
+def _no_labels_in(folder: Folder, parent: Folder | None) -> str:
+    """Return what is wrong with files beside pictures that may be meant to give their labels."""
+    files = [*folder.files, *(() if parent is None else parent.files)]
+    texts = [name for name in files if name.lower().endswith(LABEL_ENDINGS)]
+    others = [name for name in files if name.lower().endswith(_OTHER_LABELS)]
+    said = f" (few of the pictures are named in {few(texts)})" if texts else ""
+    return said + (f" ({few(others)}: labels are read from .csv, .tsv and .txt files)" if others else "")
 
 
 def _labels_of_files(folder: Folder, parent: Folder | None, pictures: list[str]) -> tuple[FileLabels | None, str]:
@@ -458,12 +479,11 @@ def _data_file(folder: Folder, search: _Search) -> DataFiles | _Unclear | None:
         return DataFiles(folder, tuple(files))
     if all(name.lower().endswith(".npz") for name in files) and hold_pairs([Path(name).stem for name in files]):
         return DataFiles(folder, tuple(files))
+    said = {name: part_of(PurePosixPath(name).stem) for name in files if not is_archive(name)}
     parts: dict[Part, str] = {}
-    for name in files:
-        part = part_of(PurePosixPath(name).stem)
-        known = _PARTS.get("test" if part == "eval" else part or "")
-        if known is not None and known not in parts and not is_archive(name):
-            parts[known] = name
+    for name, part in said.items():
+        if part is not None:
+            parts.setdefault(known_part(part, said.values()), name)
     if "train" in parts and len(parts) == len(files):
         return DataFiles(folder, tuple(files), parts)
     return _Unclear(folder, several_files(folder, files))
@@ -471,4 +491,9 @@ def _data_file(folder: Folder, search: _Search) -> DataFiles | _Unclear | None:
 
 def several_files(folder: Folder, names: Sequence[str]) -> str:
     """Return what is wrong with a folder of several data files."""
+    stems = [PurePosixPath(name).stem for name in names]
+    if hold_pairs(stems):
+        return f"holds rows and labels in files of their own ({few(names)}); join them to one, with a column label"
+    if len(names) > 2 and all(map(str.isdecimal, stems)):
+        return f"holds a file for each class ({few(names)}); join them to one, with a column label"
     return f"holds several data files; {folder.choose}: {few(names)}"

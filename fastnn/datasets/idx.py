@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fastnn.datasets.array_names import PART_OF
+from fastnn.datasets.array_names import PART_OF, known_part
 from fastnn.datasets.dataset import PIXELS, SIDE, Dataset
 from fastnn.datasets.label_arrays import as_list
 from fastnn.datasets.labels import encode_labels
@@ -74,7 +74,7 @@ def _place_of(name: str) -> _Place:
     family, part = [], None
     for word in filter(None, re.split("[^a-z0-9]+", words)):
         if part is None and word in PART_OF:
-            part = PART_OF[word]
+            part = known_part(PART_OF[word], ())
         elif not _IMAGES.fullmatch(word) and not _LABELS.fullmatch(word) and word not in _TYPES:
             family.append(word)
     return _Place("-".join(family), part)

@@ -100,6 +100,9 @@ def canonical_labels(texts: Sequence[str], source: str = "labels") -> tuple[list
                 f"{source}: the label {shown(fraction)} is not a whole number; images have classes (--task regression "
                 "reads the pixels as columns of numbers)"
             )
+        missing = min((text for text in unique - found.keys() if not np.isfinite(float(text))), default=None)
+        if missing is not None and found:
+            raise DataError(f"{source}: {shown(missing)} is not a label; fill it in, or leave the row out")
         return list(texts), ()
     names = {text: str(value) for text, value in found.items()}
     padded = sorted(text for text in unique if text[0] == "0" and _WHOLE.fullmatch(text) and text != names[text])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fastnn.datasets.array_names import Part, Role, role_of
+from fastnn.datasets.array_names import Part, Role, known_part, role_of
 from fastnn.datasets.dataset import Dataset
 from fastnn.datasets.label_arrays import are_classes, as_list, encode, is_one_hot
 from fastnn.datasets.pixel_arrays import find_layout, images_in_rows, pixels_from
@@ -103,6 +103,8 @@ def choose(infos: Mapping[str, ArrayInfo], source: str) -> Chosen:
         If that is not clear; the message lists all arrays.
     """
     roles = {name: role for name in infos if (role := role_of(name)) is not None}
+    named = {role.part for role in roles.values()}
+    roles = {one: role._replace(part=role.part and known_part(role.part, named)) for one, role in roles.items()}
     families: dict[str, _Family] = {}
     for name in [*dict.fromkeys(role.family for role in roles.values())]:
         family = _family({one: role for one, role in roles.items() if role.family == name}, infos, source)
@@ -214,7 +216,12 @@ def _by_shapes(infos: Mapping[str, ArrayInfo], roles: Mapping[str, Role], source
     if len(found) not in (1, 2) or len(found) < len(images) or left:
         held = ", ".join(f"{name} ({info})" for name, info in [*infos.items()][:_SHOWN]) or "no arrays"
         more = f" and {len(infos) - _SHOWN:,} more" if len(infos) > _SHOWN else ""
-        raise DataError(f"{source}: it is not clear what are images and labels; it holds {held}{more}; {_ADVICE}")
+        shapes = {info.shape[1:] for info in images.values()}
+        is_of_classes = len(images) > 2 and len(images) == len(infos) and len(shapes) == 1
+        joined = "; if each is one class, join them, and write their labels to another array" if is_of_classes else ""
+        raise DataError(
+            f"{source}: it is not clear what are images and labels; it holds {held}{more}{joined}; {_ADVICE}"
+        )
     parts: dict[Part, Pair] = dict(zip(_PARTS, found, strict=False))
     text = ", ".join(f"{pair.images} with labels {pair.labels}" for pair in found)
     ends = " (the second is the test set)" if len(found) > 1 else ""

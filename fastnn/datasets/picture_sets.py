@@ -176,8 +176,12 @@ def _turn(read: _Read, pictures: list[Picture], options: ReadOptions, notes: lis
     if sound.any():
         found = dark_on_light(read.images[sound], options.polarity)
         read.images[sound] = found.images
-        if found.note:
-            notes.append(found.note)
+        names = (
+            [f"{pictures[k].label}/{pictures[k].name}" for k in np.flatnonzero(sound).tolist()]
+            if found.unlike
+            else None
+        )
+        notes += found.notes(names)
         polarities[found.polarity] += int(sound.sum())
     others = [position for position in np.flatnonzero(~read.stored).tolist() if position not in read.faults]
     if others:

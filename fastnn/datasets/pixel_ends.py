@@ -12,6 +12,7 @@ from fastnn.datasets.dataset import PIXELS, SIDE
 from fastnn.datasets.delimited import has_header, is_number
 from fastnn.datasets.pixel_layout import AS_NUMBERS, MOST_ENDS, PixelLayout, no_labels
 from fastnn.datasets.pixel_names import only_count
+from fastnn.datasets.repeated_labels import ENOUGH_ROWS
 from fastnn.errors import DataError
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
     from fastnn.datasets.delimited import DelimitedText
 
-ENOUGH_ROWS = 20
-"""In fewer rows, each may well be of a class of its own."""
 _MOSTLY = 0.9
 """A pixel at the border has one value in this share of the images."""
 _NAME_THE_LABEL = "put a row of names above (label, pixel0, pixel1, ...), or name the label with --target"

@@ -77,7 +77,12 @@ def as_bytes(values: NDArray[np.uint8] | NDArray[np.float32]) -> tuple[NDArray[n
                 return _scaled(values, 255 / (top - bottom), -bottom), f"pixels from {bottom:g} to {top:g} were scaled"
         raise NotPixelsError(f"values from {low:.3g} to {high:.3g} are no pixels, but may be standardised")
     if high <= 1 + 1e-3:
-        return _scaled(values, 255.0, 0.0), "pixels from 0 to 1 were scaled"
+        if low >= 0 and abs(high * 255 - 1) <= _NEAR:
+            return _scaled(values, 255.0 * 255.0, 0.0), "pixels from 0 to 1/255 were scaled; they were divided twice"
+        pale = (
+            f"; the largest is {high:.3g}; the images are pale" if high < _PALE / 255 and len(values) >= _MANY else ""
+        )
+        return _scaled(values, 255.0, 0.0), f"pixels from 0 to 1 were scaled{pale}"
     if high <= _GREYS:
         raise NotPixelsError(f"fractions from {low:.3g} to {high:.3g} are no pixels")
     _check_range(values, -0.5, 255.5)

@@ -10,6 +10,8 @@ import numpy as np
 from fastnn.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 Polarity: TypeAlias = Literal["auto", "dark-on-light", "light-on-dark"]
@@ -28,6 +30,7 @@ _MIXED = 0.05
 _MIXED_NOTE = (
     "{:,} of {:,} images have light ink on dark paper and were inverted; --polarity reads all of them in one way"
 )
+_SHOWN = 3
 
 
 def polarity_sign(polarity: str | None) -> int:
@@ -59,12 +62,31 @@ class DarkOnLight:
         How many were inverted.
     note : str or None
         What the user should know about how the images were read.
+    unlike : tuple of int
+        Positions of the few images that look as if they were stored the other way, but were read like the others.
     """
 
     images: NDArray[np.uint8]
     polarity: StoredPolarity
     n_inverted: int
     note: str | None = None
+    unlike: tuple[int, ...] = ()
+
+    def notes(self, names: Sequence[str] | None = None) -> tuple[str, ...]:
+        """Return what the user should know, with the names of images, by default their numbers."""
+        if not self.unlike:
+            return (self.note,) if self.note else ()
+        shown = [str(k) if names is None else names[k] for k in self.unlike[:_SHOWN]]
+        more = f" and {len(self.unlike) - _SHOWN:,} more" if len(self.unlike) > _SHOWN else ""
+        which = f"{', '.join(shown)}{more}{', counted from 0' if names is None else ''}"
+        n = len(self.unlike)
+        looks, were, they = ("looks", "was", "it is") if n == 1 else ("look", "were", "they are")
+        note = (
+            f"{n:,} of {len(self.images):,} images {looks} inverted compared with the others ({which}), but {were} "
+            f"read like them, since {they} so few; invert {'it' if n == 1 else 'them'} in the source, or give "
+            f"--polarity {self.polarity} if {they} right"
+        )
+        return (self.note, note) if self.note else (note,)
 
 
 def dark_on_light(
@@ -73,7 +95,7 @@ def dark_on_light(
     """Return images with dark ink on light paper, whatever they were stored as.
 
     The border of an image is mostly paper. If less than 5 % of the images whose border is clearly light or dark differ
-    from the others, the majority decides for all; else each image is decided by itself.
+    from the others, the majority decides for all, and they are counted; else each image is decided by itself.
 
     Parameters
     ----------
@@ -105,7 +127,16 @@ def dark_on_light(
         note = "the images have light ink on dark paper (0 = paper) and were inverted; --polarity decides otherwise"
     elif found.polarity == "dark-on-light" and usual == "light-on-dark":
         note = "the images have dark ink on light paper (255 = paper), unlike other files of this format"
-    return replace(found, note=note)
+    return replace(
+        found, note=note, unlike=tuple(_unlike(images, clear_light if is_dark else clear_dark, is_dark=is_dark))
+    )
+
+
+def _unlike(images: NDArray[np.uint8], border_differs: NDArray[np.bool_], *, is_dark: bool) -> list[int]:
+    """Return the images that differ from the others not in their border alone: a large 0 may run along it."""
+    found = np.flatnonzero(border_differs)
+    light = (images[found] >= 128).mean(axis=1)
+    return [int(k) for k in found[light > 0.5 if is_dark else light < 0.5]]
 
 
 def _inverted(images: NDArray[np.uint8], *, is_dark: bool) -> DarkOnLight:

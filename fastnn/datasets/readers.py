@@ -16,8 +16,10 @@ from fastnn.datasets.labels import encode_labels
 from fastnn.datasets.options import DEFAULT_OPTIONS, ReadOptions
 from fastnn.datasets.polarity import dark_on_light
 from fastnn.datasets.refused import why_refused
+from fastnn.datasets.repeated_labels import check_labels_repeat, odd_classes_note
 from fastnn.datasets.targets import check_task
 from fastnn.errors import DataError, cannot_read
+from fastnn.images.decode import PICTURE_ENDINGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,6 +65,11 @@ def read_path(path: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
     except OSError as error:
         raise cannot_read(path, error) from None
     if dataset.is_images:
+        if not options.target and not options.classes:
+            check_labels_repeat(dataset, has_columns=path.name.lower().endswith(_WITH_TARGET))
+        odd = None if options.classes else odd_classes_note(dataset)
+        if odd and odd not in dataset.notes:
+            dataset = replace(dataset, notes=(*dataset.notes, odd))
         return _finished(dataset, options, path)
     if options.polarity != "auto":
         raise DataError(f"{path}: is a table; --polarity is for images, drop it")
@@ -99,12 +106,17 @@ def _dark_on_light(dataset: Dataset, options: ReadOptions, usual: StoredPolarity
         None if part is None else _dark_on_light(part, options, usual) for part in (dataset.test, dataset.validation)
     )
     found = dark_on_light(dataset.images, options.polarity, usual=usual)
+    own = found.notes()
+    parts = (("test", test), ("validation", validation))
+    # What holds for all parts is said once.
+    of_parts = [f"{name} set: {note}" for name, part in parts if part for note in part.notes if note not in own]
+    test, validation = (None if part is None else replace(part, notes=()) for _, part in parts)
     return replace(
         dataset,
         features=found.images,
         test=test,
         validation=validation,
-        notes=(*dataset.notes, found.note) if found.note else dataset.notes,
+        notes=(*dataset.notes, *own, *of_parts),
         polarity=found.polarity,
     )
 
@@ -135,6 +147,8 @@ def _read_file(path: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
         return reader(path, options)
     if idx.is_idx(path):
         return _read_idx(idx.parts_of(path), str(path), options)
+    if name.endswith(PICTURE_ENDINGS):
+        raise DataError(f"{path}: is a single picture, which has no label; a data set is a folder of them")
     reason = why_refused(name)
     raise DataError(f"{path}: {reason}" if reason else f"{path}: unknown format; known are {_FORMATS}")
 

@@ -20,14 +20,23 @@ _KINDS = {
     ),
     (".xlsx", ".xls", ".ods"): "is a spreadsheet, which is not read; save it as CSV there",
     (".rds", ".rda", ".rdata", ".sav", ".dta"): "is a file of a statistics program, which is not read; save it as CSV",
+    (".arff",): "is a file of Weka or OpenML, which is not read; save it as CSV, or take it as Parquet from OpenML",
+    (".jsonl", ".ndjson"): (
+        "is JSON Lines, which is not read; save it as Parquet or CSV, or as one JSON array of objects with image and "
+        "label"
+    ),
+    (".data", ".dat", ".names"): "is not known by its name; if it holds rows of numbers, rename it to .txt",
+    (".t", ".scale", ".libsvm.bz2"): "is not known by its name; if it holds a table of LIBSVM, rename it to .svm",
+    (".bz2", ".xz", ".lzma", ".zst", ".z"): "is packed in a way that is not read; unpack it, or pack it with gzip",
     (".rar", ".7z"): "is an archive that is not read; unpack it and give its folder",
 }
+_SHARD = re.compile(r"-[0-9]+-of-[0-9]+$")
 _CIFAR = re.compile(r"data_batch_[0-9]|test_batch|batches\.meta")
 
 
 def why_refused(name: str) -> str | None:
     """Return what a file of a known kind is and what to do with it, None if it is not known by its name."""
-    name = PurePath(name).name.lower()
+    name = _SHARD.sub("", PurePath(name).name.lower())
     for endings, text in _KINDS.items():
         if name.endswith(endings):
             return text

@@ -15,7 +15,7 @@ from fastnn.datasets.cells import Cells, Kind, Table, column_name, position_name
 from fastnn.datasets.columns import Column, total_width
 from fastnn.datasets.dataset import Dataset
 from fastnn.datasets.delimited import MOST_INPUTS, DelimitedText, has_header, is_tsv, shown
-from fastnn.datasets.pixel_label import INDEX_NAMES
+from fastnn.datasets.label_names import INDEX_NAMES
 from fastnn.datasets.safe_read import read_packed
 from fastnn.datasets.sparse import SparseRows
 from fastnn.datasets.targets import TargetColumn, check_task, make_targets

@@ -10,6 +10,7 @@ import numpy as np
 
 from fastnn.datasets.delimited import is_number, shown
 from fastnn.datasets.labels import check_classes
+from fastnn.datasets.repeated_labels import ENOUGH_ROWS
 from fastnn.errors import DataError
 from fastnn.network import OUTPUTS
 
@@ -130,6 +131,11 @@ def _decide(columns: Sequence[TargetColumn], source: str) -> tuple[Task, str]:
     named = f"target {shown(column.name)}"
     if column.numbers is None:
         n = len(column.texts)
+        if n == len(column.codes) >= ENOUGH_ROWS:
+            raise DataError(
+                f"{source}: {named} holds another text in each of the {n:,} rows, as names of the rows; choose another "
+                "with --target, or give --task classification if they are classes"
+            )
         counted = f"{n:,} class{'' if n == 1 else 'es'}"
         return "classification", f"{named} holds texts: the task is classification ({counted})"
     different = len(np.unique(column.numbers))

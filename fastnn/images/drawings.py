@@ -7,6 +7,7 @@ level (``fastnn.images.paper``). Other pictures are photos (``fastnn.images.phot
 from __future__ import annotations
 
 from dataclasses import astuple, dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,16 +17,20 @@ from fastnn.datasets.polarity import OF_SIGN, Polarity, dark_on_light, polarity_
 from fastnn.errors import DataError
 from fastnn.images import photos
 from fastnn.images.decode import colours, decoded
+from fastnn.images.frames import without_frames
 from fastnn.images.normalise import is_blank, normalise_batch
 from fastnn.images.paper import FAINT_INK, LEAST_INK, EvenInk, even_ink
-from fastnn.images.parts import Part, digits_of, labelled, parts_of
+from fastnn.images.parts import close_gaps, digits_of, labelled, parts_of
 from fastnn.images.pen import scaled_drawing, with_usual_lines
 from fastnn.images.read import check_picture, grey_levels, luma, opaque
+from fastnn.images.touching import cut_apart
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import ArrayLike, NDArray
+
+    from fastnn.images.boxes import Part
 
 _DECODED = 2048
 """Pictures are decoded with at most this many pixels on their longer side, which is enough for the next number."""
@@ -39,11 +44,15 @@ _KEPT_EXTENT = 9
 """A drawing smaller than this after its canvas is shrunk to 28x28 is enlarged; of 6,844 real digits none is smaller."""
 _SMALL = 64
 """Pictures with sides up to this many pixels are no photos, and are not searched for several digits."""
+_TINY = 8
+"""A digit with fewer pixels along its longer side cannot be told from noise."""
 _CONTRAST = 12.0
 """Least depth of the ink of a photo, in standard deviations of the noise, that is not doubtful."""
 _MOST_DIGITS = 400
 """A picture with more of them is a pattern, or a page to cut into several pictures; each takes milliseconds."""
-_BESIDE = 0.25
+_SMALL_DIGIT = 0.2
+"""A mark beside the digits that has this share of their height may be a small digit."""
+_BESIDE_SHARE = 0.25
 """Ink beside the digits that is more than this share of theirs makes them doubtful."""
 
 
@@ -87,6 +96,11 @@ NOTHING = "nothing is drawn"
 FAINT = "the drawing is too faint"
 UNCLEAR = "paper and ink are hard to tell"
 CROWDED = f"more than {_MOST_DIGITS} marks are drawn; cut it into several pictures"
+BESIDE = "there are other marks beside it"
+IN_A_LOOP = "there is a loop round it"
+CUT_APART = "digits touch and were cut apart"
+MAY_TOUCH = "it may be two digits that touch"
+TINY = f"it has fewer than {_TINY} pixels along its longer side"
 NO_OPENCV = "reading a photo needs OpenCV; install it with: pip install 'fastnn-trainer[photos]'"
 
 
@@ -234,14 +248,15 @@ def _find(picture: NDArray[np.uint8], sign: int, *, keeps_lines: bool = False) -
         image, blank = normalise_batch(grey[None], polarity=OF_SIGN[sign])
         if blank[0]:
             return Drawings((), _BLANK, (NOTHING,))
-        return Drawings((Drawing(image[0], (0, 0, grey.shape[1], grey.shape[0])),), image[0])
+        digit = Drawing(image[0], (0, 0, grey.shape[1], grey.shape[0]))
+        return Drawings((digit,), image[0], (TINY,) if max(grey.shape) < _TINY else ())
     if not photos.is_available():
         guess = even_ink(picture, sign, if_even=False)
         found = Drawings((), _BLANK) if guess is None else _on_even_paper(picture.shape[:2], guess, keeps_lines)
         return Drawings(found.digits, found.whole, (NO_OPENCV, *found.doubts))
     photo = photos.ink_of_photo(picture if picture.ndim == 3 else np.repeat(picture[:, :, None], 3, axis=2), sign)
     doubts = [UNCLEAR] if photo.contrast < _CONTRAST else []
-    return _collect(_Ink(photo.ink, photo.factor, True, keeps_lines), doubts)
+    return _collect(_Ink(photo.ink, photo.factor, True, keeps_lines), doubts)[0]
 
 
 def _on_even_paper(shape: tuple[int, ...], even: EvenInk, keeps_lines: bool) -> Drawings:
@@ -254,8 +269,8 @@ def _on_even_paper(shape: tuple[int, ...], even: EvenInk, keeps_lines: bool) -> 
         ink = np.asarray(Image.fromarray(ink).reduce(factor))
         ink = np.minimum(ink * (255.0 / max(int(ink.max()), 1)), 255).astype(np.uint8)
     doubts = [UNCLEAR] if even.is_unclear else []
-    found = _collect(_Ink(ink, factor, False, keeps_lines), doubts)
-    if len(found.digits) == 1 and shape[0] == shape[1] and not keeps_lines:
+    found, is_alone = _collect(_Ink(ink, factor, False, keeps_lines), doubts)
+    if is_alone and shape[0] == shape[1] and not keeps_lines:
         kept = _kept_in_place(even)
         if kept is not None:
             return Drawings((Drawing(kept, found.digits[0].box),), kept, found.doubts)
@@ -287,28 +302,46 @@ class _Ink:
     keeps_lines: bool
 
 
-def _collect(found: _Ink, doubts: list[str]) -> Drawings:
-    """Return the digits that the ink of a picture is."""
+def _collect(found: _Ink, doubts: list[str]) -> tuple[Drawings, bool]:
+    """Return the digits that the ink of a picture is, and whether it is one digit with nothing beside or round it."""
     ink = found.levels
     labels = labelled(ink >= _INKED)
-    parts = parts_of(labels, ink)
+    parts, is_framed, is_loop = without_frames(parts_of(labels, ink), labels)
+    if is_loop:
+        doubts.append(IN_A_LOOP)
     if found.is_photo:
         parts = _inside(parts, ink.shape, doubts)
     if not parts:
-        return Drawings((), _BLANK, (NOTHING,))
+        return Drawings((), _BLANK, (NOTHING,)), False
+    parts, labels = close_gaps(parts, labels, ink)
+    parts, n_cuts, n_doubtful = cut_apart(parts, labels, ink)
+    if n_cuts or n_doubtful:
+        doubts.append(CUT_APART if n_cuts else MAY_TOUCH)
     digits, left = digits_of(parts)
     total = sum(digit.mass for digit in digits)
-    if sum(part.mass for part in left) > _BESIDE * total:
-        doubts.append("there are other marks beside it")
+    if sum(part.mass for part in left) > _BESIDE_SHARE * total or any(map(partial(_is_in_line, digits=digits), left)):
+        doubts.append(BESIDE)
     whole = digits[0]
     for digit in digits[1:]:
         whole = whole.joined(digit)
     if len(digits) > _MOST_DIGITS:
-        return Drawings((), _image(found, labels, whole), (CROWDED,))
+        return Drawings((), _image(found, labels, whole), (CROWDED,)), False
     images = [_image(found, labels, digit) for digit in digits]
     boxes = [_scaled(astuple(digit.box), found.factor) for digit in digits]
+    if any(max(digit.box.width, digit.box.height) * found.factor < _TINY for digit in digits):
+        doubts.append(TINY)
     everything = images[0] if len(digits) == 1 else _image(found, labels, whole)
-    return Drawings(tuple(map(Drawing, images, boxes)), everything, tuple(doubts))
+    is_alone = len(digits) == 1 and not left and not is_framed
+    return Drawings(tuple(map(Drawing, images, boxes)), everything, tuple(doubts)), is_alone
+
+
+def _is_in_line(mark: Part, digits: list[Part]) -> bool:
+    """Return whether a mark stands in the line of digits, and may be a small one."""
+    height = mark.box.height
+    if height < _SMALL_DIGIT * max(digit.box.height for digit in digits) or mark.box.width > 2 * height:
+        return False
+    rows = (min(mark.box.bottom, digit.box.bottom) - max(mark.box.top, digit.box.top) for digit in digits)
+    return max(rows) > 0.5 * height
 
 
 def _inside(parts: list[Part], shape: tuple[int, ...], doubts: list[str]) -> list[Part]:

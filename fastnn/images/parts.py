@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from fastnn.images.boxes import Box, Part
+from fastnn.images.lines import in_reading_order
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,65 +22,10 @@ _FLAT = 4
 """Parts more than so many times wider than high are dashes and underlines, not digits."""
 _NEAR = 0.12
 """A small part belongs to a digit that is nearer than this share of the digit's height."""
-_MOST_PARTS = 1000
+_GAP = 0.018
+"""Gaps in a stroke up to twice this share of the height of what is drawn are closed; a fast mouse leaves them."""
+MOST_PARTS = 1000
 """Parts that are looked at, those with the most ink first: the time grows with the square of their number."""
-
-
-@dataclass(frozen=True)
-class Box:
-    """A rectangle of pixels: from `left` and `top` up to `right` and `bottom`, which are not in it."""
-
-    left: int
-    top: int
-    right: int
-    bottom: int
-
-    @property
-    def width(self) -> int:
-        """Number of columns."""
-        return self.right - self.left
-
-    @property
-    def height(self) -> int:
-        """Number of rows."""
-        return self.bottom - self.top
-
-    def joined(self, other: Box) -> Box:
-        """Return the smallest box that holds both."""
-        return Box(
-            min(self.left, other.left),
-            min(self.top, other.top),
-            max(self.right, other.right),
-            max(self.bottom, other.bottom),
-        )
-
-    def gap(self, other: Box) -> int:
-        """Return the larger of the distances between the boxes along rows and columns; negative if they overlap."""
-        across = max(self.left, other.left) - min(self.right, other.right)
-        down = max(self.top, other.top) - min(self.bottom, other.bottom)
-        return max(across, down)
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """Connected parts of a drawing.
-
-    Attributes
-    ----------
-    box : Box
-    mass : float
-        Sum of their ink.
-    labels : tuple of int
-        Their numbers in the map of :func:`labelled`.
-    """
-
-    box: Box
-    mass: float
-    labels: tuple[int, ...]
-
-    def joined(self, other: Part) -> Part:
-        """Return the part that consists of both."""
-        return Part(self.box.joined(other.box), self.mass + other.mass, self.labels + other.labels)
 
 
 def labelled(inked: NDArray[np.bool_]) -> NDArray[np.int32]:
@@ -126,6 +73,31 @@ def labelled(inked: NDArray[np.bool_]) -> NDArray[np.int32]:
     return result
 
 
+def close_gaps(
+    parts: list[Part], labels: NDArray[np.int32], ink: NDArray[np.uint8]
+) -> tuple[list[Part], NDArray[np.int32]]:
+    """Return the parts after small gaps between them were closed, and a new map of :func:`labelled`.
+
+    Pixels of other parts keep numbers of their own in the map.
+    """
+    reach = int(_GAP * max((part.box.height for part in parts), default=0) + 0.3)
+    if not 2 <= len(parts) <= MOST_PARTS or not reach:
+        return parts, labels
+    inked = np.isin(labels, [number for part in parts for number in part.labels])
+    joined = np.where(inked, labelled(_widened(inked, reach)), 0).astype(np.int32)
+    others = np.where(inked | (labels == 0), 0, labels + joined.max()).astype(np.int32)
+    return parts_of(joined, ink), joined + others
+
+
+def _widened(inked: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
+    """Return which pixels have ink within `reach` rows and columns."""
+    for _ in range(2):
+        # The number of inked pixels in a window is a difference of sums; then the same along the other axis.
+        sums = np.pad(inked, ((reach + 1, reach), (0, 0))).cumsum(axis=0, dtype=np.int32)
+        inked = (sums[2 * reach + 1 :] > sums[: -2 * reach - 1]).T
+    return inked
+
+
 def parts_of(labels: NDArray[np.int32], ink: NDArray[np.uint8]) -> list[Part]:
     """Return the connected parts of a map of :func:`labelled`, the one with the most ink first."""
     n = int(labels.max(initial=0))
@@ -157,7 +129,7 @@ def digits_of(parts: Sequence[Part]) -> tuple[list[Part], list[Part]]:
         The one with the most ink first.
     """
     kept = [part for part in parts if part.mass >= _DUST * parts[0].mass]
-    kept, left = kept[:_MOST_PARTS], kept[_MOST_PARTS:]
+    kept, left = kept[:MOST_PARTS], kept[MOST_PARTS:]
     highest = max(_extent(part) for part in kept)
     digits = [part for part in kept if _extent(part) >= _LOW * highest]
     for part in (part for part in kept if _extent(part) < _LOW * highest):
@@ -167,7 +139,7 @@ def digits_of(parts: Sequence[Part]) -> tuple[list[Part], list[Part]]:
         else:
             left.append(part)
     digits = _joined_strokes(digits)
-    return _in_reading_order(digits), left
+    return in_reading_order(digits), left
 
 
 def _extent(part: Part) -> int:
@@ -201,17 +173,3 @@ def _joined_strokes(digits: list[Part]) -> list[Part]:
         else:
             done.append(part)
     return done
-
-
-def _in_reading_order(digits: list[Part]) -> list[Part]:
-    """Return digits line by line, each from left to right."""
-    lines: list[list[Part]] = []
-    for digit in sorted(digits, key=lambda part: part.box.top + part.box.bottom):
-        middle = (digit.box.top + digit.box.bottom) / 2
-        for line in lines:
-            if sum(one.box.top for one in line) < middle * len(line) < sum(one.box.bottom for one in line):
-                line.append(digit)
-                break
-        else:
-            lines.append([digit])
-    return [digit for line in lines for digit in sorted(line, key=lambda part: part.box.left)]

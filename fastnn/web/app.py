@@ -22,7 +22,7 @@ from starlette.staticfiles import StaticFiles
 
 from fastnn import __version__
 from fastnn.datasets.dataset import SIDE
-from fastnn.datasets.polarity import polarity_sign
+from fastnn.datasets.polarity import Polarity, polarity_sign
 from fastnn.errors import DataError, ModelError
 from fastnn.images import is_blank, read_drawings
 from fastnn.images.drawings import find_drawings
@@ -233,7 +233,9 @@ def _add_pages(app: FastAPI) -> None:
     """Add the HTML pages and the static files."""
     for path, name in PAGES.items():
         app.add_api_route(path, _page(name), methods=["GET", "HEAD"], include_in_schema=False)
-    app.mount("/static", _RevalidatedStaticFiles(directory=STATIC), name="static")
+    # The pad and what shows answers are shared with the page that `fastnn export` writes.
+    files = _RevalidatedStaticFiles(directory=STATIC, packages=[("fastnn", "browser")])
+    app.mount("/static", files, name="static")
 
 
 def _page(name: str) -> Callable[[], Awaitable[Response]]:
@@ -260,11 +262,13 @@ def _add_recognition(app: FastAPI, state: _State) -> None:
     @app.post(
         "/api/predict",
         summary="Recognise a drawing",
-        openapi_extra=_request_body("PredictRequest", "image/png", "image/jpeg"),
+        openapi_extra=_request_body("PredictRequest", *_PICTURE_TYPES),
         responses=_responses("Prediction", 408, 413, 415, 422, 429, 503),
     )
-    async def predict(request: Request) -> Response:
-        content_type = _content_type(request, "application/json", "image/png", "image/jpeg")
+    async def predict(
+        request: Request, polarity: Annotated[Polarity, Query(description="How the ink of a picture is drawn")] = "auto"
+    ) -> Response:
+        content_type = _content_type(request, "application/json", *_PICTURE_TYPES)
         state.limiter.spend(request, _LIGHT_COST if content_type == "application/json" else _IMAGE_COST)
         model = state.model
         if model is None:
@@ -276,7 +280,9 @@ def _add_recognition(app: FastAPI, state: _State) -> None:
         else:
             body = await read_body(request, MAX_IMAGE_BYTES)
             try:
-                drawings = await anyio.to_thread.run_sync(lambda: read_drawings(body), limiter=state.image_threads)
+                drawings = await anyio.to_thread.run_sync(
+                    lambda: read_drawings(body, polarity=polarity), limiter=state.image_threads
+                )
             except DataError as error:
                 raise HTTPException(422, str(error)) from None
         if not drawings.digits:
@@ -508,6 +514,10 @@ def _content_type(request: Request, *allowed: str) -> str:
 
 def _json_response(value: Any, status: int = 200) -> Response:
     return Response(msgspec.json.encode(value), status, media_type="application/json")
+
+
+_PICTURE_TYPES = tuple(f"image/{kind}" for kind in ("png", "jpeg", "webp", "gif", "bmp", "tiff", "avif", "heic"))
+"""Content types of pictures; the bytes decide what is read."""
 
 
 def _request_body(schema: str, *image_types: str) -> dict[str, Any]:

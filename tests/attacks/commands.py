@@ -290,6 +290,9 @@ def _data() -> Iterator[Case]:
 def _models() -> Iterator[Case]:
     old = ("import", "other-NN.json", "model.safetensors")
     yield from _replacing("import", _MODEL, old, Result("model.safetensors"))
+    for out in ("new.json", "new.npz", "new.html"):
+        old = ("export", "other-NN.json", out)
+        yield from _replacing(f"export to {out}", ("export", "NN.json", out), old, Result(out))
     evaluate = ("evaluate", "model.safetensors", "--report", "report", "--data")
     written = Result("report")
     yield Case(
@@ -345,6 +348,8 @@ READERS = {
     "cv": "prints; the machine code that it keeps is written as by train",
     "bench": "prints; the machine code that it keeps is written as by predict",
     "guide": "prints",
+    "show": "prints",
+    "runs": "prints",
 }
 """Commands that write nothing of their own, each with the reason."""
 

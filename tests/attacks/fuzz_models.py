@@ -78,11 +78,15 @@ _MODEL = mutate.safetensors("paper", "ink", "random", "own", "hash")
 @target("model", seeds.models, _MODEL)
 def _model(content: bytes, bench: Bench) -> None:
     from fastnn.formats import load_model, save_model
+    from fastnn.formats.export import export
 
     model = load_model(bench.write("m.safetensors", content))
     check_model(model)
     save_model(model, bench.folder / "again.safetensors")
     assert load_model(bench.folder / "again.safetensors").sha256() == model.sha256()
+    for name in ("m.npz", "m.pt", "m.json", "m.html"):
+        with contextlib.suppress(FastnnError):  # not every model is one of the original's
+            assert export(model, bench.folder / name, force=True).size > 0
 
 
 @target("model-npz", lambda: seeds.exported("npz_arrays"), mutate.npz)

@@ -317,3 +317,51 @@ def test_known_files_that_are_not_read_are_named(name: str, words: str) -> None:
     for source in ("folder", f"folder/{name}"):
         with pytest.raises(DataError, match=f"^folder/{name}: is .*{words}"):
             load_dataset(Path(source))
+
+
+def test_eval_is_the_test_set_or_beside_one_the_validation_set() -> None:
+    parts = {"x_train": STORED[:20], "y_train": LABELS[:20], "x_eval": STORED[20:], "y_eval": LABELS[20:]}
+    data = npz(**parts)
+    check(data, sizes=(20, 20))
+    assert data.test is not None
+    parts |= {"x_eval": STORED[30:], "y_eval": LABELS[30:], "x_holdout": STORED[20:30], "y_holdout": LABELS[20:30]}
+    data = npz(**parts)
+    check(data, sizes=(20, 10, 10))
+    assert data.validation is not None
+
+
+def test_an_array_for_each_class_is_refused_with_what_to_do() -> None:
+    with pytest.raises(DataError, match="if each is one class, join them, and write their labels"):
+        npz(**{f"train{k}": STORED[: 5 + k] for k in range(3)})
+
+
+@pytest.mark.parametrize(
+    ("n_quarters", "is_mirrored", "how"),
+    [
+        (0, False, ""),
+        (2, False, "upside down"),
+        (3, False, "by 90 degrees clockwise"),
+        (1, False, "by 90 degrees counterclockwise"),
+        (0, True, "mirrored"),
+        (2, True, "mirrored upside down"),
+    ],
+)
+def test_digits_that_look_turned_are_noted(n_quarters: int, is_mirrored: bool, how: str) -> None:
+    drawn = load_dataset("drawn:400")
+    turned = np.rot90(drawn.images.reshape(-1, 28, 28), n_quarters, (1, 2))
+    notes = npz(images=turned[:, :, ::-1] if is_mirrored else turned, labels=drawn.labels).notes
+    assert not notes if not how else f"{how}, and were not turned" in notes[-1]
+
+
+def test_pixels_that_were_divided_twice_are_read() -> None:
+    assert "divided twice" in check(npz(images=STORED / 255 / 255, labels=LABELS))
+
+
+def test_pale_fractions_are_noted() -> None:
+    notes = npz(images=STORED / 255 / 10, labels=LABELS).notes
+    assert notes[0] == "pixels from 0 to 1 were scaled; the largest is 0.1; the images are pale"
+
+
+def test_labels_from_1_to_10_are_noted() -> None:
+    notes = npz(images=STORED, labels=np.where(LABELS == 0, 10, LABELS)).notes
+    assert any("if 10 is the digit 0" in note for note in notes)

@@ -69,11 +69,12 @@ def test_pictures_as_hugging_face_stores_them(name: str) -> None:
     assert "images from the column 'image', labels from 'label'" in check(load_dataset(save(hugging_face(), name)))
 
 
-def test_names_of_classes_and_parts_in_several_files() -> None:
+@pytest.mark.parametrize("last", ["validation", "eval"])
+def test_names_of_classes_and_parts_in_several_files(last: str) -> None:
     words = tuple("abcdefghij")
     for name, begin, end in (
         ("train-00000-of-00002", 0, 12), ("train-00001-of-00002", 12, 24), ("test-00000-of-00001", 24, 32),
-        ("validation-00000-of-00001", 32, N),
+        (f"{last}-00000-of-00001", 32, N),
     ):  # fmt: skip
         save(hugging_face(begin, end, words), f"hub/data/{name}.parquet")
     notes = check(load_dataset(Path("hub")), sizes=(24, 8, 8), classes=words)
@@ -167,7 +168,7 @@ def test_tables_are_read_as_csv_files_are() -> None:
 
 ODD = {
     "a gap": (pa.table({"a": [1.0, None], "y": [0, 1]}), r"row 1 \(from 0\), column 'a': the cell is empty"),
-    "no label": (pa.table({"image": [[1, 2, 3, 4]], "p": [1], "q": [2]}), r"choose one with --target: image \(list<"),
+    "no label": (pa.table({"image": [[1, 2, 3, 4]], "p": [1], "q": [2]}), r"choose one with --target \('p', 'q'\)"),
     "a missing label": (pa.table({"image": [[1] * 784] * 2, "y": [1, None]}), r"no label in row 1 \(from 0\)"),
     "other lengths": (pa.table({"image": [[1, 2], [3]], "y": [1, 2]}), "lists of different lengths"),
     "a struct": (pa.table({"a": [{"x": 1}], "y": [1]}), "neither numbers nor texts"),
@@ -210,3 +211,9 @@ def test_without_pyarrow_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(MissingExtraError, match=r"^a\.parquet: .* needs the extra \[tables\]"):
         load_dataset(path)
+
+
+def test_labels_of_pictures_are_read_as_in_a_csv_file() -> None:
+    table = hugging_face().replace_schema_metadata(None)
+    table = table.set_column(1, "label", pa.array([f"{label:02}" for label in LABELS]))
+    assert "labels such as 00 are read as 0" in check(load_dataset(save(table)))

@@ -131,6 +131,17 @@ FILES: dict[str, tuple[str, bytes, str]] = {
         npz_of("images", {"descr": "|u1", "fortran_order": False, "shape": (-1, -784)}, bytes(784)),
         "impossible",
     ),
+    "a file of Weka": ("a.arff", b"@relation a", "save it as CSV"),
+    "JSON Lines": ("a.jsonl", b"{}", "is JSON Lines"),
+    "a part of TensorFlow": ("mnist.tfrecord-00000-of-00001", b"x", "is a file of TensorFlow"),
+    "packed in another way": ("a.csv.bz2", b"BZh9", "unpack it, or pack it with gzip"),
+    "a table of UCI": ("a.data", b"1,2\n", "rename it to .txt"),
+    "one picture": ("a.png", png(), "a data set is a folder of them"),
+    "csv: lists of pixels": (
+        "a.csv",
+        b'label,image\n1,"' + str([0] * 784).encode() + b'"\n',
+        "has 2,352 characters; a category has at most 1,000; if these are pixels, give each a column",
+    ),
     "unknown kind": ("a.doc", b"hello", "unknown format"),
 }  # fmt: skip
 

@@ -177,6 +177,61 @@ LAYOUTS: dict[str, tuple[Files, list[tuple[int, str]], str]] = {
         [(0, "4"), (1, "5")],
         "labels.txt, column 2",
     ),
+    "labels as pandas writes numbers": (
+        {**pictures("a.png", "b.png"), "x.csv": b",file,label\n0,a.png,4.0\n1,b.png,5.0\n"},
+        [(0, "4"), (1, "5")],
+        "x.csv, column 'label' (left out: ''); labels such as 4.0 are read as 4",
+    ),
+    "labels in UTF-16 and another column": (
+        {**pictures("a.png", "b.png"), "x.txt": "file\twriter\tLetter\na.png\t7\t4\nb.png\t7\t5\n".encode("utf-16")},
+        [(0, "4"), (1, "5")],
+        "x.txt, column 'Letter' (left out: 'writer')",
+    ),
+    "labels in Windows-1252 with empty rows": (
+        {**pictures("a.png", "b.png"), "x.csv": "sep=;\r\nname;größe\r\nb.png;é\r\na.png;ü\r\n;\r\n".encode("cp1252")},
+        [(0, "ü"), (1, "é")],
+        "x.csv, column 'größe'",
+    ),
+    "an index that could name the pictures": (
+        {**pictures("0.png", "1.png", "2.png"), "x.csv": b",file,label\n0,2.png,4\n1,0.png,5\n2,1.png,6\n"},
+        [(0, "5"), (1, "6"), (2, "4")],
+        "x.csv, column 'label' (left out: '')",
+    ),
+    "an index and names without endings": (
+        {**pictures("0.png", "1.png", "2.png"), "x.csv": b",id,label\n0,2,4\n1,0,5\n2,1,6\n"},
+        [(0, "5"), (1, "6"), (2, "4")],
+        "x.csv, column 'label' (left out: '')",
+    ),
+    "labels that could name the pictures": (
+        {**pictures("0.png", "1.png", "2.png"), "x.csv": b"label,file\n1,0.png\n0,1.png\n1,2.png\n"},
+        [(0, "1"), (1, "0"), (2, "1")],
+        "x.csv, column 'label'",
+    ),
+    "names in other letters": (
+        {**pictures("IMG_A.PNG", "IMG_B.PNG"), "x.csv": b"name,class label\nimg_b.png,4\nimg_a.png,5\n"},
+        [(0, "5"), (1, "4")],
+        "x.csv, column 'class label'",
+    ),
+    "numbers without leading zeros": (
+        {**pictures("im/0007.png", "im/0010.png"), "x.csv": b"id,label\n7,4\n10,5\n"},
+        [(0, "4"), (1, "5")],
+        "x.csv, column 'label'",
+    ),
+    "names with another ending": (
+        {**pictures("im/a.png", "im/b.png"), "x.csv": b"file,label\na.jpg,4\nim/b.tif,5\n"},
+        [(0, "4"), (1, "5")],
+        "x.csv, column 'label'",
+    ),
+    "one-hot labels": (
+        {**pictures("a.png", "b.png"), "_classes.csv": b"filename, cat, dog, 7\na.png,0,1,0\nb.png,0,0,1\n"},
+        [(0, "dog"), (1, "7")],
+        "_classes.csv, columns 'cat' to '7' of 0 and 1",
+    ),
+    "number and name of the class": (
+        {**pictures("a.png", "b.png"), "x.csv": b"name,class,target\na.png,cat,1\nb.png,dog,2\n"},
+        [(0, "cat"), (1, "dog")],
+        "x.csv, column 'class' (left out: 'target')",
+    ),
 }
 
 
@@ -206,7 +261,27 @@ PARTS = {
     "eval beside test": ("train", "test", "eval"),
     "eval alone": ("train", "eval", ""),
     "sets": ("trainingSet", "testSet", "validation_set"),
+    "short": ("trn", "tst", "val"),
+    "shortest": ("tr", "te", ""),
+    "as MNIST": ("train", "t10k", ""),
+    "holdout": ("mnist-train", "mnist-holdout", "evaluation"),
 }
+
+
+def test_a_table_beside_the_only_folder_that_names_other_pictures_is_said(tmp_path: Path) -> None:
+    table = b"file,label\nx.png,4\ny.png,5\n"
+    write(tmp_path, {**pictures("im/a.png", "im/b.png"), "labels.csv": table})
+    with pytest.raises(DataError, match=r"im: no part of the names.*\(few of the pictures are named in labels\.csv\)"):
+        load_dataset(tmp_path)
+
+
+def test_a_word_among_numbers_is_a_class_with_a_note(tmp_path: Path) -> None:
+    folder = write(tmp_path, pictures(*(f"{k}/a.png" for k in range(5)), "unlabelled/a.png"))
+    dataset = load_dataset(folder)
+    assert "unlabelled" in dataset.classes
+    assert "classes are numbers, but also 'unlabelled' (1 image); --classes leaves it out" in dataset.notes
+    (folder / "unlabelled").rename(folder / "X")
+    assert not any("classes are" in note for note in load_dataset(folder).notes)
 
 
 @pytest.mark.parametrize("case", PARTS)
@@ -320,7 +395,43 @@ UNCLEAR: dict[str, tuple[Files, str]] = {
     ),
     "columns of labels without a name": (
         {**pictures("a.png", "b.png"), "x.csv": b"a.png,1,2\nb.png,2,3\n"},
-        "call the one of the labels 'label'",
+        "no column is named label; call the column of the labels 'label' ('2', '3')",
+    ),
+    "columns of labels that contradict each other": (
+        {**pictures("a.png", "b.png"), "x.csv": b"name,class,target\na.png,1,2\nb.png,2,2\n"},
+        "2 columns could be the label; call the column of the labels 'label' ('class', 'target')",
+    ),
+    "two columns that name the pictures": (
+        {**pictures("0.png", "1.png"), "x.csv": b"id,file_id,label\n0,1,4\n1,0,5\n"},
+        "columns 1 and 2 name different pictures; remove one",
+    ),
+    "a list of labels without names": (
+        {**pictures("a.png", "b.png"), "labels.txt": b"4\n5\n"},
+        "few of the pictures are named in labels.txt",
+    ),
+    "labels in JSON": (
+        {**pictures("a.png", "b.png"), "labels.json": b'{"a.png": 4, "b.png": 5}'},
+        "labels.json: labels are read from .csv, .tsv and .txt files",
+    ),
+    "parts in class folders": (
+        pictures("0/train/a.png", "0/test/b.png", "1/train/c.png", "1/test/d.png"),
+        "put the folders of the classes into train and test, and not the other way round",
+    ),
+    "writers in class folders": (
+        pictures("0/v/a.png", "0/w/b.png", "1/v/c.png", "1/w/d.png"),
+        "if these folders are the classes, move the pictures right into them",
+    ),
+    "rows and labels in two files": (
+        {"X_train.csv": b"1,2\n3,4\n", "y_train.csv": b"0\n1\n"},
+        "rows and labels in files of their own (X_train.csv, y_train.csv); join them to one, with a column label",
+    ),
+    "a table for each class": (
+        {f"{k}.csv": b"1,2\n3,4\n" for k in range(3)},
+        "a file for each class (0.csv, 1.csv, 2.csv); join them to one, with a column label",
+    ),
+    "one-hot labels with two marks": (
+        {**pictures("a.png", "b.png"), "x.csv": b"name,label_1,label_2\na.png,1,1\nb.png,0,1\n"},
+        "row 1: one of the columns of labels must be 1, the others 0",
     ),
     "pictures beside class folders": (
         pictures("a/1.png", "b/1.png", "2.png", "3.png", "4.png"),

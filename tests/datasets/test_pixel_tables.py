@@ -116,9 +116,14 @@ FILES = [f"scan_{k}.png" for k in range(N)]
         (["id", "file", "label", *PIXELS], [np.arange(5, N + 5), FILES, LABELS, IMAGES], "'id', column 'file'"),
         (["label", *PIXELS, "filename"], [LABELS, IMAGES, FILES], "left out: column 'filename'"),
         (["label", "writer", *PIXELS], [LABELS, LABELS // 2, IMAGES], "left out: column 'writer'"),
-        (["id", "character", *PIXELS], [np.arange(N), LABELS, IMAGES], "'character', number 2 of 786, the only one"),
+        (["id", "sign", *PIXELS], [np.arange(N), LABELS, IMAGES], "'sign', number 2 of 786, the only one"),
         (["scan", "name", *PIXELS], [FILES, LABELS, IMAGES], "the label is the column 'name'"),
-        (["class", "label", *PIXELS], [LABELS, LABELS, IMAGES], "left out: column 'label'"),
+        (["class", "label", *PIXELS], [LABELS, LABELS, IMAGES], "left out: column 'class'"),
+        (
+            ["class", *PIXELS, "label"],
+            [np.array(list("abcdefghij"))[LABELS], IMAGES, LABELS],
+            "left out: column 'class'",
+        ),
     ],
 )
 def test_other_columns_are_left_out_with_a_note(header: list[str], columns: list[Any], left_out: str) -> None:
@@ -483,3 +488,17 @@ def test_notes_are_cached_with_the_images(monkeypatch: pytest.MonkeyPatch) -> No
     first = load_dataset("a.csv")
     monkeypatch.setattr("fastnn.datasets.table.DelimitedText", None)
     assert check(load_dataset("a.csv")) == "\n".join(first.notes)
+
+
+@pytest.mark.parametrize("sep", [",", ";", "\t"])
+def test_rows_of_separators_alone_are_empty(sep: str) -> None:
+    path = written(["label", *PIXELS], [LABELS, IMAGES], sep=sep)
+    lines = Path(path).read_text().splitlines()
+    empty = sep * 784
+    Path(path).write_text("\n".join([lines[0], empty, *lines[1:], empty, f" {empty} ", ""]))
+    check(load_dataset(path))
+
+
+def test_empty_rows_of_other_tables_are_left_out() -> None:
+    Path("a.csv").write_text("x,z,y\n1,2,a\n,,\n3,4,b\n , ,\n5,6,a\n")
+    assert load_dataset("a.csv").features.shape == (3, 2)

@@ -247,6 +247,49 @@ def test_a_set_of_both_polarities_is_decided_image_by_image(tmp_path: Path) -> N
         if polarity == "mixed":
             np.testing.assert_array_equal(dataset.images, drawn.images)
             assert f"{n_dark} of 60 images" in dataset.notes[0]
+        else:
+            assert "2 of 60 images look inverted" in dataset.notes[-1]
+            assert f"--polarity {polarity}" in dataset.notes[-1]
+            # Who says how the images are stored is not asked again.
+            assert not load_dataset(tmp_path / "a.npz", polarity=polarity).notes
+
+
+def test_a_few_inverted_images_are_named(tmp_path: Path) -> None:
+    drawn = load_dataset("drawn:100")
+    images = drawn.images.copy()
+    images[[5, 50, 70, 99]] = 255 - images[[5, 50, 70, 99]]
+    np.savez(tmp_path / "a.npz", images=images, labels=drawn.labels)
+    (note,) = load_dataset(tmp_path / "a.npz").notes
+    assert "4 of 100 images look inverted compared with the others (5, 50, 70 and 1 more, counted from 0)" in note
+    assert "--polarity dark-on-light" in note
+    for k, (image, label) in enumerate(zip(images, drawn.labels.tolist(), strict=True)):
+        folder = tmp_path / "pictures" / str(label)
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image.reshape(28, 28)).save(folder / f"{k}.png")
+    (note,) = load_dataset(tmp_path / "pictures").notes
+    assert sum(f"{drawn.labels[k]}/{k}.png" in note for k in (5, 50, 70, 99)) == 3
+    assert "4 of 100 images look inverted" in note
+    assert "counted from 0" not in note
+
+
+def test_a_digit_along_the_border_is_not_called_inverted(tmp_path: Path) -> None:
+    drawn = load_dataset("drawn:100")
+    images = drawn.images.copy().reshape(-1, 28, 28)
+    images[7] = 0
+    images[7, 3:-3, 3:-3] = 255
+    np.savez(tmp_path / "a.npz", images=images, labels=drawn.labels)
+    assert load_dataset(tmp_path / "a.npz").notes == ()
+
+
+def test_what_only_the_test_set_has_is_noted(tmp_path: Path) -> None:
+    drawn = load_dataset("drawn:60")
+    test = 255 - drawn.images
+    test[7] = drawn.images[7]
+    np.savez(tmp_path / "a.npz", x_train=drawn.images, y_train=drawn.labels, x_test=test, y_test=drawn.labels)
+    notes = [note for note in load_dataset(tmp_path / "a.npz").notes if note.startswith("test set: ")]
+    assert len(notes) == 2
+    assert "light ink on dark paper" in notes[0]
+    assert "1 of 60 images looks inverted compared with the others (7, counted from 0)" in notes[1]
 
 
 def test_idx_files_of_either_polarity_are_read(tmp_path: Path) -> None:

@@ -7,11 +7,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from fastnn.datasets import load_dataset
 from fastnn.images import drawings, normalise_batch, photos
-from fastnn.images.drawings import CROWDED, FAINT, NO_OPENCV, NOTHING, UNCLEAR, find_drawings, read_drawings
+from fastnn.images.drawings import (
+    BESIDE,
+    CROWDED,
+    CUT_APART,
+    FAINT,
+    IN_A_LOOP,
+    MAY_TOUCH,
+    NO_OPENCV,
+    NOTHING,
+    TINY,
+    UNCLEAR,
+    find_drawings,
+    read_drawings,
+)
 from tests.models import png
 from tests.photographs import Camera, canvas, crisp
 
@@ -79,6 +92,130 @@ def test_a_sheet_is_read_line_by_line(text: str) -> None:
     for drawing, digit in zip(found.digits, "".join(rows), strict=True):
         alike = {one: likeness(drawing.image, image) for one, image in single.items()}
         assert (max(alike, key=lambda one: alike[one]), alike[digit] > 0.7) == (digit, True)
+
+
+def placed(places: dict[tuple[int, int], int], shape: tuple[int, int], side: int = 110) -> Pixels:
+    """Return a sheet with digits; the places are their tops and lefts."""
+    sheet = np.full(shape, 255, np.uint8)
+    for (top, left), digit in places.items():
+        part = sheet[top : top + side, left : left + side]
+        np.minimum(part, canvas(digit, side, 8), out=part)
+    return sheet
+
+
+def read(page: Pixels, side: int = 110) -> str:
+    """Return the digits on a page, by their likeness to canvases."""
+    known = [find_drawings(canvas(digit, side, 8)).digits[0].image for digit in range(10)]
+    return "".join(
+        str(int(np.argmax([likeness(one.image, image) for image in known]))) for one in find_drawings(page).digits
+    )
+
+
+@pytest.mark.parametrize("slope", [-0.35, -0.2, 0.2, 0.35])
+@pytest.mark.parametrize("text", ["4718203", "47182/36504", "471820356/2"])
+def test_a_line_may_rise_or_fall(text: str, slope: float) -> None:
+    places = {
+        (330 + 150 * y + int(slope * 90 * x), 20 + 90 * x): int(digit)
+        for y, row in enumerate(text.split("/"))
+        for x, digit in enumerate(row)
+    }
+    assert read(placed(places, (1000, 900))) == text.replace("/", "")
+
+
+def test_a_line_may_be_uneven() -> None:
+    tops = (80, 25, 130, 40, 110, 60, 135)
+    assert read(placed({(top, 20 + 100 * x): x + 2 for x, top in enumerate(tops)}, (300, 760))) == "2345678"
+
+
+@pytest.mark.parametrize("lines", [1, 3, 9])
+def test_frames_and_cells_are_no_digits(lines: int) -> None:
+    page = Image.fromarray(placed({(30, 20 + 130 * x): x for x in range(1, 5)} | {(45, 20): 0}, (170, 680)))
+    draw = ImageDraw.Draw(page)
+    draw.rectangle((3, 3, 676, 166), outline=0, width=lines)
+    assert (read(np.asarray(page)), find_drawings(np.asarray(page)).doubts) == ("01234", ())
+    for x in range(1, 5):
+        draw.line([(5 + 130 * x, 3), (5 + 130 * x, 166)], fill=0, width=lines)
+    assert read(np.asarray(page)) == "01234"
+
+
+@pytest.mark.parametrize("digit", [0, 1, 2, 8])
+@pytest.mark.parametrize("gap", [0, 12])
+def test_a_frame_round_a_canvas_is_no_ink(digit: int, gap: int) -> None:
+    page = canvas(digit, 280, 16).copy()
+    inner = page[gap : 280 - gap, gap : 280 - gap]
+    inner[:2] = inner[-2:] = inner[:, :2] = inner[:, -2:] = 0
+    alone, framed = find_drawings(canvas(digit, 280, 16)), find_drawings(page)
+    assert (len(framed.digits), framed.doubts) == (1, ())
+    assert likeness(framed.digits[0].image, alone.digits[0].image) > 0.8
+    assert np.subtract(framed.digits[0].box, alone.digits[0].box).tolist() == [0] * 4
+
+
+def test_a_digit_in_a_circle_is_doubtful_and_a_dot_in_a_zero_is_dust() -> None:
+    page = Image.fromarray(canvas(3, 300, 12))
+    ImageDraw.Draw(page).ellipse((12, 12, 288, 288), outline=0, width=6)
+    found, alone = find_drawings(np.asarray(page)), find_drawings(canvas(3, 300, 12))
+    assert (len(found.digits), found.doubts) == (1, (IN_A_LOOP,))
+    assert likeness(found.digits[0].image, alone.digits[0].image) > 0.9
+    dotted = canvas(0, 300, 12).copy()
+    dotted[144:156, 144:156] = 0
+    (zero,) = find_drawings(dotted).digits
+    assert zero.box == find_drawings(canvas(0, 300, 12)).digits[0].box
+
+
+@pytest.mark.parametrize(("side", "gap"), [(140, 2), (300, 4), (600, 8)])
+def test_small_gaps_in_strokes_are_closed(side: int, gap: int) -> None:
+    for digit in range(10):
+        whole = canvas(digit, side, max(3, side // 40))
+        page = whole.copy()
+        # A fast mouse, or a line that was rubbed out.
+        page[:, side // 2 - gap // 2 : side // 2 + gap // 2] = 255
+        found = find_drawings(page)
+        assert len(found.digits) == 1, digit
+        assert likeness(found.digits[0].image, find_drawings(whole).digits[0].image) > 0.8, digit
+
+
+def touching(text: str, stretch: float) -> Pixels:
+    """Return a page with digits that touch."""
+    page = np.full((150, 60 + 120 * len(text)), 255, np.uint8)
+    left = 20
+    for digit in text:
+        drawn = np.asarray(Image.fromarray(canvas(int(digit), 110, 9)).resize((round(110 * stretch), 110)))
+        columns = np.flatnonzero((drawn < 128).any(axis=0))
+        drawn = drawn[:, columns[0] : columns[-1] + 1]
+        part = page[20:130, left : left + drawn.shape[1]]
+        np.minimum(part, drawn, out=part)
+        left += drawn.shape[1] - 2
+    return page
+
+
+@pytest.mark.parametrize("text", ["38", "926", "625"])
+def test_digits_that_touch_are_cut_apart_and_doubtful(text: str) -> None:
+    page = touching(text, 1.5)
+    assert (read(page), find_drawings(page).doubts) == (text, (CUT_APART,))
+    assert {*find_drawings(touching(text, 1.0)).doubts} & {CUT_APART, MAY_TOUCH}
+
+
+def test_what_is_wider_than_a_digit_is_doubtful() -> None:
+    page = Image.new("L", (400, 200), 255)
+    draw = ImageDraw.Draw(page)
+    draw.line([(40, 40), (360, 40), (40, 160), (360, 160)], fill=0, width=10)
+    assert find_drawings(np.asarray(page)).doubts == (MAY_TOUCH,)
+
+
+def test_a_small_digit_in_the_line_makes_the_others_doubtful() -> None:
+    page = placed({(20, 20): 7, (20, 230): 1}, (150, 360))
+    page[70:100, 150:180] = canvas(6, 30, 3)
+    assert BESIDE in find_drawings(page).doubts
+
+
+@pytest.mark.parametrize("side", [3, 5, 7])
+def test_a_few_pixels_of_noise_are_doubtful(side: int) -> None:
+    noise = np.random.default_rng(side).integers(0, 256, (side, side, 3)).astype(np.uint8)
+    found = find_drawings(noise)
+    assert TINY in found.doubts or not found.digits
+    speck = np.full((200, 200), 255, np.uint8)
+    speck[90 : 90 + side, 90 : 90 + side] = noise[:, :, 0] // 2
+    assert find_drawings(speck).doubts[:1] == (TINY,)
 
 
 @needs_opencv

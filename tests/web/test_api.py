@@ -7,6 +7,7 @@ import re
 import sqlite3
 import threading
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,6 +19,7 @@ from PIL import Image
 from fastnn.datasets import Dataset, database
 from fastnn.images import normalise_picture
 from fastnn.model import Model
+from fastnn.recognition import predict_files
 from fastnn.web import app as app_module
 from fastnn.web import limits
 from fastnn.web.app import MAX_BODY_BYTES, MAX_IMAGE_BYTES, PAGES, STATIC, Settings, create_app
@@ -25,6 +27,7 @@ from fastnn.web.serving import ServedModel
 from fastnn.web.store import Store, StoreError
 from tests.helpers import TIMEOUT
 from tests.models import DIGITS, png, seven
+from tests.photographs import canvas
 from tests.test_overflow import overflowing_for_one_image
 from tests.web.servers import BEARER, TOKEN, digit, new_id
 
@@ -72,6 +75,41 @@ def test_predict_accepts_an_image_file(client: TestClient) -> None:
     seen = np.asarray(answer.json()["seen"])
     assert seen.min() == 0
     assert seen.max() == 255
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_predict_answers_as_the_command_line_does(
+    client: TestClient, model_file: Path, tmp_path: Path, kind: str
+) -> None:
+    sheet = np.full((160, 500), 255, np.uint8)
+    for x, number in enumerate((4, 1, 9)):
+        sheet[20:130, 20 + 150 * x : 130 + 150 * x] = canvas(number, 110, 9)
+    path = tmp_path / f"sheet.{kind.lower()}"
+    Image.fromarray(sheet).save(path, kind)
+    content = path.read_bytes()
+    answer = client.post("/api/predict", content=content, headers={"Content-Type": f"image/{kind.lower()}"})
+    assert answer.status_code == 200
+    expected = [one.digit.as_dict() for one in predict_files(str(model_file), [str(path)]).predictions]
+    assert len(expected) == 3
+    for found, other in zip(answer.json()["digits"], expected, strict=True):
+        # A sum over several images at once may differ in its last bits.
+        assert found.pop("probabilities") == pytest.approx(other.pop("probabilities"), abs=1e-5)
+        assert {**found, "label": str(found["label"])} == other
+
+
+def test_the_polarity_of_a_picture_may_be_given(client: TestClient) -> None:
+    # As much dark ink as light ink: the picture does not tell.
+    both = np.full((120, 300), 128, np.uint8)
+    both[5:115, 20:130] = np.where(canvas(1, 110, 9) < 128, 0, 128)
+    both[5:115, 170:280] = np.where(canvas(8, 110, 9) < 128, 255, 128)
+    boxes = []
+    for polarity in ("dark-on-light", "light-on-dark"):
+        address = f"/api/predict?polarity={polarity}"
+        (found,) = client.post(address, content=png(both), headers={"Content-Type": "image/png"}).json()["digits"]
+        boxes.append(found["box"][0])
+    assert boxes[0] < 150 < boxes[1]
+    answer = client.post("/api/predict?polarity=x", content=png(both), headers={"Content-Type": "image/png"})
+    assert answer.status_code == 422
 
 
 def bomb() -> bytes:
@@ -343,7 +381,7 @@ def test_the_rate_limiter_is_called_from_one_thread_only(client: TestClient, mon
 
 
 @pytest.mark.parametrize(
-    "path", [*PAGES, "/static/style.css", "/static/pad.js", "/api/stats", "/nothing", "/mosaic.png"]
+    "path", [*PAGES, "/static/style.css", "/static/draw-pad.js", "/api/stats", "/nothing", "/mosaic.png"]
 )
 def test_every_response_has_the_security_headers(client: TestClient, path: str) -> None:
     headers = client.get(path).headers
@@ -359,15 +397,17 @@ def test_every_response_has_the_security_headers(client: TestClient, path: str) 
 
 
 def test_pages_have_no_inline_code_and_load_nothing_from_other_sites() -> None:
-    pages = list(STATIC.glob("*.html"))
+    pages, shared = list(STATIC.glob("*.html")), STATIC.parents[1] / "browser"
     assert len(pages) == 4
     for page in pages:
         text = page.read_text(encoding="utf-8")
         assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=|javascript:", text)
         assert not re.findall(r'(?:src|href)="(?:https?:)?//', text)
         for name in re.findall(r'(?:src|href)="(static/[^"]+)"', text):
-            assert (STATIC.parent / name).is_file()
-    for script in STATIC.glob("*.js"):
+            assert (STATIC.parent / name).is_file() or (shared / name.removeprefix("static/")).is_file()
+    scripts = [*STATIC.glob("*.js"), *shared.glob("*.js")]
+    assert len(scripts) > 5
+    for script in scripts:
         text = script.read_text(encoding="utf-8")
         assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|https?://", text), script
 
@@ -614,7 +654,7 @@ def test_a_slow_body_is_abandoned(client: TestClient, monkeypatch: pytest.Monkey
 def test_the_app_works_below_a_path_of_a_proxy(sqlite_url: str, loaded: ServedModel) -> None:
     app = create_app(Settings(Store(sqlite_url), TOKEN, loaded))
     with TestClient(app, root_path="/digits") as client:
-        for path in ("/digits/", "/digits/contribute", "/digits/api/health", "/digits/static/pad.js"):
+        for path in ("/digits/", "/digits/contribute", "/digits/api/health", "/digits/static/draw-pad.js"):
             assert client.get(path).status_code == 200, path
         # Links on the pages are relative, so they need the slash.
         answer = client.get("/digits", follow_redirects=False)

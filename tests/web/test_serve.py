@@ -163,7 +163,7 @@ def test_it_works_behind_a_proxy(serve: Callable[..., Server], drawn: Dataset) -
     direct = server.url.removesuffix("/digits")
     for address in (direct, server.url):
         assert "<h1>Draw a digit</h1>" in httpx.get(f"{address}/").text
-        assert httpx.get(f"{address}/static/pad.js").status_code == 200
+        assert httpx.get(f"{address}/static/draw-pad.js").status_code == 200
         assert httpx.get(server.url).headers["location"] == "/digits/"
     assert httpx.get(f"{server.url}/digits/").status_code == 404
     description = httpx.get(f"{direct}/api/openapi.json", headers={"X-Forwarded-For": "203.0.113.5"}).json()

@@ -1,4 +1,6 @@
-// Shared by all pages: API requests, small page elements and browser storage. Text is set by textContent only.
+// Shared by all pages: API requests, messages and browser storage. Text is set by textContent only.
+
+import { createElement } from "./answer.js";
 
 export const SIDE = 28;
 
@@ -46,17 +48,6 @@ export function retryDelay(error) {
   return error.retryAfter === null ? RETRY_MS : Math.min(1000 * error.retryAfter, MAX_RETRY_MS);
 }
 
-export const byId = (id) => document.getElementById(id);
-
-/** Create an element with text or children. */
-export function createElement(tag, { className, text, children = [] } = {}) {
-  const element = document.createElement(tag);
-  if (className) element.className = className;
-  if (text !== undefined) element.textContent = text;
-  element.append(...children);
-  return element;
-}
-
 export function showMessage(element, text, kind = "") {
   element.textContent = text;
   element.className = `message ${kind}`;
@@ -65,32 +56,6 @@ export function showMessage(element, text, kind = "") {
 /** Enable or disable a button. `disabled` is not used, because it takes the keyboard focus from the pressed button. */
 export function setEnabled(button, enabled) {
   button.setAttribute("aria-disabled", String(!enabled));
-}
-
-/** Show an image of 784 values, 255 = white paper, on a canvas of 28 by 28. */
-export function drawImage(canvas, image) {
-  const context = canvas.getContext("2d");
-  const data = context.createImageData(SIDE, SIDE);
-  image.forEach((value, position) => data.data.set([value, value, value, 255], 4 * position));
-  context.putImageData(data, 0, 0);
-}
-
-/** Make a bar chart with one bar for each name; returns a function that shows values [{fraction, text, best}]. */
-export function barChart(list, names) {
-  const rows = names.map((name) => {
-    const fill = createElement("div", { className: "fill" });
-    const value = createElement("span", { className: "value", text: "–" });
-    const track = createElement("div", { className: "track", children: [fill] });
-    const row = createElement("li", { children: [createElement("span", { text: name }), track, value] });
-    return { row, fill, value };
-  });
-  list.replaceChildren(...rows.map(({ row }) => row));
-  return (values) => rows.forEach(({ row, fill, value }, position) => {
-    const { fraction, text, best } = values[position];
-    fill.style.width = `${100 * fraction}%`;
-    value.textContent = text;
-    row.className = best ? "best" : "";
-  });
 }
 
 /** Show counts [[name, number]] in a definition list. */

@@ -1,10 +1,12 @@
 // Asks for digits, and keeps the drawings in this browser until the server confirms that they are stored.
 
-import { byId, createElement, drawImage, errorText, newId, request, setEnabled, showMessage, storedRecords, storedValue } from "./common.js";
-import { Pad } from "./pad.js";
+import { byId, createElement, drawImage } from "./answer.js";
+import { errorText, newId, request, setEnabled, showMessage, storedRecords, storedValue } from "./common.js";
+import "./draw-pad.js";
 
 const BATCH = 20; // digits in one request
 
+const pad = byId("drawing");
 const saved = storedRecords(() => localStorage, "fastnn.digit.");
 const name = storedValue(() => localStorage, "fastnn.name");
 
@@ -50,7 +52,6 @@ function render() {
   }));
   byId("drawn").replaceChildren(...unsent.slice(-20).map(({ image, label }) => {
     const picture = createElement("canvas", { className: "picture" });
-    picture.width = picture.height = 28;
     picture.setAttribute("role", "img");
     picture.setAttribute("aria-label", `Your ${label}`);
     drawImage(picture, image);
@@ -104,7 +105,7 @@ async function send() {
   render();
 }
 
-const pad = new Pad(byId("pad"), (drawn) => setEnabled(byId("next"), wanted >= 0 && !drawn.empty));
+pad.addEventListener("input", () => setEnabled(byId("next"), wanted >= 0 && !pad.empty));
 byId("next").addEventListener("click", next);
 byId("other").addEventListener("click", () => { chooseDigit(); render(); });
 byId("last").addEventListener("click", deleteLast);

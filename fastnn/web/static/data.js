@@ -1,6 +1,7 @@
 // Shows the contents of the data set and how to load it.
 
-import { barChart, byId, createElement, errorText, request, showFigures } from "./common.js";
+import { barChart, byId, createElement } from "./answer.js";
+import { errorText, request, showFigures } from "./common.js";
 
 async function showData() {
   const { accepted, pending, digits, credits } = await request("api/stats");

@@ -1,15 +1,14 @@
 // Shows the prediction while a digit is drawn.
 
-import { ApiError, barChart, byId, drawImage, errorText, request, retryDelay, SIDE } from "./common.js";
-import { Pad } from "./pad.js";
+import { AnswerView, byId, drawImage } from "./answer.js";
+import { ApiError, errorText, request, retryDelay, SIDE } from "./common.js";
+import "./draw-pad.js";
 
 const PAUSE_MS = 60; // between two requests; one for each pen movement would only queue up
 const TIMEOUT_MS = 10000; // then the request is abandoned and sent again
 
-const percent = (fraction) => `${(100 * fraction).toFixed(fraction > 0 && fraction < 0.0995 ? 1 : 0)}%`;
-
-let names = [...Array(10).keys()].map(String);
-let showBars = barChart(byId("bars"), names);
+const pad = byId("drawing");
+let view = new AnswerView([...Array(10).keys()].map(String));
 let timer = 0;
 let running = null; // the AbortController of the running request
 let changed = false; // the drawing has changed since that request was sent
@@ -17,14 +16,12 @@ let backingOff = false; // the server asked for a pause
 
 /** Show that there is no prediction. */
 function clearPrediction(text = "Draw with a mouse, a finger or a stylus.") {
-  showBars(names.map(() => ({ fraction: 0, text: "–", best: false })));
-  byId("guess").textContent = "–";
-  byId("sure").textContent = text;
+  view.clear(text);
   drawImage(byId("seen"), new Array(SIDE * SIDE).fill(255));
 }
 
 /** Send one drawing at a time. The newest drawing follows when the answer is there, so the last answer shown is current. */
-async function recognise(pad) {
+async function recognise() {
   if (backingOff) return; // the drawing is sent when the pause is over
   if (running) {
     changed = true;
@@ -36,24 +33,21 @@ async function recognise(pad) {
   try {
     const answer = await request("api/predict", { body: { image: pad.image() }, signal: mine.signal });
     if (mine !== running) return; // the drawing has been cleared
-    const best = Math.max(...answer.probabilities);
-    showBars(answer.probabilities.map((fraction) => ({ fraction, text: percent(fraction), best: fraction === best })));
-    byId("guess").textContent = answer.label;
-    byId("sure").textContent = `${answer.label}, ${best > 0.9 ? "certain" : best > 0.5 ? "likely" : "uncertain"} (${percent(best)})`;
+    view.show(answer.probabilities);
     drawImage(byId("seen"), answer.seen);
   } catch (error) {
-    if (mine === running) handleError(error, pad);
+    if (mine === running) handleError(error);
   } finally {
     clearTimeout(timeout);
     if (mine === running) {
       running = null;
-      if (changed) schedule(pad);
+      if (changed) schedule();
     }
   }
 }
 
 /** Remove the prediction for the earlier drawing, and send the request again if that may help. */
-function handleError(error, pad) {
+function handleError(error) {
   // The server calls a drawing with very little ink blank.
   if (error instanceof ApiError && error.status === 422) {
     clearPrediction();
@@ -65,16 +59,16 @@ function handleError(error, pad) {
   backingOff = true;
   setTimeout(() => {
     backingOff = false;
-    schedule(pad);
+    schedule();
   }, delay);
 }
 
 /** Recognise the drawing soon. A running timer is not reset, so predictions also come while the pen keeps moving. */
-function schedule(pad) {
+function schedule() {
   timer ||= setTimeout(() => {
     timer = 0;
     if (!pad.empty) {
-      recognise(pad);
+      recognise();
       return;
     }
     running?.abort();
@@ -90,8 +84,7 @@ async function showModel() {
     byId("sure").textContent = "No model is loaded. Start fastnn serve with --model.";
     return;
   }
-  names = model.classes;
-  showBars = barChart(byId("bars"), names);
+  view = new AnswerView(model.classes);
   const accuracy = model.accuracy === null
     ? "accuracy not measured"
     : `${(100 * model.accuracy).toFixed(1)}% correct on ${model.tested_on?.toLocaleString("en") ?? "its"} test digits`;
@@ -100,4 +93,4 @@ async function showModel() {
 
 clearPrediction();
 showModel().catch((error) => { byId("model").textContent = errorText(error); });
-new Pad(byId("pad"), schedule);
+pad.addEventListener("input", schedule);

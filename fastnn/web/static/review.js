@@ -1,6 +1,7 @@
 // The review queue, one drawing after the other. The token stays in this tab and is sent in a header only.
 
-import { ApiError, byId, createElement, drawImage, errorText, request, retryDelay, setEnabled, showFigures, showMessage, storedValue } from "./common.js";
+import { byId, createElement, drawImage } from "./answer.js";
+import { ApiError, errorText, request, retryDelay, setEnabled, showFigures, showMessage, storedValue } from "./common.js";
 
 const REFILL_BELOW = 8; // fetch more digits when fewer than this are at hand
 const POLL_MS = 3000; // how often to look for new digits when the queue is empty

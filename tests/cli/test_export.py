@@ -1,0 +1,97 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from typer.testing import CliRunner
+
+import fastnn
+from fastnn.cli import app
+from fastnn.formats import load_model, save_model
+from tests.models import model, network, row_model
+
+runner = CliRunner()
+
+
+@pytest.fixture(autouse=True)
+def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    recipe = fastnn.Recipe(hidden=(5, 4), epochs=1)
+    fastnn.fit("drawn:200", recipe, out=folder, progress=False)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("out.json", "NN.json of the original"), ("out.safetensors", "model file")]
+)
+def test_a_file_is_written_and_verified(run: str, name: str, words: str) -> None:
+    result = runner.invoke(app, ["export", run, name, "--verify"])
+    assert result.exit_code == 0, result.output
+    assert words in result.stdout
+    assert "20 of 20 samples get the same class" in result.stdout
+    assert load_model(name).network.sizes == (784, 5, 4, 10)
+
+
+def test_json_has_the_figures_of_the_verification(run: str) -> None:
+    result = runner.invoke(app, ["export", run, "out.safetensors", "--verify", "--data", "drawn:30", "--json"])
+    found = json.loads(result.stdout)
+    assert found["path"] == "out.safetensors"
+    assert found["size"] == Path("out.safetensors").stat().st_size
+    assert found["precision"] == "float32"
+    agreement = found["agreement"]
+    assert (agreement["total"], agreement["same"], agreement["largest_difference"]) == (30, 30, 0)
+    assert (
+        agreement["score"]
+        == agreement["model_score"]
+        == fastnn.evaluate(load_model(run), fastnn.load_dataset("drawn:30")).accuracy
+    )
+
+
+def test_arrays_have_the_names_of_the_layers(run: str) -> None:
+    for name in ("out.npz", "out.pt"):
+        assert runner.invoke(app, ["export", run, name]).exit_code == 0
+    trained = load_model(run).network
+    with np.load("out.npz") as arrays:
+        for layer, (weights, biases) in enumerate(zip(trained.weights, trained.biases, strict=True)):
+            assert np.array_equal(arrays[f"layers.{layer}.weight"], weights)
+            assert np.array_equal(arrays[f"layers.{layer}.bias"], biases)
+    tensors = safetensors.numpy.load_file("out.pt")
+    # As torch.nn.Linear has them.
+    assert np.array_equal(tensors["layers.1.weight"], trained.weights[1].T)
+
+
+def test_what_cannot_be_verified_or_written_leaves_no_file(run: str) -> None:
+    save_model(row_model(), "rows.safetensors")
+    Path("kept.npz").write_text("mine")
+    for arguments, words in (
+        ([run, "out.foo"], "choose one of .onnx, .html, .h, .json"),
+        ([run, "out.npz", "--precision", "int8"], "NumPy arrays (.npz) has no precision int8; choose float32"),
+        ([run, "kept.npz"], "--force"),
+        ([run, "missing/out.npz"], "missing"),
+        (["missing", "out.npz"], "no such file"),
+        (["rows.safetensors", "out.npz", "--verify"], "give a data set with --data"),
+        (["rows.safetensors", "out.json"], "cannot hold this model: its rule is backprop"),
+    ):
+        result = runner.invoke(app, ["export", *arguments])
+        assert result.exit_code == 2, result.output
+        assert words in result.stderr
+        assert result.stderr.count("\n") == 1
+    assert sorted(path.name for path in Path().iterdir()) == ["kept.npz", "rows.safetensors"]
+    assert Path("kept.npz").read_text() == "mine"
+    assert runner.invoke(app, ["export", run, "kept.npz", "--force"]).exit_code == 0
+
+
+def test_nn_json_comes_back_to_the_last_bit() -> None:
+    before = model(784, 5, 4, 10, dtype="float64")
+    fastnn.export(before, "NN.json")
+    assert load_model("NN.json").sha256() == before.sha256()
+    for other in (model(784, 5, 10), fastnn.Model((network(784, 5, 4, 10),) * 2, before.names)):
+        with pytest.raises(fastnn.FastnnError, match="the original's format cannot hold this model: it "):
+            fastnn.export(other, "other.json")
+    assert not Path("other.json").exists()
