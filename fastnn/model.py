@@ -40,7 +40,7 @@ _Count = Annotated[int, Meta(ge=0, le=(1 << 53) - 1)]
 _LEAST_PROBABILITY = 1e-30
 """Lower bound in a logarithm; float32 has smaller ones, but not all processors."""
 
-_LEAST_CALIBRATED = 1e-4
+LEAST_CALIBRATED = 1e-4
 """Least probability after label smoothing is undone. With less a wrong class could be impossible; with 1e-3 those of
 `modern` are further from the shares of right answers."""
 
@@ -156,7 +156,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         probabilities : ndarray of float64, shape (n, k)
         """
         slope, offset = self.line(probabilities.shape[1])
-        undone = np.maximum(probabilities * slope + offset, _LEAST_CALIBRATED)
+        undone = np.maximum(probabilities * slope + offset, LEAST_CALIBRATED)
         return np.asarray(undone / undone.sum(axis=1, keepdims=True))
 
     def line(self, n_classes: int) -> tuple[float, float]:
