@@ -86,8 +86,8 @@ def run(path: Path, model: Model, samples: Any) -> NDArray[np.float64]:
     dtype = np.dtype(np.uint8) if model.takes == "images" else np.dtype(np.float64 if double else np.float32)
     n, width = len(samples), model.n_inputs
     step = max(1, _VALUES_AT_ONCE // width)
-    parts = []
-    for start in range(0, max(n, 1), step):
+    parts = [np.zeros((0, len(model.names)))]  # some versions of onnxruntime die of no samples
+    for start in range(0, n, step):
         some = samples.take(np.arange(start, min(n, start + step))) if isinstance(samples, SparseRows) else None
         values = np.asarray(samples[start : start + step] if some is None else some.toarray())
         with np.errstate(over="ignore"):  # seen below
