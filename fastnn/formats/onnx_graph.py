@@ -10,9 +10,10 @@ plain tensors:
 - regression: ``predictions``, shape (n, targets)
 
 Precision float32 computes in float32, and float64 in float64. Of float16 only the weights are stored so, and arithmetic
-is float32: processors have no fast float16, and sums would lose digits. Of int8 the weights are int8, each column with
-a factor of its own, and what they are multiplied with is quantised to uint8 when the graph runs; biases and all else
-stay float32. A model trained in float64 is rounded to float32 unless float64 is asked for.
+is float32: processors have no fast float16, and sums would lose digits. Of int8 the weights have 8 bits, with a factor
+and an offset for each column, and what they are multiplied with is quantised to 8 bits when the graph runs, by the
+range of all samples that are given at once; biases and all else stay float32. A model trained in float64 is rounded to
+float32 unless float64 is asked for. Drawings are normalised in float64 in all of them.
 """
 
 from __future__ import annotations

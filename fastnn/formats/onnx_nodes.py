@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn.errors import MissingExtraError, ModelError
+from fastnn.errors import MissingExtraError, ModelError, fault
+from fastnn.reading import open_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -264,8 +265,8 @@ class Graph:
         producer : tuple of str
             Name and version of the program.
         int8 : bool
-            Whether the weights of matrix products become int8, and their other factors are quantised when they are
-            known (dynamic quantisation of onnxruntime).
+            Whether the weights of matrix products are stored in 8 bits, and their other factors are quantised when they
+            are known (dynamic quantisation of onnxruntime).
         """
         graph = helper.make_graph(self._nodes, producer[0], self._inputs, self._outputs, self._initialisers)
         opsets = [helper.make_opsetid("", OPSET)]
@@ -291,16 +292,27 @@ def _info(name: str, dtype: DTypeLike, shape: Sequence[str | int] | None) -> Any
 
 
 def _quantised(model: Any) -> Any:
+    """Return a model with weights in uint8; onnxruntime writes it to a temporary file, which is read and removed.
+
+    They have no sign, since processors without instructions for neural networks saturate products of bytes of which one
+    has a sign.
+    """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     helper.set_model_props(model, _PREPARED)
     constants = {each.name for each in model.graph.initializer}
-    # Other products have no constant factor, and their type is another one.
+    # Other products have no constant factor.
     chosen = [node.name for node in model.graph.node if node.op_type == "MatMul" and node.input[1] in constants]
-    with tempfile.TemporaryDirectory(prefix="fastnn-") as folder:
-        path = Path(folder) / "int8.onnx"
-        quantize_dynamic(model, path, weight_type=QuantType.QUInt8, per_channel=True, nodes_to_quantize=chosen)
-        return onnx.load_model_from_string(path.read_bytes())
+    try:
+        with tempfile.TemporaryDirectory(prefix="fastnn-") as folder:
+            path = Path(folder) / "int8.onnx"
+            quantize_dynamic(model, path, weight_type=QuantType.QUInt8, per_channel=True, nodes_to_quantize=chosen)
+            with open_file(path, MAX_BYTES, what="an ONNX file", error=ModelError) as file:
+                return onnx.load_model_from_string(file.read())
+    except OSError as error:
+        raise ModelError(
+            f"temporary files cannot be written ({fault(error)}); free some space, or set TMPDIR"
+        ) from None
 
 
 class Session:

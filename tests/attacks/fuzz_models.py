@@ -129,6 +129,17 @@ def _original(content: bytes, bench: Bench) -> None:
     assert read_original(bench.folder / "again.json").model.sha256() == model.sha256()
 
 
+@target("onnx", seeds.onnx_files, mutate.raw(b"input", b"Relu", b"MatMul", b"Loop", b"fastnn.checksum"))
+def _onnx(content: bytes, bench: Bench) -> None:
+    """A changed graph is refused before onnxruntime sees it."""
+    from fastnn.formats import onnx_graph
+
+    model = seeds.model(784, 3, 2)
+    path = bench.write("m.onnx", content)
+    assert onnx_graph.run(path, model, seeds.images(2)).shape == (2, 2)
+    bench.once("again", lambda: onnx_graph.dump(model, "int8"))
+
+
 @target("issues", seeds.issues, mutate.text("index", "label", "suggested", "0", "9", "cat"))
 def _issues(content: bytes, bench: Bench) -> None:
     from fastnn.label_issues import apply_issues

@@ -377,6 +377,12 @@ def models() -> list[bytes]:
     return [*map(dump_model, made), *(path.read_bytes() for path in old)]
 
 
+def onnx_files() -> list[bytes]:
+    from fastnn.formats.onnx_graph import dump
+
+    return [dump(model(784, 3, 2), precision) for precision in ("float32", "int8")]
+
+
 def run_folders() -> list[bytes]:
     """Return run folders of the first edition: finished, interrupted and an ensemble."""
     found = []
