@@ -10,6 +10,7 @@ A :class:`Graph` collects nodes. Its :class:`Value` objects stand for tensors, a
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 try:
     import onnx
-    import onnxruntime
     from onnx import helper, numpy_helper
 except ImportError:
     raise MissingExtraError("exporting to ONNX", "onnx") from None
@@ -42,6 +42,29 @@ MAX_BYTES = (1 << 31) - (1 << 20)
 _PREPARED = {"onnx.quant.pre_process": "onnxruntime.quant"}
 """What onnxruntime's quantisation looks for; without it, it advises to optimise the graph first, which is done when the
 graph is loaded."""
+
+
+_NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
+
+
+def load_onnxruntime() -> Any:
+    """Return the module onnxruntime, imported so that it sends nothing; MissingExtraError if it is not installed.
+
+    The import of some versions alone writes an identifier of the machine and a database to the user's cache, and events
+    are sent to its makers.
+    """
+    given = os.environ.get(_NO_TELEMETRY)
+    os.environ[_NO_TELEMETRY] = "1"
+    try:
+        import onnxruntime
+    except ImportError:
+        raise MissingExtraError("running or quantising ONNX", "onnx") from None
+    finally:
+        if given is None:
+            del os.environ[_NO_TELEMETRY]
+        else:
+            os.environ[_NO_TELEMETRY] = given
+    return onnxruntime
 
 
 class Value:
@@ -297,6 +320,7 @@ def _quantised(model: Any) -> Any:
     They have no sign, since processors without instructions for neural networks saturate products of bytes of which one
     has a sign.
     """
+    load_onnxruntime()
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     helper.set_model_props(model, _PREPARED)
@@ -330,6 +354,7 @@ class Session:
     """
 
     def __init__(self, content: bytes) -> None:
+        onnxruntime = load_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         try:

@@ -132,12 +132,11 @@ def _original(content: bytes, bench: Bench) -> None:
 @target("onnx", seeds.onnx_files, mutate.raw(b"input", b"Relu", b"MatMul", b"Loop", b"fastnn.checksum"))
 def _onnx(content: bytes, bench: Bench) -> None:
     """A changed graph is refused before onnxruntime sees it."""
-    from fastnn.formats import onnx_graph
+    from fastnn.formats.export import check_export, export
 
-    model = seeds.model(784, 3, 2)
-    path = bench.write("m.onnx", content)
-    assert onnx_graph.run(path, model, seeds.images(2)).shape == (2, 2)
-    bench.once("again", lambda: onnx_graph.dump(model, "int8"))
+    model, data = seeds.model(784, 3, 10), bench.once("data", seeds.dataset)
+    assert check_export(bench.write("m.onnx", content), model, data).total == len(data)
+    bench.once("again", lambda: export(model, bench.folder / "again.onnx", precision="int8", force=True))
 
 
 @target("issues", seeds.issues, mutate.text("index", "label", "suggested", "0", "9", "cat"))

@@ -380,7 +380,7 @@ def models() -> list[bytes]:
 def onnx_files() -> list[bytes]:
     from fastnn.formats.onnx_graph import dump
 
-    return [dump(model(784, 3, 2), precision) for precision in ("float32", "int8")]
+    return [dump(model(784, 3, 10), precision) for precision in ("float32", "int8")]
 
 
 def run_folders() -> list[bytes]:

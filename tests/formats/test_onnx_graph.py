@@ -390,6 +390,29 @@ def test_without_onnx_the_error_names_the_extra(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["m.safetensors"]
 
 
+SILENT = """
+import os, sys
+from fastnn.formats import load_model
+from fastnn.formats.export import export
+from fastnn.formats.onnx_graph import run
+for precision in ("float32", "int8"):
+    export(load_model("m.safetensors"), "m.onnx", precision=precision, force=True)
+    run("m.onnx", load_model("m.safetensors"), [[1, 2, 3, 4]])
+assert "onnxruntime" in sys.modules
+assert "ORT_DISABLE_TELEMETRY" not in os.environ
+"""
+
+
+def test_onnxruntime_leaves_nothing_in_the_users_folders(tmp_path: Path) -> None:
+    for name in ("home", "work"):
+        (tmp_path / name).mkdir()
+    save_model(MODELS["rows, classes"], tmp_path / "work" / "m.safetensors")
+    folders = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "TMPDIR"), str(tmp_path / "home"))
+    result = run_python(SILENT, cwd=tmp_path / "work", ORT_DISABLE_TELEMETRY=None, **folders)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    assert list((tmp_path / "home").iterdir()) == []
+
+
 def test_one_file_imports_onnx() -> None:
     found = [
         path.name
