@@ -66,7 +66,7 @@ def dump(model: Model, precision: str) -> bytes:
     graph = Graph()
     inputs = _inputs(graph, model, numbers)
     outputs = [
-        _network(graph, network, f"members.{k}." if k else "", inputs, stored)
+        _network(graph, network, f"members.{k}." if k else "", inputs, None if precision == "int8" else stored)
         for k, network in enumerate(model.networks)
     ]
     mean = outputs[0]
@@ -75,7 +75,7 @@ def dump(model: Model, precision: str) -> bytes:
     if len(outputs) > 1:
         mean = mean / len(outputs)
     _answer(graph, model, mean)
-    content = graph.dump(_metadata(model, precision), ("fastnn", __version__), int8=precision == "int8")
+    content = graph.dump(_metadata(model, precision), ("fastnn", __version__))
     # Messages of protobuf are merged by writing one after the other.
     return content + metadata_entry(_CHECKSUM, hashlib.sha256(content).hexdigest())
 
@@ -149,14 +149,17 @@ def _inputs(graph: Graph, model: Model, numbers: np.dtype[Any]) -> Value:
     return values if scaling.is_identity else (values - scaling.mean) * scaling.factor
 
 
-def _network(graph: Graph, network: Network, prefix: str, inputs: Value, stored: np.dtype[Any]) -> Value:
-    """Return the outputs of a network."""
+def _network(graph: Graph, network: Network, prefix: str, inputs: Value, stored: np.dtype[Any] | None) -> Value:
+    """Return the outputs of a network whose parameters are stored in a type; None: its weights in 8 bits."""
     values = inputs
     for depth, layer in enumerate(layers_of(network)):
         name = f"{prefix}layers.{depth}"
-        weights = graph.constant(layer.weights.astype(stored), f"{name}.weight").cast(inputs.dtype)
-        biases = graph.constant(layer.biases.astype(stored), f"{name}.bias").cast(inputs.dtype)
-        values = values @ weights + biases
+        biases = graph.constant(layer.biases.astype(inputs.dtype if stored is None else stored), f"{name}.bias")
+        if stored is None:
+            product = graph.product_in_8_bits(values, layer.weights.astype(np.float32), f"{name}.weight")
+        else:
+            product = values @ graph.constant(layer.weights.astype(stored), f"{name}.weight").cast(inputs.dtype)
+        values = product + biases.cast(inputs.dtype)
         if layer.activation != "identity":
             values = values.apply(_OPERATORS[layer.activation])
     return values

@@ -1,4 +1,4 @@
-"""Builds, checks, quantises and runs ONNX graphs; the only file that imports onnx and onnxruntime.
+"""Builds, checks and runs ONNX graphs; the only file that imports onnx and onnxruntime.
 
 A :class:`Graph` collects nodes. Its :class:`Value` objects stand for tensors, and their operators add nodes::
 
@@ -11,14 +11,11 @@ A :class:`Graph` collects nodes. Its :class:`Value` objects stand for tensors, a
 from __future__ import annotations
 
 import os
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn.errors import MissingExtraError, ModelError, fault
-from fastnn.reading import open_file
+from fastnn.errors import MissingExtraError, ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -39,11 +36,6 @@ _IR = 8
 MAX_BYTES = (1 << 31) - (1 << 20)
 """Largest file: a message of protobuf has less than 2 GiB."""
 
-_PREPARED = {"onnx.quant.pre_process": "onnxruntime.quant"}
-"""What onnxruntime's quantisation looks for; without it, it advises to optimise the graph first, which is done when the
-graph is loaded."""
-
-
 _NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
 
 
@@ -58,7 +50,7 @@ def load_onnxruntime() -> Any:
     try:
         import onnxruntime
     except ImportError:
-        raise MissingExtraError("running or quantising ONNX", "onnx") from None
+        raise MissingExtraError("running ONNX", "onnx") from None
     finally:
         if given is None:
             del os.environ[_NO_TELEMETRY]
@@ -279,7 +271,20 @@ class Graph:
         self._nodes.append(helper.make_node("Loop", names, [each.name for each in results], body=inside))
         return results
 
-    def dump(self, metadata: Mapping[str, str], producer: tuple[str, str], *, int8: bool = False) -> bytes:
+    def product_in_8_bits(self, values: Value, weights: NDArray[np.float32], name: str) -> Value:
+        """Return ``values @ weights`` of weights in 8 bits; values are quantised by their range when the graph runs.
+
+        These are the nodes of onnxruntime's own dynamic quantisation, which it runs as one operation.
+        """
+        quantised, scales, zeros = _in_8_bits(weights)
+        made = [self._new("DynamicQuantizeLinear", dtype) for dtype in (np.uint8, np.float32, np.uint8)]
+        names = [each.name for each in made]
+        self._nodes.append(helper.make_node("DynamicQuantizeLinear", [values.name], names, name=names[0]))
+        constants = self.constant(quantised, name), made[2], self.constant(zeros, f"{name}.zero")
+        total = self.node("MatMulInteger", made[0], *constants, dtype=np.int32)
+        return total.cast(np.float32) * (made[1] * self.constant(scales, f"{name}.scale"))
+
+    def dump(self, metadata: Mapping[str, str], producer: tuple[str, str]) -> bytes:
         """Return the content of an ONNX file with this graph, which the full checker of onnx has seen.
 
         Parameters
@@ -287,16 +292,10 @@ class Graph:
         metadata : mapping of str to str
         producer : tuple of str
             Name and version of the program.
-        int8 : bool
-            Whether the weights of matrix products are stored in 8 bits, and their other factors are quantised when they
-            are known (dynamic quantisation of onnxruntime).
         """
         graph = helper.make_graph(self._nodes, producer[0], self._inputs, self._outputs, self._initialisers)
         opsets = [helper.make_opsetid("", OPSET)]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=_IR)
-        if int8:
-            model = _quantised(model)
-        del model.metadata_props[:]
         helper.set_model_props(model, dict(metadata))
         model.producer_name, model.producer_version = producer
         onnx.checker.check_model(model, full_check=True)
@@ -314,29 +313,18 @@ def _info(name: str, dtype: DTypeLike, shape: Sequence[str | int] | None) -> Any
     return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), shape)
 
 
-def _quantised(model: Any) -> Any:
-    """Return a model with weights in uint8; onnxruntime writes it to a temporary file, which is read and removed.
+def _in_8_bits(weights: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.uint8]]:
+    """Return weights as (quantised - zero) * scale, with a scale and a zero for each column.
 
-    They have no sign, since processors without instructions for neural networks saturate products of bytes of which one
-    has a sign.
+    They have no sign, since processors without instructions for neural networks saturate sums of products of two bytes
+    of which one has a sign.
     """
-    load_onnxruntime()
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    helper.set_model_props(model, _PREPARED)
-    constants = {each.name for each in model.graph.initializer}
-    # Other products have no constant factor.
-    chosen = [node.name for node in model.graph.node if node.op_type == "MatMul" and node.input[1] in constants]
-    try:
-        with tempfile.TemporaryDirectory(prefix="fastnn-") as folder:
-            path = Path(folder) / "int8.onnx"
-            quantize_dynamic(model, path, weight_type=QuantType.QUInt8, per_channel=True, nodes_to_quantize=chosen)
-            with open_file(path, MAX_BYTES, what="an ONNX file", error=ModelError) as file:
-                return onnx.load_model_from_string(file.read())
-    except OSError as error:
-        raise ModelError(
-            f"temporary files cannot be written ({fault(error)}); free some space, or set TMPDIR"
-        ) from None
+    low, high = np.minimum(weights.min(axis=0), 0), np.maximum(weights.max(axis=0), 0)
+    scale = (high.astype(np.float64) - low) / 255
+    scale = np.where(scale < np.finfo(np.float32).tiny, 1, scale)
+    zero = np.rint(-low / scale)
+    quantised = np.clip(np.rint(weights / scale) + zero, 0, 255)
+    return quantised.astype(np.uint8), scale.astype(np.float32), zero.astype(np.uint8)
 
 
 class Session:

@@ -282,13 +282,6 @@ def test_the_file_says_what_it_holds(tmp_path: Path) -> None:
     assert not {"recipe", "data_hash", "normalises"} & found.keys()
 
 
-def test_without_room_for_temporary_files_one_line_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
-    with pytest.raises(ModelError, match=r"m.onnx: temporary files cannot be written \(No such"):
-        export(MODELS["rows, classes"], tmp_path / "m.onnx", precision="int8")
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_the_same_model_gives_the_same_bytes(tmp_path: Path) -> None:
     for precision in ("float32", "int8"):
         for name in ("a.onnx", "b.onnx"):
