@@ -14,6 +14,9 @@ for _name in list(os.environ):
     if _name in _DISPLAY or (_name.startswith(_PREFIXES) and _name not in _KEPT):
         del os.environ[_name]
 
+# onnxruntime sends events to its makers, and writes to the user's cache.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
 # A process in the background of a script ignores Ctrl-C, and one under nohup a hang-up. So do its children, to which
 # some tests send these signals.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

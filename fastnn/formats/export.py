@@ -69,7 +69,7 @@ class Format:
 
 
 FORMATS = (
-    Format(".onnx", "ONNX", "onnx_graph", ("float32", "float16", "int8")),
+    Format(".onnx", "ONNX", "onnx_graph", ("float32", "float64", "float16", "int8")),
     Format(".html", "one HTML page", "html_page", ("float16", "float32")),
     Format(".h", "C header", "c_header", ("float32", "int8"), named=True),
     Format(".json", "NN.json of the original", "original_json"),

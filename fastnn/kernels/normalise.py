@@ -19,6 +19,7 @@ FAINT = 8
 LEAST = 16
 """A picture whose darkest ink is lighter than this is blank."""
 ROUNDS = 24
+"""How often a drawing is scaled again at most, see :func:`fit`."""
 
 Picture = namedtuple("Picture", "levels height width")
 """Grey levels or ink, row by row, as a pointer to uint8."""

@@ -215,6 +215,16 @@ def _original(content: bytes, bench: Bench) -> None:
     assert read_original(bench.folder / "again.json").model.sha256() == model.sha256()
 
 
+@target("onnx", seeds.onnx_files, mutate.raw(b"input", b"Relu", b"MatMul", b"Loop", b"fastnn.checksum"))
+def _onnx(content: bytes, bench: Bench) -> None:
+    """A changed graph is refused before onnxruntime sees it."""
+    from fastnn.formats.export import check_export, export
+
+    model, data = seeds.model(784, 3, 10), bench.once("data", seeds.dataset)
+    assert check_export(bench.write("m.onnx", content), model, data).total == len(data)
+    bench.once("again", lambda: export(model, bench.folder / "again.onnx", precision="int8", force=True))
+
+
 @target("issues", seeds.issues, mutate.text("index", "label", "suggested", "0", "9", "cat"))
 def _issues(content: bytes, bench: Bench) -> None:
     from fastnn.label_issues import apply_issues

@@ -430,6 +430,12 @@ def estimators() -> list[bytes]:
         return [dumps(one.fit(rows, classes)) for one in made]
 
 
+def onnx_files() -> list[bytes]:
+    from fastnn.formats.onnx_graph import dump
+
+    return [dump(model(784, 3, 10), precision) for precision in ("float32", "int8")]
+
+
 def run_folders() -> list[bytes]:
     """Return run folders of the first edition: finished, interrupted and an ensemble."""
     found = []
