@@ -24,6 +24,7 @@ COMPATIBLE = {
 }  # fmt: skip
 # What older packages write instead of an SPDX expression.
 SPELLINGS = {
+    "3-Clause BSD License": "BSD-3-Clause",
     "Apache License": "Apache-2.0",
     "Apache Software License": "Apache-2.0",
     "BSD License": "BSD",
