@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from fastnn.cli._console import command, note, out, print_json
+from fastnn.cli._console import can_encode, command, note, out, print_json
 from fastnn.progress import score_text
 from fastnn.storage import user_path
 
@@ -61,7 +61,7 @@ def runs(
         note(f"{folder}: no runs in it; fastnn train --out {folder}/NAME makes one")
         return
     console = out()
-    bars = _BARS if _can_encode(console.encoding, _BARS) else _ASCII_BARS
+    bars = _BARS if can_encode(console, _BARS) else _ASCII_BARS
     table = Table()
     for name in ("run", "recipe", "layers", "data"):
         table.add_column(name, overflow="fold")
@@ -101,11 +101,3 @@ def sparkline(values: Sequence[float], bars: str = _BARS, width: int = _WIDTH) -
     low, high = min(shown), max(shown)
     span = high - low or 1.0
     return "".join(bars[min(len(bars) - 1, int((value - low) / span * len(bars)))] for value in shown)
-
-
-def _can_encode(encoding: str, text: str) -> bool:
-    try:
-        text.encode(encoding)
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True
