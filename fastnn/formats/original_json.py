@@ -197,7 +197,27 @@ def dump(model: Model, precision: str = "float64") -> bytes:  # noqa: ARG001 - d
     for reason, so in reasons.items():
         if so:
             raise ModelError(f"the original's format cannot hold this model: {reason}")
-    return _text(network, None if model.card.original is None else model.card.original.training)
+    return _text(network, _training_notes(model.card))
+
+
+def _training_notes(card: ModelCard) -> Any:
+    """Return the notes on the training: those of the file that a model comes from, or in the same words its own."""
+    if card.original is not None:
+        return card.original.training
+    recipe = card.recipe
+    if recipe is None:
+        return None
+    rate = f"learningRate {recipe.lr:g}"
+    if recipe.schedule == "step":
+        rate += f", multiplied by {recipe.lr_decay:g} every {recipe.lr_every} epochs"
+    elif recipe.schedule != "constant":
+        rate += f" at first, schedule {recipe.schedule}"
+    notes: dict[str, Any] = {"info": f"{card.epochs or 0} epochs, {rate}", "learningRate": recipe.lr}
+    if card.data is not None:
+        notes["dataset"] = card.data.description
+    if "test_accuracy" in card.metrics:
+        notes["accuracy"] = 100 * card.metrics["test_accuracy"]
+    return notes
 
 
 def run(path: Path, model: Model, samples: Any) -> NDArray[np.float64]:  # noqa: ARG001 - the file holds all

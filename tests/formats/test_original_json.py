@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import fastnn
 from fastnn.datasets import load_dataset
 from fastnn.errors import ModelError
 from fastnn.evaluation.metrics import evaluate
@@ -197,3 +198,34 @@ def test_any_damage_raises_only_a_model_error(data: st.DataObject, tmp_path: Pat
         said, sizes = str(error), (3, 2, 4, 2)
     assert len(sizes) >= 3
     assert "\n" not in said
+
+
+def test_a_trained_network_has_notes_in_the_originals_words(tmp_path: Path) -> None:
+    trained = fastnn.fit("drawn:200", fastnn.Recipe(hidden=(5, 4), epochs=2, lr=0.02), progress=False)
+    fastnn.export(trained, tmp_path / "NN.json")
+    notes = json.loads((tmp_path / "NN.json").read_text())["training"]
+    assert notes == {
+        "info": "2 epochs, learningRate 0.02, multiplied by 0.5 every 5 epochs",
+        "learningRate": 0.02,
+        "dataset": trained.card.data.description,
+        "accuracy": 100 * trained.card.metrics["test_accuracy"],
+    }
+    assert read_original(tmp_path / "NN.json").training == notes
+
+
+PARITY = json.loads((Path(__file__).parents[1] / "fixtures" / "parity.json").read_text())
+
+
+def test_an_exported_file_holds_the_matrices_of_the_originals_javascript(tmp_path: Path) -> None:
+    made, initial = network(*PARITY["sizes"], dtype="float64"), PARITY["initial"]
+    names = ("ih1", "h1h2", "h2o"), ("h1", "h2", "o")
+    for weights, biases, between, of in zip(made.weights, made.biases, *names, strict=True):
+        weights[...] = np.transpose(initial[f"weights_{between}"])
+        biases[...] = np.ravel(initial[f"bias_{of}"])
+    fastnn.export(Model((made,), tuple("0123456789")), tmp_path / "NN.json")
+    content = json.loads((tmp_path / "NN.json").read_text())
+    for name, recorded in initial.items():
+        assert content[name] == {"rows": len(recorded), "cols": len(recorded[0]), "values": recorded}
+    # What the JavaScript computed with these matrices.
+    outputs = load_model(tmp_path / "NN.json").outputs(np.array(PARITY["images"][:5], np.uint8))
+    np.testing.assert_allclose(outputs, PARITY["forward_initial"], rtol=0, atol=1e-12)
