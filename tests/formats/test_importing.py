@@ -254,6 +254,9 @@ def test_one_output_is_the_second_of_two_classes(tmp_path: Path) -> None:
     rows = np.random.default_rng(1).normal(size=(7, 5))
     z = np.maximum(rows @ layers[0][0] + layers[0][1], 0) @ layers[1][0] + layers[1][1]
     assert np.allclose(found.predict_proba(rows)[:, 1:], 1 / (1 + np.exp(-z)), atol=1e-6)
+    for names in (("yes",), ("a", "b", "c")):  # the softmax of one output is always 1
+        with pytest.raises(ModelError, match="one output tells two classes apart"):
+            import_network(path, Facts("relu", "classification", "rows", names=names))
 
 
 @pytest.mark.parametrize("invert", [True, False])
