@@ -53,6 +53,17 @@ def test_json_has_the_figures_of_the_verification(run: str) -> None:
     )
 
 
+def test_the_precision_is_that_of_the_file(run: str) -> None:
+    """The run is of float32, but both formats hold float64."""
+    result = runner.invoke(app, ["export", run, "out.json"])
+    assert "weights in float64" in result.stdout
+    result = runner.invoke(app, ["export", run, "other.json", "--precision", "float32"])
+    assert (result.exit_code, Path("other.json").exists()) == (2, False)
+    assert "choose float64" in result.stderr
+    pytest.importorskip("skops")
+    assert fastnn.export(row_model(), "out.skops").precision == "float64"
+
+
 def test_arrays_have_the_names_of_the_layers(run: str) -> None:
     for name in ("out.npz", "out.pt"):
         assert runner.invoke(app, ["export", run, name]).exit_code == 0
