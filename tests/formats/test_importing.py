@@ -70,6 +70,25 @@ def test_own_exports_are_checked_as_model_files_are(ending: str, tmp_path: Path)
         load_model(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.skops", b"PK\x03\x04 cut off", "a.skops: not a .skops file, or damaged"),
+        ("a.npz", b"PK\x03\x04 cut off", "a.npz: not an .npz file, or damaged"),
+        ("a.onnx", b"\x08\x08", "exports to .onnx, .html and .h are not read back"),
+        ("a.html", b"<!doctype html>", "exports to .onnx, .html and .h are not read back"),
+        ("a.pkl", b"\x80\x04N.", "pickles are never read, since they can run any code: store"),
+        ("a.txt", b"text", "a network of the original's (JSON)"),
+    ],
+)
+def test_the_message_fits_the_kind_of_file(name: str, content: bytes, words: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    for read in (load_model, import_network):
+        with pytest.raises(ModelError) as error:
+            read(tmp_path / name)
+        assert words in str(error.value)
+
+
 @pytest.mark.parametrize("file", ["a.npz", "a.safetensors"])
 def test_loading_a_network_of_another_program_leads_to_import(file: str, tmp_path: Path) -> None:
     path = _save(tmp_path / file, _named(_weights(5, 3), "{1}.weight", "{1}.bias", turned=True))
