@@ -24,7 +24,7 @@ from fastnn.formats.export import export
 from fastnn.formats.foreign import Facts
 from fastnn.formats.importing import import_network
 from tests.formats.all_kinds import KINDS
-from tests.models import model
+from tests.models import model, row_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -337,6 +337,12 @@ def test_scikit_learn_gives_the_same_answers(name: str, tmp_path: Path) -> None:
         again = import_network(path, Facts(names=kind.model.names))
         assert np.abs(again.answers(kind.samples) - expected).max() <= 1e-4 * size
     assert again.task == kind.model.task
+
+
+def test_names_that_numpy_would_shorten_are_refused() -> None:
+    pytest.importorskip("sklearn")
+    with pytest.raises(ModelError, match="null character"):
+        replace(row_model(), names=("a\0", "b")).to_sklearn()
 
 
 def test_the_estimator_is_scikit_learns_own() -> None:
