@@ -98,6 +98,15 @@ def test_what_cannot_be_verified_or_written_leaves_no_file(run: str) -> None:
     assert runner.invoke(app, ["export", run, "kept.npz", "--force"]).exit_code == 0
 
 
+def test_a_file_that_cannot_be_run_here_is_kept_and_said_to_be(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(Path.cwd()))
+    result = runner.invoke(app, ["export", run, "out.h", "--verify"])
+    assert result.exit_code == 2
+    assert "out.h: running it needs a C compiler" in result.stderr
+    assert result.stderr.endswith("; the file is written, but not verified\n")
+    assert Path("out.h").stat().st_size > 10_000
+
+
 def test_nn_json_comes_back_to_the_last_bit() -> None:
     before = model(784, 5, 4, 10, dtype="float64")
     fastnn.export(before, "NN.json")
