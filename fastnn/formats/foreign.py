@@ -113,7 +113,8 @@ class Foreign:
         if task == "classification" and layers[-1][0].shape[1] == 1:
             if len(names) != 2:
                 raise ModelError(
-                    "one output tells two classes apart: name both (--classes), first the one whose output is low"
+                    "one output tells two classes apart; name both, second the one for which it is high "
+                    "(--classes no,yes)"
                 )
             layers[-1] = _as_two_outputs(*layers[-1])
         sizes = [layers[0][0].shape[0], *(weights.shape[1] for weights, _ in layers)]
