@@ -477,8 +477,8 @@ class Model:
     def predict_proba(self, samples: Any) -> NDArray[np.float64]:
         """Return the probability of each class, which sum to 1 in every row; of a multilabel model that of each label.
 
-        The outputs of rule original are independent sigmoids; they are divided by their sum. Those of a model trained
-        with label smoothing are freed of it, see :class:`Calibration`.
+        The outputs of rule original are independent sigmoids; they are divided by their sum. A model that was trained
+        with label smoothing undoes it, see :class:`Calibration`.
 
         Parameters
         ----------

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fastnn.cli._console import command, note, out, print_json
+from fastnn.errors import ModelError
 
 if TYPE_CHECKING:
     from fastnn.datasets import Dataset
@@ -58,7 +59,10 @@ def export_model(
     exported = export(loaded, target, precision=precision, force=force)
     for text in notes:
         note(text)
-    agreement = None if samples is None else check_export(exported.path, loaded, samples)
+    try:
+        agreement = None if samples is None else check_export(exported.path, loaded, samples)
+    except ModelError as error:
+        raise ModelError(f"{error}; the file is written, but not verified") from None
     if as_json:
         print_json(
             {

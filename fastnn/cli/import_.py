@@ -55,6 +55,7 @@ def import_(
     nothing is guessed. The published NN.json lacks a comma, which is inserted if the file has no other fault.
     """
     from fastnn.formats import find_model, kind_of, read_original, save_model
+    from fastnn.formats.export import FORMATS
     from fastnn.formats.foreign import Facts
     from fastnn.formats.importing import import_network
     from fastnn.storage import check_new_file, user_path
@@ -64,6 +65,8 @@ def import_(
         raise RecipeError("--classes: a name is empty; write the names with commas between, such as 0,1,2")
     facts = Facts(activation, task, takes, invert, names, mean, std)
     path = user_path(target)
+    if path.suffix.lower() in {each.ending for each in FORMATS} - {".safetensors"}:
+        raise ModelError(f"{target}: fastnn import writes .safetensors; fastnn export makes {path.suffix} of that")
     check_new_file(path, force=force)
     original: Original | None = None
     if facts == Facts() and kind_of(find_model(source)) == "json":

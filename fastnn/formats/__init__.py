@@ -129,4 +129,16 @@ def kind_of(path: Path) -> Literal["safetensors", "json", "archive"]:
         return "archive"
     if head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{":
         return "json"
-    raise ModelError(f"{path}: neither a model of fastnn (safetensors, .npz) nor a network of the original's (JSON)")
+    hint = _HINTS.get(path.suffix.lower(), "")
+    raise ModelError(
+        f"{path}: neither a model of fastnn (safetensors, .npz) nor a network of the original's (JSON){hint}"
+    )
+
+
+_NOT_READ_BACK = "; exports to .onnx, .html and .h are not read back: take the model that they were made of"
+_PICKLE = "; pickles are never read, since they can run any code: store an estimator of scikit-learn as .skops"
+_HINTS = {
+    **dict.fromkeys((".onnx", ".html", ".h"), _NOT_READ_BACK),
+    **dict.fromkeys((".pkl", ".pickle", ".joblib"), _PICKLE),
+}
+"""What to do, by the ending of a file that is no model."""

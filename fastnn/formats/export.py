@@ -72,10 +72,10 @@ FORMATS = (
     Format(".onnx", "ONNX", "onnx_graph", ("float32", "float64", "float16", "int8")),
     Format(".html", "one HTML page", "html_page", ("float16", "float32")),
     Format(".h", "C header", "c_header", ("float32", "int8"), named=True),
-    Format(".json", "NN.json of the original", "original_json"),
+    Format(".json", "NN.json of the original", "original_json", ("float64",)),
     Format(".npz", "NumPy arrays", "npz_arrays"),
     Format(".pt", "PyTorch state in safetensors", "torch_tensors"),
-    Format(".skops", "scikit-learn estimator", "sklearn_network"),
+    Format(".skops", "scikit-learn estimator", "sklearn_network", ("float64",)),
     Format(".safetensors", "model file of fastnn", "safetensors"),
 )
 

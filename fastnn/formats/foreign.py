@@ -45,8 +45,8 @@ class Facts:
     activation : {"relu", "tanh", "sigmoid"} or None
         Of the hidden layers.
     task : {"classification", "multilabel", "regression"} or None
-        The outputs are before softmax for classes, before the logistic function for labels. For two classes there may
-        be one output, before the logistic function: that of the second class.
+        The outputs are before softmax for classes, before the logistic function for labels. One output of a
+        classification is that of the second of two classes, before the logistic function.
     takes : {"images", "rows"} or None
     invert : bool or None
         Of images: whether white is 0 and black 1 for the network, see :class:`fastnn.Model`.
@@ -110,7 +110,12 @@ class Foreign:
         self._check_known(facts)
         names, task, takes = cast("tuple[str, ...]", facts.names), cast("Task", facts.task), facts.takes
         layers = [(weights, biases) for weights, biases in self.layers]
-        if task == "classification" and layers[-1][0].shape[1] == 1 and len(names) == 2:
+        if task == "classification" and layers[-1][0].shape[1] == 1:
+            if len(names) != 2:
+                raise ModelError(
+                    "one output tells two classes apart; name both, second the one for which it is high "
+                    "(--classes no,yes)"
+                )
             layers[-1] = _as_two_outputs(*layers[-1])
         sizes = [layers[0][0].shape[0], *(weights.shape[1] for weights, _ in layers)]
         if len(names) != sizes[-1]:

@@ -46,7 +46,9 @@ def import_network(path: str | Path, facts: Facts | None = None) -> Model:
         if model is not None:
             return model
     if given != Facts():
-        raise ModelError(f"{file}: says itself what the network is; leave out the options for that")
+        raise ModelError(
+            f"{file}: the file describes its network; leave out the options that do so, such as --activation"
+        )
     return load_model(file)
 
 

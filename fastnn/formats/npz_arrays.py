@@ -81,7 +81,8 @@ def open_arrays(path: Path) -> Iterator[ArrayFile]:
             check_size(archive.infolist(), size)
             yield ArrayFile(archive)
     except DataError as error:
-        raise ModelError(str(error)) from None
+        kind = "a .skops file" if path.suffix.lower() == ".skops" else "an .npz file"  # both are archives of arrays
+        raise ModelError(str(error).replace("an .npz file", kind)) from None
 
 
 def read(path: Path) -> Model:

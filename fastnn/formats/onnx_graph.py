@@ -214,8 +214,10 @@ def _metadata(model: Model, precision: str) -> dict[str, str]:
         found["pixels"] = "uint8, 255 = white paper, 0 = ink"
     elif model.columns is not None:
         found["columns"] = msgspec.to_builtins(model.columns)
-    return {
+    texts = {
         key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         for key, value in found.items()
         if value is not None
     }
+    # Names made in Python may hold halves of characters, which UTF-8 has not; the page and the header replace them too.
+    return {key: text.encode("utf-8", "replace").decode() for key, text in texts.items()}

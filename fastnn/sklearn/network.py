@@ -120,6 +120,8 @@ def _classes(model: Model, classes: ArrayLike | None) -> NDArray[Any]:
         raise ModelError(f"classes must be {len(model.names)} classes, not an array of shape {found.shape}")
     if len(set(found.tolist())) != len(found):
         raise ModelError(f"classes must be different, not {found}")
+    if classes is None and tuple(found.tolist()) != model.names:  # NumPy drops null characters at the end of a text
+        raise ModelError("the name of a class ends with a null character, which NumPy cannot hold")
     return found
 
 

@@ -72,6 +72,14 @@ def test_a_target_that_cannot_be_written_is_named(target: str) -> None:
     assert sorted(path.name for path in Path().iterdir()) == ["NN.json"]
 
 
+@pytest.mark.parametrize("target", ["out.onnx", "out.JSON", "out.npz"])
+def test_a_model_file_gets_no_ending_of_another_format(target: str) -> None:
+    result = runner.invoke(app, ["import", "NN.json", target])
+    assert result.exit_code == 2
+    assert f"{target}: fastnn import writes .safetensors; fastnn export" in result.stderr
+    assert not Path(target).exists()
+
+
 # ---- networks of other programs ----
 
 CLASSES = ("--task", "classification", "--takes", "rows", "--classes", "low, high")

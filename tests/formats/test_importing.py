@@ -24,7 +24,7 @@ from fastnn.formats.export import export
 from fastnn.formats.foreign import Facts
 from fastnn.formats.importing import import_network
 from tests.formats.all_kinds import KINDS
-from tests.models import model
+from tests.models import model, row_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,6 +68,25 @@ def test_own_exports_are_checked_as_model_files_are(ending: str, tmp_path: Path)
         path.write_bytes(content.replace(rb'"sizes\":[4,3,2]', rb'"sizes\":[5,3,2]'))
     with pytest.raises(ModelError, match=r"m\.(npz|pt): the tensor layers\.0\.weight is F32 of shape"):
         load_model(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.skops", b"PK\x03\x04 cut off", "a.skops: not a .skops file, or damaged"),
+        ("a.npz", b"PK\x03\x04 cut off", "a.npz: not an .npz file, or damaged"),
+        ("a.onnx", b"\x08\x08", "exports to .onnx, .html and .h are not read back"),
+        ("a.html", b"<!doctype html>", "exports to .onnx, .html and .h are not read back"),
+        ("a.pkl", b"\x80\x04N.", "pickles are never read, since they can run any code: store"),
+        ("a.txt", b"text", "a network of the original's (JSON)"),
+    ],
+)
+def test_the_message_fits_the_kind_of_file(name: str, content: bytes, words: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    for read in (load_model, import_network):
+        with pytest.raises(ModelError) as error:
+            read(tmp_path / name)
+        assert words in str(error.value)
 
 
 @pytest.mark.parametrize("file", ["a.npz", "a.safetensors"])
@@ -254,6 +273,9 @@ def test_one_output_is_the_second_of_two_classes(tmp_path: Path) -> None:
     rows = np.random.default_rng(1).normal(size=(7, 5))
     z = np.maximum(rows @ layers[0][0] + layers[0][1], 0) @ layers[1][0] + layers[1][1]
     assert np.allclose(found.predict_proba(rows)[:, 1:], 1 / (1 + np.exp(-z)), atol=1e-6)
+    for names in (("yes",), ("a", "b", "c")):  # the softmax of one output is always 1
+        with pytest.raises(ModelError, match="one output tells two classes apart"):
+            import_network(path, Facts("relu", "classification", "rows", names=names))
 
 
 @pytest.mark.parametrize("invert", [True, False])
@@ -315,6 +337,12 @@ def test_scikit_learn_gives_the_same_answers(name: str, tmp_path: Path) -> None:
         again = import_network(path, Facts(names=kind.model.names))
         assert np.abs(again.answers(kind.samples) - expected).max() <= 1e-4 * size
     assert again.task == kind.model.task
+
+
+def test_names_that_numpy_would_shorten_are_refused() -> None:
+    pytest.importorskip("sklearn")
+    with pytest.raises(ModelError, match="null character"):
+        replace(row_model(), names=("a\0", "b")).to_sklearn()
 
 
 def test_the_estimator_is_scikit_learns_own() -> None:

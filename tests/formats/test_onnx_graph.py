@@ -275,10 +275,11 @@ def test_the_file_says_what_it_holds(tmp_path: Path) -> None:
     assert wanted.items() <= found.items()
     assert found["weights_sha256"] == made.sha256()
 
-    export(row_model(), tmp_path / "rows.onnx")
+    export(dataclasses.replace(row_model(), names=("\udcff", "y")), tmp_path / "rows.onnx")  # not UTF-8
     session = onnxruntime.InferenceSession(str(tmp_path / "rows.onnx"), providers=["CPUExecutionProvider"])
     found = session.get_modelmeta().custom_metadata_map
     assert json.loads(found["columns"])[1]["name"] == "colour"
+    assert json.loads(found["classes"]) == ["?", "y"]
     assert not {"recipe", "data_hash", "normalises"} & found.keys()
 
 

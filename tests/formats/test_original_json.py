@@ -12,7 +12,8 @@ from fastnn.datasets import load_dataset
 from fastnn.errors import ModelError
 from fastnn.evaluation.metrics import evaluate
 from fastnn.formats import load_model, read_original, save_model, write_original
-from fastnn.model import Model
+from fastnn.model import DataCard, Model
+from fastnn.recipe import Recipe
 from tests.models import model, network
 
 
@@ -97,6 +98,28 @@ def test_float32_weights_survive_the_original_format(tmp_path: Path) -> None:
     for mine, its in zip(before.network.weights, after.network.weights, strict=True):
         assert np.array_equal(mine.astype(np.float64), its)
     assert set(json.loads((tmp_path / "m.json").read_bytes())) == set(small()) - {"training"}
+
+
+def test_the_notes_say_how_the_network_was_trained(tmp_path: Path) -> None:
+    recipe = Recipe(lr=0.02, lr_decay=0.5, lr_every=5, epochs=60)
+    data = DataCard(source="digits", description="digits, cleaned", hash="0")
+    trained = model(784, 5, 4, 3).with_card(recipe=recipe, epochs=12, data=data, metrics={"test_accuracy": 0.75})
+    write_original(trained, tmp_path / "m.json")
+    notes = read_original(tmp_path / "m.json").training
+    assert notes == {
+        "info": "12 epochs, learningRate 0.02, multiplied by 0.5 every 5 epochs",
+        "learning_rate": 0.02,
+        "dataset": "digits, cleaned",
+        "accuracy": 75.0,
+    }
+    write_original(load_model(tmp_path / "m.json"), tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == (tmp_path / "m.json").read_bytes()
+
+
+def test_names_that_the_format_would_lose_are_refused(tmp_path: Path) -> None:
+    letters = Model(model(784, 5, 4, 3).networks, ("a", "b", "c"))
+    with pytest.raises(ModelError, match="its classes are not 0, 1, 2"):
+        write_original(letters, tmp_path / "m.json")
 
 
 def test_a_network_of_the_coding_train_is_read(tmp_path: Path) -> None:
@@ -198,19 +221,6 @@ def test_any_damage_raises_only_a_model_error(data: st.DataObject, tmp_path: Pat
         said, sizes = str(error), (3, 2, 4, 2)
     assert len(sizes) >= 3
     assert "\n" not in said
-
-
-def test_a_trained_network_has_notes_in_the_originals_words(tmp_path: Path) -> None:
-    trained = fastnn.fit("drawn:200", fastnn.Recipe(hidden=(5, 4), epochs=2, lr=0.02), progress=False)
-    fastnn.export(trained, tmp_path / "NN.json")
-    notes = json.loads((tmp_path / "NN.json").read_text())["training"]
-    assert notes == {
-        "info": "2 epochs, learningRate 0.02, multiplied by 0.5 every 5 epochs",
-        "learningRate": 0.02,
-        "dataset": trained.card.data.description,
-        "accuracy": 100 * trained.card.metrics["test_accuracy"],
-    }
-    assert read_original(tmp_path / "NN.json").training == notes
 
 
 PARITY = json.loads((Path(__file__).parents[1] / "fixtures" / "parity.json").read_text())
