@@ -12,7 +12,6 @@ import re
 import shutil
 import subprocess
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ import numpy as np
 from fastnn import __version__
 from fastnn.datasets.sparse import SparseRows
 from fastnn.errors import ModelError, fault
-from fastnn.formats.plain import divides_by_sum, input_scaling, layers_of
+from fastnn.formats.plain import divides_by_sum, layers_from_white, layers_of
 from fastnn.model import LEAST_CALIBRATED
 from fastnn.reading import read_file
 
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 
     from fastnn.formats.plain import PlainLayer
     from fastnn.model import Model
-    from fastnn.network import Network
 
 _FILE_LIMIT = 1 << 30
 _SECONDS = 600
@@ -310,7 +308,7 @@ class _Parts:
             for side in (0, 1):
                 widths[side] = max([widths[side], *network.sizes[1 + side :: 2]])
         for member, network in enumerate(model.networks):
-            layers = self._folded(network)
+            layers = layers_from_white(self.model, network) if self.model.takes == "images" else layers_of(network)
             arrays += [part for depth, layer in enumerate(layers) for part in self._layer(f"{member}_{depth}", layer)]
             networks.append(self._network(member, layers, widths[0]))
         arrays += self._scalings()
@@ -373,17 +371,6 @@ class _Parts:
             "INPUT_TYPE": kind,
             "RETURNED": returned,
         }
-
-    def _folded(self, network: Network) -> list[PlainLayer]:
-        """Return the layers of a network; of images with the inputs of white paper in the first biases."""
-        layers = layers_of(network)
-        first = layers[0]
-        if self.model.takes == "images":
-            scaling = input_scaling(self.model)
-            white = float((_WHITE - scaling.mean[0]) * scaling.factor[0])
-            total = first.weights.astype(np.float64).sum(axis=0) * white
-            layers[0] = replace(first, biases=first.biases + total)
-        return layers
 
     def _layer(self, name: str, layer: PlainLayer) -> list[str]:
         self._activations[layer.activation] = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast
 
 import numpy as np
@@ -130,20 +131,23 @@ class Agreement:
 
 def format_of(path: str | Path) -> Format:
     """Return the format that the ending of a path names; ModelError if there is none."""
-    name = str(path).lower()
+    ending = PurePath(path).suffix.lower()
     for each in FORMATS:
-        if name.endswith(each.ending):
+        if ending == each.ending:
             return each
     endings = ", ".join(each.ending for each in FORMATS)
     raise ModelError(f"{path}: no format has this ending; choose one of {endings}")
 
 
 def choose_precision(model: Model, chosen: Format, precision: Precision | None) -> Precision:
-    """Return the type of the weights in a file; ModelError if the format has no such type."""
+    """Return the type of the weights in a file; ModelError if the format has no such type.
+
+    By default it is the first one of the format, and float64 for a model in float64 if the format has it.
+    """
     own = cast("Precision", model.network.dtype.name)
     allowed = chosen.precisions or (own,)
     if precision is None:
-        return allowed[0]
+        return own if own == "float64" and own in allowed else allowed[0]
     if precision not in allowed:
         raise ModelError(f"{chosen.name} ({chosen.ending}) has no precision {precision}; choose {' or '.join(allowed)}")
     return precision

@@ -31,7 +31,7 @@ from fastnn.datasets.sparse import SparseRows
 from fastnn.errors import ModelError
 from fastnn.formats.onnx_nodes import MAX_BYTES, OPSET, Graph, Session, metadata_entry
 from fastnn.formats.onnx_normalise import normalised
-from fastnn.formats.plain import divides_by_sum, input_scaling, layers_of
+from fastnn.formats.plain import divides_by_sum, input_scaling, layers_from_white, layers_of
 from fastnn.model import LEAST_CALIBRATED, OUTPUT_WORDS
 from fastnn.reading import open_file
 
@@ -41,9 +41,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastnn.formats.onnx_nodes import Value
-    from fastnn.formats.plain import LayerActivation
+    from fastnn.formats.plain import LayerActivation, PlainLayer
     from fastnn.model import Model
-    from fastnn.network import Network
 
 INPUT = "input"
 ANSWERS = {"classification": "probabilities", "multilabel": "probabilities", "regression": "predictions"}
@@ -65,9 +64,11 @@ def dump(model: Model, precision: str) -> bytes:
     _check(model, numbers, stored)
     graph = Graph()
     inputs = _inputs(graph, model, numbers)
+    from_white = model.takes == "images"
+    all_layers = [layers_from_white(model, one) if from_white else layers_of(one) for one in model.networks]
     outputs = [
-        _network(graph, network, f"members.{k}." if k else "", inputs, None if precision == "int8" else stored)
-        for k, network in enumerate(model.networks)
+        _network(graph, layers, f"members.{k}." if k else "", inputs, None if precision == "int8" else stored)
+        for k, layers in enumerate(all_layers)
     ]
     mean = outputs[0]
     for other in outputs[1:]:
@@ -146,13 +147,16 @@ def _inputs(graph: Graph, model: Model, numbers: np.dtype[Any]) -> Value:
     given = graph.input(INPUT, np.uint8 if model.takes == "images" else numbers, ("n", model.n_inputs))
     values = (normalised(graph, given) if model.normalise else given).cast(numbers)
     scaling = input_scaling(model)
+    if model.takes == "images":
+        # From white paper: most pixels are 0, and sums are as exact as in the kernels.
+        return (values - 255.0) * scaling.factor
     return values if scaling.is_identity else (values - scaling.mean) * scaling.factor
 
 
-def _network(graph: Graph, network: Network, prefix: str, inputs: Value, stored: np.dtype[Any] | None) -> Value:
+def _network(graph: Graph, layers: list[PlainLayer], prefix: str, inputs: Value, stored: np.dtype[Any] | None) -> Value:
     """Return the outputs of a network whose parameters are stored in a type; None: its weights in 8 bits."""
     values = inputs
-    for depth, layer in enumerate(layers_of(network)):
+    for depth, layer in enumerate(layers):
         name = f"{prefix}layers.{depth}"
         biases = graph.constant(layer.biases.astype(inputs.dtype if stored is None else stored), f"{name}.bias")
         if stored is None:
