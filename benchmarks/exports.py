@@ -28,8 +28,8 @@ import numpy as np  # noqa: E402
 import fastnn  # noqa: E402
 from benchmarks.page import show  # noqa: E402
 from fastnn.errors import ModelError  # noqa: E402
-from fastnn.formats.export import FORMATS, check_export, export  # noqa: E402
-from fastnn.formats.onnx_nodes import load_onnxruntime  # noqa: E402
+from fastnn.evaluation.agreement import check_export  # noqa: E402
+from fastnn.formats.export import FORMATS, export  # noqa: E402
 from fastnn.formats.page_runner import run_page  # noqa: E402
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def own_file(path: Path, images: NDArray[np.uint8]) -> Times:
 
 def onnx_file(path: Path, images: NDArray[np.uint8]) -> Times:
     """Return the times of ONNX Runtime."""
+    from fastnn.formats.onnx_nodes import load_onnxruntime
 
     def load() -> Callable[[NDArray[np.uint8]], Any]:
         session = load_onnxruntime().InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -175,37 +176,47 @@ def c_header(path: Path, images: NDArray[np.uint8]) -> Times:
     return Times(None, float(done.stdout))
 
 
-def row(
-    model: Model, chosen: Format, precision: Precision, test: Dataset, folder: Path
-) -> tuple[str, str, str, str, str]:
+def row(model: Model, chosen: Format, precision: Precision, test: Dataset, folder: Path) -> tuple[str, ...]:
     """Return a row of the table: format, size, times, and agreement."""
     name = f"`{chosen.ending}`, {precision}" if chosen.precisions else f"`{chosen.ending}`"
     path = folder / f"mnist{chosen.ending}"
     try:
         exported = export(model, path, precision=precision, force=True)
     except ModelError as error:
-        return name, "-", "-", "-", str(error).rpartition(": ")[2]
+        return name, "-", "-", "-", "-", str(error).rpartition(": ")[2]
     timer = TIMERS.get(chosen.ending, own_file)
     times = timer(path, test.images)
     some = replace(test, features=test.images[:PAGE_DIGITS], targets=test.targets[:PAGE_DIGITS])
     agreement = check_export(path, model, some if chosen.ending == ".html" else test)
     loading = "compiled in" if times.load is None else f"{1e3 * times.load:.1f} ms"
     same = f"{agreement.same:,} of {agreement.total:,}; {agreement.largest_difference:.1g}"
-    return name, f"{exported.size / 1e6:.2f} MB", loading, f"{1e6 * times.digit:.0f} µs", same
+    size, digit = f"{exported.size / 1e6:.2f} MB", f"{1e6 * times.digit:.0f} µs"
+    return name, size, loading, digit, f"{agreement.score:.2%}", same
 
 
 TIMERS = {".onnx": onnx_file, ".html": page, ".h": c_header, ".skops": estimator}
 """What runs the files of a format; fastnn runs the others."""
 
 
-def as_markdown(rows: list[tuple[str, str, str, str, str]], accuracy: float) -> str:
+def as_markdown(rows: list[tuple[str, ...]], accuracy: float) -> str:
     """Return the table with its caption."""
-    head = ("format, weights", "size", "load", "one digit", "the same class; largest difference of a probability")
-    lines = [f"| {' | '.join(head)} |", "|---|---:|---:|---:|---|", *(f"| {' | '.join(cells)} |" for cells in rows)]
+    head = (
+        "format, weights",
+        "size",
+        "load",
+        "one digit",
+        "right",
+        "the same class; largest difference of a probability",
+    )
+    lines = [
+        f"| {' | '.join(head)} |",
+        "|---|---:|---:|---:|---:|---|",
+        *(f"| {' | '.join(cells)} |" for cells in rows),
+    ]
     caption = (
-        f"A network of preset `mnist`, {accuracy:.2%} right on the test digits, whose images are normalised in the "
-        "file too. Load: the median of several, in a program that runs already. One digit: asked for one by one, the "
-        "network and the normalising. `.npz`, `.pt` and `.safetensors` are run by fastnn."
+        f"A network of preset `mnist`, {accuracy:.2%} right on the test digits; drawings are normalised in the files. "
+        "Load: the median of several, in a program that runs already. One digit: asked for one by one. Differences are "
+        "those of probabilities. `.npz`, `.pt` and `.safetensors` are run by fastnn."
     )
     about = environment.machine(("onnxruntime",))
     versions = ", ".join(

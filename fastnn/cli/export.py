@@ -11,10 +11,12 @@ from rich.table import Table
 
 from fastnn.cli._console import command, note, out, print_json
 from fastnn.errors import ModelError
+from fastnn.progress import score_text
 
 if TYPE_CHECKING:
     from fastnn.datasets import Dataset
-    from fastnn.formats.export import Agreement, Exported
+    from fastnn.evaluation.agreement import Agreement
+    from fastnn.formats.export import Exported
     from fastnn.model import Model
 
 
@@ -47,9 +49,10 @@ def export_model(
     The file holds all that the model does with its inputs: scaling, polarity, standardisation, the mean of an ensemble
     and calibration. See: fastnn guide export.
     """
+    from fastnn.evaluation.agreement import check_export
     from fastnn.evaluation.saved_model import evaluation_samples
     from fastnn.formats import load_model
-    from fastnn.formats.export import check_export, export
+    from fastnn.formats.export import export
 
     loaded = load_model(model)
     samples: Dataset | None = None
@@ -86,6 +89,6 @@ def _show(model: Model, exported: Exported, agreement: Agreement | None) -> None
         table.add_row(
             "verified", f"{agreement.same:,} of {agreement.total:,} samples get {what[model.task]}; {difference}"
         )
-        if agreement.score is not None:
-            table.add_row("accuracy", f"{agreement.score:.2%} of the file, {agreement.model_score:.2%} of the model")
+        of_file, of_model = (score_text(score, model.task) for score in (agreement.score, agreement.model_score))
+        table.add_row("score", f"{of_file} of the file, {of_model} of the model")
     console.print(table)

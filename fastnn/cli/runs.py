@@ -86,7 +86,7 @@ _COLUMNS = (
     ("seed", False, True),
     ("score", False, False),
     ("curve", False, False),
-    ("time", False, False),
+    ("training", False, False),
     ("size", False, True),
     ("written", False, True),
 )

@@ -218,7 +218,8 @@ def _original(content: bytes, bench: Bench) -> None:
 @target("onnx", seeds.onnx_files, mutate.raw(b"input", b"Relu", b"MatMul", b"Loop", b"fastnn.checksum"))
 def _onnx(content: bytes, bench: Bench) -> None:
     """A changed graph is refused before onnxruntime sees it."""
-    from fastnn.formats.export import check_export, export
+    from fastnn.evaluation.agreement import check_export
+    from fastnn.formats.export import export
 
     model, data = seeds.model(784, 3, 10), bench.once("data", seeds.dataset)
     assert check_export(bench.write("m.onnx", content), model, data).total == len(data)

@@ -64,6 +64,19 @@ def test_the_precision_is_that_of_the_file(run: str) -> None:
     assert fastnn.export(row_model(), "out.skops").precision == "float64"
 
 
+def test_a_regression_is_verified_by_its_r2() -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((100, 3))
+    lines = [f"{a},{b},{c},{a + b - c}" for a, b, c in rows.tolist()]
+    Path("sums.csv").write_text("\n".join(["a,b,c,sum", *lines]))
+    recipe = fastnn.presets["table"].replace(epochs=5)
+    fastnn.fit(fastnn.load_dataset("sums.csv", target="sum", task="regression"), recipe, out="sums", progress=False)
+    result = runner.invoke(app, ["export", "sums", "sums.h", "--precision", "int8", "--verify", "--data", "sums.csv"])
+    assert result.exit_code == 0, result.output
+    assert "samples get the same numbers" in result.stdout
+    assert result.stdout.count("R2 0.9") == 2
+
+
 def test_arrays_have_the_names_of_the_layers(run: str) -> None:
     for name in ("out.npz", "out.pt"):
         assert runner.invoke(app, ["export", run, name]).exit_code == 0

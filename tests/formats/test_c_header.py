@@ -12,8 +12,9 @@ import pytest
 
 from fastnn.datasets import load_dataset
 from fastnn.errors import ModelError
+from fastnn.evaluation.agreement import check_export
 from fastnn.formats import c_header
-from fastnn.formats.export import check_export, export
+from fastnn.formats.export import export
 from fastnn.images import normalise_batch
 from fastnn.model import decide
 from fastnn.recipe import Recipe
