@@ -24,8 +24,6 @@ _BARS = "▁▂▃▄▅▆▇█"
 _ASCII_BARS = "._-=+*%#"
 _WIDTH = 12
 """Characters of a curve."""
-_WIDE = 100
-"""Columns of a window that shows the whole table."""
 
 _KEYS: dict[str, Callable[[RunSummary], tuple[bool, float | str]]] = {
     "name": lambda run: (False, run.run),
@@ -65,32 +63,33 @@ def runs(
         return
     console = out()
     bars = _BARS if can_encode(console, _BARS) else _ASCII_BARS
-    wide = console.width >= _WIDE
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for name, is_text, needs_width in _COLUMNS:
-        if wide or not needs_width:
-            layout: dict[str, Any] = {"overflow": "fold"} if is_text else {"justify": "right", "no_wrap": True}
+    for name, layout, least_width in _COLUMNS:
+        if console.width >= least_width:
             table.add_column(name, **layout)
     for run in ordered:
         cells = zip(_cells(run, folder, bars), _COLUMNS, strict=True)
-        table.add_row(*(escape(cell) for cell, (_, _, needs_width) in cells if wide or not needs_width))
+        table.add_row(*(escape(cell) for cell, (_, _, least_width) in cells if console.width >= least_width))
     console.print(table)
 
 
+_TEXT: dict[str, Any] = {"overflow": "fold"}
+_WHOLE: dict[str, Any] = {"no_wrap": True}
+_NUMBER: dict[str, Any] = {"justify": "right", "no_wrap": True}
 _COLUMNS = (
-    ("run", True, False),
-    ("recipe", True, False),
-    ("layers", True, False),
-    ("data", True, True),
-    ("epochs", True, False),
-    ("seed", False, True),
-    ("score", False, False),
-    ("curve", False, False),
-    ("training", False, False),
-    ("size", False, True),
-    ("written", False, True),
+    ("run", _TEXT, 0),
+    ("recipe", _TEXT, 0),
+    ("layers", _WHOLE, 0),
+    ("data", _TEXT, 100),
+    ("epochs", _TEXT, 0),
+    ("seed", _NUMBER, 140),
+    ("score", _NUMBER, 0),
+    ("curve", _NUMBER, 0),
+    ("training", _NUMBER, 100),
+    ("size", _NUMBER, 140),
+    ("written", _NUMBER, 100),
 )
-"""Name of each column, whether it is folded where it is too long, and whether only wide windows show it."""
+"""Name and layout of each column, and the width of a window from which on it is shown."""
 
 
 def _cells(run: RunSummary, folder: str, bars: str) -> list[str]:
