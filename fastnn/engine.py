@@ -79,9 +79,11 @@ class StepOptions:
 _NO_OPTIONS = StepOptions()
 
 
-_LASTING = {"first_row", "weights", "biases", "folded_bias", "column_offset"}
-_LASTING |= {"zero_bounds", "unit_mask", "unit_numbers"}
-"""Parts of the workspace that are more than scratch for a block of samples."""
+_LASTING = {
+    *("first_row", "weights", "biases", "folded_bias", "column_offset"),
+    *("zero_bounds", "unit_mask", "unit_numbers"),
+}
+"""Parts of the workspace that last longer than a block of samples; the others are scratch."""
 
 
 class SavedWeights(NamedTuple):

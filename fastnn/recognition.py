@@ -150,7 +150,7 @@ def _recognise(model: Model, all_drawings: Sequence[Drawings]) -> list[list[Digi
         return [[] for _ in all_drawings]
     stacked = np.stack(images)
     outputs = model.outputs(stacked)
-    # What is doubtful is found before label smoothing is undone: for it, large probabilities differ more.
+    # Doubts are found with label smoothing left in, as their limits were measured.
     raw, probabilities = as_probabilities(outputs), model.as_probabilities(outputs)
     seen = normalise_batch(stacked, polarity="dark-on-light")[0] if model.normalise else stacked
     rows, result = iter(zip(raw, probabilities, seen, strict=True)), []

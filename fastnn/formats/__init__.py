@@ -28,7 +28,8 @@ def load_model(path: str | Path) -> Model:
     ----------
     path : path-like
         A run folder (its model or, before training has ended, its checkpoint), a model file of fastnn, its export to
-        ``.npz`` or ``.pt``, or a network in the original's JSON. For others: :func:`import_network`.
+        ``.npz`` or ``.pt``, or a network in the original's JSON. Others are read by
+        :func:`fastnn.formats.importing.import_network`.
 
     Returns
     -------
@@ -56,7 +57,7 @@ def load_model(path: str | Path) -> Model:
         return read(file)
     from fastnn.formats import torch_tensors
 
-    return torch_tensors.read(file) if torch_tensors.is_one(file) else read_model(file)
+    return torch_tensors.read(file) if torch_tensors.is_torch_file(file) else read_model(file)
 
 
 def save_model(model: Model, path: str | Path) -> None:

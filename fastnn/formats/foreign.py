@@ -76,7 +76,7 @@ class Facts:
 
 
 @dataclass(frozen=True, eq=False)
-class Foreign:
+class ForeignNetwork:
     """A network of another program.
 
     Attributes
@@ -132,7 +132,7 @@ class Foreign:
             network = Network(
                 sizes, rule="backprop", activation=facts.activation or "relu", output=OUTPUTS[task], dtype=dtype
             )
-            with np.errstate(over="ignore"):  # likewise
+            with np.errstate(over="ignore"):  # seen by `check_outputs`, too
                 for layer, (weights, biases) in enumerate(layers):
                     network.weights[layer][...], network.biases[layer][...] = weights, biases
             model = Model((network,), names, bool(facts.invert), takes=takes or "rows", scaling=scaling)
@@ -202,11 +202,11 @@ def find_layers(file: Tensors, *, torch_shapes: bool) -> list[Layer]:
     biases = _in_order([name for name in names if len(shapes[name]) == 1], "biases")
     pairs = _paired(weights, biases)
     known = torch_shapes and all(name.endswith("weight") for name in weights.values())
-    turned = _is_turned([(shapes[w], None if b is None else shapes[b][0]) for w, b in pairs], known=known)
+    transposed = _is_transposed([(shapes[w], None if b is None else shapes[b][0]) for w, b in pairs], known=known)
     layers = []
     for weight, bias in pairs:
         matrix = file.get(weight)
-        matrix = matrix.T if turned else matrix
+        matrix = matrix.T if transposed else matrix
         matrix = matrix.astype(np.result_type(matrix.dtype, np.float32), copy=False)
         layers.append((matrix, np.zeros(matrix.shape[1], matrix.dtype) if bias is None else file.get(bias)))
     return layers
@@ -240,9 +240,9 @@ def _paired(weights: dict[tuple[int, ...], str], biases: dict[tuple[int, ...], s
     raise ModelError("the names do not say which biases belong to which weights; give both the same number")
 
 
-def _is_turned(shapes: list[tuple[list[int], int | None]], *, known: bool) -> bool:
+def _is_transposed(shapes: list[tuple[list[int], int | None]], *, known: bool) -> bool:
     """Return whether the weights have the shape (outputs, inputs); ModelError if they form no chain of layers."""
-    fits = {turned: _is_chain(shapes, turned) for turned in ([True] if known else [False, True])}
+    fits = {order: _is_chain(shapes, transposed=order) for order in ([True] if known else [False, True])}
     if not any(fits.values()):
         text = ", ".join(str(tuple(shape)) for shape, _ in shapes[:6])
         raise ModelError(f"its weights of the shapes {text} do not form a chain of layers")
@@ -254,10 +254,11 @@ def _is_turned(shapes: list[tuple[list[int], int | None]], *, known: bool) -> bo
     return fits.get(True, False)
 
 
-def _is_chain(shapes: list[tuple[list[int], int | None]], turned: bool) -> bool:
+def _is_chain(shapes: list[tuple[list[int], int | None]], *, transposed: bool) -> bool:
+    """Return whether each layer has as many inputs as the one before has outputs, and as many biases as outputs."""
     before = None
     for shape, n_biases in shapes:
-        n_in, n_out = reversed(shape) if turned else shape
+        n_in, n_out = reversed(shape) if transposed else shape
         if before not in (None, n_in) or n_biases not in (None, n_out):
             return False
         before = n_out
@@ -282,6 +283,6 @@ def _shown(value: Any) -> str:
 def read_foreign(path: Path, file: Tensors, given: Facts, *, torch_shapes: bool) -> Model:
     """Return the model whose layers a file holds, see :func:`find_layers`; ModelError names the file."""
     try:
-        return Foreign(find_layers(file, torch_shapes=torch_shapes)).model(given)
+        return ForeignNetwork(find_layers(file, torch_shapes=torch_shapes)).model(given)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None

@@ -282,8 +282,8 @@ class SafetensorsFile:
     ----------
     file : safetensors.safe_open
     outputs_first : bool
-        Whether the file's weights, tensors whose names end with ``weight``, have the shape (outputs, inputs), which is
-        turned around.
+        Whether the file's weights, tensors whose names end with ``weight``, have the shape (outputs, inputs). Then they
+        are transposed.
 
     Attributes
     ----------
@@ -302,14 +302,14 @@ class SafetensorsFile:
         """Return type and shape of a tensor that is not read."""
         part = self._file.get_slice(name)
         shape = list(part.get_shape())
-        return part.get_dtype(), shape[::-1] if self._turned(name) else shape
+        return part.get_dtype(), shape[::-1] if self._is_transposed(name) else shape
 
     def get(self, name: str) -> NDArray[Any]:
         """Return a tensor."""
         tensor: NDArray[Any] = self._file.get_tensor(name)
-        return tensor.T if self._turned(name) else tensor
+        return tensor.T if self._is_transposed(name) else tensor
 
-    def _turned(self, name: str) -> bool:
+    def _is_transposed(self, name: str) -> bool:
         return self._outputs_first and name.endswith("weight")
 
 

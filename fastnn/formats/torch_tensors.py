@@ -34,8 +34,8 @@ def dump(model: Model, precision: str) -> bytes:  # noqa: ARG001 - the networks 
     return safetensors.numpy.save(tensors, {KEY: head_text(model)})
 
 
-def is_one(path: str | Path) -> bool:
-    """Return whether :func:`dump` wrote a safetensors file; ModelError if it is damaged."""
+def is_torch_file(path: str | Path) -> bool:
+    """Return whether :func:`dump` wrote this safetensors file; ModelError if it is damaged."""
     with open_safetensors(path) as file:
         return KEY in file.metadata and FASTNN_KEY not in file.metadata
 

@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from fastnn.images.boxes import Box, Part
 
 _SAME_LINE = 0.25
-"""A digit goes on with the line whose last digit shares this share of the height of the lower one."""
+"""A digit belongs to a line if it and the line's last digit have this share of the lower one's height in common."""
 
 _FAR = 0.1
-"""What a distance of one height counts against a line, in shares of the height."""
+"""How much of the height in common a distance of one height to the end of a line takes away."""
 
 
 def in_reading_order(digits: Sequence[Part]) -> list[Part]:
     """Return digits line by line, each from left to right.
 
-    Each digit goes on with the line whose last digit stands beside it, so lines may rise, fall and be uneven.
+    Each digit belongs to the line whose last digit stands beside it. So lines may rise, fall and be uneven.
     """
     lines: list[list[Part]] = []
     for digit in sorted(digits, key=lambda one: one.box.left):
@@ -40,7 +40,7 @@ def in_reading_order(digits: Sequence[Part]) -> list[Part]:
 
 
 def _fitness(digit: Part, line: list[Part]) -> float:
-    """Return how well a digit goes on with a line: the height in common, less if the line ends far away."""
+    """Return how well a digit fits a line: the share of the height in common, less with distance."""
     last = line[-1].box
     return _beside(last, digit.box) - _FAR * max(digit.box.left - last.right, 0) / digit.box.height
 

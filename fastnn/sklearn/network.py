@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from fastnn.datasets.scaling import Scaling
 from fastnn.datasets.sparse import SparseRows
 from fastnn.errors import ModelError
-from fastnn.formats.foreign import Facts, Foreign
+from fastnn.formats.foreign import Facts, ForeignNetwork
 from fastnn.formats.plain import input_scaling
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def from_sklearn(
     return found.model(Facts(takes=takes, invert=invert, names=names, std=std))
 
 
-def foreign_of(estimator: Any) -> Foreign:
+def foreign_of(estimator: Any) -> ForeignNetwork:
     """Return layers and facts of an estimator, see :func:`from_sklearn`; ModelError if it is another one."""
     scaling = None
     if isinstance(estimator, Pipeline):
@@ -198,14 +198,14 @@ def foreign_of(estimator: Any) -> Foreign:
     if isinstance(estimator, kinds[1]):
         if output != "identity":
             raise ModelError(f"fastnn has no regression with the output {output!r}")
-        return Foreign(layers, Facts(activation=activation, task="regression"), scaling)
+        return ForeignNetwork(layers, Facts(activation=activation, task="regression"), scaling)
     names = tuple(map(str, np.asarray(estimator.classes_).tolist()))
     n_outputs = layers[-1][0].shape[1]
     if output not in ("softmax", "logistic"):
         raise ModelError(f"fastnn has no classes with the output {output!r}")
     task: Task = "multilabel" if output == "logistic" and n_outputs > 1 else "classification"
     known = Facts(activation=activation, task=task, names=None if task == "multilabel" else names)
-    return Foreign(layers, known, scaling)
+    return ForeignNetwork(layers, known, scaling)
 
 
 def _layers_of(estimator: Any) -> list[Any]:
