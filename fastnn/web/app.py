@@ -73,7 +73,9 @@ _IMAGE_COST = 6.0
 _DIGIT_COST = 5.0
 _LIST_COST = 5.0
 _FILE_COST = 20.0
-_WRONG_TOKEN_COST = 50.0
+
+_GUESSES_PER_SECOND = 1.0
+"""Wrong tokens that one address may send per second in the long run."""
 
 # Responses with these headers may be read by pages of other sites.
 _CORS_HEADERS = {
@@ -124,6 +126,9 @@ class _State:
         self.store, self.model = settings.store, settings.model
         self.export = Export(settings.store)
         self.limiter = RateLimiter(settings.rate)
+        # Wrong tokens have their own buckets: somebody who guesses must not use up what others behind the same address
+        # need to draw.
+        self.guesses = RateLimiter(_GUESSES_PER_SECOND if settings.rate else 0.0)
         # Images and downloads have their own thread limiters, so that they cannot starve other requests.
         self.image_threads, self.download_threads = anyio.CapacityLimiter(2), anyio.CapacityLimiter(4)
         self._token = hashlib.sha256(settings.token.encode()).digest()
@@ -366,10 +371,10 @@ def _add_review(app: FastAPI, state: _State) -> None:
     async def require_token(request: Request) -> None:
         """Refuse requests without the token. It is sent in a header, which no other site can make a browser send."""
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        state.limiter.spend(request, 0.0)
+        # Asked before the token is compared: an address without guesses left must not learn that one was right.
+        state.guesses.spend(request, 0.0)
         if scheme.lower() != "bearer" or not state.is_token(given.strip()):
-            # Charge even an address that has little left; otherwise it could go on guessing for free.
-            state.limiter.penalize(request, _WRONG_TOKEN_COST)
+            state.guesses.penalize(request, 1.0)
             raise HTTPException(401, "the token is missing or wrong", {"WWW-Authenticate": "Bearer"})
 
     secured: dict[str, Any] = {"security": [{"token": []}]}

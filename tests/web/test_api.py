@@ -312,27 +312,40 @@ def _frozen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_frozen")
-def test_wrong_tokens_reach_the_rate_limit(sqlite_url: str) -> None:
-    with TestClient(create_app(Settings(Store(sqlite_url), TOKEN, None, rate=20))) as client:
+@pytest.mark.parametrize("rate", [0.5, 50, 1000])
+def test_wrong_tokens_are_limited_whatever_the_rate(sqlite_url: str, rate: float) -> None:
+    with TestClient(create_app(Settings(Store(sqlite_url), TOKEN, None, rate=rate))) as client:
         wrong = {"Authorization": "Bearer wrong"}
-        codes = [client.get("/api/review", headers=wrong).status_code for _ in range(6)]
-        assert codes == [401] * 4 + [429] * 2
+        codes = [client.get("/api/review", headers=wrong).status_code for _ in range(12)]
+        assert codes == [401] * 10 + [429] * 2
         # From then on, a right guess looks like a wrong one.
         answer = client.get("/api/review", headers=BEARER)
         assert answer.status_code == 429
         assert int(answer.headers["retry-after"]) >= 1
 
 
+def test_one_more_token_may_be_tried_each_second(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = [0.0]
+    monkeypatch.setattr(app_module, "RateLimiter", lambda rate: limits.RateLimiter(rate, clock=lambda: seconds[0]))
+    with TestClient(create_app(Settings(Store(sqlite_url), TOKEN, None, rate=50))) as client:
+        wrong = {"Authorization": "Bearer wrong"}
+        codes = []
+        for tick in range(100):
+            seconds[0] = tick / 4
+            codes.append(client.get("/api/review", headers=wrong).status_code)
+        assert codes.count(401) == 10 + 24  # those of the start, and one a second for 25 seconds
+        seconds[0] += 1.0
+        assert client.get("/api/review", headers=BEARER).status_code == 200
+
+
 @pytest.mark.usefixtures("_frozen")
-def test_an_address_with_little_left_cannot_guess_for_free(
+def test_a_pupil_who_guesses_tokens_does_not_lock_out_the_class(
     sqlite_url: str, loaded: ServedModel, drawn: Dataset
 ) -> None:
-    with TestClient(create_app(Settings(Store(sqlite_url), TOKEN, loaded, rate=6))) as client:
-        for _ in range(20):
-            client.post("/api/predict", json={"image": drawn.images[0].tolist()})
-        # 40 units are left, and a wrong token costs 50.
-        assert client.get("/api/review", headers={"Authorization": "Bearer wrong"}).status_code == 401
-        assert client.get("/api/review", headers=BEARER).status_code == 429
+    with TestClient(create_app(Settings(Store(sqlite_url), TOKEN, loaded, rate=50))) as client:
+        for _ in range(100):
+            client.get("/api/review", headers={"Authorization": "Bearer wrong"})
+            assert client.post("/api/predict", json={"image": drawn.images[0].tolist()}).status_code == 200
 
 
 @pytest.mark.usefixtures("_frozen")
