@@ -288,8 +288,10 @@ def run(app: FastAPI, listening: socket.socket, *, root_path: str, forwarded: st
     """
     import uvicorn
 
+    from fastnn.web.connections import DeadlineProtocol, OutOfHandlesFilter, raise_file_limit
     from fastnn.web.logs import JsonLinesFormatter, logger
 
+    raise_file_limit()
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLinesFormatter())
     logger.addHandler(handler)
@@ -298,8 +300,12 @@ def run(app: FastAPI, listening: socket.socket, *, root_path: str, forwarded: st
     if not access_log:
         handler.addFilter(lambda record: '"event": "request"' not in record.getMessage())
     logging.getLogger("uvicorn.error").addHandler(handler)
+    loop_logger = logging.getLogger("asyncio")
+    loop_logger.addHandler(handler)
+    loop_logger.addFilter(OutOfHandlesFilter())
     config = uvicorn.Config(
         app,
+        http=DeadlineProtocol,
         log_config=None,
         log_level="warning",
         access_log=False,
