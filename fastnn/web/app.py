@@ -10,7 +10,7 @@ import uuid  # noqa: TC003 - FastAPI reads the annotations
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import anyio
 import msgspec
@@ -23,8 +23,9 @@ from starlette.staticfiles import StaticFiles
 from fastnn import __version__
 from fastnn.datasets.dataset import SIDE
 from fastnn.datasets.polarity import Polarity, polarity_sign
-from fastnn.errors import DataError, ModelError
+from fastnn.errors import DataError, MissingExtraError, ModelError
 from fastnn.images import is_blank, read_drawings
+from fastnn.images.decode import picture_size
 from fastnn.images.drawings import find_drawings
 from fastnn.reading import read_file
 from fastnn.web.export import CachedFile, Export
@@ -56,8 +57,11 @@ from fastnn.web.trainer import Trainer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from fastnn.images.drawings import Drawings
     from fastnn.web.serving import ServedModel
 
+
+T = TypeVar("T")
 
 STATIC = Path(__file__).parent / "static"
 PAGES = {"/": "index.html", "/contribute": "contribute.html", "/review": "review.html", "/data": "data.html"}
@@ -70,6 +74,8 @@ MAX_IMAGE_BYTES = 4 << 20
 # How many units of the rate limit a request costs.
 _LIGHT_COST = 1.0
 _IMAGE_COST = 6.0
+"""Least cost of a picture; one of more than 1.5 million pixels costs more."""
+_PIXELS_PER_UNIT = 250_000
 _DIGIT_COST = 5.0
 _LIST_COST = 5.0
 _FILE_COST = 20.0
@@ -274,7 +280,8 @@ def _add_recognition(app: FastAPI, state: _State) -> None:
         request: Request, polarity: Annotated[Polarity, Query(description="How the ink of a picture is drawn")] = "auto"
     ) -> Response:
         content_type = _content_type(request, "application/json", *_PICTURE_TYPES)
-        state.limiter.spend(request, _LIGHT_COST if content_type == "application/json" else _IMAGE_COST)
+        # The cost of a picture is taken when its size is known, in one step; see `add_digits`.
+        state.limiter.spend(request, _LIGHT_COST if content_type == "application/json" else 0.0)
         model = state.model
         if model is None:
             raise HTTPException(503, "no model is loaded; start fastnn serve with --model")
@@ -283,13 +290,7 @@ def _add_recognition(app: FastAPI, state: _State) -> None:
             pixels = np.frombuffer(bytes(message.image), np.uint8).reshape(SIDE, SIDE)
             drawings = find_drawings(pixels, polarity_sign(message.polarity))
         else:
-            body = await read_body(request, MAX_IMAGE_BYTES)
-            try:
-                drawings = await anyio.to_thread.run_sync(
-                    lambda: read_drawings(body, polarity=polarity), limiter=state.image_threads
-                )
-            except DataError as error:
-                raise HTTPException(422, str(error)) from None
+            drawings = await _read_picture(state, request, polarity)
         if not drawings.digits:
             raise HTTPException(422, "; ".join(drawings.doubts))
         try:
@@ -305,6 +306,25 @@ def _add_recognition(app: FastAPI, state: _State) -> None:
         await run_in_threadpool(state.store.check)
         model = state.model
         return _json_response({"status": "ok", "version": __version__, "model": model.describe() if model else None})
+
+
+async def _read_picture(state: _State, request: Request, polarity: Polarity) -> Drawings:
+    """Return the drawings on the picture that a request sends, and charge for its pixels before they are decoded."""
+
+    async def in_thread(function: Callable[[], T]) -> T:
+        return await anyio.to_thread.run_sync(function, limiter=state.image_threads)
+
+    try:
+        body = await read_body(request, MAX_IMAGE_BYTES)
+        width, height = await in_thread(lambda: picture_size(body))
+    except (HTTPException, DataError, MissingExtraError) as error:
+        state.limiter.penalize(request, _IMAGE_COST)
+        raise error if isinstance(error, HTTPException) else HTTPException(422, str(error)) from None
+    state.limiter.spend(request, max(_IMAGE_COST, width * height / _PIXELS_PER_UNIT))
+    try:
+        return await in_thread(lambda: read_drawings(body, polarity=polarity))
+    except DataError as error:
+        raise HTTPException(422, str(error)) from None
 
 
 def _add_collection(app: FastAPI, state: _State) -> None:

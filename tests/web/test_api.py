@@ -378,6 +378,48 @@ def test_an_address_with_too_many_requests_gets_a_429(sqlite_url: str, loaded: S
     assert codes == [200] * 10 + [429] * 20
 
 
+@pytest.mark.usefixtures("_frozen")
+def test_large_pictures_are_charged_by_their_pixels_before_they_are_decoded(
+    sqlite_url: str, loaded: ServedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    real = app_module.read_drawings
+
+    def spy(body: bytes, **options: Any) -> Any:
+        sizes.append(len(body))
+        return real(body, **options)
+
+    monkeypatch.setattr(app_module, "read_drawings", spy)
+    file = io.BytesIO()
+    Image.fromarray(np.pad(seven(280, 280, thick=30), (0, 1720), constant_values=255)).save(file, "PNG")
+    small, large = png(seven(280, 280, thick=30)), file.getvalue()  # 4 million pixels: 16 units
+    with TestClient(create_app(Settings(Store(sqlite_url), TOKEN, loaded, rate=6))) as client:
+
+        def codes(picture: bytes, n: int) -> list[int]:
+            headers = {"Content-Type": "image/png"}
+            return [client.post("/api/predict", content=picture, headers=headers).status_code for _ in range(n)]
+
+        assert codes(large, 5) == [200] * 3 + [429] * 2
+        assert len(sizes) == 3
+        assert codes(small, 3) == [200] * 2 + [429]
+
+
+@pytest.mark.usefixtures("_frozen")
+def test_a_picture_that_costs_more_than_a_bucket_is_read(sqlite_url: str, loaded: ServedModel) -> None:
+    picture = png(np.pad(seven(280, 280, thick=30), (0, 1720), constant_values=255))
+    with TestClient(create_app(Settings(Store(sqlite_url), TOKEN, loaded, rate=1))) as client:
+        answers = [client.post("/api/predict", content=picture, headers={"Content-Type": "image/png"}) for _ in "ab"]
+    assert [answer.status_code for answer in answers] == [200, 429]
+
+
+@pytest.mark.usefixtures("_frozen")
+def test_files_that_are_no_pictures_reach_the_rate_limit(sqlite_url: str, loaded: ServedModel) -> None:
+    with TestClient(create_app(Settings(Store(sqlite_url), TOKEN, loaded, rate=3))) as client:
+        headers = {"Content-Type": "image/png"}
+        codes = [client.post("/api/predict", content=b"x", headers=headers).status_code for _ in range(7)]
+    assert codes == [422] * 5 + [429] * 2
+
+
 def test_the_rate_limiter_is_called_from_one_thread_only(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has no lock."""
     threads: set[int] = set()
