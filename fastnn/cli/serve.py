@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import os
+import re
 import secrets
 import signal
 import socket
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import uvicorn
     from fastapi import FastAPI
 
+    from fastnn.web.middleware import AllowedHosts
     from fastnn.web.serving import ServedModel
 
 MIN_TOKEN_LENGTH = 12
@@ -48,6 +50,14 @@ def serve(
     host: Annotated[
         str, typer.Option(help="Address to listen on; 0.0.0.0 accepts connections from the network.")
     ] = "127.0.0.1",
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Another name under which the server is reached, such as that of a proxy; may be given several times. "
+            "Requests for other hosts are refused. Always allowed: localhost, 127.0.0.1, ::1 and --host; "
+            "with --host 0.0.0.0, all addresses."
+        ),
+    ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")] = 8000,
     token: Annotated[
         str | None,
@@ -88,7 +98,8 @@ def serve(
     """
     server = prepare(
         Options(
-            model=model, db=db, token=token, train_every=train_every, recipe=recipe, runs=runs, rate=rate,
+            model=model, db=db, token=token, train_every=train_every, recipe=recipe, runs=runs, rate=rate, host=host,
+            allowed_hosts=tuple(allowed_host or ()),
         )
     )  # fmt: skip
     for text in server.notes:
@@ -122,6 +133,8 @@ class Options:
     recipe: str = "original"
     runs: Path = Path("runs")
     rate: float = 50.0
+    host: str = "127.0.0.1"
+    allowed_hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -180,11 +193,30 @@ def prepare(options: Options) -> PreparedServer:
             train_every=options.train_every,
             runs=options.runs,
             recipe=options.recipe,
+            hosts=_allowed_hosts(options),
         )
         return PreparedServer(create_app(settings), new_token, notes)
     except BaseException:
         store.close()
         raise
+
+
+def _allowed_hosts(options: Options) -> AllowedHosts:
+    """Return the hosts that requests may name.
+
+    Raises
+    ------
+    FastnnError
+        If --allowed-host is not a name, but an address with a port or a path.
+    """
+    from fastnn.web.middleware import LOCAL_HOSTS, AllowedHosts
+
+    names = [name.strip().lower().removeprefix("[").removesuffix("]").removesuffix(".") for name in
+             (options.host, *options.allowed_hosts)]  # fmt: skip
+    for name in names[1:]:
+        if not re.fullmatch(r"[\w.-]+|[0-9a-f:.%]+", name) or re.fullmatch(r"[\w.-]+:\d+", name):
+            raise FastnnError(f"--allowed-host {name}: not a host name; give it without scheme, port and path")
+    return AllowedHosts(LOCAL_HOSTS | set(names), addresses=names[0] in ("0.0.0.0", "::"))  # noqa: S104
 
 
 def _choose_model(options: Options, last_trained: str | None) -> tuple[ServedModel | None, tuple[str, ...]]:

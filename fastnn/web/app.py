@@ -40,7 +40,7 @@ from fastnn.web.messages import (
     review_request,
     schemas,
 )
-from fastnn.web.middleware import AccessLogMiddleware
+from fastnn.web.middleware import AccessLogMiddleware, AllowedHosts, AllowedHostsMiddleware
 from fastnn.web.rescoring import Rescorer
 from fastnn.web.store import (
     UNSCORED,
@@ -114,6 +114,8 @@ class Settings:
         Folder for the runs of that training.
     recipe : str
         Recipe of that training: a preset or a TOML file.
+    hosts : AllowedHosts or None
+        The hosts that requests may name; None allows any, for apps that another server runs.
     """
 
     store: Store
@@ -123,6 +125,7 @@ class Settings:
     train_every: int = 0
     runs: Path = field(default_factory=lambda: Path("runs"))
     recipe: str = "original"
+    hosts: AllowedHosts | None = None
 
 
 class _State:
@@ -216,6 +219,8 @@ def create_app(settings: Settings) -> FastAPI:
     _add_review(app, state)
     _add_sharing(app, state)
     _add_schemas(app)
+    if settings.hosts is not None:
+        app.add_middleware(AllowedHostsMiddleware, hosts=settings.hosts)
     app.add_middleware(AccessLogMiddleware)
     return app
 
