@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import numpy as np
 import sqlalchemy as sa
@@ -41,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
-    from sqlalchemy.engine import Connection
+    from sqlalchemy.engine import Connection, Engine
 
 Action = Literal["accept", "reject", "relabel", "undo"]
 
@@ -141,6 +144,9 @@ class Store:
         self.display_url = without_password(url)
         self._engine = open_engine(url, create=True)
         self.read_only = is_read_only(self._engine)
+        # The file of an SQLite database, and what tells it from another of the same name.
+        self._file = None if self._engine.dialect.name != "sqlite" else _database_file(self._engine)
+        self._identity = None if self._file is None else _identity(self._file)
         # SQLite allows one writer at a time, and the others poll for their turn; a lock hands over without delay.
         self._lock = threading.Lock() if self._engine.dialect.name == "sqlite" else None
         try:
@@ -157,17 +163,31 @@ class Store:
         """Close all connections."""
         self._engine.dispose()
 
+    def _check_file(self) -> None:
+        """Raise a StoreError if the database file was deleted or replaced.
+
+        Connections that are open would go on with the old file, and all that they write would be lost when they close.
+        """
+        if self._file is not None and _identity(self._file) != self._identity:
+            raise StoreError("the database file was deleted or replaced; put it back, or restart the server")
+
     @contextlib.contextmanager
     def _reading(self) -> Iterator[Connection]:
-        with _store_errors(), self._engine.connect() as connection:
-            yield connection
+        with _store_errors():
+            self._check_file()
+            with self._engine.connect() as connection:
+                yield connection
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[Connection]:
         if self.read_only:
             raise ReadOnlyError("it is read-only")
-        with self._write_lock(), _store_errors(), writing(self._engine) as connection:
-            yield connection
+        with self._write_lock(), _store_errors():
+            self._check_file()
+            with writing(self._engine) as connection:
+                yield connection
+            # What was written meanwhile to a file that is gone must not be acknowledged.
+            self._check_file()
 
     @contextlib.contextmanager
     def _write_lock(self) -> Iterator[None]:
@@ -410,7 +430,7 @@ class Store:
     @contextlib.contextmanager
     def _snapshot(self) -> Iterator[Connection]:
         """Open a read transaction that does not see later changes."""
-        with _store_errors(), self._engine.connect() as connection:
+        with self._reading() as connection:
             if self._engine.dialect.name == "sqlite":  # all its transactions are like this
                 yield connection
             else:
@@ -504,6 +524,21 @@ def _set_state(connection: Connection, digit: str, before: str, after: tuple[str
     connection.execute(sa.update(digits).where(digits.c.id == digit).values(state=after[0], label=after[1]))
     if ACCEPTED in (before, after[0]):
         bump_revision(connection)
+
+
+def _database_file(engine: Engine) -> Path:
+    """Return the path of an SQLite database, absolute: the process may change its folder."""
+    name = str(engine.url.database)
+    return Path(url2pathname(urlsplit(name).path) if name.startswith("file:") else name).absolute()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return device and number of a file; None if it is not there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 @contextlib.contextmanager
