@@ -34,6 +34,7 @@ from fastnn.web.logs import log
 from fastnn.web.messages import (
     Undo,
     clean_name,
+    contributor_name,
     decode,
     digits_request,
     predict_request,
@@ -353,6 +354,7 @@ def _add_collection(app: FastAPI, state: _State) -> None:
             state.limiter.penalize(request, _DIGIT_COST)
             raise
         state.limiter.spend(request, _DIGIT_COST * len(message.digits))
+        contributor = contributor_name(message.contributor)
         images = np.frombuffer(b"".join(bytes(digit.image) for digit in message.digits), np.uint8)
         images = images.reshape(len(message.digits), -1)
         for position, image in enumerate(images):
@@ -367,7 +369,7 @@ def _add_collection(app: FastAPI, state: _State) -> None:
                 NewDigit(str(digit.id), image.tobytes(), digit.label, score)
                 for digit, image, score in zip(message.digits, images, scores, strict=True)
             ]
-            return state.store.add(new, clean_name(message.contributor), model.key if model else "")
+            return state.store.add(new, contributor, model.key if model else "")
 
         try:
             stored = await run_in_threadpool(store)

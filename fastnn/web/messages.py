@@ -154,12 +154,49 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         raise HTTPException(422, " ".join(str(error).replace("`", "").split())[:200]) from None
 
 
+_INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+"""Characters that show nothing, although Unicode counts them as letters, marks or symbols."""
+_MARKS = ("Mn", "Me")
+_MOST_MARKS = 2
+"""Most combining marks on a letter; dozens of them draw a line across the page. Vietnamese and Thai need two."""
+
+
 def clean_name(name: str) -> str:
-    """Return a name in Unicode normal form NFC, without invisible and control characters or repeated spaces."""
-    visible = "".join(
-        letter if unicodedata.category(letter)[0] not in "CZ" else " " for letter in unicodedata.normalize("NFC", name)
-    )
-    return re.sub(" +", " ", visible).strip()
+    """Return a name in Unicode normal form NFC, without what is not to be seen.
+
+    Left out are invisible and control characters, repeated spaces, combining marks without a letter or beyond two on a
+    letter, and the whole name if it has no letter or digit.
+    """
+    kept: list[str] = []
+    marks = _MOST_MARKS
+    for letter in unicodedata.normalize("NFC", name):
+        category = unicodedata.category(letter)
+        if category in _MARKS:
+            marks += 1
+            if marks <= _MOST_MARKS and letter not in _INVISIBLE:
+                kept.append(letter)
+        elif category[0] in "CZ" or letter in _INVISIBLE:
+            kept.append(" ")
+            marks = _MOST_MARKS
+        else:
+            kept.append(letter)
+            marks = 0
+    cleaned = re.sub(" +", " ", "".join(kept)).strip()
+    return cleaned if any(unicodedata.category(letter)[0] in "LN" for letter in cleaned) else ""
+
+
+def contributor_name(name: str) -> str:
+    """Return the cleaned name of a contributor; empty if none was given.
+
+    Raises
+    ------
+    HTTPException
+        422 if a name was given, but nothing of it could be shown among the credits.
+    """
+    cleaned = clean_name(name)
+    if not cleaned and name.strip():
+        raise HTTPException(422, "the name needs at least one letter or digit; leave it empty to stay anonymous")
+    return cleaned
 
 
 def schemas() -> dict[str, Any]:

@@ -198,8 +198,11 @@ def test_names_are_cleaned_and_too_long_ones_refused(client: TestClient, drawn: 
     send(client, digit(drawn, 0), contributor=" <img src=x>\u202e ")
     queue = client.get("/api/review", headers=BEARER).json()["digits"]
     assert queue[0]["contributor"] == "<img src=x>"
-    answer = client.post("/api/digits", json={"digits": [digit(drawn, 0)], "contributor": "x" * 61})
-    assert answer.status_code == 422
+    for refused in ("x" * 61, "\u3164", "\u2800", "\u200b", "..."):
+        answer = client.post("/api/digits", json={"digits": [digit(drawn, 0)], "contributor": refused})
+        assert answer.status_code == 422
+    assert "at least one letter or digit" in answer.json()["detail"]
+    send(client, digit(drawn, 1), contributor="  ")
 
 
 def test_digits_are_public_only_after_review(client: TestClient, drawn: Dataset) -> None:
