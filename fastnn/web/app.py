@@ -91,6 +91,9 @@ _CORS_HEADERS = {
     "Cross-Origin-Resource-Policy": "cross-origin",
 }
 
+# Pages of other sites may show files with this header, but not read them.
+_EMBEDDED_HEADERS = {"Cross-Origin-Resource-Policy": "cross-origin"}
+
 _MAX_CREDITS = 500
 _MAX_HISTORY = 20
 
@@ -466,7 +469,7 @@ def _add_sharing(app: FastAPI, state: _State) -> None:
     async def mosaic(request: Request) -> Response:
         state.limiter.spend(request, _FILE_COST)
         file = await anyio.to_thread.run_sync(state.export.mosaic, limiter=state.download_threads)
-        headers = {"ETag": _etag(state.store.database_id, file), "Content-Length": str(file.size)}
+        headers = {"ETag": _etag(state.store.database_id, file), "Content-Length": str(file.size), **_EMBEDDED_HEADERS}
         return _send_file(request, file, "image/png", headers, decompress=False)
 
     async def preflight() -> Response:

@@ -438,9 +438,7 @@ def test_the_rate_limiter_is_called_from_one_thread_only(client: TestClient, mon
     assert len(threads) == 1
 
 
-@pytest.mark.parametrize(
-    "path", [*PAGES, "/static/style.css", "/static/draw-pad.js", "/api/stats", "/nothing", "/mosaic.png"]
-)
+@pytest.mark.parametrize("path", [*PAGES, "/static/style.css", "/static/draw-pad.js", "/api/stats", "/nothing"])
 def test_every_response_has_the_security_headers(client: TestClient, path: str) -> None:
     headers = client.get(path).headers
     policy = headers["content-security-policy"]
@@ -586,6 +584,14 @@ def test_the_mosaic_shows_the_accepted_digits(client: TestClient, drawn: Dataset
     tiles = picture.reshape(2, 28, 2, 28).transpose(0, 2, 1, 3).reshape(4, 784)
     assert {tile.tobytes() for tile in tiles} == {bytes(one["image"]) for one in digits[:4]}
     assert client.get("/mosaic.png", headers={"If-None-Match": answer.headers["etag"]}).status_code == 304
+
+
+def test_pages_of_other_sites_may_show_the_mosaic_but_not_read_it(client: TestClient) -> None:
+    etag = client.get("/mosaic.png").headers["etag"]
+    for headers in ({}, {"If-None-Match": etag}):
+        answer = client.get("/mosaic.png", headers={"Sec-Fetch-Site": "cross-site", **headers})
+        assert answer.headers["cross-origin-resource-policy"] == "cross-origin"
+        assert "access-control-allow-origin" not in answer.headers
 
 
 def test_a_locked_database_gives_a_503_until_it_is_unlocked(
