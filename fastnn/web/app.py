@@ -6,16 +6,13 @@ import contextlib
 import hashlib
 import hmac
 import re
-import uuid  # noqa: TC003 - FastAPI reads the annotations
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import anyio
-import msgspec
 import numpy as np
-from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi import FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.staticfiles import StaticFiles
@@ -32,26 +29,31 @@ from fastnn.web.export import CachedFile, Export
 from fastnn.web.limits import RateLimiter, read_body
 from fastnn.web.logs import log
 from fastnn.web.messages import (
-    Undo,
-    clean_name,
     contributor_name,
     decode,
     digits_request,
+    label_position,
     predict_request,
-    review_request,
     schemas,
 )
 from fastnn.web.middleware import AccessLogMiddleware, AllowedHosts, AllowedHostsMiddleware
 from fastnn.web.rescoring import Rescorer
+from fastnn.web.responses import (
+    MAX_BODY_BYTES,
+    PICTURE_TYPES,
+    content_type_of,
+    json_response,
+    request_body,
+    responses,
+)
+from fastnn.web.review import add_review
 from fastnn.web.store import (
     UNSCORED,
-    AlreadyReviewedError,
     NewDigit,
     QueueFullError,
     ReadOnlyError,
     Store,
     StoreError,
-    UnknownDigitError,
 )
 from fastnn.web.trainer import Trainer
 
@@ -66,9 +68,6 @@ T = TypeVar("T")
 
 STATIC = Path(__file__).parent / "static"
 PAGES = {"/": "index.html", "/contribute": "contribute.html", "/review": "review.html", "/data": "data.html"}
-
-MAX_BODY_BYTES = 512 << 10
-"""Largest JSON body: 100 digits of 784 values with at most three figures and a comma take 330 kB."""
 
 MAX_IMAGE_BYTES = 4 << 20
 
@@ -95,7 +94,6 @@ _CORS_HEADERS = {
 _EMBEDDED_HEADERS = {"Cross-Origin-Resource-Policy": "cross-origin"}
 
 _MAX_CREDITS = 500
-_MAX_HISTORY = 20
 
 
 @dataclass
@@ -132,7 +130,7 @@ class Settings:
     hosts: AllowedHosts | None = None
 
 
-class _State:
+class State:
     """The objects that all routes share."""
 
     def __init__(self, settings: Settings) -> None:
@@ -198,7 +196,7 @@ def create_app(settings: Settings) -> FastAPI:
     FastAPI
         An ASGI application; it closes the store when it shuts down.
     """
-    state = _State(settings)
+    state = State(settings)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -220,7 +218,7 @@ def create_app(settings: Settings) -> FastAPI:
     _add_pages(app)
     _add_recognition(app, state)
     _add_collection(app, state)
-    _add_review(app, state)
+    add_review(app, state)
     _add_sharing(app, state)
     _add_schemas(app)
     if settings.hosts is not None:
@@ -276,19 +274,19 @@ class _RevalidatedStaticFiles(StaticFiles):
         return response
 
 
-def _add_recognition(app: FastAPI, state: _State) -> None:
+def _add_recognition(app: FastAPI, state: State) -> None:
     """Add /api/predict and /api/health."""
 
     @app.post(
         "/api/predict",
         summary="Recognise a drawing",
-        openapi_extra=_request_body("PredictRequest", *_PICTURE_TYPES),
-        responses=_responses("Prediction", 408, 413, 415, 422, 429, 503),
+        openapi_extra=request_body("PredictRequest", *PICTURE_TYPES),
+        responses=responses("Prediction", 408, 413, 415, 422, 429, 503),
     )
     async def predict(
         request: Request, polarity: Annotated[Polarity, Query(description="How the ink of a picture is drawn")] = "auto"
     ) -> Response:
-        content_type = _content_type(request, "application/json", *_PICTURE_TYPES)
+        content_type = content_type_of(request, "application/json", *PICTURE_TYPES)
         # The cost of a picture is taken when its size is known, in one step; see `add_digits`.
         state.limiter.spend(request, _LIGHT_COST if content_type == "application/json" else 0.0)
         model = state.model
@@ -304,20 +302,20 @@ def _add_recognition(app: FastAPI, state: _State) -> None:
             raise HTTPException(422, "; ".join(drawings.doubts))
         try:
             if model.fast_enough_inline:
-                return _json_response(model.predict(drawings))
-            return _json_response(await run_in_threadpool(model.predict, drawings))
+                return json_response(model.predict(drawings))
+            return json_response(await run_in_threadpool(model.predict, drawings))
         except ModelError as error:
             raise HTTPException(500, str(error)) from None
 
-    @app.get("/api/health", summary="Whether the server and its database work", responses=_responses(None, 429, 503))
+    @app.get("/api/health", summary="Whether the server and its database work", responses=responses(None, 429, 503))
     async def health(request: Request) -> Response:
         state.limiter.spend(request, _LIGHT_COST)
         await run_in_threadpool(state.store.check)
         model = state.model
-        return _json_response({"status": "ok", "version": __version__, "model": model.describe() if model else None})
+        return json_response({"status": "ok", "version": __version__, "model": model.describe() if model else None})
 
 
-async def _read_picture(state: _State, request: Request, polarity: Polarity) -> Drawings:
+async def _read_picture(state: State, request: Request, polarity: Polarity) -> Drawings:
     """Return the drawings on the picture that a request sends, and charge for its pixels before they are decoded."""
 
     async def in_thread(function: Callable[[], T]) -> T:
@@ -336,21 +334,21 @@ async def _read_picture(state: _State, request: Request, polarity: Polarity) -> 
         raise HTTPException(422, str(error)) from None
 
 
-def _add_collection(app: FastAPI, state: _State) -> None:
+def _add_collection(app: FastAPI, state: State) -> None:
     """Add /api/digits and /api/stats."""
 
     @app.post(
         "/api/digits",
         status_code=201,
         summary="Store digits for review",
-        openapi_extra=_request_body("DigitsRequest"),
-        responses=_responses("Stored", 408, 413, 415, 422, 429, 503, success=201),
+        openapi_extra=request_body("DigitsRequest"),
+        responses=responses("Stored", 408, 413, 415, 422, 429, 503, success=201),
     )
     async def add_digits(request: Request) -> Response:
         # The cost is taken in one step when the number of digits is known. A part taken now would have to accrue
         # again first if all digits together cost a whole bucket.
         state.limiter.spend(request, 0.0)
-        _content_type(request, "application/json")
+        content_type_of(request, "application/json")
         try:
             message = decode(digits_request, await read_body(request, MAX_BODY_BYTES))
         except HTTPException:
@@ -363,14 +361,14 @@ def _add_collection(app: FastAPI, state: _State) -> None:
         for position, image in enumerate(images):
             if is_blank(image):
                 raise HTTPException(422, f"digit {position} is blank")
-        labels = [digit.label for digit in message.digits]
+        labels = [label_position(digit.label, state.store.classes) for digit in message.digits]
 
         def store() -> int:
             model = state.model
-            scores = model.scores(images, labels) if model else [UNSCORED] * len(labels)
+            scores = model.scores(images, labels, state.store.classes) if model else [UNSCORED] * len(labels)
             new = [
-                NewDigit(str(digit.id), image.tobytes(), digit.label, score)
-                for digit, image, score in zip(message.digits, images, scores, strict=True)
+                NewDigit(str(digit.id), image.tobytes(), label, score)
+                for digit, image, label, score in zip(message.digits, images, labels, scores, strict=True)
             ]
             return state.store.add(new, contributor, model.key if model else "")
 
@@ -380,74 +378,23 @@ def _add_collection(app: FastAPI, state: _State) -> None:
             raise HTTPException(
                 503, "the review queue is full; please come back another day", {"Retry-After": "86400"}
             ) from None
-        return _json_response({"stored": stored}, 201)
+        return json_response({"stored": stored}, 201)
 
-    @app.get("/api/stats", summary="Counts, credits and the model", responses=_responses(None, 429, 503))
+    @app.get("/api/stats", summary="Counts, credits and the model", responses=responses(None, 429, 503))
     async def stats(request: Request) -> Response:
         state.limiter.spend(request, _LIST_COST)
 
         def query() -> dict[str, Any]:
             states = state.store.states()
-            return {**states, "digits": state.store.class_counts(), "credits": state.store.credits(_MAX_CREDITS)}
+            counts = {"digits": state.store.class_counts(), "classes": list(state.store.classes)}
+            return {**states, **counts, "credits": state.store.credits(_MAX_CREDITS)}
 
         found = await run_in_threadpool(query)
         model = state.model
-        return _json_response({**found, "model": model.describe() if model else None})
+        return json_response({**found, "model": model.describe() if model else None})
 
 
-def _add_review(app: FastAPI, state: _State) -> None:
-    """Add the routes below /api/review, which need the token."""
-
-    async def require_token(request: Request) -> None:
-        """Refuse requests without the token. It is sent in a header, which no other site can make a browser send."""
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        # Asked before the token is compared: an address without guesses left must not learn that one was right.
-        state.guesses.spend(request, 0.0)
-        if scheme.lower() != "bearer" or not state.is_token(given.strip()):
-            state.guesses.penalize(request, 1.0)
-            raise HTTPException(401, "the token is missing or wrong", {"WWW-Authenticate": "Bearer"})
-
-    secured: dict[str, Any] = {"security": [{"token": []}]}
-
-    @app.get(
-        "/api/review",
-        summary="The digits to review next, and the latest reviews",
-        dependencies=[Depends(require_token)],
-        openapi_extra=secured,
-        responses=_responses(None, 401, 422, 429, 503),
-    )
-    async def queue(limit: Annotated[int, Query(ge=1, le=100)] = 30) -> Response:
-        def query() -> dict[str, Any]:
-            pending = state.store.queue(limit)
-            return {**state.store.states(), "digits": pending, "history": state.store.history(_MAX_HISTORY)}
-
-        return _json_response(await run_in_threadpool(query))
-
-    @app.post(
-        "/api/review/{digit}",
-        summary="Accept, reject or relabel a digit, or undo its review",
-        dependencies=[Depends(require_token)],
-        openapi_extra={**secured, **_request_body("ReviewRequest")},
-        responses=_responses("Reviewed", 401, 404, 408, 409, 413, 415, 422, 429, 503),
-    )
-    async def review(digit: uuid.UUID, request: Request) -> Response:
-        _content_type(request, "application/json")
-        message = decode(review_request, await read_body(request, MAX_BODY_BYTES))
-        name = clean_name(message.reviewer)
-        expected = message.expected if isinstance(message, Undo) else None
-        work = partial(state.store.review, str(digit), message.action, message.label, name, expected=expected)
-        try:
-            reviewed = await run_in_threadpool(work)
-        except UnknownDigitError:
-            raise HTTPException(404, "there is no such digit") from None
-        except AlreadyReviewedError:
-            raise HTTPException(409, "another reviewer has decided otherwise") from None
-        if state.trainer is not None and reviewed["state"] == "accepted":
-            state.trainer.wake()
-        return _json_response(reviewed)
-
-
-def _add_sharing(app: FastAPI, state: _State) -> None:
+def _add_sharing(app: FastAPI, state: State) -> None:
     """Add /dataset.json, which pages of other sites may read, and /mosaic.png."""
 
     async def dataset(request: Request) -> Response:
@@ -487,12 +434,12 @@ def _add_sharing(app: FastAPI, state: _State) -> None:
     data = {200: {"description": "An array of images with labels", "content": {"application/json": {}}}, **unchanged}
     image = {200: {"description": "A PNG image", "content": {"image/png": {}}}, **unchanged}
     app.add_api_route(
-        "/dataset.json", dataset, summary="The accepted digits", responses={**data, **_responses(..., 429, 503)}
+        "/dataset.json", dataset, summary="The accepted digits", responses={**data, **responses(..., 429, 503)}
     )
     app.add_api_route("/dataset.json", dataset, methods=["HEAD"], include_in_schema=False)
     app.add_api_route("/dataset.json", preflight, methods=["OPTIONS"], include_in_schema=False)
     app.add_api_route(
-        "/mosaic.png", mosaic, summary="Accepted digits as one image", responses={**image, **_responses(..., 429, 503)}
+        "/mosaic.png", mosaic, summary="Accepted digits as one image", responses={**image, **responses(..., 429, 503)}
     )
     app.add_api_route("/mosaic.png", mosaic, methods=["HEAD"], include_in_schema=False)
 
@@ -528,75 +475,6 @@ def _accepts_gzip(accepted: str) -> bool:
         weights[coding.strip()] = weight.replace(" ", "")
     found = weights.get("gzip", weights.get("*"))
     return found is not None and re.fullmatch(r"q=0(\.0*)?", found) is None
-
-
-def _content_type(request: Request, *allowed: str) -> str:
-    """Return the content type of a request.
-
-    JSON must be declared as such: for this content type, browsers ask this server (CORS preflight) before they let a
-    page of another site send it.
-
-    Raises
-    ------
-    HTTPException
-        415 if the type is not one of `allowed`.
-    """
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type not in allowed:
-        raise HTTPException(415, f"the content type must be {' or '.join(allowed)}")
-    return content_type
-
-
-def _json_response(value: Any, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(value), status, media_type="application/json")
-
-
-_PICTURE_TYPES = tuple(f"image/{kind}" for kind in ("png", "jpeg", "webp", "gif", "bmp", "tiff", "avif", "heic"))
-"""Content types of pictures; the bytes decide what is read."""
-
-
-def _request_body(schema: str, *image_types: str) -> dict[str, Any]:
-    """Return the OpenAPI description of a request's body: JSON of a schema, or an image of one of some types."""
-    content: dict[str, Any] = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
-    content |= {image_type: {"schema": {"type": "string", "format": "binary"}} for image_type in image_types}
-    return {"requestBody": {"required": True, "content": content}}
-
-
-_STATUS_DESCRIPTIONS = {
-    401: "The token is missing or wrong",
-    404: "No such digit",
-    408: "The body took too long to arrive",
-    409: "Another reviewer has decided otherwise",
-    413: "The body is too long",
-    415: "Unsupported content type",
-    422: "The request is invalid",
-    429: "Too many requests from this address",
-    503: "The database or the model is not available",
-}
-
-
-def _responses(schema: Any, *errors: int, success: int = 200) -> dict[int | str, dict[str, Any]]:
-    """Return the OpenAPI description of a route's responses.
-
-    Parameters
-    ----------
-    schema : str or None or Ellipsis
-        Name of the schema of a successful response; None for any JSON object, ``...`` if it is described elsewhere.
-    *errors : int
-        Status codes of errors.
-    success : int
-        Status code of success.
-    """
-    error_content = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorMessage"}}}
-    responses: dict[int | str, dict[str, Any]] = {
-        status: {"description": _STATUS_DESCRIPTIONS[status], "content": error_content} for status in errors
-    }
-    if schema is None:
-        responses[success] = {"description": "Done", "content": {"application/json": {"schema": {"type": "object"}}}}
-    elif schema is not ...:
-        reference = {"$ref": f"#/components/schemas/{schema}"}
-        responses[success] = {"description": "Done", "content": {"application/json": {"schema": reference}}}
-    return responses
 
 
 def _add_schemas(app: FastAPI) -> None:

@@ -274,7 +274,7 @@ def _store(content: bytes, bench: Bench) -> None:
     store = Store(url)
     try:
         for ask in (
-            store.check, store.revision, lambda: store.queue(10), lambda: store.history(10), store.states,
+            store.check, store.revision, lambda: store.desk.queue(10), lambda: store.desk.history(10), store.states,
             store.class_counts, lambda: store.credits(10), store.dataset, lambda: store.sample(10, 0),
             lambda: store.outdated("x"), lambda: store.unseen(0), store.training, lambda: store.first_used("x"),
             lambda: store.note_training(1, "x"),

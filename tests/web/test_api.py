@@ -164,7 +164,10 @@ def test_invalid_input_is_refused_with_a_reason(
     [
         {"label": 10},
         {"label": -1},
-        {"label": "3"},
+        {"label": "three"},
+        {"label": "10"},
+        {"label": 1.0},
+        {"label": True},
         {"label": None},
         {"id": "not-a-uuid"},
         {"id": None},

@@ -15,7 +15,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from fastnn.datasets import load_dataset
-from fastnn.datasets.database import import_dataset, insert_new
+from fastnn.datasets.database import import_dataset
+from fastnn.datasets.schema import insert_new
 from fastnn.errors import DataError
 from fastnn.web.app import Settings, create_app
 from fastnn.web.store import Store
@@ -181,7 +182,7 @@ def test_a_disk_that_fills_up_and_has_room_again(serve: Callable[..., Server], d
     server.process.kill()
     server.process.wait()
     store = Store(server.db)
-    assert {one["id"] for one in store.queue(2000)} == {one["id"] for one in acknowledged + refused}
+    assert {one["id"] for one in store.desk.queue(2000)} == {one["id"] for one in acknowledged + refused}
     store.close()
 
 

@@ -26,7 +26,7 @@ from fastnn.recipe import Recipe
 from fastnn.web.serving import ServedModel
 from fastnn.web.store import Store
 from tests.helpers import TIMEOUT, run_fastnn
-from tests.web.servers import BEARER, TOKEN, Server, accept, digit, free_port, new_id, wait_for
+from tests.web.servers import BEARER, TOKEN, Server, accept, digit, free_port, new_digit, new_id, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -349,6 +349,50 @@ def test_training_is_refused_for_a_model_of_other_classes(sqlite_url: str, tmp_p
     with pytest.raises(FastnnError, match=r"pets.safetensors: the model has no class '0'"):
         prepare(options)
     prepare(dataclasses.replace(options, train_every=0)).app.state.fastnn.store.close()
+
+
+def test_classes_are_given_to_a_new_database_and_kept(sqlite_url: str, tmp_path: Path) -> None:
+    options = Options(model=None, db=sqlite_url, token=TOKEN, runs=tmp_path)
+
+    def classes(given: str | None, send: int = 0) -> tuple[str, ...]:
+        state = prepare(dataclasses.replace(options, classes=given)).app.state.fastnn
+        if send:
+            state.store.add([new_digit(n) for n in range(send)], "", "")
+        state.store.close()
+        found: tuple[str, ...] = state.store.classes
+        return found
+
+    assert classes(None) == tuple("0123456789")
+    # A database without a digit may get other classes.
+    assert classes("A-C, seven") == ("A", "B", "C", "seven")
+    assert classes(None, send=1) == classes("A-C,seven") == ("A", "B", "C", "seven")
+    with pytest.raises(FastnnError, match="has images of the classes A, B, C, seven; drop --classes"):
+        classes("A-D")
+    network = Network((784, 10)).initialise("uniform", 0)
+    save_model(Model((network,), tuple("0123456789")), tmp_path / "digits.safetensors")
+    options = dataclasses.replace(options, model=str(tmp_path / "digits.safetensors"))
+    found = prepare(options)
+    found.app.state.fastnn.store.close()
+    assert any("knows none of the classes of" in note for note in found.notes)
+    with pytest.raises(FastnnError, match="the model has no class 'A', but --train-every trains on A, B, C, seven"):
+        prepare(dataclasses.replace(options, train_every=5))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("A", "--classes: 1 classes; give 2 to 1,000"),
+        ("0-5000", "--classes: 5001 classes"),
+        ("a,a", "two classes have the same name"),
+        ("a,", "cannot be a label"),
+        (f"a,{'x' * 61}", "is too long; give at most 60"),
+    ],
+)
+def test_unusable_classes_are_refused_before_a_database_is_made(tmp_path: Path, given: str, message: str) -> None:
+    url = f"sqlite:///{tmp_path / 'new.db'}"
+    with pytest.raises(FastnnError, match=message):
+        prepare(Options(model=None, db=url, token=TOKEN, classes=given))
+    assert not list(tmp_path.iterdir())
 
 
 def name(server: Server) -> str:

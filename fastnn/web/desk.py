@@ -1,0 +1,384 @@
+"""The review desk: digits handed out to reviewers, their verdicts, and what was decided before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import sqlalchemy as sa
+
+from fastnn.datasets.database import bump_revision, now, pixels_of
+from fastnn.datasets.schema import ACCEPTED, PENDING, REJECTED, digits, insert_new, leases, reviews
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sqlalchemy.engine import Connection
+
+    from fastnn.web.store import Store
+
+Action = Literal["accept", "reject", "relabel", "undo"]
+State = Literal["pending", "accepted", "rejected"]
+
+LEASE_SECONDS = 300
+"""How long nobody else gets the digits that a reviewer's page was given; asking again extends it."""
+
+
+class UnknownDigitError(Exception):
+    """No digit has this id."""
+
+
+class AlreadyReviewedError(Exception):
+    """Somebody else has reviewed the digit with another result."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a reviewer decides about a digit.
+
+    Attributes
+    ----------
+    digit : str
+        Id of the digit.
+    action : {"accept", "reject", "relabel", "undo"}
+    label : int or None
+        Position of the class, for "relabel".
+    expected : tuple of str and (int or None), optional
+        For "undo": the state and label that the digit must still have, as an earlier call returned them. Without it,
+        "undo" takes back any review.
+    """
+
+    digit: str
+    action: Action
+    label: int | None = None
+    expected: tuple[str, int | None] | None = None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which digits to list; None takes all.
+
+    Attributes
+    ----------
+    state : {"pending", "accepted", "rejected"}
+    label : int or None
+        The reviewed label of accepted digits, the given label of others.
+    contributor : str or None
+    """
+
+    state: State = "accepted"
+    label: int | None = None
+    contributor: str | None = None
+
+
+class ReviewDesk:
+    """What reviewers do with the digits of a store; thread-safe like the store, with the same errors.
+
+    Parameters
+    ----------
+    store : Store
+    clock : callable, optional
+        Returns the time in milliseconds since 1970.
+    """
+
+    def __init__(self, store: Store, clock: Callable[[], int] = now) -> None:
+        self._store, self._clock = store, clock
+
+    # ---- handing out ----
+
+    def queue(self, limit: int, *, label: int | None = None, session: str | None = None) -> list[dict[str, Any]]:
+        """Return the digits to review next, those with the highest uncertainty first and the oldest first among equals.
+
+        Parameters
+        ----------
+        limit : int
+            Largest number of digits.
+        label : int or None
+            Only digits that were given this label.
+        session : str or None
+            Id of the reviewer's page, to which the digits are lent: for LEASE_SECONDS, no other session gets them.
+            Without it, the digits that are lent to nobody are returned, and others may get the same.
+
+        Returns
+        -------
+        list of dict
+            ``number, id, image`` (784 pixels), ``label`` (as given), ``contributor, created`` (ms since 1970),
+            ``predicted_label`` (or None) and ``uncertainty``.
+        """
+        query = _select_digits(digits.c.given).where(digits.c.state == PENDING)
+        if label is not None:
+            query = query.where(digits.c.given == label)
+        query = query.order_by(digits.c.doubt.desc(), digits.c.seq).limit(limit)
+        if self._store.read_only:  # nothing can be reviewed either
+            with self._store.reading() as connection:
+                return [_as_dict(row) for row in connection.execute(query)]
+        time = self._clock()
+        lent = sa.select(leases.c.digit).where(leases.c.digit == digits.c.seq, leases.c.until > time)
+        if session is None:
+            with self._store.reading() as connection:
+                return [_as_dict(row) for row in connection.execute(query.where(sa.not_(lent.exists())))]
+        until = time + 1000 * LEASE_SECONDS
+        with self._store.writing() as connection:
+            if connection.dialect.name != "sqlite":
+                # One at a time, or two sessions would find the same digits free. SQLite has one writer anyway.
+                connection.execute(sa.text(f"LOCK TABLE {leases.name} IN SHARE ROW EXCLUSIVE MODE"))
+            connection.execute(sa.delete(leases).where(leases.c.until <= time))
+            connection.execute(sa.update(leases).where(leases.c.session == session).values(until=until))
+            others = lent.where(leases.c.session != session)
+            rows = connection.execute(query.where(sa.not_(others.exists()))).all()
+            if rows:
+                new = [{"digit": row.number, "session": session, "until": until} for row in rows]
+                insert_new(connection, leases, new, leases.c.digit)
+        return [_as_dict(row) for row in rows]
+
+    # ---- verdicts ----
+
+    def review(
+        self,
+        digit: str,
+        action: Action,
+        label: int | None,
+        reviewer: str,
+        *,
+        expected: tuple[str, int | None] | None = None,
+    ) -> dict[str, Any]:
+        """Accept, reject or relabel a pending digit, or put a reviewed one back into the queue.
+
+        Repeating an action changes nothing.
+
+        Parameters
+        ----------
+        digit, action, label, expected
+            See :class:`Verdict`.
+        reviewer : str
+            Name of the reviewer; may be empty.
+
+        Returns
+        -------
+        dict
+            ``id, state, label`` (None unless accepted) as they are now.
+
+        Raises
+        ------
+        UnknownDigitError
+            If no digit has this id.
+        AlreadyReviewedError
+            If the digit has been reviewed with another result.
+        """
+        with self._store.writing() as connection:
+            return self._apply(connection, Verdict(digit, action, label, expected), reviewer)
+
+    def review_all(
+        self, verdicts: Sequence[Verdict], reviewer: str
+    ) -> list[dict[str, Any] | UnknownDigitError | AlreadyReviewedError]:
+        """Apply several verdicts in their order; one that is refused does not affect the others.
+
+        Returns
+        -------
+        list
+            For each verdict what :meth:`review` returns, or the error that it raises.
+        """
+        results: list[dict[str, Any] | UnknownDigitError | AlreadyReviewedError] = []
+        with self._store.writing() as connection:
+            for verdict in verdicts:
+                try:
+                    results.append(self._apply(connection, verdict, reviewer))
+                except (UnknownDigitError, AlreadyReviewedError) as error:
+                    results.append(error)
+        return results
+
+    def _apply(self, connection: Connection, verdict: Verdict, reviewer: str) -> dict[str, Any]:
+        columns = (digits.c.seq, digits.c.given, digits.c.state, digits.c.label)
+        query = sa.select(*columns).where(digits.c.id == verdict.digit)
+        found = connection.execute(query.with_for_update()).first()
+        if found is None:
+            raise UnknownDigitError
+        before = (str(found.state), found.label)
+        after: tuple[str, int | None] = {
+            "accept": (ACCEPTED, int(found.given)),
+            "relabel": (ACCEPTED, verdict.label),
+            "reject": (REJECTED, None),
+            "undo": (PENDING, None),
+        }[verdict.action]
+        if after != before:
+            if before[0] != PENDING and (verdict.action != "undo" or verdict.expected not in (None, before)):
+                raise AlreadyReviewedError
+            connection.execute(
+                sa.update(digits).where(digits.c.seq == found.seq).values(state=after[0], label=after[1])
+            )
+            if ACCEPTED in (before[0], after[0]):
+                bump_revision(connection)
+            values = {"digit": verdict.digit, "action": verdict.action, "label": after[1], "reviewer": reviewer}
+            connection.execute(sa.insert(reviews).values(**values, created=self._clock()))
+            connection.execute(sa.delete(leases).where(leases.c.digit == found.seq))
+        return {"id": verdict.digit, "state": after[0], "label": after[1]}
+
+    def review_contributor(self, contributor: str, state: State, action: Action, reviewer: str) -> int:
+        """Accept, reject or put back all digits of one contributor that are in one state.
+
+        Parameters
+        ----------
+        contributor : str
+            The name, exactly; not empty.
+        state : {"pending", "accepted", "rejected"}
+            "accept" and "reject" take pending digits, "undo" takes reviewed ones; others stay as they are.
+        action : {"accept", "reject", "undo"}
+        reviewer : str
+
+        Returns
+        -------
+        int
+            Number of digits that were changed.
+        """
+        if (action == "undo") == (state == PENDING) or not contributor:
+            return 0
+        after = {"accept": ACCEPTED, "reject": REJECTED, "undo": PENDING}[action]
+        label = digits.c.given if action == "accept" else sa.null()
+        chosen = sa.and_(digits.c.state == state, digits.c.contributor == contributor)
+        entries = sa.select(
+            digits.c.id,
+            sa.literal(action),
+            sa.cast(label, sa.SmallInteger),
+            sa.literal(reviewer),
+            sa.literal(self._clock(), sa.BigInteger),
+        ).where(chosen)
+        with self._store.writing() as connection:
+            columns = ["digit", "action", "label", "reviewer", "created"]
+            # In one statement each, the same digits are meant even if others arrive meanwhile: those are locked first.
+            numbers = connection.execute(sa.select(digits.c.seq).where(chosen).with_for_update()).scalars().all()
+            if not numbers:
+                return 0
+            last = digits.c.seq <= max(numbers)
+            connection.execute(sa.insert(reviews).from_select(columns, entries.where(last).order_by(digits.c.seq)))
+            lent = sa.select(digits.c.seq).where(chosen, last)
+            connection.execute(sa.delete(leases).where(leases.c.digit.in_(lent)))
+            connection.execute(sa.update(digits).where(chosen, last).values(state=after, label=label))
+            if ACCEPTED in (state, after):
+                bump_revision(connection)
+        return len(numbers)
+
+    def strike_name(self, name: str) -> int:
+        """Remove a name from all digits and reviews; the digits keep their state and label.
+
+        Returns
+        -------
+        int
+            Number of digits that had the name.
+        """
+        if not name:
+            return 0
+        # With all states listed, the index on state and contributor is used.
+        chosen = sa.and_(digits.c.state.in_((PENDING, ACCEPTED, REJECTED)), digits.c.contributor == name)
+        with self._store.writing() as connection:
+            changed = connection.execute(sa.update(digits).where(chosen).values(contributor="")).rowcount
+            connection.execute(sa.update(reviews).where(reviews.c.reviewer == name).values(reviewer=""))
+        return int(changed)
+
+    # ---- looking back ----
+
+    def browse(self, selection: Selection, limit: int, before: int | None = None) -> list[dict[str, Any]]:
+        """Return digits in one state, the newest first.
+
+        Parameters
+        ----------
+        selection : Selection
+        limit : int
+            Largest number of digits.
+        before : int or None
+            Only digits with a smaller ``number``: the last one of the page before.
+
+        Returns
+        -------
+        list of dict
+            As for :meth:`queue`, with ``label`` as reviewed if the digit is accepted, and ``given`` and ``state``.
+        """
+        label = digits.c.label if selection.state == ACCEPTED else digits.c.given
+        query = _select_digits(label).add_columns(digits.c.given.label("given"), digits.c.state)
+        query = query.where(digits.c.state == selection.state)
+        if selection.label is not None:
+            query = query.where(label == selection.label)
+        if selection.contributor is not None:
+            query = query.where(digits.c.contributor == selection.contributor)
+        if before is not None:
+            query = query.where(digits.c.seq < before)
+        with self._store.reading() as connection:
+            rows = connection.execute(query.order_by(digits.c.seq.desc()).limit(limit)).all()
+        return [{**_as_dict(row), "given": row.given, "state": row.state} for row in rows]
+
+    def history(self, limit: int, before: int | None = None, *, images: bool = False) -> list[dict[str, Any]]:
+        """Return the latest reviews, newest first.
+
+        Parameters
+        ----------
+        limit : int
+        before : int or None
+            Only entries with a smaller ``number``: the last one of the page before.
+        images : bool
+            Also return what the digits are now.
+
+        Returns
+        -------
+        list of dict
+            ``number, id, action, label, reviewer, created`` (ms since 1970), and with `images` ``image, state`` and
+            ``given``.
+        """
+        columns = [
+            reviews.c.seq.label("number"),
+            reviews.c.digit.label("id"),
+            reviews.c.action,
+            reviews.c.label,
+            reviews.c.reviewer,
+            reviews.c.created,
+        ]
+        query = sa.select(*columns)
+        if images:
+            query = query.add_columns(digits.c.pixels, digits.c.state, digits.c.given)
+            query = query.join(digits, digits.c.id == reviews.c.digit)
+        if before is not None:
+            query = query.where(reviews.c.seq < before)
+        query = query.order_by(reviews.c.seq.desc()).limit(limit)
+        with self._store.reading() as connection:
+            entries = [dict(row) for row in connection.execute(query).mappings()]
+            for entry in entries if images else ():
+                entry["image"] = list(pixels_of(entry.pop("pixels")))
+        return entries
+
+    def counts(self) -> dict[str, Any]:
+        """Return the number of digits that are pending, accepted and rejected, and ``waiting``: pending by class."""
+        query = sa.select(digits.c.state, digits.c.given, sa.func.count()).group_by(digits.c.state, digits.c.given)
+        with self._store.reading() as connection:
+            rows = connection.execute(query).all()
+        states = dict.fromkeys((PENDING, ACCEPTED, REJECTED), 0)
+        waiting = dict.fromkeys(self._store.classes, 0)
+        for state, given, n in rows:
+            if state in states:
+                states[state] += int(n)
+            if state == PENDING and given in range(len(self._store.classes)):
+                waiting[self._store.classes[given]] += int(n)
+        return {**states, "waiting": waiting}
+
+
+def _select_digits(label: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    return sa.select(
+        digits.c.seq.label("number"),
+        digits.c.id,
+        digits.c.pixels,
+        label.label("label"),
+        digits.c.contributor,
+        digits.c.created,
+        digits.c.opinion,
+        digits.c.doubt,
+    )
+
+
+def _as_dict(row: Any) -> dict[str, Any]:
+    return {
+        "number": row.number,
+        "id": row.id,
+        "image": list(pixels_of(row.pixels)),
+        "label": row.label,
+        "contributor": row.contributor,
+        "created": row.created,
+        "predicted_label": row.opinion,
+        "uncertainty": row.doubt,
+    }
