@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import hmac
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import anyio
 import numpy as np
 from fastapi import FastAPI, HTTPException, Query, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse  # noqa: TC002 - FastAPI reads the annotations
 from starlette.concurrency import run_in_threadpool
 from starlette.staticfiles import StaticFiles
 
@@ -25,9 +24,8 @@ from fastnn.images import is_blank, read_drawings
 from fastnn.images.decode import picture_size
 from fastnn.images.drawings import find_drawings
 from fastnn.reading import read_file
-from fastnn.web.export import CachedFile, Export
+from fastnn.web.export import Export
 from fastnn.web.limits import RateLimiter, read_body
-from fastnn.web.logs import log
 from fastnn.web.messages import (
     contributor_name,
     decode,
@@ -37,6 +35,7 @@ from fastnn.web.messages import (
     schemas,
 )
 from fastnn.web.middleware import AccessLogMiddleware, AllowedHosts, AllowedHostsMiddleware
+from fastnn.web.model_files import ModelFiles
 from fastnn.web.rescoring import Rescorer
 from fastnn.web.responses import (
     MAX_BODY_BYTES,
@@ -45,13 +44,14 @@ from fastnn.web.responses import (
     json_response,
     request_body,
     responses,
+    store_error_response,
 )
 from fastnn.web.review import add_review
+from fastnn.web.sharing import add_sharing
 from fastnn.web.store import (
     UNSCORED,
     NewDigit,
     QueueFullError,
-    ReadOnlyError,
     Store,
     StoreError,
 )
@@ -78,20 +78,9 @@ _IMAGE_COST = 6.0
 _PIXELS_PER_UNIT = 250_000
 _DIGIT_COST = 5.0
 _LIST_COST = 5.0
-_FILE_COST = 20.0
 
 _GUESSES_PER_SECOND = 1.0
 """Wrong tokens that one address may send per second in the long run."""
-
-# Responses with these headers may be read by pages of other sites.
-_CORS_HEADERS = {
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Expose-Headers": "ETag, Retry-After",
-    "Cross-Origin-Resource-Policy": "cross-origin",
-}
-
-# Pages of other sites may show files with this header, but not read them.
-_EMBEDDED_HEADERS = {"Cross-Origin-Resource-Policy": "cross-origin"}
 
 _MAX_CREDITS = 500
 
@@ -136,6 +125,7 @@ class State:
     def __init__(self, settings: Settings) -> None:
         self.store, self.model = settings.store, settings.model
         self.export = Export(settings.store)
+        self.model_files = ModelFiles(lambda: self.model)
         self.limiter = RateLimiter(settings.rate)
         # Wrong tokens have their own buckets: somebody who guesses must not use up what others behind the same address
         # need to draw.
@@ -219,7 +209,7 @@ def create_app(settings: Settings) -> FastAPI:
     _add_recognition(app, state)
     _add_collection(app, state)
     add_review(app, state)
-    _add_sharing(app, state)
+    add_sharing(app, state)
     _add_schemas(app)
     if settings.hosts is not None:
         app.add_middleware(AllowedHostsMiddleware, hosts=settings.hosts)
@@ -232,19 +222,7 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(StoreError)
     async def _store_failed(_: Request, error: StoreError) -> JSONResponse:
-        return _store_error_response(error)
-
-
-def _store_error_response(error: StoreError, headers: dict[str, str] | None = None) -> JSONResponse:
-    log("database failed", reason=str(error))
-    detail = "the database is not available at the moment; please try again"
-    if isinstance(error, ReadOnlyError):
-        detail = "the database is read-only: digits are recognised, but not stored or reviewed"
-    return JSONResponse(
-        {"detail": detail},
-        503,
-        headers={"Retry-After": "5", **(headers or {})},
-    )
+        return store_error_response(error)
 
 
 def _add_pages(app: FastAPI) -> None:
@@ -392,89 +370,6 @@ def _add_collection(app: FastAPI, state: State) -> None:
         found = await run_in_threadpool(query)
         model = state.model
         return json_response({**found, "model": model.describe() if model else None})
-
-
-def _add_sharing(app: FastAPI, state: State) -> None:
-    """Add /dataset.json, which pages of other sites may read, and /mosaic.png."""
-
-    async def dataset(request: Request) -> Response:
-        # Pages of other sites may read errors too, so that they know the reason and when to try again.
-        try:
-            state.limiter.spend(request, _FILE_COST)
-            file = await anyio.to_thread.run_sync(state.export.dataset, limiter=state.download_threads)
-        except HTTPException as error:
-            raise HTTPException(error.status_code, error.detail, {**(error.headers or {}), **_CORS_HEADERS}) from None
-        except StoreError as error:
-            return _store_error_response(error, _CORS_HEADERS)
-        gzipped = _accepts_gzip(request.headers.get("accept-encoding", ""))
-        headers = {**_CORS_HEADERS, "Vary": "Accept-Encoding"}
-        if gzipped:
-            headers |= {"Content-Encoding": "gzip", "Content-Length": str(file.size)}
-        etag = _etag(state.store.database_id, file, "" if gzipped else "-plain")
-        return _send_file(request, file, "application/json", {"ETag": etag, **headers}, decompress=not gzipped)
-
-    async def mosaic(request: Request) -> Response:
-        state.limiter.spend(request, _FILE_COST)
-        file = await anyio.to_thread.run_sync(state.export.mosaic, limiter=state.download_threads)
-        headers = {"ETag": _etag(state.store.database_id, file), "Content-Length": str(file.size), **_EMBEDDED_HEADERS}
-        return _send_file(request, file, "image/png", headers, decompress=False)
-
-    async def preflight() -> Response:
-        return Response(
-            status_code=204,
-            headers={
-                "Access-Control-Allow-Origin": "*",
-                "Access-Control-Allow-Methods": "GET, HEAD",
-                "Access-Control-Allow-Headers": "If-None-Match",
-                "Access-Control-Max-Age": "86400",
-            },
-        )
-
-    unchanged: dict[int | str, dict[str, Any]] = {304: {"description": "Unchanged since the version with this ETag"}}
-    data = {200: {"description": "An array of images with labels", "content": {"application/json": {}}}, **unchanged}
-    image = {200: {"description": "A PNG image", "content": {"image/png": {}}}, **unchanged}
-    app.add_api_route(
-        "/dataset.json", dataset, summary="The accepted digits", responses={**data, **responses(..., 429, 503)}
-    )
-    app.add_api_route("/dataset.json", dataset, methods=["HEAD"], include_in_schema=False)
-    app.add_api_route("/dataset.json", preflight, methods=["OPTIONS"], include_in_schema=False)
-    app.add_api_route(
-        "/mosaic.png", mosaic, summary="Accepted digits as one image", responses={**image, **responses(..., 429, 503)}
-    )
-    app.add_api_route("/mosaic.png", mosaic, methods=["HEAD"], include_in_schema=False)
-
-
-def _etag(database_id: str, file: CachedFile, suffix: str = "") -> str:
-    return f'"{database_id[:8]}-{file.revision}{suffix}"'
-
-
-def _send_file(
-    request: Request, file: CachedFile, media_type: str, headers: dict[str, str], *, decompress: bool
-) -> Response:
-    """Return a response with a file; with 304 and no body if the client has this version already."""
-    headers = {"Cache-Control": "no-cache", **headers}
-    known = request.headers.get("if-none-match", "")
-    if known.strip() == "*" or headers["ETag"] in (part.strip().removeprefix("W/") for part in known.split(",")):
-        for header in ("Content-Length", "Content-Encoding"):
-            headers.pop(header, None)
-        return Response(status_code=304, headers=headers)
-    if request.method == "HEAD":
-        response = Response(headers=headers, media_type=media_type)
-        if "Content-Length" not in headers:
-            # The length of a file that is decompressed on the way is unknown; do not send that of the empty body.
-            del response.headers["Content-Length"]
-        return response
-    return StreamingResponse(file.chunks(decompress=decompress), headers=headers, media_type=media_type)
-
-
-def _accepts_gzip(accepted: str) -> bool:
-    """Return whether an Accept-Encoding header allows gzip."""
-    weights = {}
-    for part in accepted.lower().split(","):
-        coding, _, weight = part.partition(";")
-        weights[coding.strip()] = weight.replace(" ", "")
-    found = weights.get("gzip", weights.get("*"))
-    return found is not None and re.fullmatch(r"q=0(\.0*)?", found) is None
 
 
 def _add_schemas(app: FastAPI) -> None:

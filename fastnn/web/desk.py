@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,7 +13,7 @@ from fastnn.datasets.database import bump_revision, now, pixels_of
 from fastnn.datasets.schema import ACCEPTED, PENDING, REJECTED, digits, insert_new, leases, reviews
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from sqlalchemy.engine import Connection
 
@@ -19,9 +21,13 @@ if TYPE_CHECKING:
 
 Action = Literal["accept", "reject", "relabel", "undo"]
 State = Literal["pending", "accepted", "rejected"]
+Move = tuple[str, int, int]
+"""A change of the counts: a state, the label as given, and how many more digits have both."""
 
 LEASE_SECONDS = 300
 """How long nobody else gets the digits that a reviewer's page was given; asking again extends it."""
+
+_COUNTED_SECONDS = 60
 
 
 class UnknownDigitError(Exception):
@@ -83,6 +89,8 @@ class ReviewDesk:
 
     def __init__(self, store: Store, clock: Callable[[], int] = now) -> None:
         self._store, self._clock = store, clock
+        self._counted: _Counted | None = None
+        self._counted_lock = threading.Lock()
 
     # ---- handing out ----
 
@@ -165,8 +173,8 @@ class ReviewDesk:
         AlreadyReviewedError
             If the digit has been reviewed with another result.
         """
-        with self._store.writing() as connection:
-            return self._apply(connection, Verdict(digit, action, label, expected), reviewer)
+        with self.counting() as (connection, moves):
+            return self._apply(connection, Verdict(digit, action, label, expected), reviewer, moves)
 
     def review_all(
         self, verdicts: Sequence[Verdict], reviewer: str
@@ -179,15 +187,15 @@ class ReviewDesk:
             For each verdict what :meth:`review` returns, or the error that it raises.
         """
         results: list[dict[str, Any] | UnknownDigitError | AlreadyReviewedError] = []
-        with self._store.writing() as connection:
+        with self.counting() as (connection, moves):
             for verdict in verdicts:
                 try:
-                    results.append(self._apply(connection, verdict, reviewer))
+                    results.append(self._apply(connection, verdict, reviewer, moves))
                 except (UnknownDigitError, AlreadyReviewedError) as error:
                     results.append(error)
         return results
 
-    def _apply(self, connection: Connection, verdict: Verdict, reviewer: str) -> dict[str, Any]:
+    def _apply(self, connection: Connection, verdict: Verdict, reviewer: str, moves: list[Move]) -> dict[str, Any]:
         columns = (digits.c.seq, digits.c.given, digits.c.state, digits.c.label)
         query = sa.select(*columns).where(digits.c.id == verdict.digit)
         found = connection.execute(query.with_for_update()).first()
@@ -211,6 +219,7 @@ class ReviewDesk:
             values = {"digit": verdict.digit, "action": verdict.action, "label": after[1], "reviewer": reviewer}
             connection.execute(sa.insert(reviews).values(**values, created=self._clock()))
             connection.execute(sa.delete(leases).where(leases.c.digit == found.seq))
+            moves += [(before[0], found.given, -1), (after[0], found.given, 1)]
         return {"id": verdict.digit, "state": after[0], "label": after[1]}
 
     def review_contributor(self, contributor: str, state: State, action: Action, reviewer: str) -> int:
@@ -343,19 +352,78 @@ class ReviewDesk:
                 entry["image"] = list(pixels_of(entry.pop("pixels")))
         return entries
 
+    # ---- counts ----
+
     def counts(self) -> dict[str, Any]:
-        """Return the number of digits that are pending, accepted and rejected, and ``waiting``: pending by class."""
-        query = sa.select(digits.c.state, digits.c.given, sa.func.count()).group_by(digits.c.state, digits.c.given)
+        """Return the number of digits that are pending, accepted and rejected, and ``waiting``: pending by class.
+
+        Counting 200,000 digits takes longer than all else that a page of the queue needs, so the counts are kept and
+        moved with each change. Changes by other processes are noticed by the newest digit and the newest review.
+        """
         with self._store.reading() as connection:
-            rows = connection.execute(query).all()
+            key = _newest(connection)
+            with self._counted_lock:
+                counted = self._counted
+            if counted is None or counted.key != key or self._clock() >= counted.until:
+                query = sa.select(digits.c.state, digits.c.given, sa.func.count())
+                rows = connection.execute(query.group_by(digits.c.state, digits.c.given)).all()
+                numbers = {(str(state), int(given)): int(n) for state, given, n in rows}
+                counted = _Counted(key, numbers, self._clock() + 1000 * _COUNTED_SECONDS)
+                with self._counted_lock:
+                    self._counted = counted
         states = dict.fromkeys((PENDING, ACCEPTED, REJECTED), 0)
         waiting = dict.fromkeys(self._store.classes, 0)
-        for state, given, n in rows:
+        for (state, given), n in counted.numbers.items():
             if state in states:
-                states[state] += int(n)
+                states[state] += n
             if state == PENDING and given in range(len(self._store.classes)):
-                waiting[self._store.classes[given]] += int(n)
+                waiting[self._store.classes[given]] += n
         return {**states, "waiting": waiting}
+
+    @contextlib.contextmanager
+    def counting(self) -> Iterator[tuple[Connection, list[Move]]]:
+        """Open a transaction that writes, and a list for its changes of the counts, which are taken over at its end."""
+        moves: list[Move] = []
+        with self._store.writing() as connection:
+            before = _newest(connection)
+            yield connection, moves
+            after = _newest(connection)
+        with self._counted_lock:
+            counted = self._counted
+            if counted is None or counted.key != before or (after != before and not moves):
+                # Another transaction came in between, or it is unknown what has changed.
+                self._counted = None
+                return
+            numbers = dict(counted.numbers)
+            for state, given, n in moves:
+                numbers[state, given] = numbers.get((state, given), 0) + n
+            self._counted = _Counted(after, numbers, counted.until)
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """Counts of digits by state and given label.
+
+    Attributes
+    ----------
+    key : tuple
+        The newest digit and the newest review that are counted.
+    numbers : dict
+    until : int
+        When they are counted anew in any case, in ms since 1970.
+    """
+
+    key: tuple[int | None, int | None]
+    numbers: dict[tuple[str, int], int]
+    until: int
+
+
+def _newest(connection: Connection) -> tuple[int | None, int | None]:
+    """Return the newest digit and the newest review; each change of a digit's state adds a review."""
+    last_digit = sa.select(sa.func.max(digits.c.seq)).scalar_subquery()
+    last_review = sa.select(sa.func.max(reviews.c.seq)).scalar_subquery()
+    digit, review = connection.execute(sa.select(last_digit, last_review)).one()
+    return digit, review
 
 
 def _select_digits(label: sa.ColumnElement[Any]) -> sa.Select[Any]:

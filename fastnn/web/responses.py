@@ -6,9 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from fastapi import HTTPException, Response
+from fastapi.responses import JSONResponse
+
+from fastnn.web.logs import log
+from fastnn.web.store import ReadOnlyError
 
 if TYPE_CHECKING:
     from fastapi import Request
+
+    from fastnn.web.store import StoreError
 
 MAX_BODY_BYTES = 512 << 10
 """Largest JSON body: 100 digits of 784 values with at most three figures and a comma take 330 kB."""
@@ -31,6 +37,19 @@ def content_type_of(request: Request, *allowed: str) -> str:
     return content_type
 
 
+def store_error_response(error: StoreError, headers: dict[str, str] | None = None) -> JSONResponse:
+    """Log that the database failed, and return a 503 response."""
+    log("database failed", reason=str(error))
+    detail = "the database is not available at the moment; please try again"
+    if isinstance(error, ReadOnlyError):
+        detail = "the database is read-only: digits are recognised, but not stored or reviewed"
+    return JSONResponse(
+        {"detail": detail},
+        503,
+        headers={"Retry-After": "5", **(headers or {})},
+    )
+
+
 def json_response(value: Any, status: int = 200) -> Response:
     """Return a response with a value as JSON."""
     return Response(msgspec.json.encode(value), status, media_type="application/json")
@@ -49,7 +68,7 @@ def request_body(schema: str, *image_types: str) -> dict[str, Any]:
 
 _STATUS_DESCRIPTIONS = {
     401: "The token is missing or wrong",
-    404: "No such digit",
+    404: "There is no such digit or file",
     408: "The body took too long to arrive",
     409: "Another reviewer has decided otherwise",
     413: "The body is too long",

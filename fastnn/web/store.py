@@ -248,12 +248,15 @@ class Store:
             }
             for digit in new
         ]
-        with self.writing() as connection:
+        with self.desk.counting() as (connection, moves):
             # Unlike a count, this reads a limited number of index entries, however long the queue is.
             excess = sa.select(digits.c.seq).where(digits.c.state == PENDING).offset(MAX_PENDING).limit(1)
             if connection.execute(excess).first() is not None:
                 raise QueueFullError
-            return insert_new(connection, digits, rows, digits.c.id)
+            stored = insert_new(connection, digits, rows, digits.c.id)
+            if stored == len(rows):  # otherwise it is unknown which, and all are counted again
+                moves += [(PENDING, digit.label, 1) for digit in new]
+            return stored
 
     def states(self) -> dict[str, int]:
         """Return the number of digits that are pending, accepted and rejected."""

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import pytest
 
+from fastnn.datasets.database import import_dataset
 from fastnn.web.desk import LEASE_SECONDS, AlreadyReviewedError, ReviewDesk, Selection, UnknownDigitError, Verdict
-from fastnn.web.store import Store
+from fastnn.web.store import Store, StoreError
 from tests.helpers import TIMEOUT
 from tests.web.servers import new_digit, new_id
+
+if TYPE_CHECKING:
+    from fastnn.datasets import Dataset
 
 ANN, BOB = new_id(), new_id()
 
@@ -203,3 +208,55 @@ def test_classes_of_ones_own(url: str) -> None:
     again = Store(url)
     assert again.classes == names
     again.close()
+
+
+def test_counts_are_right_whoever_changes_the_digits(store: Store, url: str, drawn: Dataset) -> None:
+    """They are kept in memory and moved, so compare them with those of a store that has just been opened."""
+
+    def check() -> None:
+        fresh = Store(url)
+        assert store.desk.counts() == fresh.desk.counts()
+        fresh.close()
+
+    given = [new_digit(k, label=k % 3) for k in range(12)]
+    check()
+    store.add(given[:6], "Ann", "m")
+    check()
+    store.add(given[4:9], "Ann", "m")  # two are known
+    check()
+    store.add(given[9:], "Bob", "m")
+    store.desk.review(given[0].id, "relabel", 9, "")
+    store.desk.review(given[0].id, "undo", None, "")
+    check()
+    store.desk.review_all(
+        [Verdict(given[0].id, "accept"), Verdict(given[1].id, "reject"), Verdict(new_id(), "reject")], ""
+    )
+    check()
+    other = Store(url)
+    other.desk.review(given[2].id, "accept", None, "")
+    store.desk.review(given[3].id, "accept", None, "")
+    check()
+    other.add([new_digit(50, label=7)], "", "m")
+    check()
+    other.close()
+    import_dataset(drawn.take(range(5)), url)
+    check()
+    store.desk.review_contributor("Ann", "pending", "reject", "")
+    check()
+    assert sum(store.desk.counts()["waiting"].values()) == store.states()["pending"] == 4
+
+
+def test_counts_are_not_kept_when_a_transaction_fails(store: Store) -> None:
+    (one,) = filled(store, 1)
+    before = store.desk.counts()
+
+    def fail() -> None:
+        with store.desk.counting() as (_, moves):
+            moves.append(("pending", 0, 5))
+            raise ValueError
+
+    with pytest.raises(StoreError):
+        fail()
+    assert store.desk.counts() == before
+    store.desk.review(one, "accept", None, "")
+    assert store.desk.counts()["accepted"] == 1

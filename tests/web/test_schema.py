@@ -38,6 +38,9 @@ OPERATIONS = (
     "POST /api/review/{digit}",
     "GET /dataset.json",
     "GET /mosaic.png",
+    "GET /model.json",
+    "GET /model.bin",
+    "GET /NN.json",
 )
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
