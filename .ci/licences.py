@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 PAGE = Path(__file__).parents[1] / "LICENSES.md"
-EXTRAS = ("clean", "plot", "web", "postgres", "sklearn", "river", "tables", "photos")
+EXTRAS = ("clean", "plot", "web", "postgres", "sklearn", "skops", "river", "tables", "photos", "onnx")
 # Free licences that let a program of any licence import the package. MPL and LGPL ask for the source of changes to the
 # package itself, and fastnn ships no package but its own.
 COMPATIBLE = {
@@ -24,6 +24,7 @@ COMPATIBLE = {
 }  # fmt: skip
 # What older packages write instead of an SPDX expression.
 SPELLINGS = {
+    "3-Clause BSD License": "BSD-3-Clause",
     "Apache License": "Apache-2.0",
     "Apache Software License": "Apache-2.0",
     "BSD License": "BSD",
@@ -34,11 +35,15 @@ SPELLINGS = {
     "Python Software Foundation License": "PSF-2.0",
     "The Unlicense (Unlicense)": "Unlicense",
 }
+# Its metadata say that it is approved by the OSI, and its file LICENSE which one it is.
+OTHERS = {"skops": "MIT"}
 
 
 def licence(package: Distribution) -> str:
     """Return the licence of a package, as an SPDX expression if it has one."""
     metadata = package.metadata
+    if metadata["Name"] in OTHERS:
+        return OTHERS[metadata["Name"]]
     classifiers = [
         line.rpartition(" :: ")[2] for line in metadata.get_all("Classifier", []) if line.startswith("License ::")
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import importlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
@@ -476,8 +477,8 @@ class Model:
     def predict_proba(self, samples: Any) -> NDArray[np.float64]:
         """Return the probability of each class, which sum to 1 in every row; of a multilabel model that of each label.
 
-        The outputs of rule original are independent sigmoids; they are divided by their sum. Those of a model trained
-        with label smoothing are freed of it, see :class:`Calibration`.
+        The outputs of rule original are independent sigmoids; they are divided by their sum. A model that was trained
+        with label smoothing undoes it, see :class:`Calibration`.
 
         Parameters
         ----------
@@ -525,6 +526,28 @@ class Model:
         """
         predicted = decide(self.task, self.outputs(samples))
         return predicted[:, 0] if self.task == "regression" and len(self.names) == 1 else predicted
+
+    def to_sklearn(self, classes: Any = None) -> Any:
+        """Return a fitted estimator of scikit-learn itself with these weights; see :func:`fastnn.sklearn.to_sklearn`.
+
+        Parameters
+        ----------
+        classes : array_like of shape (n_classes,), optional
+            The classes in the order of `names`; by default the names.
+
+        Returns
+        -------
+        sklearn.neural_network.MLPClassifier or MLPRegressor
+
+        Raises
+        ------
+        ModelError
+            If scikit-learn cannot express the model; the message has the reason.
+        MissingExtraError
+            If scikit-learn is not installed.
+        """
+        # By its name: the package imports this module.
+        return importlib.import_module("fastnn.sklearn").to_sklearn(self, classes)
 
     def _as_pixels(self, images: Any) -> NDArray[np.uint8]:
         if not isinstance(images, np.ndarray) and (isinstance(images, SparseRows) or hasattr(images, "tocsr")):

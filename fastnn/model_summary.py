@@ -106,7 +106,7 @@ class RunSummary:
     score : float or None
         On the test set: accuracy, share of samples with all labels right, or R2.
     seconds : float or None
-        Training time; None without a history.
+        Training time, the sum of all networks' (they may have been trained side by side); None without a history.
     size : int
         Bytes of the model file.
     modified : float

@@ -86,7 +86,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     label_smoothing : float
         Share of the target that is spread evenly over all classes; for rule backprop and one class of several only.
     calibrate : bool
-        Whether the model's probabilities are freed of the label smoothing, see :class:`fastnn.model.Calibration`.
+        Whether the model undoes the label smoothing in its probabilities, see :class:`fastnn.model.Calibration`.
     alpha : float
         Weight decay (L2): the gradient of `alpha` / 2 times the sum of all squared weights is added to that of the
         loss; biases do not decay.

@@ -123,7 +123,9 @@ CASES: dict[str, tuple[tuple[str, ...], str, bytes]] = {
     "import: empty": (IMPORT, "NN.json", b""),
     "import: truncated": (IMPORT, "NN.json", b"ORIGINAL"),
     "import: another JSON": (IMPORT, "NN.json", digits()),
-    "import: no JSON": (IMPORT, "NN.json", MODEL),
+    "import: a truncated model": (IMPORT, "m.safetensors", MODEL[:-9]),
+    "import: an archive cut off": (IMPORT, "m.npz", b"PK\x03\x04" + b"a" * 90),
+    "import: no network": (IMPORT, "m.npz", b"GIF89a"),
     # Recipes
     "recipe: empty name": (RECIPE, "a.toml", b'name = ""\n'),
     "recipe: no TOML": (RECIPE, "a.toml", b"epochs 3\n"),

@@ -102,6 +102,7 @@ EXCEPTIONS = {
     "temporaries.py: read_bytes": "a file of the kernel, with a fixed name; its size says 0",
     "cli/_streams.py: os.open": "opens the null device",
     "cli/guide.py: read_text": "the guides are part of the package, which may be an archive",
+    "formats/html_page.py: read_text": "scripts of the package, which may be an archive",
     "threads.py: _QUOTA.read_text": "a file of the kernel, with a fixed name; its size says 0",
     "formats/safetensors.py: safetensors.safe_open": "maps a file that open_file has just checked",
     "datasets/npz_archive.py: zipfile.ZipFile": "is given an open file",

@@ -35,6 +35,13 @@ def history(tmp_path: Path) -> Path:
     return tmp_path / "history.csv"
 
 
+@pytest.fixture
+def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write a few bytes in place of each picture, whose drawing takes most of the time of a report."""
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda _, file, **__: file.write(b"picture"))
+    monkeypatch.setattr("PIL.Image.Image.save", lambda _, file, **__: file.write(b"picture"))
+
+
 class Links(HTMLParser):
     """Collects the addresses in a page and the tags that are open at its end."""
 
@@ -78,6 +85,7 @@ def test_a_report_is_a_page_with_pictures_in_light_and_dark(tmp_path: Path, hist
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.usefixtures("no_drawing")
 def test_the_page_says_which_pictures_are_missing_and_why(tmp_path: Path) -> None:
     data = blobs(40)
     made = model()
@@ -91,6 +99,7 @@ def test_the_page_says_which_pictures_are_missing_and_why(tmp_path: Path) -> Non
     assert "100.00%" in text
 
 
+@pytest.mark.usefixtures("no_drawing")
 def test_an_older_report_is_replaced_completely_and_only_with_force(tmp_path: Path, history: Path) -> None:
     folder, data = tmp_path / "r", blobs(40)
     write_report(model(), data, folder, history=history)
@@ -149,6 +158,7 @@ def test_a_report_on_two_networks_and_no_hidden_layer(tmp_path: Path) -> None:
     assert "2 networks" in write_report(two, blobs(20), tmp_path / "r").read_text()
 
 
+@pytest.mark.usefixtures("no_drawing")
 @pytest.mark.parametrize("content", [HEAD, HISTORY[:-25], HISTORY.replace("0.9", "nan"), ""])
 def test_a_damaged_history_gives_no_learning_curves(content: str, tmp_path: Path) -> None:
     (tmp_path / "history.csv").write_text(content)
@@ -157,6 +167,7 @@ def test_a_damaged_history_gives_no_learning_curves(content: str, tmp_path: Path
     assert not (tmp_path / "r" / "history.png").exists()
 
 
+@pytest.mark.usefixtures("no_drawing")
 def test_epochs_after_those_of_the_model_are_not_shown(tmp_path: Path, history: Path) -> None:
     """A run that goes on writes its history before its model."""
     made = replace(model(), card=ModelCard(epochs=0))
@@ -169,7 +180,7 @@ def test_a_report_on_a_history_without_test_set(tmp_path: Path) -> None:
     assert (tmp_path / "r" / "history.png").exists()
 
 
-@pytest.mark.usefixtures("history")
+@pytest.mark.usefixtures("history", "no_drawing")
 def test_the_evaluate_command_writes_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     save_model(model(), "m.safetensors")

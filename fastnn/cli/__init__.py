@@ -25,7 +25,7 @@ _COMMANDS = {
     "show": ("show", "show"),
     "runs": ("runs", "runs"),
     "export": ("export", "export_model"),
-    "import": ("import_", "import_original"),
+    "import": ("import_", "import_"),
     "serve": ("serve", "serve"),
     "bench": ("bench", "bench"),
     "guide": ("guide", "guide"),

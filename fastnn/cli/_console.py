@@ -34,6 +34,15 @@ def err() -> Console:
     return Console(file=sys.stderr, highlight=False, emoji=False, soft_wrap=True)
 
 
+def can_encode(console: Console, text: str) -> bool:
+    """Return whether a console's encoding has all characters of a text."""
+    try:
+        text.encode(console.encoding)
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
 def note(text: str) -> None:
     """Print a note on standard error."""
     err().print(f"[yellow]note:[/yellow] {escape(text)}")

@@ -10,10 +10,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from fastnn.cli._console import command, note, out, print_json
+from fastnn.errors import ModelError
+from fastnn.progress import score_text
 
 if TYPE_CHECKING:
     from fastnn.datasets import Dataset
-    from fastnn.formats.export import Agreement, Exported
+    from fastnn.evaluation.agreement import Agreement
+    from fastnn.formats.export import Exported
     from fastnn.model import Model
 
 
@@ -46,9 +49,10 @@ def export_model(
     The file holds all that the model does with its inputs: scaling, polarity, standardisation, the mean of an ensemble
     and calibration. See: fastnn guide export.
     """
+    from fastnn.evaluation.agreement import check_export
     from fastnn.evaluation.saved_model import evaluation_samples
     from fastnn.formats import load_model
-    from fastnn.formats.export import check_export, export
+    from fastnn.formats.export import export
 
     loaded = load_model(model)
     samples: Dataset | None = None
@@ -58,7 +62,10 @@ def export_model(
     exported = export(loaded, target, precision=precision, force=force)
     for text in notes:
         note(text)
-    agreement = None if samples is None else check_export(exported.path, loaded, samples)
+    try:
+        agreement = None if samples is None else check_export(exported.path, loaded, samples)
+    except ModelError as error:
+        raise ModelError(f"{error}; the file is written, but not verified") from None
     if as_json:
         print_json(
             {
@@ -82,6 +89,6 @@ def _show(model: Model, exported: Exported, agreement: Agreement | None) -> None
         table.add_row(
             "verified", f"{agreement.same:,} of {agreement.total:,} samples get {what[model.task]}; {difference}"
         )
-        if agreement.score is not None:
-            table.add_row("accuracy", f"{agreement.score:.2%} of the file, {agreement.model_score:.2%} of the model")
+        of_file, of_model = (score_text(score, model.task) for score in (agreement.score, agreement.model_score))
+        table.add_row("score", f"{of_file} of the file, {of_model} of the model")
     console.print(table)

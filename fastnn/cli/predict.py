@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from fastnn.cli._console import command, err, note, out, print_json, report_error
+from fastnn.cli._console import can_encode, command, err, note, out, print_json, report_error
 from fastnn.errors import FastnnError
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def _show_image(console: Console, prediction: Prediction) -> None:
     """Print an image with two rows of pixels per line: in greys on a terminal, in black and white elsewhere."""
     from fastnn.datasets import SIDE
 
-    blocks = _BLOCKS if _can_encode(console, _BLOCKS) else _ASCII_BLOCKS
+    blocks = _BLOCKS if can_encode(console, _BLOCKS) else _ASCII_BLOCKS
 
     console.print(escape(f"{prediction.file}, image {prediction.index}: {prediction.label}"))
     rows = prediction.digit.image.reshape(SIDE, SIDE).tolist()
@@ -172,11 +172,3 @@ def _show_image(console: Console, prediction: Prediction) -> None:
             else:
                 line.append(blocks[2 * (a < 128) + (b < 128)])
         console.print(line)
-
-
-def _can_encode(console: Console, text: str) -> bool:
-    try:
-        text.encode(console.encoding)
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from fastnn.cli._console import command, note, out, print_json
+from fastnn.cli._console import can_encode, command, note, out, print_json
 from fastnn.progress import score_text
 from fastnn.storage import user_path
 
@@ -23,6 +24,8 @@ _BARS = "▁▂▃▄▅▆▇█"
 _ASCII_BARS = "._-=+*%#"
 _WIDTH = 12
 """Characters of a curve."""
+_WIDE = 100
+"""Columns of a window that shows the whole table."""
 
 _KEYS: dict[str, Callable[[RunSummary], tuple[bool, float | str]]] = {
     "name": lambda run: (False, run.run),
@@ -61,18 +64,33 @@ def runs(
         note(f"{folder}: no runs in it; fastnn train --out {folder}/NAME makes one")
         return
     console = out()
-    bars = _BARS if _can_encode(console.encoding, _BARS) else _ASCII_BARS
-    table = Table()
-    for name in ("run", "recipe", "layers", "data"):
-        table.add_column(name, overflow="fold")
-    for name in ("epochs", "seed", "score"):
-        table.add_column(name, justify="right")
-    table.add_column("curve", no_wrap=True)
-    for name in ("time", "size", "written"):
-        table.add_column(name, justify="right", no_wrap=True)
+    bars = _BARS if can_encode(console, _BARS) else _ASCII_BARS
+    wide = console.width >= _WIDE
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name, is_text, needs_width in _COLUMNS:
+        if wide or not needs_width:
+            layout: dict[str, Any] = {"overflow": "fold"} if is_text else {"justify": "right", "no_wrap": True}
+            table.add_column(name, **layout)
     for run in ordered:
-        table.add_row(*map(escape, _cells(run, folder, bars)))
+        cells = zip(_cells(run, folder, bars), _COLUMNS, strict=True)
+        table.add_row(*(escape(cell) for cell, (_, _, needs_width) in cells if wide or not needs_width))
     console.print(table)
+
+
+_COLUMNS = (
+    ("run", True, False),
+    ("recipe", True, False),
+    ("layers", True, False),
+    ("data", True, True),
+    ("epochs", True, False),
+    ("seed", False, True),
+    ("score", False, False),
+    ("curve", False, False),
+    ("training", False, False),
+    ("size", False, True),
+    ("written", False, True),
+)
+"""Name of each column, whether it is folded where it is too long, and whether only wide windows show it."""
 
 
 def _cells(run: RunSummary, folder: str, bars: str) -> list[str]:
@@ -101,11 +119,3 @@ def sparkline(values: Sequence[float], bars: str = _BARS, width: int = _WIDTH) -
     low, high = min(shown), max(shown)
     span = high - low or 1.0
     return "".join(bars[min(len(bars) - 1, int((value - low) / span * len(bars)))] for value in shown)
-
-
-def _can_encode(encoding: str, text: str) -> bool:
-    try:
-        text.encode(encoding)
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True

@@ -30,6 +30,8 @@ def show(
         print_json(summary.as_dict())
         return
     table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for name, value in _lines(summary):
         table.add_row(name, escape(value))
     out().print(table)
@@ -68,7 +70,7 @@ def _lines(summary: ModelSummary) -> list[tuple[str, str]]:
         lines.append(("started from", card.start.source or card.start.sha256))
     if card.original is not None:
         lines.append(("imported from", card.original.file))
-    lines += [("fastnn", card.version), ("weights SHA-256", model.sha256())]
+    lines += [("fastnn", card.version), ("weights hash", model.sha256())]
     return [(name, value) for name, value in lines if value is not None]
 
 

@@ -102,7 +102,7 @@ def train(
         bool | None,
         typer.Option(
             "--calibrate/--no-calibrate",
-            help="Whether predicted probabilities are freed of the label smoothing.",
+            help="Whether the model undoes the label smoothing in its probabilities.",
             show_default=False,
         ),
     ] = None,
@@ -391,7 +391,7 @@ def show_summary(result: dict[str, Any]) -> None:
         "model": result["model"],
     }
     if result["calibration"] is not None:
-        rows["calibrated"] = f"probabilities are freed of label smoothing {result['calibration']['label_smoothing']:g}"
+        rows["calibrated"] = f"label smoothing {result['calibration']['label_smoothing']:g} is undone"
     if result["best_epoch"] is not None:
         early = f", stopped after {result['epochs']}" if result["epochs"] > result["best_epoch"] else ""
         score = result["validation_r2"] if result["task"] == "regression" else result["validation_accuracy"]

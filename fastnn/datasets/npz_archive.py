@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from fastnn.datasets.array_stream import ArrayFault, check_header, read_header, read_values
 from fastnn.datasets.named_arrays import MOST_ARRAYS, ArrayInfo
 from fastnn.datasets.safe_read import FILE_LIMIT, unpacked_limit
-from fastnn.errors import DataError
+from fastnn.errors import DataError, FastnnError
 from fastnn.reading import open_file
 
 if TYPE_CHECKING:
@@ -25,14 +25,14 @@ _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, int]]:
+def opened(path: Path, what: str = "a data set") -> Iterator[tuple[zipfile.ZipFile, int]]:
     """Open an archive, with its size, and turn what is raised until it is closed into a DataError."""
     try:
-        with open_file(path, FILE_LIMIT, what="a data set") as file, zipfile.ZipFile(file) as archive:
+        with open_file(path, FILE_LIMIT, what=what) as file, zipfile.ZipFile(file) as archive:
             yield archive, file.size
     except ArrayFault as fault:
         raise DataError(f"{path}: {fault}") from None
-    except (DataError, MemoryError):
+    except (FastnnError, MemoryError):
         raise
     # zipfile, zlib and NumPy's header parser raise a dozen kinds of exceptions for damaged bytes.
     except Exception as error:
@@ -56,11 +56,16 @@ def lone_array(path: Path) -> NDArray[Any]:
         return read_member(archive, members[0])
 
 
-def read_infos(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo]) -> dict[str, ArrayInfo]:
-    """Return shape and dtype of all arrays, of which the headers alone are read; ArrayFault if one is damaged."""
+def read_infos(
+    archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], most: int = MOST_ARRAYS
+) -> dict[str, ArrayInfo]:
+    """Return shape and dtype of all arrays, of which the headers alone are read.
+
+    An ArrayFault is raised if one is damaged, or there are more than `most`.
+    """
     arrays = {name.removesuffix(".npy"): info for name, info in members.items() if name.endswith(".npy")}
-    if len(arrays) > MOST_ARRAYS:
-        raise ArrayFault(f"holds more than {MOST_ARRAYS:,} arrays")
+    if len(arrays) > most:
+        raise ArrayFault(f"holds more than {most:,} arrays")
     found = {}
     for name, info in arrays.items():
         _check_method(info)

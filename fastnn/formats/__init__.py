@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from fastnn.errors import ModelError, fault
 from fastnn.formats.original_json import read_original, write_original
@@ -27,8 +27,8 @@ def load_model(path: str | Path) -> Model:
     Parameters
     ----------
     path : path-like
-        A run folder (its model or, before training has ended, its checkpoint), a model file of fastnn, or a network in
-        the original's JSON.
+        A run folder (its model or, before training has ended, its checkpoint), a model file of fastnn, its export to
+        ``.npz`` or ``.pt``, or a network in the original's JSON. For others: :func:`import_network`.
 
     Returns
     -------
@@ -47,7 +47,16 @@ def load_model(path: str | Path) -> Model:
     True
     """
     file = find_model(path)
-    return read_original(file).model if is_json(file) else read_model(file)
+    kind = kind_of(file)
+    if kind == "json":
+        return read_original(file).model
+    if kind == "archive":
+        from fastnn.formats.npz_arrays import read
+
+        return read(file)
+    from fastnn.formats import torch_tensors
+
+    return torch_tensors.read(file) if torch_tensors.is_one(file) else read_model(file)
 
 
 def save_model(model: Model, path: str | Path) -> None:
@@ -101,13 +110,13 @@ def find_model(path: str | Path) -> Path:
     return path
 
 
-def is_json(path: Path) -> bool:
-    """Return whether a model file is the original's JSON, or else safetensors, by its first bytes.
+def kind_of(path: Path) -> Literal["safetensors", "json", "archive"]:
+    """Return which kind of file a model is in, by its first bytes; an archive is a ``.zip`` file such as ``.npz``.
 
     Raises
     ------
     ModelError
-        If it is neither of them, or cannot be read.
+        If it is none of them, or cannot be read.
     """
     with open_file(path, FILE_LIMIT, what="a model", error=ModelError) as file:
         head = file.read(4096)
@@ -115,7 +124,21 @@ def is_json(path: Path) -> bool:
         raise ModelError(f"{path}: the file is empty")
     # A safetensors file begins with the length of its header, in eight bytes; the header begins with a brace.
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 32:
-        return False
+        return "safetensors"
+    if head.startswith(b"PK"):
+        return "archive"
     if head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{":
-        return True
-    raise ModelError(f"{path}: neither a model of fastnn (safetensors) nor a network of the original's (JSON)")
+        return "json"
+    hint = _HINTS.get(path.suffix.lower(), "")
+    raise ModelError(
+        f"{path}: neither a model of fastnn (safetensors, .npz) nor a network of the original's (JSON){hint}"
+    )
+
+
+_NOT_READ_BACK = "; exports to .onnx, .html and .h are not read back: take the model that they were made of"
+_PICKLE = "; pickles are never read, since they can run any code: store an estimator of scikit-learn as .skops"
+_HINTS = {
+    **dict.fromkeys((".onnx", ".html", ".h"), _NOT_READ_BACK),
+    **dict.fromkeys((".pkl", ".pickle", ".joblib"), _PICKLE),
+}
+"""What to do, by the ending of a file that is no model."""

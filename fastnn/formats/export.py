@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast
 
-import numpy as np
-
 from fastnn.errors import ModelError, cannot_write
-from fastnn.model import decide
 from fastnn.storage import atomic_write, check_new_file, user_path
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
 
-    from fastnn.datasets import Dataset
     from fastnn.model import Model
 
 Precision: TypeAlias = Literal["float64", "float32", "float16", "int8"]
@@ -53,12 +51,15 @@ class Format:
         Module of ``fastnn.formats`` that is its :class:`Exporter`.
     precisions : tuple of str
         Types in which it can store the weights; the first is the default. Empty: that of the model.
+    named : bool
+        Whether its `dump` also takes `name`, the file's name without its ending, which the content repeats.
     """
 
     ending: str
     name: str
     module: str
     precisions: tuple[Precision, ...] = ()
+    named: bool = False
 
     def exporter(self) -> Exporter:
         """Return the module that writes and runs it."""
@@ -66,13 +67,13 @@ class Format:
 
 
 FORMATS = (
-    Format(".onnx", "ONNX", "onnx_graph", ("float32", "float16", "int8")),
+    Format(".onnx", "ONNX", "onnx_graph", ("float32", "float64", "float16", "int8")),
     Format(".html", "one HTML page", "html_page", ("float16", "float32")),
-    Format(".h", "C header", "c_header", ("float32", "int8")),
-    Format(".json", "NN.json of the original", "original_json"),
+    Format(".h", "C header", "c_header", ("float32", "int8"), named=True),
+    Format(".json", "NN.json of the original", "original_json", ("float64",)),
     Format(".npz", "NumPy arrays", "npz_arrays"),
     Format(".pt", "PyTorch state in safetensors", "torch_tensors"),
-    Format(".skops", "scikit-learn estimator", "sklearn_network"),
+    Format(".skops", "scikit-learn estimator", "sklearn_network", ("float64",)),
     Format(".safetensors", "model file of fastnn", "safetensors"),
 )
 
@@ -98,49 +99,25 @@ class Exported:
     size: int
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """How far an exported file and its model agree.
-
-    Attributes
-    ----------
-    total : int
-        Number of samples.
-    same : int
-        Samples with the same class, the same labels, or for a regression the same numbers within 1e-5 of the largest.
-    largest_difference : float
-        Between probabilities, or between the predictions of a regression.
-    score, model_score : float or None
-        Share of right classes, of the file and of the model; None for other tasks.
-    """
-
-    total: int
-    same: int
-    largest_difference: float
-    score: float | None
-    model_score: float | None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the figures, fit for JSON."""
-        return dict(vars(self))
-
-
 def format_of(path: str | Path) -> Format:
     """Return the format that the ending of a path names; ModelError if there is none."""
-    name = str(path).lower()
+    ending = PurePath(path).suffix.lower()
     for each in FORMATS:
-        if name.endswith(each.ending):
+        if ending == each.ending:
             return each
     endings = ", ".join(each.ending for each in FORMATS)
     raise ModelError(f"{path}: no format has this ending; choose one of {endings}")
 
 
 def choose_precision(model: Model, chosen: Format, precision: Precision | None) -> Precision:
-    """Return the type of the weights in a file; ModelError if the format has no such type."""
+    """Return the type of the weights in a file; ModelError if the format has no such type.
+
+    By default it is the first one of the format, and float64 for a model in float64 if the format has it.
+    """
     own = cast("Precision", model.network.dtype.name)
     allowed = chosen.precisions or (own,)
     if precision is None:
-        return allowed[0]
+        return own if own == "float64" and own in allowed else allowed[0]
     if precision not in allowed:
         raise ModelError(f"{chosen.name} ({chosen.ending}) has no precision {precision}; choose {' or '.join(allowed)}")
     return precision
@@ -183,7 +160,8 @@ def export(model: Model, path: str | Path, *, precision: Precision | None = None
     type_of_weights = choose_precision(model, chosen, precision)
     check_new_file(path, force=force)
     try:
-        content = chosen.exporter().dump(model, type_of_weights)
+        name = {"name": path.name[: -len(chosen.ending)]} if chosen.named else {}
+        content = chosen.exporter().dump(model, type_of_weights, **name)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
     try:
@@ -192,38 +170,3 @@ def export(model: Model, path: str | Path, *, precision: Precision | None = None
     except OSError as error:
         raise cannot_write(path, error, ModelError) from None
     return Exported(path, chosen.name, type_of_weights, len(content))
-
-
-def check_export(path: str | Path, model: Model, samples: Dataset) -> Agreement:
-    """Run an exported file on samples and compare its answers with those of the model.
-
-    Parameters
-    ----------
-    path : path-like
-        A file that :func:`export` wrote.
-    model : Model
-        The model that it was made of.
-    samples : Dataset
-        With the columns and names of the model, see :func:`fastnn.evaluation.matching.match_dataset`.
-
-    Raises
-    ------
-    ModelError
-        If the file cannot be run here; the message says what is missing.
-    """
-    path = user_path(path)
-    try:
-        found = format_of(path).exporter().run(path, model, samples.features)
-    except ModelError as error:
-        raise ModelError(f"{path}: {error}") from None
-    expected = model.answers(samples.features)
-    if model.task == "regression":
-        differences = np.abs(found - expected)
-        same = (differences <= 1e-5 * max(1.0, float(np.abs(expected).max(initial=0)))).all(axis=1)
-        return Agreement(len(expected), int(same.sum()), float(differences.max(initial=0)), None, None)
-    ours, theirs = decide(model.task, expected), decide(model.task, found)
-    largest = float(np.abs(found - expected).max(initial=0))
-    if model.task == "multilabel":
-        return Agreement(len(expected), int((ours == theirs).all(axis=1).sum()), largest, None, None)
-    scores = [float(np.mean(predicted == samples.labels)) for predicted in (theirs, ours)]
-    return Agreement(len(expected), int((ours == theirs).sum()), largest, *scores)

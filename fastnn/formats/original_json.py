@@ -193,11 +193,12 @@ def dump(model: Model, precision: str = "float64") -> bytes:  # noqa: ARG001 - d
         "it takes the rows of a table": model.takes != "images",
         "it inverts pixels": model.invert,
         "it normalises its images": model.normalise,
+        "its classes are not 0, 1, 2 and so on": model.names != tuple(map(str, range(len(model.names)))),
     }
     for reason, so in reasons.items():
         if so:
             raise ModelError(f"the original's format cannot hold this model: {reason}")
-    return _text(network, None if model.card.original is None else model.card.original.training)
+    return _text(network, _notes_for(model.card))
 
 
 def run(path: Path, model: Model, samples: Any) -> NDArray[np.float64]:  # noqa: ARG001 - the file holds all
@@ -306,6 +307,26 @@ def _notes(content: _Original | _Toy, path: Path) -> Any:
         raise ModelError(f"{path}: not a text file in UTF-8") from None
     except (msgspec.MsgspecError, RecursionError) as error:
         raise ModelError(f"{path}: not a network of the original's (training: {error})") from None
+
+
+def _notes_for(card: ModelCard) -> Any:
+    """Return the notes on the training that a file gets: those of the file that was imported, or the card's words."""
+    if card.original is not None:
+        return card.original.training
+    notes: dict[str, Any] = {}
+    if card.recipe is not None:
+        recipe, epochs = card.recipe, card.recipe.epochs if card.epochs is None else card.epochs
+        rate = f"learningRate {recipe.lr:g}"
+        if recipe.schedule == "step":
+            rate += f", multiplied by {recipe.lr_decay:g} every {recipe.lr_every} epochs"
+        elif recipe.schedule != "constant":
+            rate += f", schedule {recipe.schedule}"
+        notes = {"info": f"{epochs} epochs, {rate}", "learning_rate": recipe.lr}
+    if card.data is not None:
+        notes["dataset"] = card.data.description
+    if "test_accuracy" in card.metrics:
+        notes["accuracy"] = 100 * card.metrics["test_accuracy"]  # in percent, as in the original's files
+    return notes or None
 
 
 def _text(network: Network, training: Any) -> bytes:

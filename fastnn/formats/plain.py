@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 LayerActivation: TypeAlias = Literal["sigmoid", "tanh", "relu", "softmax", "identity"]
 
 
+_WHITE = 255.0
+
+
 @dataclass(frozen=True, eq=False)
 class PlainLayer:
     """A layer of a network: ``activation(x @ weights + biases)``.
@@ -58,6 +61,23 @@ def layers_of(network: Network) -> list[PlainLayer]:
         PlainLayer(weights, biases, network.output if depth == last else network.activation)
         for depth, (weights, biases) in enumerate(zip(network.weights, network.biases, strict=True))
     ]
+
+
+def layers_from_white(model: Model, network: Network) -> list[PlainLayer]:
+    """Return the layers of a network of images that takes how much its inputs deviate from those of white paper.
+
+    The first biases are the pre-activations of white paper, summed as the kernels sum them, rounding included: with
+    another order, probabilities of rule original differ by 2e-6.
+    """
+    layers, scaling = layers_of(network), input_scaling(model)
+    first, white = layers[0], float((_WHITE - scaling.mean[0]) * scaling.factor[0])
+    if white == 0:
+        return layers
+    if white == 1:
+        biases = np.add.reduce(np.concatenate([first.biases[None], first.weights]), axis=0)
+    else:
+        biases = first.biases + white * first.weights.astype(np.float64).sum(axis=0)
+    return [PlainLayer(first.weights, biases, first.activation), *layers[1:]]
 
 
 def input_scaling(model: Model) -> InputScaling:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 import msgspec
 import numpy as np
@@ -43,7 +43,7 @@ KEY = "fastnn"
 _EXTRA = "extra."
 FILE_LIMIT = 1 << 32
 """Largest model file in bytes; that of the largest preset has 40 MB."""
-_HEADER_LIMIT = 64 << 20
+HEADER_LIMIT = 64 << 20
 """Largest header in bytes: a million columns with names of 50 letters fit."""
 _CODES = {"float32": "F32", "float64": "F64"}
 _FAULTS = (safetensors.SafetensorError, OSError, ValueError, OverflowError)
@@ -140,7 +140,7 @@ def dump_model(
         tensors[_EXTRA + name] = np.ascontiguousarray(array)
     content = safetensors.numpy.save(tensors, {KEY: text})
     size = _header_size(content)
-    if size > _HEADER_LIMIT:
+    if size > HEADER_LIMIT:
         raise ModelError(f"the names of its columns and outputs are too long for a model file ({size:,} bytes)")
     if len(content) > FILE_LIMIT:
         raise ModelError(f"the networks are too large for a model file ({len(content):,} bytes)")
@@ -262,25 +262,99 @@ def read_with_extra(path: str | Path) -> tuple[Model, dict[str, NDArray[Any]], d
     return _read(path, with_extra=True)
 
 
-def _read(path: str | Path, *, with_extra: bool) -> tuple[Model, dict[str, NDArray[Any]], dict[str, Any]]:
+class Tensors(Protocol):
+    """The tensors in a file of some format, which are read one by one."""
+
+    def keys(self) -> set[str]:
+        """Return their names."""
+
+    def describe(self, name: str) -> tuple[str, list[int]]:
+        """Return type, "F32" or "F64" for those of models, and shape of a tensor that is not read."""
+
+    def get(self, name: str) -> NDArray[Any]:
+        """Return a tensor."""
+
+
+class SafetensorsFile:
+    """The tensors in a safetensors file.
+
+    Parameters
+    ----------
+    file : safetensors.safe_open
+    outputs_first : bool
+        Whether the file's weights, tensors whose names end with ``weight``, have the shape (outputs, inputs), which is
+        turned around.
+
+    Attributes
+    ----------
+    metadata : dict of str to str
+    """
+
+    def __init__(self, file: Any, *, outputs_first: bool = False) -> None:
+        self._file, self._outputs_first = file, outputs_first
+        self.metadata: dict[str, str] = file.metadata() or {}
+
+    def keys(self) -> set[str]:
+        """Return their names."""
+        return set(self._file.keys())
+
+    def describe(self, name: str) -> tuple[str, list[int]]:
+        """Return type and shape of a tensor that is not read."""
+        part = self._file.get_slice(name)
+        shape = list(part.get_shape())
+        return part.get_dtype(), shape[::-1] if self._turned(name) else shape
+
+    def get(self, name: str) -> NDArray[Any]:
+        """Return a tensor."""
+        tensor: NDArray[Any] = self._file.get_tensor(name)
+        return tensor.T if self._turned(name) else tensor
+
+    def _turned(self, name: str) -> bool:
+        return self._outputs_first and name.endswith("weight")
+
+
+@contextlib.contextmanager
+def open_safetensors(path: str | Path, *, outputs_first: bool = False) -> Iterator[SafetensorsFile]:
+    """Open a safetensors file; ModelError if it is damaged, also while it is open."""
     _check_header_size(path)
     try:
         with safetensors.safe_open(str(path), framework="numpy") as file:
-            head = _parse_head((file.metadata() or {}).get(KEY), path)
-            names = set(file.keys())
-            # Every name, shape and type is checked against the sizes before memory for a network is allocated.
-            _check_tensors(file, names, head, path)
-            networks = tuple(_read_network(file, member, shape, path) for member, shape in enumerate(head.networks))
-            scalings = {
-                name: Scaling(file.get_tensor(f"{name}.mean"), file.get_tensor(f"{name}.factor"))
-                for name in head.scaled
-            }
-            tensors = {}
-            if with_extra:
-                extras = sorted(name for name in names if name.startswith(_EXTRA))
-                tensors = {name.removeprefix(_EXTRA): file.get_tensor(name) for name in extras}
+            yield SafetensorsFile(file, outputs_first=outputs_first)
     except _FAULTS as error:
         raise ModelError(f"{path}: not a whole safetensors file ({error})") from None
+
+
+def _read(path: str | Path, *, with_extra: bool) -> tuple[Model, dict[str, NDArray[Any]], dict[str, Any]]:
+    with open_safetensors(path) as file:
+        text = file.metadata.get(KEY)
+        if text is None:
+            raise ModelError(
+                f"{path}: a safetensors file, but not a model of fastnn (no '{KEY}' in its metadata); if it holds a "
+                "network of another program: fastnn import"
+            )
+        return read_tensors(file, text, path, with_extra=with_extra)
+
+
+def read_tensors(
+    file: Tensors, text: str, path: str | Path, *, with_extra: bool = False
+) -> tuple[Model, dict[str, NDArray[Any]], dict[str, Any]]:
+    """Return the model with some tensors and a JSON text that :func:`head_text` made; see :func:`read_with_extra`.
+
+    Raises
+    ------
+    ModelError
+        If they do not fit each other.
+    """
+    head = _parse_head(text, path)
+    names = file.keys()
+    # Every name, shape and type is checked against the sizes before memory for a network is allocated.
+    _check_tensors(file, names, head, path)
+    networks = tuple(_read_network(file, member, shape, path) for member, shape in enumerate(head.networks))
+    scalings = {name: Scaling(file.get(f"{name}.mean"), file.get(f"{name}.factor")) for name in head.scaled}
+    tensors = {}
+    if with_extra:
+        extras = sorted(name for name in names if name.startswith(_EXTRA))
+        tensors = {name.removeprefix(_EXTRA): file.get(name) for name in extras}
     try:
         model = Model(
             networks,
@@ -308,13 +382,11 @@ def _check_header_size(path: str | Path) -> None:
     """Raise ModelError if the header is larger than that of any model; it is not parsed yet."""
     with open_file(path, FILE_LIMIT, what="a model", error=ModelError) as file:
         size = _header_size(file.read(8))
-    if size > _HEADER_LIMIT:
+    if size > HEADER_LIMIT:
         raise ModelError(f"{path}: not a model of fastnn (a header of {size:,} bytes)")
 
 
-def _parse_head(text: str | None, path: str | Path) -> _Head:
-    if text is None:
-        raise ModelError(f"{path}: a safetensors file, but not a model of fastnn (no '{KEY}' in its metadata)")
+def _parse_head(text: str, path: str | Path) -> _Head:
     try:
         version = msgspec.json.decode(text, type=_Version).format
         if version > FORMAT:
@@ -407,7 +479,7 @@ def _views(member: int, network: Network) -> Iterator[tuple[str, NDArray[Any]]]:
         yield f"{_prefix(member)}layers.{layer}.bias", bias
 
 
-def _check_tensors(file: Any, names: set[str], head: _Head, path: str | Path) -> None:
+def _check_tensors(file: Tensors, names: set[str], head: _Head, path: str | Path) -> None:
     """Raise ModelError if a tensor is missing, superfluous, or of another shape or dtype than the head says."""
     for member, shape in enumerate(head.networks):
         if shape.dtype not in _CODES:
@@ -425,22 +497,22 @@ def _check_tensors(file: Any, names: set[str], head: _Head, path: str | Path) ->
 
 
 def _check_tensor(
-    file: Any, names: set[str], name: str, wanted: tuple[str, list[int], list[int]], path: str | Path
+    file: Tensors, names: set[str], name: str, wanted: tuple[str, list[int], list[int]], path: str | Path
 ) -> None:
     """Remove a tensor from the names; ModelError if it is missing, or of another dtype or shape than wanted."""
     code, shape, sizes = wanted
     if name not in names:
         raise ModelError(f"{path}: the tensor {name} is missing")
     names.remove(name)
-    part = file.get_slice(name)
-    if list(part.get_shape()) != shape or part.get_dtype() != code:
+    found_code, found_shape = file.describe(name)
+    if (found_code, found_shape) != (code, shape):
         raise ModelError(
-            f"{path}: the tensor {name} is {part.get_dtype()} of shape {list(part.get_shape())}, "
+            f"{path}: the tensor {name} is {found_code} of shape {found_shape}, "
             f"not {code} of shape {shape} as the sizes {sizes} need"
         )
 
 
-def _read_network(file: Any, member: int, shape: _Shape, path: str | Path) -> Network:
+def _read_network(file: Tensors, member: int, shape: _Shape, path: str | Path) -> Network:
     try:
         network = Network(
             shape.sizes, rule=shape.rule, activation=shape.activation, output=shape.output, dtype=shape.dtype
@@ -448,5 +520,5 @@ def _read_network(file: Any, member: int, shape: _Shape, path: str | Path) -> Ne
     except FastnnError as error:
         raise ModelError(f"{path}: {error}") from None
     for name, view in _views(member, network):
-        view[...] = file.get_tensor(name)
+        view[...] = file.get(name)
     return network

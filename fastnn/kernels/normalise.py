@@ -18,7 +18,8 @@ FAINT = 8
 """Ink lighter than the darkest by more than this factor is ignored when the edges of a drawing are searched."""
 LEAST = 16
 """A picture whose darkest ink is lighter than this is blank."""
-_ROUNDS = 24
+ROUNDS = 24
+"""How often a drawing is scaled again at most, see :func:`fit`."""
 
 Picture = namedtuple("Picture", "levels height width")
 """Grey levels or ink, row by row, as a pointer to uint8."""
@@ -197,7 +198,7 @@ def fit(ink, darkest, box, fitted, scratch):
     """
     top, left, bottom, right = float(box[0]), float(box[1]), float(box[2]), float(box[3])
     out = scratch[2]
-    for _ in range(_ROUNDS):
+    for _ in range(ROUNDS):
         scale = max(bottom - top, right - left) / BOX
         height = min(BOX, max(1, int(np.ceil((bottom - top) / scale - 1e-6))))
         width = min(BOX, max(1, int(np.ceil((right - left) / scale - 1e-6))))

@@ -12,6 +12,7 @@ except ImportError:
     raise MissingExtraError("fastnn.sklearn", "sklearn") from None
 
 from fastnn.sklearn.classifier import MLPClassifier
+from fastnn.sklearn.network import from_sklearn, to_sklearn
 from fastnn.sklearn.regressor import MLPRegressor
 
-__all__ = ["MLPClassifier", "MLPRegressor"]
+__all__ = ["MLPClassifier", "MLPRegressor", "from_sklearn", "to_sklearn"]

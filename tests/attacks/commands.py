@@ -305,6 +305,15 @@ def _models() -> Iterator[Case]:
         (written,),
         (_MODEL, (*evaluate, "other.npz")),
     )
+    export = ("export", "model.safetensors", "new.onnx")
+    yield Case("export to ONNX", "export", export, (Result("new.onnx"),), (_MODEL,), again=(*export, "--force"))
+    yield Case(
+        "export to ONNX, replaced",
+        "export",
+        (*export, "--force", "--precision", "int8"),
+        (Result("new.onnx"),),
+        (_MODEL, export),
+    )
     predict = ("predict", "rows.safetensors", "table.csv", "--out", "new.csv")
     old = ("predict", "rows.safetensors", "other.csv", "--out", "new.csv")
     yield from _replacing("predictions", predict, old, Result("new.csv"))

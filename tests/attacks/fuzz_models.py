@@ -9,6 +9,7 @@ import re
 from typing import TYPE_CHECKING
 
 import numpy as np
+import safetensors.numpy
 
 from fastnn.datasets import load_dataset
 from fastnn.errors import FastnnError
@@ -18,6 +19,9 @@ from tests.attacks import fuzz_seeds as seeds
 from tests.attacks.fuzz_bench import as_value, check_dataset, check_model, check_recipe, environment, target
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fastnn.model import Model
     from tests.attacks.fuzz_bench import Bench
 
 # ---- recipes, models and runs ----
@@ -85,6 +89,84 @@ def _model(content: bytes, bench: Bench) -> None:
             assert export(model, bench.folder / name, force=True).size > 0
 
 
+@target("model-npz", lambda: seeds.exported("npz_arrays"), mutate.npz)
+def _model_npz(content: bytes, bench: Bench) -> None:
+    from fastnn.formats import load_model
+    from fastnn.formats.export import export
+    from fastnn.formats.npz_arrays import read
+
+    path = bench.write("m.npz", content)
+    with contextlib.suppress(FastnnError):
+        _check_any(load_model(path))
+    model = read(path)
+    export(model, bench.folder / "again.npz", force=True)
+    assert read(bench.folder / "again.npz").sha256() == model.sha256()
+
+
+@target("model-torch", lambda: seeds.exported("torch_tensors"), _MODEL)
+def _model_torch(content: bytes, bench: Bench) -> None:
+    from fastnn.formats import load_model
+    from fastnn.formats.torch_tensors import dump, read
+
+    path = bench.write("m.pt", content)
+    with contextlib.suppress(FastnnError):
+        _check_any(load_model(path))
+    model = read(path)
+    assert read(bench.write("again.pt", dump(model, "float32"))).sha256() == model.sha256()
+
+
+def _check_any(model: Model) -> None:
+    """Check that a model of images or rows predicts finite numbers."""
+    n = model.n_inputs
+    samples = np.stack([np.zeros(n), np.ones(n), np.arange(n) % 200])
+    with contextlib.suppress(FastnnError):  # rows may overflow
+        assert np.isfinite(model.answers(samples)).all()
+
+
+def _import(path: Path) -> None:
+    from fastnn.formats import load_model, save_model
+    from fastnn.formats.foreign import Facts
+    from fastnn.formats.importing import import_network
+
+    given = (
+        Facts("relu", "classification", "rows", names=("a", "b")),
+        Facts("tanh", "multilabel", "rows", names=("a", "b"), mean=2.0, std=1e-3),
+        Facts("sigmoid", "classification", "images", True, ("a", "b"), 0.1, 0.3),
+        Facts(names=("y",)),
+    )
+    for facts in given:
+        with contextlib.suppress(FastnnError):
+            found = import_network(path, facts)
+            _check_any(found)
+            save_model(found, path.with_name("again.safetensors"))
+            assert load_model(path.with_name("again.safetensors")).sha256() == found.sha256()
+    import_network(path, Facts() if path.suffix == ".skops" else given[0])
+
+
+@target(
+    "network-torch",
+    lambda: [safetensors.numpy.save(arrays) for arrays in seeds.layers()],
+    mutate.safetensors("0.weight", "1.weight", "2.weight", "b", "weight"),
+)
+def _network_torch(content: bytes, bench: Bench) -> None:
+    _import(bench.write("a.safetensors", content))
+
+
+@target("network-npz", seeds.layer_archives, mutate.npz)
+def _network_npz(content: bytes, bench: Bench) -> None:
+    _import(bench.write("a.npz", content))
+
+
+@target(
+    "network-skops",
+    seeds.estimators,
+    mutate.skops("coefs_", "__class__", "__module__", "ndarray", "numpy", "builtins", "dict", "ObjectNode", "file"),
+    share=0.3,
+)
+def _network_skops(content: bytes, bench: Bench) -> None:
+    _import(bench.write("a.skops", content))
+
+
 _RUN_FILES = {".safetensors": _MODEL, ".csv": mutate.text("epoch", "loss"), ".toml": mutate.text(*_RECIPE_WORDS)}
 _RUN_NAMES = ("model.safetensors", "checkpoint.safetensors", "history.csv", "member-1/model.safetensors")
 
@@ -131,6 +213,17 @@ def _original(content: bytes, bench: Bench) -> None:
     check_model(model)
     write_original(model, bench.folder / "again.json")
     assert read_original(bench.folder / "again.json").model.sha256() == model.sha256()
+
+
+@target("onnx", seeds.onnx_files, mutate.raw(b"input", b"Relu", b"MatMul", b"Loop", b"fastnn.checksum"))
+def _onnx(content: bytes, bench: Bench) -> None:
+    """A changed graph is refused before onnxruntime sees it."""
+    from fastnn.evaluation.agreement import check_export
+    from fastnn.formats.export import export
+
+    model, data = seeds.model(784, 3, 10), bench.once("data", seeds.dataset)
+    assert check_export(bench.write("m.onnx", content), model, data).total == len(data)
+    bench.once("again", lambda: export(model, bench.folder / "again.onnx", precision="int8", force=True))
 
 
 @target("issues", seeds.issues, mutate.text("index", "label", "suggested", "0", "9", "cat"))

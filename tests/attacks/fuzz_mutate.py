@@ -310,6 +310,28 @@ def npz(random: Random, content: bytes) -> bytes:
     return file.getvalue()
 
 
+def skops(*words: str) -> Mutator:
+    """Return a mutator of skops files: of their text in JSON, and else of their arrays."""
+    mutate_schema = json_value(*words)
+
+    def mutate(random: Random, content: bytes) -> bytes:
+        try:
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                members = {name: archive.read(name) for name in archive.namelist()}
+        except Exception:  # zipfile raises a dozen kinds of exceptions for damaged bytes
+            return _RAW_BYTES(random, content)
+        if "schema.json" not in members or random.random() < 0.3:
+            return npz(random, content)
+        members["schema.json"] = mutate_schema(random, members["schema.json"])
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w") as archive:
+            for member, part in members.items():
+                archive.writestr(member, part)
+        return file.getvalue()
+
+    return mutate
+
+
 def npy(random: Random, array: bytes) -> bytes:
     """Mutate dtype, order or shape in the header of an array, and its content or other bytes now and then."""
     if len(array) < 10 or random.random() < 0.1:

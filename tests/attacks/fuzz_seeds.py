@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import gzip
+import importlib
 import io
 import json
 import sqlite3
 import struct
 import tarfile
 import tempfile
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from fastnn.datasets import Dataset
+from fastnn.datasets.scaling import Scaling
 from fastnn.datasets.split import Split
 from fastnn.formats.safetensors import dump_model
 from fastnn.model import DataCard, Model, ModelCard
@@ -375,6 +378,62 @@ def models() -> list[bytes]:
     ]  # fmt: skip
     old = [FIXTURES / f"model-{name}.safetensors" for name in ("1-relu-float32", "1-toy-float64", "2-relu-float32")]
     return [*map(dump_model, made), *(path.read_bytes() for path in old)]
+
+
+def exported(module: str) -> list[bytes]:
+    """Return what models are exported to by a module of ``fastnn.formats``."""
+    exporter = importlib.import_module(f"fastnn.formats.{module}")
+    rows = Network((3, 2, 2), rule="backprop", activation="relu")
+    made = [model(4, 3, 2), model(6, 4, 3, members=2, rule="backprop", activation="tanh")]
+    made.append(Model((rows,), ("x", "y"), takes="rows", scaling=Scaling(np.ones(3), np.ones(3))))
+    return [exporter.dump(one, "float32") for one in made]
+
+
+def layers() -> list[dict[str, Any]]:
+    """Return arrays of networks of three layers, as PyTorch and NumPy name them."""
+    rng = np.random.default_rng(0)
+    sizes = [(4, 3), (3, 2), (2, 2)]
+    parts = [(rng.normal(size=size).astype(np.float32), np.ones(size[1], np.float32)) for size in sizes]
+    torch = {f"{2 * k}.weight": weights.T for k, (weights, _) in enumerate(parts)}
+    torch |= {f"{2 * k}.bias": biases for k, (_, biases) in enumerate(parts)}
+    plain = {f"{name}{k}": array for k, pair in enumerate(parts) for name, array in zip("Wb", pair, strict=True)}
+    return [{name: np.ascontiguousarray(array) for name, array in one.items()} for one in (torch, plain)]
+
+
+def layer_archives() -> list[bytes]:
+    found = []
+    for arrays in layers():
+        file = io.BytesIO()
+        np.savez(file, **arrays)
+        found.append(file.getvalue())
+    return found
+
+
+def estimators() -> list[bytes]:
+    """Return multi-layer perceptrons of scikit-learn in skops, one of them in a pipeline; none without skops."""
+    try:
+        from skops.io import dumps
+    except ImportError:
+        return []
+    from sklearn.neural_network import MLPClassifier, MLPRegressor
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    rows, options = np.arange(24.0).reshape(8, 3), {"hidden_layer_sizes": (2,), "max_iter": 1, "random_state": 0}
+    classes = [0, 1, 2, 0, 1, 2, 0, 1]
+    made = [
+        MLPClassifier(**options),
+        make_pipeline(StandardScaler(), MLPClassifier(**options)),
+        MLPRegressor(**options),
+    ]
+    with warnings.catch_warnings(action="ignore"):  # one epoch is not enough
+        return [dumps(one.fit(rows, classes)) for one in made]
+
+
+def onnx_files() -> list[bytes]:
+    from fastnn.formats.onnx_graph import dump
+
+    return [dump(model(784, 3, 10), precision) for precision in ("float32", "int8")]
 
 
 def run_folders() -> list[bytes]:

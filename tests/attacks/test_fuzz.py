@@ -38,6 +38,7 @@ NOT_ATTACKED = {
     ("cli.train", "_session_from"): "loads a model as evaluate does; the attack kill trains from one",
     ("datasets.fetch", "_write"): "downloads need a server; tests/datasets/test_fetch.py has one",
     ("datasets.writers", "_replace_idx_files"): "moves finished files; the attack kill ends it at every call",
+    ("formats.c_header", "run"): "compiles and runs the code in the file, which must be one's own",
     ("formats.html_page", "_run_part"): "starts Node or Chromium; tests/formats/test_html_page.py has bad pages",
     ("report.__init__", "_replace_report"): "moves finished files; the attack kill ends it at every call",
     ("report.__init__", "_write"): "takes seconds, as draw",

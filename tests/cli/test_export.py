@@ -53,6 +53,30 @@ def test_json_has_the_figures_of_the_verification(run: str) -> None:
     )
 
 
+def test_the_precision_is_that_of_the_file(run: str) -> None:
+    """The run is of float32, but both formats hold float64."""
+    result = runner.invoke(app, ["export", run, "out.json"])
+    assert "weights in float64" in result.stdout
+    result = runner.invoke(app, ["export", run, "other.json", "--precision", "float32"])
+    assert (result.exit_code, Path("other.json").exists()) == (2, False)
+    assert "choose float64" in result.stderr
+    pytest.importorskip("skops")
+    assert fastnn.export(row_model(), "out.skops").precision == "float64"
+
+
+def test_a_regression_is_verified_by_its_r2() -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((100, 3))
+    lines = [f"{a},{b},{c},{a + b - c}" for a, b, c in rows.tolist()]
+    Path("sums.csv").write_text("\n".join(["a,b,c,sum", *lines]))
+    recipe = fastnn.presets["table"].replace(epochs=5)
+    fastnn.fit(fastnn.load_dataset("sums.csv", target="sum", task="regression"), recipe, out="sums", progress=False)
+    result = runner.invoke(app, ["export", "sums", "sums.h", "--precision", "int8", "--verify", "--data", "sums.csv"])
+    assert result.exit_code == 0, result.output
+    assert "samples get the same numbers" in result.stdout
+    assert result.stdout.count("R2 0.9") == 2
+
+
 def test_arrays_have_the_names_of_the_layers(run: str) -> None:
     for name in ("out.npz", "out.pt"):
         assert runner.invoke(app, ["export", run, name]).exit_code == 0
@@ -85,6 +109,15 @@ def test_what_cannot_be_verified_or_written_leaves_no_file(run: str) -> None:
     assert sorted(path.name for path in Path().iterdir()) == ["kept.npz", "rows.safetensors"]
     assert Path("kept.npz").read_text() == "mine"
     assert runner.invoke(app, ["export", run, "kept.npz", "--force"]).exit_code == 0
+
+
+def test_a_file_that_cannot_be_run_here_is_kept_and_said_to_be(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(Path.cwd()))
+    result = runner.invoke(app, ["export", run, "out.h", "--verify"])
+    assert result.exit_code == 2
+    assert "out.h: running it needs a C compiler" in result.stderr
+    assert result.stderr.endswith("; the file is written, but not verified\n")
+    assert Path("out.h").stat().st_size > 10_000
 
 
 def test_nn_json_comes_back_to_the_last_bit() -> None:

@@ -80,7 +80,7 @@ def test_runs_lists_all_runs_below_a_folder(runs_folder: Path) -> None:
     result = runner.invoke(app, ["runs", str(runs_folder)])
     assert result.exit_code == 0, result.output
     lines = [line for line in result.stdout.splitlines() if "784-4-10" in line]
-    assert [line.split()[1] for line in lines] == ["b", "deeper/a", "stopped"]
+    assert [line.split()[0] for line in lines] == ["b", "deeper/a", "stopped"]
     assert "3, not" in lines[2]
     assert "left out" in result.stderr
     assert "broken" in result.stderr

@@ -7,11 +7,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import fastnn
 from fastnn.datasets import load_dataset
 from fastnn.errors import ModelError
 from fastnn.evaluation.metrics import evaluate
 from fastnn.formats import load_model, read_original, save_model, write_original
-from fastnn.model import Model
+from fastnn.model import DataCard, Model
+from fastnn.recipe import Recipe
 from tests.models import model, network
 
 
@@ -96,6 +98,28 @@ def test_float32_weights_survive_the_original_format(tmp_path: Path) -> None:
     for mine, its in zip(before.network.weights, after.network.weights, strict=True):
         assert np.array_equal(mine.astype(np.float64), its)
     assert set(json.loads((tmp_path / "m.json").read_bytes())) == set(small()) - {"training"}
+
+
+def test_the_notes_say_how_the_network_was_trained(tmp_path: Path) -> None:
+    recipe = Recipe(lr=0.02, lr_decay=0.5, lr_every=5, epochs=60)
+    data = DataCard(source="digits", description="digits, cleaned", hash="0")
+    trained = model(784, 5, 4, 3).with_card(recipe=recipe, epochs=12, data=data, metrics={"test_accuracy": 0.75})
+    write_original(trained, tmp_path / "m.json")
+    notes = read_original(tmp_path / "m.json").training
+    assert notes == {
+        "info": "12 epochs, learningRate 0.02, multiplied by 0.5 every 5 epochs",
+        "learning_rate": 0.02,
+        "dataset": "digits, cleaned",
+        "accuracy": 75.0,
+    }
+    write_original(load_model(tmp_path / "m.json"), tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == (tmp_path / "m.json").read_bytes()
+
+
+def test_names_that_the_format_would_lose_are_refused(tmp_path: Path) -> None:
+    letters = Model(model(784, 5, 4, 3).networks, ("a", "b", "c"))
+    with pytest.raises(ModelError, match="its classes are not 0, 1, 2"):
+        write_original(letters, tmp_path / "m.json")
 
 
 def test_a_network_of_the_coding_train_is_read(tmp_path: Path) -> None:
@@ -197,3 +221,21 @@ def test_any_damage_raises_only_a_model_error(data: st.DataObject, tmp_path: Pat
         said, sizes = str(error), (3, 2, 4, 2)
     assert len(sizes) >= 3
     assert "\n" not in said
+
+
+PARITY = json.loads((Path(__file__).parents[1] / "fixtures" / "parity.json").read_text())
+
+
+def test_an_exported_file_holds_the_matrices_of_the_originals_javascript(tmp_path: Path) -> None:
+    made, initial = network(*PARITY["sizes"], dtype="float64"), PARITY["initial"]
+    names = ("ih1", "h1h2", "h2o"), ("h1", "h2", "o")
+    for weights, biases, between, of in zip(made.weights, made.biases, *names, strict=True):
+        weights[...] = np.transpose(initial[f"weights_{between}"])
+        biases[...] = np.ravel(initial[f"bias_{of}"])
+    fastnn.export(Model((made,), tuple("0123456789")), tmp_path / "NN.json")
+    content = json.loads((tmp_path / "NN.json").read_text())
+    for name, recorded in initial.items():
+        assert content[name] == {"rows": len(recorded), "cols": len(recorded[0]), "values": recorded}
+    # What the JavaScript computed with these matrices.
+    outputs = load_model(tmp_path / "NN.json").outputs(np.array(PARITY["images"][:5], np.uint8))
+    np.testing.assert_allclose(outputs, PARITY["forward_initial"], rtol=0, atol=1e-12)

@@ -599,7 +599,13 @@ def test_processors_with_wider_vectors_give_the_same_bits(monkeypatch: pytest.Mo
     from fastnn.kernels import first_layer, vector
 
     case, found = CASES[4], []
+    own = vector.NATIVE, vector.NATIVE_PER_VECTOR
     for native, per_vector in ((vector.HALF, 2), (vector.ONE, 1)):
+        if (native, per_vector) == own:  # it is compiled already
+            network = case.network("float32")
+            train(network, case)
+            found.append(network.sha256())
+            continue
         monkeypatch.setattr(first_layer, "NATIVE", native)
         monkeypatch.setattr(vector, "NATIVE", native)
         monkeypatch.setattr(vector, "NATIVE_PER_VECTOR", per_vector)

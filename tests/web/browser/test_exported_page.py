@@ -11,7 +11,8 @@ import pytest
 
 from fastnn.datasets import load_dataset
 from fastnn.datasets.scaling import Scaling
-from fastnn.formats.export import check_export, export
+from fastnn.evaluation.agreement import check_export
+from fastnn.formats.export import export
 from fastnn.model import Calibration, Model, ModelCard
 from fastnn.recipe import Recipe
 from fastnn.training import as_model, train
