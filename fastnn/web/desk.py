@@ -367,7 +367,7 @@ class ReviewDesk:
             if counted is None or counted.key != key or self._clock() >= counted.until:
                 query = sa.select(digits.c.state, digits.c.given, sa.func.count())
                 rows = connection.execute(query.group_by(digits.c.state, digits.c.given)).all()
-                numbers = {(str(state), int(given)): int(n) for state, given, n in rows}
+                numbers = {(str(state), given): int(n) for state, given, n in rows}
                 counted = _Counted(key, numbers, self._clock() + 1000 * _COUNTED_SECONDS)
                 with self._counted_lock:
                     self._counted = counted

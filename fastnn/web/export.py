@@ -156,6 +156,8 @@ def _write_json(rows: Iterable[tuple[bytes, int]], labels: Sequence[int | str], 
     """Write digits in the format of the original project, with one digit at a time in memory."""
     separator = b"["
     for pixels, label in rows:
+        if label not in range(len(labels)):
+            raise ValueError(f"a digit is damaged: its label is not from 0 to {len(labels) - 1}")
         file.write(separator + msgspec.json.encode({"image": list(pixels), "label": labels[label]}))
         separator = b","
     file.write(b"]" if separator == b"," else b"[]")

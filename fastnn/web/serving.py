@@ -145,7 +145,8 @@ class ServedModel:
         column = {name: k for k, name in enumerate(self.model.classes)}
         scores = []
         for row, label in zip(self.model.predict_proba(images), labels, strict=True):
-            known = column.get(classes[label])
+            # A damaged database may hold other labels.
+            known = column.get(classes[label]) if label in range(len(classes)) else None
             uncertainty = 1.0 if known is None else 1.0 - float(row[known])
             predicted = position.get(self.model.classes[int(row.argmax())])
             scores.append(Score(predicted, min(1.0, max(0.0, uncertainty))))

@@ -16,6 +16,9 @@ from fastnn.datasets.schema import digits
 from fastnn.errors import DataError
 from fastnn.web import store as store_module
 from fastnn.web.desk import AlreadyReviewedError, UnknownDigitError
+from fastnn.web.export import Export
+from fastnn.web.rescoring import Rescorer
+from fastnn.web.serving import ServedModel
 from fastnn.web.store import QueueFullError, Score, Store, StoreError
 from tests.helpers import TIMEOUT
 from tests.web.servers import changing, new_digit, new_id
@@ -332,3 +335,22 @@ def test_a_damaged_database_is_refused_before_a_server_starts(damage: str, tmp_p
         connection.commit()
     with pytest.raises(DataError, match=r"digits\.db: the database cannot be used"):
         Store(f"sqlite:///{path}")
+
+
+@pytest.mark.parametrize("label", [10, -1, "'x'"])
+def test_labels_outside_the_classes_do_not_stop_the_server(label: object, tmp_path: Path, loaded: ServedModel) -> None:
+    path = tmp_path / "digits.db"
+    store = Store(f"sqlite:///{path}")
+    given = [new_digit(n) for n in range(3)]
+    store.add(given, "", "m")
+    store.desk.review(given[0].id, "accept", None, "")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"UPDATE fastnn_digits SET given = {label}, label = {label} WHERE seq < 3")  # noqa: S608
+        connection.commit()
+    Rescorer(store, lambda: loaded).rescore()
+    assert store.outdated(loaded.key) == []
+    assert len(store.desk.queue(9)) == store.desk.counts()["pending"] == 2
+    assert store.class_counts() == dict.fromkeys("0123456789", 0)
+    with pytest.raises(StoreError, match="a digit is damaged: its label is not from 0 to 9"):
+        Export(store).dataset()
+    store.close()
