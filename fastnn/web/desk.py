@@ -188,6 +188,7 @@ class ReviewDesk:
         """
         results: list[dict[str, Any] | UnknownDigitError | AlreadyReviewedError] = []
         with self.counting() as (connection, moves):
+            _lock(connection, digits.c.id.in_([verdict.digit for verdict in verdicts]))
             for verdict in verdicts:
                 try:
                     results.append(self._apply(connection, verdict, reviewer, moves))
@@ -253,8 +254,8 @@ class ReviewDesk:
         ).where(chosen)
         with self._store.writing() as connection:
             columns = ["digit", "action", "label", "reviewer", "created"]
-            # In one statement each, the same digits are meant even if others arrive meanwhile: those are locked first.
-            numbers = connection.execute(sa.select(digits.c.seq).where(chosen).with_for_update()).scalars().all()
+            # Others may arrive between the statements; they are left out.
+            numbers = _lock(connection, chosen)
             if not numbers:
                 return 0
             last = digits.c.seq <= max(numbers)
@@ -279,6 +280,7 @@ class ReviewDesk:
         # With all states listed, the index on state and contributor is used.
         chosen = sa.and_(digits.c.state.in_((PENDING, ACCEPTED, REJECTED)), digits.c.contributor == name)
         with self._store.writing() as connection:
+            _lock(connection, chosen)
             changed = connection.execute(sa.update(digits).where(chosen).values(contributor="")).rowcount
             connection.execute(sa.update(reviews).where(reviews.c.reviewer == name).values(reviewer=""))
         return int(changed)
@@ -424,6 +426,15 @@ def _newest(connection: Connection) -> tuple[int | None, int | None]:
     last_review = sa.select(sa.func.max(reviews.c.seq)).scalar_subquery()
     digit, review = connection.execute(sa.select(last_digit, last_review)).one()
     return digit, review
+
+
+def _lock(connection: Connection, chosen: sa.ColumnElement[bool]) -> Sequence[int]:
+    """Lock digits against other transactions, and return their numbers.
+
+    All transactions lock them in the same order, so that none waits for another one that waits for it.
+    """
+    query = sa.select(digits.c.seq).where(chosen).order_by(digits.c.seq)
+    return connection.execute(query.with_for_update()).scalars().all()
 
 
 def _select_digits(label: sa.ColumnElement[Any]) -> sa.Select[Any]:

@@ -113,6 +113,22 @@ def test_several_verdicts_are_applied_in_order_each_with_its_own_result(store: S
     assert [one["action"] for one in store.desk.history(5)] == ["accept", "reject", "undo", "relabel", "accept"]
 
 
+def test_reviewers_who_decide_on_the_same_digits_at_the_same_time_do_not_block_each_other(store: Store) -> None:
+    known = filled(store, 40, "Ann")
+    verdicts = [Verdict(one, "accept") for one in known]
+
+    def work(n: int) -> int:
+        if n % 4 == 3:
+            return store.desk.review_contributor("Ann", "pending", "accept", str(n))
+        results = store.desk.review_all(verdicts if n % 2 else verdicts[::-1], str(n))
+        return sum(isinstance(one, dict) and one["state"] == "accepted" for one in results)
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(work, range(16), timeout=TIMEOUT))
+    assert {found[n] for n in range(16) if n % 4 != 3} == {40}
+    assert store.states()["accepted"] == len(store.desk.history(100)) == 40
+
+
 @pytest.mark.parametrize(("action", "state"), [("accept", "accepted"), ("reject", "rejected")])
 def test_all_digits_of_one_contributor(store: Store, action: str, state: str) -> None:
     troll, other = filled(store, 30, "Troll", label=4), filled(store, 3, "Troll 2")
