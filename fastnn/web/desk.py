@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
-    from fastnn.web.store import Store
+    from fastnn.web.transactions import Transactions
 
 Action = Literal["accept", "reject", "relabel", "undo"]
 State = Literal["pending", "accepted", "rejected"]
@@ -82,12 +82,13 @@ class ReviewDesk:
 
     Parameters
     ----------
-    store : Store
+    store : Transactions
+        The database.
     clock : callable, optional
         Returns the time in milliseconds since 1970.
     """
 
-    def __init__(self, store: Store, clock: Callable[[], int] = now) -> None:
+    def __init__(self, store: Transactions, clock: Callable[[], int] = now) -> None:
         self._store, self._clock = store, clock
         self._counted: _Counted | None = None
         self._counted_lock = threading.Lock()

@@ -18,7 +18,7 @@ from starlette.concurrency import run_in_threadpool
 from fastnn.datasets.dataset import PIXELS, Dataset
 from fastnn.datasets.labels import DIGIT_CLASSES, is_digit
 from fastnn.images.mosaic import DEFAULT_SIDE, mosaic
-from fastnn.web.store import StoreError
+from fastnn.web.transactions import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence

@@ -9,12 +9,12 @@ from fastapi import HTTPException, Response
 from fastapi.responses import JSONResponse
 
 from fastnn.web.logs import log
-from fastnn.web.store import ReadOnlyError
+from fastnn.web.transactions import ReadOnlyError
 
 if TYPE_CHECKING:
     from fastapi import Request
 
-    from fastnn.web.store import StoreError
+    from fastnn.web.transactions import StoreError
 
 MAX_BODY_BYTES = 512 << 10
 """Largest JSON body: 100 digits of 784 values with at most three figures and a comma take 330 kB."""

@@ -28,8 +28,8 @@ from fastnn.web.responses import MAX_BODY_BYTES, content_type_of, json_response,
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fastnn.web.app import State as AppState
     from fastnn.web.messages import ReviewRequest
+    from fastnn.web.state import State as AppState
 
 _MAX_HISTORY = 20
 _UNKNOWN = "there is no such digit"

@@ -11,12 +11,12 @@ from fastapi.responses import StreamingResponse
 
 from fastnn.errors import ModelError
 from fastnn.web.responses import responses, store_error_response
-from fastnn.web.store import StoreError
+from fastnn.web.transactions import StoreError
 
 if TYPE_CHECKING:
-    from fastnn.web.app import State
     from fastnn.web.export import CachedFile
     from fastnn.web.model_files import ModelFile
+    from fastnn.web.state import State
 
 _LIGHT_COST = 1.0
 _FILE_COST = 20.0

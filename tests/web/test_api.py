@@ -22,6 +22,7 @@ from fastnn.model import Model
 from fastnn.recognition import predict_files
 from fastnn.web import app as app_module
 from fastnn.web import limits
+from fastnn.web import state as state_module
 from fastnn.web.app import MAX_BODY_BYTES, MAX_IMAGE_BYTES, PAGES, STATIC, Settings, create_app
 from fastnn.web.serving import ServedModel
 from fastnn.web.store import Store, StoreError
@@ -314,7 +315,7 @@ def test_the_review_needs_the_token(client: TestClient, drawn: Dataset, header: 
 @pytest.fixture
 def _frozen(monkeypatch: pytest.MonkeyPatch) -> None:
     """The rate limiter's clock stands still, so that buckets never refill."""
-    monkeypatch.setattr(app_module, "RateLimiter", lambda rate: limits.RateLimiter(rate, clock=lambda: 0.0))
+    monkeypatch.setattr(state_module, "RateLimiter", lambda rate: limits.RateLimiter(rate, clock=lambda: 0.0))
 
 
 @pytest.mark.usefixtures("_frozen")
@@ -332,7 +333,7 @@ def test_wrong_tokens_are_limited_whatever_the_rate(sqlite_url: str, rate: float
 
 def test_one_more_token_may_be_tried_each_second(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = [0.0]
-    monkeypatch.setattr(app_module, "RateLimiter", lambda rate: limits.RateLimiter(rate, clock=lambda: seconds[0]))
+    monkeypatch.setattr(state_module, "RateLimiter", lambda rate: limits.RateLimiter(rate, clock=lambda: seconds[0]))
     with TestClient(create_app(Settings(Store(sqlite_url), TOKEN, None, rate=50))) as client:
         wrong = {"Authorization": "Bearer wrong"}
         codes = []

@@ -15,6 +15,7 @@ from fastnn.datasets.database import open_engine
 from fastnn.datasets.schema import digits
 from fastnn.errors import DataError
 from fastnn.web import store as store_module
+from fastnn.web import transactions
 from fastnn.web.desk import AlreadyReviewedError, UnknownDigitError
 from fastnn.web.export import Export
 from fastnn.web.rescoring import Rescorer
@@ -244,7 +245,7 @@ def test_a_locked_database_raises_an_error_after_a_while(tmp_path: Path, monkeyp
 
 
 def test_waiting_for_a_slow_writer_times_out(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "LOCK_SECONDS", 0.01)
+    monkeypatch.setattr(transactions, "LOCK_SECONDS", 0.01)
     store = Store(sqlite_url)
     writing, go_on = threading.Event(), threading.Event()
     insert = store_module.insert_new
