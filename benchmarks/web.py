@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -130,6 +131,15 @@ def large_database_rows(start: Callable[..., Server], folder: Path, digits: int)
         page = [
             _timed(lambda: client.get("/api/review?limit=30", headers=BEARER).raise_for_status()) for _ in range(100)
         ]
+        sessions = [str(uuid.uuid4()) for _ in range(5)]
+        grid = [
+            _timed(
+                lambda label=k % 10, session=sessions[k % 5]: client.get(
+                    f"/api/review?limit=100&label={label}&session={session}", headers=BEARER
+                ).raise_for_status()
+            )
+            for k in range(100)
+        ]
         stats = [_timed(lambda: client.get("/api/stats").raise_for_status()) for _ in range(20)]
         before = _peak_memory(server)
         first = _timed(lambda: _drain(client, "gzip"))
@@ -139,6 +149,7 @@ def large_database_rows(start: Callable[..., Server], folder: Path, digits: int)
         size = int(client.head("/dataset.json").headers["content-length"])
     rows = [
         (f"a page of 30 out of {digits:,} pending digits, with counts and latest reviews", _spread(page)),
+        (f"a grid of 100 of one label out of {digits:,} pending digits, lent to one of 5 reviewers", _spread(grid)),
         (f"counts and credits of {2 * digits:,} digits", _spread(stats)),
         (f"first download of dataset.json, {digits:,} digits, {size / 1e6:.0f} MB gzipped", f"{first:.1f} s"),
         ("second download", f"{second:.2f} s"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import os
+import re
 import secrets
 import signal
 import socket
@@ -19,15 +20,19 @@ from fastnn.cli._signals import STOPPING, Interrupted, handling
 from fastnn.errors import FastnnError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import FrameType
 
     import uvicorn
     from fastapi import FastAPI
 
+    from fastnn.web.middleware import AllowedHosts
     from fastnn.web.serving import ServedModel
 
 MIN_TOKEN_LENGTH = 12
 """Shortest token in characters: attackers may guess for as long as the server runs."""
+
+_LONGEST_CLASS = 60
 
 _SHUTDOWN_SECONDS = 10
 """How long a stopping server waits for running requests."""
@@ -45,9 +50,24 @@ def serve(
     db: Annotated[
         str, typer.Option(help="Database of the digits: sqlite:///FILE or postgresql://USER@HOST/NAME.")
     ] = "sqlite:///digits.db",
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            help="What visitors draw, for a new database: a range such as A-Z, or a list such as circle,square,star. "
+            "Default: the digits 0-9, or the classes that the database has."
+        ),
+    ] = None,
     host: Annotated[
         str, typer.Option(help="Address to listen on; 0.0.0.0 accepts connections from the network.")
     ] = "127.0.0.1",
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Another name under which the server is reached, such as that of a proxy; may be given several times. "
+            "Requests for other hosts are refused. Always allowed: localhost, 127.0.0.1, ::1 and --host; "
+            "with --host 0.0.0.0, all addresses."
+        ),
+    ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")] = 8000,
     token: Annotated[
         str | None,
@@ -88,7 +108,8 @@ def serve(
     """
     server = prepare(
         Options(
-            model=model, db=db, token=token, train_every=train_every, recipe=recipe, runs=runs, rate=rate,
+            model=model, db=db, token=token, train_every=train_every, recipe=recipe, runs=runs, rate=rate, host=host,
+            allowed_hosts=tuple(allowed_host or ()), classes=classes,
         )
     )  # fmt: skip
     for text in server.notes:
@@ -122,6 +143,9 @@ class Options:
     recipe: str = "original"
     runs: Path = Path("runs")
     rate: float = 50.0
+    host: str = "127.0.0.1"
+    allowed_hosts: tuple[str, ...] = ()
+    classes: str | None = None
 
 
 @dataclass(frozen=True)
@@ -163,14 +187,17 @@ def prepare(options: Options) -> PreparedServer:
         if (error.name or "").partition(".")[0] in ("fastapi", "starlette", "uvicorn", "anyio", "sqlalchemy"):
             raise MissingExtraError("fastnn serve", "web") from None
         raise
-    store = Store(options.db)
+    classes = None if options.classes is None else _parse_classes(options.classes)
+    store = Store(options.db, classes)
     try:
         model, notes = _choose_model(options, store.training()[0])
         if store.read_only:
             effect = "digits are recognised, but not stored or reviewed, and no model is trained"
             notes = (*notes, f"{store.display_url}: is read-only; {effect}")
         if options.train_every and model is not None:
-            _check_classes(model)
+            _check_classes(model, store.classes)
+        if model is not None and not set(model.model.classes) & set(store.classes):
+            notes = (*notes, f"{model.name} knows none of the classes of {store.display_url}, so it predicts others")
         new_token = secrets.token_urlsafe(24) if options.token is None else None
         settings = Settings(
             store=store,
@@ -180,11 +207,30 @@ def prepare(options: Options) -> PreparedServer:
             train_every=options.train_every,
             runs=options.runs,
             recipe=options.recipe,
+            hosts=_allowed_hosts(options),
         )
         return PreparedServer(create_app(settings), new_token, notes)
     except BaseException:
         store.close()
         raise
+
+
+def _allowed_hosts(options: Options) -> AllowedHosts:
+    """Return the hosts that requests may name.
+
+    Raises
+    ------
+    FastnnError
+        If --allowed-host is not a name, but an address with a port or a path.
+    """
+    from fastnn.web.middleware import LOCAL_HOSTS, AllowedHosts
+
+    names = [name.strip().lower().removeprefix("[").removesuffix("]").removesuffix(".") for name in
+             (options.host, *options.allowed_hosts)]  # fmt: skip
+    for name in names[1:]:
+        if not re.fullmatch(r"[\w.-]+|[0-9a-f:.%]+", name) or re.fullmatch(r"[\w.-]+:\d+", name):
+            raise FastnnError(f"--allowed-host {name}: not a host name; give it without scheme, port and path")
+    return AllowedHosts(LOCAL_HOSTS | set(names), addresses=names[0] in ("0.0.0.0", "::"))  # noqa: S104
 
 
 def _choose_model(options: Options, last_trained: str | None) -> tuple[ServedModel | None, tuple[str, ...]]:
@@ -232,14 +278,26 @@ def _load(path: str, *, trained_here: bool = False) -> ServedModel:
     return replace(served, name=model_name(model, Path(path).name))
 
 
-def _check_classes(model: ServedModel) -> None:
-    """Raise FastnnError for a model that cannot be compared with models trained on digits."""
-    from fastnn.datasets.labels import DIGIT_CLASSES
+def _parse_classes(text: str) -> tuple[str, ...]:
+    from fastnn.datasets.labels import parse_classes
+    from fastnn.datasets.schema import MAX_CLASSES
 
-    missing = [digit for digit in DIGIT_CLASSES if digit not in model.model.classes]
+    names = parse_classes(text)
+    if not 2 <= len(names) <= MAX_CLASSES:
+        raise FastnnError(f"--classes: {len(names)} classes; give 2 to {MAX_CLASSES:,}")
+    long = [name for name in names if len(name) > _LONGEST_CLASS]
+    if long:
+        raise FastnnError(f"--classes: {long[0][:80]} is too long; give at most {_LONGEST_CLASS} characters")
+    return names
+
+
+def _check_classes(model: ServedModel, classes: Sequence[str]) -> None:
+    """Raise FastnnError for a model that cannot be compared with models trained on the database."""
+    missing = [name for name in classes if name not in model.model.classes]
     if missing:
+        what = "digits" if tuple(classes) == tuple("0123456789") else ", ".join(classes[:20])
         raise FastnnError(
-            f"{model.name}: the model has no class {missing[0]!r}, but --train-every trains on digits; "
+            f"{model.name}: the model has no class {missing[0]!r}, but --train-every trains on {what}; "
             "drop --train-every or choose another --model"
         )
 
@@ -288,8 +346,10 @@ def run(app: FastAPI, listening: socket.socket, *, root_path: str, forwarded: st
     """
     import uvicorn
 
+    from fastnn.web.connections import DeadlineProtocol, OutOfHandlesFilter, raise_file_limit
     from fastnn.web.logs import JsonLinesFormatter, logger
 
+    raise_file_limit()
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLinesFormatter())
     logger.addHandler(handler)
@@ -298,8 +358,12 @@ def run(app: FastAPI, listening: socket.socket, *, root_path: str, forwarded: st
     if not access_log:
         handler.addFilter(lambda record: '"event": "request"' not in record.getMessage())
     logging.getLogger("uvicorn.error").addHandler(handler)
+    loop_logger = logging.getLogger("asyncio")
+    loop_logger.addHandler(handler)
+    loop_logger.addFilter(OutOfHandlesFilter())
     config = uvicorn.Config(
         app,
+        http=DeadlineProtocol,
         log_config=None,
         log_level="warning",
         access_log=False,

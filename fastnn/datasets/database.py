@@ -14,14 +14,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnn.datasets.dataset import PIXELS, Dataset
-from fastnn.datasets.labels import DIGIT_CLASSES
+from fastnn.datasets.schema import (
+    ACCEPTED,
+    PENDING,
+    about,
+    check_version,
+    class_names,
+    create_or_upgrade,
+    digits,
+    insert_new,
+    metadata,
+)
 from fastnn.errors import DataError, MissingExtraError, cannot_write
 from fastnn.storage import check_access, check_name, user_path
 
 try:
     import sqlalchemy as sa
     from sqlalchemy import event, exc
-    from sqlalchemy.dialects import postgresql, sqlite
 except ModuleNotFoundError:
     raise MissingExtraError("a database of digits", "web") from None
 
@@ -29,10 +38,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from sqlalchemy.engine import URL, Connection, Engine
-
-SCHEMA_VERSION = 1
-
-PENDING, ACCEPTED, REJECTED = "pending", "accepted", "rejected"
 
 # As for files, data sets of more than 2 GiB are not read into memory.
 _MAX_DIGITS = (1 << 31) // PIXELS
@@ -58,61 +63,6 @@ LOCK_SECONDS = 10.0
 _IMPORTED = uuid.UUID("2f0c5f0e-5b0b-5d7e-9f43-0c1b2a7d8e11")
 _VERSION_POSITION, _VERSION_OF_IMPORTED = 15, "5"
 
-# SQLite numbers rows automatically only in a column of the type INTEGER.
-_BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-
-metadata = sa.MetaData()
-
-about = sa.Table(
-    "fastnn_about",
-    metadata,
-    sa.Column("one", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("version", sa.Integer, nullable=False),
-    sa.Column("name", sa.String(36), nullable=False, comment="a UUID: tells this database from others"),
-    sa.Column("revision", sa.BigInteger, nullable=False, comment="increases whenever the accepted digits change"),
-    sa.Column("model", sa.Text, nullable=True, comment="the run whose model was adopted last"),
-    sa.Column("trained", sa.BigInteger, nullable=False, comment="number of accepted digits at the last training"),
-)
-
-digits = sa.Table(
-    "fastnn_digits",
-    metadata,
-    sa.Column("seq", _BIG, primary_key=True, autoincrement=True, comment="order of arrival"),
-    sa.Column("id", sa.String(36), nullable=False, unique=True, comment="the client's UUID"),
-    sa.Column("pixels", sa.LargeBinary, nullable=False, comment="784 bytes, 255 = paper"),
-    sa.Column("given", sa.SmallInteger, nullable=False, comment="label as given"),
-    sa.Column("label", sa.SmallInteger, nullable=True, comment="label as reviewed; only of accepted digits"),
-    sa.Column("state", sa.String(8), nullable=False),
-    sa.Column("created", sa.BigInteger, nullable=False, comment="ms since 1970, UTC"),
-    sa.Column("contributor", sa.Text, nullable=False),
-    sa.Column("opinion", sa.SmallInteger, nullable=True, comment="label predicted by the model"),
-    sa.Column("doubt", sa.Double, nullable=False, comment="1 - the model's probability of the given label"),
-    sa.Column("scored_by", sa.String(16), nullable=False, comment="the model that predicted"),
-    sa.Index("fastnn_digits_queue", "state", sa.desc("doubt"), "seq"),
-    sa.Index("fastnn_digits_accepted", "state", "label"),
-    # Without it, every page of digits in order of arrival would need a sort of all digits.
-    sa.Index("fastnn_digits_arrival", "state", "seq"),
-    sa.Index("fastnn_digits_credits", "state", "contributor"),
-)
-
-models = sa.Table(
-    "fastnn_models",
-    metadata,
-    sa.Column("model", sa.String(16), primary_key=True, comment="a model that was used; the value of scored_by"),
-    sa.Column("since", sa.BigInteger, nullable=False, comment="the newest digit (seq) when it was first used"),
-)
-
-reviews = sa.Table(
-    "fastnn_reviews",
-    metadata,
-    sa.Column("seq", _BIG, primary_key=True, autoincrement=True),
-    sa.Column("digit", sa.String(36), nullable=False),
-    sa.Column("action", sa.String(8), nullable=False),
-    sa.Column("label", sa.SmallInteger, nullable=True),
-    sa.Column("reviewer", sa.Text, nullable=False),
-    sa.Column("created", sa.BigInteger, nullable=False, comment="ms since 1970, UTC"),
-)
-
 
 def without_password(url: str) -> str:
     """Return a database URL without its password, for messages and logs."""
@@ -127,8 +77,8 @@ def now() -> int:
     return time.time_ns() // 1_000_000
 
 
-def open_engine(url: str, *, create: bool) -> Engine:
-    """Open a database and check, or create, its tables.
+def open_engine(url: str, *, create: bool, classes: Sequence[str] | None = None) -> Engine:
+    """Open a database and check its tables, or create or upgrade them.
 
     SQLite is set to write-ahead logging with a flush at every commit, so that committed data survive a crash of the
     process or the machine; PostgreSQL does so by default. An SQLite file that may not be written to, or is on a
@@ -139,7 +89,11 @@ def open_engine(url: str, *, create: bool) -> Engine:
     url : str
         ``sqlite:///file.db`` (four slashes for an absolute path) or ``postgresql://user@host/name``.
     create : bool
-        Create the SQLite file and the tables if they are missing.
+        Create the SQLite file and the tables if they are missing, and upgrade those of an earlier version. Before that,
+        an SQLite file is copied to one beside it, such as ``digits.db.version-1``.
+    classes : sequence of str, optional
+        With `create`, the classes of a new database; an old one must have the same. By default, a new one is for the
+        ten digits, and an old one is taken as it is.
 
     Returns
     -------
@@ -148,7 +102,7 @@ def open_engine(url: str, *, create: bool) -> Engine:
     Raises
     ------
     DataError
-        If the URL is invalid, there is no such database, or its schema has another version.
+        If the URL is invalid, there is no such database, its schema has another version, or it has other classes.
     MissingExtraError
         If the driver is not installed.
     """
@@ -176,7 +130,7 @@ def open_engine(url: str, *, create: bool) -> Engine:
         event.listen(engine, "connect", _set_lock_timeout)
     try:
         with _as_data_error(shown):
-            _prepare(engine, shown, create=create)
+            _prepare(engine, shown, create=create, classes=classes)
     except BaseException:
         engine.dispose()
         raise
@@ -287,23 +241,18 @@ def writing(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
-def _prepare(engine: Engine, shown: str, *, create: bool) -> None:
-    """Create the tables, or check that they exist and have the version of this program."""
+def _prepare(engine: Engine, shown: str, *, create: bool, classes: Sequence[str] | None) -> None:
+    """Create or upgrade the tables, or check that they exist and have a version that this program reads."""
     if not create and not sa.inspect(engine).has_table(about.name):
         raise DataError(f"{shown}: holds no digits of fastnn; fill it with fastnn serve or fastnn data import")
     if engine.dialect.name == "sqlite":
         _check_schema(engine, shown)
-    with writing(engine) if create else engine.connect() as connection:
-        if create:
-            metadata.create_all(connection)
-            row = {"one": 1, "version": SCHEMA_VERSION, "name": str(uuid.uuid4()), "revision": 0, "trained": 0}
-            insert_new(connection, about, [row], about.c.one)
-        version = connection.execute(sa.select(about.c.version)).scalar()
-    if version != SCHEMA_VERSION:
-        raise DataError(
-            f"{shown}: its schema has version {repr(version)[:40]}, this fastnn reads {SCHEMA_VERSION}; "
-            "use the fastnn that wrote it, or export the digits with that and import them"
-        )
+    if create:
+        with writing(engine) as connection:
+            create_or_upgrade(connection, shown, classes)
+    else:
+        with engine.connect() as connection:
+            check_version(connection, shown)
 
 
 def _check_schema(engine: Engine, shown: str) -> None:
@@ -314,15 +263,6 @@ def _check_schema(engine: Engine, shown: str) -> None:
         for table in metadata.tables:
             if any(connection.exec_driver_sql(query, (table,)).scalar() for query in (odd, computed)):
                 raise DataError(f"{shown}: not a database of fastnn; {table} is computed and not stored")
-
-
-def insert_new(connection: Connection, table: sa.Table, rows: Sequence[dict[str, Any]], key: sa.Column[Any]) -> int:
-    """Insert the rows whose `key` does not exist in the table yet; return their number."""
-    if connection.dialect.name == "sqlite":
-        lite = sqlite.insert(table).values(list(rows)).on_conflict_do_nothing(index_elements=[key])
-        return len(connection.execute(lite.returning(key)).all())
-    full = postgresql.insert(table).values(list(rows)).on_conflict_do_nothing(index_elements=[key])
-    return len(connection.execute(full.returning(key)).all())
 
 
 def bump_revision(connection: Connection) -> None:
@@ -382,7 +322,8 @@ def accepted_dataset(connection: Connection, source: str) -> Dataset:
         raise DataError(f"{source}: holds no accepted digits yet; review some, or import a data set")
     if n > _MAX_DIGITS:
         raise DataError(f"{source}: {n:,} digits are too many; at most {_MAX_DIGITS:,} can be read")
-    _check_rows(connection, source)
+    names = class_names(connection)
+    _check_rows(connection, source, len(names))
     pixels, labels = bytearray(), []
     for image, label in accepted_rows(connection):
         pixels += image
@@ -392,18 +333,16 @@ def accepted_dataset(connection: Connection, source: str) -> Dataset:
         raise DataError(
             f"{source}: the file is damaged, its index has {n:,} accepted digits and its table {len(labels):,}"
         )
-    return Dataset(
-        np.frombuffer(pixels, np.uint8).reshape(-1, PIXELS), np.asarray(labels, np.int64), DIGIT_CLASSES, source
-    )
+    return Dataset(np.frombuffer(pixels, np.uint8).reshape(-1, PIXELS), np.asarray(labels, np.int64), names, source)
 
 
-def _check_rows(connection: Connection, source: str) -> None:
+def _check_rows(connection: Connection, source: str, n_classes: int) -> None:
     """Raise a DataError if a row is damaged, before rows of any size are read into memory."""
     bad = sa.or_(
         sa.func.length(digits.c.pixels) != PIXELS,
         digits.c.label.is_(None),
         digits.c.label < 0,
-        digits.c.label > 9,
+        digits.c.label >= n_classes,
         *(
             # SQLite stores values of any type in any column.
             (sa.func.typeof(digits.c.pixels) != "blob", sa.func.typeof(digits.c.label) != "integer")
@@ -413,7 +352,9 @@ def _check_rows(connection: Connection, source: str) -> None:
     )
     seq = connection.execute(sa.select(sa.func.min(digits.c.seq)).where(digits.c.state == ACCEPTED, bad)).scalar()
     if seq is not None:
-        raise DataError(f"{source}: digit {seq} is damaged: not {PIXELS} bytes of pixels with a label from 0 to 9")
+        raise DataError(
+            f"{source}: digit {seq} is damaged: not {PIXELS} bytes of pixels with a label from 0 to {n_classes - 1}"
+        )
 
 
 def is_imported() -> sa.ColumnElement[bool]:
@@ -463,7 +404,7 @@ def import_dataset(dataset: Dataset, url: str, *, contributor: str = "", review:
     Parameters
     ----------
     dataset : Dataset
-        With the classes "0" to "9"; its test set is left out.
+        Its classes must be among those of the database; its test set is left out.
     url : str
         See :func:`open_engine`; created if it does not exist.
     contributor : str, optional
@@ -481,10 +422,6 @@ def import_dataset(dataset: Dataset, url: str, *, contributor: str = "", review:
     DataError
         If the data set has other classes, or the database cannot be used.
     """
-    if dataset.classes != DIGIT_CLASSES:
-        raise DataError(
-            f"{dataset.source}: its classes are {', '.join(dataset.classes[:20])}; a database holds only digits 0 to 9"
-        )
     shown = without_password(url)
     engine = open_engine(url, create=True)
     stored = 0
@@ -496,6 +433,7 @@ def import_dataset(dataset: Dataset, url: str, *, contributor: str = "", review:
         with _as_data_error(shown):
             # Read before the transaction that writes, which makes the web app's writers wait.
             with engine.connect() as connection:
+                dataset = _with_classes(dataset, class_names(connection), shown)
                 new = _missing(connection, dataset)
             with writing(engine) as connection:
                 for start in range(0, len(new), _BATCH):
@@ -506,6 +444,20 @@ def import_dataset(dataset: Dataset, url: str, *, contributor: str = "", review:
     finally:
         engine.dispose()
     return stored, len(dataset) - stored
+
+
+def _with_classes(dataset: Dataset, names: tuple[str, ...], shown: str) -> Dataset:
+    """Return a data set whose labels are those of the database, which may have more classes."""
+    if dataset.classes == names:
+        return dataset
+    if not set(dataset.classes) <= set(names):
+        raise DataError(
+            f"{dataset.source}: its classes are {', '.join(dataset.classes[:20])}; {shown} holds only "
+            f"{', '.join(names[:20])}{' ...' if len(names) > 20 else ''} (fastnn serve --classes makes a database of "
+            "other classes)"
+        )
+    position = np.array([names.index(name) for name in dataset.classes])
+    return Dataset(dataset.images, position[dataset.labels], names, dataset.source)
 
 
 def _missing(connection: Connection, dataset: Dataset) -> list[tuple[int, str]]:

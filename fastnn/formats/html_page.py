@@ -170,8 +170,46 @@ def _columns(model: Model) -> list[dict[str, Any]]:
     ]
 
 
+def split_content(model: Model, precision: str) -> tuple[dict[str, Any], bytes]:
+    """Return a model in two parts: what ``readModel`` of the page reads but the weights, and the weights.
+
+    Parameters
+    ----------
+    model : Model
+    precision : {"float16", "float32"}
+
+    Returns
+    -------
+    content : dict
+        In place of ``parameters``, each network has ``offset`` and ``bytes``: where its weights are in the second part.
+    weights : bytes
+        Little-endian numbers; layer by layer the weights, row by row (a row for each input), and then the biases.
+
+    Raises
+    ------
+    ModelError
+        If a page cannot hold the model.
+    """
+    _check(model)
+    networks, weights = [], bytearray()
+    for network in model.networks:
+        numbers = _numbers(network, precision)
+        networks.append({"layers": _layers(network), "offset": len(weights), "bytes": len(numbers)})
+        weights += numbers
+    return {**_description(model, precision), "networks": networks}, bytes(weights)
+
+
 def _content(model: Model, precision: str) -> dict[str, Any]:
     """Return what ``readModel`` of the page reads."""
+    networks = [
+        {"layers": _layers(network), "parameters": base64.b64encode(_numbers(network, precision)).decode()}
+        for network in model.networks
+    ]
+    return {**_description(model, precision), "networks": networks}
+
+
+def _description(model: Model, precision: str) -> dict[str, Any]:
+    """Return all of a model but its networks."""
     scaling, calibration, targets = input_scaling(model), model.card.calibration, model.target_scaling
     content: dict[str, Any] = {
         "task": model.task,
@@ -180,7 +218,6 @@ def _content(model: Model, precision: str) -> dict[str, Any]:
         "inputs": {"mean": scaling.mean.tolist(), "factor": scaling.factor.tolist()},
         "dividesBySum": divides_by_sum(model),
         "precision": precision,
-        "networks": [_network_content(network, precision) for network in model.networks],
     }
     if model.takes == "rows":
         content["columns"] = _columns(model)
@@ -192,18 +229,22 @@ def _content(model: Model, precision: str) -> dict[str, Any]:
     return content
 
 
-def _network_content(network: Network, precision: str) -> dict[str, Any]:
-    layers, parts = [], []
+def _layers(network: Network) -> list[dict[str, Any]]:
+    layers = []
     for layer in layers_of(network):
         inputs, outputs = layer.weights.shape
         layers.append({"inputs": inputs, "outputs": outputs, "activation": layer.activation})
-        parts += [layer.weights.ravel(), layer.biases]
+    return layers
+
+
+def _numbers(network: Network, precision: str) -> bytes:
+    parts = [part for layer in layers_of(network) for part in (layer.weights.ravel(), layer.biases)]
     with np.errstate(over="ignore"):
         numbers = np.concatenate(parts).astype("<f2" if precision == "float16" else "<f4")
     if not np.isfinite(numbers).all():
         remedy = "use --precision float32" if precision == "float16" else "export it as .npz"
         raise ModelError(f"a weight is too large for {precision}; {remedy}")
-    return {"layers": layers, "parameters": base64.b64encode(numbers.tobytes()).decode()}
+    return numbers.tobytes()
 
 
 # ---- running it ----

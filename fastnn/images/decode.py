@@ -16,7 +16,8 @@ from fastnn.errors import DataError, MissingExtraError
 from fastnn.reading import read_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -127,8 +128,33 @@ def decoded(
         yield Decoded(_upright(image, longest) if is_decoded else image, size, has_more)
 
 
+def picture_size(content: bytes, name: str = "picture") -> tuple[int, int]:
+    """Return width and height of the picture in a file, of which only the header is read.
+
+    Raises
+    ------
+    DataError
+        If it is not a picture, its header is damaged, or it is too large to be decoded.
+    MissingExtraError
+        If it is a HEIC picture, and pillow-heif is not installed.
+    """
+    with _opened(content, name, _header) as image:
+        _check_size(image, name)
+        width, height = image.size
+        return int(width), int(height)
+
+
+def _header(content: bytes, kind: str, name: str) -> AbstractContextManager[Any]:
+    """Return an object with the size of a picture; unlike :func:`_open`, decode no HEIC picture."""
+    if kind == "HEIC":
+        return contextlib.nullcontext(_heif(name).open_heif(io.BytesIO(content)))
+    return _open(content, kind, name)
+
+
 @contextlib.contextmanager
-def _opened(content: bytes, name: str) -> Iterator[Image.Image]:
+def _opened(
+    content: bytes, name: str, opener: Callable[[bytes, str, str], AbstractContextManager[Any]] | None = None
+) -> Iterator[Image.Image]:
     """Open a picture and turn whatever Pillow raises until it is closed into a DataError."""
     from PIL import Image, UnidentifiedImageError
 
@@ -140,7 +166,7 @@ def _opened(content: bytes, name: str) -> Iterator[Image.Image]:
         # Pillow warns of decompression bombs, which are refused, and of odd metadata, which does not matter here.
         warnings.simplefilter("ignore")
         try:
-            with _open(content, kind, name) as image:
+            with (opener or _open)(content, kind, name) as image:
                 yield image
         except (DataError, MissingExtraError, MemoryError):
             raise
@@ -198,13 +224,17 @@ def _open(content: bytes, kind: str, name: str) -> Image.Image:
 
 def _open_heic(content: bytes, name: str) -> Image.Image:
     """Return an image of a HEIC file, which pillow-heif has turned upright."""
+    held = _heif(name).open_heif(io.BytesIO(content))
+    _check_size(held, name)
+    return cast("Image.Image", held.to_pillow())
+
+
+def _heif(name: str) -> _Heif:
     try:
         import pillow_heif
     except ImportError:
         raise MissingExtraError(f"{name}: reading a HEIC picture (or save it as JPEG)", "photos") from None
-    held = cast("_Heif", pillow_heif).open_heif(io.BytesIO(content))
-    _check_size(held, name)
-    return cast("Image.Image", held.to_pillow())
+    return cast("_Heif", pillow_heif)
 
 
 def _check_size(image: Any, name: str) -> None:

@@ -16,12 +16,12 @@ import numpy as np
 from starlette.concurrency import run_in_threadpool
 
 from fastnn.datasets.dataset import PIXELS, Dataset
-from fastnn.datasets.labels import DIGIT_CLASSES
+from fastnn.datasets.labels import DIGIT_CLASSES, is_digit
 from fastnn.images.mosaic import DEFAULT_SIDE, mosaic
-from fastnn.web.store import StoreError
+from fastnn.web.transactions import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Iterable, Sequence
     from typing import BinaryIO
 
     from fastnn.web.store import Store
@@ -92,6 +92,8 @@ class Export:
     def dataset(self) -> CachedFile:
         """Return the accepted digits as gzipped JSON: an array of ``{"image": [784 pixels], "label": 0 to 9}``.
 
+        Labels of other classes than digits are their names.
+
         Raises
         ------
         StoreError
@@ -129,7 +131,9 @@ class Export:
                 self._store.accepted() as (revision, rows),
                 gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=4, mtime=0) as compressed,
             ):
-                _write_json(rows, compressed)
+                # Digits are numbers, as in the original's file; other classes are written by their names.
+                labels = [int(name) if is_digit(name) else name for name in self._store.classes]
+                _write_json(rows, labels, compressed)
         except BaseException:
             file.close()
             raise
@@ -148,10 +152,12 @@ class Export:
         return file, revision
 
 
-def _write_json(rows: Iterable[tuple[bytes, int]], file: gzip.GzipFile) -> None:
+def _write_json(rows: Iterable[tuple[bytes, int]], labels: Sequence[int | str], file: gzip.GzipFile) -> None:
     """Write digits in the format of the original project, with one digit at a time in memory."""
     separator = b"["
     for pixels, label in rows:
-        file.write(separator + msgspec.json.encode({"image": list(pixels), "label": label}))
+        if label not in range(len(labels)):
+            raise ValueError(f"a digit is damaged: its label is not from 0 to {len(labels) - 1}")
+        file.write(separator + msgspec.json.encode({"image": list(pixels), "label": labels[label]}))
         separator = b","
     file.write(b"]" if separator == b"," else b"[]")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 from uuid import UUID  # noqa: TC003 - msgspec reads the annotations
 
 import msgspec
@@ -12,9 +12,16 @@ from fastapi import HTTPException
 from msgspec import Meta, Struct
 
 from fastnn.datasets.dataset import PIXELS
+from fastnn.datasets.schema import MAX_CLASSES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MAX_DIGITS = 100
 """Most digits in one request."""
+
+MAX_VERDICTS = 200
+"""Most verdicts in one request; a screen of the grid has 100."""
 
 MAX_NAME_LENGTH = 60
 
@@ -23,7 +30,8 @@ Pixels = Annotated[
     list[_Pixel],
     Meta(min_length=PIXELS, max_length=PIXELS, description="28 rows of 28 pixels; 255 = white paper, 0 = black ink"),
 ]
-Label = Annotated[int, Meta(ge=0, le=9)]
+Position = Annotated[int, Meta(ge=0, le=MAX_CLASSES - 1, description="position of the class; for digits, the digit")]
+Label = Position | Annotated[str, Meta(min_length=1, max_length=60, description="name of the class")]
 Name = Annotated[str, Meta(max_length=MAX_NAME_LENGTH)]
 
 T = TypeVar("T")
@@ -55,7 +63,7 @@ class Accept(Struct, tag_field="action", tag="accept"):
     """The label is right."""
 
     reviewer: Name = ""
-    label: ClassVar[int | None] = None
+    label: ClassVar[Any] = None
     action: ClassVar[Any] = "accept"
 
 
@@ -63,7 +71,7 @@ class Reject(Struct, tag_field="action", tag="reject"):
     """The drawing is not a digit."""
 
     reviewer: Name = ""
-    label: ClassVar[int | None] = None
+    label: ClassVar[Any] = None
     action: ClassVar[Any] = "reject"
 
 
@@ -74,11 +82,6 @@ class Undo(Struct, tag_field="action", tag="undo"):
     state: Literal["accepted", "rejected"] | None = None
     label: Label | None = None
     action: ClassVar[Any] = "undo"
-
-    @property
-    def expected(self) -> tuple[str, int | None] | None:
-        """State and label that the digit must still have; None if any will do."""
-        return None if self.state is None else (self.state, self.label)
 
 
 class Relabel(Struct, tag_field="action", tag="relabel"):
@@ -91,9 +94,44 @@ class Relabel(Struct, tag_field="action", tag="relabel"):
 
 ReviewRequest = Accept | Reject | Relabel | Undo
 
+
+class ListedVerdict(Struct):
+    """What a reviewer decides about one of several digits; the fields are those of a single review."""
+
+    id: UUID
+    action: Literal["accept", "reject", "relabel", "undo"]
+    label: Label | None = None
+    state: Literal["accepted", "rejected"] | None = None
+
+
+class ReviewsRequest(Struct):
+    """Verdicts on several digits, which are applied in their order."""
+
+    reviews: Annotated[list[ListedVerdict], Meta(min_length=1, max_length=MAX_VERDICTS)]
+    reviewer: Name = ""
+
+
+class ContributorRequest(Struct):
+    """One verdict on all digits of a contributor that are in one state: pending ones, or reviewed ones to undo."""
+
+    contributor: Annotated[str, Meta(min_length=1, max_length=MAX_NAME_LENGTH)]
+    action: Literal["accept", "reject", "undo"]
+    state: Literal["pending", "accepted", "rejected"] = "pending"
+    reviewer: Name = ""
+
+
+class StrikeRequest(Struct):
+    """A name that must not be shown; digits that have it are kept without a name."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=MAX_NAME_LENGTH)]
+
+
 predict_request = msgspec.json.Decoder(PredictRequest)
 digits_request = msgspec.json.Decoder(DigitsRequest)
 review_request: msgspec.json.Decoder[ReviewRequest] = msgspec.json.Decoder(ReviewRequest)
+reviews_request = msgspec.json.Decoder(ReviewsRequest)
+contributor_request = msgspec.json.Decoder(ContributorRequest)
+strike_request = msgspec.json.Decoder(StrikeRequest)
 
 
 class DigitPrediction(Struct):
@@ -131,7 +169,29 @@ class Reviewed(Struct):
 
     id: UUID
     state: str
-    label: Label | None
+    label: Position | None
+
+
+class ReviewResult(Struct, omit_defaults=True):
+    """The result of one of several verdicts: its status as of a single review, and the digit or the reason."""
+
+    id: UUID
+    status: Literal[200, 404, 409]
+    state: str | None = None
+    label: Position | None = None
+    detail: str = ""
+
+
+class ReviewResults(Struct):
+    """The results of several verdicts, in their order."""
+
+    results: list[ReviewResult]
+
+
+class Changed(Struct):
+    """How many digits were changed."""
+
+    digits: int
 
 
 class ErrorMessage(Struct):
@@ -154,16 +214,73 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         raise HTTPException(422, " ".join(str(error).replace("`", "").split())[:200]) from None
 
 
+_INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+"""Characters that show nothing, although Unicode counts them as letters, marks or symbols."""
+_MARKS = ("Mn", "Me")
+_MOST_MARKS = 2
+"""Most combining marks on a letter; dozens of them draw a line across the page. Vietnamese and Thai need two."""
+
+
 def clean_name(name: str) -> str:
-    """Return a name in Unicode normal form NFC, without invisible and control characters or repeated spaces."""
-    visible = "".join(
-        letter if unicodedata.category(letter)[0] not in "CZ" else " " for letter in unicodedata.normalize("NFC", name)
-    )
-    return re.sub(" +", " ", visible).strip()
+    """Return a name in Unicode normal form NFC, without what is not to be seen.
+
+    Left out are invisible and control characters, repeated spaces, combining marks without a letter or beyond two on a
+    letter, and the whole name if it has no letter or digit.
+    """
+    kept: list[str] = []
+    marks = _MOST_MARKS
+    for letter in unicodedata.normalize("NFC", name):
+        category = unicodedata.category(letter)
+        if category in _MARKS:
+            marks += 1
+            if marks <= _MOST_MARKS and letter not in _INVISIBLE:
+                kept.append(letter)
+        elif category[0] in "CZ" or letter in _INVISIBLE:
+            kept.append(" ")
+            marks = _MOST_MARKS
+        else:
+            kept.append(letter)
+            marks = 0
+    cleaned = re.sub(" +", " ", "".join(kept)).strip()
+    return cleaned if any(unicodedata.category(letter)[0] in "LN" for letter in cleaned) else ""
+
+
+def contributor_name(name: str) -> str:
+    """Return the cleaned name of a contributor; empty if none was given.
+
+    Raises
+    ------
+    HTTPException
+        422 if a name was given, but nothing of it could be shown among the credits.
+    """
+    cleaned = clean_name(name)
+    if not cleaned and name.strip():
+        raise HTTPException(422, "the name needs at least one letter or digit; leave it empty to stay anonymous")
+    return cleaned
+
+
+def label_position(label: int | str, classes: Sequence[str]) -> int:
+    """Return the position of a class that a request names by its position or its name.
+
+    Raises
+    ------
+    HTTPException
+        422 if there is no such class.
+    """
+    if isinstance(label, str):
+        if label in classes:
+            return classes.index(label)
+    elif label < len(classes):
+        return label
+    listed = ", ".join(classes[:30]) + (" ..." if len(classes) > 30 else "")
+    raise HTTPException(422, f"there is no class {label!r}; the classes are {listed}")
 
 
 def schemas() -> dict[str, Any]:
     """Return the JSON schemas of all messages by name, for the OpenAPI description."""
-    messages = (PredictRequest, DigitsRequest, ReviewRequest, Prediction, Stored, Reviewed, ErrorMessage)
+    messages = (
+        *(PredictRequest, DigitsRequest, ReviewRequest, ReviewsRequest, ContributorRequest, StrikeRequest),
+        *(Prediction, Stored, Reviewed, ReviewResults, Changed, ErrorMessage),
+    )
     _, components = msgspec.json.schema_components(messages, ref_template="#/components/schemas/{name}")
     return dict(components)

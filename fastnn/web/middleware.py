@@ -1,8 +1,10 @@
-"""ASGI middleware: the access log, security headers, and a 500 response for errors that no route handled."""
+"""ASGI middleware: the access log, security headers, the hosts answered for, and a 500 for errors no route handled."""
 
 from __future__ import annotations
 
+import ipaddress
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -88,6 +90,76 @@ class AccessLogMiddleware:
                     ms=milliseconds,
                 )
             )
+
+
+LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+@dataclass(frozen=True)
+class AllowedHosts:
+    """The names in the Host header that a server answers to.
+
+    A page of another site may let its own name point to this server (DNS rebinding); its visitors' browsers then take
+    it for a page of this server. They still send the name, which is not one of these.
+
+    Attributes
+    ----------
+    names : frozenset of str
+        In lower case; IPv6 addresses without brackets.
+    addresses : bool
+        Whether any IP address is allowed too. That is safe: an address cannot be made to point elsewhere.
+    """
+
+    names: frozenset[str] = LOCAL_HOSTS
+    addresses: bool = False
+
+    def allows(self, host: str) -> bool:
+        """Return whether a Host header has an allowed name, with any port."""
+        name = host.strip().lower()
+        if name.startswith("["):
+            name, bracket, port = name[1:].partition("]")
+            port = port or ":"
+        else:
+            name, _, port = name.partition(":")
+            bracket, port = "]", f":{port}"
+        if not bracket or not port.startswith(":") or not (port[1:] or "0").isdigit():
+            return False
+        return name.removesuffix(".") in self.names or (self.addresses and _is_address(name))
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+class AllowedHostsMiddleware:
+    """Refuses requests for other hosts with 421.
+
+    Starlette's TrustedHostMiddleware does not know IPv6 addresses in all versions, and names neither fault nor fix.
+
+    Parameters
+    ----------
+    app : ASGI application
+    hosts : AllowedHosts
+    """
+
+    def __init__(self, app: ASGIApp, hosts: AllowedHosts) -> None:
+        self._app, self._hosts = app, hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        host = Headers(scope=scope).get("host", "") if scope["type"] == "http" else "localhost"
+        if self._hosts.allows(host):
+            await self._app(scope, receive, send)
+            return
+        detail = (
+            f"this server does not answer for the host {host[:100]!r}; "
+            "its operator can allow it: fastnn serve --allowed-host NAME"
+        )
+        await JSONResponse({"detail": detail}, 421)(scope, receive, send)
 
 
 def _strip_root_path(scope: Scope) -> Scope:

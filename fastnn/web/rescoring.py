@@ -44,7 +44,7 @@ class Rescorer(Background):
             outdated = self._store.outdated(model.key, last)
             if outdated:
                 pixels = np.frombuffer(b"".join(row[1] for row in outdated), np.uint8).reshape(len(outdated), -1)
-                scores = model.scores(pixels, [row[2] for row in outdated])
+                scores = model.scores(pixels, [row[2] for row in outdated], self._store.classes)
                 numbers = [row[0] for row in outdated]
                 self._store.save_scores(dict(zip(numbers, scores, strict=True)), model.key)
                 last = numbers[-1]

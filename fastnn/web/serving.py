@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnn.datasets.dataset import PIXELS
-from fastnn.datasets.labels import is_digit
+from fastnn.datasets.labels import DIGIT_CLASSES, is_digit
 from fastnn.errors import ModelError
 from fastnn.recognition import recognise
 from fastnn.web.store import Score
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from fastnn.images.drawings import Drawings
@@ -121,7 +123,9 @@ class ServedModel:
         images, _ = normalise_batch(image[None], polarity="dark-on-light")
         return np.asarray(images[0])
 
-    def scores(self, images: NDArray[np.uint8], labels: list[int]) -> list[Score]:
+    def scores(
+        self, images: NDArray[np.uint8], labels: list[int], classes: Sequence[str] = DIGIT_CLASSES
+    ) -> list[Score]:
         """Return the model's prediction for each digit, and its uncertainty about the label that the digit was given.
 
         Parameters
@@ -129,18 +133,23 @@ class ServedModel:
         images : ndarray of uint8, shape (n, 784)
             255 = white paper.
         labels : list of int
-            One label, 0 to 9, for each image.
+            One label, a position in `classes`, for each image.
+        classes : sequence of str
+            The classes of the database. The model may have other ones, or the same in another order.
 
         Returns
         -------
         list of Score
         """
+        position = {name: k for k, name in enumerate(classes)}
+        column = {name: k for k, name in enumerate(self.model.classes)}
         scores = []
         for row, label in zip(self.model.predict_proba(images), labels, strict=True):
-            predicted = self.model.classes[int(row.argmax())]
-            known = str(label) in self.model.classes
-            uncertainty = 1.0 - float(row[self.model.classes.index(str(label))]) if known else 1.0
-            scores.append(Score(int(predicted) if is_digit(predicted) else None, min(1.0, max(0.0, uncertainty))))
+            # A damaged database may hold other labels.
+            known = column.get(classes[label]) if label in range(len(classes)) else None
+            uncertainty = 1.0 if known is None else 1.0 - float(row[known])
+            predicted = position.get(self.model.classes[int(row.argmax())])
+            scores.append(Score(predicted, min(1.0, max(0.0, uncertainty))))
         return scores
 
 

@@ -16,7 +16,7 @@ from fastnn.datasets.split import Split
 from fastnn.web.background import Background, ShutdownError
 from fastnn.web.logs import log
 from fastnn.web.serving import ServedModel, model_name
-from fastnn.web.store import StoreError
+from fastnn.web.transactions import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

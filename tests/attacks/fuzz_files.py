@@ -264,6 +264,7 @@ def _database(content: bytes, bench: Bench) -> None:
 def _store(content: bytes, bench: Bench) -> None:
     """All that the web app asks of a database, and an import into it."""
     from fastnn.datasets.database import import_dataset
+    from fastnn.web.desk import Selection
     from fastnn.web.rescoring import Rescorer
     from fastnn.web.serving import ServedModel
     from fastnn.web.store import Store, StoreError
@@ -274,10 +275,12 @@ def _store(content: bytes, bench: Bench) -> None:
     store = Store(url)
     try:
         for ask in (
-            store.check, store.revision, lambda: store.queue(10), lambda: store.history(10), store.states,
+            store.check, store.revision, lambda: store.desk.queue(10), lambda: store.desk.history(10), store.states,
             store.class_counts, lambda: store.credits(10), store.dataset, lambda: store.sample(10, 0),
             lambda: store.outdated("x"), lambda: store.unseen(0), store.training, lambda: store.first_used("x"),
-            lambda: store.note_training(1, "x"),
+            lambda: store.note_training(1, "x"), store.desk.counts, lambda: store.desk.queue(9, label=3, session="x"),
+            lambda: store.desk.browse(Selection("pending", 3, "x"), 9), lambda: store.desk.history(9, images=True),
+            lambda: store.desk.review_contributor("x", "pending", "accept", "x"), lambda: store.desk.strike_name("x"),
         ):  # fmt: skip
             with contextlib.suppress(FastnnError, StoreError):
                 json.dumps(ask(), default=str)

@@ -335,7 +335,7 @@ def databases() -> tuple[bytes, ...]:
         import_dataset(dataset(3), url, contributor="someone")
         import_dataset(Dataset(images(5)[3:], np.array([3, 4]), DIGITS, "seed"), url, review=True)
         store = Store(url)
-        store.review(store.queue(2)[0]["id"], "reject", None, "me")
+        store.desk.review(store.desk.queue(2)[0]["id"], "reject", None, "me")
         store.first_used("0" * 16)
         store.close()
         connection = sqlite3.connect(f"{folder}/digits.db")

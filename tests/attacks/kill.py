@@ -238,7 +238,7 @@ def _faults_of_next_server(folders: Folders, case: Case, known: Known, folder: P
         except FastnnError as error:
             yield f"the next start failed: {error}"
             return
-        stored = {digit["id"] for digit in store.queue(10**5)}
+        stored = {digit["id"] for digit in store.desk.queue(10**5)}
         store.close()
     if not ended.acknowledged <= stored:
         yield "acknowledged digits are lost after the next start"

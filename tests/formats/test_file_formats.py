@@ -72,9 +72,9 @@ def test_a_database_has_the_same_digits_and_can_be_served(number: str, tmp_path:
     with contextlib.closing(Store(url)) as store:
         assert store.states() == {"accepted": 6, "pending": 2, "rejected": 0}
         assert store.credits(5) == [{"name": "A visitor", "digits": 6}]
-        (first, second) = store.queue(5)
-        store.review(first["id"], "accept", 3, "me")
-        store.review(second["id"], "reject", None, "me")
+        (first, second) = store.desk.queue(5)
+        store.desk.review(first["id"], "accept", 3, "me")
+        store.desk.review(second["id"], "reject", None, "me")
         assert store.states() == {"accepted": 7, "pending": 0, "rejected": 1}
 
 

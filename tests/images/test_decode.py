@@ -12,7 +12,7 @@ from PIL import Image
 
 from fastnn.errors import DataError, MissingExtraError
 from fastnn.images import load_picture
-from fastnn.images.decode import MAX_SIDE, colours, decoded
+from fastnn.images.decode import MAX_SIDE, colours, decoded, picture_size
 from tests.models import jpeg, png, seven
 
 GREY = np.random.default_rng(0).integers(0, 256, (40, 50), dtype=np.uint8)
@@ -139,6 +139,18 @@ def header(width: int, height: int, colour: int) -> bytes:
     content[16:24] = width.to_bytes(4, "big") + height.to_bytes(4, "big")
     content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
     return bytes(content)
+
+
+def test_the_size_of_a_picture_is_read_without_decoding_it() -> None:
+    assert picture_size(header(3000, 2000, 0)) == (3000, 2000)  # a file without pixels
+    assert picture_size(jpeg(seven(40, 30))) == (30, 40)
+    with pytest.raises(DataError, match=r"12289x4 pixels are too many"):
+        picture_size(header(12_289, 4, 0))
+    with pytest.raises(DataError, match="not a picture that can be read"):
+        picture_size(b"%PDF-1.7")
+    heif, file = pytest.importorskip("pillow_heif"), io.BytesIO()
+    heif.from_pillow(Image.new("RGB", (200, 100))).save(file, quality=50)
+    assert picture_size(file.getvalue()) == (200, 100)
 
 
 def test_pictures_that_need_too_much_memory_are_refused(capfd: pytest.CaptureFixture[str]) -> None:

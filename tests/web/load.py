@@ -61,7 +61,12 @@ class Connection:
         if self._streams is None:
             self._streams = await asyncio.open_connection(self._host, self._port)
         reader, writer = self._streams
-        lines = (f"POST {path} HTTP/1.1", "Host: x", "Content-Type: application/json", f"Content-Length: {len(body)}")
+        lines = (
+            f"POST {path} HTTP/1.1",
+            f"Host: {self._host}",
+            "Content-Type: application/json",
+            f"Content-Length: {len(body)}",
+        )
         start = time.perf_counter()
         writer.write("\r\n".join((*lines, "", "")).encode() + body)
         head = await reader.readuntil(b"\r\n\r\n")

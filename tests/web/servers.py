@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import sqlalchemy as sa
 
-from fastnn.datasets.database import bump_revision, digits, open_engine, writing
+from fastnn.datasets.database import bump_revision, open_engine, writing
+from fastnn.datasets.schema import digits
 from fastnn.web.store import UNSCORED, NewDigit, Score
 from tests.helpers import TIMEOUT, environment, read_until
 

@@ -22,6 +22,7 @@ from fastnn.model import Model
 from fastnn.recognition import predict_files
 from fastnn.web import app as app_module
 from fastnn.web import limits
+from fastnn.web import state as state_module
 from fastnn.web.app import MAX_BODY_BYTES, MAX_IMAGE_BYTES, PAGES, STATIC, Settings, create_app
 from fastnn.web.serving import ServedModel
 from fastnn.web.store import Store, StoreError
@@ -164,7 +165,10 @@ def test_invalid_input_is_refused_with_a_reason(
     [
         {"label": 10},
         {"label": -1},
-        {"label": "3"},
+        {"label": "three"},
+        {"label": "10"},
+        {"label": 1.0},
+        {"label": True},
         {"label": None},
         {"id": "not-a-uuid"},
         {"id": None},
@@ -198,8 +202,11 @@ def test_names_are_cleaned_and_too_long_ones_refused(client: TestClient, drawn: 
     send(client, digit(drawn, 0), contributor=" <img src=x>\u202e ")
     queue = client.get("/api/review", headers=BEARER).json()["digits"]
     assert queue[0]["contributor"] == "<img src=x>"
-    answer = client.post("/api/digits", json={"digits": [digit(drawn, 0)], "contributor": "x" * 61})
-    assert answer.status_code == 422
+    for refused in ("x" * 61, "\u3164", "\u2800", "\u200b", "..."):
+        answer = client.post("/api/digits", json={"digits": [digit(drawn, 0)], "contributor": refused})
+        assert answer.status_code == 422
+    assert "at least one letter or digit" in answer.json()["detail"]
+    send(client, digit(drawn, 1), contributor="  ")
 
 
 def test_digits_are_public_only_after_review(client: TestClient, drawn: Dataset) -> None:
@@ -308,31 +315,44 @@ def test_the_review_needs_the_token(client: TestClient, drawn: Dataset, header: 
 @pytest.fixture
 def _frozen(monkeypatch: pytest.MonkeyPatch) -> None:
     """The rate limiter's clock stands still, so that buckets never refill."""
-    monkeypatch.setattr(app_module, "RateLimiter", lambda rate: limits.RateLimiter(rate, clock=lambda: 0.0))
+    monkeypatch.setattr(state_module, "RateLimiter", lambda rate: limits.RateLimiter(rate, clock=lambda: 0.0))
 
 
 @pytest.mark.usefixtures("_frozen")
-def test_wrong_tokens_reach_the_rate_limit(sqlite_url: str) -> None:
-    with TestClient(create_app(Settings(Store(sqlite_url), TOKEN, None, rate=20))) as client:
+@pytest.mark.parametrize("rate", [0.5, 50, 1000])
+def test_wrong_tokens_are_limited_whatever_the_rate(sqlite_url: str, rate: float) -> None:
+    with TestClient(create_app(Settings(Store(sqlite_url), TOKEN, None, rate=rate))) as client:
         wrong = {"Authorization": "Bearer wrong"}
-        codes = [client.get("/api/review", headers=wrong).status_code for _ in range(6)]
-        assert codes == [401] * 4 + [429] * 2
+        codes = [client.get("/api/review", headers=wrong).status_code for _ in range(12)]
+        assert codes == [401] * 10 + [429] * 2
         # From then on, a right guess looks like a wrong one.
         answer = client.get("/api/review", headers=BEARER)
         assert answer.status_code == 429
         assert int(answer.headers["retry-after"]) >= 1
 
 
+def test_one_more_token_may_be_tried_each_second(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = [0.0]
+    monkeypatch.setattr(state_module, "RateLimiter", lambda rate: limits.RateLimiter(rate, clock=lambda: seconds[0]))
+    with TestClient(create_app(Settings(Store(sqlite_url), TOKEN, None, rate=50))) as client:
+        wrong = {"Authorization": "Bearer wrong"}
+        codes = []
+        for tick in range(100):
+            seconds[0] = tick / 4
+            codes.append(client.get("/api/review", headers=wrong).status_code)
+        assert codes.count(401) == 10 + 24  # those of the start, and one a second for 25 seconds
+        seconds[0] += 1.0
+        assert client.get("/api/review", headers=BEARER).status_code == 200
+
+
 @pytest.mark.usefixtures("_frozen")
-def test_an_address_with_little_left_cannot_guess_for_free(
+def test_a_pupil_who_guesses_tokens_does_not_lock_out_the_class(
     sqlite_url: str, loaded: ServedModel, drawn: Dataset
 ) -> None:
-    with TestClient(create_app(Settings(Store(sqlite_url), TOKEN, loaded, rate=6))) as client:
-        for _ in range(20):
-            client.post("/api/predict", json={"image": drawn.images[0].tolist()})
-        # 40 units are left, and a wrong token costs 50.
-        assert client.get("/api/review", headers={"Authorization": "Bearer wrong"}).status_code == 401
-        assert client.get("/api/review", headers=BEARER).status_code == 429
+    with TestClient(create_app(Settings(Store(sqlite_url), TOKEN, loaded, rate=50))) as client:
+        for _ in range(100):
+            client.get("/api/review", headers={"Authorization": "Bearer wrong"})
+            assert client.post("/api/predict", json={"image": drawn.images[0].tolist()}).status_code == 200
 
 
 @pytest.mark.usefixtures("_frozen")
@@ -365,6 +385,48 @@ def test_an_address_with_too_many_requests_gets_a_429(sqlite_url: str, loaded: S
     assert codes == [200] * 10 + [429] * 20
 
 
+@pytest.mark.usefixtures("_frozen")
+def test_large_pictures_are_charged_by_their_pixels_before_they_are_decoded(
+    sqlite_url: str, loaded: ServedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    real = app_module.read_drawings
+
+    def spy(body: bytes, **options: Any) -> Any:
+        sizes.append(len(body))
+        return real(body, **options)
+
+    monkeypatch.setattr(app_module, "read_drawings", spy)
+    file = io.BytesIO()
+    Image.fromarray(np.pad(seven(280, 280, thick=30), (0, 1720), constant_values=255)).save(file, "PNG")
+    small, large = png(seven(280, 280, thick=30)), file.getvalue()  # 4 million pixels: 16 units
+    with TestClient(create_app(Settings(Store(sqlite_url), TOKEN, loaded, rate=6))) as client:
+
+        def codes(picture: bytes, n: int) -> list[int]:
+            headers = {"Content-Type": "image/png"}
+            return [client.post("/api/predict", content=picture, headers=headers).status_code for _ in range(n)]
+
+        assert codes(large, 5) == [200] * 3 + [429] * 2
+        assert len(sizes) == 3
+        assert codes(small, 3) == [200] * 2 + [429]
+
+
+@pytest.mark.usefixtures("_frozen")
+def test_a_picture_that_costs_more_than_a_bucket_is_read(sqlite_url: str, loaded: ServedModel) -> None:
+    picture = png(np.pad(seven(280, 280, thick=30), (0, 1720), constant_values=255))
+    with TestClient(create_app(Settings(Store(sqlite_url), TOKEN, loaded, rate=1))) as client:
+        answers = [client.post("/api/predict", content=picture, headers={"Content-Type": "image/png"}) for _ in "ab"]
+    assert [answer.status_code for answer in answers] == [200, 429]
+
+
+@pytest.mark.usefixtures("_frozen")
+def test_files_that_are_no_pictures_reach_the_rate_limit(sqlite_url: str, loaded: ServedModel) -> None:
+    with TestClient(create_app(Settings(Store(sqlite_url), TOKEN, loaded, rate=3))) as client:
+        headers = {"Content-Type": "image/png"}
+        codes = [client.post("/api/predict", content=b"x", headers=headers).status_code for _ in range(7)]
+    assert codes == [422] * 5 + [429] * 2
+
+
 def test_the_rate_limiter_is_called_from_one_thread_only(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has no lock."""
     threads: set[int] = set()
@@ -380,9 +442,7 @@ def test_the_rate_limiter_is_called_from_one_thread_only(client: TestClient, mon
     assert len(threads) == 1
 
 
-@pytest.mark.parametrize(
-    "path", [*PAGES, "/static/style.css", "/static/draw-pad.js", "/api/stats", "/nothing", "/mosaic.png"]
-)
+@pytest.mark.parametrize("path", [*PAGES, "/static/style.css", "/static/draw-pad.js", "/api/stats", "/nothing"])
 def test_every_response_has_the_security_headers(client: TestClient, path: str) -> None:
     headers = client.get(path).headers
     policy = headers["content-security-policy"]
@@ -528,6 +588,14 @@ def test_the_mosaic_shows_the_accepted_digits(client: TestClient, drawn: Dataset
     tiles = picture.reshape(2, 28, 2, 28).transpose(0, 2, 1, 3).reshape(4, 784)
     assert {tile.tobytes() for tile in tiles} == {bytes(one["image"]) for one in digits[:4]}
     assert client.get("/mosaic.png", headers={"If-None-Match": answer.headers["etag"]}).status_code == 304
+
+
+def test_pages_of_other_sites_may_show_the_mosaic_but_not_read_it(client: TestClient) -> None:
+    etag = client.get("/mosaic.png").headers["etag"]
+    for headers in ({}, {"If-None-Match": etag}):
+        answer = client.get("/mosaic.png", headers={"Sec-Fetch-Site": "cross-site", **headers})
+        assert answer.headers["cross-origin-resource-policy"] == "cross-origin"
+        assert "access-control-allow-origin" not in answer.headers
 
 
 def test_a_locked_database_gives_a_503_until_it_is_unlocked(

@@ -59,8 +59,8 @@ def test_an_export_that_is_imported_again_adds_nothing(url: str, drawn: Dataset)
     import_dataset(drawn.take(range(40, 80)), url)
     first, second, third = (new_digit(n, label=4) for n in range(3))
     store.add([first, second, third], "", "")
-    store.review(first.id, "relabel", 8, "")
-    store.review(second.id, "reject", None, "")
+    store.desk.review(first.id, "relabel", 8, "")
+    store.desk.review(second.id, "reject", None, "")
     exported = load_dataset(url)
     assert len(exported) == 81
     assert import_dataset(exported, url) == (0, 81)
@@ -101,7 +101,7 @@ def test_an_unresponsive_postgresql_times_out(postgres_url: str, monkeypatch: py
     with changing(postgres_url) as connection:
         connection.execute(sa.text("SELECT * FROM fastnn_digits FOR UPDATE"))
         with pytest.raises(StoreError, match="lock timeout"):
-            store.review(one.id, "accept", None, "")
+            store.desk.review(one.id, "accept", None, "")
     store.close()
 
 
@@ -130,11 +130,26 @@ def test_other_classes_are_refused(sqlite_url: str) -> None:
         import_dataset(words, sqlite_url)
 
 
+def test_a_data_set_with_some_of_the_classes_is_imported_by_their_names(url: str) -> None:
+    Store(url, ("cat", "dog", "owl")).close()
+    images = np.zeros((3, 784), np.uint8)
+    images[1], images[2] = 1, 2
+    some = Dataset(images, np.array([0, 1, 0]), ("owl", "cat"), "pets")
+    assert import_dataset(some, url) == (3, 0)
+    assert import_dataset(some, url) == (0, 3)
+    found = load_dataset(url)
+    assert (found.classes, found.labels.tolist()) == (("cat", "dog", "owl"), [2, 0, 2])
+    with pytest.raises(
+        DataError, match=r"its classes are owl, ant; .* holds only cat, dog, owl \(fastnn serve --classes"
+    ):
+        import_dataset(Dataset(images, np.array([0, 1, 0]), ("owl", "ant"), "pets"), url)
+
+
 def damaged(path: Path, statement: str) -> None:
     store = Store(f"sqlite:///{path}")
     store.add([new_digit(n) for n in range(3)], "", "m")
-    for row in store.queue(10):
-        store.review(row["id"], "accept", None, "")
+    for row in store.desk.queue(10):
+        store.desk.review(row["id"], "relabel", 3, "")
     store.close()
     with sqlite3.connect(path) as connection:
         connection.execute(statement)
@@ -151,6 +166,10 @@ def damaged(path: Path, statement: str) -> None:
         ("UPDATE fastnn_digits SET label = NULL WHERE seq = 1", "digit 1 is damaged"),
         ("UPDATE fastnn_digits SET label = 'x' WHERE seq = 1", "digit 1 is damaged"),
         ("UPDATE fastnn_about SET version = 99", "its schema has version 99"),
+        ("INSERT INTO fastnn_classes VALUES (1, 'a')", "its classes are damaged"),
+        ("INSERT INTO fastnn_classes VALUES (0, 'a'), (1, 'a')", "two classes have the same name"),
+        ("INSERT INTO fastnn_classes VALUES (0, zeroblob(3))", "its classes are damaged"),
+        ("INSERT INTO fastnn_classes VALUES (0, 'a'), (1, 'b')", "digit 1 is damaged: not 784 bytes .* 0 to 1"),
         ("DELETE FROM fastnn_about", "its schema has version None"),
         ("DROP TABLE fastnn_digits", "no such table"),
         ("DROP TABLE fastnn_about", "holds no digits of fastnn"),

@@ -11,7 +11,8 @@ import anyio
 import pytest
 import sqlalchemy as sa
 
-from fastnn.datasets.database import digits, in_order, open_engine
+from fastnn.datasets.database import in_order, open_engine
+from fastnn.datasets.schema import digits
 from fastnn.web.export import CachedFile, Export
 from fastnn.web.store import Store, StoreError
 from tests.web.servers import changing

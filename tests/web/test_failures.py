@@ -16,6 +16,7 @@ from fastapi.testclient import TestClient
 
 from fastnn.datasets import load_dataset
 from fastnn.datasets.database import import_dataset
+from fastnn.datasets.schema import insert_new
 from fastnn.errors import DataError
 from fastnn.web.app import Settings, create_app
 from fastnn.web.store import Store
@@ -94,6 +95,56 @@ def test_a_database_that_is_unavailable_for_a_while(
         assert pending_ids(client) == {stored["id"], refused["id"]}
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps files that are open")
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_database_file_that_is_deleted_or_replaced_is_not_written_to(
+    loaded: ServedModel, drawn: Dataset, tmp_path: Path, replaced: bool
+) -> None:
+    path, away = tmp_path / "digits.db", tmp_path / "away"
+    away.mkdir()
+    with TestClient(create_app(Settings(Store(f"sqlite:///{path}"), TOKEN, loaded, rate=0))) as client:
+        one, refused = digit(drawn, 0), digit(drawn, 1)
+        assert client.post("/api/digits", json={"digits": [one]}).status_code == 201
+        for file in tmp_path.glob("digits.db*"):
+            file.rename(away / file.name)
+        if replaced:
+            import_dataset(drawn.take([5]), f"sqlite:///{path}")
+        before = file_contents(tmp_path)
+        for answer in (
+            client.post("/api/digits", json={"digits": [refused]}),
+            client.post(f"/api/review/{one['id']}", json={"action": "accept"}, headers=BEARER),
+            client.get("/api/review", headers=BEARER),
+            client.get("/api/stats"),
+            client.get("/api/health"),
+            client.get("/dataset.json"),
+        ):
+            assert answer.status_code == 503
+            assert answer.json()["detail"] == "the database is not available at the moment; please try again"
+        assert client.post("/api/predict", json={"image": one["image"]}).status_code == 200
+        assert file_contents(tmp_path) == before
+        for file in tmp_path.glob("digits.db*"):
+            file.unlink()
+        for file in away.iterdir():
+            file.rename(tmp_path / file.name)
+        assert client.post("/api/digits", json={"digits": [refused]}).json() == {"stored": 1}
+        assert pending_ids(client) == {one["id"], refused["id"]}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps files that are open")
+def test_digits_written_while_the_file_is_deleted_are_not_acknowledged(
+    sqlite_url: str, drawn: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path(sqlite_url.removeprefix("sqlite:///"))
+    with TestClient(create_app(Settings(Store(sqlite_url), TOKEN, None, rate=0))) as client:
+
+        def insert_and_delete(*args: Any) -> int:
+            path.unlink()
+            return insert_new(*args)
+
+        monkeypatch.setattr("fastnn.web.store.insert_new", insert_and_delete)
+        assert client.post("/api/digits", json={"digits": [digit(drawn, 0)]}).status_code == 503
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux can limit a running process")
 def test_a_disk_that_fills_up_and_has_room_again(serve: Callable[..., Server], drawn: Dataset) -> None:
     """Not simulated: the system itself refuses to let the server's files grow."""
@@ -131,7 +182,7 @@ def test_a_disk_that_fills_up_and_has_room_again(serve: Callable[..., Server], d
     server.process.kill()
     server.process.wait()
     store = Store(server.db)
-    assert {one["id"] for one in store.queue(2000)} == {one["id"] for one in acknowledged + refused}
+    assert {one["id"] for one in store.desk.queue(2000)} == {one["id"] for one in acknowledged + refused}
     store.close()
 
 

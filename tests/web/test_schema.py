@@ -30,9 +30,17 @@ OPERATIONS = (
     "POST /api/digits",
     "GET /api/stats",
     "GET /api/review",
+    "POST /api/review",
+    "GET /api/review/digits",
+    "GET /api/review/history",
+    "POST /api/review/contributor",
+    "POST /api/review/strike",
     "POST /api/review/{digit}",
     "GET /dataset.json",
     "GET /mosaic.png",
+    "GET /model.json",
+    "GET /model.bin",
+    "GET /NN.json",
 )
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
 from fastnn.cli import app
@@ -25,7 +26,7 @@ from fastnn.recipe import Recipe
 from fastnn.web.serving import ServedModel
 from fastnn.web.store import Store
 from tests.helpers import TIMEOUT, run_fastnn
-from tests.web.servers import BEARER, TOKEN, Server, accept, digit, free_port, new_id, wait_for
+from tests.web.servers import BEARER, TOKEN, Server, accept, digit, free_port, new_digit, new_id, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,7 +80,8 @@ def test_a_signal_lets_running_requests_finish(
     body = json.dumps({"digits": [digit(drawn, 0)]}).encode()
     host, port = server.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=TIMEOUT) as connection:
-        head = f"POST /api/digits HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+        head = f"POST /api/digits HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+        head += f"Content-Length: {len(body)}"
         connection.sendall(head.encode() + b"\r\n\r\n" + body[:100])
         # This makes sure that the server has started to read the request above.
         httpx.get(f"{server.url}/api/health")
@@ -135,6 +137,8 @@ def unknown_host(*_: object, **__: object) -> None:
             "cannot listen on no address at all (Name or service not known); check --host",
         ),
         (["--train-every", "5", "--recipe", "nonsense"], "nonsense"),
+        (["--allowed-host", "http://a.org/"], "--allowed-host http://a.org/: not a host name; give it without scheme"),
+        (["--allowed-host", "a.org:80"], "--allowed-host a.org:80: not a host name"),
     ],
 )
 def test_it_refuses_invalid_options_in_one_line(
@@ -154,6 +158,47 @@ def test_it_refuses_invalid_options_in_one_line(
     assert len(lines) == 1
     assert message in lines[0]
     assert "hidden" not in lines[0]
+
+
+def test_it_answers_only_to_its_own_names(serve: Callable[..., Server]) -> None:
+    """A page of another site may let its name point to this server, and would then count as a page of this server."""
+    server = serve("--allowed-host", "Digits.example.org", "--allowed-host", "class.local")
+    port = server.url.rsplit(":", 1)[1]
+    allowed = ("localhost", "127.0.0.1", "[::1]", "digits.example.org", "class.local", "LOCALHOST", "localhost.")
+    for host in allowed:
+        for name in (host, f"{host}:{port}"):
+            assert httpx.get(f"{server.url}/", headers={"Host": name}).status_code == 200, name
+    for name in ("evil.example", f"evil.example:{port}", "192.168.1.5", "", "localhost.evil.example", "x@localhost"):
+        for path in ("/", "/api/stats", "/dataset.json", "/static/style.css"):
+            answer = httpx.get(f"{server.url}{path}", headers={"Host": name})
+            assert answer.status_code == 421, (name, path)
+            assert "--allowed-host" in answer.json()["detail"]
+            assert "default-src 'none'" in answer.headers["content-security-policy"]
+    refused = httpx.post(f"{server.url}/api/digits", json={"digits": []}, headers={"Host": "evil.example"})
+    assert refused.status_code == 421
+
+
+@pytest.mark.parametrize(
+    ("host", "named", "allowed"),
+    [
+        ("0.0.0.0", "192.168.1.5:8000", True),  # noqa: S104
+        ("::", "[fe80::1]:8000", True),
+        ("0.0.0.0", "evil.example", False),  # noqa: S104
+        ("192.168.1.5", "192.168.1.5:8000", True),
+        ("192.168.1.5", "192.168.1.6", False),
+        ("127.0.0.1", "[::1", False),
+        ("127.0.0.1", "[::1]x", False),
+        ("127.0.0.1", "localhost:x", False),
+        ("Room.example", "room.example", True),
+    ],
+)
+def test_which_hosts_are_allowed(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, named: str, allowed: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = prepare(Options(model=None, db=sqlite_url, token=TOKEN, host=host)).app
+    with TestClient(made) as client:
+        assert client.get("/contribute", headers={"Host": named}).status_code == (200 if allowed else 421)
 
 
 def test_it_works_behind_a_proxy(serve: Callable[..., Server], drawn: Dataset) -> None:
@@ -304,6 +349,50 @@ def test_training_is_refused_for_a_model_of_other_classes(sqlite_url: str, tmp_p
     with pytest.raises(FastnnError, match=r"pets.safetensors: the model has no class '0'"):
         prepare(options)
     prepare(dataclasses.replace(options, train_every=0)).app.state.fastnn.store.close()
+
+
+def test_classes_are_given_to_a_new_database_and_kept(sqlite_url: str, tmp_path: Path) -> None:
+    options = Options(model=None, db=sqlite_url, token=TOKEN, runs=tmp_path)
+
+    def classes(given: str | None, send: int = 0) -> tuple[str, ...]:
+        state = prepare(dataclasses.replace(options, classes=given)).app.state.fastnn
+        if send:
+            state.store.add([new_digit(n) for n in range(send)], "", "")
+        state.store.close()
+        found: tuple[str, ...] = state.store.classes
+        return found
+
+    assert classes(None) == tuple("0123456789")
+    # A database without a digit may get other classes.
+    assert classes("A-C, seven") == ("A", "B", "C", "seven")
+    assert classes(None, send=1) == classes("A-C,seven") == ("A", "B", "C", "seven")
+    with pytest.raises(FastnnError, match="has images of the classes A, B, C, seven; drop --classes"):
+        classes("A-D")
+    network = Network((784, 10)).initialise("uniform", 0)
+    save_model(Model((network,), tuple("0123456789")), tmp_path / "digits.safetensors")
+    options = dataclasses.replace(options, model=str(tmp_path / "digits.safetensors"))
+    found = prepare(options)
+    found.app.state.fastnn.store.close()
+    assert any("knows none of the classes of" in note for note in found.notes)
+    with pytest.raises(FastnnError, match="the model has no class 'A', but --train-every trains on A, B, C, seven"):
+        prepare(dataclasses.replace(options, train_every=5))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("A", "--classes: 1 classes; give 2 to 1,000"),
+        ("0-5000", "--classes: 5001 classes"),
+        ("a,a", "two classes have the same name"),
+        ("a,", "cannot be a label"),
+        (f"a,{'x' * 61}", "is too long; give at most 60"),
+    ],
+)
+def test_unusable_classes_are_refused_before_a_database_is_made(tmp_path: Path, given: str, message: str) -> None:
+    url = f"sqlite:///{tmp_path / 'new.db'}"
+    with pytest.raises(FastnnError, match=message):
+        prepare(Options(model=None, db=url, token=TOKEN, classes=given))
+    assert not list(tmp_path.iterdir())
 
 
 def name(server: Server) -> str:

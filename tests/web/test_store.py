@@ -11,17 +11,16 @@ import pytest
 import sqlalchemy as sa
 
 from fastnn.datasets import database, load_dataset
-from fastnn.datasets.database import digits, open_engine
+from fastnn.datasets.database import open_engine
+from fastnn.datasets.schema import digits
 from fastnn.errors import DataError
 from fastnn.web import store as store_module
-from fastnn.web.store import (
-    AlreadyReviewedError,
-    QueueFullError,
-    Score,
-    Store,
-    StoreError,
-    UnknownDigitError,
-)
+from fastnn.web import transactions
+from fastnn.web.desk import AlreadyReviewedError, UnknownDigitError
+from fastnn.web.export import Export
+from fastnn.web.rescoring import Rescorer
+from fastnn.web.serving import ServedModel
+from fastnn.web.store import QueueFullError, Score, Store, StoreError
 from tests.helpers import TIMEOUT
 from tests.web.servers import changing, new_digit, new_id
 
@@ -31,7 +30,7 @@ def test_a_digit_sent_twice_is_stored_once(store: Store) -> None:
     assert store.add([first, second], "Ann", "m") == 2
     assert store.add([first, new_digit(3), first], "Bob", "m") == 1
     assert store.states() == {"pending": 3, "accepted": 0, "rejected": 0}
-    contributors = {row["id"]: row["contributor"] for row in store.queue(10)}
+    contributors = {row["id"]: row["contributor"] for row in store.desk.queue(10)}
     assert contributors[first.id] == "Ann"
 
 
@@ -68,13 +67,13 @@ def test_a_database_of_an_earlier_version_still_works(tmp_path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(SCHEMA_1)
     store = Store(f"sqlite:///{path}")
-    (row,) = store.queue(10)
+    (row,) = store.desk.queue(10)
     assert (row["label"], row["predicted_label"], row["uncertainty"]) == (4, 7, 0.25)
     assert (store.training(), store.first_used("old")) == (("runs/web/1", 5), 1)
-    assert [entry["reviewer"] for entry in store.history(10)] == ["Rita"]
+    assert [entry["reviewer"] for entry in store.desk.history(10)] == ["Rita"]
     store.save_scores({number: Score(4, 0.125) for number, _, _ in store.outdated("new")}, "new")
-    assert store.queue(10)[0]["uncertainty"] == 0.125
-    store.review(row["id"], "accept", None, "Paul")
+    assert store.desk.queue(10)[0]["uncertainty"] == 0.125
+    store.desk.review(row["id"], "accept", None, "Paul")
     assert store.add([new_digit(1)], "", "new") == 1
     assert load_dataset(f"sqlite:///{path}").labels.tolist() == [4, 5]
     store.close()
@@ -84,9 +83,9 @@ def test_the_queue_is_sorted_by_uncertainty_and_then_by_age(store: Store) -> Non
     pending = [new_digit(n, uncertainty=value) for n, value in enumerate([0.2, 0.9, 0.5, 0.9])]
     store.add(pending, "", "m")
     expected = [pending[n].id for n in (1, 3, 2, 0)]
-    assert [row["id"] for row in store.queue(10)] == expected
-    assert [row["id"] for row in store.queue(2)] == expected[:2]
-    assert bytes(store.queue(1)[0]["image"]) == pending[1].pixels
+    assert [row["id"] for row in store.desk.queue(10)] == expected
+    assert [row["id"] for row in store.desk.queue(2)] == expected[:2]
+    assert bytes(store.desk.queue(1)[0]["image"]) == pending[1].pixels
 
 
 @pytest.mark.parametrize(
@@ -97,39 +96,41 @@ def test_review_and_undo(store: Store, action: str, label: int | None, state: st
     one = new_digit(1, label=4)
     store.add([one], "Ann", "m")
     revision = store.revision()
-    done = store.review(one.id, action, label, "Rita")  # type: ignore[arg-type]
+    done = store.desk.review(one.id, action, label, "Rita")  # type: ignore[arg-type]
     assert done == {"id": one.id, "state": state, "label": reviewed}
     assert store.states()[state] == 1
-    assert store.queue(10) == []
+    assert store.desk.queue(10) == []
     assert (store.revision() > revision) == (state == "accepted")
     assert store.class_counts() == {str(k): int(k == reviewed) for k in range(10)}
     # A repeated review changes nothing and is not recorded twice.
-    assert store.review(one.id, action, label, "Rita") == done  # type: ignore[arg-type]
-    assert [(row["action"], row["reviewer"], row["label"]) for row in store.history(10)] == [(action, "Rita", reviewed)]
-    assert store.review(one.id, "undo", None, "") == {"id": one.id, "state": "pending", "label": None}
-    assert [row["id"] for row in store.queue(10)] == [one.id]
+    assert store.desk.review(one.id, action, label, "Rita") == done  # type: ignore[arg-type]
+    assert [(row["action"], row["reviewer"], row["label"]) for row in store.desk.history(10)] == [
+        (action, "Rita", reviewed)
+    ]
+    assert store.desk.review(one.id, "undo", None, "") == {"id": one.id, "state": "pending", "label": None}
+    assert [row["id"] for row in store.desk.queue(10)] == [one.id]
     assert store.class_counts() == {str(k): 0 for k in range(10)}
-    assert [row["action"] for row in store.history(10)] == ["undo", action]
+    assert [row["action"] for row in store.desk.history(10)] == ["undo", action]
 
 
 def test_reviewers_cannot_overrule_each_other(store: Store) -> None:
     one = new_digit(1, label=4)
     store.add([one], "", "m")
-    store.review(one.id, "reject", None, "Rita")
+    store.desk.review(one.id, "reject", None, "Rita")
     for action, label in (("accept", None), ("relabel", 4)):
         with pytest.raises(AlreadyReviewedError):
-            store.review(one.id, action, label, "Paul")  # type: ignore[arg-type]
+            store.desk.review(one.id, action, label, "Paul")  # type: ignore[arg-type]
     assert store.states()["rejected"] == 1
     with pytest.raises(UnknownDigitError):
-        store.review(new_id(), "accept", None, "Paul")
+        store.desk.review(new_id(), "accept", None, "Paul")
 
 
 def test_a_data_set_has_the_accepted_digits_with_their_reviewed_labels(store: Store, url: str) -> None:
     given = [new_digit(n, label=3) for n in range(4)]
     store.add(given, "", "m")
-    store.review(given[2].id, "accept", None, "")
-    store.review(given[0].id, "relabel", 8, "")
-    store.review(given[1].id, "reject", None, "")
+    store.desk.review(given[2].id, "accept", None, "")
+    store.desk.review(given[0].id, "relabel", 8, "")
+    store.desk.review(given[1].id, "reject", None, "")
     dataset = load_dataset(url)
     assert dataset.labels.tolist() == [8, 3]
     assert [image.tobytes() for image in dataset.images] == [given[0].pixels, given[2].pixels]
@@ -143,7 +144,7 @@ def test_credits_list_contributors_of_accepted_digits(store: Store) -> None:
     for one, name in zip(given, names, strict=True):
         store.add([one], name, "m")
     for one in given[:4]:
-        store.review(one.id, "accept", None, "")
+        store.desk.review(one.id, "accept", None, "")
     assert store.credits(10) == [{"name": "Ann", "digits": 2}, {"name": "Bob", "digits": 1}]
     assert store.credits(1) == [{"name": "Ann", "digits": 2}]
 
@@ -157,8 +158,8 @@ def test_scores_of_another_model_sort_the_queue_again(store: Store) -> None:
     scores = {row[0]: Score(7, value) for row, value in zip(outdated, (0.9, 0.1, 0.5), strict=True)}
     store.save_scores(scores, "new")
     assert store.outdated("new") == []
-    assert [row["id"] for row in store.queue(3)] == [given[n].id for n in (0, 2, 1)]
-    assert store.queue(1)[0]["predicted_label"] == 7
+    assert [row["id"] for row in store.desk.queue(3)] == [given[n].id for n in (0, 2, 1)]
+    assert store.desk.queue(1)[0]["predicted_label"] == 7
 
 
 def test_a_full_queue_refuses_digits(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +167,7 @@ def test_a_full_queue_refuses_digits(store: Store, monkeypatch: pytest.MonkeyPat
     store.add([new_digit(n) for n in range(4)], "", "m")
     with pytest.raises(QueueFullError):
         store.add([new_digit(9)], "", "m")
-    store.review(store.queue(1)[0]["id"], "reject", None, "")
+    store.desk.review(store.desk.queue(1)[0]["id"], "reject", None, "")
     assert store.add([new_digit(9)], "", "m") == 1
 
 
@@ -182,7 +183,7 @@ def test_a_sample_has_accepted_digits_only_and_is_repeatable(store: Store) -> No
     given = [new_digit(n) for n in range(12)]
     store.add(given, "", "m")
     for one in given[:8]:
-        store.review(one.id, "accept", None, "")
+        store.desk.review(one.id, "accept", None, "")
     accepted = {one.pixels for one in given[:8]}
     some = store.sample(5, seed=1)
     assert some.shape == (5, 784)
@@ -222,7 +223,7 @@ def test_a_full_disk_loses_no_acknowledged_digit(sqlite_url: str) -> None:
         with pytest.raises(StoreError, match="full"):
             store.add([new_digit(n) for n in range(100, 200)], "", "m")
         full = False
-        assert {row["id"] for row in store.queue(100)} == {one.id for one in first}
+        assert {row["id"] for row in store.desk.queue(100)} == {one.id for one in first}
         assert store.add([new_digit(300)], "", "m") == 1
     finally:
         sa.event.remove(sa.pool.Pool, "checkout", limit_size)
@@ -237,14 +238,14 @@ def test_a_locked_database_raises_an_error_after_a_while(tmp_path: Path, monkeyp
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreError, match="locked"):
             store.add([new_digit(1)], "", "m")
-        assert store.queue(1) == []  # reading still works
+        assert store.desk.queue(1) == []  # reading still works
         other.execute("ROLLBACK")
     assert store.add([new_digit(1)], "", "m") == 1
     store.close()
 
 
 def test_waiting_for_a_slow_writer_times_out(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "LOCK_SECONDS", 0.01)
+    monkeypatch.setattr(transactions, "LOCK_SECONDS", 0.01)
     store = Store(sqlite_url)
     writing, go_on = threading.Event(), threading.Event()
     insert = store_module.insert_new
@@ -289,10 +290,10 @@ def test_a_page_of_a_long_queue_is_cheap(store: Store) -> None:
             FROM numbers
             """)  # noqa: S608 - no outside input
         )
-    page, seconds = store.queue(30), []
+    page, seconds = store.desk.queue(30), []
     for limit in (30, 30, 30, 10_000):
         start = time.perf_counter()
-        store.queue(limit)
+        store.desk.queue(limit)
         seconds.append(time.perf_counter() - start)
     assert len(page) == 30
     assert page == sorted(page, key=lambda row: -row["uncertainty"])
@@ -307,12 +308,12 @@ def test_damaged_pixels_are_an_error_of_the_store(damaged: object, tmp_path: Pat
     try:
         first, second = new_digit(1), new_digit(2)
         store.add([first, second], "", "m")
-        store.review(first.id, "accept", None, "")
+        store.desk.review(first.id, "accept", None, "")
         with closing(sqlite3.connect(path)) as connection:
             connection.execute("UPDATE fastnn_digits SET pixels = ?", (damaged,))
             connection.commit()
         for read in (
-            lambda: store.queue(2),
+            lambda: store.desk.queue(2),
             lambda: store.sample(2, 0),
             lambda: store.outdated("n"),
             lambda: store.unseen(0),
@@ -335,3 +336,22 @@ def test_a_damaged_database_is_refused_before_a_server_starts(damage: str, tmp_p
         connection.commit()
     with pytest.raises(DataError, match=r"digits\.db: the database cannot be used"):
         Store(f"sqlite:///{path}")
+
+
+@pytest.mark.parametrize("label", [10, -1, "'x'"])
+def test_labels_outside_the_classes_do_not_stop_the_server(label: object, tmp_path: Path, loaded: ServedModel) -> None:
+    path = tmp_path / "digits.db"
+    store = Store(f"sqlite:///{path}")
+    given = [new_digit(n) for n in range(3)]
+    store.add(given, "", "m")
+    store.desk.review(given[0].id, "accept", None, "")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"UPDATE fastnn_digits SET given = {label}, label = {label} WHERE seq < 3")  # noqa: S608
+        connection.commit()
+    Rescorer(store, lambda: loaded).rescore()
+    assert store.outdated(loaded.key) == []
+    assert len(store.desk.queue(9)) == store.desk.counts()["pending"] == 2
+    assert store.class_counts() == dict.fromkeys("0123456789", 0)
+    with pytest.raises(StoreError, match="a digit is damaged: its label is not from 0 to 9"):
+        Export(store).dataset()
+    store.close()

@@ -95,6 +95,28 @@ def test_all_networks_of_the_recipe_are_trained_and_the_card_has_their_epochs(
     assert load_model(path).card == model.card
 
 
+def test_a_network_for_classes_of_ones_own_is_trained_and_compared_by_their_names(
+    url: str, drawn: Dataset, tmp_path: Path, recipe: str
+) -> None:
+    names = tuple("JIHGFEDCBA")
+    store = Store(url, names)
+    accept(store, drawn.take(range(600)))
+    # It has the same classes in another order, and one more.
+    other = Model((Network((784, 11)).initialise("uniform", 0),), (*sorted(names), "Z"))
+    old = ServedModel.from_model(other, "old")
+    store.first_used(old.key)
+    accept(store, drawn.take(range(600, 1200)))
+    taken: list[ServedModel] = []
+    assert make(store, 500, old, taken, tmp_path / "runs", recipe).train_if_due()
+    (new,) = taken
+    assert new.model.classes == names
+    images = drawn.images[1200:]
+    scores = new.scores(images, drawn.labels[1200:].tolist(), names)
+    predicted = np.array([score.predicted_label for score in scores])
+    assert np.mean(predicted == drawn.labels[1200:]) > 0.4
+    store.close()
+
+
 def test_a_worse_network_does_not_take_over(store: Store, drawn: Dataset, loaded: ServedModel, tmp_path: Path) -> None:
     store.first_used(loaded.key)
     accept(store, drawn.take(range(600)))

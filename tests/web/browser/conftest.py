@@ -107,7 +107,7 @@ def fill(url: str, dataset: Dataset, model: Model, names: tuple[str, str, str, s
         new = NewDigit(new_id(), image.tobytes(), label, served.scores(image[None], [label])[0])
         store.add([new], names[position % 3], served.key)
         if position >= 412:
-            store.review(new.id, ("accept", "reject", "accept")[position % 3], None, "Rita")
+            store.desk.review(new.id, ("accept", "reject", "accept")[position % 3], None, "Rita")
     store.close()
 
 
