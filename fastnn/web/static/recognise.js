@@ -31,7 +31,7 @@ async function recognise() {
   const timeout = setTimeout(() => mine.abort(), TIMEOUT_MS);
   changed = false;
   try {
-    const answer = await request("api/predict", { body: { image: pad.image() }, signal: mine.signal });
+    const answer = await request("api/predict", { body: { image: pad.imageForNetwork() }, signal: mine.signal });
     if (mine !== running) return; // the drawing has been cleared
     view.show(answer.probabilities);
     drawImage(byId("seen"), answer.seen);

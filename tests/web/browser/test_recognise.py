@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from fastnn.formats import save_model
@@ -78,6 +79,18 @@ def test_the_page_shows_the_model_and_its_accuracy(site: Server, visit: Callable
     accuracy = f"{100 * model.card.metrics['test_accuracy']:.1f}"
     expect(page.locator("#model")).to_contain_text("layers 784-40-10")
     expect(page.locator("#model")).to_contain_text(f"{accuracy}% correct on 150 test digits")
+
+
+def test_a_small_drawing_is_sent_as_large_as_a_training_digit(site: Server, visit: Callable[..., Page]) -> None:
+    page = visit(site.url)
+    sent: list[Any] = []
+    page.on("request", lambda request: sent.append(request.post_data_json) if "predict" in request.url else None)
+    line(page, [(60, 60), (60, 90), (80, 90)])
+    expect(page.locator("#guess")).not_to_have_text(NOTHING)
+    ink = np.array(sent[-1]["image"]).reshape(28, 28) < 255
+    # The box of 20 by 20 pixels is filled in its longer direction; the pen is as wide as ever.
+    assert np.flatnonzero(ink.any(axis=1)).tolist() == list(range(4, 24))
+    assert np.array(sent[-1]["image"]).reshape(28, 28)[10].tolist().count(0) == pytest.approx(3, abs=1)
 
 
 # Many pen movements, all dispatched before the page can do anything else.
