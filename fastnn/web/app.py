@@ -18,7 +18,6 @@ import numpy as np
 from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
-from starlette.staticfiles import StaticFiles
 
 from fastnn import __version__
 from fastnn.datasets.dataset import SIDE
@@ -26,7 +25,6 @@ from fastnn.datasets.polarity import Polarity, polarity_sign
 from fastnn.errors import DataError, ModelError
 from fastnn.images import is_blank, read_drawings
 from fastnn.images.drawings import find_drawings
-from fastnn.reading import read_file
 from fastnn.web.export import CachedFile, Export
 from fastnn.web.limits import RateLimiter, read_body
 from fastnn.web.logs import log
@@ -40,6 +38,7 @@ from fastnn.web.messages import (
     schemas,
 )
 from fastnn.web.middleware import AccessLogMiddleware
+from fastnn.web.pages import add_pages
 from fastnn.web.rescoring import Rescorer
 from fastnn.web.store import (
     UNSCORED,
@@ -54,13 +53,10 @@ from fastnn.web.store import (
 from fastnn.web.trainer import Trainer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator
 
     from fastnn.web.serving import ServedModel
 
-
-STATIC = Path(__file__).parent / "static"
-PAGES = {"/": "index.html", "/contribute": "contribute.html", "/review": "review.html", "/data": "data.html"}
 
 MAX_BODY_BYTES = 512 << 10
 """Largest JSON body: 100 digits of 784 values with at most three figures and a comma take 330 kB."""
@@ -199,7 +195,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.fastnn = state
     _add_errors(app)
-    _add_pages(app)
+    add_pages(app)
     _add_recognition(app, state)
     _add_collection(app, state)
     _add_review(app, state)
@@ -227,33 +223,6 @@ def _store_error_response(error: StoreError, headers: dict[str, str] | None = No
         503,
         headers={"Retry-After": "5", **(headers or {})},
     )
-
-
-def _add_pages(app: FastAPI) -> None:
-    """Add the HTML pages and the static files."""
-    for path, name in PAGES.items():
-        app.add_api_route(path, _page(name), methods=["GET", "HEAD"], include_in_schema=False)
-    # The pad and what shows answers are shared with the page that `fastnn export` writes.
-    files = _RevalidatedStaticFiles(directory=STATIC, packages=[("fastnn", "browser")])
-    app.mount("/static", files, name="static")
-
-
-def _page(name: str) -> Callable[[], Awaitable[Response]]:
-    content = read_file(STATIC / name, 1 << 20)
-
-    async def page() -> Response:
-        return Response(content, media_type="text/html", headers={"Cache-Control": "no-cache"})
-
-    return page
-
-
-class _RevalidatedStaticFiles(StaticFiles):
-    """Static files; browsers must ask each time whether a file has changed."""
-
-    def file_response(self, *args: Any, **kwargs: Any) -> Response:
-        response = super().file_response(*args, **kwargs)
-        response.headers["Cache-Control"] = "no-cache"
-        return response
 
 
 def _add_recognition(app: FastAPI, state: _State) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.helpers import run_fastnn
 from tests.web.browser.conftest import PHONE
 from tests.web.browser.hand import draw, flick, line, touch
-from tests.web.servers import BEARER, TOKEN, servers, wait_for
+from tests.web.servers import BEARER, TOKEN, servers
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra [dev])").expect
 
