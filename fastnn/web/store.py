@@ -195,6 +195,8 @@ class Store:
     def add(self, new: Sequence[NewDigit], contributor: str, model_key: str) -> int:
         """Add digits to the review queue, all or none; digits with a known id are skipped.
 
+        A known digit that waits for its review without a name gets the name: people may give it after they have drawn.
+
         Parameters
         ----------
         new : sequence of NewDigit
@@ -234,7 +236,12 @@ class Store:
             excess = sa.select(digits.c.seq).where(digits.c.state == PENDING).offset(MAX_PENDING).limit(1)
             if connection.execute(excess).first() is not None:
                 raise QueueFullError
-            return insert_new(connection, digits, rows, digits.c.id)
+            added = insert_new(connection, digits, rows, digits.c.id)
+            if contributor and added < len(rows):
+                named = sa.update(digits).where(digits.c.id.in_([digit.id for digit in new]))
+                nameless = named.where(digits.c.contributor == "", digits.c.state == PENDING)
+                connection.execute(nameless.values(contributor=contributor))
+            return added
 
     def queue(self, limit: int) -> list[dict[str, Any]]:
         """Return the digits to review next, those with the highest uncertainty first and the oldest first among equals.

@@ -335,3 +335,16 @@ def test_a_damaged_database_is_refused_before_a_server_starts(damage: str, tmp_p
         connection.commit()
     with pytest.raises(DataError, match=r"digits\.db: the database cannot be used"):
         Store(f"sqlite:///{path}")
+
+
+def test_a_name_can_follow_while_a_digit_waits(store: Store) -> None:
+    digits = [new_digit(position) for position in range(4)]
+    assert store.add(digits[:3], "", "") == 3
+    store.review(digits[0].id, "accept", None, "")
+    assert store.add(digits[3:], "Grace", "") == 1
+    assert store.add(digits, "Ada", "") == 0
+    # Neither a reviewed digit nor one that has a name changes.
+    assert {one["id"]: one["contributor"] for one in store.queue(10)} == {
+        digits[1].id: "Ada", digits[2].id: "Ada", digits[3].id: "Grace"
+    }  # fmt: skip
+    assert store.credits(10) == []

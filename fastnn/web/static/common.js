@@ -48,6 +48,21 @@ export function retryDelay(error) {
   return error.retryAfter === null ? RETRY_MS : Math.min(1000 * error.retryAfter, MAX_RETRY_MS);
 }
 
+/** "a" or "an", as it is said before a number or a word. */
+export function article(name) {
+  return /^(8|11$|18$|[aeiou])/i.test(String(name)) ? "an" : "a";
+}
+
+/** "1 digit", "2 digits", "1,000 digits". */
+export function plural(n, one, several = `${one}s`) {
+  return `${n.toLocaleString("en")} ${n === 1 ? one : several}`;
+}
+
+/** A date and a time as the visitor writes them. */
+export function dateText(date) {
+  return new Date(date).toLocaleString(navigator.languages, { dateStyle: "medium", timeStyle: "short" });
+}
+
 export function showMessage(element, text, kind = "") {
   element.textContent = text;
   element.className = `message ${kind}`;
@@ -105,9 +120,5 @@ export function storedRecords(storage, prefix) {
       }
     },
     remove(id) { try { storage().removeItem(prefix + id); } catch { /* was not stored */ } },
-    /** Call back when another tab has stored or removed a record. */
-    onChange(callback) {
-      addEventListener("storage", ({ key }) => { if (key === null || key.startsWith(prefix)) callback(); });
-    },
   };
 }
