@@ -114,7 +114,7 @@ def review(page: Page, server: Server) -> dict[str, int]:
     ]
     for key, position, label, answer in steps:
         if key != "u":
-            expect(page.locator("#facts .large")).to_have_text(str(queue[position]["label"]))
+            expect(page.locator("#label")).to_have_text(str(queue[position]["label"]))
         page.keyboard.press(key)
         # The message may still be that of the step before; the counts cannot.
         expect(page.locator("#message")).to_have_text(answer)
@@ -382,7 +382,12 @@ def test_the_review_asks_for_the_token(site: Server, visit: Callable[..., Page])
     page.keyboard.press("Enter")
     expect(page.locator("#desk")).to_be_visible()
     # The page shows what the model predicts for the drawing.
-    expect(page.locator("#facts")).to_contain_text(re.compile(r"predicted\d; probability of the label: \d+%"))
+    expect(page.locator("#predicted")).to_have_text(re.compile(r"^The network says \d; \d+(\.\d)?% for \d\.$"))
+    guess = page.locator("#predicted").inner_text()[17]
+    expect(page.locator("#keys .guess-key")).to_have_attribute(
+        "aria-label", re.compile(f"{guess}, as the network says$")
+    )
+    expect(page.locator("#accept-text")).to_have_text(f"Accept as {page.locator('#label').inner_text()}")
     expect(page.locator("#log li")).to_have_count(3)
     # This tab remembers the token; other tabs do not.
     page.reload()
