@@ -60,7 +60,9 @@ export class Drawing {
     const longest = Math.max(box.right - box.left, box.bottom - box.top) - PEN_WIDTH;
     const scale = Math.min(MOST_ENLARGED, (DIGIT_SIZE - PEN_WIDTH) / Math.max(longest, 1));
     const middle = [box.left + box.right, box.top + box.bottom].map((sum) => sum / 2);
-    return blockMeans(this.#read({ scale, middle }));
+    const fitted = this.#read({ scale, middle });
+    // A rest that the eraser left at the edge of a stroke may have gone, as the pen is thinner beside the eraser.
+    return blockMeans(inkBox(fitted) ? fitted : pixels);
   }
 
   /** Draw the strokes, scaled about the middle of what is drawn, and return the pixels. */

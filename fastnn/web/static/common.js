@@ -16,15 +16,19 @@ export class ApiError extends Error {
   }
 }
 
-/** Send a request to the API and return the decoded JSON; throws ApiError, or TypeError if the server cannot be reached. */
+/**
+ * Send a request to the API and return the decoded JSON; `body` is sent as JSON, or as it is if it is a Blob. Throws
+ * ApiError, or TypeError if the server cannot be reached.
+ */
 export async function request(path, { body, token, signal } = {}) {
   const headers = {};
   if (token) headers.Authorization = `Bearer ${token}`;
-  if (body !== undefined) headers["Content-Type"] = "application/json";
+  const isFile = body instanceof Blob;
+  if (body !== undefined) headers["Content-Type"] = isFile ? body.type : "application/json";
   const response = await fetch(path, {
     method: body === undefined ? "GET" : "POST",
     headers,
-    body: body === undefined ? undefined : JSON.stringify(body),
+    body: body === undefined || isFile ? body : JSON.stringify(body),
     signal,
     credentials: "omit",
     cache: "no-store",

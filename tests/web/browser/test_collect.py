@@ -38,9 +38,13 @@ def saved_digits(page: Page) -> list[dict[str, Any]]:
 
 def posted(request: Request) -> dict[str, dict[str, Any]]:
     """Return the digits that a request sends, by their ids."""
-    if request.method != "POST" or not request.url.endswith("/api/digits"):
-        return {}
-    return {digit["id"]: digit for digit in request.post_data_json["digits"]}
+    return {digit["id"]: digit for digit in sent_by(request).get("digits", [])}
+
+
+def sent_by(request: Request) -> dict[str, Any]:
+    """Return the body of a request that sends digits; an empty one for other requests."""
+    sends = request.method == "POST" and request.url.endswith("/api/digits")
+    return dict(request.post_data_json or {}) if sends else {}
 
 
 def contribute(page: Page, how_many: int) -> None:
@@ -258,7 +262,7 @@ def test_leaving_the_page_sends_what_is_drawn(inbox: Server, visit: Callable[...
 def test_the_name_can_be_given_before_or_after(inbox: Server, visit: Callable[..., Page]) -> None:
     page = visit(f"{inbox.url}/contribute")
     names: list[str] = []
-    page.on("request", lambda request: names.append(request.post_data_json["contributor"]) if posted(request) else None)
+    page.on("request", lambda request: names.extend(str(body["contributor"]) for body in [sent_by(request)] if body))
     contribute(page, 2)
     expect(page.locator("#message")).to_have_text("1 sent, thank you.")
     page.locator("#name").fill("Ada")

@@ -158,7 +158,9 @@ def test_no_key_is_lost_while_requests_run(quiet: Server, visit: Callable[..., P
     verdicts: list[tuple[str, str]] = []
 
     def answer_late(route: Route) -> None:
-        verdicts.append((route.request.url.rpartition("/")[2], route.request.post_data_json["action"]))
+        body = route.request.post_data_json
+        assert body is not None
+        verdicts.append((route.request.url.rpartition("/")[2], body["action"]))
         # A slow network: in the time of an answer, the reviewer presses several keys.
         page.evaluate("() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)))")
         route.continue_()
@@ -180,7 +182,11 @@ def test_a_failure_puts_the_verdicts_back_in_their_order(
     order = [one["label"] for one in pending(quiet)]
     page = log_in(quiet, visit, may_fail=LOAD_ERROR)
     held: list[Route] = []
-    page.route("**/api/review/*", lambda route: held.append(route))
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/api/review/*", hold)
     for key in "aura":
         page.keyboard.press(key)
     expect(page.locator("#label")).to_have_text(str(order[2]))
