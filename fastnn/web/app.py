@@ -195,7 +195,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.fastnn = state
     _add_errors(app)
-    add_pages(app)
+    add_pages(app, partial(state.limiter.spend, cost=_FILE_COST))
     _add_recognition(app, state)
     _add_collection(app, state)
     _add_review(app, state)

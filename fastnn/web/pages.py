@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from dataclasses import dataclass
+from functools import cache
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from fastapi import Request, Response
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse
 from starlette.staticfiles import StaticFiles
 
+from fastnn.datasets import load_dataset
 from fastnn.reading import read_file
 
 if TYPE_CHECKING:
@@ -25,6 +30,8 @@ TEMPLATES = Path(__file__).parent / "templates"
 _MOST_BYTES = 1 << 20
 _ADDRESS = "{{address}}"
 """Stands for the address of the app, which is known only when a page is asked for: link previews need a whole one."""
+
+_N_DRAWN = 3000
 
 _WITH_CAMERA = {"Permissions-Policy": "camera=(self), geolocation=(), microphone=()"}
 
@@ -84,6 +91,14 @@ _PAGES = (
         {},
     ),
     Page(
+        "/learn",
+        "learn",
+        "Learn",
+        "Watch a network learn",
+        "A small neural network learns digits in this page, before your eyes, and you can try it while it learns.",
+        {},
+    ),
+    Page(
         "/data",
         "data",
         "Data",
@@ -109,8 +124,19 @@ def _template(name: str) -> str:
     return read_file(TEMPLATES / f"{name}.html", _MOST_BYTES).decode().rstrip("\n")
 
 
-def add_pages(app: FastAPI) -> None:
-    """Add the pages and the static files to the app."""
+@cache
+def _drawn_digits() -> bytes:
+    """Return digits for the page that learns, 784 pixels and the label of each, compressed with gzip.
+
+    They are drawn by fastnn, so that the page works before visitors have drawn any.
+    """
+    dataset = load_dataset(f"drawn:{_N_DRAWN}")
+    rows = np.column_stack([dataset.images, dataset.labels]).astype(np.uint8)
+    return gzip.compress(rows.tobytes(), mtime=0)
+
+
+def add_pages(app: FastAPI, charge: Callable[[Request], None]) -> None:
+    """Add the pages and the static files to the app; `charge` refuses a download if an address asks for too much."""
     for page in _PAGES:
         app.add_api_route(page.path, _route(page), methods=["GET", "HEAD"], include_in_schema=False)
 
@@ -118,6 +144,16 @@ def add_pages(app: FastAPI) -> None:
         # Browsers ask for it by themselves, whatever icons a page names.
         return FileResponse(STATIC / "favicon.ico", headers={"Cache-Control": "no-cache"})
 
+    async def drawn(request: Request) -> Response:
+        charge(request)
+        content = await run_in_threadpool(_drawn_digits)
+        return Response(
+            content,
+            media_type="application/octet-stream",
+            headers={"Content-Encoding": "gzip", "Cache-Control": "max-age=86400"},
+        )
+
+    app.add_api_route("/drawn.bin", drawn, include_in_schema=False)
     app.add_api_route("/favicon.ico", favicon, methods=["GET", "HEAD"], include_in_schema=False)
     # The pad and what shows answers are shared with the page that `fastnn export` writes.
     files = _RevalidatedStaticFiles(directory=STATIC, packages=[("fastnn", "browser")])

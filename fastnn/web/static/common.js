@@ -77,10 +77,10 @@ export function setEnabled(button, enabled) {
   button.setAttribute("aria-disabled", String(!enabled));
 }
 
-/** Show counts [[name, number]] in a definition list. */
+/** Show figures [[name, number or text]] in a definition list. */
 export function showFigures(list, entries) {
   list.replaceChildren(...entries.map(([name, value]) => createElement("div", {
-    children: [createElement("dt", { text: name }), createElement("dd", { text: value.toLocaleString("en") })],
+    children: [createElement("dt", { text: name }), createElement("dd", { text: typeof value === "number" ? value.toLocaleString("en") : value })],
   })));
 }
 
