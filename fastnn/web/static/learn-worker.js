@@ -6,6 +6,7 @@ import { normalise } from "./network.js";
 
 const SLICE_MS = 40; // of training, before messages are read
 const REPORT_MS = 250;
+const EARLY = 1000; // digits, until when it reports each time that half as many again are learned
 const MOST_TESTED = 500; // digits on which the accuracy is measured
 const MOST_PICTURES = 64;
 const MOST_WRONG = 20;
@@ -20,6 +21,7 @@ let trained = 0; // digits
 let busy = 0; // ms of training since the last report
 let busyDigits = 0;
 let lastReport = 0;
+let nextEarly = 10; // digits at which to report next
 let asked = null; // the drawing on the page, as the network sees it
 let scheduled = false;
 
@@ -45,6 +47,7 @@ function prepare({ images, labels }) {
 function reset() {
   learner = Learner.random(settings);
   trained = busy = busyDigits = 0;
+  nextEarly = 10;
   order = [];
   report();
 }
@@ -122,9 +125,13 @@ function runSlice() {
     for (let k = 0; k < 10; k++) trainOne();
     busyDigits += 10;
     now = performance.now();
+    if (nextEarly < EARLY && trained >= nextEarly) break;
   }
   busy += now - start;
-  if (now - lastReport > REPORT_MS) report();
+  if (now - lastReport > REPORT_MS || (nextEarly < EARLY && trained >= nextEarly)) {
+    while (nextEarly <= trained) nextEarly *= 1.5;
+    report();
+  }
   else if (asked) postMessage({ type: "answer", ...answerNow() });
   schedule();
 }

@@ -1,7 +1,7 @@
 // Shows a network that learns in a worker beside the page.
 
 import { AnswerView, byId, createElement, drawImage, percent } from "./answer.js";
-import { errorText, setEnabled, showFigures, showMessage } from "./common.js";
+import { article, errorText, setEnabled, showFigures, showMessage } from "./common.js";
 import "./draw-pad.js";
 
 const PIXELS = 784;
@@ -84,11 +84,12 @@ function showAnswer({ probabilities }) {
   else view.clear("Draw a digit on the pad.");
 }
 
-/** The curve's time axis grows with the number of digits. */
+/** Show the accuracy over the logarithm of the number of digits: most is learned from the first hundreds. */
 function showCurve() {
-  const last = Math.max(1, curve.at(-1)?.[0] ?? 1);
-  byId("line").setAttribute("points", curve.map(([n, accuracy]) => `${400 * n / last},${150 - 150 * accuracy}`).join(" "));
-  byId("curve").setAttribute("aria-label", `Test accuracy: ${percent(curve.at(-1)?.[1] ?? 0)} after ${last.toLocaleString("en")} digits`);
+  const last = Math.max(1, curve.at(-1)[0]);
+  const place = ([n, accuracy]) => `${400 * Math.log1p(n) / Math.log1p(last)},${150 - 150 * accuracy}`;
+  byId("line").setAttribute("points", curve.map(place).join(" "));
+  byId("curve").setAttribute("aria-label", `Test accuracy: ${percent(curve.at(-1)[1])} after ${last.toLocaleString("en")} digits`);
 }
 
 function showUnits(pictures) {
@@ -110,7 +111,7 @@ function showWrong(wrong) {
   byId("wrong").replaceChildren(...wrong.map(({ image, label, answer }) => {
     const picture = createElement("canvas", { className: "picture" });
     picture.setAttribute("role", "img");
-    picture.setAttribute("aria-label", `A ${label}, taken for ${answer}`);
+    picture.setAttribute("aria-label", `${article(label) === "an" ? "An" : "A"} ${label}, taken for ${answer}`);
     drawImage(picture, image);
     return createElement("li", { children: [picture, createElement("span", { text: `${label} → ${answer}` })] });
   }));
@@ -126,7 +127,7 @@ function showProgress({ trained, nTrain, nTest, accuracy, perSecond, pictures, w
   showUnits(pictures);
   showWrong(wrong);
   showAnswer(answer);
-  if (last) showMessage(byId("message"), `It has just learned a ${last.label}.`);
+  if (last) showMessage(byId("message"), `It has just learned from ${article(last.label)} ${last.label}.`);
 }
 
 worker.addEventListener("message", ({ data }) => {

@@ -50,7 +50,7 @@ def test_the_drawing_and_what_belongs_to_it_are_on_the_first_screen(
     assert page.evaluate("scrollY") == 0
 
 
-@pytest.mark.parametrize("path", ["data", f"review#token={TOKEN}"])
+@pytest.mark.parametrize("path", ["data", "learn", f"review#token={TOKEN}"])
 def test_large_text_is_not_wider_than_the_screen(site: Server, visit: Callable[..., Page], path: str) -> None:
     page = visit(f"{site.url}/{path}", **PHONE)
     expect(page.locator("#figures div").first).to_be_visible()
