@@ -1,7 +1,7 @@
 // Trains a network beside the page, so that the page stays quick. Messages from the page: data, reset, rate, run, step and
 // ask; messages to it: progress.
 
-import { Learner, PIXELS } from "./learner.js";
+import { Learner, PIXELS, randomNumbers } from "./learner.js";
 import { normalise } from "./network.js";
 
 const SLICE_MS = 40; // of training, before messages are read
@@ -16,6 +16,8 @@ let test = null;
 let order = [];
 let learner = null;
 let settings = { hidden: 64, rule: "backprop", rate: 0.02 };
+let seed = 0; // of the next network; each reset makes another one
+let random = randomNumbers(seed);
 let running = false;
 let trained = 0; // digits
 let busy = 0; // ms of training since the last report
@@ -45,7 +47,9 @@ function prepare({ images, labels }) {
 }
 
 function reset() {
-  learner = Learner.random(settings);
+  random = randomNumbers(seed);
+  seed += 1;
+  learner = Learner.random({ ...settings, random });
   trained = busy = busyDigits = 0;
   nextEarly = 10;
   order = [];
@@ -57,7 +61,7 @@ function trainOne() {
   if (!order.length) {
     order = Array.from(train.labels, (_, k) => k);
     for (let k = order.length - 1; k > 0; k--) {
-      const other = Math.floor(Math.random() * (k + 1));
+      const other = Math.floor(random() * (k + 1));
       [order[k], order[other]] = [order[other], order[k]];
     }
   }

@@ -46,8 +46,8 @@ async function accepted() {
 }
 
 async function load() {
-  ready = false;
   run(false);
+  ready = false;
   showMessage(byId("message"), "Loading digits …");
   try {
     const digits = await (byId("source").value === "accepted" ? accepted() : builtIn());
@@ -60,18 +60,20 @@ async function load() {
     worker.postMessage({ type: "data", ...digits });
     ready = true;
     reset();
+    run(running);
     showMessage(byId("message"), "");
   } catch (error) {
+    run(false);
     showMessage(byId("message"), `The digits cannot be loaded: ${errorText(error)}.`, "bad");
   }
-  setEnabled(byId("run"), ready);
   setEnabled(byId("step"), ready);
 }
 
+/** Start or pause; before the digits are there, it waits for them. */
 function run(on) {
-  running = on && ready;
+  running = on;
   byId("run").textContent = running ? "Pause" : "Start";
-  worker.postMessage({ type: "run", running });
+  if (ready) worker.postMessage({ type: "run", running });
 }
 
 function reset() {

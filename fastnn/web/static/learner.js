@@ -7,6 +7,17 @@
 
 export const PIXELS = 784;
 
+/** A function that returns random numbers from [0, 1): the same for the same seed (mulberry32 by T. Ettinger). */
+export function randomNumbers(seed) {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
 const sigmoid = (x) => 1 / (1 + Math.exp(-x));
 
 export class Learner {
@@ -28,10 +39,10 @@ export class Learner {
   }
 
   /** A network with random weights: uniform in [-1, 1) as the original's, or as He et al. (2015) advise for ReLU. */
-  static random({ hidden, rule, classes = 10 }) {
+  static random({ hidden, rule, random, classes = 10 }) {
     const sizes = [PIXELS, hidden, classes];
-    const uniform = () => 2 * Math.random() - 1;
-    const normal = () => Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
+    const uniform = () => 2 * random() - 1;
+    const normal = () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
     const make = (inputs, outputs) => {
       const draw = rule === "original" ? uniform : () => normal() * Math.sqrt(2 / inputs);
       return Float64Array.from({ length: inputs * outputs }, draw);

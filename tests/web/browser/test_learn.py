@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from fastnn.network import Network
 from fastnn.reference import ReferenceNetwork
 from tests.web.browser.hand import draw
+from tests.web.servers import wait_for
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra [dev])").expect
 
@@ -74,11 +76,12 @@ def test_a_network_learns_while_one_watches(site: Server, visit: Callable[..., P
     # The drawing's bars change while it learns.
     draw(page, 0)
     expect(page.locator("#bars .best")).to_have_count(1)
+    before = page.locator("#bars .value").all_inner_texts()
     page.locator("#run").click()
     expect(page.locator("#run")).to_have_text("Pause")
-    expect(page.locator("#guess")).to_have_text("0")
-    page.wait_for_selector("#wrong:not(:has(li:nth-child(20)))", state="attached")
-    assert figure(page, 1) > 80
+    expect(page.locator("#sure")).to_have_text(re.compile(r"^\d, certain"))
+    assert page.locator("#bars .value").all_inner_texts() != before
+    wait_for(lambda: figure(page, 1) > 80, "an accuracy of 80 %")
     page.locator("#run").click()
     expect(page.locator("#run")).to_have_text("Start")
     assert len((page.locator("#line").get_attribute("points") or "").split()) > 2
