@@ -438,6 +438,13 @@ def test_pages_have_what_link_previews_and_home_screens_show(client: TestClient)
     assert client.get("/favicon.ico").content[:4] == b"\0\0\1\0"
 
 
+def test_the_page_that_learns_gets_digits_before_there_are_any(client: TestClient) -> None:
+    rows = np.frombuffer(client.get("/drawn.bin").content, np.uint8).reshape(-1, 785)
+    assert len(rows) == 3000
+    assert set(rows[:, -1]) == set(range(10))
+    assert (np.bincount(rows[:, -1]) > 100).all()
+
+
 def test_templates_are_not_served(client: TestClient) -> None:
     for name in ("index.html", "recognise.html", "layout.html", "page.html", "../templates/layout.html"):
         assert client.get(f"/static/{name}").status_code == 404, name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -138,6 +139,15 @@ def test_undo_does_not_overrule_another_reviewer(quiet: Server, visit: Callable[
         ("undo", "accepted", other),
     ]
     assert [one["id"] for one in pending(quiet)] == [first["id"]]
+
+
+@pytest.mark.parametrize(("locale", "date"), [("en-GB", r"\d{1,2} \w{3,4} \d{4}"), ("de-DE", r"\d\d\.\d\d\.\d{4}")])
+def test_dates_are_written_as_the_reviewer_writes_them(
+    quiet: Server, visit: Callable[..., Page], drawn: Dataset, locale: str, date: str
+) -> None:
+    send(quiet, drawn, 13)
+    page = log_in(quiet, visit, locale=locale)
+    expect(page.locator("#facts dd").last).to_have_text(re.compile(rf"^{date}, \d\d:\d\d$"))
 
 
 def test_a_button_keeps_the_focus_while_it_works(quiet: Server, visit: Callable[..., Page], drawn: Dataset) -> None:
