@@ -33,7 +33,7 @@ def main(folder: Path, tracked: set[str]) -> None:
     own = {"METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE"}
     package = {name for name in tracked if name.startswith("fastnn/")}
     expect("files of the wheel", names, package | {f"{info}/{name}" for name in own})
-    texts = ("guides/start.md", "web/static/index.html", "browser/draw-pad.js")
+    texts = ("guides/start.md", "web/templates/layout.html", "web/static/style.css", "browser/draw-pad.js")
     for needed in ("fastnn/py.typed", *(f"fastnn/{name}" for name in texts)):
         assert needed in names, f"the wheel lacks {needed}"
 

@@ -65,10 +65,11 @@ export class AnswerView {
     this.#showBars = barChart(byId("bars"), names.length > MOST_BARS ? new Array(10).fill(NOTHING) : names);
   }
 
-  show(probabilities) {
+  show(probabilities, { doubtful = false } = {}) {
     const best = probabilities.reduce((a, b) => Math.max(a, b));
     const guess = this.#names[probabilities.indexOf(best)];
-    showGuess(guess, `${guess}, ${best > 0.9 ? "certain" : best > 0.5 ? "likely" : "uncertain"} (${percent(best)})`);
+    const sure = doubtful ? "doubtful" : best > 0.9 ? "certain" : best > 0.5 ? "likely" : "uncertain";
+    showGuess(guess, `${guess}, ${sure} (${percent(best)})`);
     this.#bars(Array.from(probabilities, (fraction, k) => (
       { name: this.#names[k], fraction, text: percent(fraction), best: fraction === best })));
   }

@@ -1,9 +1,8 @@
-// <draw-pad>: a drawing area with the tools pen, eraser, undo and clear. The paper has 280 by 280 pixels and the pen is 30
-// wide, as on the original project's page. Fires "input" when the drawing changes. Its content stays below the tools.
+// <draw-pad>: a drawing area with the tools pen, eraser, undo and clear. Fires "input" when the drawing changes. Its
+// content stays below the tools.
 
-const PAPER_SIZE = 280;
-const PEN_WIDTH = 30;
-const IMAGE_SIZE = 28;
+import { Drawing, PAPER_SIZE, PEN_WIDTH } from "./drawing.js";
+
 const KEY_STEP = 10; // pixels that an arrow key moves the pen
 
 const HELP = "Use a mouse, a finger or a stylus. On the keyboard, arrow keys move the pen, Space lowers and lifts it, and "
@@ -18,9 +17,8 @@ function elementWith(tag, attributes, ...children) {
 
 class DrawPad extends HTMLElement {
   #canvas = null;
-  #visible = null; // contexts to draw on
-  #hidden = null;
-  #strokes = []; // each {erase, points: [[x, y], ...]}, or {clear: true}
+  #context = null;
+  #drawing = new Drawing();
   #stroke = null;
   #pointer = null;
   #erase = false;
@@ -35,11 +33,7 @@ class DrawPad extends HTMLElement {
       id: "pad", class: "pad", tabindex: 0, role: "application", "aria-label": "Drawing area", "aria-describedby": "pad-help" });
     this.prepend(this.#canvas, elementWith("div", { class: "tools", role: "group", "aria-label": "Drawing tools" }, ...tools));
     this.append(elementWith("p", { id: "pad-help", class: "quiet message" }, HELP));
-    this.#visible = this.#canvas.getContext("2d");
-    // The image is read from a hidden canvas, whose size does not depend on the screen.
-    const hidden = document.createElement("canvas");
-    hidden.width = hidden.height = PAPER_SIZE;
-    this.#hidden = hidden.getContext("2d", { willReadFrequently: true });
+    this.#context = this.#canvas.getContext("2d");
     this.#listenToButtons();
     this.#listenToPointers();
     this.#listenToKeyboard();
@@ -49,39 +43,33 @@ class DrawPad extends HTMLElement {
   }
 
   get empty() {
-    return this.image().every((value) => value > 239);
+    return this.#drawing.empty;
   }
 
-  get #clearable() {
-    return this.#strokes.length > 0 && !this.#strokes.at(-1).clear;
-  }
-
-  /** The drawing as 784 values: the mean of each block of 10 by 10 pixels, 255 = white paper. */
+  /** The drawing as it is, to be stored. */
   image() {
-    const { data } = this.#hidden.getImageData(0, 0, PAPER_SIZE, PAPER_SIZE);
-    const block = PAPER_SIZE / IMAGE_SIZE;
-    const sums = new Array(IMAGE_SIZE * IMAGE_SIZE).fill(0);
-    for (let y = 0; y < PAPER_SIZE; y++) {
-      const row = IMAGE_SIZE * Math.floor(y / block);
-      for (let x = 0; x < PAPER_SIZE; x++) sums[row + Math.floor(x / block)] += data[4 * (y * PAPER_SIZE + x)];
-    }
-    return sums.map((sum) => Math.round(sum / (block * block)));
+    return this.#drawing.image();
+  }
+
+  /** The drawing as large as the training digits, to be recognised. */
+  imageForNetwork() {
+    return this.#drawing.imageForNetwork();
   }
 
   /** Start a new drawing; this cannot be undone. */
   reset() {
-    this.#strokes = [];
+    this.#drawing.strokes = [];
     this.#change();
   }
 
   #clear() {
-    if (!this.#clearable) return;
-    this.#strokes.push({ clear: true });
+    if (!this.#drawing.clearable) return;
+    this.#drawing.strokes.push({ clear: true });
     this.#change();
   }
 
   #undo() {
-    this.#strokes.pop();
+    this.#drawing.strokes.pop();
     this.#change();
   }
 
@@ -138,6 +126,9 @@ class DrawPad extends HTMLElement {
       this.#extend((events.length ? events : [event]).map(position));
     });
     for (const kind of ["pointerup", "pointercancel", "lostpointercapture"]) canvas.addEventListener(kind, end);
+    // After a quick stroke Chromium takes the touch for a scroll that goes on, and swallows taps for 0.3 s, although
+    // `touch-action: none` forbids scrolling: only preventing the touch itself helps.
+    canvas.addEventListener("touchstart", (event) => event.preventDefault(), { passive: false });
     // A context menu over the drawing would swallow the next pen events.
     canvas.addEventListener("contextmenu", (event) => event.preventDefault());
   }
@@ -145,7 +136,7 @@ class DrawPad extends HTMLElement {
   #listenToKeyboard() {
     const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
     this.#canvas.addEventListener("keydown", (event) => {
-      if ((event.ctrlKey || event.metaKey) && event.key === "z" && this.#strokes.length) {
+      if ((event.ctrlKey || event.metaKey) && event.key === "z" && this.#drawing.strokes.length) {
         event.preventDefault();
         this.#undo();
         return;
@@ -181,7 +172,7 @@ class DrawPad extends HTMLElement {
   #startStroke(point, erase) {
     if (this.#pointer !== null) this.#cursor = null;
     this.#stroke = { erase: this.#erase || erase, points: [point] };
-    this.#strokes.push(this.#stroke);
+    this.#drawing.strokes.push(this.#stroke);
     this.#redraw();
     this.#notify();
   }
@@ -193,46 +184,33 @@ class DrawPad extends HTMLElement {
     this.#notify();
   }
 
-  #drawStroke(context, colour, points) {
-    context.strokeStyle = colour;
-    context.lineWidth = PEN_WIDTH;
-    context.lineCap = context.lineJoin = "round";
-    context.beginPath();
-    context.moveTo(...points[0]);
-    // A single point is a line of length zero; its round caps make it a dot.
-    for (const point of points.length > 1 ? points.slice(1) : points) context.lineTo(...point);
-    context.stroke();
-  }
-
   #redraw() {
-    const from = this.#strokes.findLastIndex((stroke) => stroke.clear) + 1;
+    const context = this.#context;
     const style = getComputedStyle(this.#canvas);
     const colour = (name) => style.getPropertyValue(name).trim();
-    for (const [context, paper, ink] of [[this.#visible, colour("--paper"), colour("--ink")], [this.#hidden, "#fff", "#000"]]) {
-      context.fillStyle = paper;
-      context.fillRect(0, 0, PAPER_SIZE, PAPER_SIZE);
-      for (const { points, erase } of this.#strokes.slice(from)) this.#drawStroke(context, erase ? paper : ink, points);
-    }
+    context.fillStyle = colour("--paper");
+    context.fillRect(0, 0, PAPER_SIZE, PAPER_SIZE);
+    this.#drawing.paint(context, { paper: colour("--paper"), ink: colour("--ink") });
     if (!this.#cursor) return;
-    this.#visible.strokeStyle = colour("--bad");
-    this.#visible.lineWidth = this.#stroke ? 4 : 2;
-    this.#visible.beginPath();
-    this.#visible.arc(this.#cursor.x, this.#cursor.y, PEN_WIDTH / 2, 0, 2 * Math.PI);
-    this.#visible.stroke();
+    context.strokeStyle = colour("--bad");
+    context.lineWidth = this.#stroke ? 4 : 2;
+    context.beginPath();
+    context.arc(this.#cursor.x, this.#cursor.y, PEN_WIDTH / 2, 0, 2 * Math.PI);
+    context.stroke();
   }
 
   #resize() {
     const pixels = Math.max(1, Math.round(this.#canvas.clientWidth * devicePixelRatio));
     if (this.#canvas.width === pixels) return;
     this.#canvas.width = this.#canvas.height = pixels;
-    this.#visible.setTransform(pixels / PAPER_SIZE, 0, 0, pixels / PAPER_SIZE, 0, 0);
+    this.#context.setTransform(pixels / PAPER_SIZE, 0, 0, pixels / PAPER_SIZE, 0, 0);
     this.#redraw();
   }
 
   #notify() {
     // `disabled` is not used, because it takes the keyboard focus from the pressed button.
-    this.querySelector("#undo").setAttribute("aria-disabled", String(this.#strokes.length === 0));
-    this.querySelector("#clear").setAttribute("aria-disabled", String(!this.#clearable));
+    this.querySelector("#undo").setAttribute("aria-disabled", String(this.#drawing.strokes.length === 0));
+    this.querySelector("#clear").setAttribute("aria-disabled", String(!this.#drawing.clearable));
     this.dispatchEvent(new Event("input", { bubbles: true }));
   }
 }

@@ -6,7 +6,7 @@ const view = new AnswerView(model.names);
 let waiting = false;
 
 function recognise() {
-  const image = pad.image();
+  const image = pad.imageForNetwork();
   const seen = normalise(image); // also tells whether anything is drawn
   if (seen === null) {
     view.clear("Draw with a mouse, a finger or a stylus.");

@@ -85,12 +85,12 @@ def _shared(name: str) -> str:
 
 def _script(name: str) -> str:
     """Return a shared script for a page: one script instead of modules, which browsers do not load from files."""
-    return re.sub(r"(?m)^export (?=\w)", "", _shared(name))
+    return re.sub(r"(?m)^export (?=\w)|^import .*\n+", "", _shared(name))
 
 
 def _scripts(model: Model) -> list[str]:
     """Return the scripts of a page, in their order: what computes, what the web app's pages have too, and the rest."""
-    components, page = (("draw-pad.js",), "page.js") if model.takes == "images" else ((), "form.js")
+    components, page = (("drawing.js", "draw-pad.js"), "page.js") if model.takes == "images" else ((), "form.js")
     return [_script("network.js"), "\n\n".join(map(_script, ("answer.js", *components))), _script(page)]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import anyio
@@ -11,7 +11,6 @@ import numpy as np
 from fastapi import FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import JSONResponse  # noqa: TC002 - FastAPI reads the annotations
 from starlette.concurrency import run_in_threadpool
-from starlette.staticfiles import StaticFiles
 
 from fastnn import __version__
 from fastnn.datasets.dataset import SIDE
@@ -20,8 +19,7 @@ from fastnn.errors import DataError, MissingExtraError, ModelError
 from fastnn.images import is_blank, read_drawings
 from fastnn.images.decode import picture_size
 from fastnn.images.drawings import find_drawings
-from fastnn.reading import read_file
-from fastnn.web.limits import read_body
+from fastnn.web.limits import FILE_COST, LIGHT_COST, read_body
 from fastnn.web.messages import (
     contributor_name,
     decode,
@@ -31,6 +29,7 @@ from fastnn.web.messages import (
     schemas,
 )
 from fastnn.web.middleware import AccessLogMiddleware, AllowedHostsMiddleware
+from fastnn.web.pages import add_pages
 from fastnn.web.responses import (
     MAX_BODY_BYTES,
     PICTURE_TYPES,
@@ -51,22 +50,18 @@ from fastnn.web.store import (
 from fastnn.web.transactions import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Callable
 
     from fastnn.images.drawings import Drawings
 
 
-__all__ = ["MAX_BODY_BYTES", "MAX_IMAGE_BYTES", "PAGES", "STATIC", "Settings", "create_app"]
+__all__ = ["MAX_BODY_BYTES", "MAX_IMAGE_BYTES", "Settings", "create_app"]
 
 T = TypeVar("T")
-
-STATIC = Path(__file__).parent / "static"
-PAGES = {"/": "index.html", "/contribute": "contribute.html", "/review": "review.html", "/data": "data.html"}
 
 MAX_IMAGE_BYTES = 4 << 20
 
 # How many units of the rate limit a request costs.
-_LIGHT_COST = 1.0
 _IMAGE_COST = 6.0
 """Least cost of a picture; one of more than 1.5 million pixels costs more."""
 _PIXELS_PER_UNIT = 250_000
@@ -107,7 +102,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.fastnn = state
     _add_errors(app)
-    _add_pages(app)
+    add_pages(app, partial(state.limiter.spend, cost=FILE_COST))
     _add_recognition(app, state)
     _add_collection(app, state)
     add_review(app, state)
@@ -127,33 +122,6 @@ def _add_errors(app: FastAPI) -> None:
         return store_error_response(error)
 
 
-def _add_pages(app: FastAPI) -> None:
-    """Add the HTML pages and the static files."""
-    for path, name in PAGES.items():
-        app.add_api_route(path, _page(name), methods=["GET", "HEAD"], include_in_schema=False)
-    # The pad and what shows answers are shared with the page that `fastnn export` writes.
-    files = _RevalidatedStaticFiles(directory=STATIC, packages=[("fastnn", "browser")])
-    app.mount("/static", files, name="static")
-
-
-def _page(name: str) -> Callable[[], Awaitable[Response]]:
-    content = read_file(STATIC / name, 1 << 20)
-
-    async def page() -> Response:
-        return Response(content, media_type="text/html", headers={"Cache-Control": "no-cache"})
-
-    return page
-
-
-class _RevalidatedStaticFiles(StaticFiles):
-    """Static files; browsers must ask each time whether a file has changed."""
-
-    def file_response(self, *args: Any, **kwargs: Any) -> Response:
-        response = super().file_response(*args, **kwargs)
-        response.headers["Cache-Control"] = "no-cache"
-        return response
-
-
 def _add_recognition(app: FastAPI, state: State) -> None:
     """Add /api/predict and /api/health."""
 
@@ -168,7 +136,7 @@ def _add_recognition(app: FastAPI, state: State) -> None:
     ) -> Response:
         content_type = content_type_of(request, "application/json", *PICTURE_TYPES)
         # The cost of a picture is taken when its size is known, in one step; see `add_digits`.
-        state.limiter.spend(request, _LIGHT_COST if content_type == "application/json" else 0.0)
+        state.limiter.spend(request, LIGHT_COST if content_type == "application/json" else 0.0)
         model = state.model
         if model is None:
             raise HTTPException(503, "no model is loaded; start fastnn serve with --model")
@@ -189,7 +157,7 @@ def _add_recognition(app: FastAPI, state: State) -> None:
 
     @app.get("/api/health", summary="Whether the server and its database work", responses=responses(None, 429, 503))
     async def health(request: Request) -> Response:
-        state.limiter.spend(request, _LIGHT_COST)
+        state.limiter.spend(request, LIGHT_COST)
         await run_in_threadpool(state.store.check)
         model = state.model
         return json_response({"status": "ok", "version": __version__, "model": model.describe() if model else None})

@@ -14,6 +14,12 @@ from starlette.requests import ClientDisconnect
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+LIGHT_COST = 1.0
+"""Units of the rate limit that a small request costs."""
+
+FILE_COST = 20.0
+"""Units of the rate limit that a download costs."""
+
 MAX_ADDRESSES = 10_000
 """Addresses that are remembered; beyond that, the least recently seen ones are forgotten."""
 

@@ -10,6 +10,7 @@ from fastapi import FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from fastnn.errors import ModelError
+from fastnn.web.limits import FILE_COST, LIGHT_COST
 from fastnn.web.responses import responses, store_error_response
 from fastnn.web.transactions import StoreError
 
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from fastnn.web.export import CachedFile
     from fastnn.web.model_files import ModelFile
     from fastnn.web.state import State
-
-_LIGHT_COST = 1.0
-_FILE_COST = 20.0
 
 # Responses with these headers may be read by pages of other sites.
 _CORS_HEADERS = {
@@ -39,7 +37,7 @@ def add_sharing(app: FastAPI, state: State) -> None:
     async def dataset(request: Request) -> Response:
         # Pages of other sites may read errors too, so that they know the reason and when to try again.
         try:
-            state.limiter.spend(request, _FILE_COST)
+            state.limiter.spend(request, FILE_COST)
             file = await anyio.to_thread.run_sync(state.export.dataset, limiter=state.download_threads)
         except HTTPException as error:
             raise HTTPException(error.status_code, error.detail, {**(error.headers or {}), **_CORS_HEADERS}) from None
@@ -53,7 +51,7 @@ def add_sharing(app: FastAPI, state: State) -> None:
         return _send_file(request, file, "application/json", {"ETag": etag, **headers}, decompress=not gzipped)
 
     async def mosaic(request: Request) -> Response:
-        state.limiter.spend(request, _FILE_COST)
+        state.limiter.spend(request, FILE_COST)
         file = await anyio.to_thread.run_sync(state.export.mosaic, limiter=state.download_threads)
         headers = {"ETag": _etag(state.store.database_id, file), "Content-Length": str(file.size), **_EMBEDDED_HEADERS}
         return _send_file(request, file, "image/png", headers, decompress=False)
@@ -95,14 +93,14 @@ def add_sharing(app: FastAPI, state: State) -> None:
         return found[-1] if name == "model.bin" else found[0]
 
     async def model_json(request: Request) -> Response:
-        state.limiter.spend(request, _LIGHT_COST)
+        state.limiter.spend(request, LIGHT_COST)
         return _send_model(request, await model_file("model.json"), "application/json")
 
     async def model_bin(
         request: Request,
         key: Annotated[str, Query(max_length=64, description="The `key` of model.json: 404 if it has changed")] = "",
     ) -> Response:
-        state.limiter.spend(request, _LIGHT_COST)
+        state.limiter.spend(request, LIGHT_COST)
         file = await model_file("model.bin")
         if key not in ("", file.key):
             raise HTTPException(404, "the model has been replaced; load model.json again")
@@ -110,7 +108,7 @@ def add_sharing(app: FastAPI, state: State) -> None:
 
     async def original(request: Request) -> Response:
         try:
-            state.limiter.spend(request, _FILE_COST)
+            state.limiter.spend(request, FILE_COST)
             file = await model_file("NN.json")
         except HTTPException as error:
             raise HTTPException(error.status_code, error.detail, {**(error.headers or {}), **_CORS_HEADERS}) from None

@@ -136,6 +136,8 @@ class Store(Transactions):
     def add(self, new: Sequence[NewDigit], contributor: str, model_key: str) -> int:
         """Add digits to the review queue, all or none; digits with a known id are skipped.
 
+        A known digit that waits for its review without a name gets the name: people may give it after they have drawn.
+
         Parameters
         ----------
         new : sequence of NewDigit
@@ -176,6 +178,10 @@ class Store(Transactions):
             if connection.execute(excess).first() is not None:
                 raise QueueFullError
             stored = insert_new(connection, digits, rows, digits.c.id)
+            if contributor and stored < len(rows):
+                named = sa.update(digits).where(digits.c.id.in_([digit.id for digit in new]))
+                nameless = named.where(digits.c.contributor == "", digits.c.state == PENDING)
+                connection.execute(nameless.values(contributor=contributor))
             if stored == len(rows):  # otherwise it is unknown which, and all are counted again
                 moves += [(PENDING, digit.label, 1) for digit in new]
             return stored

@@ -23,7 +23,8 @@ from fastnn.recognition import predict_files
 from fastnn.web import app as app_module
 from fastnn.web import limits
 from fastnn.web import state as state_module
-from fastnn.web.app import MAX_BODY_BYTES, MAX_IMAGE_BYTES, PAGES, STATIC, Settings, create_app
+from fastnn.web.app import MAX_BODY_BYTES, MAX_IMAGE_BYTES, Settings, create_app
+from fastnn.web.pages import PAGES, STATIC
 from fastnn.web.serving import ServedModel
 from fastnn.web.store import Store, StoreError
 from tests.helpers import TIMEOUT
@@ -456,20 +457,62 @@ def test_every_response_has_the_security_headers(client: TestClient, path: str) 
     assert "access-control-allow-origin" not in headers
 
 
-def test_pages_have_no_inline_code_and_load_nothing_from_other_sites() -> None:
-    pages, shared = list(STATIC.glob("*.html")), STATIC.parents[1] / "browser"
-    assert len(pages) == 4
-    for page in pages:
-        text = page.read_text(encoding="utf-8")
-        assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=|javascript:", text)
+def test_pages_have_no_inline_code_and_load_nothing_from_other_sites(client: TestClient) -> None:
+    for path in PAGES:
+        text = client.get(path).text
+        assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=|javascript:|{{", text)
         assert not re.findall(r'(?:src|href)="(?:https?:)?//', text)
+        # Links are relative, because a proxy may serve the app below a path.
+        assert '="/' not in text
         for name in re.findall(r'(?:src|href)="(static/[^"]+)"', text):
-            assert (STATIC.parent / name).is_file() or (shared / name.removeprefix("static/")).is_file()
+            assert client.get(f"/{name}").status_code == 200, name
+        for name in re.findall(r'href="\./([^"]*)"', text):
+            assert client.get(f"/{name}").status_code == 200, name
+
+
+def test_scripts_write_text_only() -> None:
+    shared = STATIC.parents[1] / "browser"
     scripts = [*STATIC.glob("*.js"), *shared.glob("*.js")]
     assert len(scripts) > 5
     for script in scripts:
         text = script.read_text(encoding="utf-8")
         assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|https?://", text), script
+
+
+def test_pages_have_what_link_previews_and_home_screens_show(client: TestClient) -> None:
+    seen = set()
+    for path in PAGES:
+        text = client.get(path, headers={"Host": "localhost:8000"}).text
+        image = re.search(r'"og:image" content="http://localhost:8000/(static/[^"]+)"', text)
+        assert image is not None
+        assert client.get(f"/{image[1]}").headers["content-type"] == "image/png"
+        description = re.search(r'<meta name="description" content="([^"]{40,160})"', text)
+        assert description is not None
+        seen.add(description[1])
+        assert text.count("theme-color") == 2
+        assert "<noscript>" in text
+    assert len(seen) == len(PAGES)
+    manifest = client.get("/static/app.webmanifest").json()
+    for icon in manifest["icons"]:
+        assert client.get(f"/static/{icon['src']}").status_code == 200
+    assert client.get("/favicon.ico").content[:4] == b"\0\0\1\0"
+
+
+def test_the_page_that_learns_gets_digits_before_there_are_any(client: TestClient) -> None:
+    rows = np.frombuffer(client.get("/drawn.bin").content, np.uint8).reshape(-1, 785)
+    assert len(rows) == 3000
+    assert set(rows[:, -1]) == set(range(10))
+    assert (np.bincount(rows[:, -1]) > 100).all()
+
+
+def test_templates_are_not_served(client: TestClient) -> None:
+    for name in ("index.html", "recognise.html", "layout.html", "page.html", "../templates/layout.html"):
+        assert client.get(f"/static/{name}").status_code == 404, name
+
+
+def test_only_the_page_that_takes_pictures_may_use_the_camera(client: TestClient) -> None:
+    for path in PAGES:
+        assert ("camera=(self)" in client.get(path).headers["permissions-policy"]) == (path == "/")
 
 
 def test_other_sites_can_read_the_data_set_and_nothing_else(client: TestClient, drawn: Dataset) -> None:
@@ -727,7 +770,6 @@ def test_the_app_works_below_a_path_of_a_proxy(sqlite_url: str, loaded: ServedMo
         # Links on the pages are relative, so they need the slash.
         answer = client.get("/digits", follow_redirects=False)
         assert (answer.status_code, answer.headers["location"]) == (308, "/digits/")
-    assert all('="/' not in page.read_text(encoding="utf-8") for page in STATIC.glob("*.html"))
 
 
 def test_a_slow_model_runs_in_a_thread(sqlite_url: str, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -355,3 +355,16 @@ def test_labels_outside_the_classes_do_not_stop_the_server(label: object, tmp_pa
     with pytest.raises(StoreError, match="a digit is damaged: its label is not from 0 to 9"):
         Export(store).dataset()
     store.close()
+
+
+def test_a_name_can_follow_while_a_digit_waits(store: Store) -> None:
+    digits = [new_digit(position) for position in range(4)]
+    assert store.add(digits[:3], "", "") == 3
+    store.desk.review(digits[0].id, "accept", None, "")
+    assert store.add(digits[3:], "Grace", "") == 1
+    assert store.add(digits, "Ada", "") == 0
+    # Neither a reviewed digit nor one that has a name changes.
+    assert {one["id"]: one["contributor"] for one in store.desk.queue(10)} == {
+        digits[1].id: "Ada", digits[2].id: "Ada", digits[3].id: "Grace"
+    }  # fmt: skip
+    assert store.credits(10) == []

@@ -16,15 +16,19 @@ export class ApiError extends Error {
   }
 }
 
-/** Send a request to the API and return the decoded JSON; throws ApiError, or TypeError if the server cannot be reached. */
+/**
+ * Send a request to the API and return the decoded JSON; `body` is sent as JSON, or as it is if it is a Blob. Throws
+ * ApiError, or TypeError if the server cannot be reached.
+ */
 export async function request(path, { body, token, signal } = {}) {
   const headers = {};
   if (token) headers.Authorization = `Bearer ${token}`;
-  if (body !== undefined) headers["Content-Type"] = "application/json";
+  const isFile = body instanceof Blob;
+  if (body !== undefined) headers["Content-Type"] = isFile ? body.type : "application/json";
   const response = await fetch(path, {
     method: body === undefined ? "GET" : "POST",
     headers,
-    body: body === undefined ? undefined : JSON.stringify(body),
+    body: body === undefined || isFile ? body : JSON.stringify(body),
     signal,
     credentials: "omit",
     cache: "no-store",
@@ -48,6 +52,21 @@ export function retryDelay(error) {
   return error.retryAfter === null ? RETRY_MS : Math.min(1000 * error.retryAfter, MAX_RETRY_MS);
 }
 
+/** "a" or "an", as it is said before a number or a word. */
+export function article(name) {
+  return /^(8|11$|18$|[aeiou])/i.test(String(name)) ? "an" : "a";
+}
+
+/** "1 digit", "2 digits", "1,000 digits". */
+export function plural(n, one, several = `${one}s`) {
+  return `${n.toLocaleString("en")} ${n === 1 ? one : several}`;
+}
+
+/** A date and a time as the visitor writes them. */
+export function dateText(date) {
+  return new Date(date).toLocaleString(navigator.languages, { dateStyle: "medium", timeStyle: "short" });
+}
+
 export function showMessage(element, text, kind = "") {
   element.textContent = text;
   element.className = `message ${kind}`;
@@ -58,10 +77,10 @@ export function setEnabled(button, enabled) {
   button.setAttribute("aria-disabled", String(!enabled));
 }
 
-/** Show counts [[name, number]] in a definition list. */
+/** Show figures [[name, number or text]] in a definition list. */
 export function showFigures(list, entries) {
   list.replaceChildren(...entries.map(([name, value]) => createElement("div", {
-    children: [createElement("dt", { text: name }), createElement("dd", { text: value.toLocaleString("en") })],
+    children: [createElement("dt", { text: name }), createElement("dd", { text: typeof value === "number" ? value.toLocaleString("en") : value })],
   })));
 }
 
@@ -105,9 +124,5 @@ export function storedRecords(storage, prefix) {
       }
     },
     remove(id) { try { storage().removeItem(prefix + id); } catch { /* was not stored */ } },
-    /** Call back when another tab has stored or removed a record. */
-    onChange(callback) {
-      addEventListener("storage", ({ key }) => { if (key === null || key.startsWith(prefix)) callback(); });
-    },
   };
 }

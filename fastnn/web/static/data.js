@@ -5,7 +5,11 @@ import { errorText, request, showFigures } from "./common.js";
 
 async function showData() {
   const { accepted, pending, digits, credits } = await request("api/stats");
-  showFigures(byId("figures"), [["digits", accepted], ["waiting for review", pending], ["named contributors", credits.length]]);
+  showFigures(byId("figures"), [
+    [accepted === 1 ? "digit" : "digits", accepted],
+    ["waiting for review", pending],
+    [credits.length === 1 ? "person in the credits" : "people in the credits", credits.length],
+  ]);
   const names = Object.keys(digits);
   const largest = Math.max(1, ...Object.values(digits));
   barChart(byId("bars"), names)(names.map((name) => ({

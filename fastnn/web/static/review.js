@@ -1,43 +1,27 @@
-// The review queue, one drawing after the other. The token stays in this tab and is sent in a header only.
+// Reviewing digits, one after the other. The token stays in this tab and is sent in a header only.
 
-import { byId, createElement, drawImage } from "./answer.js";
-import { ApiError, errorText, request, retryDelay, setEnabled, showFigures, showMessage, storedValue } from "./common.js";
+import { byId, createElement, drawImage, percent } from "./answer.js";
+import { article, dateText, errorText, plural, retryDelay, setEnabled, showFigures, showMessage, storedValue } from "./common.js";
+import { hasStatus, ReviewQueue } from "./review-queue.js";
 
-const REFILL_BELOW = 8; // fetch more digits when fewer than this are at hand
+const REFILL_BELOW = 12; // fetch more digits when fewer than this are at hand
 const POLL_MS = 3000; // how often to look for new digits when the queue is empty
 const EMPTY = "Nothing to review.";
 
 const storedToken = storedValue(() => sessionStorage, "fastnn.token");
 const reviewer = storedValue(() => localStorage, "fastnn.reviewer");
+const queue = new ReviewQueue();
 
-let token = "";
-let queue = [];
-let reviewed = []; // what this tab has reviewed: {digit, state, label}, the latter two as the server answered
-let counts = null;
-let busy = false;
-let actions = 0; // number of actions so far
 let timer = 0; // for the next look at the queue
+let fetching = false;
 let fetchFailed = false; // the last look at the queue failed
-
-/** Fetch the queue, the counts and the log; returns whether the answer was used. */
-async function fetchQueue() {
-  const before = actions;
-  const found = await request("api/review?limit=30", { token });
-  // The answer does not know of an action that has started since.
-  if (before !== actions) return false;
-  const known = new Set(queue.map(({ id }) => id));
-  queue.push(...found.digits.filter(({ id }) => !known.has(id)));
-  counts = { pending: found.pending, accepted: found.accepted, rejected: found.rejected };
-  byId("log").replaceChildren(...found.history.map(logEntry));
-  return true;
-}
+let done = { text: "", kind: "" }; // what was done last
 
 function logEntry({ action, label, reviewer: name, created }) {
-  const date = new Date(created);
-  const time = createElement("time", { text: date.toLocaleString() });
-  time.dateTime = date.toISOString();
+  const time = createElement("time", { text: dateText(created) });
+  time.dateTime = new Date(created).toISOString();
   const texts = {
-    accept: `accepted a ${label}`,
+    accept: `accepted ${article(label)} ${label}`,
     reject: "rejected a drawing",
     relabel: `relabelled a drawing as ${label}`,
     undo: "undid a review",
@@ -46,136 +30,112 @@ function logEntry({ action, label, reviewer: name, created }) {
 }
 
 function render() {
-  const digit = queue[0];
-  showFigures(byId("figures"), [["waiting", counts.pending], ["accepted", counts.accepted], ["rejected", counts.rejected], ["reviewed by you", reviewed.length]]);
-  for (const button of document.querySelectorAll("#accept, #reject, #keys button")) setEnabled(button, digit && !busy);
-  setEnabled(byId("undo"), reviewed.length > 0 && !busy);
+  const digit = queue.digits[0];
+  const { pending, accepted, rejected } = queue.counts;
+  showFigures(byId("figures"), [["waiting", pending], ["accepted", accepted], ["rejected", rejected], ["reviewed by you", queue.reviewed.length]]);
+  byId("log").replaceChildren(...queue.history.slice(0, 20).map(logEntry));
+  for (const button of document.querySelectorAll("#accept, #reject, #keys button")) setEnabled(button, digit);
+  setEnabled(byId("undo"), queue.reviewed.length > 0);
   drawImage(byId("drawing"), digit ? digit.image : new Array(784).fill(255));
-  if (!digit) {
-    byId("facts").replaceChildren();
-    byId("drawing").setAttribute("aria-label", "No drawing");
-    return;
-  }
-  const prediction = digit.predicted_label === null
-    ? "no prediction yet"
-    : `${digit.predicted_label}; probability of the label: ${(100 * (1 - digit.uncertainty)).toFixed(0)}%`;
-  const facts = [["label", digit.label, "large"], ["predicted", prediction], ["drawn by", digit.contributor || "anonymous"], ["drawn on", new Date(digit.created).toLocaleString()]];
-  byId("facts").replaceChildren(...facts.flatMap(([name, text, className]) => [createElement("dt", { text: name }), createElement("dd", { text, className })]));
-  byId("drawing").setAttribute("aria-label", `A drawing labelled ${digit.label}`);
+  byId("drawing").setAttribute("aria-label", digit ? `A drawing labelled ${digit.label}` : "No drawing");
+  byId("label").textContent = digit ? digit.label : "–";
+  byId("accept-text").textContent = digit ? `Accept as ${digit.label}` : "Accept";
+  const guess = digit?.predicted_label ?? null;
+  byId("predicted").textContent = guess === null ? "" : `The network says ${guess}; ${percent(1 - digit.uncertainty)} for ${digit.label}.`;
+  [...byId("keys").children].forEach((button, k) => {
+    button.className = k === guess ? "guess-key" : "";
+    button.setAttribute("aria-label", `It is ${article(k)} ${k}${k === guess ? ", as the network says" : ""}`);
+  });
+  const facts = digit ? [["drawn by", digit.contributor || "anonymous"], ["drawn on", dateText(digit.created)]] : [];
+  byId("facts").replaceChildren(...facts.flatMap(([name, text]) => [createElement("dt", { text: name }), createElement("dd", { text })]));
+  showDone();
 }
 
-const hasStatus = (error, ...statuses) => error instanceof ApiError && statuses.includes(error.status);
-
-/** Run one action at a time; `action` returns the message to show. If it fails, the queue stays as it was. */
-async function run(action) {
-  if (busy) return;
-  busy = true;
-  actions += 1;
-  render();
-  try {
-    const { text, kind } = await action();
-    showMessage(byId("message"), text, kind);
-    if (queue.length < REFILL_BELOW) await refill(text, kind);
-  } catch (error) {
-    if (hasStatus(error, 401)) {
-      logOut(errorText(error));
-      return;
-    }
-    showMessage(byId("message"), `Failed: ${errorText(error)}.`, "bad");
-  } finally {
-    busy = false;
-  }
-  render();
-  poll();
+/** Show what was done last, and how much of it is not saved yet. */
+function showDone() {
+  showMessage(byId("message"), queue.unsaved > 1 ? `${done.text} – saving ${queue.unsaved}` : done.text, done.kind);
 }
 
-/** Fetch more digits after an action. The action is done, whether or not this fails. */
-async function refill(text, kind) {
+function say(text, kind = "") {
+  done = { text, kind };
+  showDone();
+}
+
+/** Fetch more digits if few are left. What was done is done, whether or not this fails. */
+async function refill() {
+  if (queue.digits.length >= REFILL_BELOW || fetching || byId("desk").hidden) return;
+  // Without digits, wait until all is saved: the message then says how it went.
+  if (!queue.digits.length && queue.unsaved) return;
+  fetching = true;
+  const { token } = queue;
   try {
-    await fetchQueue();
+    await queue.fetch();
+    if (token !== queue.token) return;
     fetchFailed = false;
-    if (!queue.length && kind !== "bad") showMessage(byId("message"), EMPTY);
+    if (!queue.digits.length && !queue.unsaved && done.kind !== "bad") say(EMPTY);
   } catch (error) {
-    if (hasStatus(error, 401)) throw error;
-    showMessage(byId("message"), `${text.replace(/\.$/, "")}. Cannot load the queue: ${errorText(error)}.`, "bad");
-    fetchFailed = true;
+    if (token !== queue.token) return;
+    if (hasStatus(error, 401)) logOut(errorText(error));
+    else {
+      say(`${done.text.replace(/\.$/, "")}. Cannot load the queue: ${errorText(error)}.`.replace(/^\. /, ""), "bad");
+      fetchFailed = true;
+    }
+  } finally {
+    fetching = false;
   }
+  poll();
 }
 
 /** While the queue is empty, look for new digits now and then. */
 function poll(wait = POLL_MS) {
-  if (byId("desk").hidden) return;
   clearTimeout(timer);
-  if (queue.length) return;
-  const mine = token;
+  if (byId("desk").hidden || queue.digits.length) return;
+  const { token } = queue;
   timer = setTimeout(async () => {
     try {
-      // An action fetches by itself, and a hidden tab can wait.
-      if (!busy && !document.hidden && await fetchQueue()) {
-        if (queue.length || fetchFailed) showMessage(byId("message"), queue.length ? "" : EMPTY);
+      // A hidden tab can wait.
+      if (!fetching && !document.hidden) {
+        await queue.fetch();
+        if (token !== queue.token) return;
+        if (queue.digits.length || fetchFailed) say(queue.digits.length ? "" : EMPTY);
         fetchFailed = false;
-        render();
       }
       poll();
     } catch (error) {
-      if (mine !== token) return;
+      if (token !== queue.token) return;
       if (hasStatus(error, 401)) {
         logOut(errorText(error));
         return;
       }
-      if (!fetchFailed) showMessage(byId("message"), `Cannot load the queue: ${errorText(error)}.`, "bad");
+      if (!fetchFailed) say(`Cannot load the queue: ${errorText(error)}.`, "bad");
       fetchFailed = true;
       poll(Math.max(POLL_MS, retryDelay(error) ?? 0));
     }
   }, wait);
 }
 
-const sendReview = ({ id }, body) => request(`api/review/${encodeURIComponent(id)}`, { body, token });
-
-function review(action, label) {
-  const digit = queue[0];
-  if (!digit) return;
-  run(async () => {
-    reviewer.set(byId("reviewer").value);
-    const body = { action, reviewer: byId("reviewer").value, ...(action === "relabel" ? { label } : {}) };
-    let result;
-    try {
-      result = await sendReview(digit, body);
-    } catch (error) {
-      if (!hasStatus(error, 404, 409)) throw error;
-      queue.shift();
-      return { text: `Skipped: ${errorText(error)}.`, kind: "bad" };
-    }
-    queue.shift();
-    reviewed.push({ digit, state: result.state, label: result.label });
-    counts.pending -= 1;
-    counts[result.state] += 1;
-    byId("log").prepend(logEntry({ action, label: label ?? digit.label, reviewer: body.reviewer, created: Date.now() }));
-    return { text: { accept: "Accepted", reject: "Rejected", relabel: `Relabelled as ${label}` }[action] };
-  });
+function judge(action, label) {
+  if (!queue.digits.length) return;
+  reviewer.set(byId("reviewer").value);
+  done = { text: { accept: "Accepted", reject: "Rejected", relabel: `Relabelled as ${label}` }[action], kind: "" };
+  queue.judge(action, { label, reviewer: byId("reviewer").value });
+  refill();
 }
 
 function undo() {
-  const last = reviewed.at(-1);
-  if (!last) return;
-  run(async () => {
-    const { digit, state, label } = last;
-    const body = { action: "undo", state, label, reviewer: byId("reviewer").value };
-    try {
-      await sendReview(digit, body);
-    } catch (error) {
-      if (!hasStatus(error, 404, 409)) throw error;
-      reviewed.pop();
-      return { text: `Not undone: ${errorText(error)}.`, kind: "bad" };
-    }
-    reviewed.pop();
-    queue = [digit, ...queue.filter(({ id }) => id !== digit.id)];
-    counts.pending += 1;
-    counts[state] -= 1;
-    byId("log").prepend(logEntry({ action: "undo", reviewer: body.reviewer, created: Date.now() }));
-    return { text: "Review undone" };
-  });
+  if (!queue.reviewed.length) return;
+  done = { text: "Review undone", kind: "" };
+  queue.undo({ reviewer: byId("reviewer").value });
 }
+
+queue.addEventListener("change", render);
+queue.addEventListener("saved", refill);
+queue.addEventListener("skipped", ({ error, action }) => say(`${action === "undo" ? "Not undone" : "Skipped"}: ${errorText(error)}.`, "bad"));
+queue.addEventListener("failure", ({ error, n }) => {
+  if (hasStatus(error, 401)) logOut(errorText(error));
+  else say(`Failed: ${errorText(error)}. ${plural(n, "review was", "reviews were")} taken back.`, "bad");
+});
+addEventListener("beforeunload", (event) => { if (queue.unsaved) event.preventDefault(); });
 
 function showLogin(reason) {
   byId("desk").hidden = true;
@@ -185,8 +145,8 @@ function showLogin(reason) {
 }
 
 function logOut(reason) {
-  token = "";
-  busy = false;
+  queue.token = "";
+  queue.clear();
   clearTimeout(timer);
   storedToken.remove();
   showLogin(reason);
@@ -194,28 +154,30 @@ function logOut(reason) {
 
 async function logIn(given) {
   clearTimeout(timer);
-  token = given;
+  queue.clear();
+  queue.token = given;
   // This tab forgets the token only if the server rejects it, not if the server cannot be reached.
-  storedToken.set(token);
+  storedToken.set(given);
   try {
-    await fetchQueue();
+    await queue.fetch();
   } catch (error) {
-    if (token !== given) return;
+    if (queue.token !== given) return;
     if (hasStatus(error, 401)) {
       logOut(errorText(error));
       return;
     }
-    byId("token").value ||= token;
+    byId("token").value ||= given;
     showLogin(errorText(error));
     const delay = retryDelay(error);
     if (delay !== null) timer = setTimeout(() => logIn(given), delay);
     return;
   }
+  if (queue.token !== given) return;
   byId("token").value = "";
   byId("refused").textContent = "";
   byId("login").hidden = true;
   byId("desk").hidden = false;
-  if (!queue.length) showMessage(byId("message"), EMPTY);
+  done = { text: queue.digits.length ? "" : EMPTY, kind: "" };
   render();
   poll();
 }
@@ -232,12 +194,11 @@ function logInFromAddress() {
 byId("keys").replaceChildren(...[...Array(10).keys()].map((digit) => {
   const button = createElement("button", { text: digit });
   button.type = "button";
-  button.setAttribute("aria-label", `It is a ${digit}`);
-  button.addEventListener("click", () => review("relabel", digit));
+  button.addEventListener("click", () => judge("relabel", digit));
   return button;
 }));
-byId("accept").addEventListener("click", () => review("accept"));
-byId("reject").addEventListener("click", () => review("reject"));
+byId("accept").addEventListener("click", () => judge("accept"));
+byId("reject").addEventListener("click", () => judge("reject"));
 byId("undo").addEventListener("click", undo);
 byId("login").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -248,13 +209,13 @@ document.addEventListener("keydown", (event) => {
   const typing = event.target instanceof HTMLInputElement && event.target.type !== "checkbox";
   if (byId("desk").hidden || typing || !byId("shortcuts").checked || event.ctrlKey || event.altKey || event.metaKey || event.repeat) return;
   const key = event.key.toLowerCase();
-  if (key === "a") review("accept");
-  else if (key === "r") review("reject");
+  if (key === "a") judge("accept");
+  else if (key === "r") judge("reject");
   else if (key === "u") undo();
   else if (/^[0-9]$/.test(key)) {
     // The digit's own label is not a relabelling.
-    if (queue[0] && Number(key) === queue[0].label) review("accept");
-    else review("relabel", Number(key));
+    if (queue.digits[0] && Number(key) === queue.digits[0].label) judge("accept");
+    else judge("relabel", Number(key));
   }
 });
 byId("reviewer").value = reviewer.get() ?? "";

@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from fastnn.datasets import Dataset
     from fastnn.model import Model
 
-# Without the last four, Chromium would look for its updates on the network.
+# Without the last four, Chromium would look for its updates on the network. The camera is one of Chromium's own.
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
+    "--use-fake-device-for-media-stream",
     "--no-first-run",
     "--disable-background-networking",
     "--disable-component-update",

@@ -93,13 +93,23 @@ def line(page: Page, points: list[tuple[float, float]]) -> None:
 
 def touch(page: Page, digit: int, steps: int = 2) -> None:
     """Draw a digit with a finger."""
+    touch_lines(page, strokes(digit, steps))
+
+
+def flick(page: Page) -> None:
+    """Draw a 1 with a finger as quickly as possible."""
+    touch_lines(page, [[(140.0, 60.0 + 20 * k) for k in range(9)]])
+
+
+def touch_lines(page: Page, lines: list[list[tuple[float, float]]]) -> None:
+    """Draw strokes with a finger, through points on the canvas of 280 by 280."""
     session = page.context.new_cdp_session(page)
 
     def send(kind: str, *points: tuple[float, float]) -> None:
         touches: list[dict[str, Any]] = [{"x": x, "y": y} for x, y in points]
         session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": touches})
 
-    for stroke in strokes(digit, steps):
+    for stroke in lines:
         first, *rest = placed(page, stroke)
         send("touchStart", first)
         for point in rest:
@@ -115,3 +125,52 @@ def placed(page: Page, points: list[tuple[float, float]]) -> list[tuple[float, f
     box = pad.bounding_box()
     assert box is not None
     return [(box["x"] + x * box["width"] / 280, box["y"] + y * box["height"] / 280) for x, y in points]
+
+
+def trace(image: NDArray[np.uint8], size: float = 1.0) -> list[list[tuple[float, float]]]:
+    """Return strokes, on the canvas of 280 by 280, that draw a digit of 28 by 28 pixels again.
+
+    The pen follows the digit's skeleton and goes back the same way where a branch ends. `size` scales the digit about
+    the middle of the canvas.
+    """
+    pixels = {(int(y), int(x)) for y, x in zip(*np.nonzero(_thinned(image.reshape(28, 28) < 128)), strict=True)}
+    edges = {pixel: {(pixel[0] + dy, pixel[1] + dx) for dy, dx in _CLOCKWISE} & pixels for pixel in pixels}
+    strokes = []
+    for start in sorted(pixels):
+        path = [start]
+        branch = [start]
+        while branch:
+            here = branch[-1]
+            if edges[here]:
+                there = edges[here].pop()
+                edges[there].discard(here)
+                branch.append(there)
+            else:
+                branch.pop()
+            path += branch[-1:]
+        if len(path) > 1 or not any((start[0] + dy, start[1] + dx) in pixels for dy, dx in _CLOCKWISE):
+            strokes.append([(140 + size * (10 * x - 135), 140 + size * (10 * y - 135)) for y, x in path])
+    return strokes
+
+
+# Neighbours of a pixel, clockwise from above.
+_CLOCKWISE = ((-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1))
+
+
+def _thinned(ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the skeleton of a shape (Zhang and Suen 1984)."""
+    ink = np.pad(ink, 1)
+    changed = True
+    while changed:
+        changed = False
+        for step in (0, 1):
+            n = [np.roll(ink, (-dy, -dx), (0, 1)) for dy, dx in _CLOCKWISE]
+            number = sum(part.astype(int) for part in n)
+            turns = sum((~a & b).astype(int) for a, b in zip(n, [*n[1:], n[0]], strict=True))
+            first, second = ((0, 2, 4), (2, 4, 6)) if step == 0 else ((0, 2, 6), (0, 4, 6))
+            gone = ink & (number >= 2) & (number <= 6) & (turns == 1)
+            for three in (first, second):
+                gone &= ~(n[three[0]] & n[three[1]] & n[three[2]])
+            changed |= bool(gone.any())
+            ink = ink & ~gone
+    return ink[1:-1, 1:-1]

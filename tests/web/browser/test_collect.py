@@ -11,7 +11,7 @@ import pytest
 
 from tests.helpers import run_fastnn
 from tests.web.browser.conftest import PHONE
-from tests.web.browser.hand import draw, line, touch
+from tests.web.browser.hand import draw, flick, line, touch
 from tests.web.servers import BEARER, TOKEN, servers, wait_for
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra [dev])").expect
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from playwright.sync_api import Page, Route
+    from playwright.sync_api import Page, Request, Route
 
     from tests.web.servers import Server
 
@@ -34,6 +34,17 @@ def saved_digits(page: Page) -> list[dict[str, Any]]:
     """Return the digits that the browser saves until they are sent."""
     records = page.evaluate("Object.entries(localStorage).filter(([key]) => key.startsWith('fastnn.digit.'))")
     return sorted((json.loads(record) for _, record in records), key=lambda digit: digit["drawn"])
+
+
+def posted(request: Request) -> dict[str, dict[str, Any]]:
+    """Return the digits that a request sends, by their ids."""
+    return {digit["id"]: digit for digit in sent_by(request).get("digits", [])}
+
+
+def sent_by(request: Request) -> dict[str, Any]:
+    """Return the body of a request that sends digits; an empty one for other requests."""
+    sends = request.method == "POST" and request.url.endswith("/api/digits")
+    return dict(request.post_data_json or {}) if sends else {}
 
 
 def contribute(page: Page, how_many: int) -> None:
@@ -50,15 +61,16 @@ def test_from_drawing_to_a_retrained_network(
     server = serve("--rate", "0")
     page = visit(f"{server.url}/contribute")
     expect(page.locator("#wanted")).not_to_have_text("–")
+    sent: dict[str, dict[str, Any]] = {}
+    page.on("request", lambda request: sent.update(posted(request)))
+    page.locator("#name").fill(NAME)
     contribute(page, 10)
-    expect(page.locator("#send")).to_have_text("Send 10 digits")
-    drawn = saved_digits(page)
-    assert len({digit["id"] for digit in drawn}) == 10
+    # Digits are sent by themselves.
+    expect(page.locator("#message")).to_have_text("10 sent, thank you.")
+    drawn = list(sent.values())
+    assert len(drawn) == 10
     # The page asks for the rarest digits, so most classes appear.
     assert len({digit["label"] for digit in drawn}) >= 6
-    page.locator("#name").fill(NAME)
-    page.locator("#send").click()
-    expect(page.locator("#message")).to_have_text("Thank you! 10 digits are stored and will be reviewed.")
     assert saved_digits(page) == []
 
     expected = review(visit(f"{server.url}/review#token={TOKEN}"), server)
@@ -106,7 +118,7 @@ def review(page: Page, server: Server) -> dict[str, int]:
     ]
     for key, position, label, answer in steps:
         if key != "u":
-            expect(page.locator("#facts .large")).to_have_text(str(queue[position]["label"]))
+            expect(page.locator("#label")).to_have_text(str(queue[position]["label"]))
         page.keyboard.press(key)
         # The message may still be that of the step before; the counts cannot.
         expect(page.locator("#message")).to_have_text(answer)
@@ -141,9 +153,9 @@ def check_training(
 
 
 @pytest.fixture
-def sheet(site: Server, visit: Callable[..., Page]) -> Page:
-    """The contribute page of a server that tests must not change."""
-    page = visit(f"{site.url}/contribute")
+def sheet(inbox: Server, visit: Callable[..., Page]) -> Page:
+    """The contribute page of a server that tests may send digits to."""
+    page = visit(f"{inbox.url}/contribute")
     expect(page.locator("#wanted")).not_to_have_text("–")
     return page
 
@@ -159,10 +171,15 @@ def pending(server: Server) -> int:
     return int(httpx.get(f"{server.url}/api/stats").json()["pending"])
 
 
+def wait_for_pending(server: Server, n: int) -> None:
+    wait_for(lambda: pending(server) == n, f"{n} pending digits")
+
+
 def test_the_pen_is_30_wide_and_the_image_has_block_means(sheet: Page) -> None:
+    # What is stored is the drawing as it is, not scaled as for the network.
     line(sheet, [(60, 135), (220, 135)])
-    sheet.locator("#next").click()
-    image = saved_digits(sheet)[0]["image"]
+    image = sheet.evaluate("document.querySelector('draw-pad').image()")
+    sheet.locator("#clear").click()
     column = [image[28 * y + 14] for y in range(28)]
     assert column == [255] * 12 + [0] * 3 + [255] * 13
     row = image[28 * 13 : 28 * 14]
@@ -174,7 +191,10 @@ def test_the_pen_is_30_wide_and_the_image_has_block_means(sheet: Page) -> None:
     assert 0 < row[23] < 255
 
 
-def test_the_counts_and_delete_last(sheet: Page) -> None:
+def test_the_counts_and_delete_last(inbox: Server, visit: Callable[..., Page]) -> None:
+    before = pending(inbox)
+    sheet = visit(f"{inbox.url}/contribute")
+    expect(sheet.locator("#wanted")).not_to_have_text("–")
     first = sheet.locator("#wanted").inner_text()
     mine = sheet.locator("#tally li").nth(int(first))
     expect(sheet.locator("#last")).to_be_disabled()
@@ -182,15 +202,18 @@ def test_the_counts_and_delete_last(sheet: Page) -> None:
     expect(sheet.locator("#next")).to_be_disabled()
     sheet.keyboard.press("Enter")
     assert saved_digits(sheet) == []
-    contribute(sheet, 2)
+    contribute(sheet, 1)
     expect(mine).to_contain_text("you 1")
-    assert len(saved_digits(sheet)) == 2
-    sheet.locator("#last").click()
-    expect(sheet.locator("#drawn li")).to_have_count(1)
-    expect(sheet.locator("#drawn canvas")).to_have_attribute("aria-label", f"Your {first}")
+    assert [digit["label"] for digit in saved_digits(sheet)] == [int(first)]
+    # The newest digit waits for a while, so that it can be deleted.
     sheet.locator("#last").click()
     expect(mine).to_contain_text("you 0")
-    expect(sheet.locator("#send")).to_be_disabled()
+    expect(sheet.locator("#last")).to_be_disabled()
+    contribute(sheet, 2)
+    expect(sheet.locator("#message")).to_have_text("1 sent, thank you.")
+    sheet.locator("#last").click()
+    expect(sheet.locator("#drawn li")).to_have_count(1)
+    assert pending(inbox) == before + 1
     wanted = sheet.locator("#wanted").inner_text()
     sheet.locator("#other").click()
     expect(sheet.locator("#wanted")).not_to_have_text(wanted)
@@ -201,71 +224,123 @@ def test_unsent_digits_survive_and_a_lost_response_stores_nothing_twice(
 ) -> None:
     before = pending(inbox)
     page = visit(f"{inbox.url}/contribute", may_fail="Failed to load resource")
-    contribute(page, 2)
-    page.reload()
-    expect(page.locator("#send")).to_have_text("Send 2 digits")
+    fail = True
 
     def lose_response(route: Route) -> None:
+        if not fail:
+            route.continue_()
+            return
         assert route.fetch().status == 201
         route.abort()
 
     page.route("**/api/digits", lose_response)
-    page.locator("#send").click()
+    contribute(page, 2)
     expect(page.locator("#message")).to_have_text(
-        "Not sent: the server cannot be reached. Your digits stay here; please try again."
+        "Not sent yet: the server cannot be reached. 2 digits will be sent later."
     )
     assert len(saved_digits(page)) == 2
-    page.unroute("**/api/digits")
-    page.locator("#send").click()
-    expect(page.locator("#message")).to_contain_text("2 digits are stored")
+    fail = False
+    page.reload()
+    expect(page.locator("#message")).to_have_text("2 sent, thank you.")
+    assert saved_digits(page) == []
     assert pending(inbox) == before + 2
 
 
-def test_two_tabs_do_not_lose_each_others_digits(inbox: Server, visit: Callable[..., Page]) -> None:
+def test_leaving_the_page_sends_what_is_drawn(inbox: Server, visit: Callable[..., Page]) -> None:
     before = pending(inbox)
-    one = visit(f"{inbox.url}/contribute")
-    two = one.context.new_page()
-    two.goto(one.url)
-    # A background page renders no frames, and drawing and clicking wait for frames.
-    one.bring_to_front()
-    contribute(one, 1)
-    expect(two.locator("#send")).to_have_text("Send 1 digit")
-    two.bring_to_front()
-    contribute(two, 2)
-    expect(one.locator("#send")).to_have_text("Send 3 digits")
-    one.bring_to_front()
-    contribute(one, 1)
-    assert len(saved_digits(two)) == 4
-    two.bring_to_front()
-    two.locator("#last").click()
-    expect(one.locator("#drawn li")).to_have_count(3)
-    one.bring_to_front()
-    one.locator("#send").click()
-    expect(one.locator("#message")).to_contain_text("3 digits are stored")
-    expect(two.locator("#drawn li")).to_have_count(0)
-    expect(two.locator("#send")).to_be_disabled()
-    assert saved_digits(two) == []
-    assert pending(inbox) == before + 3
+    page = visit(f"{inbox.url}/contribute")
+    contribute(page, 1)
+    # A digit waits, and another one is on the pad.
+    draw(page, int(page.locator("#wanted").inner_text()))
+    page.goto(f"{inbox.url}/data")
+    wait_for_pending(inbox, before + 2)
+    page.goto(f"{inbox.url}/contribute")
+    expect(page.locator("#drawn li")).to_have_count(2)
+    assert pending(inbox) == before + 2
+
+
+def test_the_name_can_be_given_before_or_after(inbox: Server, visit: Callable[..., Page]) -> None:
+    page = visit(f"{inbox.url}/contribute")
+    names: list[str] = []
+    page.on("request", lambda request: names.extend(str(body["contributor"]) for body in [sent_by(request)] if body))
+    contribute(page, 2)
+    expect(page.locator("#message")).to_have_text("1 sent, thank you.")
+    page.locator("#name").fill("Ada")
+    page.keyboard.press("Enter")
+    expect(page.locator("#message")).to_have_text("Your name goes with your digits.")
+    expect(page.locator("#message")).to_have_text("2 sent, thank you.")
+    assert names[0] == ""
+    assert set(names[1:]) == {"Ada"}
+    found = httpx.get(f"{inbox.url}/api/review?limit=100", headers=BEARER).json()["digits"]
+    assert [digit["contributor"] for digit in found].count("Ada") == 2
+    # The next visit knows the name.
+    page.reload()
+    expect(page.locator("#name")).to_have_value("Ada")
+
+
+def test_a_digit_that_the_server_refuses_does_not_hold_up_the_others(inbox: Server, visit: Callable[..., Page]) -> None:
+    before = pending(inbox)
+    page = visit(f"{inbox.url}/contribute", may_fail="Failed to load resource")
+    blank = {"id": "0190a2c4-8f3e-4b6a-9d5c-000000000000", "image": [255] * 784, "label": 3, "drawn": 1}
+    page.evaluate("(digit) => { localStorage['fastnn.digit.bad'] = JSON.stringify(digit); }", blank)
+    page.evaluate("(digit) => { localStorage['fastnn.digit.' + digit.id] = JSON.stringify(digit); }", blank)
+    contribute(page, 1)
+    page.reload()
+    wait_for_pending(inbox, before + 1)
+    expect(page.locator("#drawn li")).to_have_count(1)
 
 
 def test_a_browser_with_full_storage_warns_and_can_still_send(inbox: Server, visit: Callable[..., Page]) -> None:
     before = pending(inbox)
     page = visit(f"{inbox.url}/contribute")
-    contribute(page, 1)
     page.evaluate("() => { Storage.prototype.setItem = () => { throw new DOMException('full'); }; }")
     contribute(page, 1)
-    expect(page.locator("#message")).to_contain_text("This browser cannot save more digits")
-    expect(page.locator("#drawn li")).to_have_count(2)
-    page.locator("#send").click()
-    expect(page.locator("#message")).to_contain_text("2 digits are stored")
-    expect(page.locator("#drawn li")).to_have_count(0)
+    expect(page.locator("#message")).to_contain_text("This browser cannot save digits.")
+    contribute(page, 1)
+    expect(page.locator("#message")).to_have_text("2 sent, thank you.")
     assert pending(inbox) == before + 2
+
+
+def test_a_drawing_that_looks_like_another_digit_is_asked_about(inbox: Server, visit: Callable[..., Page]) -> None:
+    page = visit(f"{inbox.url}/contribute")
+    expect(page.locator("#wanted")).not_to_have_text("–")
+    wanted = int(page.locator("#wanted").inner_text())
+    other = 0 if wanted else 3
+    probabilities = [float(digit == other) for digit in range(10)]
+    answer = {"label": other, "probabilities": probabilities, "doubtful": False, "reason": None}
+    page.route("**/api/predict", lambda route: route.fulfill(json=answer))
+
+    def draw_and_go_on() -> None:
+        with page.expect_response("**/api/predict"):
+            draw(page, other)
+        page.keyboard.press("Enter")
+
+    draw_and_go_on()
+    an = ["an" if digit == 8 else "a" for digit in (other, wanted)]
+    expect(page.locator("#looks")).to_have_text(f"It looks like {an[0]} {other}; you were asked for {an[1]} {wanted}.")
+    page.locator("#redo").click()
+    expect(page.locator("#hint")).to_be_hidden()
+    expect(page.locator("#wanted")).to_have_text(str(wanted))
+    expect(page.locator("#next")).to_be_disabled()
+    page.locator("#pad").focus()
+    draw_and_go_on()
+    expect(page.locator("#keep")).to_have_text(f"Keep as {wanted}")
+    page.locator("#keep").click()
+    expect(page.locator("#wanted")).not_to_have_text(str(wanted))
+    expect(page.locator("#drawn canvas")).to_have_attribute("aria-label", re.compile(f"Your {wanted}"))
+
+
+def test_the_page_asks_for_an_8(inbox: Server, visit: Callable[..., Page]) -> None:
+    page = visit(f"{inbox.url}/contribute")
+    while page.locator("#wanted").inner_text() != "8":
+        page.locator("#other").click()
+    expect(page.locator(".asked")).to_have_text("Please draw an 8")
 
 
 def test_a_button_keeps_the_focus_when_a_press_disables_it(sheet: Page) -> None:
     contribute(sheet, 1)
     draw(sheet, int(sheet.locator("#wanted").inner_text()))
-    for name in ("clear", "undo", "next", "last"):
+    for name in ("clear", "undo"):
         button = sheet.locator(f"#{name}")
         button.focus()
         while button.get_attribute("aria-disabled") == "false":
@@ -286,18 +361,19 @@ def test_contributing_on_a_phone(inbox: Server, visit: Callable[..., Page]) -> N
     expect(page.locator("#wanted")).not_to_have_text("–")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     touch(page, int(page.locator("#wanted").inner_text()))
-
-    def saved_one() -> bool:
-        if saved_digits(page):
-            return True
-        # For a third of a second after a fast stroke, the browser does not recognise taps.
-        page.locator("#next").tap()
-        return False
-
-    wait_for(saved_one, "the digit")
-    page.locator("#send").tap()
-    expect(page.locator("#message")).to_have_text("Thank you! 1 digit is stored and will be reviewed.")
+    page.locator("#next").tap()
+    expect(page.locator("#message")).to_have_text("1 sent, thank you.")
     assert pending(inbox) == before + 1
+
+
+def test_no_tap_is_lost_after_a_quick_stroke(inbox: Server, visit: Callable[..., Page]) -> None:
+    page = visit(f"{inbox.url}/contribute", **PHONE)
+    expect(page.locator("#wanted")).not_to_have_text("–")
+    page.evaluate("addEventListener('click', () => { window.taps = (window.taps ?? 0) + 1; })")
+    for _ in range(6):
+        flick(page)
+        page.locator("#other").tap()
+    assert page.evaluate("window.taps") == 6
 
 
 def test_the_review_asks_for_the_token(site: Server, visit: Callable[..., Page]) -> None:
@@ -310,7 +386,12 @@ def test_the_review_asks_for_the_token(site: Server, visit: Callable[..., Page])
     page.keyboard.press("Enter")
     expect(page.locator("#desk")).to_be_visible()
     # The page shows what the model predicts for the drawing.
-    expect(page.locator("#facts")).to_contain_text(re.compile(r"predicted\d; probability of the label: \d+%"))
+    expect(page.locator("#predicted")).to_have_text(re.compile(r"^The network says \d; \d+(\.\d)?% for \d\.$"))
+    guess = page.locator("#predicted").inner_text()[17]
+    expect(page.locator("#keys .guess-key")).to_have_attribute(
+        "aria-label", re.compile(f"{guess}, as the network says$")
+    )
+    expect(page.locator("#accept-text")).to_have_text(f"Accept as {page.locator('#label').inner_text()}")
     expect(page.locator("#log li")).to_have_count(3)
     # This tab remembers the token; other tabs do not.
     page.reload()

@@ -18,7 +18,7 @@ from fastnn.recipe import Recipe
 from fastnn.training import as_model, train
 from tests.models import network, row_model
 from tests.web.browser.conftest import PHONE
-from tests.web.browser.hand import draw, touch
+from tests.web.browser.hand import draw, touch, trace
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra [dev])").expect
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
@@ -105,7 +105,7 @@ def test_the_page_shows_what_the_network_sees(file: str, visit: Callable[..., Pa
 
     page = visit(file)
     draw(page, 3)
-    drawn = np.array(page.evaluate("document.querySelector('draw-pad').image()"), dtype=np.uint8)
+    drawn = np.array(page.evaluate("document.querySelector('draw-pad').imageForNetwork()"), dtype=np.uint8)
     expect(page.locator("#guess")).to_have_text("3")
     seen = page.evaluate("[...byId('seen').getContext('2d').getImageData(0, 0, 28, 28).data]")
     expected = normalise_batch(drawn[None], polarity="dark-on-light")[0][0]
@@ -114,6 +114,38 @@ def test_the_page_shows_what_the_network_sees(file: str, visit: Callable[..., Pa
     probability = people.predict_proba(drawn)[0, 3]
     shown = page.locator("#bars .best .value").inner_text()
     assert float(shown.rstrip("%")) == pytest.approx(100 * probability, abs=0.6)
+
+
+# Draws strokes with pointer events, which is faster than with the mouse, and returns the label.
+DRAW = """(strokes) => {
+  const pad = document.querySelector("draw-pad"), canvas = document.querySelector("#pad");
+  const box = canvas.getBoundingClientRect();
+  canvas.setPointerCapture = () => {};
+  const fire = (type, [x, y]) => canvas.dispatchEvent(new PointerEvent(type, {
+    clientX: box.left + x * box.width / 280, clientY: box.top + y * box.height / 280, isPrimary: true, buttons: 1 }));
+  for (const stroke of strokes) {
+    fire("pointerdown", stroke[0]);
+    for (const point of stroke) fire("pointermove", point);
+    fire("pointerup", stroke.at(-1));
+  }
+  const answers = Array.from(answersFor(model, pad.imageForNetwork()));
+  pad.reset();
+  return answers.indexOf(Math.max(...answers));
+}"""
+
+
+def test_real_digits_are_recognised_at_any_size(file: str, real: Dataset, visit: Callable[..., Page]) -> None:
+    page = visit(file)
+    digits: list[int] = []
+    position = 4000
+    # Tracing and recognising a digit may fail for other reasons than its size.
+    while len(digits) < 40:
+        if page.evaluate(DRAW, trace(real.images[position])) == real.labels[position]:
+            digits.append(position)
+        position += 1
+    for size in (1 / 2, 1 / 3, 1 / 5):
+        found = [page.evaluate(DRAW, trace(real.images[one], size)) for one in digits]
+        assert sum(np.array(found) == real.labels[digits]) >= 38, size
 
 
 def test_the_keyboard_draws_and_clears(file: str, visit: Callable[..., Page]) -> None:
@@ -211,7 +243,7 @@ def test_of_many_classes_the_ten_most_probable_are_shown(tmp_path: Path, visit: 
     page = visit(export(model, tmp_path / "page.html").path.as_uri(), **SMALL_PHONE)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     touch(page, 0)
-    drawn = np.array(page.evaluate("document.querySelector('draw-pad').image()"), dtype=np.uint8)
+    drawn = np.array(page.evaluate("document.querySelector('draw-pad').imageForNetwork()"), dtype=np.uint8)
     best = np.argsort(-model.predict_proba(drawn)[0])[:10]
     expect(page.locator("#bars li")).to_have_count(10)
     expect(page.locator("#guess")).to_have_text(names[best[0]])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import re
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from fastnn.formats import save_model
 from fastnn.model import ModelCard
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Page, Route
 
+    from fastnn.datasets import Dataset
     from fastnn.model import Model
     from tests.web.servers import Server
 
@@ -80,6 +84,18 @@ def test_the_page_shows_the_model_and_its_accuracy(site: Server, visit: Callable
     expect(page.locator("#model")).to_contain_text(f"{accuracy}% correct on 150 test digits")
 
 
+def test_a_small_drawing_is_sent_as_large_as_a_training_digit(site: Server, visit: Callable[..., Page]) -> None:
+    page = visit(site.url)
+    sent: list[Any] = []
+    page.on("request", lambda request: sent.append(request.post_data_json) if "predict" in request.url else None)
+    line(page, [(60, 60), (60, 90), (80, 90)])
+    expect(page.locator("#guess")).not_to_have_text(NOTHING)
+    ink = np.array(sent[-1]["image"]).reshape(28, 28) < 255
+    # The box of 20 by 20 pixels is filled in its longer direction; the pen is as wide as ever.
+    assert np.flatnonzero(ink.any(axis=1)).tolist() == list(range(4, 24))
+    assert np.array(sent[-1]["image"]).reshape(28, 28)[10].tolist().count(0) == pytest.approx(3, abs=1)
+
+
 # Many pen movements, all dispatched before the page can do anything else.
 MOVES = """([x, y, moves]) => {
   for (let k = 0; k < moves; k++) {
@@ -110,7 +126,14 @@ def test_predictions_come_while_the_pen_is_down_but_not_for_every_movement(
     assert 1 <= len(sent) <= moves / 5
 
 
-STALE = {"label": 3, "probabilities": [0, 0, 0, 1, 0, 0, 0, 0, 0, 0], "seen": [255] * 784}
+STALE = {
+    "doubtful": False,
+    "reason": None,
+    "digits": [],
+    "label": 3,
+    "probabilities": [0, 0, 0, 1, 0, 0, 0, 0, 0, 0],
+    "seen": [255] * 784,
+}
 
 
 @pytest.fixture
@@ -213,7 +236,7 @@ def test_the_page_works_on_a_phone(site: Server, visit: Callable[..., Page]) -> 
     page = visit(site.url, **PHONE)
     # Nothing is wider than the screen, and the buttons are large enough for a finger.
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    sizes = page.locator("button").evaluate_all("all => all.map((one) => one.getBoundingClientRect().height)")
+    sizes = page.locator("button:visible").evaluate_all("all => all.map((one) => one.getBoundingClientRect().height)")
     assert min(sizes) >= 44
     before = page.evaluate("scrollY")
     touch(page, 3)
@@ -288,3 +311,102 @@ def test_an_unreachable_server_is_reported_and_tried_again(
     page.unroute("**/api/predict")
     line(page, [(140, 55), (141, 56)])
     expect(page.locator("#guess")).to_have_text("0")
+
+
+def sheet(dataset: Dataset, *positions: int) -> bytes:
+    """Return a PNG with some digits side by side, each 112 pixels wide."""
+    digits = [np.kron(dataset.images[one].reshape(28, 28), np.ones((4, 4), np.uint8)) for one in positions]
+    file = io.BytesIO()
+    Image.fromarray(np.pad(np.hstack(digits), 40, constant_values=255)).save(file, "PNG")
+    return file.getvalue()
+
+
+def choose(page: Page, content: bytes) -> None:
+    """Choose a file in the page's dialog for pictures."""
+    page.locator("#file").set_input_files({"name": "picture.png", "mimeType": "image/png", "buffer": content})
+
+
+def test_all_digits_on_a_picture_are_recognised(site: Server, visit: Callable[..., Page], drawn: Dataset) -> None:
+    page = visit(site.url)
+    positions = [int(np.flatnonzero(drawn.labels[:400] == label)[0]) for label in (3, 0, 7)]
+    with page.expect_response("**/api/predict") as answered:
+        choose(page, sheet(drawn, *positions))
+    found = answered.value.json()["digits"]
+    assert len(found) == 3
+    expect(page.locator("#sure")).to_have_text("3 digits found")
+    expect(page.locator("#guess")).to_have_text(" ".join(str(digit["label"]) for digit in found))
+    # Each digit shows its own probabilities.
+    last = page.locator("#found button").nth(2)
+    last.click()
+    expect(last).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("#bars .best > span").first).to_have_text(str(found[2]["label"]))
+    expect(page.locator("#drawing")).to_be_hidden()
+    # The picture is shown with a mark around that digit.
+    blue = """preview => {
+        const { data } = preview.getContext('2d').getImageData(0, 0, preview.width, preview.height);
+        const columns = [];
+        for (let k = 0; k < data.length; k += 4) {
+            if (data[k] < 60 && data[k + 2] > 140) columns.push((k / 4) % preview.width);
+        }
+        return [Math.min(...columns), Math.max(...columns)];
+    }"""
+    left, _, right, _ = found[2]["box"]
+    marked = page.locator("#preview").evaluate(blue)
+    assert marked == pytest.approx([left, right], abs=12)
+    page.locator("#draw").click()
+    expect(page.locator("#drawing")).to_be_visible()
+    expect(page.locator("#guess")).to_have_text(NOTHING)
+    draw(page, 0)
+    expect(page.locator("#guess")).to_have_text("0")
+
+
+def test_a_picture_without_digits_is_said_to_have_none(site: Server, visit: Callable[..., Page]) -> None:
+    page = visit(site.url, may_fail="Failed to load resource")
+    file = io.BytesIO()
+    Image.new("L", (200, 100), 255).save(file, "PNG")
+    choose(page, file.getvalue())
+    expect(page.locator("#sure")).to_contain_text("No digit found: ")
+
+
+def test_the_camera_takes_a_picture(site: Server, visit: Callable[..., Page]) -> None:
+    page = visit(site.url, permissions=["camera"])
+    page.route("**/api/predict", lambda route: route.fulfill(json=PICTURE))
+    page.locator("#camera").click()
+    expect(page.locator("#take")).to_be_visible()
+    wait_for(lambda: bool(page.locator("#video").evaluate("video => video.videoWidth")), "the camera")
+    with page.expect_request("**/api/predict") as sent:
+        page.locator("#take").click()
+    assert sent.value.headers["content-type"] == "image/jpeg"
+    body = sent.value.post_data_buffer
+    assert body is not None
+    assert Image.open(io.BytesIO(body)).width > 100
+    expect(page.locator("#guess")).to_have_text("3")
+    # The camera is off again.
+    assert page.locator("#video").evaluate("video => video.srcObject") is None
+
+
+PROBABILITIES = [0.0, 0.0, 0.0, 0.6, 0.0, 0.4, 0.0, 0.0, 0.0, 0.0]
+DOUBTFUL = {"label": 3, "probabilities": PROBABILITIES, "doubtful": True, "reason": "it may be 5, too"}
+PICTURE = {**DOUBTFUL, "seen": [255] * 784, "digits": [{**DOUBTFUL, "box": [10, 10, 40, 40]}]}
+
+
+def test_a_doubtful_answer_has_its_reason(site: Server, visit: Callable[..., Page]) -> None:
+    page = visit(site.url)
+    page.route("**/api/predict", lambda route: route.fulfill(json=PICTURE))
+    draw(page, 3)
+    expect(page.locator("#sure")).to_have_text("3, doubtful (60%)")
+    expect(page.locator("#doubt")).to_have_text("In doubt: it may be 5, too.")
+    page.locator("#clear").click()
+    expect(page.locator("#doubt")).to_have_text("")
+
+
+def test_without_a_network_visitors_are_asked_to_come_back(site: Server, visit: Callable[..., Page]) -> None:
+    page = visit("about:blank")
+    page.route("**/api/health", lambda route: route.fulfill(json={"status": "ok", "version": "1", "model": None}))
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "predict" in request.url else None)
+    page.goto(site.url)
+    expect(page.locator("#sure")).to_have_text("There is no network here yet. Please come back later.")
+    draw(page, 3)
+    page.evaluate("() => new Promise((resolve) => setTimeout(resolve, 200))")
+    assert asked == []

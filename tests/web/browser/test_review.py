@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
-from tests.web.servers import BEARER, TOKEN, digit, servers
+from tests.web.browser.conftest import PHONE
+from tests.web.servers import BEARER, TOKEN, digit, servers, wait_for
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra [dev])").expect
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Route
 
     from fastnn.datasets import Dataset
     from tests.web.servers import Server
@@ -91,13 +93,13 @@ def test_new_digits_appear_after_the_queue_was_empty(quiet: Server, visit: Calla
     expect(page.locator("#message")).to_have_text("Nothing to review.")
     expect(page.locator("#accept")).to_be_disabled()
     (new,) = send(quiet, drawn, 0)
-    expect(page.locator("#facts .large")).to_have_text(str(new["label"]))
+    expect(page.locator("#label")).to_have_text(str(new["label"]))
     expect(page.locator("#message")).to_have_text("")
     page.keyboard.press("r")
     expect(page.locator("#message")).to_have_text("Nothing to review.")
     # A digit that was here before can come back.
     review(quiet, new["id"], action="undo")
-    expect(page.locator("#facts .large")).to_have_text(str(new["label"]))
+    expect(page.locator("#label")).to_have_text(str(new["label"]))
 
 
 def test_a_review_is_confirmed_even_if_the_queue_cannot_be_loaded(
@@ -123,6 +125,7 @@ def test_undo_does_not_overrule_another_reviewer(quiet: Server, visit: Callable[
     for key, number in ((str(other), "1"), ("r", "2")):
         page.keyboard.press(key)
         expect(page.locator("#figures dd").last).to_have_text(number)
+    wait_for(lambda: pending(quiet) == [], "the verdicts")
     review(quiet, second["id"], action="undo")
     review(quiet, second["id"], action="accept")
     page.keyboard.press("u")
@@ -138,6 +141,15 @@ def test_undo_does_not_overrule_another_reviewer(quiet: Server, visit: Callable[
     assert [one["id"] for one in pending(quiet)] == [first["id"]]
 
 
+@pytest.mark.parametrize(("locale", "date"), [("en-GB", r"\d{1,2} \w{3,4} \d{4}"), ("de-DE", r"\d\d\.\d\d\.\d{4}")])
+def test_dates_are_written_as_the_reviewer_writes_them(
+    quiet: Server, visit: Callable[..., Page], drawn: Dataset, locale: str, date: str
+) -> None:
+    send(quiet, drawn, 13)
+    page = log_in(quiet, visit, locale=locale)
+    expect(page.locator("#facts dd").last).to_have_text(re.compile(rf"^{date}, \d\d:\d\d$"))
+
+
 def test_a_button_keeps_the_focus_while_it_works(quiet: Server, visit: Callable[..., Page], drawn: Dataset) -> None:
     send(quiet, drawn, 4, 5)
     page = log_in(quiet, visit)
@@ -147,3 +159,84 @@ def test_a_button_keeps_the_focus_while_it_works(quiet: Server, visit: Callable[
         page.keyboard.press("Enter")
         expect(page.locator("#figures dd").first).to_have_text(left)
         expect(page.locator("#accept")).to_be_focused()
+
+
+def test_no_key_is_lost_while_requests_run(quiet: Server, visit: Callable[..., Page], drawn: Dataset) -> None:
+    send(quiet, drawn, *range(20, 40))
+    order = [one["id"] for one in pending(quiet)]
+    page = log_in(quiet, visit)
+    verdicts: list[tuple[str, str]] = []
+
+    def answer_late(route: Route) -> None:
+        body = route.request.post_data_json
+        assert body is not None
+        verdicts.append((route.request.url.rpartition("/")[2], body["action"]))
+        # A slow network: in the time of an answer, the reviewer presses several keys.
+        page.evaluate("() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)))")
+        route.continue_()
+
+    page.route("**/api/review/*", answer_late)
+    keys = "arararararararararar"
+    for key in keys:
+        page.keyboard.press(key)
+    expect(page.locator("#figures dd").last).to_have_text("20")
+    expect(page.locator("#message")).to_have_text("Nothing to review.")
+    assert verdicts == [(name, {"a": "accept", "r": "reject"}[key]) for name, key in zip(order, keys, strict=True)]
+    assert pending(quiet) == []
+
+
+def test_a_failure_puts_the_verdicts_back_in_their_order(
+    quiet: Server, visit: Callable[..., Page], drawn: Dataset
+) -> None:
+    send(quiet, drawn, 6, 7, 8, 9)
+    order = [one["label"] for one in pending(quiet)]
+    page = log_in(quiet, visit, may_fail=LOAD_ERROR)
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/api/review/*", hold)
+    for key in "aura":
+        page.keyboard.press(key)
+    expect(page.locator("#label")).to_have_text(str(order[2]))
+    expect(page.locator("#message")).to_have_text("Accepted – saving 4")
+    held[0].fulfill(**FAILURE)
+    expect(page.locator("#message")).to_have_text("Failed: come again. 4 reviews were taken back.")
+    page.unroute("**/api/review/*")
+    expect(page.locator("#label")).to_have_text(str(order[0]))
+    expect(page.locator("#figures dd").first).to_have_text("4")
+    expect(page.locator("#figures dd").last).to_have_text("0")
+    expect(page.locator("#undo")).to_be_disabled()
+    assert len(pending(quiet)) == 4
+    for label in order:
+        expect(page.locator("#label")).to_have_text(str(label))
+        page.keyboard.press("r")
+    expect(page.locator("#message")).to_have_text("Nothing to review.")
+
+
+def test_a_busy_server_gets_the_verdicts_a_little_later(
+    quiet: Server, visit: Callable[..., Page], drawn: Dataset
+) -> None:
+    send(quiet, drawn, 10, 11)
+    page = log_in(quiet, visit, may_fail=LOAD_ERROR)
+    answers = [{**FAILURE, "status": 429}]
+    page.route("**/api/review/*", lambda route: route.fulfill(**answers.pop()) if answers else route.continue_())
+    page.keyboard.press("r")
+    page.keyboard.press("r")
+    expect(page.locator("#message")).to_have_text("Nothing to review.")
+    assert pending(quiet) == []
+
+
+@pytest.mark.parametrize("size", [(390, 664), (320, 568), (667, 340)])
+def test_label_drawing_and_buttons_are_on_the_first_screen(
+    quiet: Server, visit: Callable[..., Page], drawn: Dataset, size: tuple[int, int]
+) -> None:
+    send(quiet, drawn, 12)
+    width, height = size
+    page = log_in(quiet, visit, **{**PHONE, "viewport": {"width": width, "height": height}})
+    for name in ("#label", "#drawing", "#accept", "#reject", "#keys"):
+        box = page.locator(name).bounding_box()
+        assert box is not None
+        assert box["y"] + box["height"] <= height, name
+        assert box["x"] + box["width"] <= width, name

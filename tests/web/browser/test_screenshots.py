@@ -1,4 +1,4 @@
-"""Takes the screenshots of the four pages for the README: ``pytest tests/web/browser --screenshots``."""
+"""Takes the screenshots of the pages for the README: ``pytest tests/web/browser --screenshots``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fastnn.formats import load_model
 from tests.helpers import ROOT, run_fastnn
 from tests.web.browser.conftest import DESK, PHONE, fill
 from tests.web.browser.hand import draw, touch
-from tests.web.servers import TOKEN, servers
+from tests.web.servers import TOKEN, servers, wait_for
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra [dev])").expect
 
@@ -31,6 +31,8 @@ SCREENSHOTS: dict[str, tuple[str, dict[str, Any]]] = {
     "recognise": ("", DESK),
     "contribute": ("contribute", DESK),
     "review-dark": (f"review#token={TOKEN}", {**DESK, "color_scheme": "dark"}),
+    "review-phone": (f"review#token={TOKEN}", PHONE),
+    "learn": ("learn", DESK),
     "data": ("data", DESK),
     "recognise-phone-dark": ("", {**PHONE, "color_scheme": "dark"}),
     "contribute-phone": ("contribute", PHONE),
@@ -64,10 +66,20 @@ def test_screenshot(gallery: Server, visit: Callable[..., Page], name: str) -> N
     elif path == "contribute":
         for _ in range(6):
             hand(page, int(page.locator("#wanted").inner_text()), steps=8)
-            page.locator("#next").click()
+            page.keyboard.press("Enter")
+            if page.locator("#keep").is_visible():
+                page.locator("#keep").click()
         hand(page, int(page.locator("#wanted").inner_text()), steps=8)
         page.locator("#name").fill("Ada")
         page.locator("#name").blur()
+        page.evaluate("scrollTo(0, 0)")
+        expect(page.locator("#message")).to_have_text("6 sent, thank you.")
+    elif path == "learn":
+        hand(page, 0, steps=8)
+        page.locator("#run").click()
+        wait_for(lambda: int(page.locator("#figures dd").first.inner_text().replace(",", "")) > 20_000, "20,000 digits")
+        page.locator("#run").click()
+        expect(page.locator("#run")).to_have_text("Start")
         page.evaluate("scrollTo(0, 0)")
     elif path == "data":
         expect(page.locator("#mosaic")).to_have_js_property("complete", value=True)

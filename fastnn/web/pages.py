@@ -1,0 +1,183 @@
+"""The HTML pages: one layout, which is filled in once when the server starts, and the files that they load."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from dataclasses import dataclass
+from functools import cache
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from fastapi import Request, Response
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import FileResponse
+from starlette.staticfiles import StaticFiles
+
+from fastnn.datasets import load_dataset
+from fastnn.reading import read_file
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from fastapi import FastAPI
+
+STATIC = Path(__file__).parent / "static"
+TEMPLATES = Path(__file__).parent / "templates"
+
+_MOST_BYTES = 1 << 20
+_ADDRESS = "{{address}}"
+"""Stands for the address of the app, which is known only when a page is asked for: link previews need a whole one."""
+
+_N_DRAWN = 3000
+
+_WITH_CAMERA = {"Permissions-Policy": "camera=(self), geolocation=(), microphone=()"}
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of the web app.
+
+    Attributes
+    ----------
+    path : str
+        Path of its address.
+    name : str
+        Name of its template and of its script.
+    title, heading, description : str
+        Its name in the menu, and the title and text of a link preview.
+    headers : dict
+        Headers of the response.
+    """
+
+    path: str
+    name: str
+    title: str
+    heading: str
+    description: str
+    headers: dict[str, str]
+
+    def content(self) -> str:
+        """Return the HTML of the page, filled in but for the address."""
+        values = {
+            "name": self.name,
+            "title": escape(self.title),
+            "heading": escape(self.heading),
+            "description": escape(self.description),
+            "menu": "\n        ".join(_menu_item(page, current=page is self) for page in _MENU),
+            "review": _CURRENT if self.name == "review" else "",
+            "main": _template(self.name),
+        }
+        return re.sub(r"{{(\w+)}}", lambda mark: values.get(mark[1], mark[0]), _template("layout"))
+
+
+_PAGES = (
+    Page(
+        "/",
+        "recognise",
+        "Recognise",
+        "Draw a digit, and a network recognises it",
+        "Draw a digit with a mouse, a finger or a stylus: a small neural network recognises it while you draw.",
+        _WITH_CAMERA,
+    ),
+    Page(
+        "/contribute",
+        "contribute",
+        "Contribute",
+        "Draw digits for a public data set",
+        "Draw some digits the way you usually write them. They become part of a data set that is free for any use.",
+        {},
+    ),
+    Page(
+        "/learn",
+        "learn",
+        "Learn",
+        "Watch a network learn",
+        "A small neural network learns digits in this page, before your eyes, and you can try it while it learns.",
+        {},
+    ),
+    Page(
+        "/data",
+        "data",
+        "Data",
+        "A data set of drawn digits",
+        "How many digits have been drawn on these pages, who drew them, and how to download them.",
+        {},
+    ),
+    Page("/review", "review", "Review", "Review drawn digits", "Reviewers accept, relabel or reject new digits.", {}),
+)
+_MENU = _PAGES[:-1]
+PAGES = tuple(page.path for page in _PAGES)
+"""Paths of all pages."""
+
+_CURRENT = ' aria-current="page"'
+
+
+def _menu_item(page: Page, *, current: bool) -> str:
+    # Links are relative, because a proxy may serve the app below a path.
+    return f'<li><a href="./{page.path[1:]}"{_CURRENT if current else ""}>{escape(page.title)}</a></li>'
+
+
+def _template(name: str) -> str:
+    return read_file(TEMPLATES / f"{name}.html", _MOST_BYTES).decode().rstrip("\n")
+
+
+@cache
+def _drawn_digits() -> bytes:
+    """Return digits for the page that learns, 784 pixels and the label of each, compressed with gzip.
+
+    They are drawn by fastnn, so that the page works before visitors have drawn any.
+    """
+    dataset = load_dataset(f"drawn:{_N_DRAWN}")
+    rows = np.column_stack([dataset.images, dataset.labels]).astype(np.uint8)
+    return gzip.compress(rows.tobytes(), mtime=0)
+
+
+def add_pages(app: FastAPI, charge: Callable[[Request], None]) -> None:
+    """Add the pages and the static files to the app; `charge` refuses a download if an address asks for too much."""
+    for page in _PAGES:
+        app.add_api_route(page.path, _route(page), methods=["GET", "HEAD"], include_in_schema=False)
+
+    async def favicon() -> Response:
+        # Browsers ask for it by themselves, whatever icons a page names.
+        return FileResponse(STATIC / "favicon.ico", headers={"Cache-Control": "no-cache"})
+
+    async def drawn(request: Request) -> Response:
+        charge(request)
+        content = await run_in_threadpool(_drawn_digits)
+        return Response(
+            content,
+            media_type="application/octet-stream",
+            headers={"Content-Encoding": "gzip", "Cache-Control": "max-age=86400"},
+        )
+
+    app.add_api_route("/drawn.bin", drawn, include_in_schema=False)
+    app.add_api_route("/favicon.ico", favicon, methods=["GET", "HEAD"], include_in_schema=False)
+    # The pad and what shows answers are shared with the page that `fastnn export` writes.
+    files = _RevalidatedStaticFiles(directory=STATIC, packages=[("fastnn", "browser")])
+    app.mount("/static", files, name="static")
+
+
+def _route(page: Page) -> Callable[[Request], Awaitable[Response]]:
+    content = page.content()
+
+    async def route(request: Request) -> Response:
+        html = content.replace(_ADDRESS, escape(str(request.base_url)))
+        return Response(html, media_type="text/html", headers={"Cache-Control": "no-cache", **page.headers})
+
+    return route
+
+
+class _RevalidatedStaticFiles(StaticFiles):
+    """Static files; browsers must ask each time whether a file has changed."""
+
+    async def get_response(self, path: str, scope: Any) -> Response:
+        """Return a file, but not the template of the exported page, which is beside the shared scripts."""
+        return await super().get_response("" if path.endswith(".html") else path, scope)
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = "no-cache"
+        return response

@@ -1,0 +1,165 @@
+// Shows a network that learns in a worker beside the page.
+
+import { AnswerView, byId, createElement, drawImage, percent } from "./answer.js";
+import { article, errorText, setEnabled, showFigures, showMessage } from "./common.js";
+import "./draw-pad.js";
+
+const PIXELS = 784;
+const LEAST_ACCEPTED = 200; // with fewer digits of visitors, a network learns little
+const MOST_DIGITS = 5000;
+const UNITS_PER_ROW = 8;
+const UNIT_SIDE = 30; // pixels: 28 and a gap
+
+const pad = byId("drawing");
+const view = new AnswerView([...Array(10).keys()].map(String));
+const worker = new Worker(new URL("learn-worker.js", import.meta.url), { type: "module" });
+
+let running = false;
+let ready = false;
+let curve = []; // [digits, accuracy]
+
+const settings = () => ({ hidden: Number(byId("hidden").value), rule: byId("rule").value, rate: Number(byId("rate").value) });
+
+/** Read the built-in digits: 784 pixels and the label of each. */
+async function builtIn() {
+  const response = await fetch("drawn.bin");
+  if (!response.ok) throw new TypeError(response.status);
+  const bytes = new Uint8Array(await response.arrayBuffer());
+  const n = bytes.length / (PIXELS + 1);
+  const images = new Uint8Array(n * PIXELS), labels = [];
+  for (let k = 0; k < n; k++) {
+    const start = k * (PIXELS + 1);
+    images.set(bytes.subarray(start, start + PIXELS), k * PIXELS);
+    labels.push(bytes[start + PIXELS]);
+  }
+  return { images, labels };
+}
+
+/** Read the digits that visitors have drawn; of many, the latest. */
+async function accepted() {
+  const response = await fetch("dataset.json");
+  if (!response.ok) throw new TypeError(response.status);
+  const digits = (await response.json()).slice(-MOST_DIGITS);
+  const images = new Uint8Array(digits.length * PIXELS);
+  digits.forEach(({ image }, k) => images.set(image, k * PIXELS));
+  return { images, labels: digits.map(({ label }) => label) };
+}
+
+async function load() {
+  run(false);
+  ready = false;
+  showMessage(byId("message"), "Loading digits …");
+  try {
+    const digits = await (byId("source").value === "accepted" ? accepted() : builtIn());
+    if (digits.labels.length < LEAST_ACCEPTED) {
+      byId("source").value = "drawn";
+      await load();
+      showMessage(byId("message"), `Visitors have drawn only ${digits.labels.length} digits so far; these are built in.`);
+      return;
+    }
+    worker.postMessage({ type: "data", ...digits });
+    ready = true;
+    reset();
+    run(running);
+    showMessage(byId("message"), "");
+  } catch (error) {
+    run(false);
+    showMessage(byId("message"), `The digits cannot be loaded: ${errorText(error)}.`, "bad");
+  }
+  setEnabled(byId("step"), ready);
+}
+
+/** Start or pause; before the digits are there, it waits for them. */
+function run(on) {
+  running = on;
+  byId("run").textContent = running ? "Pause" : "Start";
+  if (ready) worker.postMessage({ type: "run", running });
+}
+
+function reset() {
+  curve = [];
+  worker.postMessage({ type: "reset", settings: settings() });
+}
+
+function showAnswer({ probabilities }) {
+  if (probabilities) view.show(probabilities);
+  else view.clear("Draw a digit on the pad.");
+}
+
+/** Show the accuracy over the logarithm of the number of digits: most is learned from the first hundreds. */
+function showCurve() {
+  const last = Math.max(1, curve.at(-1)[0]);
+  const place = ([n, accuracy]) => `${400 * Math.log1p(n) / Math.log1p(last)},${150 - 150 * accuracy}`;
+  byId("line").setAttribute("points", curve.map(place).join(" "));
+  byId("curve").setAttribute("aria-label", `Test accuracy: ${percent(curve.at(-1)[1])} after ${last.toLocaleString("en")} digits`);
+}
+
+function showUnits(pictures) {
+  const canvas = byId("units"), rows = Math.ceil(pictures.length / UNITS_PER_ROW);
+  canvas.width = UNITS_PER_ROW * UNIT_SIDE;
+  canvas.height = rows * UNIT_SIDE;
+  const context = canvas.getContext("2d");
+  pictures.forEach((weights, unit) => {
+    const picture = context.createImageData(28, 28);
+    weights.forEach((weight, k) => {
+      const rest = 255 - 2 * Math.abs(weight); // white = no weight
+      picture.data.set(weight > 0 ? [rest, rest, 255, 255] : [255, rest, rest, 255], 4 * k);
+    });
+    context.putImageData(picture, UNIT_SIDE * (unit % UNITS_PER_ROW) + 1, UNIT_SIDE * Math.floor(unit / UNITS_PER_ROW) + 1);
+  });
+}
+
+function showWrong(wrong) {
+  byId("wrong").replaceChildren(...wrong.map(({ image, label, answer }) => {
+    const picture = createElement("canvas", { className: "picture" });
+    picture.setAttribute("role", "img");
+    picture.setAttribute("aria-label", `${article(label) === "an" ? "An" : "A"} ${label}, taken for ${answer}`);
+    drawImage(picture, image);
+    return createElement("li", { children: [picture, createElement("span", { text: `${label} → ${answer}` })] });
+  }));
+}
+
+function showProgress({ trained, nTrain, nTest, accuracy, perSecond, pictures, wrong, last, ...answer }) {
+  if (curve.at(-1)?.[0] === trained) curve.pop();
+  curve.push([trained, accuracy]);
+  const figures = [["digits learned", trained], [`right of ${nTest}`, percent(accuracy)], ["rounds", Math.floor(trained / nTrain)]];
+  if (perSecond) figures.push(["digits a second", Math.round(perSecond)]);
+  showFigures(byId("figures"), figures);
+  showCurve();
+  showUnits(pictures);
+  showWrong(wrong);
+  showAnswer(answer);
+  if (last) showMessage(byId("message"), `It has just learned from ${article(last.label)} ${last.label}.`);
+}
+
+worker.addEventListener("message", ({ data }) => {
+  if (data.type === "progress") showProgress(data);
+  else if (data.type === "answer") showAnswer(data);
+  else {
+    run(false);
+    showMessage(byId("message"), "The numbers grew without limit. Take a smaller learning rate, and reset.", "bad");
+  }
+});
+worker.addEventListener("error", () => showMessage(byId("message"), "This browser cannot run the training.", "bad"));
+
+byId("run").addEventListener("click", () => {
+  if (ready) showMessage(byId("message"), "");
+  run(!running);
+});
+byId("step").addEventListener("click", () => {
+  if (!ready) return;
+  run(false);
+  worker.postMessage({ type: "step" });
+});
+byId("reset").addEventListener("click", () => {
+  showMessage(byId("message"), "");
+  reset();
+});
+byId("source").addEventListener("change", load);
+byId("rule").addEventListener("change", reset);
+byId("hidden").addEventListener("change", reset);
+byId("rate").addEventListener("change", () => worker.postMessage({ type: "rate", rate: settings().rate }));
+pad.addEventListener("input", () => worker.postMessage({ type: "ask", image: pad.empty ? null : pad.imageForNetwork() }));
+// A page that nobody sees does not use the processor.
+document.addEventListener("visibilitychange", () => { if (document.hidden && running) run(false); });
+load();
