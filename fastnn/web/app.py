@@ -102,7 +102,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.fastnn = state
     _add_errors(app)
-    add_pages(app, partial(state.limiter.spend, cost=FILE_COST))
+    add_pages(app, settings.store.classes, partial(state.limiter.spend, cost=FILE_COST))
     _add_recognition(app, state)
     _add_collection(app, state)
     add_review(app, state)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -20,7 +21,7 @@ from fastnn.datasets import load_dataset
 from fastnn.reading import read_file
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from fastapi import FastAPI
 
@@ -59,14 +60,15 @@ class Page:
     description: str
     headers: dict[str, str]
 
-    def content(self) -> str:
-        """Return the HTML of the page, filled in but for the address."""
+    def content(self, classes: Sequence[str]) -> str:
+        """Return the HTML of the page, filled in but for the address; scripts read the names of the classes from it."""
         values = {
             "name": self.name,
             "title": escape(self.title),
             "heading": escape(self.heading),
             "description": escape(self.description),
             "menu": "\n        ".join(_menu_item(page, current=page is self) for page in _MENU),
+            "classes": escape(json.dumps(list(classes))),
             "review": _CURRENT if self.name == "review" else "",
             "main": _template(self.name),
         }
@@ -135,10 +137,12 @@ def _drawn_digits() -> bytes:
     return gzip.compress(rows.tobytes(), mtime=0)
 
 
-def add_pages(app: FastAPI, charge: Callable[[Request], None]) -> None:
+def add_pages(app: FastAPI, classes: Sequence[str], charge: Callable[[Request], None]) -> None:
     """Add the pages and the static files to the app; `charge` refuses a download if an address asks for too much."""
     for page in _PAGES:
-        app.add_api_route(page.path, _route(page), methods=["GET", "HEAD"], include_in_schema=False)
+        app.add_api_route(
+            page.path, _route(page.content(classes), page.headers), methods=["GET", "HEAD"], include_in_schema=False
+        )
 
     async def favicon() -> Response:
         # Browsers ask for it by themselves, whatever icons a page names.
@@ -160,12 +164,10 @@ def add_pages(app: FastAPI, charge: Callable[[Request], None]) -> None:
     app.mount("/static", files, name="static")
 
 
-def _route(page: Page) -> Callable[[Request], Awaitable[Response]]:
-    content = page.content()
-
+def _route(content: str, headers: Mapping[str, str]) -> Callable[[Request], Awaitable[Response]]:
     async def route(request: Request) -> Response:
         html = content.replace(_ADDRESS, escape(str(request.base_url)))
-        return Response(html, media_type="text/html", headers={"Cache-Control": "no-cache", **page.headers})
+        return Response(html, media_type="text/html", headers={"Cache-Control": "no-cache", **headers})
 
     return route
 

@@ -4,6 +4,9 @@ import { createElement } from "./answer.js";
 
 export const SIDE = 28;
 
+/** Names of the classes that the server collects; a label is a position among them. */
+export const classes = JSON.parse(document.body.dataset.classes);
+
 const RETRY_MS = 3000; // when the server does not say how long to wait
 const MAX_RETRY_MS = 60000;
 
