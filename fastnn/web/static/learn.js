@@ -1,7 +1,7 @@
 // Shows a network that learns in a worker beside the page.
 
 import { AnswerView, byId, createElement, drawImage, percent } from "./answer.js";
-import { article, errorText, setEnabled, showFigures, showMessage } from "./common.js";
+import { article, errorText, showFigures, showMessage } from "./common.js";
 import "./draw-pad.js";
 
 const PIXELS = 784;
@@ -16,6 +16,7 @@ const worker = new Worker(new URL("learn-worker.js", import.meta.url), { type: "
 
 let running = false;
 let ready = false;
+let stepWaits = false; // a step was asked for before the digits were there
 let curve = []; // [digits, accuracy]
 
 const settings = () => ({ hidden: Number(byId("hidden").value), rule: byId("rule").value, rate: Number(byId("rate").value) });
@@ -62,11 +63,11 @@ async function load() {
     reset();
     run(running);
     showMessage(byId("message"), "");
+    if (stepWaits) step();
   } catch (error) {
     run(false);
     showMessage(byId("message"), `The digits cannot be loaded: ${errorText(error)}.`, "bad");
   }
-  setEnabled(byId("step"), ready);
 }
 
 /** Start or pause; before the digits are there, it waits for them. */
@@ -74,6 +75,13 @@ function run(on) {
   running = on;
   byId("run").textContent = running ? "Pause" : "Start";
   if (ready) worker.postMessage({ type: "run", running });
+}
+
+/** Learn one digit; before the digits are there, it waits for them. */
+function step() {
+  run(false);
+  stepWaits = !ready;
+  if (ready) worker.postMessage({ type: "step" });
 }
 
 function reset() {
@@ -146,11 +154,7 @@ byId("run").addEventListener("click", () => {
   if (ready) showMessage(byId("message"), "");
   run(!running);
 });
-byId("step").addEventListener("click", () => {
-  if (!ready) return;
-  run(false);
-  worker.postMessage({ type: "step" });
-});
+byId("step").addEventListener("click", step);
 byId("reset").addEventListener("click", () => {
   showMessage(byId("message"), "");
   reset();
