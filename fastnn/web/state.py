@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from fastnn.web.description import Description
 from fastnn.web.export import Export
 from fastnn.web.limits import RateLimiter
 from fastnn.web.model_files import ModelFiles
@@ -66,6 +67,7 @@ class State:
 
     def __init__(self, settings: Settings) -> None:
         self.store, self.model = settings.store, settings.model
+        self.description = Description()
         self.export = Export(settings.store)
         self.model_files = ModelFiles(lambda: self.model)
         self.limiter = RateLimiter(settings.rate)
