@@ -292,9 +292,9 @@ class LearnProgress(Struct):
 
 
 class LearnEnd(Struct):
-    """Why a training has ended: all digits, the time, the server stops, or numbers that grew without limit."""
+    """Why a training has ended: all epochs, the time, the server stops, or an error."""
 
-    reason: Literal["digits", "time", "stopped", "diverged", "failed"]
+    reason: Literal["epochs", "time", "stopped", "failed"]
 
 
 # ---- errors ----

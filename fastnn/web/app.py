@@ -21,6 +21,7 @@ from fastnn.images import is_blank, read_drawings
 from fastnn.images.decode import picture_size
 from fastnn.images.drawings import find_drawings
 from fastnn.web.answers import Credit, Health, Prediction, Stats, Stored
+from fastnn.web.learning import add_learning
 from fastnn.web.limits import FILE_COST, LIGHT_COST, read_body
 from fastnn.web.messages import (
     DigitsRequest,
@@ -107,6 +108,7 @@ def create_app(settings: Settings) -> FastAPI:
     add_pages(app, settings.store.classes, partial(state.limiter.spend, cost=FILE_COST))
     _add_recognition(app, state)
     _add_collection(app, state)
+    add_learning(app, state)
     add_review(app, state)
     add_sharing(app, state)
     _add_schemas(app, state)

@@ -25,6 +25,9 @@ MAX_VERDICTS = 200
 
 MAX_NAME_LENGTH = 60
 
+MAX_LIVE_EPOCHS = 2000
+"""Most epochs of a training that a page watches: a few million digits."""
+
 _Pixel = Annotated[int, Meta(ge=0, le=255)]
 Pixels = Annotated[
     list[_Pixel],
@@ -132,8 +135,11 @@ class LearnRequest(Struct):
     source: Literal["drawn", "accepted"] = "drawn"
     rule: Literal["original", "backprop"] = "backprop"
     hidden: Annotated[int, Meta(ge=1, le=500, description="hidden units")] = 64
-    rate: Annotated[float, Meta(gt=0, le=1e6, description="learning rate")] = 0.02
+    rate: Annotated[float, Meta(gt=0, le=1000, description="learning rate")] = 0.02
     seed: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 0
+    epochs: Annotated[int, Meta(ge=1, le=MAX_LIVE_EPOCHS, description="ends after these, if time allows")] = (
+        MAX_LIVE_EPOCHS
+    )
 
 
 predict_request = msgspec.json.Decoder(PredictRequest)

@@ -14,6 +14,7 @@ import anyio
 from fastnn.web.description import Description
 from fastnn.web.export import Export
 from fastnn.web.limits import RateLimiter
+from fastnn.web.live_training import LiveTrainings
 from fastnn.web.model_files import ModelFiles
 from fastnn.web.rescoring import Rescorer
 from fastnn.web.trainer import Trainer
@@ -69,6 +70,7 @@ class State:
         self.store, self.model = settings.store, settings.model
         self.description = Description()
         self.export = Export(settings.store)
+        self.live = LiveTrainings()
         self.model_files = ModelFiles(lambda: self.model)
         self.limiter = RateLimiter(settings.rate)
         # Wrong tokens have their own buckets: somebody who guesses must not use up what others behind the same address
@@ -112,6 +114,7 @@ class State:
 
     def stop(self) -> None:
         """Stop the background threads and close the database."""
+        self.live.close()
         if self.trainer is not None:
             self.trainer.stop()
         self._rescorer.stop()
