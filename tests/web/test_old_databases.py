@@ -37,6 +37,12 @@ def rows(path: Path) -> dict[str, list[tuple[Any, ...]]]:
         return {**found, "about": database.execute(query).fetchall()}
 
 
+def parts(path: Path) -> set[str]:
+    """Return the names of tables and indexes."""
+    with closing(sqlite3.connect(path)) as database:
+        return {name for (name,) in database.execute("SELECT name FROM sqlite_schema")}
+
+
 def version_of(path: Path) -> int:
     with closing(sqlite3.connect(path)) as database:
         return int(database.execute("SELECT version FROM fastnn_about").fetchone()[0])
@@ -77,6 +83,7 @@ def test_the_file_is_served_and_upgraded(path: Path, version: int, tmp_path: Pat
         waiting = [one["id"] for one in store.desk.queue(9, session="b")]
         assert [int(name[-2:]) for name in waiting] == [8, 7, 6]
     assert version_of(path) == SCHEMA_VERSION
+    assert parts(path) == parts(FOLDER / f"database-{SCHEMA_VERSION}.db")
     after = rows(path)
     after["fastnn_models"] = [row for row in after["fastnn_models"] if row[0] == "model"]
     assert after == before
