@@ -19,7 +19,8 @@ from fastnn.errors import DataError, MissingExtraError, ModelError
 from fastnn.images import is_blank, read_drawings
 from fastnn.images.decode import picture_size
 from fastnn.images.drawings import find_drawings
-from fastnn.web.limits import FILE_COST, LIGHT_COST, read_body
+from fastnn.web.classroom import ClosedError
+from fastnn.web.limits import DIGIT_COST, FILE_COST, LIGHT_COST, LIST_COST, read_body
 from fastnn.web.messages import (
     contributor_name,
     decode,
@@ -47,6 +48,7 @@ from fastnn.web.store import (
     NewDigit,
     QueueFullError,
 )
+from fastnn.web.teaching import add_teaching
 from fastnn.web.transactions import StoreError
 
 if TYPE_CHECKING:
@@ -65,10 +67,11 @@ MAX_IMAGE_BYTES = 4 << 20
 _IMAGE_COST = 6.0
 """Least cost of a picture; one of more than 1.5 million pixels costs more."""
 _PIXELS_PER_UNIT = 250_000
-_DIGIT_COST = 5.0
-_LIST_COST = 5.0
 
 _MAX_CREDITS = 500
+
+_CLOSED_SECONDS = 10
+"""When a page may send again what was drawn while collecting was closed."""
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -107,6 +110,7 @@ def create_app(settings: Settings) -> FastAPI:
     _add_collection(app, state)
     add_review(app, state)
     add_sharing(app, state)
+    add_teaching(app, state)
     _add_schemas(app)
     if settings.hosts is not None:
         app.add_middleware(AllowedHostsMiddleware, hosts=settings.hosts)
@@ -190,7 +194,7 @@ def _add_collection(app: FastAPI, state: State) -> None:
         status_code=201,
         summary="Store digits for review",
         openapi_extra=request_body("DigitsRequest"),
-        responses=responses("Stored", 408, 413, 415, 422, 429, 503, success=201),
+        responses=responses("Stored", 408, 409, 413, 415, 422, 429, 503, success=201),
     )
     async def add_digits(request: Request) -> Response:
         # The cost is taken in one step when the number of digits is known. A part taken now would have to accrue
@@ -200,9 +204,9 @@ def _add_collection(app: FastAPI, state: State) -> None:
         try:
             message = decode(digits_request, await read_body(request, MAX_BODY_BYTES))
         except HTTPException:
-            state.limiter.penalize(request, _DIGIT_COST)
+            state.limiter.penalize(request, DIGIT_COST)
             raise
-        state.limiter.spend(request, _DIGIT_COST * len(message.digits))
+        state.limiter.spend(request, DIGIT_COST * len(message.digits))
         contributor = contributor_name(message.contributor)
         images = np.frombuffer(b"".join(bytes(digit.image) for digit in message.digits), np.uint8)
         images = images.reshape(len(message.digits), -1)
@@ -222,6 +226,9 @@ def _add_collection(app: FastAPI, state: State) -> None:
 
         try:
             stored = await run_in_threadpool(store)
+        except ClosedError:
+            closed = "collecting is closed at the moment; please try again later"
+            raise HTTPException(409, closed, {"Retry-After": str(_CLOSED_SECONDS)}) from None
         except QueueFullError:
             raise HTTPException(
                 503, "the review queue is full; please come back another day", {"Retry-After": "86400"}
@@ -230,12 +237,13 @@ def _add_collection(app: FastAPI, state: State) -> None:
 
     @app.get("/api/stats", summary="Counts, credits and the model", responses=responses(None, 429, 503))
     async def stats(request: Request) -> Response:
-        state.limiter.spend(request, _LIST_COST)
+        state.limiter.spend(request, LIST_COST)
 
         def query() -> dict[str, Any]:
             states = state.store.states()
             counts = {"digits": state.store.class_counts(), "classes": list(state.store.classes)}
-            return {**states, **counts, "credits": state.store.credits(_MAX_CREDITS)}
+            collecting = state.store.classroom.settings()["collecting"]
+            return {**states, **counts, "collecting": collecting, "credits": state.store.credits(_MAX_CREDITS)}
 
         found = await run_in_threadpool(query)
         model = state.model

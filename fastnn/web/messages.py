@@ -126,12 +126,20 @@ class StrikeRequest(Struct):
     name: Annotated[str, Meta(min_length=1, max_length=MAX_NAME_LENGTH)]
 
 
+class ClassRequest(Struct):
+    """What a teacher changes; a field that is left out stays as it is."""
+
+    collecting: bool | None = None
+    shows_pending: bool | None = None
+
+
 predict_request = msgspec.json.Decoder(PredictRequest)
 digits_request = msgspec.json.Decoder(DigitsRequest)
 review_request: msgspec.json.Decoder[ReviewRequest] = msgspec.json.Decoder(ReviewRequest)
 reviews_request = msgspec.json.Decoder(ReviewsRequest)
 contributor_request = msgspec.json.Decoder(ContributorRequest)
 strike_request = msgspec.json.Decoder(StrikeRequest)
+class_request = msgspec.json.Decoder(ClassRequest)
 
 
 class DigitPrediction(Struct):
@@ -280,6 +288,7 @@ def schemas() -> dict[str, Any]:
     """Return the JSON schemas of all messages by name, for the OpenAPI description."""
     messages = (
         *(PredictRequest, DigitsRequest, ReviewRequest, ReviewsRequest, ContributorRequest, StrikeRequest),
+        ClassRequest,
         *(Prediction, Stored, Reviewed, ReviewResults, Changed, ErrorMessage),
     )
     _, components = msgspec.json.schema_components(messages, ref_template="#/components/schemas/{name}")

@@ -70,7 +70,7 @@ _STATUS_DESCRIPTIONS = {
     401: "The token is missing or wrong",
     404: "There is no such digit or file",
     408: "The body took too long to arrive",
-    409: "Another reviewer has decided otherwise",
+    409: "Another reviewer has decided otherwise, or collecting is closed",
     413: "The body is too long",
     415: "Unsupported content type",
     422: "The request is invalid",

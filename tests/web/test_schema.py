@@ -36,6 +36,10 @@ OPERATIONS = (
     "POST /api/review/contributor",
     "POST /api/review/strike",
     "POST /api/review/{digit}",
+    "GET /api/class",
+    "POST /api/class",
+    "GET /class.png",
+    "GET /class.svg",
     "GET /dataset.json",
     "GET /mosaic.png",
     "GET /model.json",
@@ -61,7 +65,7 @@ def test_all_operations_are_listed_here(schema: Any) -> None:
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_the_api_matches_its_description(schema: Any, operation: str) -> None:
     method, path = operation.split()
-    headers = BEARER if "/review" in path else {}
+    headers = BEARER if "/review" in path or operation == "POST /api/class" else {}
     strategies = schema[path][method]
 
     @hypothesis.settings(
