@@ -70,8 +70,8 @@ _PIXELS_PER_UNIT = 250_000
 
 _MAX_CREDITS = 500
 
-_CLOSED_SECONDS = 10
-"""When a page may send again what was drawn while collecting was closed."""
+_CLOSED_SECONDS = 30
+"""When a program may send again what was refused because collecting is closed; pages look whether it is open."""
 
 
 def create_app(settings: Settings) -> FastAPI:

@@ -130,8 +130,8 @@ def test_projectors_get_the_last_board_while_a_new_one_is_made(sqlite_url: str) 
     store.close()
 
 
-def test_the_picture_has_the_newest_drawings(sqlite_url: str) -> None:
-    store = Store(sqlite_url)
+def test_the_picture_has_the_newest_drawings(url: str) -> None:
+    store = Store(url)
     new = [new_digit(k) for k in range(TILES + 5)]
     for start in range(0, len(new), 100):
         store.add(new[start : start + 100], "", "")

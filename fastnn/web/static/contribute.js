@@ -7,9 +7,9 @@ import { Outbox } from "./outbox.js";
 
 const SHOWN = 20; // digits of this visit that are shown
 const PAUSE_MS = 150; // after the last movement of the pen, before the network is asked
-const RAREST = 5; // classes among which one is chosen
+const RAREST = 5; // classes among which one is chosen; of few classes, half of them
 const MOST_COUNTED = 40; // of more classes, only those that were drawn here are counted
-const OPEN_MS = 10000; // how often to look whether collecting is open again
+const OPEN_MS = 3000; // how often to look whether collecting is open again
 const SURE = 0.9; // probability at which the page asks whether another digit was meant
 
 const pad = byId("drawing");
@@ -30,12 +30,12 @@ const allDrawn = () => [...outbox.sent, ...outbox.unsent];
 const countOf = (position) => allDrawn().filter(({ label }) => label === position).length;
 const withArticle = (name) => `${article(name)} ${name}`;
 
-/** Choose the next class among the five rarest, but not the same twice in a row. */
+/** Choose the next class among the rarest, but not the same twice in a row. */
 function chooseClass() {
   const order = total.map((n, position) => [n + countOf(position), Math.random(), position]).filter(([, , position]) => position !== wanted);
-  // Among hundreds, a few drawings more or less do not matter, so any of the five rarest will do.
+  // Among hundreds, a few drawings more or less do not matter, so any of the rarest will do.
   order.sort((a, b) => a[0] - b[0] || a[1] - b[1]);
-  wanted = order[Math.floor(Math.random() * Math.min(RAREST, order.length))][2];
+  wanted = order[Math.floor(Math.random() * Math.min(RAREST, Math.ceil(order.length / 2)))][2];
   byId("please").textContent = `Please draw ${article(classes[wanted])}`;
   byId("wanted").textContent = classes[wanted];
   showHint(null);
