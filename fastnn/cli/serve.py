@@ -91,8 +91,8 @@ def serve(
         str | None,
         typer.Option(
             envvar="FASTNN_TOKEN",
-            help="Secret that opens the review page. Prefer the environment variable, which other users cannot see. "
-            "Default: a random token, which is printed.",
+            help="Secret that opens the review page, best of 24 or more random characters. Prefer the environment "
+            "variable, which other users cannot see. Default: a random token, which is printed.",
         ),
     ] = None,
     train_every: Annotated[
