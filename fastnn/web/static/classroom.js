@@ -4,6 +4,7 @@ import { byId, createElement } from "./answer.js";
 import { classes, errorText, plural, request, retryDelay, words } from "./common.js";
 
 const POLL_MS = 2000;
+const MOST_CLASSES = 40; // of more classes, those drawn most often have room
 
 let shown = null; // the picture that is shown
 
@@ -18,7 +19,9 @@ function show({ address, drawn, contributors, collecting, classes: counts, pictu
   const state = collecting ? "" : "Collecting is closed at the moment. Thank you.";
   // Screen readers announce a status whenever it is written.
   if (byId("state").textContent !== state) byId("state").textContent = state;
-  byId("tally").replaceChildren(...classes.map((name) => createElement("li", {
+  const most = classes.length <= MOST_CLASSES ? classes
+    : classes.filter((name) => counts[name]).sort((a, b) => counts[b] - counts[a]).slice(0, MOST_CLASSES);
+  byId("tally").replaceChildren(...most.map((name) => createElement("li", {
     children: [createElement("b", { text: name }), createElement("span", { text: counts[name].toLocaleString("en") })],
   })));
   if (picture !== shown) {

@@ -38,6 +38,7 @@ function chooseClass() {
   wanted = order[Math.floor(Math.random() * Math.min(RAREST, Math.ceil(order.length / 2)))][2];
   byId("please").textContent = `Please draw ${article(classes[wanted])}`;
   byId("wanted").textContent = classes[wanted];
+  byId("wanted").classList.toggle("long", classes[wanted].length > 10);
   showHint(null);
   setEnabled(byId("next"), !pad.empty);
 }

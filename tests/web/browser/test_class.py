@@ -253,3 +253,19 @@ def test_learn_trains_on_shapes(shape_site: Server, visit: Callable[..., Page]) 
     page.locator("#step").click()
     expect(page.locator("#message")).to_contain_text("It has just learned from a")
     assert page.locator("#bars li").count() == 3
+
+
+def test_many_classes_with_long_names_fit_on_a_phone(
+    serve: Callable[..., Server], visit: Callable[..., Page], drawn: Dataset
+) -> None:
+    names = [f"{'a thing with a name of many words, ' if k % 2 else 'x' * 40}{k}" for k in range(60)]
+    server = serve("--rate", "0", "--classes", ",".join(name.replace(",", "") for name in names))
+    httpx.post(f"{server.url}/api/digits", json={"digits": [digit(drawn, k) for k in range(30)]})
+    page = visit(f"{server.url}/contribute", **SMALL_PHONE)
+    expect(page.locator("#wanted")).not_to_have_text("–")
+    inside(page, "#wanted", "#pad", "#next")
+    assert page.locator("#tally li").count() == 1  # what is asked for; nothing was drawn here
+    page.goto(f"{server.url}/class")
+    expect(page.locator("#drawn")).to_have_text("30")
+    inside(page)
+    assert page.locator("#tally li").count() == 10
