@@ -154,6 +154,7 @@ class Stats(Struct):
     rejected: int
     digits: dict[str, int]
     classes: list[str]
+    collecting: bool
     credits: list[Credit]
     model: ModelInfo | None
 
@@ -163,6 +164,23 @@ class SharedDigit(Struct):
 
     image: Image
     label: int | str
+
+
+# ---- class ----
+
+
+class ClassBoard(Struct):
+    """What a projector shows: counts, the address to draw at, and `picture`, which changes with /class.png."""
+
+    collecting: bool
+    shows_pending: bool
+    drawn: int
+    pending: int
+    accepted: int
+    contributors: int
+    classes: Annotated[dict[str, int], Meta(description="drawn of each class")]
+    picture: str | None
+    address: str
 
 
 # ---- review ----

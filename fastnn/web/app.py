@@ -21,8 +21,9 @@ from fastnn.images import is_blank, read_drawings
 from fastnn.images.decode import picture_size
 from fastnn.images.drawings import find_drawings
 from fastnn.web.answers import Credit, Health, Prediction, Stats, Stored
+from fastnn.web.classroom import ClosedError
 from fastnn.web.learning import add_learning
-from fastnn.web.limits import FILE_COST, LIGHT_COST, read_body
+from fastnn.web.limits import DIGIT_COST, FILE_COST, LIGHT_COST, LIST_COST, read_body
 from fastnn.web.messages import (
     DigitsRequest,
     PredictRequest,
@@ -50,6 +51,7 @@ from fastnn.web.store import (
     NewDigit,
     QueueFullError,
 )
+from fastnn.web.teaching import add_teaching
 from fastnn.web.transactions import StoreError
 
 if TYPE_CHECKING:
@@ -68,10 +70,11 @@ MAX_IMAGE_BYTES = 4 << 20
 _IMAGE_COST = 6.0
 """Least cost of a picture; one of more than 1.5 million pixels costs more."""
 _PIXELS_PER_UNIT = 250_000
-_DIGIT_COST = 5.0
-_LIST_COST = 5.0
 
 _MAX_CREDITS = 500
+
+_CLOSED_SECONDS = 30
+"""When a program may send again what was refused because collecting is closed; pages look whether it is open."""
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -111,6 +114,7 @@ def create_app(settings: Settings) -> FastAPI:
     add_learning(app, state)
     add_review(app, state)
     add_sharing(app, state)
+    add_teaching(app, state)
     _add_schemas(app, state)
     if settings.hosts is not None:
         app.add_middleware(AllowedHostsMiddleware, hosts=settings.hosts)
@@ -199,7 +203,7 @@ def _add_collection(app: FastAPI, state: State) -> None:
     @app.post(
         "/api/digits",
         summary="Store digits for review",
-        **state.description.route(Stored, 429, 503, takes=DigitsRequest, status=201),
+        **state.description.route(Stored, 409, 429, 503, takes=DigitsRequest, status=201),
     )
     async def add_digits(request: Request) -> Response:
         # The cost is taken in one step when the number of digits is known. A part taken now would have to accrue
@@ -209,9 +213,9 @@ def _add_collection(app: FastAPI, state: State) -> None:
         try:
             message = decode(digits_request, await read_body(request, MAX_BODY_BYTES))
         except HTTPException:
-            state.limiter.penalize(request, _DIGIT_COST)
+            state.limiter.penalize(request, DIGIT_COST)
             raise
-        state.limiter.spend(request, _DIGIT_COST * len(message.digits))
+        state.limiter.spend(request, DIGIT_COST * len(message.digits))
         contributor = contributor_name(message.contributor)
         images = np.frombuffer(b"".join(bytes(digit.image) for digit in message.digits), np.uint8)
         images = images.reshape(len(message.digits), -1)
@@ -231,6 +235,9 @@ def _add_collection(app: FastAPI, state: State) -> None:
 
         try:
             stored = await run_in_threadpool(store)
+        except ClosedError:
+            closed = "collecting is closed at the moment; please try again later"
+            raise HTTPException(409, closed, {"Retry-After": str(_CLOSED_SECONDS)}) from None
         except QueueFullError:
             raise HTTPException(
                 503, "the review queue is full; please come back another day", {"Retry-After": "86400"}
@@ -239,7 +246,7 @@ def _add_collection(app: FastAPI, state: State) -> None:
 
     @app.get("/api/stats", summary="Counts, credits and the model", **state.description.route(Stats, 429, 503))
     async def stats(request: Request) -> Response:
-        state.limiter.spend(request, _LIST_COST)
+        state.limiter.spend(request, LIST_COST)
 
         def query() -> Stats:
             model, store = state.model, state.store
@@ -247,6 +254,7 @@ def _add_collection(app: FastAPI, state: State) -> None:
                 **store.states(),
                 digits=store.class_counts(),
                 classes=list(store.classes),
+                collecting=store.classroom.settings()["collecting"],
                 credits=[Credit(**one) for one in store.credits(_MAX_CREDITS)],
                 model=model.describe() if model else None,
             )

@@ -21,7 +21,7 @@ _DESCRIPTIONS = {
     401: "The token is missing or wrong",
     404: "There is no such digit or file",
     408: "The body took too long to arrive",
-    409: "Another request was first: a reviewer has decided otherwise, or another training is running",
+    409: "Another reviewer has decided otherwise, another training is running, or collecting is closed",
     413: "The body is too long",
     415: "Unsupported content type",
     422: "The request is invalid",

@@ -16,13 +16,14 @@ from fastnn.web.live_training import MOST_DIGITS, LiveTraining, TrainingResponse
 from fastnn.web.messages import LearnRequest, decode, learn_request
 from fastnn.web.pages import BUILT_IN
 from fastnn.web.responses import json_body
+from fastnn.web.words import words_for
 
 if TYPE_CHECKING:
     from fastnn.datasets.dataset import Dataset
     from fastnn.web.state import State
 
-_LEAST_DIGITS = 200
-"""With fewer digits, a network learns little, and a tenth of them says little about it."""
+_LEAST_DIGITS, _LEAST_OF_EACH = 200, 20
+"""With fewer digits, or fewer of each of few classes, a network learns little. The page has the same limits."""
 
 
 def add_learning(app: FastAPI, state: State) -> None:
@@ -67,6 +68,8 @@ def _accepted(state: State) -> Dataset:
         dataset = state.store.latest(MOST_DIGITS)
     except DataError as error:
         raise HTTPException(422, str(error)) from None
-    if len(dataset) < _LEAST_DIGITS:
-        raise HTTPException(422, f"only {len(dataset)} digits are accepted so far; at least {_LEAST_DIGITS} are needed")
+    least = min(_LEAST_DIGITS, _LEAST_OF_EACH * len(dataset.classes))
+    if len(dataset) < least:
+        several = words_for(dataset.classes).several
+        raise HTTPException(422, f"only {len(dataset)} {several} are accepted so far; at least {least} are needed")
     return dataset

@@ -142,6 +142,13 @@ class LearnRequest(Struct):
     )
 
 
+class ClassRequest(Struct):
+    """What a teacher changes; a field that is left out stays as it is."""
+
+    collecting: bool | None = None
+    shows_pending: bool | None = None
+
+
 predict_request = msgspec.json.Decoder(PredictRequest)
 learn_request = msgspec.json.Decoder(LearnRequest)
 digits_request = msgspec.json.Decoder(DigitsRequest)
@@ -149,6 +156,7 @@ review_request: msgspec.json.Decoder[ReviewRequest] = msgspec.json.Decoder(Revie
 reviews_request = msgspec.json.Decoder(ReviewsRequest)
 contributor_request = msgspec.json.Decoder(ContributorRequest)
 strike_request = msgspec.json.Decoder(StrikeRequest)
+class_request = msgspec.json.Decoder(ClassRequest)
 
 
 def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:

@@ -37,6 +37,10 @@ OPERATIONS = (
     "POST /api/review/strike",
     "POST /api/review/{digit}",
     "POST /api/learn",
+    "GET /api/class",
+    "POST /api/class",
+    "GET /class.png",
+    "GET /class.svg",
     "GET /dataset.json",
     "GET /mosaic.png",
     "GET /model.json",
@@ -63,7 +67,7 @@ def test_all_operations_are_listed_here(schema: Any) -> None:
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_the_api_matches_its_description(schema: Any, operation: str) -> None:
     method, path = operation.split()
-    headers = BEARER if "/review" in path or "/learn" in path else {}
+    headers = BEARER if "/review" in path or "/learn" in path or operation == "POST /api/class" else {}
     strategies = schema[path][method]
 
     @hypothesis.settings(

@@ -1,7 +1,7 @@
 // What a network that learns looks like: its curve, the pictures of its first units, and the digits it gets wrong.
 
 import { byId, createElement, drawImage, percent } from "./answer.js";
-import { article } from "./common.js";
+import { article, plural, words } from "./common.js";
 
 const UNITS_PER_ROW = 8;
 const UNIT_SIDE = 30; // pixels: 28 and a gap
@@ -18,8 +18,8 @@ export function showCurves(page, machine) {
   byId("line").setAttribute("points", page.map(place).join(" "));
   byId("machine-line").setAttribute("points", machine.map(place).join(" "));
   byId("legend").hidden = !machine.length;
-  byId("axis-end").textContent = `${last.toLocaleString("en")} ${last === 1 ? "digit" : "digits"}`;
-  const text = (curve) => `${percent(curve.at(-1)[1])} after ${curve.at(-1)[0].toLocaleString("en")} digits`;
+  byId("axis-end").textContent = plural(last, words.one, words.several);
+  const text = (curve) => `${percent(curve.at(-1)[1])} after ${plural(curve.at(-1)[0], words.one, words.several)}`;
   const parts = [page.length ? text(page) : "", machine.length ? `fastnn on this machine: ${text(machine)}` : ""];
   byId("curve").setAttribute("aria-label", `Test accuracy: ${parts.filter(Boolean).join("; ")}`);
 }

@@ -1,17 +1,18 @@
 // Shows a network that learns in a worker beside the page, and the same training by fastnn on the server.
 
 import { AnswerView, byId, percent } from "./answer.js";
-import { article, errorText, showFigures, showMessage } from "./common.js";
+import { article, classes, errorText, plural, showFigures, showMessage, words } from "./common.js";
 import "./draw-pad.js";
 import { showCurves, showUnits, showWrong } from "./learn-views.js";
 import { Machine } from "./machine.js";
 
 const PIXELS = 784;
-const LEAST_ACCEPTED = 200; // with fewer digits of visitors, a network learns little
+const LEAST_ACCEPTED = Math.min(200, 20 * classes.length); // with fewer digits of visitors, a network learns little
+const HAS_BUILT_IN = classes.join() === "0,1,2,3,4,5,6,7,8,9"; // other things are not built in
 const MOST_DIGITS = 5000;
 
 const pad = byId("drawing");
-const view = new AnswerView([...Array(10).keys()].map(String));
+const view = new AnswerView(classes);
 const worker = new Worker(new URL("learn-worker.js", import.meta.url), { type: "module" });
 
 const machine = new Machine({
@@ -21,10 +22,12 @@ const machine = new Machine({
 
 let running = false;
 let ready = false;
+let loaded = false; // whether the worker has digits
+let tooFew = false; // there is nothing to learn from
 let stepWaits = false; // a step was asked for before the digits were there
 let curve = []; // [digits, accuracy]
 
-const settings = () => ({ hidden: Number(byId("hidden").value), rule: byId("rule").value, rate: Number(byId("rate").value) });
+const settings = () => ({ classes: classes.length, hidden: Number(byId("hidden").value), rule: byId("rule").value, rate: Number(byId("rate").value) });
 
 /** Read the built-in digits: 784 pixels and the label of each. */
 async function builtIn() {
@@ -48,35 +51,44 @@ async function accepted() {
   const digits = (await response.json()).slice(-MOST_DIGITS);
   const images = new Uint8Array(digits.length * PIXELS);
   digits.forEach(({ image }, k) => images.set(image, k * PIXELS));
-  return { images, labels: digits.map(({ label }) => label) };
+  // Labels are numbers if they are digits, and names otherwise.
+  return { images, labels: digits.map(({ label }) => classes.indexOf(String(label))) };
 }
 
 async function load() {
   run(false);
   ready = false;
-  showMessage(byId("message"), "Loading digits …");
+  showMessage(byId("message"), `Loading ${words.several} …`);
   try {
     const digits = await (byId("source").value === "accepted" ? accepted() : builtIn());
+    const few = `Visitors have drawn only ${plural(digits.labels.length, words.one, words.several)} so far`;
+    if (digits.labels.length < LEAST_ACCEPTED && !HAS_BUILT_IN) {
+      tooFew = true;
+      for (const id of ["run", "step", "reset"]) setEnabled(byId(id), false);
+      showMessage(byId("message"), `${few} that have been accepted; a network needs ${LEAST_ACCEPTED}. Please come back later.`);
+      return;
+    }
     if (digits.labels.length < LEAST_ACCEPTED) {
       byId("source").value = "drawn";
       await load();
-      showMessage(byId("message"), `Visitors have drawn only ${digits.labels.length} digits so far; these are built in.`);
+      showMessage(byId("message"), `${few}; these are built in.`);
       return;
     }
     worker.postMessage({ type: "data", ...digits });
-    ready = true;
+    ready = loaded = true;
     reset();
     run(running);
     showMessage(byId("message"), "");
     if (stepWaits) step();
   } catch (error) {
     run(false);
-    showMessage(byId("message"), `The digits cannot be loaded: ${errorText(error)}.`, "bad");
+    showMessage(byId("message"), `The ${words.several} cannot be loaded: ${errorText(error)}.`, "bad");
   }
 }
 
 /** Start or pause; before the digits are there, it waits for them. */
 function run(on) {
+  if (tooFew) return;
   running = on;
   byId("run").textContent = running ? "Pause" : "Start";
   if (ready) worker.postMessage({ type: "run", running });
@@ -85,32 +97,33 @@ function run(on) {
 /** Learn one digit; before the digits are there, it waits for them. */
 function step() {
   run(false);
-  stepWaits = !ready;
+  stepWaits = !ready && !tooFew;
   if (ready) worker.postMessage({ type: "step" });
 }
 
 function reset() {
+  if (!loaded) return;
   curve = [];
   worker.postMessage({ type: "reset", settings: settings() });
 }
 
 function showAnswer({ probabilities }) {
   if (probabilities) view.show(probabilities);
-  else view.clear("Draw a digit on the pad.");
+  else view.clear(`Draw ${words.something} on the pad.`);
 }
 
 function showProgress({ trained, nTrain, nTest, accuracy, perSecond, pictures, wrong, last, ...answer }) {
   if (curve.at(-1)?.[0] === trained) curve.pop();
   curve.push([trained, accuracy]);
-  const figures = [["digits learned", trained], [`right of ${nTest}`, percent(accuracy)], ["rounds", Math.floor(trained / nTrain)]];
-  if (perSecond) figures.push(["digits a second", Math.round(perSecond)]);
+  const figures = [[`${words.several} learned`, trained], [`right of ${nTest}`, percent(accuracy)], ["rounds", Math.floor(trained / nTrain)]];
+  if (perSecond) figures.push([`${words.several} a second`, Math.round(perSecond)]);
   showFigures(byId("figures"), figures);
   machine.compare(perSecond);
   showCurves(curve, machine.curve);
   showUnits(byId("units"), pictures);
-  showWrong(byId("wrong"), wrong);
+  showWrong(byId("wrong"), wrong.map((one) => ({ ...one, label: classes[one.label], answer: classes[one.answer] })));
   showAnswer(answer);
-  if (last) showMessage(byId("message"), `It has just learned from ${article(last.label)} ${last.label}.`);
+  if (last) showMessage(byId("message"), `It has just learned from ${article(classes[last.label])} ${classes[last.label]}.`);
 }
 
 worker.addEventListener("message", ({ data }) => {
@@ -129,6 +142,7 @@ byId("run").addEventListener("click", () => {
 });
 byId("step").addEventListener("click", step);
 byId("reset").addEventListener("click", () => {
+  if (tooFew) return;
   showMessage(byId("message"), "");
   reset();
 });
@@ -141,4 +155,8 @@ for (const id of ["source", "rule", "hidden", "rate"]) byId(id).addEventListener
 pad.addEventListener("input", () => worker.postMessage({ type: "ask", image: pad.empty ? null : pad.imageForNetwork() }));
 // A page that nobody sees does not use the processor.
 document.addEventListener("visibilitychange", () => { if (document.hidden && running) run(false); });
+if (!HAS_BUILT_IN) {
+  byId("source").value = "accepted";
+  byId("source").closest("label").hidden = true;
+}
 load();

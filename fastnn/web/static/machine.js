@@ -1,13 +1,13 @@
 // The same training by fastnn on the server, streamed by server-sent events. The token stays in this tab.
 
 import { byId, percent } from "./answer.js";
-import { ApiError, errorText, responseError, showFigures, showMessage, storedValue } from "./common.js";
+import { ApiError, errorText, responseError, showFigures, showMessage, storedValue, words } from "./common.js";
 import { showUnits, showWrong } from "./learn-views.js";
 
 const storedToken = storedValue(() => sessionStorage, "fastnn.token"); // as on the page Review
 
 const ENDS = {
-  epochs: "fastnn has gone through the digits often enough.",
+  epochs: "fastnn has gone through all of them often enough.",
   time: "fastnn has learned for a minute.",
   stopped: "The server has stopped.",
   failed: "The training failed; the server’s log says why.",
@@ -155,8 +155,8 @@ export class Machine {
   #showFigures() {
     if (!this.#report) return;
     const { trained, test_digits: nTest, accuracy } = this.#report;
-    const figures = [["digits learned", trained], [`right of ${nTest}`, percent(accuracy)]];
-    if (this.#fastest) figures.push(["digits a second", Math.round(this.#fastest)]);
+    const figures = [[`${words.several} learned`, trained], [`right of ${nTest}`, percent(accuracy)]];
+    if (this.#fastest) figures.push([`${words.several} a second`, Math.round(this.#fastest)]);
     const ratio = this.#fastest / this.#pageRate;
     if (this.#fastest && this.#pageRate) {
       figures.push(["faster than this page", `${ratio < 10 ? ratio.toFixed(1) : Math.round(ratio).toLocaleString("en")} ×`]);

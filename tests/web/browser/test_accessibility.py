@@ -53,13 +53,18 @@ def use(page: Page, path: str) -> None:
     elif path == "review":
         expect(page.locator("#desk")).to_be_visible()
         expect(page.locator("#log li")).to_have_count(3)
+    elif path == "class":
+        expect(page.locator("#drawn")).not_to_have_text("–")
+        expect(page.locator("#mosaic")).to_be_visible()
+    elif path == "teacher":
+        expect(page.locator("#desk")).to_be_visible()
     elif path == "data":
         expect(page.locator("#credits li")).to_have_count(4)
 
 
-@pytest.mark.parametrize("path", ["", "contribute", "review", "data", "learn"])
+@pytest.mark.parametrize("path", ["", "contribute", "review", "data", "learn", "class", "teacher"])
 def test_no_serious_violation(site: Server, visit: Callable[..., Page], path: str) -> None:
-    page = visit(f"{site.url}/{path}{f'#token={TOKEN}' if path == 'review' else ''}", color_scheme="light")
+    page = visit(f"{site.url}/{path}{f'#token={TOKEN}' if path in ('review', 'teacher') else ''}", color_scheme="light")
     use(page, path)
     assert serious(page) == []
     page.emulate_media(color_scheme="dark")
