@@ -1,7 +1,7 @@
 // Shows a network that learns in a worker beside the page, and the same training by fastnn on the server.
 
 import { AnswerView, byId, percent } from "./answer.js";
-import { article, classes, errorText, plural, showFigures, showMessage, words } from "./common.js";
+import { article, classes, errorText, plural, setEnabled, showFigures, showMessage, words } from "./common.js";
 import "./draw-pad.js";
 import { showCurves, showUnits, showWrong } from "./learn-views.js";
 import { Machine } from "./machine.js";
