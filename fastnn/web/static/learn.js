@@ -105,7 +105,7 @@ function showProgress({ trained, nTrain, nTest, accuracy, perSecond, pictures, w
   const figures = [["digits learned", trained], [`right of ${nTest}`, percent(accuracy)], ["rounds", Math.floor(trained / nTrain)]];
   if (perSecond) figures.push(["digits a second", Math.round(perSecond)]);
   showFigures(byId("figures"), figures);
-  machine.compare(perSecond);
+  if (trained >= nTrain) machine.compare(perSecond); // before, the script is not compiled well yet
   showCurves(curve, machine.curve);
   showUnits(byId("units"), pictures);
   showWrong(byId("wrong"), wrong);
