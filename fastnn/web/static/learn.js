@@ -118,7 +118,7 @@ function showProgress({ trained, nTrain, nTest, accuracy, perSecond, pictures, w
   const figures = [[`${words.several} learned`, trained], [`right of ${nTest}`, percent(accuracy)], ["rounds", Math.floor(trained / nTrain)]];
   if (perSecond) figures.push([`${words.several} a second`, Math.round(perSecond)]);
   showFigures(byId("figures"), figures);
-  machine.compare(perSecond);
+  if (trained >= nTrain) machine.compare(perSecond); // before, the script is not compiled well yet
   showCurves(curve, machine.curve);
   showUnits(byId("units"), pictures);
   showWrong(byId("wrong"), wrong.map((one) => ({ ...one, label: classes[one.label], answer: classes[one.answer] })));
