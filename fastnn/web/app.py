@@ -19,7 +19,7 @@ from fastnn.errors import DataError, MissingExtraError, ModelError
 from fastnn.images import is_blank, read_drawings
 from fastnn.images.decode import picture_size
 from fastnn.images.drawings import find_drawings
-from fastnn.web.classroom import ClosedError
+from fastnn.web.class_settings import ClosedError
 from fastnn.web.limits import DIGIT_COST, FILE_COST, LIGHT_COST, LIST_COST, read_body
 from fastnn.web.messages import (
     contributor_name,
@@ -242,7 +242,7 @@ def _add_collection(app: FastAPI, state: State) -> None:
         def query() -> dict[str, Any]:
             states = state.store.states()
             counts = {"digits": state.store.class_counts(), "classes": list(state.store.classes)}
-            collecting = state.store.classroom.settings()["collecting"]
+            collecting = state.classroom.settings()["collecting"]
             return {**states, **counts, "collecting": collecting, "credits": state.store.credits(_MAX_CREDITS)}
 
         found = await run_in_threadpool(query)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import anyio
 from fastapi import HTTPException
 
+from fastnn.web.classroom import Classroom
 from fastnn.web.export import Export
 from fastnn.web.limits import RateLimiter
 from fastnn.web.model_files import ModelFiles
@@ -72,7 +73,7 @@ class State:
 
     def __init__(self, settings: Settings) -> None:
         self.store, self.model = settings.store, settings.model
-        self.export = Export(settings.store)
+        self.export, self.classroom = Export(settings.store), Classroom(settings.store)
         self.model_files = ModelFiles(lambda: self.model)
         self.limiter = RateLimiter(settings.rate)
         self.class_address = ""
