@@ -3,6 +3,7 @@
 import { byId, createElement, drawImage } from "./answer.js";
 import { article, ApiError, errorText, newId, plural, request, setEnabled, showMessage, storedValue } from "./common.js";
 import "./draw-pad.js";
+import { Recogniser } from "./model.js";
 import { Outbox } from "./outbox.js";
 
 const SHOWN = 20; // digits of this visit that are shown
@@ -10,6 +11,7 @@ const PAUSE_MS = 150; // after the last movement of the pen, before the network 
 const SURE = 0.9; // probability at which the page asks whether another digit was meant
 
 const pad = byId("drawing");
+const recogniser = new Recogniser();
 const storedName = storedValue(() => localStorage, "fastnn.name");
 const outbox = new Outbox(storedName.get() ?? "");
 
@@ -88,7 +90,7 @@ function showHint(label) {
 async function askNetwork() {
   const mine = version;
   try {
-    const answer = await request("api/predict", { body: { image: pad.imageForNetwork() } });
+    const answer = await recogniser.recognise(pad.imageForNetwork());
     if (mine === version) opinion = answer;
   } catch (error) {
     if (error instanceof ApiError && error.status === 503) asksNetwork = false; // there is no network
@@ -101,7 +103,7 @@ pad.addEventListener("input", () => {
   clearTimeout(timer);
   showHint(null);
   setEnabled(byId("next"), wanted >= 0 && !pad.empty);
-  if (asksNetwork && !pad.empty) timer = setTimeout(askNetwork, PAUSE_MS);
+  if ((asksNetwork || recogniser.model) && !pad.empty) timer = setTimeout(askNetwork, PAUSE_MS);
 });
 byId("next").addEventListener("click", () => next());
 byId("keep").addEventListener("click", () => next({ certainly: true }));
@@ -151,6 +153,7 @@ addEventListener("pagehide", () => {
 });
 
 byId("name").value = storedName.get() ?? "";
+recogniser.start(pad);
 request("api/stats").then(({ digits, model }) => {
   total = total.map((_, digit) => digits[digit]);
   asksNetwork = model !== null;
