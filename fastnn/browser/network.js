@@ -36,10 +36,12 @@ function decodeNumbers(bytes, precision) {
   return numbers;
 }
 
+const POWERS = Float64Array.from({ length: 32 }, (_, exponent) => 2 ** (exponent - 25));
+
 /** The number that 16 bits stand for: a sign, 5 bits of exponent and 10 bits of fraction. None is infinite. */
 function float16(bits) {
   const exponent = (bits >> 10) & 31, fraction = bits & 1023;
-  const size = exponent ? (1024 + fraction) * 2 ** (exponent - 25) : fraction * 2 ** -24;
+  const size = exponent ? (1024 + fraction) * POWERS[exponent] : fraction * 2 ** -24;
   return bits & 0x8000 ? -size : size;
 }
 

@@ -26,6 +26,7 @@ export class Recogniser extends EventTarget {
     else addEventListener("load", whenIdle, { once: true });
     const lookAgain = () => { if (!document.hidden) this.look(); };
     document.addEventListener("visibilitychange", lookAgain);
+    addEventListener("online", lookAgain);
     setInterval(lookAgain, LOOK_MS);
   }
 
@@ -35,7 +36,7 @@ export class Recogniser extends EventTarget {
     return this.#loading.then(() => this.#model !== null);
   }
 
-  async #load() {
+  async #load({ again = true } = {}) {
     const response = await fetch("model.json", { cache: "no-cache", credentials: "omit", priority: "low" });
     if (response.status === 404) this.#use(null); // there is none, or its kind is not for pages
     if (!response.ok) return;
@@ -45,9 +46,11 @@ export class Recogniser extends EventTarget {
       this.#use(null);
       return;
     }
-    // Weights of a model that has been replaced since are not found; the next look finds its successor.
     const [weights, network] = await Promise.all([this.#weightsOf(model), import("./network.js")]);
-    if (weights === null) return;
+    if (weights === null) { // the model has just been replaced
+      if (again) await this.#load({ again: false });
+      return;
+    }
     this.#network = network;
     this.#use(network.withWeights(model, ({ offset, bytes }) => weights.subarray(offset, offset + bytes)));
   }

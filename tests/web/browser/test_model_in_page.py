@@ -99,7 +99,7 @@ def test_once_the_network_is_in_the_page_no_drawing_is_sent(
 
 
 def test_until_the_network_is_there_the_server_answers(site: Server, visit: Callable[..., Page]) -> None:
-    page = visit("about:blank")
+    page = visit("about:blank", may_fail=FAILS)
     held: list[Any] = []
     page.route("**/model.bin*", lambda route: held.append(route))  # noqa: PLW0108 - Playwright writes to the function
     sent = questions(page)
@@ -109,7 +109,10 @@ def test_until_the_network_is_there_the_server_answers(site: Server, visit: Call
     assert sent
     expect(page.locator("#why")).to_be_hidden()
     wait_for(lambda: page.evaluate("true") and bool(held), "the request for the weights")
-    held[0].continue_()
+    # Had the model been replaced in between, the page would ask for the new one at once.
+    held[0].fulfill(status=404, json={"detail": "the model has been replaced"})
+    wait_for(lambda: page.evaluate("true") and len(held) > 1, "the second request")
+    held[1].continue_()
     expect(page.locator("#model")).to_contain_text(IN_PAGE)
     n = len(sent)
     line(page, [(140, 55), (141, 56)])
