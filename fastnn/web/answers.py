@@ -90,6 +90,14 @@ class PageCalibration(Struct):
     least: float
 
 
+class PageDoubt(Struct):
+    """Limits below which a prediction is doubtful, see :func:`fastnn.recognition.doubt_limits`."""
+
+    margin: float
+    evidence: float | None
+    leastProbability: float  # noqa: N815 - as in the page's script
+
+
 class PageModel(Struct):
     """The model in use without its weights, as scripts of pages read it."""
 
@@ -102,6 +110,7 @@ class PageModel(Struct):
     precision: str
     networks: list[PageNetwork]
     about: ModelInfo
+    doubt: PageDoubt
     weights: str
     calibration: PageCalibration | UnsetType = UNSET
 

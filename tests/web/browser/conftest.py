@@ -65,11 +65,14 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def visit(chromium: Browser) -> Iterator[Callable[..., Page]]:
-    """A function that opens a page in a fresh browser context; script errors and console warnings fail the test."""
+    """A function that opens a page in a fresh browser context; script errors and console warnings fail the test.
+
+    Without `model_in_page`, the page gets a model that it cannot run, and goes on asking the server.
+    """
     faults: list[str] = []
     with contextlib.ExitStack() as opened:
 
-        def open_page(url: str, *, may_fail: str = "", **options: Any) -> Page:
+        def open_page(url: str, *, may_fail: str = "", model_in_page: bool = True, **options: Any) -> Page:
             context = chromium.new_context(**{**DESK, "reduced_motion": "reduce", **options})
             opened.callback(context.close)
             context.set_default_timeout(WAIT)
@@ -82,6 +85,8 @@ def visit(chromium: Browser) -> Iterator[Callable[..., Page]]:
 
             # The console also reports violations of the Content-Security-Policy.
             page.on("console", note)
+            if not model_in_page:
+                page.route("**/model.json", lambda route: route.fulfill(json={"key": "none", "task": "unknown"}))
             page.goto(url)
             return page
 

@@ -47,6 +47,8 @@ def use(page: Page, path: str) -> None:
         expect(page.locator("#machine-run")).to_have_text("Start fastnn")
     elif path == "":
         expect(page.locator("#guess")).to_have_text("1")
+        page.locator("#why summary").click()
+        expect(page.locator("#why-units li").first).to_be_visible()
     elif path == "contribute":
         page.locator("#next").click()
         expect(page.locator("#drawn li")).to_have_count(1)
