@@ -140,6 +140,13 @@ class ReviewDesk:
                 insert_new(connection, leases, new, leases.c.digit)
         return [_as_dict(row) for row in rows]
 
+    def release(self, sessions: Sequence[str]) -> None:
+        """Take back what is lent to some sessions, so that others get it at once."""
+        if self._store.read_only:  # nothing is lent
+            return
+        with self._store.writing() as connection:
+            connection.execute(sa.delete(leases).where(leases.c.session.in_(sessions)))
+
     # ---- verdicts ----
 
     def review(
@@ -317,6 +324,12 @@ class ReviewDesk:
             rows = connection.execute(query.order_by(digits.c.seq.desc()).limit(limit)).all()
         return [{**_as_dict(row), "given": row.given, "state": row.state} for row in rows]
 
+    def count_of(self, contributor: str, state: State) -> int:
+        """Return how many digits of a contributor are in a state."""
+        chosen = sa.and_(digits.c.state == state, digits.c.contributor == contributor)
+        with self._store.reading() as connection:
+            return int(connection.execute(sa.select(sa.func.count()).where(chosen)).scalar_one())
+
     def history(self, limit: int, before: int | None = None, *, images: bool = False) -> list[dict[str, Any]]:
         """Return the latest reviews, newest first.
 
@@ -331,8 +344,8 @@ class ReviewDesk:
         Returns
         -------
         list of dict
-            ``number, id, action, label, reviewer, created`` (ms since 1970), and with `images` ``image, state`` and
-            ``given``.
+            ``number, id, action, label, reviewer, created`` (ms since 1970), and with `images` ``image``, and of the
+            digit as it is now ``state``, ``given``, ``current_label`` and ``digit_number``, its number.
         """
         columns = [
             reviews.c.seq.label("number"),
@@ -344,7 +357,13 @@ class ReviewDesk:
         ]
         query = sa.select(*columns)
         if images:
-            query = query.add_columns(digits.c.pixels, digits.c.state, digits.c.given)
+            query = query.add_columns(
+                digits.c.pixels,
+                digits.c.state,
+                digits.c.given,
+                digits.c.label.label("current_label"),
+                digits.c.seq.label("digit_number"),
+            )
             query = query.join(digits, digits.c.id == reviews.c.digit)
         if before is not None:
             query = query.where(reviews.c.seq < before)

@@ -111,6 +111,12 @@ class ReviewsRequest(Struct):
     reviewer: Name = ""
 
 
+class ReleaseRequest(Struct):
+    """Sessions that no longer need the digits lent to them."""
+
+    sessions: Annotated[list[UUID], Meta(min_length=1, max_length=100)]
+
+
 class ContributorRequest(Struct):
     """One verdict on all digits of a contributor that are in one state: pending ones, or reviewed ones to undo."""
 
@@ -130,6 +136,7 @@ predict_request = msgspec.json.Decoder(PredictRequest)
 digits_request = msgspec.json.Decoder(DigitsRequest)
 review_request: msgspec.json.Decoder[ReviewRequest] = msgspec.json.Decoder(ReviewRequest)
 reviews_request = msgspec.json.Decoder(ReviewsRequest)
+release_request = msgspec.json.Decoder(ReleaseRequest)
 contributor_request = msgspec.json.Decoder(ContributorRequest)
 strike_request = msgspec.json.Decoder(StrikeRequest)
 
@@ -192,6 +199,12 @@ class Changed(Struct):
     """How many digits were changed."""
 
     digits: int
+
+
+class Released(Struct):
+    """How many sessions were named."""
+
+    sessions: int
 
 
 class ErrorMessage(Struct):
@@ -280,6 +293,7 @@ def schemas() -> dict[str, Any]:
     """Return the JSON schemas of all messages by name, for the OpenAPI description."""
     messages = (
         *(PredictRequest, DigitsRequest, ReviewRequest, ReviewsRequest, ContributorRequest, StrikeRequest),
+        *(ReleaseRequest, Released),
         *(Prediction, Stored, Reviewed, ReviewResults, Changed, ErrorMessage),
     )
     _, components = msgspec.json.schema_components(messages, ref_template="#/components/schemas/{name}")

@@ -19,6 +19,7 @@ from fastnn.web.messages import (
     contributor_request,
     decode,
     label_position,
+    release_request,
     review_request,
     reviews_request,
     strike_request,
@@ -105,6 +106,16 @@ def add_review(app: FastAPI, state: AppState) -> None:
         wake_trainer(any(result.get("state") == "accepted" for result in results))
         return json_response({"results": results})
 
+    @app.post(
+        "/api/review/release",
+        summary="Give back what is lent to some sessions",
+        **writing("ReleaseRequest", "Released"),
+    )
+    async def release(request: Request) -> Response:
+        message = decode(release_request, await body_of(request))
+        await run_in_threadpool(desk.release, [str(session) for session in message.sessions])
+        return json_response({"sessions": len(message.sessions)})
+
     @app.get("/api/review/digits", summary="Digits in one state, newest first, page by page", **reading)
     async def browse(
         state: State = "accepted",
@@ -114,8 +125,14 @@ def add_review(app: FastAPI, state: AppState) -> None:
         limit: Limit = 100,
     ) -> Response:
         selection = Selection(state, _position(label, store.classes), contributor)
-        found = await run_in_threadpool(desk.browse, selection, limit, before)
-        return json_response({"digits": found, "next": _next(found, limit)})
+
+        def query() -> dict[str, Any]:
+            found = desk.browse(selection, limit, before)
+            # Of a contributor, all digits can be changed at once: the reviewer should know how many they are.
+            total = {"total": desk.count_of(contributor, state)} if contributor else {}
+            return {"digits": found, "next": _next(found, limit), **total}
+
+        return json_response(await run_in_threadpool(query))
 
     @app.get("/api/review/history", summary="Reviews with their pictures, newest first, page by page", **reading)
     async def history(before: Before = None, limit: Limit = 50) -> Response:
