@@ -9,12 +9,13 @@ import shutil
 import threading
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
 from fastnn.datasets.database import import_dataset
 from fastnn.web.serving import ServedModel
 from fastnn.web.store import NewDigit, Store
-from tests.web.servers import Server, new_id, servers
+from tests.web.servers import BEARER, Server, new_id, servers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -96,6 +97,22 @@ def site(tmp_path_factory: pytest.TempPathFactory, model: Model, model_file: Pat
     fill(f"sqlite:///{folder / 'digits.db'}", drawn, model, ("Ada", "Grace <b>H.</b>", "Konrad", "数"))
     with servers(folder, model_file) as start:
         yield start("--rate", "0")
+
+
+@pytest.fixture(scope="package")
+def office(tmp_path_factory: pytest.TempPathFactory, model_file: Path) -> Iterator[Server]:
+    """A server for the tests of the review; they may change it."""
+    with servers(tmp_path_factory.mktemp("office"), model_file) as start:
+        yield start("--rate", "0")
+
+
+@pytest.fixture
+def quiet(office: Server) -> Server:
+    """A server with an empty queue."""
+    while waiting := httpx.get(f"{office.url}/api/review/digits?state=pending", headers=BEARER).json()["digits"]:
+        verdicts = [{"id": one["id"], "action": "reject"} for one in waiting]
+        httpx.post(f"{office.url}/api/review", json={"reviews": verdicts}, headers=BEARER).raise_for_status()
+    return office
 
 
 def fill(url: str, dataset: Dataset, model: Model, names: tuple[str, str, str, str]) -> None:
