@@ -114,18 +114,25 @@ class ReviewDesk:
             ``number, id, image`` (784 pixels), ``label`` (as given), ``contributor, created`` (ms since 1970),
             ``predicted_label`` (or None) and ``uncertainty``.
         """
-        query = _select_digits(digits.c.given).where(digits.c.state == PENDING)
+        # The numbers come from an index alone; only the rows that are returned are read with their pixels.
+        chosen = sa.select(digits.c.seq).where(digits.c.state == PENDING)
         if label is not None:
-            query = query.where(digits.c.given == label)
-        query = query.order_by(digits.c.doubt.desc(), digits.c.seq).limit(limit)
+            chosen = chosen.where(digits.c.given == label)
+        order = (digits.c.doubt.desc(), digits.c.seq)
+        chosen = chosen.order_by(*order).limit(limit)
+
+        def rows_of(numbers: sa.Select[Any]) -> sa.Select[Any]:
+            return _select_digits(digits.c.given).where(digits.c.seq.in_(numbers)).order_by(*order)
+
         if self._store.read_only:  # nothing can be reviewed either
             with self._store.reading() as connection:
-                return [_as_dict(row) for row in connection.execute(query)]
+                return [_as_dict(row) for row in connection.execute(rows_of(chosen))]
         time = self._clock()
         lent = sa.select(leases.c.digit).where(leases.c.digit == digits.c.seq, leases.c.until > time)
         if session is None:
+            free = rows_of(chosen.where(sa.not_(lent.exists())))
             with self._store.reading() as connection:
-                return [_as_dict(row) for row in connection.execute(query.where(sa.not_(lent.exists())))]
+                return [_as_dict(row) for row in connection.execute(free)]
         until = time + 1000 * LEASE_SECONDS
         with self._store.writing() as connection:
             if connection.dialect.name != "sqlite":
@@ -134,7 +141,7 @@ class ReviewDesk:
             connection.execute(sa.delete(leases).where(leases.c.until <= time))
             connection.execute(sa.update(leases).where(leases.c.session == session).values(until=until))
             others = lent.where(leases.c.session != session)
-            rows = connection.execute(query.where(sa.not_(others.exists()))).all()
+            rows = connection.execute(rows_of(chosen.where(sa.not_(others.exists())))).all()
             if rows:
                 new = [{"digit": row.number, "session": session, "until": until} for row in rows]
                 insert_new(connection, leases, new, leases.c.digit)

@@ -59,14 +59,14 @@ export class Cells extends EventTarget {
   }
 
   /** Move the focus if an event is a key for it; returns whether it is. */
-  press({ key, target }) {
+  press({ key }) {
     const n = this.#buttons.length;
-    if (!n || !(this.#element.contains(target) || target === document.body)) return false;
+    if (!n || (!this.hasFocus && !key.startsWith("Arrow"))) return false;
     const columns = Math.max(1, this.#buttons.filter(({ offsetTop }) => offsetTop === this.#buttons[0].offsetTop).length);
     const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns, Home: -this.#at, End: n - 1 - this.#at }[key];
     if (step === undefined) return false;
     const next = this.#at + step;
-    // The first key, while nothing has the focus, only shows where one is.
+    // The first key, while something else has the focus, only shows where one is.
     this.#buttons[this.hasFocus && next >= 0 && next < n ? next : this.#at].focus();
     return true;
   }

@@ -60,8 +60,9 @@ export class GridView {
 
   /** Show the label that the address names, or the one with most waiting digits; throws if it cannot be loaded. */
   async show(parameters) {
-    this.hide();
-    const visit = this.#visit;
+    const visit = this.#visit += 1;
+    await this.#screens.stop();
+    if (visit !== this.#visit) return;
     let label = classes.indexOf(parameters.get("label"));
     if (label < 0) {
       this.#screens.waiting = (await this.#desk.request("api/review?limit=1")).waiting;
@@ -72,9 +73,9 @@ export class GridView {
     await this.#screens.start(label);
   }
 
-  hide() {
+  async hide() {
     this.#visit += 1;
-    this.#screens.stop();
+    await this.#screens.stop();
   }
 
   clear() {

@@ -57,8 +57,8 @@ export class HistoryView {
     const step = { ArrowUp: -1, ArrowDown: 1 }[key];
     const links = this.#entries.map(({ link }) => link);
     const at = this.#entries.findIndex(({ row }) => row.contains(target));
-    if (!step || !links.length || (at < 0 && target !== document.body)) return false;
-    links[Math.max(0, Math.min(at + step, links.length - 1))].focus();
+    if (!step || !links.length) return false;
+    links[Math.max(0, Math.min(at < 0 ? 0 : at + step, links.length - 1))].focus();
     return true;
   }
 

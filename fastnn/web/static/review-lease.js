@@ -11,6 +11,7 @@ let used = false; // whether somebody has done something since the last renewal
 export class Lease {
   #desk;
   #session = newId();
+  #latest = null; // the latest request for digits
 
   constructor(desk) {
     this.#desk = desk;
@@ -21,12 +22,16 @@ export class Lease {
     held.add(this);
     const parameters = new URLSearchParams({ limit, session: this.#session });
     if (label !== undefined) parameters.set("label", label);
-    return this.#desk.request(`api/review?${parameters}`);
+    this.#latest = this.#desk.request(`api/review?${parameters}`);
+    return this.#latest;
   }
 
-  /** Other reviewers may have the digits now. */
-  release() {
-    if (held.delete(this)) Lease.#free(this.#desk, [this.#session]);
+  /** Other reviewers may have the digits now; resolves when they can. */
+  async release() {
+    if (!held.delete(this)) return;
+    // A request that is answered after the release would borrow the digits again.
+    await Promise.allSettled([this.#latest]);
+    await Lease.#free(this.#desk, [this.#session]);
   }
 
   /** Release all leases, when the page is left. */
@@ -35,10 +40,11 @@ export class Lease {
     held.clear();
   }
 
-  static #free(desk, sessions) {
+  static async #free(desk, sessions) {
     if (!desk.token) return;
-    // The answer does not matter: a lease ends by itself.
-    desk.request("api/review/release", { body: { sessions }, keepalive: true }).catch(() => {});
+    try {
+      await desk.request("api/review/release", { body: { sessions }, keepalive: true });
+    } catch { /* a lease ends by itself */ }
   }
 }
 

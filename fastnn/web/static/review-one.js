@@ -61,10 +61,10 @@ export class OneView {
     this.#poll();
   }
 
-  hide() {
+  async hide() {
     this.#visible = false;
     clearTimeout(this.#timer);
-    this.#queue.release();
+    await this.#queue.release();
   }
 
   clear() {

@@ -79,11 +79,12 @@ export class ReviewQueue extends EventTarget {
   }
 
   /** Give the digits back for other reviewers. */
-  release() {
-    this.#lease.release();
+  async release() {
+    const lease = this.#lease;
     this.#lease = new Lease(this.#desk);
     this.digits = [];
     this.#skipped.clear();
+    await lease.release();
   }
 
   /** Forget everything, for another token. */

@@ -77,9 +77,8 @@ export class Screens extends EventTarget {
 
   /** Show digits of a label; throws if they cannot be loaded. */
   async start(label) {
-    this.stop();
-    const visit = this.#visit;
     this.label = label;
+    const visit = this.#visit;
     const screen = new Screen(this.#desk, label);
     const waiting = await screen.load();
     if (visit !== this.#visit) {
@@ -93,14 +92,15 @@ export class Screens extends EventTarget {
   }
 
   /** Give all digits back for other reviewers. */
-  stop() {
+  async stop() {
     this.#visit += 1;
     clearTimeout(this.#timer);
-    for (const screen of [this.current, ...this.#ahead]) screen?.lease.release();
+    const screens = [this.current, ...this.#ahead].filter(Boolean);
     this.current = null;
     this.#ahead = [];
     this.#past = [];
     this.#loading = false;
+    await Promise.all(screens.map(({ lease }) => lease.release()));
   }
 
   /** Forget everything, for another token. */

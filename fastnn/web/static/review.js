@@ -59,8 +59,9 @@ const parameters = () => new URLSearchParams(location.hash.slice(1));
 async function showView() {
   const wanted = parameters().get("view");
   const name = Object.hasOwn(views, wanted) ? wanted : "one";
+  let left = null;
   if (current !== name) {
-    if (current) views[current].hide();
+    if (current) left = views[current].hide();
     for (const other of Object.keys(views)) byId(`view-${other}`).hidden = other !== name;
     for (const link of document.querySelectorAll("#views a")) {
       if (link.dataset.view === name) link.setAttribute("aria-current", "page");
@@ -68,7 +69,9 @@ async function showView() {
     }
     current = name;
   }
-  await views[name].show(parameters());
+  // What the other view had borrowed, this one may want.
+  await left;
+  if (current === name) await views[name].show(parameters());
 }
 
 function leaveView() {
