@@ -37,7 +37,7 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 
-WAIT = 4_000
+WAIT = 30_000
 """Milliseconds; reached only when something hangs."""
 
 PHONE: dict[str, Any] = {

@@ -145,9 +145,7 @@ def test_the_last_screen_is_taken_back_with_its_marks(
     send(quiet, drawn, *range(8), label=5)
     page = log_in(quiet, visit, "grid&label=5")
     press(page, "ArrowDown", "Space", "ArrowRight", "6", "Enter")
-    expect(page.locator("#grid-message")).to_have_text(
-        "Accepted 6, rejected 1, relabelled 1. No drawing of a 5 waits."
-    )
+    expect(page.locator("#grid-message")).to_have_text("Accepted 6, rejected 1, relabelled 1. No drawing of a 5 waits.")
     assert pending(quiet) == []
     press(page, "u")
     expect(page.locator(".cell")).to_have_count(8)
