@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+import sqlalchemy as sa
 
 from fastnn.datasets.database import import_dataset
+from fastnn.datasets.schema import leases
 from fastnn.web.serving import ServedModel
 from fastnn.web.store import NewDigit, Store
-from tests.web.servers import BEARER, Server, new_id, servers
+from tests.web.servers import BEARER, Server, changing, new_id, servers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -90,9 +92,19 @@ def visit(chromium: Browser) -> Iterator[Callable[..., Page]]:
     assert faults == []
 
 
-@pytest.fixture(scope="package")
-def site(tmp_path_factory: pytest.TempPathFactory, model: Model, model_file: Path, drawn: Dataset) -> Iterator[Server]:
+@pytest.fixture
+def site(shared_site: Server) -> Server:
     """A server with 400 accepted and 12 pending digits and some reviews; tests must not change it."""
+    # What was lent to pages of other tests must not be missing in this one.
+    with changing(shared_site.db) as connection:
+        connection.execute(sa.delete(leases))
+    return shared_site
+
+
+@pytest.fixture(scope="package")
+def shared_site(
+    tmp_path_factory: pytest.TempPathFactory, model: Model, model_file: Path, drawn: Dataset
+) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("site")
     fill(f"sqlite:///{folder / 'digits.db'}", drawn, model, ("Ada", "Grace <b>H.</b>", "Konrad", "数"))
     with servers(folder, model_file) as start:
