@@ -232,6 +232,8 @@ class PicturedEntry(HistoryEntry):
     image: Image
     state: DigitState
     given: Position
+    current_label: Position | None
+    digit_number: Annotated[int, Meta(description="`number` of the digit")]
 
 
 class Queue(Struct):
@@ -251,6 +253,7 @@ class Listed(Struct):
 
     digits: list[ListedDigit]
     next: Next
+    total: Annotated[int | UnsetType, Meta(description="of a contributor: all digits in this state")] = UNSET
 
 
 class History(Struct):
@@ -282,6 +285,12 @@ class ReviewResults(Struct):
     """The results of several verdicts, in their order."""
 
     results: list[ReviewResult]
+
+
+class Released(Struct):
+    """How many sessions were named."""
+
+    sessions: int
 
 
 class Changed(Struct):

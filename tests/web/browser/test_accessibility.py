@@ -76,6 +76,28 @@ def test_no_serious_violation(site: Server, visit: Callable[..., Page], path: st
     assert serious(page) == []
 
 
+@pytest.mark.parametrize("view", ["grid", "browse", "browse&state=pending&contributor=Ada", "history"])
+def test_no_serious_violation_on_the_review_desk(site: Server, visit: Callable[..., Page], view: str) -> None:
+    page = visit(f"{site.url}/review#token={TOKEN}&view={view}", color_scheme="light")
+    expect(page.locator("#desk")).to_be_visible()
+    expect(page.locator(".cell, #entries li").first).to_be_visible()
+    if view == "grid":
+        page.locator(".cell").first.click()
+    elif view.startswith("browse"):
+        page.locator(".cell").first.focus()
+        expect(page.locator("#browse-digit")).to_be_visible()
+    assert serious(page) == []
+    page.emulate_media(color_scheme="dark")
+    assert serious(page) == []
+    page.set_viewport_size(PHONE["viewport"])
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert serious(page) == []
+    if "contributor" in view:
+        page.locator("#strike").click()
+        expect(page.locator("#ask")).to_be_visible()
+        assert serious(page) == []
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_serious_violation_on_the_login_forms(site: Server, visit: Callable[..., Page], scheme: str) -> None:
     page = visit(f"{site.url}/review", color_scheme=scheme)
