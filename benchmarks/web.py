@@ -54,8 +54,8 @@ def parts(options: argparse.Namespace) -> dict[str, Callable[[Path, Path], Measu
         "database": partial(database, digits=options.digits),
         "sqlite": partial(grid_on_sqlite, digits=options.digits),
         "postgres": partial(grid_on_postgres, digits=options.digits),
-        "load": first_load,
-        "learn": learning,
+        "load": partial(first_load, rounds=options.rounds),
+        "learn": partial(learning, rounds=options.rounds),
     }
 
 
@@ -109,6 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--digits", type=int, default=100_000, help="accepted digits of the large database, and pending ones of each"
     )
+    parser.add_argument("--rounds", type=int, default=5, help="loads of the page, and rounds of its learning")
     parser.add_argument("--epochs", type=int, default=5, help="training epochs of the network that is served")
     add_page_option(parser)
     names = list(parts(parser.parse_args([])))

@@ -217,8 +217,8 @@ def review_by_grids(client: httpx.Client) -> tuple[list[float], list[float], lis
             wrong.add("grid: digits of another label")
         ids += [digit["id"] for digit in digits]
         held.append([digit["id"] for digit in digits])
-        if len(held) == _REVIEWERS:
-            saved.append(_accept(client, held.pop(0), wrong))
+        if len(held) == _REVIEWERS and (oldest := held.pop(0)):
+            saved.append(_accept(client, oldest, wrong))
     if len(ids) != len(set(ids)):
         wrong.add("grid: a digit was lent twice")
     return asked, saved, sorted(wrong)

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, Page
 
-    from fastnn.datasets import Dataset
     from fastnn.network import Rule
 
 MAX_BYTES = 300_000
@@ -38,7 +37,6 @@ MAX_BYTES = 300_000
 MAX_SECONDS = 1.0
 """Limit for the time until one can draw, on the throttled profile that is named first."""
 
-_LOADS = 5
 _MODEL = ("model.json", "model.bin")
 
 
@@ -76,13 +74,13 @@ window.usable = customElements.whenDefined("draw-pad").then(() => new Promise((r
 """
 
 
-def first_load(folder: Path, model: Path) -> Measured:
+def first_load(folder: Path, model: Path, rounds: int) -> Measured:
     """Measure the first load of Recognise in Chromium."""
     _require_chromium()
     with servers(folder, model) as start, open_chromium() as browser:
         url = start("--rate", "0", "--no-access-log").url
         size, model_size = _transferred(browser, url)
-        fast, slow = (_usable_after(browser, url, network) for network in (FAST_4G, SLOW_4G))
+        fast, slow = (_usable_after(browser, url, network, rounds) for network in (FAST_4G, SLOW_4G))
     rows = [
         ("first load of Recognise until the page is usable, all files, with headers", f"{size / 1000:.0f} kB"),
         ("the model, loaded after that", f"{model_size / 1000:.0f} kB" if model_size else "not loaded"),
@@ -131,9 +129,9 @@ def _transferred(browser: Browser, url: str) -> tuple[int, int]:
     return sum(by_path.values()), model
 
 
-def _usable_after(browser: Browser, url: str, network: Network4G) -> float:
+def _usable_after(browser: Browser, url: str, network: Network4G, loads: int) -> float:
     """Return the median of the seconds from the start of the navigation until one can draw, with an empty cache."""
-    return statistics.median(_usable_once(browser, url, network) for _ in range(_LOADS))
+    return statistics.median(_usable_once(browser, url, network) for _ in range(loads))
 
 
 def _usable_once(browser: Browser, url: str, network: Network4G) -> float:
@@ -163,9 +161,9 @@ def _usable_once(browser: Browser, url: str, network: Network4G) -> float:
 
 _NETWORKS: tuple[tuple[int, Rule], ...] = ((16, "backprop"), (64, "backprop"), (200, "backprop"), (64, "original"))
 _RATE = 0.02
-_CHECKED = 50
+_CHECKED = 20
 _TOLERANCE = 1e-5
-_ROUNDS = 3
+_TOLERANCE_FLOAT32 = 1e-3
 _ROUND_SECONDS = 0.7
 
 # Makes `learn(n)`, which trains on the first n digits from the given weights, in the page's own thread.
@@ -188,7 +186,7 @@ _SPEED = """(seconds) => {
 }"""
 
 
-def learning(folder: Path, model: Path) -> Measured:
+def learning(folder: Path, model: Path, rounds: int) -> Measured:
     """Measure how many digits a second the page Learn learns, beside fastnn on one core; both are checked first."""
     _require_chromium()
     drawn = load_dataset("drawn:3000")
@@ -199,62 +197,72 @@ def learning(folder: Path, model: Path) -> Measured:
         page.goto(f"{start('--rate', '0', '--no-access-log').url}/learn")
         page.wait_for_load_state("networkidle")
         for hidden, rule in _NETWORKS:
-            measured.add(_race(page, images, drawn, hidden, rule))
+            contest = _Contest(images, drawn.labels, hidden, rule)
+            measured.add(contest.run(page, rounds))
     return measured
 
 
-def _race(page: Page, images: np.ndarray, drawn: Dataset, hidden: int, rule: Rule) -> Measured:
-    """Check the page's and fastnn's network against the reference, then time them in turn."""
-    sizes = (784, hidden, 10)
-    weights, biases = initial_parameters(sizes, uniform=rule == "original")
-    network = Network(sizes, rule=rule, activation="sigmoid" if rule == "original" else "relu")
-    for target, values in zip(network.weights + network.biases, weights + biases, strict=True):
-        target[...] = values
-    page.evaluate(
-        _PREPARE,
-        {
-            "network": {
-                "sizes": sizes,
-                "rule": rule,
-                "weights": [one.ravel().tolist() for one in weights],
-                "biases": [one.tolist() for one in biases],
-            },
-            "images": base64.b64encode(images.tobytes()).decode(),
-            "labels": drawn.labels.tolist(),
+@dataclass(frozen=True)
+class _Contest:
+    """A network that the page and fastnn train on the same digits, from the same weights."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    hidden: int
+    rule: Rule
+
+    def run(self, page: Page, rounds: int) -> Measured:
+        """Check both networks against the reference, then time them in turn."""
+        name = f"Learn, 784-{self.hidden}-10, rule {'gradient' if self.rule == 'backprop' else self.rule}"
+        network = self._network()
+        reference = self._reference(network)
+        ours = OnInputs(network, ImageInput(self.images, self.rule == "backprop"), self.labels, _RATE)
+        page.evaluate(_PREPARE, self._for_page())
+        ours.run(_CHECKED)
+        page.evaluate("learn", _CHECKED)
+        deviations = {
+            "the page": (_deviation(_interleaved(*page.evaluate(_PARAMETERS)), reference), _TOLERANCE),
+            "fastnn": (_deviation(ours.weights(), reference), _TOLERANCE_FLOAT32),
+        }
+        wrong = [
+            f"{name}: {who} differs from the reference by {deviation:.1e} after {_CHECKED} digits"
+            for who, (deviation, tolerance) in deviations.items()
+            if not deviation <= tolerance
+        ]
+        if wrong:  # a wrong result has no speed
+            return Measured([(name, "wrong")], wrong)
+        speeds = [(float(page.evaluate(_SPEED, _ROUND_SECONDS)), _speed(ours)) for _ in range(rounds)]
+        best, fastest = (max(one) for one in zip(*speeds, strict=True))
+        figure = f"{best:,.0f} digits/s in the page, {fastest:,.0f} by fastnn on one core: {fastest / best:.0f} ×"
+        return Measured([(name, figure)])
+
+    def _start(self) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
+        return initial_parameters((784, self.hidden, 10), uniform=self.rule == "original")
+
+    def _network(self) -> Network:
+        activation = "sigmoid" if self.rule == "original" else "relu"
+        network = Network((784, self.hidden, 10), rule=self.rule, activation=activation)
+        weights, biases = self._start()
+        for target, values in zip(network.weights + network.biases, weights + biases, strict=True):
+            target[...] = values
+        return network
+
+    def _for_page(self) -> dict[str, Any]:
+        weights, biases = ([one.ravel().tolist() for one in kind] for kind in self._start())
+        sizes = (784, self.hidden, 10)
+        return {
+            "network": {"sizes": sizes, "rule": self.rule, "weights": weights, "biases": biases},
+            "images": base64.b64encode(self.images.tobytes()).decode(),
+            "labels": self.labels.tolist(),
             "rate": _RATE,
-        },
-    )
-    name = f"784-{hidden}-10, rule {'gradient' if rule == 'backprop' else rule}"
-    reference = _reference(network, images, drawn, rule)
-    ours = OnInputs(network, ImageInput(images, rule == "backprop"), drawn.labels, _RATE)
-    ours.run(_CHECKED)
-    page.evaluate("learn", _CHECKED)
-    deviations = (
-        _deviation(_interleaved(*page.evaluate(_PARAMETERS)), reference),
-        _deviation(ours.weights(), reference),
-    )
-    wrong = [
-        f"Learn, {name}: {who} differs from the reference by {deviation:.1e} after {_CHECKED} digits"
-        for who, deviation, tolerance in zip(("the page", "fastnn"), deviations, (_TOLERANCE, 1e-3), strict=True)
-        if not deviation <= tolerance
-    ]
-    if wrong:  # a wrong result has no speed
-        return Measured([(f"Learn, {name}", "wrong")], wrong)
-    in_page, on_core = [], []
-    for _ in range(_ROUNDS):
-        in_page.append(float(page.evaluate(_SPEED, _ROUND_SECONDS)))
-        on_core.append(_speed(ours))
-    best, fastest = max(in_page), max(on_core)
-    figure = f"{best:,.0f} digits/s in the page, {fastest:,.0f} by fastnn on one core: {fastest / best:.0f} ×"
-    return Measured([(f"Learn, {name}", figure)])
+        }
 
-
-def _reference(network: Network, images: np.ndarray, drawn: Dataset, rule: Rule) -> list[np.ndarray]:
-    """Return the weights and biases of fastnn.reference after the digits that are checked."""
-    reference = ReferenceNetwork.from_network(network)
-    for image, label in zip(images[:_CHECKED], drawn.labels[:_CHECKED].tolist(), strict=True):
-        reference.train((image if rule == "original" else 255.0 - image) / 255.0, label, _RATE)
-    return _interleaved(reference.weights, reference.biases)
+    def _reference(self, network: Network) -> list[np.ndarray]:
+        """Return the weights and biases of fastnn.reference after the digits that are checked."""
+        reference = ReferenceNetwork.from_network(network)
+        for image, label in zip(self.images[:_CHECKED], self.labels[:_CHECKED].tolist(), strict=True):
+            reference.train((image if self.rule == "original" else 255.0 - image) / 255.0, label, _RATE)
+        return _interleaved(reference.weights, reference.biases)
 
 
 def _interleaved(weights: Any, biases: Any) -> list[np.ndarray]:

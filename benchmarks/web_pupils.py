@@ -46,7 +46,7 @@ _MODEL = ("model.json", "model.bin")
 
 # A file that another file names: of HTML, of a stylesheet, and of a module or a worker.
 _NAMED = re.compile(
-    r"""(?:<link rel="(?:icon|manifest|stylesheet|modulepreload)"[^>]*href=|<script[^>]*src=)"([^"]+)"
+    r"""(?:<link\ rel="(?:icon|manifest|stylesheet|modulepreload)"[^>]*href=|<script[^>]*src=)"([^"]+)"
     |url\(["']?([^"')]+)
     |(?:from|import)\s*\(?\s*"(\.{1,2}/[^"]+)"
     |new\ URL\("([^"]+\.js)",\s*import\.meta\.url\)""",
