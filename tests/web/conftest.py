@@ -102,6 +102,15 @@ def client(sqlite_url: str, loaded: ServedModel) -> Iterator[TestClient]:
         yield opened
 
 
+@pytest.fixture(scope="module")
+def unchanged(loaded: ServedModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """A client as above, for the many tests of a module whose requests are refused: they must not change anything."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('unchanged') / 'digits.db'}"
+    app = create_app(Settings(Store(url), TOKEN, loaded, rate=0))
+    with TestClient(app, raise_server_exceptions=False) as opened:
+        yield opened
+
+
 @pytest.fixture
 def serve(tmp_path: Path, model_file: Path) -> Iterator[Callable[..., Server]]:
     """A function that starts ``fastnn serve``; see :func:`tests.web.servers.servers`."""
