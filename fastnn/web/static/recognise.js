@@ -1,7 +1,7 @@
 // Shows the prediction while a digit is drawn, and the digits on a picture.
 
 import { AnswerView, byId, createElement, drawImage, showGuess } from "./answer.js";
-import { ApiError, errorText, plural, request, retryDelay, SIDE } from "./common.js";
+import { ApiError, classes, errorText, plural, request, retryDelay, SIDE, words } from "./common.js";
 import "./draw-pad.js";
 import { PictureInput } from "./picture.js";
 
@@ -12,7 +12,7 @@ const HOW_TO = "Draw with a mouse, a finger or a stylus.";
 
 const pad = byId("drawing");
 const pictures = new PictureInput();
-let view = new AnswerView([...Array(10).keys()].map(String));
+let view = new AnswerView(classes);
 let picture = null; // a Blob; null while a digit is drawn
 let timer = 0;
 let running = null; // the AbortController of the running request
@@ -41,7 +41,7 @@ function showFound(digits) {
   const select = (k) => {
     view.show(digits[k].probabilities, { doubtful: digits[k].doubtful });
     byId("doubt").textContent = digits[k].reason ? `In doubt: ${digits[k].reason}.` : "";
-    if (digits.length > 1) showGuess(digits.map(({ label }) => label).join(" "), `${plural(digits.length, "digit")} found`);
+    if (digits.length > 1) showGuess(digits.map(({ label }) => label).join(" "), `${plural(digits.length, words.one, words.several)} found`);
     pictures.showBoxes(digits.map(({ box }) => box), k);
     [...byId("found").children].forEach((button, one) => button.setAttribute("aria-pressed", String(one === k)));
   };
@@ -84,7 +84,7 @@ async function recognise() {
 function handleError(error) {
   // The server calls a drawing with very little ink blank.
   if (error instanceof ApiError && error.status === 422) {
-    clearPrediction(picture ? `No digit found: ${errorText(error)}.` : HOW_TO);
+    clearPrediction(picture ? `No ${words.one} found: ${errorText(error)}.` : HOW_TO);
     return;
   }
   clearPrediction(`No answer: ${errorText(error)}.`);
@@ -148,7 +148,7 @@ byId("draw").addEventListener("click", draw);
 pictures.addEventListener("picture", ({ blob }) => {
   forget();
   picture = blob;
-  byId("sure").textContent = "Looking for digits …";
+  byId("sure").textContent = `Looking for ${words.several} …`;
   recognise();
 });
 pictures.addEventListener("failure", ({ text }) => clearPrediction(text));

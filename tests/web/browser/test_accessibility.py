@@ -94,11 +94,31 @@ def learn(page: Page) -> None:
     expect(page.locator("#message")).to_contain_text("It has just learned")
 
 
+def learn_on_the_machine(page: Page) -> None:
+    page.locator("#machine-run").click()
+    page.locator("#token").fill(TOKEN)
+    page.keyboard.press("Enter")
+    expect(page.locator("#legend")).to_be_visible()
+    page.locator("#machine-run").click()
+    expect(page.locator("#machine-run")).to_have_text("Start fastnn")
+
+
+def see_the_class(page: Page) -> None:
+    expect(page.locator("#drawn")).not_to_have_text("–")
+    expect(page.locator("#mosaic")).to_be_visible()
+
+
+def teach(page: Page) -> None:
+    expect(page.locator("#desk")).to_be_visible()
+
+
 # The states in which visitors see a page when they use it; a page that is not here is looked at as it opens.
 STATES: dict[str, tuple[Callable[[Page], None], ...]] = {
     "/": (recognise,),
     "/contribute": (contribute, ask_back),
-    "/learn": (learn,),
+    "/learn": (learn, learn_on_the_machine),
+    "/class": (see_the_class,),
+    "/teacher": (teach,),
 }
 
 
@@ -117,9 +137,13 @@ def test_no_serious_violation(site: Server, visit: Callable[..., Page], path: st
     assert faults(page) == []
 
 
-def test_no_serious_violation_on_the_login_form(site: Server, visit: Callable[..., Page]) -> None:
+def test_no_serious_violation_on_the_login_forms(site: Server, visit: Callable[..., Page]) -> None:
     page = visit(f"{site.url}/review")
     expect(page.locator("#login")).to_be_visible()
+    assert faults(page) == []
+    page = visit(f"{site.url}/learn")
+    page.locator("#machine-run").click()
+    expect(page.locator("#machine-login")).to_be_visible()
     assert faults(page) == []
 
 
