@@ -154,9 +154,9 @@ INKED = [0, *IMAGE[1:]]
     ],
 )
 def test_invalid_input_is_refused_with_a_reason(
-    client: TestClient, path: str, content: bytes | str, kind: str, status: int
+    unchanged: TestClient, path: str, content: bytes | str, kind: str, status: int
 ) -> None:
-    answer = client.post(path, content=content, headers={"Content-Type": kind})
+    answer = unchanged.post(path, content=content, headers={"Content-Type": kind})
     assert answer.status_code == status
     assert 0 < len(answer.json()["detail"]) < 300
 
@@ -178,12 +178,12 @@ def test_invalid_input_is_refused_with_a_reason(
     ],
 )
 def test_one_invalid_digit_rejects_the_whole_request(
-    client: TestClient, drawn: Dataset, changes: dict[str, Any]
+    unchanged: TestClient, drawn: Dataset, changes: dict[str, Any]
 ) -> None:
     digits = [digit(drawn, 0), digit(drawn, 1, **changes)]
-    answer = client.post("/api/digits", json={"digits": digits})
+    answer = unchanged.post("/api/digits", json={"digits": digits})
     assert answer.status_code == 422
-    assert client.get("/api/stats").json()["pending"] == 0
+    assert unchanged.get("/api/stats").json()["pending"] == 0
 
 
 def test_too_many_digits_in_one_request_are_refused(client: TestClient, drawn: Dataset) -> None:
@@ -263,8 +263,8 @@ def test_reviewed_digits_appear_in_the_data_set(client: TestClient, drawn: Datas
         ([], 422),
     ],
 )
-def test_invalid_reviews_are_refused(client: TestClient, body: Any, status: int) -> None:
-    assert client.post(f"/api/review/{new_id()}", json=body, headers=BEARER).status_code == status
+def test_invalid_reviews_are_refused(unchanged: TestClient, body: Any, status: int) -> None:
+    assert unchanged.post(f"/api/review/{new_id()}", json=body, headers=BEARER).status_code == status
 
 
 def test_a_second_reviewer_with_another_decision_gets_a_409(client: TestClient, drawn: Dataset) -> None:

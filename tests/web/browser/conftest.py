@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.server
 import re
-import shutil
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from fastnn.datasets.database import import_dataset
 from fastnn.datasets.schema import leases
 from fastnn.web.serving import ServedModel
 from fastnn.web.store import NewDigit, Store
+from tests.web.browser.chromium import WAIT, missing_chromium, open_chromium
 from tests.web.servers import BEARER, Server, changing, new_id, servers
 
 if TYPE_CHECKING:
@@ -27,20 +27,6 @@ if TYPE_CHECKING:
 
     from fastnn.datasets import Dataset
     from fastnn.model import Model
-
-# Without the last four, Chromium would look for its updates on the network. The camera is one of Chromium's own.
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--use-fake-device-for-media-stream",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-WAIT = 30_000
-"""Milliseconds; reached only when something hangs."""
 
 PHONE: dict[str, Any] = {
     "viewport": {"width": 390, "height": 780},
@@ -55,15 +41,11 @@ DESK: dict[str, Any] = {"viewport": {"width": 1100, "height": 770}}
 # start their own.
 @pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
-    driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra [dev])")
-    path = shutil.which("chromium")
-    if path is None:
-        pytest.skip("chromium is not installed (apt-get install chromium)")
-    driver.expect.set_options(timeout=WAIT)
-    with driver.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+    reason = missing_chromium()
+    if reason is not None:
+        pytest.skip(reason)
+    with open_chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
