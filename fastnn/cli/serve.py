@@ -20,7 +20,7 @@ from fastnn.cli._signals import STOPPING, Interrupted, handling
 from fastnn.errors import FastnnError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import FrameType
 
     import uvicorn
@@ -429,10 +429,10 @@ def run(app: FastAPI, listening: socket.socket, *, root_path: str, forwarded: st
         limit_concurrency=2000,
         ws="none",
     )
-    _run_server(config, listening)
+    _run_server(config, listening, on_exit=app.state.fastnn.live.stop)
 
 
-def _run_server(config: uvicorn.Config, listening: socket.socket) -> None:
+def _run_server(config: uvicorn.Config, listening: socket.socket, on_exit: Callable[[], None]) -> None:
     import uvicorn
 
     received: list[int] = []
@@ -442,6 +442,7 @@ def _run_server(config: uvicorn.Config, listening: socket.socket) -> None:
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             # Uvicorn handles SIGINT also in a process that ignores it.
             if sig not in ignored:
+                on_exit()  # before the server waits for requests to end
                 super().handle_exit(sig, frame)
 
     def stop(number: int, frame: FrameType | None) -> None:

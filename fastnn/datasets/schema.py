@@ -1,4 +1,8 @@
-"""The tables of a database of digits, their versions, and the upgrade of older ones."""
+"""The tables of a database of digits, their versions, and the upgrade of older ones.
+
+Only the web app uses leases, reviews and models. They are here too, because ``fastnn data import`` also makes and
+upgrades databases, and one of a version must have all its tables: a server may have to serve it read-only.
+"""
 
 from __future__ import annotations
 

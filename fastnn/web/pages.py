@@ -34,7 +34,8 @@ _MOST_BYTES = 1 << 20
 _ADDRESS = "{{address}}"
 """Stands for the address of the app, which is known only when a page is asked for: link previews need a whole one."""
 
-_N_DRAWN = 3000
+BUILT_IN = "drawn:3000"
+"""The data set of the page that learns: drawn by fastnn, so that it works before visitors have drawn any."""
 
 _WITH_CAMERA = {"Permissions-Policy": "camera=(self), geolocation=(), microphone=()"}
 
@@ -166,11 +167,8 @@ def _template(name: str) -> str:
 
 @cache
 def _drawn_digits() -> bytes:
-    """Return digits for the page that learns, 784 pixels and the label of each, compressed with gzip.
-
-    They are drawn by fastnn, so that the page works before visitors have drawn any.
-    """
-    dataset = load_dataset(f"drawn:{_N_DRAWN}")
+    """Return digits for the page that learns, 784 pixels and the label of each, compressed with gzip."""
+    dataset = load_dataset(BUILT_IN)
     rows = np.column_stack([dataset.images, dataset.labels]).astype(np.uint8)
     return gzip.compress(rows.tobytes(), mtime=0)
 

@@ -13,8 +13,10 @@ import anyio
 from fastapi import HTTPException
 
 from fastnn.web.classroom import Classroom
+from fastnn.web.description import Description
 from fastnn.web.export import Export
 from fastnn.web.limits import RateLimiter
+from fastnn.web.live_training import LiveTrainings
 from fastnn.web.model_files import ModelFiles
 from fastnn.web.rescoring import Rescorer
 from fastnn.web.trainer import Trainer
@@ -73,7 +75,9 @@ class State:
 
     def __init__(self, settings: Settings) -> None:
         self.store, self.model = settings.store, settings.model
+        self.description = Description()
         self.export, self.classroom = Export(settings.store), Classroom(settings.store)
+        self.live = LiveTrainings()
         self.model_files = ModelFiles(lambda: self.model)
         self.limiter = RateLimiter(settings.rate)
         self.class_address = ""
@@ -146,6 +150,7 @@ class State:
 
     def stop(self) -> None:
         """Stop the background threads and close the database."""
+        self.live.close()
         if self.trainer is not None:
             self.trainer.stop()
         self._rescorer.stop()

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import io
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import segno
 from fastapi import FastAPI, HTTPException, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from fastnn.web.limits import LIGHT_COST, read_body
-from fastnn.web.messages import class_request, decode
-from fastnn.web.responses import MAX_BODY_BYTES, content_type_of, json_response, request_body, responses
+from fastnn.web.answers import ClassBoard
+from fastnn.web.authorization import token_needed
+from fastnn.web.limits import LIGHT_COST
+from fastnn.web.messages import ClassRequest, class_request, decode
+from fastnn.web.responses import json_body, json_response
 
 if TYPE_CHECKING:
     from fastnn.web.classroom import Board
@@ -31,10 +33,12 @@ def add_teaching(app: FastAPI, state: State) -> None:
         return state.class_address or str(request.base_url)
 
     def described(board: Board, request: Request) -> Response:
-        return json_response({**board.counts, "address": address(request)})
+        return json_response(ClassBoard(**board.counts, address=address(request)))
 
     @app.get(
-        "/api/class", summary="What a projector shows: counts and the address", responses=responses(None, 429, 503)
+        "/api/class",
+        summary="What a projector shows: counts and the address",
+        **state.description.route(ClassBoard, 429, 503),
     )
     async def board(request: Request) -> Response:
         state.limiter.spend(request, LIGHT_COST)
@@ -43,13 +47,11 @@ def add_teaching(app: FastAPI, state: State) -> None:
     @app.post(
         "/api/class",
         summary="Open or close collecting, or show drawings that are not reviewed yet on projectors",
-        openapi_extra={"security": [{"token": []}], **request_body("ClassRequest")},
-        responses=responses(None, 401, 408, 413, 415, 422, 429, 503),
+        **token_needed(state),
+        **state.description.route(ClassBoard, 429, 503, takes=ClassRequest, secured=True),
     )
     async def change(request: Request) -> Response:
-        state.require_token(request)
-        content_type_of(request, "application/json")
-        message = decode(class_request, await read_body(request, MAX_BODY_BYTES))
+        message = decode(class_request, await json_body(request))
         work = partial(classroom.change, collecting=message.collecting, shows_pending=message.shows_pending)
         return described(await run_in_threadpool(work), request)
 
@@ -67,18 +69,12 @@ def add_teaching(app: FastAPI, state: State) -> None:
         state.limiter.spend(request, LIGHT_COST)
         return Response(_qr_code(f"{address(request)}{_PAGE}"), media_type="image/svg+xml")
 
-    image: dict[int | str, dict[str, Any]] = {
-        200: {"description": "A PNG image", "content": {"image/png": {}}},
-        304: {"description": "Unchanged since the version with this ETag"},
-    }
-    svg: dict[int | str, dict[str, Any]] = {200: {"description": "An SVG image", "content": {"image/svg+xml": {}}}}
-    app.add_api_route(
-        "/class.png",
-        picture,
-        summary="The newest drawings, as a projector shows them",
-        responses={**image, **responses(..., 404, 429, 503)},
-    )
-    app.add_api_route("/class.svg", code, summary="The address as a QR code", responses={**svg, **responses(..., 429)})
+    image = {"description": "A PNG image", "content": {"image/png": {}}}
+    svg = {"description": "An SVG image", "content": {"image/svg+xml": {}}}
+    pictured = state.description.route(image, 404, 429, 503)
+    pictured["responses"][304] = {"description": "Unchanged since the version with this ETag"}
+    app.add_api_route("/class.png", picture, summary="The newest drawings, as a projector shows them", **pictured)
+    app.add_api_route("/class.svg", code, summary="The address as a QR code", **state.description.route(svg, 429))
 
 
 @lru_cache(maxsize=16)

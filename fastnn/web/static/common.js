@@ -40,10 +40,15 @@ export async function request(path, { body, token, signal } = {}) {
     cache: "no-store",
   });
   if (response.ok) return response.json();
+  throw await responseError(response);
+}
+
+/** The ApiError that a response describes. */
+export async function responseError(response) {
   const error = await response.json().catch(() => ({}));
   const detail = typeof error.detail === "string" ? error.detail : `the server answered with status ${response.status}`;
   const wait = response.headers.get("Retry-After");
-  throw new ApiError(response.status, detail, /^\d+$/.test(wait) ? Number(wait) : null);
+  return new ApiError(response.status, detail, /^\d+$/.test(wait) ? Number(wait) : null);
 }
 
 /** The text that describes a failed request. */

@@ -1,19 +1,24 @@
-// Shows a network that learns in a worker beside the page.
+// Shows a network that learns in a worker beside the page, and the same training by fastnn on the server.
 
-import { AnswerView, byId, createElement, drawImage, percent } from "./answer.js";
-import { article, classes, errorText, plural, setEnabled, showFigures, showMessage, words } from "./common.js";
+import { AnswerView, byId, percent } from "./answer.js";
+import { article, classes, errorText, plural, showFigures, showMessage, words } from "./common.js";
 import "./draw-pad.js";
+import { showCurves, showUnits, showWrong } from "./learn-views.js";
+import { Machine } from "./machine.js";
 
 const PIXELS = 784;
 const LEAST_ACCEPTED = Math.min(200, 20 * classes.length); // with fewer digits of visitors, a network learns little
 const HAS_BUILT_IN = classes.join() === "0,1,2,3,4,5,6,7,8,9"; // other things are not built in
 const MOST_DIGITS = 5000;
-const UNITS_PER_ROW = 8;
-const UNIT_SIDE = 30; // pixels: 28 and a gap
 
 const pad = byId("drawing");
 const view = new AnswerView(classes);
 const worker = new Worker(new URL("learn-worker.js", import.meta.url), { type: "module" });
+
+const machine = new Machine({
+  settings: () => ({ source: byId("source").value, ...settings() }),
+  changed: () => showCurves(curve, machine.curve),
+});
 
 let running = false;
 let ready = false;
@@ -107,48 +112,16 @@ function showAnswer({ probabilities }) {
   else view.clear(`Draw ${words.something} on the pad.`);
 }
 
-/** Show the accuracy over the logarithm of the number of digits: most is learned from the first hundreds. */
-function showCurve() {
-  const last = Math.max(1, curve.at(-1)[0]);
-  const place = ([n, accuracy]) => `${400 * Math.log1p(n) / Math.log1p(last)},${150 - 150 * accuracy}`;
-  byId("line").setAttribute("points", curve.map(place).join(" "));
-  byId("curve").setAttribute("aria-label", `Test accuracy: ${percent(curve.at(-1)[1])} after ${plural(last, words.one, words.several)}`);
-}
-
-function showUnits(pictures) {
-  const canvas = byId("units"), rows = Math.ceil(pictures.length / UNITS_PER_ROW);
-  canvas.width = UNITS_PER_ROW * UNIT_SIDE;
-  canvas.height = rows * UNIT_SIDE;
-  const context = canvas.getContext("2d");
-  pictures.forEach((weights, unit) => {
-    const picture = context.createImageData(28, 28);
-    weights.forEach((weight, k) => {
-      const rest = 255 - 2 * Math.abs(weight); // white = no weight
-      picture.data.set(weight > 0 ? [rest, rest, 255, 255] : [255, rest, rest, 255], 4 * k);
-    });
-    context.putImageData(picture, UNIT_SIDE * (unit % UNITS_PER_ROW) + 1, UNIT_SIDE * Math.floor(unit / UNITS_PER_ROW) + 1);
-  });
-}
-
-function showWrong(wrong) {
-  byId("wrong").replaceChildren(...wrong.map(({ image, label, answer }) => {
-    const picture = createElement("canvas", { className: "picture" });
-    picture.setAttribute("role", "img");
-    picture.setAttribute("aria-label", `${article(classes[label]) === "an" ? "An" : "A"} ${classes[label]}, taken for ${classes[answer]}`);
-    drawImage(picture, image);
-    return createElement("li", { children: [picture, createElement("span", { text: `${classes[label]} → ${classes[answer]}` })] });
-  }));
-}
-
 function showProgress({ trained, nTrain, nTest, accuracy, perSecond, pictures, wrong, last, ...answer }) {
   if (curve.at(-1)?.[0] === trained) curve.pop();
   curve.push([trained, accuracy]);
   const figures = [[`${words.several} learned`, trained], [`right of ${nTest}`, percent(accuracy)], ["rounds", Math.floor(trained / nTrain)]];
   if (perSecond) figures.push([`${words.several} a second`, Math.round(perSecond)]);
   showFigures(byId("figures"), figures);
-  showCurve();
-  showUnits(pictures);
-  showWrong(wrong);
+  machine.compare(perSecond);
+  showCurves(curve, machine.curve);
+  showUnits(byId("units"), pictures);
+  showWrong(byId("wrong"), wrong.map((one) => ({ ...one, label: classes[one.label], answer: classes[one.answer] })));
   showAnswer(answer);
   if (last) showMessage(byId("message"), `It has just learned from ${article(classes[last.label])} ${classes[last.label]}.`);
 }
@@ -177,6 +150,8 @@ byId("source").addEventListener("change", load);
 byId("rule").addEventListener("change", reset);
 byId("hidden").addEventListener("change", reset);
 byId("rate").addEventListener("change", () => worker.postMessage({ type: "rate", rate: settings().rate }));
+// With other settings, the curves are not those of the same training.
+for (const id of ["source", "rule", "hidden", "rate"]) byId(id).addEventListener("change", () => machine.clear());
 pad.addEventListener("input", () => worker.postMessage({ type: "ask", image: pad.empty ? null : pad.imageForNetwork() }));
 // A page that nobody sees does not use the processor.
 document.addEventListener("visibilitychange", () => { if (document.hidden && running) run(false); });

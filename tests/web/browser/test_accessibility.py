@@ -39,6 +39,12 @@ def use(page: Page, path: str) -> None:
     if path == "learn":
         page.locator("#step").click()
         expect(page.locator("#message")).to_contain_text("It has just learned")
+        page.locator("#machine-run").click()
+        page.locator("#token").fill(TOKEN)
+        page.keyboard.press("Enter")
+        expect(page.locator("#legend")).to_be_visible()
+        page.locator("#machine-run").click()
+        expect(page.locator("#machine-run")).to_have_text("Start fastnn")
     elif path == "":
         expect(page.locator("#guess")).to_have_text("1")
     elif path == "contribute":
@@ -69,9 +75,13 @@ def test_no_serious_violation(site: Server, visit: Callable[..., Page], path: st
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_serious_violation_on_the_login_form(site: Server, visit: Callable[..., Page], scheme: str) -> None:
+def test_no_serious_violation_on_the_login_forms(site: Server, visit: Callable[..., Page], scheme: str) -> None:
     page = visit(f"{site.url}/review", color_scheme=scheme)
     expect(page.locator("#login")).to_be_visible()
+    assert serious(page) == []
+    page.goto(f"{site.url}/learn")
+    page.locator("#machine-run").click()
+    expect(page.locator("#machine-login")).to_be_visible()
     assert serious(page) == []
 
 
