@@ -105,6 +105,7 @@ EXCEPTIONS = {
     "formats/html_page.py: read_text": "scripts of the package, which may be an archive",
     "threads.py: _QUOTA.read_text": "a file of the kernel, with a fixed name; its size says 0",
     "formats/safetensors.py: safetensors.safe_open": "maps a file that open_file has just checked",
+    "datasets/schema.py: sqlite3.connect": "copies a database that is open",
     "datasets/npz_archive.py: zipfile.ZipFile": "is given an open file",
     "datasets/npz_archive.py: archive.open": "opens a member of an archive",
     "datasets/writers.py: gzip.GzipFile": "writes",
