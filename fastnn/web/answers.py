@@ -90,6 +90,14 @@ class PageCalibration(Struct):
     least: float
 
 
+class PageDoubt(Struct):
+    """Limits below which a prediction is doubtful, see :func:`fastnn.recognition.doubt_limits`."""
+
+    margin: float
+    evidence: float | None
+    leastProbability: float  # noqa: N815 - as in the page's script
+
+
 class PageModel(Struct):
     """The model in use without its weights, as scripts of pages read it."""
 
@@ -102,6 +110,7 @@ class PageModel(Struct):
     precision: str
     networks: list[PageNetwork]
     about: ModelInfo
+    doubt: PageDoubt
     weights: str
     calibration: PageCalibration | UnsetType = UNSET
 
@@ -223,6 +232,8 @@ class PicturedEntry(HistoryEntry):
     image: Image
     state: DigitState
     given: Position
+    current_label: Position | None
+    digit_number: Annotated[int, Meta(description="`number` of the digit")]
 
 
 class Queue(Struct):
@@ -242,6 +253,7 @@ class Listed(Struct):
 
     digits: list[ListedDigit]
     next: Next
+    total: Annotated[int | UnsetType, Meta(description="of a contributor: all digits in this state")] = UNSET
 
 
 class History(Struct):
@@ -273,6 +285,12 @@ class ReviewResults(Struct):
     """The results of several verdicts, in their order."""
 
     results: list[ReviewResult]
+
+
+class Released(Struct):
+    """How many sessions were named."""
+
+    sessions: int
 
 
 class Changed(Struct):

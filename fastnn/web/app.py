@@ -21,7 +21,7 @@ from fastnn.images import is_blank, read_drawings
 from fastnn.images.decode import picture_size
 from fastnn.images.drawings import find_drawings
 from fastnn.web.answers import Credit, Health, Prediction, Stats, Stored
-from fastnn.web.classroom import ClosedError
+from fastnn.web.class_settings import ClosedError
 from fastnn.web.learning import add_learning
 from fastnn.web.limits import DIGIT_COST, FILE_COST, LIGHT_COST, LIST_COST, read_body
 from fastnn.web.messages import (
@@ -254,7 +254,7 @@ def _add_collection(app: FastAPI, state: State) -> None:
                 **store.states(),
                 digits=store.class_counts(),
                 classes=list(store.classes),
-                collecting=store.classroom.settings()["collecting"],
+                collecting=state.classroom.settings()["collecting"],
                 credits=[Credit(**one) for one in store.credits(_MAX_CREDITS)],
                 model=model.describe() if model else None,
             )

@@ -15,7 +15,8 @@ import sqlalchemy as sa
 
 from fastnn.datasets.database import pixels_of
 from fastnn.datasets.dataset import SIDE
-from fastnn.datasets.schema import ACCEPTED, PENDING, REJECTED, digits, insert_new, settings
+from fastnn.datasets.schema import ACCEPTED, PENDING, REJECTED, digits
+from fastnn.web.class_settings import DEFAULTS, OPEN, SHOWS_PENDING, read_settings, write_setting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
     from fastnn.web.store import Store
 
-OPEN, SHOWS_PENDING = "collecting", "shows_pending"
-_DEFAULTS = {OPEN: True, SHOWS_PENDING: False}
-
 TILES = 288
 """Most drawings in the picture: twelve rows, a lesson's worth on one screen."""
 _COLUMNS = 24
@@ -34,10 +32,6 @@ _COLUMNS = 24
 _FRESH_SECONDS = 1.0
 _REST = 10.0
 """A board that took longer than a tenth of a second is reused for ten times as long."""
-
-
-class ClosedError(Exception):
-    """Collecting is closed."""
 
 
 @dataclass(frozen=True)
@@ -73,16 +67,12 @@ class Classroom:
         self._fresh_until = -math.inf
         self._lock = threading.Lock()
 
-    def is_open(self, connection: Connection) -> bool:
-        """Return whether drawings are taken, as seen by an open transaction."""
-        return _settings(connection)[OPEN]
-
     def settings(self) -> dict[str, bool]:
         """Return whether drawings are taken and whether unreviewed ones are shown: ``collecting, shows_pending``."""
         if self._store.read_only:  # such a file may be older than the table
-            return {**_DEFAULTS, OPEN: False}
+            return {**DEFAULTS, OPEN: False}
         with self._store.reading() as connection:
-            return _settings(connection)
+            return read_settings(connection)
 
     def change(self, *, collecting: bool | None = None, shows_pending: bool | None = None) -> Board:
         """Open or close collecting, or show unreviewed drawings or not; None leaves a setting as it is.
@@ -100,8 +90,7 @@ class Classroom:
         with self._store.writing() as connection:
             for name, value in given.items():
                 if value is not None:
-                    insert_new(connection, settings, [{"name": name, "value": value}], settings.c.name)
-                    connection.execute(sa.update(settings).where(settings.c.name == name).values(value=value))
+                    write_setting(connection, name, value)
         with self._lock:
             return self._make_board()
 
@@ -144,11 +133,6 @@ class Classroom:
         end = self._clock()
         self._fresh_until = end + max(_FRESH_SECONDS, _REST * (end - start))
         return self._board
-
-
-def _settings(connection: Connection) -> dict[str, bool]:
-    rows = connection.execute(sa.select(settings.c.name, settings.c.value))
-    return {**_DEFAULTS, **{name: bool(value) for name, value in rows if name in _DEFAULTS}}
 
 
 def _newest(connection: Connection, states: tuple[str, ...]) -> list[bytes]:

@@ -106,17 +106,17 @@ class LiveTraining:
         """
         network = self.recipe.network(self.train.n_inputs, len(self.train.classes))
         yield self._report(network, 0, 0.0)
-        # A Trainer measures after whole epochs. What a network can do within the first one is shown by others, which
+        # A Trainer trains whole epochs. What a network can do within the first one is shown by others, which
         # begin with the same weights and learn the same first digits in the same order.
         order = epoch_order(self.recipe.seed, 1, len(self.train))
         for n in takewhile(lambda n: n < len(order), _growing(_FIRST_REPORT)):
             other = network.copy()
-            trainer = Trainer(other, self.train.take(order[:n]), self.recipe, self.test, shuffle=False)
+            trainer = Trainer(other, self.train.take(order[:n]), self.recipe, shuffle=False)
             trainer.warm_up()
             yield self._report(other, n, n / trainer.epoch(1).seconds)
             if stopped():
                 return
-        trainer = Trainer(network, self.train, self.recipe, self.test)
+        trainer = Trainer(network, self.train, self.recipe)
         trainer.warm_up()
         trained = since = due = 0
         seconds, reported = 0.0, time.monotonic()
@@ -236,7 +236,8 @@ def server_sent_event(kind: str, message: LearnProgress | LearnEnd) -> bytes:
 def _lower_priority() -> None:
     # Only Linux can tell threads apart.
     with contextlib.suppress(AttributeError, OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+        lower = min(19, os.getpriority(os.PRIO_PROCESS, 0) + 10)
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), lower)
 
 
 class TrainingResponse(StreamingResponse):

@@ -114,6 +114,12 @@ class ReviewsRequest(Struct):
     reviewer: Name = ""
 
 
+class ReleaseRequest(Struct):
+    """Sessions that no longer need the digits lent to them."""
+
+    sessions: Annotated[list[UUID], Meta(min_length=1, max_length=100)]
+
+
 class ContributorRequest(Struct):
     """One verdict on all digits of a contributor that are in one state: pending ones, or reviewed ones to undo."""
 
@@ -154,6 +160,7 @@ learn_request = msgspec.json.Decoder(LearnRequest)
 digits_request = msgspec.json.Decoder(DigitsRequest)
 review_request: msgspec.json.Decoder[ReviewRequest] = msgspec.json.Decoder(ReviewRequest)
 reviews_request = msgspec.json.Decoder(ReviewsRequest)
+release_request = msgspec.json.Decoder(ReleaseRequest)
 contributor_request = msgspec.json.Decoder(ContributorRequest)
 strike_request = msgspec.json.Decoder(StrikeRequest)
 class_request = msgspec.json.Decoder(ClassRequest)

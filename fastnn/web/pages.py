@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import re
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 STATIC = Path(__file__).parent / "static"
+SHARED = Path(__file__).parents[1] / "browser"
 TEMPLATES = Path(__file__).parent / "templates"
 
 _MOST_BYTES = 1 << 20
@@ -79,6 +81,9 @@ class Page:
             "words": escape(json.dumps(words_for(classes).as_dict())),
             # The picture of link previews shows digits.
             "card": "card.png" if tuple(classes) == DIGIT_CLASSES else "icon-512.png",
+            "preload": "".join(
+                f'\n<link rel="modulepreload" href="static/{name}">' for name in scripts_of(self.name)[1:]
+            ),
             "review": _CURRENT if self.name == "review" else "",
             "teacher": _CURRENT if self.name == "teacher" else "",
             "main": _fill(_template(self.name), words),
@@ -165,6 +170,40 @@ def _template(name: str) -> str:
     return read_file(TEMPLATES / f"{name}.html", _MOST_BYTES).decode().rstrip("\n")
 
 
+_IMPORT = re.compile(r'^import (?:[^;"]* from )?"\./([\w-]+\.js)";$', re.MULTILINE)
+_LATER_IMPORT = re.compile(r'\bimport\("\./([\w-]+\.js)"\)')
+
+
+def scripts_of(page: str, *, later: bool = False) -> list[str]:
+    """Return the names of the scripts that a page loads, its own first; with `later`, those that it may load later too.
+
+    Browsers learn of an import only when they have the script that imports. With this list they load all at once.
+    """
+    names = [f"{page}.js"]
+    for name in names:
+        text = _static_file(name).decode()
+        found = _IMPORT.findall(text) + (_LATER_IMPORT.findall(text) if later else [])
+        names += [one for one in dict.fromkeys(found) if one not in names]
+    return names
+
+
+def _static_file(name: str) -> bytes:
+    folder = STATIC if (STATIC / name).exists() else SHARED
+    return read_file(folder / name, _MOST_BYTES)
+
+
+def service_worker(page: str) -> str:
+    """Return the script of the service worker that keeps Recognise, whose HTML is given, for visits without a network.
+
+    It changes with each of the files, so that browsers then keep the new ones.
+    """
+    names = [*scripts_of("recognise", later=True), "base.css", "style.css", "icon.svg", "app.webmanifest"]
+    content = hashlib.sha256(page.encode() + b"".join(map(_static_file, names)))
+    files = ["./", *(f"static/{name}" for name in names)]
+    template = read_file(TEMPLATES / "service-worker.js", _MOST_BYTES).decode()
+    return template.replace("{{files}}", json.dumps(files)).replace("{{version}}", content.hexdigest()[:16])
+
+
 @cache
 def _drawn_digits() -> bytes:
     """Return digits for the page that learns, 784 pixels and the label of each, compressed with gzip."""
@@ -193,6 +232,13 @@ def add_pages(app: FastAPI, classes: Sequence[str], charge: Callable[[Request], 
             headers={"Content-Encoding": "gzip", "Cache-Control": "max-age=86400"},
         )
 
+    worker = service_worker(_PAGES[0].content(classes))
+
+    async def service_worker_script() -> Response:
+        # A worker serves what is below its own address, so it is not among the static files.
+        return Response(worker, media_type="text/javascript", headers={"Cache-Control": "no-cache"})
+
+    app.add_api_route("/service-worker.js", service_worker_script, methods=["GET", "HEAD"], include_in_schema=False)
     app.add_api_route("/drawn.bin", drawn, include_in_schema=False)
     app.add_api_route("/favicon.ico", favicon, methods=["GET", "HEAD"], include_in_schema=False)
     # The pad and what shows answers are shared with the page that `fastnn export` writes.

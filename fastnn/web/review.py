@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import FastAPI, HTTPException, Query, Request, Response
+from msgspec import UNSET
 from starlette.concurrency import run_in_threadpool
 
 from fastnn.web.answers import (
@@ -18,6 +19,7 @@ from fastnn.web.answers import (
     PicturedEntry,
     Queue,
     QueuedDigit,
+    Released,
     Reviewed,
     ReviewResult,
     ReviewResults,
@@ -28,6 +30,7 @@ from fastnn.web.messages import (
     ContributorRequest,
     ListedVerdict,
     Relabel,
+    ReleaseRequest,
     ReviewRequest,
     ReviewsRequest,
     StrikeRequest,
@@ -36,6 +39,7 @@ from fastnn.web.messages import (
     contributor_request,
     decode,
     label_position,
+    release_request,
     review_request,
     reviews_request,
     strike_request,
@@ -113,6 +117,16 @@ def add_review(app: FastAPI, state: AppState) -> None:
         wake_trainer(any(result.state == "accepted" for result in results))
         return json_response(ReviewResults(results))
 
+    @app.post(
+        "/api/review/release",
+        summary="Give back what is lent to some sessions",
+        **writing(ReleaseRequest, Released),
+    )
+    async def release(request: Request) -> Response:
+        message = decode(release_request, await json_body(request))
+        await run_in_threadpool(desk.release, [str(session) for session in message.sessions])
+        return json_response(Released(len(message.sessions)))
+
     @app.get("/api/review/digits", summary="Digits in one state, newest first, page by page", **reading(Listed))
     async def browse(
         state: State = "accepted",
@@ -122,8 +136,14 @@ def add_review(app: FastAPI, state: AppState) -> None:
         limit: Limit = 100,
     ) -> Response:
         selection = Selection(state, _position(label, store.classes), contributor)
-        found = await run_in_threadpool(desk.browse, selection, limit, before)
-        return json_response(Listed([ListedDigit(**row) for row in found], _next(found, limit)))
+
+        def query() -> Listed:
+            found = desk.browse(selection, limit, before)
+            # Of a contributor, all digits can be changed at once: the reviewer should know how many they are.
+            total = desk.count_of(contributor, state) if contributor else UNSET
+            return Listed([ListedDigit(**row) for row in found], _next(found, limit), total)
+
+        return json_response(await run_in_threadpool(query))
 
     @app.get("/api/review/history", summary="Reviews with pictures, newest first, page by page", **reading(History))
     async def history(before: Before = None, limit: Limit = 50) -> Response:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import anyio
 from fastapi import HTTPException
 
+from fastnn.web.classroom import Classroom
 from fastnn.web.description import Description
 from fastnn.web.export import Export
 from fastnn.web.limits import RateLimiter
@@ -75,7 +76,7 @@ class State:
     def __init__(self, settings: Settings) -> None:
         self.store, self.model = settings.store, settings.model
         self.description = Description()
-        self.export = Export(settings.store)
+        self.export, self.classroom = Export(settings.store), Classroom(settings.store)
         self.live = LiveTrainings()
         self.model_files = ModelFiles(lambda: self.model)
         self.limiter = RateLimiter(settings.rate)

@@ -28,7 +28,7 @@ from fastnn.datasets.schema import (
     models,
 )
 from fastnn.errors import DataError
-from fastnn.web.classroom import Classroom, ClosedError
+from fastnn.web.class_settings import OPEN, ClosedError, read_settings
 from fastnn.web.desk import ReviewDesk
 from fastnn.web.transactions import StoreError, Transactions
 
@@ -107,8 +107,6 @@ class Store(Transactions):
     ----------
     desk : ReviewDesk
         The review queue and what reviewers do with it.
-    classroom : Classroom
-        Whether digits are collected, and what a projector shows.
     database_id : str
         A UUID that tells this database from others.
     """
@@ -116,7 +114,6 @@ class Store(Transactions):
     def __init__(self, url: str, classes: Sequence[str] | None = None) -> None:
         super().__init__(url, classes)
         self.desk = ReviewDesk(self)
-        self.classroom = Classroom(self)
         try:
             with self.reading() as connection:
                 self.database_id = str(connection.execute(sa.select(about.c.name)).scalar_one())
@@ -179,7 +176,7 @@ class Store(Transactions):
             for digit in new
         ]
         with self.desk.counting() as (connection, moves):
-            if not self.classroom.is_open(connection):
+            if not read_settings(connection)[OPEN]:
                 raise ClosedError
             # Unlike a count, this reads a limited number of index entries, however long the queue is.
             excess = sa.select(digits.c.seq).where(digits.c.state == PENDING).offset(MAX_PENDING).limit(1)

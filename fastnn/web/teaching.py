@@ -26,7 +26,7 @@ _PAGE = "contribute"
 
 def add_teaching(app: FastAPI, state: State) -> None:
     """Add the routes to the app."""
-    classroom = state.store.classroom
+    classroom = state.classroom
 
     def address(request: Request) -> str:
         # The teacher may have opened the page by a name that only this machine knows, such as localhost.

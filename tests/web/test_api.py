@@ -24,7 +24,7 @@ from fastnn.web import app as app_module
 from fastnn.web import limits
 from fastnn.web import state as state_module
 from fastnn.web.app import MAX_BODY_BYTES, MAX_IMAGE_BYTES, Settings, create_app
-from fastnn.web.pages import PAGES, STATIC
+from fastnn.web.pages import PAGES, STATIC, service_worker
 from fastnn.web.serving import ServedModel
 from fastnn.web.store import Store, StoreError
 from tests.helpers import TIMEOUT
@@ -443,7 +443,7 @@ def test_the_rate_limiter_is_called_from_one_thread_only(client: TestClient, mon
     assert len(threads) == 1
 
 
-@pytest.mark.parametrize("path", [*PAGES, "/static/style.css", "/static/draw-pad.js", "/api/stats", "/nothing"])
+@pytest.mark.parametrize("path", [*PAGES, "/static/style.css", "/service-worker.js", "/api/stats", "/nothing"])
 def test_every_response_has_the_security_headers(client: TestClient, path: str) -> None:
     headers = client.get(path).headers
     policy = headers["content-security-policy"]
@@ -496,6 +496,25 @@ def test_pages_have_what_link_previews_and_home_screens_show(client: TestClient)
     for icon in manifest["icons"]:
         assert client.get(f"/static/{icon['src']}").status_code == 200
     assert client.get("/favicon.ico").content[:4] == b"\0\0\1\0"
+
+
+def test_the_service_worker_changes_with_the_page_and_names_files_that_exist(client: TestClient) -> None:
+    answer = client.get("/service-worker.js")
+    assert answer.headers["content-type"].startswith("text/javascript")
+    assert answer.headers["cache-control"] == "no-cache"
+    assert "{{" not in answer.text
+    names = json.loads(answer.text.split("FILES = ")[1].split(";")[0])
+    assert {"./", "static/recognise.js", "static/network.js", "static/why.js", "static/style.css"} <= set(names)
+    for name in names:
+        assert client.get(f"/{name.removeprefix('./')}").status_code == 200, name
+    assert service_worker("one page") != service_worker("another page")
+
+
+def test_a_page_names_all_its_scripts_so_that_they_load_at_once(client: TestClient) -> None:
+    named = re.findall(r'rel="modulepreload" href="static/([^"]+)"', client.get("/").text)
+    assert {"answer.js", "common.js", "draw-pad.js", "drawing.js", "model.js", "picture.js"} <= set(named)
+    # The network comes when the page is usable.
+    assert not {"network.js", "why.js"} & set(named)
 
 
 def test_the_page_that_learns_gets_digits_before_there_are_any(client: TestClient) -> None:

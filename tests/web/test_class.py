@@ -135,7 +135,7 @@ def test_the_picture_has_the_newest_drawings(url: str) -> None:
     new = [new_digit(k) for k in range(TILES + 5)]
     for start in range(0, len(new), 100):
         store.add(new[start : start + 100], "", "")
-    board = store.classroom.change(shows_pending=True)
+    board = Classroom(store).change(shows_pending=True)
     tiles = np.asarray(Image.open(io.BytesIO(board.png)))
     assert tiles.shape == (28 * 12, 28 * 24)
     assert tiles[:28, :28].tobytes() == new[5].pixels

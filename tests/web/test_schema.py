@@ -31,6 +31,7 @@ OPERATIONS = (
     "GET /api/stats",
     "GET /api/review",
     "POST /api/review",
+    "POST /api/review/release",
     "GET /api/review/digits",
     "GET /api/review/history",
     "POST /api/review/contributor",

@@ -26,7 +26,7 @@ export class ApiError extends Error {
  * Send a request to the API and return the decoded JSON; `body` is sent as JSON, or as it is if it is a Blob. Throws
  * ApiError, or TypeError if the server cannot be reached.
  */
-export async function request(path, { body, token, signal } = {}) {
+export async function request(path, { body, token, signal, keepalive = false } = {}) {
   const headers = {};
   if (token) headers.Authorization = `Bearer ${token}`;
   const isFile = body instanceof Blob;
@@ -36,6 +36,7 @@ export async function request(path, { body, token, signal } = {}) {
     headers,
     body: body === undefined || isFile ? body : JSON.stringify(body),
     signal,
+    keepalive, // so that it is sent while the page is left
     credentials: "omit",
     cache: "no-store",
   });

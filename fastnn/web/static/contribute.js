@@ -3,6 +3,7 @@
 import { byId, createElement, drawImage } from "./answer.js";
 import { article, ApiError, classes, errorText, newId, plural, request, setEnabled, showMessage, storedValue, words } from "./common.js";
 import "./draw-pad.js";
+import { Recogniser } from "./model.js";
 import { Outbox } from "./outbox.js";
 
 const SHOWN = 20; // digits of this visit that are shown
@@ -13,6 +14,7 @@ const OPEN_MS = 3000; // how often to look whether collecting is open again
 const SURE = 0.9; // probability at which the page asks whether another digit was meant
 
 const pad = byId("drawing");
+const recogniser = new Recogniser();
 const storedName = storedValue(() => localStorage, "fastnn.name");
 const outbox = new Outbox(storedName.get() ?? "");
 
@@ -97,7 +99,7 @@ function showHint(label) {
 async function askNetwork() {
   const mine = version;
   try {
-    const answer = await request("api/predict", { body: { image: pad.imageForNetwork() } });
+    const answer = await recogniser.recognise(pad.imageForNetwork());
     if (mine === version) opinion = answer;
   } catch (error) {
     if (error instanceof ApiError && error.status === 503) asksNetwork = false; // there is no network
@@ -110,7 +112,7 @@ pad.addEventListener("input", () => {
   clearTimeout(timer);
   showHint(null);
   setEnabled(byId("next"), wanted >= 0 && !pad.empty);
-  if (asksNetwork && !pad.empty) timer = setTimeout(askNetwork, PAUSE_MS);
+  if ((asksNetwork || recogniser.model) && !pad.empty) timer = setTimeout(askNetwork, PAUSE_MS);
 });
 byId("next").addEventListener("click", () => next());
 byId("keep").addEventListener("click", () => next({ certainly: true }));
@@ -178,6 +180,7 @@ addEventListener("pagehide", () => {
 });
 
 byId("name").value = storedName.get() ?? "";
+recogniser.start(pad);
 request("api/stats").then(({ digits, model, collecting }) => {
   total = classes.map((name) => digits[name] ?? 0);
   asksNetwork = model !== null;

@@ -1,7 +1,7 @@
 // Shows a network that learns in a worker beside the page, and the same training by fastnn on the server.
 
 import { AnswerView, byId, percent } from "./answer.js";
-import { article, classes, errorText, plural, showFigures, showMessage, words } from "./common.js";
+import { article, classes, errorText, plural, setEnabled, showFigures, showMessage, words } from "./common.js";
 import "./draw-pad.js";
 import { showCurves, showUnits, showWrong } from "./learn-views.js";
 import { Machine } from "./machine.js";
@@ -118,7 +118,7 @@ function showProgress({ trained, nTrain, nTest, accuracy, perSecond, pictures, w
   const figures = [[`${words.several} learned`, trained], [`right of ${nTest}`, percent(accuracy)], ["rounds", Math.floor(trained / nTrain)]];
   if (perSecond) figures.push([`${words.several} a second`, Math.round(perSecond)]);
   showFigures(byId("figures"), figures);
-  machine.compare(perSecond);
+  if (trained >= nTrain) machine.compare(perSecond); // before, the script is not compiled well yet
   showCurves(curve, machine.curve);
   showUnits(byId("units"), pictures);
   showWrong(byId("wrong"), wrong.map((one) => ({ ...one, label: classes[one.label], answer: classes[one.answer] })));

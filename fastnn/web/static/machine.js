@@ -61,9 +61,10 @@ export class Machine {
     addEventListener("pagehide", () => this.stop());
   }
 
-  /** Show how much faster fastnn is than the page, which has learned so many digits a second; 0 if it is not known. */
+  /** Show how much faster fastnn is than the page, which has learned so many digits a second. */
   compare(perSecond) {
-    if (!perSecond) return;
+    // Of both the fastest: other programs slow them down now and then.
+    if (perSecond <= this.#pageRate) return;
     this.#pageRate = perSecond;
     this.#showFigures();
   }
@@ -77,14 +78,16 @@ export class Machine {
     this.stop();
     this.curve = [];
     this.#report = null;
-    this.#fastest = 0;
+    this.#fastest = this.#pageRate = 0;
     for (const id of ["machine-figures", "machine-looks", "machine-errors"]) byId(id).hidden = true;
     showMessage(byId("machine-message"), "");
     this.#changed();
   }
 
   async start(token = storedToken.get()) {
+    const pageRate = this.#pageRate;
     this.clear();
+    this.#pageRate = pageRate; // of the same settings
     const stop = new AbortController();
     this.#setRunning(stop);
     this.#hideForm();

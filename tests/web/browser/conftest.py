@@ -8,13 +8,16 @@ import re
 import threading
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
+import sqlalchemy as sa
 
 from fastnn.datasets.database import import_dataset
+from fastnn.datasets.schema import leases
 from fastnn.web.serving import ServedModel
 from fastnn.web.store import NewDigit, Store
 from tests.web.browser.chromium import WAIT, missing_chromium, open_chromium
-from tests.web.servers import Server, new_id, servers
+from tests.web.servers import BEARER, Server, changing, new_id, servers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,11 +50,14 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def visit(chromium: Browser) -> Iterator[Callable[..., Page]]:
-    """A function that opens a page in a fresh browser context; script errors and console warnings fail the test."""
+    """A function that opens a page in a fresh browser context; script errors and console warnings fail the test.
+
+    Without `model_in_page`, the page gets a model that it cannot run, and goes on asking the server.
+    """
     faults: list[str] = []
     with contextlib.ExitStack() as opened:
 
-        def open_page(url: str, *, may_fail: str = "", **options: Any) -> Page:
+        def open_page(url: str, *, may_fail: str = "", model_in_page: bool = True, **options: Any) -> Page:
             context = chromium.new_context(**{**DESK, "reduced_motion": "reduce", **options})
             opened.callback(context.close)
             context.set_default_timeout(WAIT)
@@ -64,6 +70,8 @@ def visit(chromium: Browser) -> Iterator[Callable[..., Page]]:
 
             # The console also reports violations of the Content-Security-Policy.
             page.on("console", note)
+            if not model_in_page:
+                page.route("**/model.json", lambda route: route.fulfill(json={"key": "none", "task": "unknown"}))
             page.goto(url)
             return page
 
@@ -71,13 +79,39 @@ def visit(chromium: Browser) -> Iterator[Callable[..., Page]]:
     assert faults == []
 
 
-@pytest.fixture(scope="package")
-def site(tmp_path_factory: pytest.TempPathFactory, model: Model, model_file: Path, drawn: Dataset) -> Iterator[Server]:
+@pytest.fixture
+def site(shared_site: Server) -> Server:
     """A server with 400 accepted and 12 pending digits and some reviews; tests must not change it."""
+    # What was lent to pages of other tests must not be missing in this one.
+    with changing(shared_site.db) as connection:
+        connection.execute(sa.delete(leases))
+    return shared_site
+
+
+@pytest.fixture(scope="package")
+def shared_site(
+    tmp_path_factory: pytest.TempPathFactory, model: Model, model_file: Path, drawn: Dataset
+) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("site")
     fill(f"sqlite:///{folder / 'digits.db'}", drawn, model, ("Ada", "Grace <b>H.</b>", "Konrad", "数"))
     with servers(folder, model_file) as start:
         yield start("--rate", "0")
+
+
+@pytest.fixture(scope="package")
+def office(tmp_path_factory: pytest.TempPathFactory, model_file: Path) -> Iterator[Server]:
+    """A server for the tests of the review; they may change it."""
+    with servers(tmp_path_factory.mktemp("office"), model_file) as start:
+        yield start("--rate", "0")
+
+
+@pytest.fixture
+def quiet(office: Server) -> Server:
+    """A server with an empty queue."""
+    while waiting := httpx.get(f"{office.url}/api/review/digits?state=pending", headers=BEARER).json()["digits"]:
+        verdicts = [{"id": one["id"], "action": "reject"} for one in waiting]
+        httpx.post(f"{office.url}/api/review", json={"reviews": verdicts}, headers=BEARER).raise_for_status()
+    return office
 
 
 def fill(url: str, dataset: Dataset, model: Model, names: tuple[str, str, str, str]) -> None:

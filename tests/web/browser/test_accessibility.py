@@ -64,6 +64,8 @@ def scribble(page: Page) -> None:
 def recognise(page: Page) -> None:
     scribble(page)
     expect(page.locator("#guess")).to_have_text("1")
+    page.locator("#why summary").click()
+    expect(page.locator("#why-units li").first).to_be_visible()
 
 
 def contribute(page: Page) -> None:
@@ -78,6 +80,9 @@ def contribute(page: Page) -> None:
 
 def ask_back(page: Page) -> None:
     """Draw another digit than the one asked for."""
+    # A page that cannot run the network asks the server.
+    page.route("**/model.json", lambda route: route.fulfill(json={"key": "", "task": "regression"}))
+    page.reload()
     page.route(
         "**/api/predict",
         lambda route: route.fulfill(json={"label": "?", "probabilities": [1.0], "doubtful": False, "reason": None}),
@@ -134,6 +139,22 @@ def test_no_serious_violation(site: Server, visit: Callable[..., Page], path: st
     # Pages that need no token ignore it.
     page = visit(f"{site.url}{path}#token={TOKEN}")
     use(page)
+    assert faults(page) == []
+
+
+@pytest.mark.parametrize("view", ["grid", "browse", "browse&state=pending&contributor=Ada", "history"])
+def test_no_serious_violation_on_the_review_desk(site: Server, visit: Callable[..., Page], view: str) -> None:
+    page = visit(f"{site.url}/review#token={TOKEN}&view={view}")
+    expect(page.locator("#desk")).to_be_visible()
+    expect(page.locator(".cell, #entries li").first).to_be_visible()
+    if view == "grid":
+        page.locator(".cell").first.click()
+    elif view.startswith("browse"):
+        page.locator(".cell").first.focus()
+        expect(page.locator("#browse-digit")).to_be_visible()
+    if "contributor" in view:
+        page.locator("#strike").click()
+        expect(page.locator("#ask")).to_be_visible()
     assert faults(page) == []
 
 

@@ -59,6 +59,27 @@ def test_large_text_is_not_wider_than_the_screen(site: Server, visit: Callable[.
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+@pytest.mark.parametrize("view", ["one", "grid", "browse&state=pending&contributor=Ada", "history"])
+def test_the_review_desk_fits_every_screen(site: Server, visit: Callable[..., Page], view: str) -> None:
+    page = visit(f"{site.url}/review#token={TOKEN}&view={view}", **PHONE)
+    expect(page.locator("#desk")).to_be_visible()
+    for width, height in (*SIZES, (1280, 800)):
+        page.set_viewport_size({"width": width, "height": height})
+        for text_size in ("100%", "200%"):
+            page.evaluate("size => { document.documentElement.style.fontSize = size; }", text_size)
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (width, text_size)
+            if view == "grid":
+                page.evaluate("scrollTo(0, 0)")
+                assert inside(page, "#grid-accept", (width, height)), (width, text_size)
+    marked = page.locator(".cell").first
+    if view == "grid":
+        page.emulate_media(forced_colors="active")
+        colour = "cell => getComputedStyle(cell).borderColor"
+        before = marked.evaluate(colour)
+        marked.click()
+        assert marked.evaluate(colour) != before
+
+
 def test_contrast_themes_show_the_bars(site: Server, visit: Callable[..., Page]) -> None:
     page = visit(site.url, forced_colors="active", **PHONE)
     touch(page, 3)
