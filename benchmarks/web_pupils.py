@@ -146,7 +146,8 @@ def files_of(url: str, page: str) -> list[str]:
             names = ["".join(groups) for groups in _NAMED.findall(response.text)]
             addresses = [urlsplit(urljoin(str(response.url), name)) for name in names]
             waiting += [at.path.lstrip("/") for at in addresses if at.scheme == urlsplit(url).scheme]
-            waiting += [name for name in _MODEL if f'"{name}' in response.text]
+            # model.json names the file of the weights.
+            waiting += _MODEL if f'"{_MODEL[0]}' in response.text else ()
     return found
 
 
