@@ -152,7 +152,7 @@ def test_a_projector_shows_code_address_and_counter_on_one_screen(
 
 
 def test_pupils_contribute_shapes_on_a_phone(shape_site: Server, visit: Callable[..., Page]) -> None:
-    page = visit(f"{shape_site.url}/contribute", **SMALL_PHONE)
+    page = visit(f"{shape_site.url}/contribute", model_in_page=False, **SMALL_PHONE)
     expect(page.locator("#wanted")).not_to_have_text("–")
     assert page.locator("#please").inner_text() == "Please draw a"
     inside(page, "#wanted", "#pad", "#next")
