@@ -23,6 +23,7 @@ CLASSES = ("circle", "square", "star")
 def write(folder: Path) -> Path:
     """Write the file, and return its path."""
     path = folder / f"database-{SCHEMA_VERSION}.db"
+    path.unlink(missing_ok=True)
     url = f"sqlite:///{path}"
     store = Store(url, CLASSES)
     digits = drawn(9)

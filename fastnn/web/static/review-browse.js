@@ -56,7 +56,12 @@ export class BrowseView {
     this.#visit += 1;
     const state = STATES.includes(parameters.get("state")) ? parameters.get("state") : "accepted";
     const label = classes.includes(parameters.get("label")) ? parameters.get("label") : "";
-    this.#filter = { state, label, contributor: parameters.get("contributor") ?? "", before: parameters.get("before") ?? "" };
+    const contributor = parameters.get("contributor") ?? "";
+    this.#filter = { state, label, contributor, before: parameters.get("before") ?? "" };
+    // Before the digits are there: afterwards the reviewer may be typing already.
+    byId("browse-state").value = state;
+    byId("browse-label").value = label && String(classes.indexOf(label));
+    byId("browse-contributor").value = contributor;
     await this.#load();
     showMessage(byId("browse-message"), this.#digits.length ? "" : "No such digits.");
   }
@@ -90,9 +95,6 @@ export class BrowseView {
     if (visit !== this.#visit) return;
     this.#digits = found.digits;
     this.#total = found.total ?? 0;
-    byId("browse-state").value = state;
-    byId("browse-label").value = label && String(classes.indexOf(label));
-    byId("browse-contributor").value = contributor;
     byId("newest").href = this.#desk.address("browse", { state, label, contributor });
     byId("newest").hidden = !before;
     byId("older").hidden = found.next === null;

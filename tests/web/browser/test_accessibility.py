@@ -172,6 +172,9 @@ def test_no_serious_violation(site: Server, visit: Callable[..., Page], path: st
     page = visit(f"{site.url}{path}#token={TOKEN}", model_in_page=use is not ask_back)
     use(page)
     assert faults(page) == []
+    if path == "/contribute":
+        # The page would send what is on the pad when it is closed.
+        page.evaluate("document.querySelector('draw-pad').reset()")
 
 
 def test_no_serious_violation_on_the_login_forms(site: Server, visit: Callable[..., Page]) -> None:

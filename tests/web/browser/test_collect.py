@@ -368,14 +368,15 @@ def test_a_button_keeps_the_focus_when_a_press_disables_it(sheet: Page) -> None:
 
 
 def test_contributing_on_a_phone(inbox: Server, visit: Callable[..., Page]) -> None:
-    before = pending(inbox)
     page = visit(f"{inbox.url}/contribute", **PHONE)
     expect(page.locator("#wanted")).not_to_have_text("–")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     touch(page, int(page.locator("#wanted").inner_text()))
-    page.locator("#next").tap()
+    # Pages of earlier tests may still send what was left on them, so the digits in the queue are not counted.
+    with page.expect_response("**/api/digits") as response:
+        page.locator("#next").tap()
+    assert response.value.json() == {"stored": 1}
     expect(page.locator("#message")).to_have_text("1 sent, thank you.")
-    assert pending(inbox) == before + 1
 
 
 def test_no_tap_is_lost_after_a_quick_stroke(inbox: Server, visit: Callable[..., Page]) -> None:

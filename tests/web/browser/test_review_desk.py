@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from playwright.sync_api import Page, Request
+    from playwright.sync_api import Page, Request, Route
 
     from fastnn.datasets import Dataset
     from tests.web.servers import Server
@@ -196,6 +196,18 @@ def test_two_grids_show_different_digits_and_the_address_keeps_the_label(
 
 
 # ---- browse and history ----
+
+
+def test_what_is_typed_while_digits_load_stays(site: Server, visit: Callable[..., Page]) -> None:
+    page = log_in(site, visit)
+    held: list[Route] = []
+    page.route("**/api/review/digits*", lambda route: held.append(route))  # noqa: PLW0108 - Playwright sets its attributes
+    page.locator("#views a", has_text="Browse").click()
+    wait_for(lambda: page.evaluate("location.hash").endswith("browse") and held, "the request for the first digits")
+    page.locator("#browse-contributor").fill("Grace")
+    held[0].continue_()
+    expect(page.locator("#browse-cells .cell").first).to_be_visible()
+    expect(page.locator("#browse-contributor")).to_have_value("Grace")
 
 
 def test_digits_are_found_again_and_put_back_or_relabelled(
