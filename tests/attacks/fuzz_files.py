@@ -264,6 +264,7 @@ def _database(content: bytes, bench: Bench) -> None:
 def _store(content: bytes, bench: Bench) -> None:
     """All that the web app asks of a database, and an import into it."""
     from fastnn.datasets.database import import_dataset
+    from fastnn.web.classroom import Classroom
     from fastnn.web.desk import Selection
     from fastnn.web.rescoring import Rescorer
     from fastnn.web.serving import ServedModel
@@ -276,7 +277,8 @@ def _store(content: bytes, bench: Bench) -> None:
     try:
         for ask in (
             store.check, store.revision, lambda: store.desk.queue(10), lambda: store.desk.history(10), store.states,
-            store.class_counts, lambda: store.credits(10), store.dataset, lambda: store.sample(10, 0),
+            store.class_counts, lambda: store.latest(9), Classroom(store).board, lambda: store.credits(10),
+            store.dataset, lambda: store.sample(10, 0),
             lambda: store.outdated("x"), lambda: store.unseen(0), store.training, lambda: store.first_used("x"),
             lambda: store.note_training(1, "x"), store.desk.counts, lambda: store.desk.queue(9, label=3, session="x"),
             lambda: store.desk.browse(Selection("pending", 3, "x"), 9), lambda: store.desk.history(9, images=True),
@@ -294,8 +296,8 @@ def _store(content: bytes, bench: Bench) -> None:
 
 
 def _write_database(content: bytes, bench: Bench) -> Path:
-    for end in ("-wal", "-shm", "-journal"):
-        (bench.folder / f"a.db{end}").unlink(missing_ok=True)
+    for beside in bench.folder.glob("a.db?*"):  # logs, and copies of databases that were upgraded
+        beside.unlink()
     return bench.write("a.db", content)
 
 

@@ -36,7 +36,7 @@ def _web(content: bytes, bench: Bench) -> str:
     if not isinstance(asked, dict):
         return ""
     scope, body = _scope(asked)
-    app = bench.once("app", lambda: _app(bench), lambda app: app.state.fastnn.store.close())
+    app = bench.once("app", lambda: _app(bench), _close)
     loop = bench.once("loop", asyncio.new_event_loop, lambda loop: loop.close())
     raised = bench.once("raised", _log_of_errors)
     raised.clear()
@@ -99,7 +99,14 @@ def _app(bench: Bench) -> Any:
     from fastnn.web.store import Store
 
     store = Store(f"sqlite:///{bench.folder}/web.db")
-    return create_app(Settings(store, "token", ServedModel.from_model(seeds.model(), "m"), rate=0))
+    app = create_app(Settings(store, "token", ServedModel.from_model(seeds.model(), "m"), rate=0))
+    app.state.fastnn.live.seconds = 0  # a training ends after its first report
+    return app
+
+
+def _close(app: Any) -> None:
+    app.state.fastnn.live.close()
+    app.state.fastnn.store.close()
 
 
 def _log_of_errors() -> list[BaseException]:

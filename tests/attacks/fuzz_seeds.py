@@ -326,7 +326,7 @@ def archives() -> list[bytes]:
 
 @functools.cache
 def databases() -> tuple[bytes, ...]:
-    """Return an SQLite file with accepted, pending and rejected digits, with their reviews."""
+    """Return SQLite files with accepted, pending and rejected digits and their reviews: of this version, and of 1."""
     from fastnn.datasets.database import import_dataset
     from fastnn.web.store import Store
 
@@ -341,7 +341,7 @@ def databases() -> tuple[bytes, ...]:
         connection = sqlite3.connect(f"{folder}/digits.db")
         try:
             connection.execute("PRAGMA journal_mode=DELETE")
-            return (bytes(connection.serialize()),)
+            return bytes(connection.serialize()), (FIXTURES / "database-1.db").read_bytes()
         finally:
             connection.close()
 
@@ -511,6 +511,26 @@ def requests() -> list[bytes]:
                 {"action": "undo", "state": "accepted", "label": 3},
             )
         ),
+        {"method": "GET", "path": "/api/review", "query": f"label=7&session={name}", "headers": trusted},
+        {"method": "GET", "path": "/api/review/digits", "query": "state=pending&contributor=x", "headers": trusted},
+        {"method": "GET", "path": "/api/review/history", "query": "limit=3", "headers": trusted},
+        *(
+            {"method": "POST", "path": f"/api/{path}", "headers": trusted, "body": body}
+            for path, body in (
+                ("review", {"reviews": [{"id": name, "action": "relabel", "label": 3}], "reviewer": "me"}),
+                ("review/release", {"sessions": [name]}),
+                ("review/contributor", {"contributor": "é", "action": "reject"}),
+                ("review/strike", {"name": "é"}),
+                ("class", {"collecting": True, "shows_pending": True}),
+                ("learn", {"source": "accepted", "hidden": 2, "epochs": 1}),
+            )
+        ),
+        {"method": "GET", "path": "/api/class", "headers": {}},
+        {"method": "GET", "path": "/class.png", "headers": {"if-none-match": "W/*"}},
+        {"method": "GET", "path": "/class.svg", "headers": {"host": "a/b"}},
+        {"method": "GET", "path": "/model.json", "headers": {}},
+        {"method": "GET", "path": "/model.bin", "query": "key=x", "headers": {}},
+        {"method": "GET", "path": "/NN.json", "headers": {}},
         {"method": "GET", "path": "/api/stats", "headers": {}},
         {"method": "GET", "path": "/api/health", "headers": {"x-forwarded-for": "::1"}},
         {"method": "GET", "path": "/dataset.json", "headers": {"accept-encoding": "gzip;q=0.5, *;q=0", "range": "x"}},
