@@ -330,3 +330,20 @@ def test_words_are_chosen_from_buttons_or_a_list(letters: Server, visit: Callabl
     assert [one["label"] for one in sorted(digits_in(letters, "accepted"), key=lambda one: order.index(one["id"]))] == [
         *(0, 1, 2, 0),
     ]
+
+
+@pytest.mark.parametrize("letters", ["cat,dog,owl"], indirect=True)
+def test_drawings_of_other_things_are_not_called_digits(
+    letters: Server, visit: Callable[..., Page], drawn: Dataset
+) -> None:
+    send(letters, drawn, 0, label="cat", contributor="Ada")
+    page = log_in(letters, visit, "browse&state=pending&contributor=Ada")
+    expect(page.locator("#all-text")).to_have_text("Ada has 1 drawing that waits.")
+    page.locator("#all-reject").click()
+    expect(page.locator("#ask-text")).to_have_text("Reject all 1 drawing of Ada, whatever the label?")
+    page.keyboard.press("Escape")
+    page.locator("#browse-state").select_option("rejected")
+    expect(page.locator("#browse-message")).to_have_text("No such drawings.")
+    page.locator("#strike").click()
+    page.locator("#ask-yes").click()
+    expect(page.locator("#browse-message")).to_have_text("The name was struck from 1 drawing.")
