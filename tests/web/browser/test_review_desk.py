@@ -195,6 +195,23 @@ def test_two_grids_show_different_digits_and_the_address_keeps_the_label(
     wait_for(lambda: httpx.get(f"{quiet.url}/api/stats").json()["pending"] == 105, "130 verdicts")
 
 
+def test_a_grid_that_goes_on_borrowing_takes_no_digit_of_another_label(
+    quiet: Server, visit: Callable[..., Page], drawn: Dataset
+) -> None:
+    one, two, three = [position for position, label in enumerate(drawn.labels.tolist()) if label == 4][:3]
+    send(quiet, drawn, one, two, label=4)
+    send(quiet, drawn, three, label=9)  # the most doubtful of all
+    page = visit("about:blank")
+    page.clock.install()
+    page.goto(f"{quiet.url}/review#token={TOKEN}&view=grid&label=4")
+    expect(page.locator(".cell")).to_have_count(2)
+    press(page, "ArrowDown")
+    with page.expect_response(re.compile("/api/review\\?limit=1&")):
+        page.clock.fast_forward(120_000)
+    free = httpx.get(f"{quiet.url}/api/review", headers=BEARER).json()["digits"]
+    assert [one["label"] for one in free] == [9]
+
+
 # ---- browse and history ----
 
 
