@@ -59,8 +59,8 @@ class Prediction(Struct):
     digits: list[DigitPrediction]
 
 
-class Line(Struct):
-    """A factor or a mean for each input or each output."""
+class InputScaling(Struct):
+    """What a network is fed for a pixel: (value - mean) * factor. Both have a number for each input, or one for all."""
 
     mean: list[float]
     factor: list[float]
@@ -105,7 +105,7 @@ class PageModel(Struct):
     task: str
     names: list[str]
     normalise: bool
-    inputs: Line
+    inputs: InputScaling
     dividesBySum: bool  # noqa: N815 - as in the page's script
     precision: str
     networks: list[PageNetwork]

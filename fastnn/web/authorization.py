@@ -1,4 +1,4 @@
-"""The token that opens the review, and what else costs the server work."""
+"""Routes that need the token: the review, the teacher's, and trainings that a page watches."""
 
 from __future__ import annotations
 

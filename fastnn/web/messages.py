@@ -71,7 +71,7 @@ class Accept(Struct, tag_field="action", tag="accept"):
 
 
 class Reject(Struct, tag_field="action", tag="reject"):
-    """The drawing is not a digit."""
+    """The drawing is of none of the classes."""
 
     reviewer: Name = ""
     label: ClassVar[Any] = None
@@ -88,7 +88,7 @@ class Undo(Struct, tag_field="action", tag="undo"):
 
 
 class Relabel(Struct, tag_field="action", tag="relabel"):
-    """The drawing is another digit; accept it with this label."""
+    """The drawing is of another class; accept it with this label."""
 
     label: Label
     reviewer: Name = ""

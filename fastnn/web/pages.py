@@ -12,6 +12,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import numpy as np
 from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
@@ -69,7 +70,7 @@ class Page:
     def content(self, classes: Sequence[str]) -> str:
         """Return the HTML of the page, filled in but for the address; scripts read the names of the classes from it."""
         words = {name: escape(text) for name, text in words_for(classes).as_dict().items()}
-        words |= {f"{name.capitalize()}": text[:1].upper() + text[1:] for name, text in words.items()}
+        words |= {name.capitalize(): text[:1].upper() + text[1:] for name, text in words.items()}
         values = {
             **words,
             "name": self.name,
@@ -223,9 +224,13 @@ def add_pages(app: FastAPI, classes: Sequence[str], charge: Callable[[Request], 
         # Browsers ask for it by themselves, whatever icons a page names.
         return FileResponse(STATIC / "favicon.ico", headers={"Cache-Control": "no-cache"})
 
+    drawing = anyio.Lock()
+
     async def drawn(request: Request) -> Response:
         charge(request)
-        content = await run_in_threadpool(_drawn_digits)
+        # They are drawn once, for a second: a class that opens the page at the same moment must not occupy all threads.
+        async with drawing:
+            content = await run_in_threadpool(_drawn_digits)
         return Response(
             content,
             media_type="application/octet-stream",

@@ -6,6 +6,8 @@ import logging
 import re
 import sqlite3
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,12 +18,12 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from fastnn.datasets import Dataset, database
+from fastnn.datasets import Dataset, database, load_dataset
 from fastnn.images import normalise_picture
 from fastnn.model import Model
 from fastnn.recognition import predict_files
 from fastnn.web import app as app_module
-from fastnn.web import limits
+from fastnn.web import limits, pages
 from fastnn.web import state as state_module
 from fastnn.web.app import MAX_BODY_BYTES, MAX_IMAGE_BYTES, Settings, create_app
 from fastnn.web.pages import PAGES, STATIC, service_worker
@@ -522,6 +524,25 @@ def test_the_page_that_learns_gets_digits_before_there_are_any(client: TestClien
     assert len(rows) == 3000
     assert set(rows[:, -1]) == set(range(10))
     assert (np.bincount(rows[:, -1]) > 100).all()
+
+
+def test_those_digits_are_drawn_once_however_many_ask(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[str] = []
+
+    def load_slowly(name: str) -> Dataset:
+        drawn.append(name)
+        time.sleep(0.3)
+        return load_dataset("drawn:20")
+
+    monkeypatch.setattr(pages, "load_dataset", load_slowly)
+    pages._drawn_digits.cache_clear()
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda _: client.get("/drawn.bin"), range(8)))
+    finally:
+        pages._drawn_digits.cache_clear()
+    assert [len(answer.content) for answer in answers] == [20 * 785] * 8
+    assert len(drawn) == 1
 
 
 def test_templates_are_not_served(client: TestClient) -> None:

@@ -107,7 +107,7 @@ function answerNow() {
   const outputs = Array.from(learner.predict(asked));
   const sum = outputs.reduce((a, b) => a + b, 0);
   // The outputs of the original's rule are independent of each other.
-  return { probabilities: outputs.map((output) => output / sum), seen: asked };
+  return { probabilities: outputs.map((output) => output / sum) };
 }
 
 /** The weights of the first hidden units as numbers from -127 to 127. */

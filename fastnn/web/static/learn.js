@@ -1,7 +1,7 @@
 // Shows a network that learns in a worker beside the page, and the same training by fastnn on the server.
 
 import { AnswerView, byId, percent } from "./answer.js";
-import { article, classes, errorText, plural, setEnabled, showFigures, showMessage, words } from "./common.js";
+import { article, classes, errorText, plural, responseError, setEnabled, showFigures, showMessage, words } from "./common.js";
 import "./draw-pad.js";
 import { showCurves, showUnits, showWrong } from "./learn-views.js";
 import { Machine } from "./machine.js";
@@ -24,6 +24,7 @@ let running = false;
 let ready = false;
 let loaded = false; // whether the worker has digits
 let tooFew = false; // there is nothing to learn from
+let loads = 0; // only the digits that were asked for last are used
 let stepWaits = false; // a step was asked for before the digits were there
 let curve = []; // [digits, accuracy]
 
@@ -32,7 +33,7 @@ const settings = () => ({ classes: classes.length, hidden: Number(byId("hidden")
 /** Read the built-in digits: 784 pixels and the label of each. */
 async function builtIn() {
   const response = await fetch("drawn.bin");
-  if (!response.ok) throw new TypeError(response.status);
+  if (!response.ok) throw await responseError(response);
   const bytes = new Uint8Array(await response.arrayBuffer());
   const n = bytes.length / (PIXELS + 1);
   const images = new Uint8Array(n * PIXELS), labels = [];
@@ -47,7 +48,7 @@ async function builtIn() {
 /** Read the digits that visitors have drawn; of many, the latest. */
 async function accepted() {
   const response = await fetch("dataset.json");
-  if (!response.ok) throw new TypeError(response.status);
+  if (!response.ok) throw await responseError(response);
   const digits = (await response.json()).slice(-MOST_DIGITS);
   const images = new Uint8Array(digits.length * PIXELS);
   digits.forEach(({ image }, k) => images.set(image, k * PIXELS));
@@ -56,11 +57,13 @@ async function accepted() {
 }
 
 async function load() {
+  const mine = loads += 1;
   run(false);
   ready = false;
   showMessage(byId("message"), `Loading ${words.several} …`);
   try {
     const digits = await (byId("source").value === "accepted" ? accepted() : builtIn());
+    if (mine !== loads) return;
     const few = `Visitors have drawn only ${plural(digits.labels.length, words.one, words.several)} so far`;
     if (digits.labels.length < LEAST_ACCEPTED && !HAS_BUILT_IN) {
       tooFew = true;
@@ -71,7 +74,7 @@ async function load() {
     if (digits.labels.length < LEAST_ACCEPTED) {
       byId("source").value = "drawn";
       await load();
-      showMessage(byId("message"), `${few}; these are built in.`);
+      if (loads === mine + 1) showMessage(byId("message"), `${few}; these are built in.`);
       return;
     }
     worker.postMessage({ type: "data", ...digits });
@@ -81,6 +84,7 @@ async function load() {
     showMessage(byId("message"), "");
     if (stepWaits) step();
   } catch (error) {
+    if (mine !== loads) return;
     run(false);
     showMessage(byId("message"), `The ${words.several} cannot be loaded: ${errorText(error)}.`, "bad");
   }

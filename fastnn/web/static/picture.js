@@ -4,12 +4,14 @@ import { byId, createElement } from "./answer.js";
 
 const LONGEST_SIDE = 1600; // pixels that are sent; photographs of phones have more than are needed
 const QUALITY = 0.92;
+const MOST_BYTES = 4 << 20; // that the server takes
 
 /** Fires "picture" with a Blob to recognise, and "failure" with a text. */
 export class PictureInput extends EventTarget {
   #preview = byId("preview");
   #video = byId("video");
   #image = null; // what is shown
+  #start = null; // the latest start of the camera, until something else is shown
 
   constructor() {
     super();
@@ -29,7 +31,7 @@ export class PictureInput extends EventTarget {
   close() {
     this.#video.srcObject?.getTracks().forEach((track) => track.stop());
     this.#video.srcObject = null;
-    this.#image = null;
+    this.#image = this.#start = null;
     this.#show({});
   }
 
@@ -59,19 +61,31 @@ export class PictureInput extends EventTarget {
       const bitmap = await createImageBitmap(file, { imageOrientation: "from-image" });
       await this.#use(bitmap, bitmap.width, bitmap.height);
     } catch {
-      // The server reads some formats that browsers do not: it decides.
       this.close();
-      this.#fire("picture", { blob: file });
+      if (file.size > MOST_BYTES) {
+        this.#fire("failure", { text: "This browser cannot read the picture, and it is too large to be sent. Choose a JPEG or a PNG." });
+        return;
+      }
+      // The server reads some formats that browsers do not: it decides, by the bytes. Browsers know no type of some.
+      this.#fire("picture", { blob: new Blob([file], { type: "image/png" }) });
     }
   }
 
   async #startCamera() {
     this.close();
+    const mine = this.#start = {};
     try {
-      this.#video.srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+      const stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+      // The visitor may do something else while the browser asks for leave: the camera must not stay on unseen.
+      if (mine !== this.#start) {
+        stream.getTracks().forEach((track) => track.stop());
+        return;
+      }
+      this.#video.srcObject = stream;
       this.#show({ video: true });
       await this.#video.play();
     } catch {
+      if (mine !== this.#start) return;
       this.close();
       this.#fire("failure", { text: "The camera cannot be used. Choose a picture instead." });
     }
@@ -81,12 +95,12 @@ export class PictureInput extends EventTarget {
     const { videoWidth, videoHeight } = this.#video;
     if (!videoWidth) return;
     const frame = await createImageBitmap(this.#video);
-    this.close();
     await this.#use(frame, videoWidth, videoHeight);
   }
 
   /** Show a picture, not larger than needed, and have it recognised. */
   async #use(source, width, height) {
+    this.close();
     const scale = Math.min(1, LONGEST_SIDE / Math.max(width, height));
     const canvas = createElement("canvas");
     canvas.width = this.#preview.width = Math.max(1, Math.round(width * scale));

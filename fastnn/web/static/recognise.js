@@ -164,7 +164,7 @@ function describe(model) {
   }
   const accuracy = model.accuracy === null
     ? "accuracy not measured"
-    : `${(100 * model.accuracy).toFixed(1)}% correct on ${model.tested_on?.toLocaleString("en") ?? "its"} test digits`;
+    : `${(100 * model.accuracy).toFixed(1)}% correct on ${model.tested_on?.toLocaleString("en") ?? "its"} test images`;
   byId("model").textContent = `28 × 28 pixels. Network “${model.name}”, layers ${model.layers.join("-")}: ${accuracy}.`
     + (recogniser.model ? " It runs in this page: drawings are not sent." : "");
 }
@@ -219,7 +219,12 @@ byId("bars").addEventListener("click", ({ target }) => {
 pictures.addEventListener("picture", ({ blob }) => {
   forget();
   picture = blob;
+  if (!hasModel) return; // the page says so
   byId("sure").textContent = `Looking for ${words.several} …`;
   recognise();
 });
-pictures.addEventListener("failure", ({ text }) => clearPrediction(text));
+pictures.addEventListener("failure", ({ text }) => {
+  forget();
+  picture = null; // the pad is shown again, and not the picture before
+  clearPrediction(text);
+});

@@ -1,13 +1,14 @@
 // Looking through all digits: accepted, rejected and waiting ones, by label and contributor, page by page.
 
 import { byId, createElement, drawImage } from "./answer.js";
-import { classes, dateText, errorText, plural, setEnabled, showMessage } from "./common.js";
+import { classes, dateText, errorText, plural, setEnabled, showMessage, words } from "./common.js";
 import { ask } from "./review-ask.js";
 import { Cells } from "./review-cells.js";
 import { fillLabels, isKey, isTyped, labelOfKey, nameOf } from "./review-labels.js";
 import { RESULT, Sender } from "./review-sender.js";
 
 const STATES = ["accepted", "rejected", "pending"];
+const counted = (n) => plural(n, words.one, words.several);
 const STATE_TEXT = { accepted: "accepted", rejected: "rejected", pending: "waiting" };
 
 export class BrowseView {
@@ -63,7 +64,7 @@ export class BrowseView {
     byId("browse-label").value = label && String(classes.indexOf(label));
     byId("browse-contributor").value = contributor;
     await this.#load();
-    showMessage(byId("browse-message"), this.#digits.length ? "" : "No such digits.");
+    showMessage(byId("browse-message"), this.#digits.length ? "" : `No such ${words.several}.`);
   }
 
   hide() {
@@ -175,7 +176,7 @@ export class BrowseView {
 
   #showContributor() {
     const { contributor, state } = this.#filter;
-    const n = plural(this.#total, "digit");
+    const n = counted(this.#total);
     byId("all").hidden = !contributor;
     byId("all-text").textContent = `${contributor} has ${n} ${state === "pending" ? "that wait" + (this.#total === 1 ? "s" : "") : `that ${this.#total === 1 ? "is" : "are"} ${state}`}.`;
     byId("all-accept").hidden = byId("all-reject").hidden = state !== "pending";
@@ -188,15 +189,15 @@ export class BrowseView {
     if (!this.#total) return;
     const verb = { accept: "Accept", reject: "Reject", undo: "Put back" }[action];
     const end = action === "undo" ? " into the queue" : "";
-    if (!await ask(`${verb} all ${plural(this.#total, "digit")} of ${contributor}${end}, whatever the label?`, `${verb} all`)) return;
+    if (!await ask(`${verb} all ${counted(this.#total)} of ${contributor}${end}, whatever the label?`, `${verb} all`)) return;
     await this.#change("api/review/contributor", { contributor, action, state, reviewer: this.#desk.reviewer }, ({ digits }) => (
-      `${{ accept: "Accepted", reject: "Rejected", undo: "Put back" }[action]} ${plural(digits, "digit")} of ${contributor}.`));
+      `${{ accept: "Accepted", reject: "Rejected", undo: "Put back" }[action]} ${counted(digits)} of ${contributor}.`));
   }
 
   async #strike() {
     const name = this.#filter.contributor;
-    if (!await ask(`Strike the name ${name}? Its digits stay, without a name. This cannot be undone.`, "Strike the name")) return;
-    const done = await this.#change("api/review/strike", { name }, ({ digits }) => `The name was struck from ${plural(digits, "digit")}.`);
+    if (!await ask(`Strike the name ${name}? Its ${words.several} stay, without a name. This cannot be undone.`, "Strike the name")) return;
+    const done = await this.#change("api/review/strike", { name }, ({ digits }) => `The name was struck from ${counted(digits)}.`);
     if (done) byId("browse-state").focus();
   }
 

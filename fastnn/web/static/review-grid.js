@@ -9,7 +9,7 @@ import { REJECT, Screens } from "./review-screens.js";
 const count = (n) => n.toLocaleString("en");
 
 /** What the button does: "Accept the other 97, reject 3". */
-export function acceptText(n, rejected, relabelled) {
+function acceptText(n, rejected, relabelled) {
   const others = n - rejected - relabelled;
   const parts = [];
   if (others) parts.push(others === n ? `accept all ${count(n)}` : `accept the other ${count(others)}`);

@@ -11,6 +11,7 @@ let used = false; // whether somebody has done something since the last renewal
 export class Lease {
   #desk;
   #session = newId();
+  #label;
   #latest = null; // the latest request for digits
 
   constructor(desk) {
@@ -20,10 +21,17 @@ export class Lease {
   /** Get digits that this lease holds already, or that nobody holds; with the counts of the queue. */
   fetch({ limit, label } = {}) {
     held.add(this);
+    this.#label = label;
     const parameters = new URLSearchParams({ limit, session: this.#session });
     if (label !== undefined) parameters.set("label", label);
     this.#latest = this.#desk.request(`api/review?${parameters}`);
     return this.#latest;
+  }
+
+  /** Extend all that this lease holds. */
+  renew() {
+    // Asking for anything does so. A digit of another label would be lent to a page that never shows it.
+    return this.fetch({ limit: 1, label: this.#label });
   }
 
   /** Other reviewers may have the digits now; resolves when they can. */
@@ -54,7 +62,6 @@ export function keepLeases() {
   setInterval(() => {
     if (!used) return;
     used = false;
-    // Asking for anything extends all that the lease holds.
-    for (const lease of held) lease.fetch({ limit: 1 }).catch(() => {});
+    for (const lease of held) lease.renew().catch(() => {});
   }, RENEW_MS);
 }

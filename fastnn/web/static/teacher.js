@@ -13,7 +13,7 @@ let timer = 0;
 
 function show(board) {
   ({ collecting } = board);
-  showFigures(byId("figures"), [[`${words.several} drawn`, board.drawn], ["waiting for review", board.pending],
+  showFigures(byId("figures"), [[words.made.toLowerCase(), board.drawn], ["waiting for review", board.pending],
     ["accepted", board.accepted], ["names", board.contributors]]);
   const state = collecting ? "Collecting is open" : "Collecting is closed";
   // Screen readers announce a status whenever it is written.

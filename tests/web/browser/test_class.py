@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 from typing import TYPE_CHECKING, Any
 
@@ -253,6 +254,13 @@ def test_learn_trains_on_shapes(shape_site: Server, visit: Callable[..., Page]) 
     page.locator("#step").click()
     expect(page.locator("#message")).to_contain_text("It has just learned from a")
     assert page.locator("#bars li").count() == 3
+    # A word is not broken where it has room.
+    page.set_viewport_size({"width": 667, "height": 340})
+    page.locator("#clear").click()
+    line(page, outline("square"))
+    expect(page.locator("#guess")).to_have_text(re.compile("square|circle|star"))
+    lines = "guess => guess.offsetHeight / parseFloat(getComputedStyle(guess).lineHeight)"
+    assert page.locator("#guess").evaluate(lines) == pytest.approx(1, abs=0.1)
 
 
 def test_many_classes_with_long_names_fit_on_a_phone(

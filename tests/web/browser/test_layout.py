@@ -80,6 +80,21 @@ def test_the_review_desk_fits_every_screen(site: Server, visit: Callable[..., Pa
         assert marked.evaluate(colour) != before
 
 
+def test_small_phones_show_the_whole_menu(site: Server, visit: Callable[..., Page]) -> None:
+    page = visit(f"{site.url}/review#token={TOKEN}", **{**PHONE, "viewport": {"width": 320, "height": 568}})
+    expect(page.locator("#desk")).to_be_visible()
+    assert page.locator("nav").count() == 2
+    assert page.evaluate("[...document.querySelectorAll('nav')].every((nav) => nav.scrollWidth <= nav.clientWidth)")
+
+
+def test_on_a_phone_the_pad_follows_the_start_of_the_training(site: Server, visit: Callable[..., Page]) -> None:
+    page = visit(f"{site.url}/learn", **PHONE)
+    tops = [page.locator(name).bounding_box() for name in ("#run", "#guess", "#pad", "#curve", "#units")]
+    heights = [box["y"] for box in tops if box is not None]
+    assert len(heights) == 5
+    assert heights == sorted(heights)
+
+
 def test_contrast_themes_show_the_bars(site: Server, visit: Callable[..., Page]) -> None:
     page = visit(site.url, forced_colors="active", **PHONE)
     touch(page, 3)

@@ -18,7 +18,7 @@ expect = pytest.importorskip("playwright.sync_api", reason="playwright is not in
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Route
 
     from fastnn.datasets import Dataset
     from fastnn.network import Rule
@@ -110,6 +110,34 @@ def test_digits_of_visitors_can_be_learned(site: Server, visit: Callable[..., Pa
     page.locator("#source").select_option("accepted")
     # A tenth of the 402 accepted digits is held back.
     expect(page.locator("#figures dt").nth(1)).to_have_text("right of 41")
+
+
+def test_of_two_sources_the_one_that_was_chosen_last_is_learned(site: Server, visit: Callable[..., Page]) -> None:
+    page = visit(f"{site.url}/learn")
+    expect(page.locator("#figures dt").nth(1)).to_have_text("right of 300")
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/dataset.json", hold)
+    page.locator("#source").select_option("accepted")
+    page.wait_for_function("() => document.querySelector('#message').textContent.startsWith('Loading')")
+    page.locator("#source").select_option("drawn")
+    expect(page.locator("#message")).to_have_text("")
+    with page.expect_response("**/dataset.json") as late:
+        held[0].continue_()
+    late.value.finished()
+    page.wait_for_timeout(300)
+    page.locator("#step").click()
+    expect(page.locator("#figures dt").nth(1)).to_have_text("right of 300")
+
+
+def test_a_refusal_of_the_digits_is_not_called_a_lost_connection(site: Server, visit: Callable[..., Page]) -> None:
+    page = visit("about:blank", may_fail="status of 429")
+    page.route("**/drawn.bin", lambda route: route.fulfill(status=429, json={"detail": "too many requests"}))
+    page.goto(f"{site.url}/learn")
+    expect(page.locator("#message")).to_have_text("The digits cannot be loaded: too many requests.")
 
 
 def points(page: Page, line: str) -> list[tuple[float, float]]:

@@ -81,7 +81,7 @@ def test_the_page_shows_the_model_and_its_accuracy(site: Server, visit: Callable
     page = visit(site.url)
     accuracy = f"{100 * model.card.metrics['test_accuracy']:.1f}"
     expect(page.locator("#model")).to_contain_text("layers 784-40-10")
-    expect(page.locator("#model")).to_contain_text(f"{accuracy}% correct on 150 test digits")
+    expect(page.locator("#model")).to_contain_text(f"{accuracy}% correct on 150 test images")
 
 
 def test_a_small_drawing_is_sent_as_large_as_a_training_digit(site: Server, visit: Callable[..., Page]) -> None:
@@ -383,6 +383,41 @@ def test_the_camera_takes_a_picture(site: Server, visit: Callable[..., Page]) ->
     expect(page.locator("#guess")).to_have_text("3")
     # The camera is off again.
     assert page.locator("#video").evaluate("video => video.srcObject") is None
+
+
+def test_the_camera_is_off_when_a_picture_is_opened_instead(
+    site: Server, visit: Callable[..., Page], drawn: Dataset
+) -> None:
+    page = visit(site.url, permissions=["camera"])
+    # Keep the streams, to see whether they end.
+    page.evaluate("""() => {
+        const devices = navigator.mediaDevices, open = devices.getUserMedia.bind(devices);
+        window.streams = [];
+        devices.getUserMedia = async (wanted) => {
+            const stream = await open(wanted);
+            window.streams.push(stream);
+            return stream;
+        };
+    }""")
+    page.locator("#camera").dblclick()
+    expect(page.locator("#take")).to_be_visible()
+    wait_for(lambda: page.evaluate("streams.length") == 2, "both starts of the camera")
+    live = "() => streams.filter((stream) => stream.getTracks().some((track) => track.readyState === 'live')).length"
+    assert page.evaluate(live) == 1
+    choose(page, sheet(drawn, 0))
+    expect(page.locator("#preview")).to_be_visible()
+    assert page.evaluate(live) == 0
+
+
+def test_a_file_that_is_no_picture_is_called_that(site: Server, visit: Callable[..., Page]) -> None:
+    page = visit(site.url, may_fail="status of 422")
+    page.locator("#file").set_input_files({"name": "a.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-1.7"})
+    expect(page.locator("#sure")).to_contain_text("No digit found: ")
+    expect(page.locator("#sure")).not_to_contain_text("content type")
+    page.locator("#file").set_input_files({"name": "a.heic", "mimeType": "", "buffer": bytes((4 << 20) + 1)})
+    expect(page.locator("#sure")).to_contain_text("it is too large to be sent")
+    draw(page, 3)
+    expect(page.locator("#guess")).to_have_text("3")
 
 
 PROBABILITIES = [0.0, 0.0, 0.0, 0.6, 0.0, 0.4, 0.0, 0.0, 0.0, 0.0]

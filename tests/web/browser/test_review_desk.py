@@ -195,6 +195,23 @@ def test_two_grids_show_different_digits_and_the_address_keeps_the_label(
     wait_for(lambda: httpx.get(f"{quiet.url}/api/stats").json()["pending"] == 105, "130 verdicts")
 
 
+def test_a_grid_that_goes_on_borrowing_takes_no_digit_of_another_label(
+    quiet: Server, visit: Callable[..., Page], drawn: Dataset
+) -> None:
+    one, two, three = [position for position, label in enumerate(drawn.labels.tolist()) if label == 4][:3]
+    send(quiet, drawn, one, two, label=4)
+    send(quiet, drawn, three, label=9)  # the most doubtful of all
+    page = visit("about:blank")
+    page.clock.install()
+    page.goto(f"{quiet.url}/review#token={TOKEN}&view=grid&label=4")
+    expect(page.locator(".cell")).to_have_count(2)
+    press(page, "ArrowDown")
+    with page.expect_response(re.compile("/api/review\\?limit=1&")):
+        page.clock.fast_forward(120_000)
+    free = httpx.get(f"{quiet.url}/api/review", headers=BEARER).json()["digits"]
+    assert [one["label"] for one in free] == [9]
+
+
 # ---- browse and history ----
 
 
@@ -342,3 +359,20 @@ def test_words_are_chosen_from_buttons_or_a_list(letters: Server, visit: Callabl
     assert [one["label"] for one in sorted(digits_in(letters, "accepted"), key=lambda one: order.index(one["id"]))] == [
         *(0, 1, 2, 0),
     ]
+
+
+@pytest.mark.parametrize("letters", ["cat,dog,owl"], indirect=True)
+def test_drawings_of_other_things_are_not_called_digits(
+    letters: Server, visit: Callable[..., Page], drawn: Dataset
+) -> None:
+    send(letters, drawn, 0, label="cat", contributor="Ada")
+    page = log_in(letters, visit, "browse&state=pending&contributor=Ada")
+    expect(page.locator("#all-text")).to_have_text("Ada has 1 drawing that waits.")
+    page.locator("#all-reject").click()
+    expect(page.locator("#ask-text")).to_have_text("Reject all 1 drawing of Ada, whatever the label?")
+    page.keyboard.press("Escape")
+    page.locator("#browse-state").select_option("rejected")
+    expect(page.locator("#browse-message")).to_have_text("No such drawings.")
+    page.locator("#strike").click()
+    page.locator("#ask-yes").click()
+    expect(page.locator("#browse-message")).to_have_text("The name was struck from 1 drawing.")
