@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
+from fastnn.datasets.mapped import ReadAhead
 from fastnn.datasets.scaling import Scaling
 from fastnn.datasets.sparse import SparseRows
 from fastnn.engine import Engine, StepOptions, has_finite_outputs
@@ -290,6 +291,9 @@ class Trainer:
         )
         # A copy: kernels do not check labels, so that nobody else may change them.
         self._targets, self.samples = self._as_targets(data.train.targets, dataset.source), len(data.train.targets)
+        # Kernels find a sample's target, and the factor of its rate, where they find the sample.
+        self._targets = self._inputs.by_place(self._targets)
+        self._factors = None if self._factors is None else self._inputs.by_place(self._factors)
         self._spread = _spread(data.train.targets, dataset.source) if network.task == "regression" else 0.0
         self.first_layer = self._inputs.first_layer
         self.density = density(cast(Any, data.train.features)) if dataset.is_images else self._inputs.density
@@ -543,7 +547,7 @@ class Trainer:
     def _distort(self, chunk: NDArray[np.int64], epoch: int) -> None:
         if self._distorter is not None:
             images, buffer = cast(ImageInput, self._inputs), cast(ImageInput, self._buffer)
-            self._distorter(images.images, chunk, epoch, buffer.images)
+            self._distorter(images.images, chunk, epoch, buffer.images, places=images.places(chunk))
 
     def _options(self, epoch: int) -> StepOptions:
         recipe = self._recipe
@@ -561,13 +565,18 @@ class Trainer:
         order = epoch_order(self._recipe.seed, epoch, n) if self._shuffle else np.arange(n)
         totals = np.zeros(2)
         self._engine.load_weights(self._inputs)
+        mapped = self._inputs.mapped
+        ahead = ReadAhead(mapped.file) if mapped is not None and mapped.file is not None else None
         for done in range(0, n, self._chunk):
             chunk = order[done : done + self._chunk]
-            targets, factors, samples = self._targets, self._factors, chunk
+            if ahead is not None:
+                ahead.next(self._inputs.places(order[done + self._chunk : done + 2 * self._chunk]))
+            targets, factors, samples = self._targets, self._factors, self._inputs.places(chunk)
             if self._distorter is not None:
                 self._distort(chunk, epoch)
-                targets, samples = targets[chunk], np.arange(len(chunk))
-                factors = None if factors is None else factors[chunk]
+                targets = targets[samples]
+                factors = None if factors is None else factors[samples]
+                samples = np.arange(len(chunk))
             self._engine.train(self._buffer, targets, samples, lr, totals, weights=factors, options=options)
             if not np.isfinite(totals[0]):
                 raise _diverged(epoch, lr)
