@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn.datasets.mapped import parts_of
+from fastnn.datasets.mapped import row_parts
 from fastnn.datasets.sparse import SparseRows
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def _fingerprints(features: NDArray[Any]) -> NDArray[np.uint64]:
     factors = np.random.default_rng(0).integers(1 << 63, size=n_words, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
     prints = np.empty(len(features), dtype=np.uint64)
     done = 0
-    for part in parts_of(features):
+    for part in row_parts(features):
         rows = _as_bytes(part)
         if n_bytes % 8 == 0:
             words = np.ascontiguousarray(rows).view(np.uint64)
@@ -113,7 +113,7 @@ def _as_bytes(features: NDArray[Any]) -> NDArray[np.uint8]:
 def row_bytes(features: NDArray[Any] | SparseRows) -> Iterator[bytes]:
     """Yield bytes for each image or row that are the same for the same pixels or values."""
     if not isinstance(features, SparseRows):
-        for part in parts_of(features):
+        for part in row_parts(features):
             yield from (row.tobytes() for row in _as_bytes(part))
         return
     # Values of one column in a row are added, in any order, and a stored 0 is like none.

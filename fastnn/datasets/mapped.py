@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, cast
 
 import numpy as np
 
@@ -18,7 +19,7 @@ except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from typing import BinaryIO
 
@@ -46,6 +47,7 @@ class MappedFile:
 
     Attributes
     ----------
+    path : Path
     array : ndarray
         Read-only.
 
@@ -69,9 +71,22 @@ class MappedFile:
             except Exception as error:
                 text = str(error) if isinstance(error, ArrayFault) else f"not a .npy file, or damaged ({error})"
                 raise DataError(f"{path}: {' '.join(text.split())[:200]}") from None
-        self._offset = header.length
-        flat = np.frombuffer(self._map, header.dtype, offset=header.length)
-        self.array: NDArray[Any] = flat.reshape(header.shape)
+        self._set(path, header.length, header.shape, header.dtype)
+
+    def _set(self, path: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.path, self._offset = path, offset
+        self.array: NDArray[Any] = np.frombuffer(self._map, dtype, math.prod(shape), offset).reshape(shape)
+
+    @classmethod
+    def raw(cls, path: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> MappedFile:
+        """Return an array that begins at a place of any file, which must be large enough."""
+        made = cls.__new__(cls)
+        with open_file(path, LIMIT, what="a data set") as file:
+            if file.size < offset + math.prod(shape) * dtype.itemsize:
+                raise DataError(f"{path}: changed while it was read; try again")
+            made._map = mmap.mmap(file.fileno(), file.size, access=mmap.ACCESS_READ)
+        made._set(path, offset, shape, dtype)
+        return made
 
     def ask_for(self, rows: NDArray[np.integer[Any]]) -> None:
         """Ask the system to read the pages of some rows from the disk, without waiting for them."""
@@ -114,8 +129,7 @@ def _waits() -> int:
     return 0 if who is None else resource.getrusage(who).ru_majflt
 
 
-@dataclass(frozen=True, eq=False)
-class KnownContent:
+class KnownContent(NamedTuple):
     """The hash that a store keeps of its samples, and what they are: other targets or names have another hash."""
 
     targets: NDArray[Any]
@@ -201,7 +215,37 @@ class MappedRows:
         raise TypeError("compare the parts of mapped rows")
 
 
-def parts_of(features: Any, rows: int = ROWS_AT_ONCE) -> Iterator[NDArray[Any]]:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ChangedRows(MappedRows):
+    """Rows that are changed when they are read, until they are written to a store.
+
+    Attributes
+    ----------
+    rows : MappedRows
+    change : callable
+        Takes an array of rows and their positions, and returns them changed.
+    """
+
+    rows: MappedRows
+    change: Callable[[NDArray[Any], NDArray[np.int64]], NDArray[Any]]
+
+    def __getitem__(self, key: Any) -> NDArray[Any]:
+        places = np.arange(*key.indices(len(self))) if isinstance(key, slice) else np.asarray(key)
+        return self.change(self.rows[key], places)
+
+    def take(self, index: ArrayLike) -> MappedRows:
+        """Not possible: they are written as a whole."""
+        raise NotImplementedError
+
+
+def changed(features: Any, change: Callable[[NDArray[Any], NDArray[np.int64]], NDArray[Any]]) -> Any:
+    """Return an array changed, or mapped rows that are changed when they are read."""
+    if not isinstance(features, MappedRows):
+        return change(features, np.arange(len(features)))
+    return ChangedRows(features.base, features.index, rows=features, change=change)
+
+
+def row_parts(features: Any, rows: int = ROWS_AT_ONCE) -> Iterator[NDArray[Any]]:
     """Yield an array, or mapped rows, as arrays of at most so many rows."""
     for start in range(0, len(features), rows):
         yield features[start : start + rows]
