@@ -37,6 +37,11 @@ if TYPE_CHECKING:
 
     OnChunk = Callable[["ChunkReport"], None]
 
+_BLOCK = 1024
+"""Samples of a block, of which all are read together; images are 784 KiB."""
+_MIXED = 64 * _BLOCK
+"""Samples that are mixed; images are 49 MiB."""
+
 _DROPOUT_STREAM = 0xD20
 """Third number of the random seed of dropout; the order of samples has two."""
 
@@ -562,15 +567,18 @@ class Trainer:
 
     def _train_epoch(self, epoch: int, lr: float, on_chunk: OnChunk | None) -> list[float]:
         n, options = self.samples, self._options(epoch)
-        order = epoch_order(self._recipe.seed, epoch, n) if self._shuffle else np.arange(n)
+        blocks = self._recipe.shuffle == "blocks"
+        order = epoch_order(self._recipe.seed, epoch, n, blocks=blocks) if self._shuffle else np.arange(n)
         totals = np.zeros(2)
         self._engine.load_weights(self._inputs)
         mapped = self._inputs.mapped
         ahead = ReadAhead(mapped.file) if mapped is not None and mapped.file is not None else None
+        # Of blocks, all that are mixed are asked for at once: these are long stretches of the disk.
+        reach = _MIXED if blocks else self._chunk
         for done in range(0, n, self._chunk):
             chunk = order[done : done + self._chunk]
-            if ahead is not None:
-                ahead.next(self._inputs.places(order[done + self._chunk : done + 2 * self._chunk]))
+            if ahead is not None and done % reach < self._chunk:
+                ahead.next(self._inputs.places(order[done + reach : done + 2 * reach]))
             targets, factors, samples = self._targets, self._factors, self._inputs.places(chunk)
             if self._distorter is not None:
                 self._distort(chunk, epoch)
@@ -601,7 +609,9 @@ class Trainer:
             self._network.parameters[...] = self._average
             self._engine.load_weights(inputs)
             self._network.parameters[...] = current
-        outputs = self._engine.outputs(inputs, between).astype(np.float64)
+        outputs = self._engine.outputs(inputs, between)
+        if self._network.task == "regression":
+            outputs = outputs.astype(np.float64)
         loss = mean_loss(outputs, targets, self._network.loss, self._recipe.huber_delta)
         return loss, _accuracy(outputs, targets, self._network.task)
 
@@ -691,9 +701,20 @@ def _dropout_key(seed: int, epoch: int) -> int:
     return int(np.random.SeedSequence([seed, epoch, _DROPOUT_STREAM]).generate_state(1, np.uint64)[0]) >> 1
 
 
-def epoch_order(seed: int, epoch: int, n: int) -> NDArray[np.int64]:
-    """Return the random order of the n samples in an epoch (1, 2, ...), shape (n,), a function of the arguments."""
-    return np.random.default_rng([seed, epoch]).permutation(n).astype(np.int64, copy=False)
+def epoch_order(seed: int, epoch: int, n: int, *, blocks: bool = False) -> NDArray[np.int64]:
+    """Return the random order of the n samples in an epoch (1, 2, ...), shape (n,), a function of the arguments.
+
+    With `blocks` it is the one of the recipe's ``shuffle = "blocks"``.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    if not blocks:
+        return rng.permutation(n).astype(np.int64, copy=False)
+    starts = rng.permutation(-(-n // _BLOCK)) * _BLOCK
+    order = (starts[:, None] + np.arange(_BLOCK)).reshape(-1)
+    order = order[order < n]  # the last block may be shorter
+    for start in range(0, n, _MIXED):
+        rng.shuffle(order[start : start + _MIXED])
+    return order
 
 
 def as_model(

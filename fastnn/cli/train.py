@@ -64,6 +64,10 @@ def train(
     ] = None,
     lr_every: Annotated[int | None, typer.Option(help="Epochs between two changes of the learning rate.")] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed for weights, sample order and split.")] = None,
+    shuffle: Annotated[
+        str | None,
+        typer.Option(help="Order of samples: exact, or blocks for data on a slow disk that are larger than memory."),
+    ] = None,
     test_fraction: Annotated[float | None, typer.Option(help="Fraction of the data held out as test set.")] = None,
     per_class: Annotated[int | None, typer.Option(help="Train on this many samples of each class.")] = None,
     alpha: Annotated[float | None, typer.Option(help="Weight decay (L2 regularisation).")] = None,
@@ -130,6 +134,7 @@ def train(
         "lr_decay": lr_decay,
         "lr_every": lr_every,
         "seed": seed,
+        "shuffle": shuffle,
         "test_fraction": test_fraction,
         "per_class": per_class,
         "alpha": alpha,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from fastnn.model import Model
 
 AnyEvaluation: TypeAlias = Evaluation | RegressionEvaluation | MultilabelEvaluation
+
+_ROWS_AT_ONCE = 1 << 16
+"""Samples in a part of a computation over all of them, so that it needs little memory."""
 
 _LARGEST = 1e150
 """Sums of squares of larger numbers may overflow."""
@@ -103,14 +107,14 @@ def evaluate_outputs(model: Model, dataset: Dataset, outputs: NDArray[np.float64
 
 
 def mean_loss(
-    outputs: NDArray[np.float64], targets: NDArray[Any], loss: str, huber_delta: float | None = None
+    outputs: NDArray[Any], targets: NDArray[Any], loss: str, huber_delta: float | None = None
 ) -> float:
     """Return the loss that training minimises, averaged over the samples.
 
     Parameters
     ----------
-    outputs : ndarray of float64, shape (n, k)
-        Activations of the last layer.
+    outputs : ndarray of floats, shape (n, k)
+        Activations of the last layer; the loss is computed in float64.
     targets : ndarray
         int64, shape (n,), for "original" and "cross_entropy"; numbers, shape (n, k), for the others.
     loss : str
@@ -121,6 +125,11 @@ def mean_loss(
     huber_delta : float, optional
         For "squared_error": errors larger than this count linearly, see Huber 1964.
     """
+    if len(targets) > _ROWS_AT_ONCE:
+        parts = [slice(start, start + _ROWS_AT_ONCE) for start in range(0, len(targets), _ROWS_AT_ONCE)]
+        losses = [mean_loss(outputs[part], targets[part], loss, huber_delta) for part in parts]
+        return math.fsum(mean * len(targets[part]) for mean, part in zip(losses, parts, strict=True)) / len(targets)
+    outputs = outputs.astype(np.float64, copy=False)
     rows, tiny = np.arange(len(targets)), np.finfo(np.float32).tiny
     if loss == "original":
         errors = outputs.copy()

@@ -60,6 +60,26 @@ def _idx_folder(content: bytes, bench: Bench) -> None:
         check_dataset(load_dataset(path))
 
 
+@target(
+    "mapped-store",
+    seeds.stores,
+    mutate.files(
+        {".json": mutate.json_value("train", "test", "validation", "float64", "uint8", *_LABELS), ".npy": mutate.npy},
+        "train-features.npy", "test-targets.npy", "validation-features.npy", "header.json",
+    ),
+)  # fmt: skip
+def _mapped_store(content: bytes, bench: Bench) -> None:
+    """A store of which a file is damaged, missing or another one."""
+    from fastnn.datasets.store import check_source
+
+    folder = bench.write_files(content)
+    store = bench.new_folder("a.fnn")
+    store.rmdir()
+    folder.rename(store)
+    check_dataset(load_dataset(store))
+    check_source(str(store))
+
+
 @target("npz", seeds.npz, mutate.npz)
 def _npz(content: bytes, bench: Bench) -> None:
     check_dataset(load_dataset(bench.write("a.npz", content)))

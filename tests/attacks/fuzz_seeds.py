@@ -13,13 +13,14 @@ import tarfile
 import tempfile
 import warnings
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from fastnn.datasets import Dataset
+from fastnn.datasets import Column, Dataset
 from fastnn.datasets.scaling import Scaling
 from fastnn.datasets.split import Split
 from fastnn.formats.safetensors import dump_model
@@ -63,6 +64,18 @@ def idx_pairs() -> list[bytes]:
         "emnist-mapping.txt": b"0 48\n1 65 97\n",
     }
     return [pack(plain), pack(plain | test), pack(packed), pack(qmnist), pack(floats)]
+
+
+def stores() -> list[bytes]:
+    from fastnn.datasets.store import write_store
+
+    table = Dataset(np.ones((3, 2)), np.ones((3, 1)), ("price",), "seed", columns=(Column("a"), Column("b")))
+    packed = []
+    for one in (replace(dataset(), test=dataset(2)), table):
+        with tempfile.TemporaryDirectory() as folder:
+            write_store(one, Path(folder) / "a.fnn")
+            packed.append(pack({path.name: path.read_bytes() for path in sorted(Path(folder, "a.fnn").iterdir())}))
+    return packed
 
 
 def npz() -> list[bytes]:

@@ -22,6 +22,7 @@ RECIPES = {
     "plain": {},
     "validation": {"validation_fraction": 0.2, "balance": True},
     "distorted": {"shift": 1.0, "rotation": 10.0},
+    "blocks": {"shuffle": "blocks"},
 }
 
 
