@@ -102,9 +102,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     seed : int
         Seed of the initial weights, the order of samples, the distortions and the split.
     shuffle : {"exact", "blocks"} or None
-        The order of samples in each epoch. "exact", as None: any order is equally likely. "blocks": blocks of 1,024 neighbours
-        in a random order, and the samples of 64 blocks at a time mixed; for a data set on a slow disk that is larger
-        than memory. The samples should not be sorted then.
+        The order of samples in each epoch. "exact", as None: any order is equally likely. "blocks": blocks of 1,024
+        neighbours in a random order, and the samples of 64 blocks at a time mixed; for a data set on a slow disk that
+        is larger than memory. The samples should not be sorted then.
     test_fraction : float
         Share of the data that is held back as test set; a data set with a test set of its own keeps that instead.
     per_class : int or None

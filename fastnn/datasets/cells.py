@@ -191,10 +191,12 @@ class Table:
         What error messages call the file.
     takes_commas : bool
         Whether numbers may have decimal commas.
+    most : int, optional
+        Most cells; None for any number.
     """
 
-    def __init__(self, source: str, *, takes_commas: bool = False) -> None:
-        self.source = source
+    def __init__(self, source: str, *, takes_commas: bool = False, most: int | None = MOST_CELLS) -> None:
+        self.source, self._most = source, most
         self.takes_commas = takes_commas
         self._decimals: dict[str, str] = {}
 
@@ -234,9 +236,9 @@ class Table:
         n = 0
         for lines, parts in _parts(rows, len(columns)):
             n += len(lines)
-            if n * len(columns) > MOST_CELLS:
+            if self._most is not None and n * len(columns) > self._most:
                 raise DataError(
-                    f"{self.source}: has more than {MOST_CELLS:,} cells; store sparse data as .svmlight or .npz"
+                    f"{self.source}: has more than {self._most:,} cells; store sparse data as .svmlight or .npz"
                 )
             for column, cells in zip(columns, parts, strict=True):
                 if column is not None:

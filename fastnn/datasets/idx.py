@@ -14,10 +14,10 @@ from fastnn.datasets.array_names import PART_OF, known_part
 from fastnn.datasets.dataset import PIXELS, SIDE, Dataset
 from fastnn.datasets.label_arrays import as_list
 from fastnn.datasets.labels import encode_array
-from fastnn.datasets.mapped import LIMIT, MappedFile, MappedRows, row_parts
+from fastnn.datasets.mapped import MappedFile, MappedRows, row_parts
 from fastnn.datasets.pixel_arrays import pixels_from
 from fastnn.datasets.resize import resized
-from fastnn.datasets.safe_read import Unpacked, is_packed, read_packed
+from fastnn.datasets.safe_read import LIMIT, Unpacked, is_packed, read_packed
 from fastnn.errors import DataError
 from fastnn.reading import open_file
 

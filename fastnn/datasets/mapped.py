@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, cast
 import numpy as np
 
 from fastnn.datasets.array_stream import ArrayFault, check_header, read_header
+from fastnn.datasets.safe_read import LIMIT
 from fastnn.errors import DataError
 from fastnn.reading import open_file
 
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
     from fastnn.datasets.columns import Column
 
-LIMIT = 1 << 46
-"""Largest file that is mapped, in bytes: half of the addresses of a process."""
 ROWS_AT_ONCE = 4096
 """Rows in a part of a pass over all of them."""
 _CHUNKS_AFTER_FAULT = 100

@@ -167,7 +167,7 @@ def _read_json(path: Path, _: ReadOptions) -> Dataset:
 def _read_text(path: Path, options: ReadOptions) -> Dataset:
     from fastnn.datasets.table import read_table
 
-    return read_table(path, options.target, options.task)
+    return read_table(path, options.target, options.task, options.spool)
 
 
 def _read_npz(path: Path, options: ReadOptions) -> Dataset:

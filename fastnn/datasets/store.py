@@ -330,9 +330,12 @@ def _write_array(path: Path, array: NDArray[Any] | MappedRows) -> None:
     """Write an array, part by part, unless it was made at this place."""
     if type(array) is MappedRows and array.file is not None and array.file.path == path:
         return
-    with ArrayWriter(path, array.dtype.newbyteorder("<"), array.shape[1:]) as writer:
+    # What the reader left at this place may be what is read here.
+    new = path.with_name(f"{path.name}.new")
+    with ArrayWriter(new, array.dtype.newbyteorder("<"), array.shape[1:]) as writer:
         for part in row_parts(array):
             writer.append(part)
+    new.replace(path)
 
 
 def _replace_files(made: Path, out: Path) -> None:

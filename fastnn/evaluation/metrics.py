@@ -106,9 +106,7 @@ def evaluate_outputs(model: Model, dataset: Dataset, outputs: NDArray[np.float64
     return evaluate_classes(targets, predicted, model.as_probabilities(outputs), names, measured)
 
 
-def mean_loss(
-    outputs: NDArray[Any], targets: NDArray[Any], loss: str, huber_delta: float | None = None
-) -> float:
+def mean_loss(outputs: NDArray[Any], targets: NDArray[Any], loss: str, huber_delta: float | None = None) -> float:
     """Return the loss that training minimises, averaged over the samples.
 
     Parameters

@@ -128,11 +128,22 @@ def written(name: str) -> Callable[[Path], Path]:
     return write
 
 
+def pixel_table(tmp_path: Path, change: Callable[[Any], Any]) -> Path:
+    dataset = blobs(40)
+    rows = np.column_stack([dataset.labels, change(dataset.images)])
+    names = ",".join(["label", *(f"pixel{k}" for k in range(784))])
+    np.savetxt(tmp_path / "a.csv", rows, fmt="%.6g", delimiter=",", header=names, comments="")
+    return tmp_path / "a.csv"
+
+
 SOURCES: dict[str, Callable[[Path], Any]] = {
     "idx": idx_folder,
     "compressed idx": written("a-images-idx3-ubyte.gz"),
     "json": written("a.json"),
     "csv": written("a.csv"),
+    "compressed csv": written("a.csv.gz"),
+    "pixels from 0 to 1": lambda tmp_path: pixel_table(tmp_path, lambda images: images / 255),
+    "pixels of four greys": lambda tmp_path: pixel_table(tmp_path, lambda images: images // 64),
     "npz": written("a.npz"),
     "table": lambda tmp_path: save_table(linear_table(), tmp_path / "a.csv"),
     "pictures": pictures,
