@@ -191,12 +191,12 @@ class Table:
         What error messages call the file.
     takes_commas : bool
         Whether numbers may have decimal commas.
-    most : int, optional
-        Most cells; None for any number.
+    is_bounded : bool
+        Whether it may have at most MOST_CELLS cells, which are all in memory.
     """
 
-    def __init__(self, source: str, *, takes_commas: bool = False, most: int | None = MOST_CELLS) -> None:
-        self.source, self._most = source, most
+    def __init__(self, source: str, *, takes_commas: bool = False, is_bounded: bool = True) -> None:
+        self.source, self._is_bounded = source, is_bounded
         self.takes_commas = takes_commas
         self._decimals: dict[str, str] = {}
 
@@ -236,9 +236,9 @@ class Table:
         n = 0
         for lines, parts in _parts(rows, len(columns)):
             n += len(lines)
-            if self._most is not None and n * len(columns) > self._most:
+            if self._is_bounded and n * len(columns) > MOST_CELLS:
                 raise DataError(
-                    f"{self.source}: has more than {self._most:,} cells; store sparse data as .svmlight or .npz"
+                    f"{self.source}: has more than {MOST_CELLS:,} cells; store sparse data as .svmlight or .npz"
                 )
             for column, cells in zip(columns, parts, strict=True):
                 if column is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from fastnn.datasets.cache import cache_key, cached
-from fastnn.datasets.cells import MOST_CELLS, Cells, Kind, Table, column_name, position_name
+from fastnn.datasets.cells import Cells, Kind, Table, column_name, position_name
 from fastnn.datasets.column_files import MOST_FILES, NumbersOnDisk, rows_of_columns
 from fastnn.datasets.columns import Column, total_width
 from fastnn.datasets.dataset import Dataset
@@ -121,8 +121,7 @@ def _parse(text: DelimitedText, target: Sequence[str], task: str | None, spool: 
     chosen, how_chosen = _choose_target(names, target, text)
     # Files of columns are open at the same time.
     columns_on_disk = spool is not None and len(names.all) <= MOST_FILES
-    most = None if columns_on_disk else MOST_CELLS
-    table = Table(text.source, takes_commas=text.delimiter != ",", most=most)
+    table = Table(text.source, takes_commas=text.delimiter != ",", is_bounded=not columns_on_disk)
     cells: list[Cells | None] = [None if k in names.left_out else Cells(name) for k, name in enumerate(names.all)]
     for k, cell in enumerate(cells):
         if spool is not None and columns_on_disk and cell is not None and k not in chosen:
