@@ -26,6 +26,7 @@ from fastnn.errors import DataError, MissingExtraError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from contextlib import AbstractContextManager
+    from typing import BinaryIO
 
     from numpy.typing import NDArray
 
@@ -87,6 +88,36 @@ def read_arrow_files(paths: Sequence[Path], source: str, options: ReadOptions) -
     except (pa.ArrowException, UnicodeError) as error:
         raise DataError(f"{source}: damaged ({' '.join(str(error).split())[:200]})") from None
     return replace(dataset, notes=(*notes, *dataset.notes))
+
+
+def write_columns(file: BinaryIO, source: str, parts: Iterable[dict[str, Any]]) -> None:
+    """Write columns as a Parquet file, part after part.
+
+    Parameters
+    ----------
+    file : BinaryIO
+    source : str
+        What error messages call it.
+    parts : iterable of dict of str to ndarray
+        Columns by their names, which are the same in all parts; of one length in each.
+
+    Raises
+    ------
+    MissingExtraError
+        If pyarrow is not installed.
+    """
+    pa = _pyarrow(source)
+    from pyarrow import parquet
+
+    writer = None
+    try:
+        for part in parts:
+            table = pa.table({name: np.asarray(values) for name, values in part.items()})
+            writer = writer or parquet.ParquetWriter(file, table.schema)
+            writer.write_table(table)
+    finally:
+        if writer is not None:
+            writer.close()
 
 
 def _joined_dataset(parts: dict[Part, list[Path]], source: str, options: ReadOptions) -> Dataset:

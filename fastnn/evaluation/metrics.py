@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from fastnn.datasets.sparse import SparseRows
 from fastnn.errors import DataError
-from fastnn.evaluation.classification import Evaluation, evaluate_classes
+from fastnn.evaluation.classification import Evaluation, evaluate_classes, merge_evaluations
 from fastnn.evaluation.matching import match_dataset
 from fastnn.evaluation.multilabel import MultilabelEvaluation, evaluate_labels
 from fastnn.evaluation.regression import RegressionEvaluation, evaluate_regression
+from fastnn.evaluation.roc import roc_auc
 from fastnn.model import decide
 
 if TYPE_CHECKING:
@@ -64,7 +66,26 @@ def evaluate(model: Model, dataset: Dataset) -> AnyEvaluation:
     if len(dataset) == 0:
         raise DataError(f"{dataset.source}: no {'images' if dataset.is_images else 'rows'} to evaluate on")
     matched = match_dataset(dataset, model)
+    if model.task == "classification" and len(matched) > _ROWS_AT_ONCE:
+        return _evaluate_in_parts(model, matched)
     return evaluate_outputs(model, matched, model.outputs(matched.features))
+
+
+def _evaluate_in_parts(model: Model, dataset: Dataset) -> Evaluation:
+    """Return the metrics of a classifier, of whose outputs only those of some samples are in memory at a time."""
+    parts, second = [], []
+    for start in range(0, len(dataset), _ROWS_AT_ONCE):
+        rows = dataset.features
+        stop = min(len(dataset), start + _ROWS_AT_ONCE)
+        samples = rows.take(np.arange(start, stop)) if isinstance(rows, SparseRows) else rows[start:stop]
+        targets, outputs = dataset.targets[start:stop], model.outputs(samples)
+        probabilities = model.as_probabilities(outputs)
+        loss = mean_loss(outputs, targets, model.network.loss)
+        parts.append(evaluate_classes(targets, outputs.argmax(axis=1), probabilities, model.names, loss))
+        if len(model.names) == 2:
+            second.append(probabilities[:, 1])
+    area = roc_auc(dataset.targets == 1, np.concatenate(second)) if second else None
+    return merge_evaluations(parts, area)
 
 
 def evaluate_outputs(model: Model, dataset: Dataset, outputs: NDArray[np.float64]) -> AnyEvaluation:
