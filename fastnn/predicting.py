@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -221,6 +221,12 @@ def _read_table(model: Model, file: str) -> tuple[NDArray[Any] | SparseRows, tup
 
     if file.lower().endswith(TEXT_ENDINGS):
         return read_rows(user_path(file), model.columns, model.n_inputs)
+    if file.lower().endswith(".parquet") and model.columns and all(one.categories is None for one in model.columns):
+        from fastnn.datasets.arrow_files import read_number_columns
+
+        found = read_number_columns(user_path(file), [one.name for one in model.columns])
+        if found is not None:
+            return cast(Any, found), ()
     dataset = load_dataset(user_path(file)).widened(model.n_inputs)
     rows = dataset.features
     if dataset.is_images:

@@ -47,7 +47,7 @@ def predict(
             "--out",
             metavar="FILE",
             readable=False,
-            help="Write the predictions for all rows of a table: .csv, .tsv, .parquet.",
+            help="Write predictions for all rows of a table: .csv, .tsv or .parquet.",
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,

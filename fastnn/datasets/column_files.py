@@ -30,7 +30,7 @@ class NumbersOnDisk:
     Parameters
     ----------
     path : Path
-        Made, and removed by :func:`rows_of_columns` or with its folder.
+        Made, and removed by :meth:`remove`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -58,18 +58,15 @@ class NumbersOnDisk:
     def remove(self) -> None:
         """Close and remove the file."""
         self._file.close()
-        self.path.unlink()
+        self.path.unlink(missing_ok=True)
 
 
 def rows_of_columns(columns: Sequence[NumbersOnDisk], folder: Path) -> MappedRows:
-    """Return the rows of columns, in a file of a store in `folder`; removes the columns."""
+    """Return the rows of columns, in a file of a store in `folder`."""
     arrays = [column.mapped() for column in columns]
     path = folder / FEATURES
     with ArrayWriter(path, np.dtype(np.float64), (len(arrays),)) as writer:
         for start in range(0, len(arrays[0]), _ROWS_AT_ONCE):
             writer.append(np.stack([one[start : start + _ROWS_AT_ONCE] for one in arrays], axis=1))
-    del arrays
-    for column in columns:
-        column.remove()
     file = MappedFile(path)
     return MappedRows(file.array, file=file)

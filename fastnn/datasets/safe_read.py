@@ -30,9 +30,9 @@ ALWAYS_ALLOWED = 64 << 20
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-def unpacked_limit(packed: int) -> int:
-    """Return how many bytes `packed` compressed bytes may unpack to."""
-    return min(FILE_LIMIT, max(ALWAYS_ALLOWED, _RATIO * packed))
+def unpacked_limit(packed: int, most: int = FILE_LIMIT) -> int:
+    """Return how many bytes `packed` compressed bytes may unpack to, at most `most`."""
+    return min(most, max(ALWAYS_ALLOWED, _RATIO * packed))
 
 
 def is_packed(name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from array import array
 from collections import Counter
@@ -117,6 +118,13 @@ class _Names:
 
 
 def _parse(text: DelimitedText, target: Sequence[str], task: str | None, spool: Path | None) -> Dataset:
+    with contextlib.ExitStack() as stack:
+        return _parse_columns(text, target, task, spool, stack)
+
+
+def _parse_columns(
+    text: DelimitedText, target: Sequence[str], task: str | None, spool: Path | None, stack: contextlib.ExitStack
+) -> Dataset:
     names = _names_of(text, target)
     chosen, how_chosen = _choose_target(names, target, text)
     # Files of columns are open at the same time.
@@ -125,7 +133,9 @@ def _parse(text: DelimitedText, target: Sequence[str], task: str | None, spool: 
     cells: list[Cells | None] = [None if k in names.left_out else Cells(name) for k, name in enumerate(names.all)]
     for k, cell in enumerate(cells):
         if spool is not None and columns_on_disk and cell is not None and k not in chosen:
-            cell.numbers = cast(Any, NumbersOnDisk(spool / f"column-{k}"))
+            numbers: Any = NumbersOnDisk(spool / f"column-{k}")
+            stack.callback(numbers.remove)
+            cell.numbers = numbers
     # Classes may be mixed, such as 1, 2 and 2b; other columns may not.
     for k in chosen:
         cells[k] = Cells(names.all[k], _KINDS.get(task or ""))

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 
 import fastnn
+from fastnn import formats
 from fastnn.datasets import Dataset, MappedRows, ReadOptions, load_dataset, split
 from fastnn.datasets.database import import_dataset
 from fastnn.datasets.store import FILES, HEADER, check_store, open_store, write_store
 from fastnn.datasets.writers import write_dataset
 from fastnn.errors import DataError
+from fastnn.predicting import predict_table, predict_table_to_file, write_predictions
 from tests.helpers import blobs, linear_table, save_table
 
 RECIPES = {
@@ -357,3 +359,79 @@ def test_mapped_rows_are_read_as_an_array_is() -> None:
     for compare in (MappedRows(array).__eq__, MappedRows(array).__ne__):
         with pytest.raises(TypeError, match="compare the parts"):
             compare(255)
+
+
+# ---- Parquet, predictions and evaluation ----
+
+
+def parquet(tmp_path: Path, dataset: Dataset, name: str = "a.parquet") -> Path:
+    arrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    columns = {f"x{k}": dataset.features[:, k] for k in range(dataset.n_inputs)} | {"price": dataset.targets[:, 0]}
+    parquet.write_table(arrow.table(columns), tmp_path / name, row_group_size=100)
+    return tmp_path / name
+
+
+def test_a_parquet_table_becomes_a_store_some_rows_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastnn.datasets.arrow_files._ROWS_ON_DISK", 64)
+    path = parquet(tmp_path, linear_table(300))
+    plain = load_dataset(path, target="price")
+    stored = write_store(str(path), tmp_path / "big.fnn", ReadOptions(target=("price",)))
+    assert stored.content_hash == plain.content_hash
+    assert (stored.notes, stored.columns) == (plain.notes, plain.columns)
+
+
+def test_rows_of_a_parquet_file_are_predicted_by_the_names_of_their_columns(tmp_path: Path) -> None:
+    table = linear_table(300)
+    model = fastnn.fit(
+        replace(load_dataset(parquet(tmp_path, table), target="price"), notes=()),
+        fastnn.presets["table"].replace(epochs=1, hidden=(4,)),
+        progress=False,
+    )
+    formats.save_model(model, tmp_path / "model.safetensors")
+    moved = replace(table, features=table.features[:, ::-1])
+    arrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet as pq
+
+    columns = {"x2": moved.features[:, 0], "x1": moved.features[:, 1], "x0": moved.features[:, 2]}
+    pq.write_table(arrow.table(columns), tmp_path / "new.parquet")
+    found = predict_table(str(tmp_path / "model.safetensors"), str(tmp_path / "new.parquet"))
+    assert np.array_equal(found.values, model.outputs(table.features))
+    del columns["x1"]
+    pq.write_table(arrow.table(columns), tmp_path / "new.parquet")
+    with pytest.raises(DataError, match="has no column x1, which the model takes"):
+        predict_table(str(tmp_path / "model.safetensors"), str(tmp_path / "new.parquet"))
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "parquet"])
+def test_predictions_are_written_in_parts(ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = blobs(250)
+    store_of(dataset, tmp_path)
+    model = fastnn.fit(dataset, fastnn.Recipe(hidden=(8,), epochs=1, lr=0.05), progress=False)
+    formats.save_model(model, tmp_path / "model.safetensors")
+    files = [str(tmp_path / name) for name in ("model.safetensors", "big.fnn")]
+    whole, parts = (tmp_path / f"{name}.{ending}" for name in ("whole", "parts"))
+    write_predictions(predict_table(*files), whole)
+    monkeypatch.setattr("fastnn.predicting._ROWS_AT_ONCE", 100)
+    assert len(predict_table_to_file(*files, parts)) == 100
+    if ending == "parquet":
+        pq = pytest.importorskip("pyarrow.parquet")
+        assert pq.read_table(parts).equals(pq.read_table(whole))
+        assert pq.read_table(parts).column_names == ["Label", "Probability"]
+    else:
+        assert parts.read_text() == whole.read_text()
+        assert len(parts.read_text().splitlines()) == 251
+
+
+@pytest.mark.parametrize("classes", [2, 10])
+def test_a_large_evaluation_is_that_of_all_samples_together(classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = blobs(250, classes=tuple("0123456789")[:classes])
+    model = fastnn.fit(blobs(60, classes=dataset.names), fastnn.Recipe(hidden=(8,), epochs=1, lr=0.05), progress=False)
+    whole = fastnn.evaluate(model, dataset)
+    monkeypatch.setattr("fastnn.evaluation.metrics._ROWS_AT_ONCE", 64)
+    parts = fastnn.evaluate(model, dataset)
+    assert np.array_equal(parts.confusion, whole.confusion)
+    assert (parts.per_class, parts.accuracy, parts.roc_auc) == (whole.per_class, whole.accuracy, whole.roc_auc)
+    assert parts.loss == pytest.approx(whole.loss, rel=1e-12)
+    assert parts.log_loss == pytest.approx(whole.log_loss, rel=1e-12)
