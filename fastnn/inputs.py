@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from fastnn.datasets.mapped import MappedRows
+from fastnn.datasets.mapped import ChangedRows, MappedRows
 from fastnn.datasets.sparse import SparseRows, check_structure
 from fastnn.errors import DataError
 from fastnn.kernels.workspace import BLOCK, INPUTS_PER_STEP
@@ -64,6 +64,8 @@ class KernelInput:
     mapped : MappedRows or None
         The samples, if they are rows of a mapped array: ``data`` is then all of that array, and ``mapped.index`` says
         which row a sample is.
+    changed : ChangedRows or None
+        The samples, if they must be read to a buffer first: ``data`` holds none of them.
     kind : object
         Equal for data that differ in nothing but ``data``, `n` and `mapped`.
     density : float
@@ -79,6 +81,7 @@ class KernelInput:
     density = 1.0
     white, factor = 0, 1.0
     mapped: MappedRows | None = None
+    changed: ChangedRows | None = None
 
     def __init__(self, n: int, n_inputs: int, n_slots: int, row_stride: int, **arrays: NDArray[Any]) -> None:
         self.n, self.n_inputs, self.row_stride, self.arrays = n, n_inputs, row_stride, arrays
@@ -91,8 +94,7 @@ class KernelInput:
 
     def places(self, samples: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return which rows of ``data`` these samples are."""
-        index = None if self.mapped is None else self.mapped.index
-        return samples if index is None else index[samples].astype(np.int64)
+        return samples if self.mapped is None else self.mapped.places(samples)
 
     def by_place(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return a value for each row of ``data``, given one for each sample; 0 for rows that are no sample."""
@@ -152,6 +154,9 @@ class ImageInput(KernelInput):
         n, n_inputs = images.shape
         if isinstance(images, MappedRows) and n_inputs % INPUTS_PER_STEP:
             images = np.asarray(images)
+        if isinstance(images, ChangedRows):
+            self.changed = images
+            images = np.full((1, n_inputs), WHITE, dtype=np.uint8)
         self.mapped = images if isinstance(images, MappedRows) else None
         self.images = padded(images, self.white) if self.mapped is None else self.mapped.base
         if sparse and not invert:

@@ -307,6 +307,7 @@ class Trainer:
         self._buffer, self._distorter = self._inputs, None
         if isinstance(self._inputs, ImageInput) and recipe.distorts:
             self._distorter = Distorter(recipe)
+        if isinstance(self._inputs, ImageInput) and (recipe.distorts or self._inputs.changed is not None):
             self._buffer = self._inputs.empty_like(self._chunk)
         self._average: NDArray[Any] | None = None
         self._best: NDArray[Any] | None = None
@@ -340,8 +341,7 @@ class Trainer:
         start = time.perf_counter()
         nothing = np.empty(0, dtype=np.int64)
         self._engine.load_weights(self._inputs)
-        if self._distorter is not None:
-            self._distort(nothing, 0)
+        self._fill_buffer(nothing, 0)
         self._engine.train(self._inputs, self._targets, nothing, 0.0, np.zeros(2), weights=self._factors)
         self._engine.store_weights()
         return time.perf_counter() - start
@@ -549,10 +549,18 @@ class Trainer:
         if not all(has_finite_outputs(network, self._probe) for network in networks):
             raise _diverged(epoch, lr)
 
-    def _distort(self, chunk: NDArray[np.int64], epoch: int) -> None:
-        if self._distorter is not None:
-            images, buffer = cast(ImageInput, self._inputs), cast(ImageInput, self._buffer)
-            self._distorter(images.images, chunk, epoch, buffer.images, places=images.places(chunk))
+    def _fill_buffer(self, chunk: NDArray[np.int64], epoch: int) -> None:
+        """Write the images of a chunk to the buffer, if there is one, distorted if the recipe says so."""
+        if self._buffer is self._inputs:
+            return
+        inputs, buffer = cast(ImageInput, self._inputs), cast(ImageInput, self._buffer)
+        images, places = inputs.images, inputs.places(chunk)
+        if inputs.changed is not None:
+            images, places = inputs.changed[chunk], np.arange(len(chunk))
+        if self._distorter is None:
+            buffer.images[: len(chunk)] = images
+        else:
+            self._distorter(images, chunk, epoch, buffer.images, places=places)
 
     def _options(self, epoch: int) -> StepOptions:
         recipe = self._recipe
@@ -571,17 +579,17 @@ class Trainer:
         order = epoch_order(self._recipe.seed, epoch, n, blocks=blocks) if self._shuffle else np.arange(n)
         totals = np.zeros(2)
         self._engine.load_weights(self._inputs)
-        mapped = self._inputs.mapped
+        mapped = self._inputs.mapped if self._inputs.changed is None else self._inputs.changed.rows
         ahead = ReadAhead(mapped.file) if mapped is not None and mapped.file is not None else None
         # Of blocks, all that are mixed are asked for at once: these are long stretches of the disk.
         reach = _MIXED if blocks else self._chunk
         for done in range(0, n, self._chunk):
             chunk = order[done : done + self._chunk]
-            if ahead is not None and done % reach < self._chunk:
-                ahead.next(self._inputs.places(order[done + reach : done + 2 * reach]))
+            if ahead is not None and mapped is not None and done % reach < self._chunk:
+                ahead.next(mapped.places(order[done + reach : done + 2 * reach]))
             targets, factors, samples = self._targets, self._factors, self._inputs.places(chunk)
-            if self._distorter is not None:
-                self._distort(chunk, epoch)
+            if self._buffer is not self._inputs:
+                self._fill_buffer(chunk, epoch)
                 targets = targets[samples]
                 factors = None if factors is None else factors[samples]
                 samples = np.arange(len(chunk))

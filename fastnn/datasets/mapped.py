@@ -185,6 +185,10 @@ class MappedRows:
     def __getitem__(self, key: Any) -> NDArray[Any]:
         return np.asarray(self.base[key if self.index is None else self.index[key]])
 
+    def places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return where in `base` some of the rows are."""
+        return rows if self.index is None else self.index[rows].astype(np.int64)
+
     def parts(self, rows: int = ROWS_AT_ONCE) -> Iterator[NDArray[Any]]:
         """Yield the rows as arrays of at most so many."""
         for start in range(0, len(self), rows):
@@ -216,7 +220,7 @@ class MappedRows:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ChangedRows(MappedRows):
-    """Rows that are changed when they are read, until they are written to a store.
+    """Rows that are changed when they are read.
 
     Attributes
     ----------

@@ -25,6 +25,8 @@ RECIPES = {
     "validation": {"validation_fraction": 0.2, "balance": True},
     "distorted": {"shift": 1.0, "rotation": 10.0},
     "blocks": {"shuffle": "blocks"},
+    "normalised": {"normalise": True, "validation_fraction": 0.2},
+    "normalised and distorted": {"normalise": True, "shift": 1.0, "rotation": 10.0},
 }
 
 
