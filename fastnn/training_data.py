@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn.datasets.mapped import MappedRows, changed, row_parts
 from fastnn.datasets.split import Split
 from fastnn.errors import DataError, RecipeError
 from fastnn.model import OUTPUT_WORDS
@@ -70,16 +69,9 @@ def _preprocess(dataset: Dataset, recipe: Recipe, scaling: Scaling | None) -> Pa
     targets = dataset.targets if scaling is None else scaling.apply(dataset.targets)
     if not recipe.normalise:
         return Part(dataset.features, targets, 0)
-    from fastnn.images import normalise_batch
+    from fastnn.images.normalise import normalise_rows
 
-    if isinstance(dataset.features, MappedRows):
-        # Images of a store are normalised each time they are read, so that no copy of them is needed.
-        n_blank = sum(
-            int(normalise_batch(part, polarity="dark-on-light")[1].sum()) for part in row_parts(dataset.images)
-        )
-        images = changed(dataset.images, lambda rows, _: normalise_batch(rows, polarity="dark-on-light")[0])
-        return Part(images, targets, n_blank)
-    images, blank = normalise_batch(dataset.images, polarity="dark-on-light")
+    images, blank = normalise_rows(dataset.images)
     return Part(images, targets, int(blank.sum()))
 
 

@@ -205,7 +205,7 @@ class MappedRows:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         if copy is False and self.index is not None:
             raise ValueError("rows that are picked by their positions cannot be an array without a copy")
-        array = self.base if self.index is None else self.base[self.index]
+        array = self[:]
         return np.array(array, dtype=dtype, copy=copy)
 
     # Of arrays, these compare the values.
@@ -237,8 +237,12 @@ class ChangedRows(MappedRows):
         return self.change(self.rows[key], places)
 
     def take(self, index: ArrayLike) -> MappedRows:
-        """Not possible: they are written as a whole."""
-        raise NotImplementedError
+        """Return the rows at these positions, changed in the same way."""
+        chosen = np.asarray(index)
+        rows = self.rows.take(chosen)
+        return ChangedRows(
+            rows.base, rows.index, rows=rows, change=lambda some, places: self.change(some, chosen[places])
+        )
 
 
 def changed(features: Any, change: Callable[[NDArray[Any], NDArray[np.int64]], NDArray[Any]]) -> Any:

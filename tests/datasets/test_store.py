@@ -14,6 +14,7 @@ import fastnn
 from fastnn import formats
 from fastnn.datasets import Dataset, MappedRows, ReadOptions, load_dataset, split
 from fastnn.datasets.database import import_dataset
+from fastnn.datasets.mapped import changed
 from fastnn.datasets.store import FILES, HEADER, check_store, open_store, write_store
 from fastnn.datasets.writers import write_dataset
 from fastnn.errors import DataError
@@ -357,6 +358,12 @@ def test_mapped_rows_are_read_as_an_array_is() -> None:
         assert np.array_equal(rows[1:], expected[1:])
         assert np.array_equal(rows[np.array([1, 0])], expected[[1, 0]])
         assert np.array_equal(np.concatenate(list(rows.parts(2))), expected)
+    inverted = changed(MappedRows(array, np.array([5, 3, 3])), lambda rows, places: -rows * places[:, None])
+    expected = -array[[5, 3, 3]] * np.arange(3)[:, None]
+    assert np.array_equal(inverted[:], expected)
+    assert np.array_equal(inverted[1:3], expected[1:])
+    assert np.array_equal(inverted.take([2, 0])[:], expected[[2, 0]])
+    assert np.array_equal(np.asarray(inverted), expected)
     # Of arrays this would compare the values.
     for compare in (MappedRows(array).__eq__, MappedRows(array).__ne__):
         with pytest.raises(TypeError, match="compare the parts"):
