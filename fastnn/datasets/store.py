@@ -242,7 +242,7 @@ def _open_part(path: Path, header: Header, part: Part) -> Dataset:
 
 
 def write_store(
-    source: str | Dataset, out: Path, options: ReadOptions = DEFAULT_OPTIONS, *, force: bool = False
+    source: str | Dataset, out: str | Path, options: ReadOptions = DEFAULT_OPTIONS, *, force: bool = False
 ) -> Dataset:
     """Write a data set to a store in one pass over its source.
 
@@ -250,7 +250,8 @@ def write_store(
     ----------
     source : str or Dataset
         What :func:`fastnn.load_dataset` takes, or a data set.
-    out : Path
+    out : path-like
+        A folder whose name ends with ``.fnn``.
     options : ReadOptions, optional
         How the source is read.
     force : bool
@@ -268,6 +269,7 @@ def write_store(
     """
     from fastnn.datasets.streams import load_for_store
 
+    out = user_path(out)
     check_target(out)
     if not is_store(out):
         raise DataError(f"{out}: a store is a folder whose name ends with {ENDING}")
