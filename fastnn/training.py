@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
+from fastnn.datasets.dataset import Dataset
 from fastnn.datasets.mapped import ReadAhead
 from fastnn.datasets.scaling import Scaling
 from fastnn.datasets.sparse import SparseRows
@@ -27,11 +28,10 @@ from fastnn.stepping import Stepper
 from fastnn.training_data import Part, TrainingData, check_fit, check_recipe, check_test, fit_scalings, prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
-    from fastnn.datasets import Dataset
     from fastnn.inputs import KernelInput
     from fastnn.recipe import Recipe
 
@@ -134,7 +134,7 @@ class ChunkReport:
 
 def train(
     network: Network,
-    dataset: Dataset,
+    dataset: Dataset | Iterable[Dataset],
     recipe: Recipe,
     *,
     test: Dataset | None = None,
@@ -157,8 +157,9 @@ def train(
         Changed in place. Read its weights only between two epochs, when a report has been yielded. If the recipe
         standardises, the network takes standardised rows; :func:`fastnn.training.as_model` makes a model of it that
         takes rows as they are.
-    dataset : Dataset
-        The training set. A part of it is held out if the recipe has a validation fraction.
+    dataset : Dataset or iterable of Dataset
+        The training set. A part of it is held out if the recipe has a validation fraction. Or batches of a stream,
+        each of which is trained on once, see :func:`fastnn.batches.train_batches`.
     recipe : Recipe
         For one network, without `per_class`. Its `test_fraction`, `hidden` and `init` have no effect: the test set
         and the network are arguments.
@@ -201,6 +202,13 @@ def train(
     >>> [report.epoch for report in fastnn.train(network, train, recipe, test=test)]
     [1, 2]
     """
+    if not isinstance(dataset, Dataset):
+        from fastnn.batches import train_batches  # which trains batches as this module does
+
+        if test is not None or first_epoch != 1 or sample_weight is not None:
+            raise RecipeError("batches are trained on without test, first_epoch and sample_weight; drop them")
+        yield from train_batches(network, dataset, recipe, on_chunk)
+        return
     if recipe.ensemble > 1 or recipe.per_class is not None:
         field = "ensemble" if recipe.ensemble > 1 else "per_class"
         raise RecipeError(

@@ -80,6 +80,17 @@ def _mapped_store(content: bytes, bench: Bench) -> None:
     check_source(str(store))
 
 
+@target("row-stream", seeds.row_streams, mutate.text("{", '"a"', "target", "image", "[", "label", *_LABELS))
+def _row_stream(content: bytes, _: Bench) -> None:
+    """Rows from standard input, as CSV or JSON lines."""
+    from fastnn.datasets import ReadOptions
+    from fastnn.row_stream import batches_of
+
+    pieces = [content[k : k + 100] for k in range(0, len(content), 100)]
+    for batch in batches_of(pieces, ReadOptions()):
+        check_dataset(batch)
+
+
 @target("npz", seeds.npz, mutate.npz)
 def _npz(content: bytes, bench: Bench) -> None:
     check_dataset(load_dataset(bench.write("a.npz", content)))

@@ -66,6 +66,13 @@ def idx_pairs() -> list[bytes]:
     return [pack(plain), pack(plain | test), pack(packed), pack(qmnist), pack(floats)]
 
 
+def row_streams() -> list[bytes]:
+    objects = [{"a": k, "b": k / 2, "target": "xy"[k % 2]} for k in range(6)]
+    images_and_labels = [{"image": image.tolist(), "label": k % 2} for k, image in enumerate(images(4))]
+    lines = ["\n".join(map(json.dumps, rows)) for rows in (objects, images_and_labels)]
+    return [b"a,b,target\n1,2,3\n4,5.5,6\n7,8,9\n", *(text.encode() for text in lines)]
+
+
 def stores() -> list[bytes]:
     from fastnn.datasets.store import write_store
 
