@@ -109,7 +109,7 @@ def predict(store: Path) -> dict[str, float]:
 
 def convert(source: str, store: Path) -> dict[str, float]:
     """Convert a source to a store; return the rate in MB of images a second and the peak of memory."""
-    from fastnn.datasets.store import write_store
+    from fastnn.datasets.store_writer import write_store
 
     with Watch() as watch:
         begin = time.perf_counter()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import time
 import warnings
@@ -203,11 +204,10 @@ def train(
     [1, 2]
     """
     if not isinstance(dataset, Dataset):
-        from fastnn.batches import train_batches  # which trains batches as this module does
-
         if test is not None or first_epoch != 1 or sample_weight is not None:
             raise RecipeError("batches are trained on without test, first_epoch and sample_weight; drop them")
-        yield from train_batches(network, dataset, recipe, on_chunk)
+        # By its name: that module trains each batch as this one does.
+        yield from importlib.import_module("fastnn.batches").train_batches(network, dataset, recipe, on_chunk)
         return
     if recipe.ensemble > 1 or recipe.per_class is not None:
         field = "ensemble" if recipe.ensemble > 1 else "per_class"

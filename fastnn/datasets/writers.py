@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from fastnn.datasets import idx
 from fastnn.datasets.delimited import ENDINGS
 from fastnn.datasets.labels import check_classes, encode_labels
-from fastnn.datasets.store import is_store, write_store
+from fastnn.datasets.store import is_store
+from fastnn.datasets.store_writer import write_store
 from fastnn.errors import DataError, FastnnError, cannot_write
 from fastnn.storage import (
     atomic_write,

@@ -74,7 +74,7 @@ def row_streams() -> list[bytes]:
 
 
 def stores() -> list[bytes]:
-    from fastnn.datasets.store import write_store
+    from fastnn.datasets.store_writer import write_store
 
     table = Dataset(np.ones((3, 2)), np.ones((3, 1)), ("price",), "seed", columns=(Column("a"), Column("b")))
     packed = []

@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 
 from fastnn import load_model
 from fastnn.cli import app
-from fastnn.datasets.store import write_store
+from fastnn.datasets.store_writer import write_store
 from tests.helpers import blobs
 
 

@@ -15,7 +15,8 @@ from fastnn import formats
 from fastnn.datasets import Dataset, MappedRows, ReadOptions, load_dataset, split
 from fastnn.datasets.database import import_dataset
 from fastnn.datasets.mapped import changed
-from fastnn.datasets.store import FILES, HEADER, check_store, open_store, write_store
+from fastnn.datasets.store import FILES, HEADER, check_store, open_store
+from fastnn.datasets.store_writer import write_store
 from fastnn.datasets.writers import write_dataset
 from fastnn.errors import DataError
 from fastnn.predicting import predict_table, predict_table_to_file, write_predictions
@@ -246,7 +247,7 @@ def test_a_folder_with_other_files_is_never_replaced(tmp_path: Path) -> None:
 
 def test_without_exchange_of_folders_the_header_comes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store_of(replace(blobs(50), test=blobs(20, seed=1)), tmp_path)
-    monkeypatch.setattr("fastnn.datasets.store.exchange", lambda *_: False)
+    monkeypatch.setattr("fastnn.datasets.store_writer.exchange", lambda *_: False)
     write_store(blobs(40), tmp_path / "big.fnn", force=True)
     assert check_store(tmp_path / "big.fnn").test is None
     assert len(open_store(tmp_path / "big.fnn")) == 40

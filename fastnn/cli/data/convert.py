@@ -39,7 +39,8 @@ def convert(
 ) -> None:
     """Write a data set in another format."""
     from fastnn.datasets import ReadOptions
-    from fastnn.datasets.store import is_store, write_store
+    from fastnn.datasets.store import is_store
+    from fastnn.datasets.store_writer import write_store
     from fastnn.datasets.writers import write_dataset
     from fastnn.storage import check_target
 
