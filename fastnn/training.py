@@ -14,7 +14,7 @@ import numpy as np
 from msgspec import Meta
 
 from fastnn.datasets.dataset import Dataset
-from fastnn.datasets.mapped import ReadAhead
+from fastnn.datasets.mapped import ChangedRows, MappedRows, ReadAhead
 from fastnn.datasets.scaling import Scaling
 from fastnn.datasets.sparse import SparseRows
 from fastnn.engine import Engine, StepOptions, has_finite_outputs
@@ -295,8 +295,12 @@ class Trainer:
         blank = data.train.blank
         self.notes = (f"{blank} of the training images are blank and stay as they are",) if blank else ()
         self._probe = probe_kind("images" if dataset.is_images else "rows", recipe.invert)
+        features: Any = data.train.features
+        if isinstance(features, MappedRows) and not isinstance(features, ChangedRows) and features.has_repeats():
+            # A row that occurs twice may have two targets or weights, but kernels find them by its place in the file.
+            features = np.asarray(features)
         self._inputs = kernel_input(
-            data.train.features,
+            features,
             network.dtype,
             invert=recipe.invert,
             scaling=self._scaling,

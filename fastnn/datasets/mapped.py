@@ -185,6 +185,14 @@ class MappedRows:
     def __getitem__(self, key: Any) -> NDArray[Any]:
         return np.asarray(self.base[key if self.index is None else self.index[key]])
 
+    def has_repeats(self) -> bool:
+        """Return whether a row of the file is picked more than once."""
+        if self.index is None:
+            return False
+        picked = np.zeros(len(self.base), dtype=bool)
+        picked[self.index] = True
+        return np.count_nonzero(picked) < len(self.index)
+
     def places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return where in `base` some of the rows are."""
         return rows if self.index is None else self.index[rows].astype(np.int64)

@@ -142,10 +142,12 @@ def open_store(path: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
     header = read_header(path)
     if options.polarity != "auto":
         raise DataError(f"{path}: a store holds images dark on light already; drop --polarity")
-    if options.target not in ((), header.target):
-        raise DataError(f"{path}: a store has its targets already; drop --target, or convert its source with it")
     parts = {part: _open_part(path, header, part) for part in _PARTS if part in header.parts}
     whole = replace(parts["train"], notes=header.notes, test=parts.get("test"), validation=parts.get("validation"))
+    # Which column held the classes is known only if it was asked for.
+    unknown = not header.target and whole.task == "classification" and not whole.is_images
+    if options.target not in ((), header.target, whole.names) and not unknown:
+        raise DataError(f"{path}: a store has its targets already; drop --target, or convert its source with it")
     if options.task not in (None, whole.task):
         raise DataError(f"{path}: its task is {whole.task}; drop --task")
     return whole

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gzip
 import importlib
@@ -64,6 +65,25 @@ def idx_pairs() -> list[bytes]:
         "emnist-mapping.txt": b"0 48\n1 65 97\n",
     }
     return [pack(plain), pack(plain | test), pack(packed), pack(qmnist), pack(floats)]
+
+
+def for_stores() -> list[bytes]:
+    pixels = "label," + ",".join(f"pixel{k}" for k in range(784)) + "\n"
+    pixels += "".join(f"{k},{','.join(map(str, image))}\n" for k, image in enumerate(images(3).tolist()))
+    found = [
+        {"a.csv": pixels.encode()},
+        {"a.csv": b"a,b,target\n1,2,x\n3,4.5,y\n"},
+        {"a-images-idx3-ubyte": idx_images(), "a-labels-idx1-ubyte": idx_labels()},
+        {"a.db": databases()[0]},
+    ]
+    with contextlib.suppress(ImportError):
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        sink = io.BytesIO()
+        parquet.write_table(pa.table({"a": [1.0, 2.0], "target": ["x", "y"]}), sink)
+        found.append({"a.parquet": sink.getvalue()})
+    return [pack(files) for files in found]
 
 
 def row_streams() -> list[bytes]:

@@ -102,6 +102,26 @@ def test_predictions_for_a_part_of_a_store(tmp_path: Path) -> None:
     assert np.array_equal(model.outputs(stored.images), model.outputs(dataset.images))
 
 
+def test_a_row_that_is_picked_twice_keeps_both_of_its_labels(tmp_path: Path) -> None:
+    dataset = blobs(60)
+    twice = [*range(60), *range(30)]
+    labels = np.concatenate([dataset.labels, (dataset.labels[:30] + 1) % 10])
+    recipe = fastnn.Recipe(hidden=(8,), epochs=1, lr=0.05)
+    weights = []
+    for one in (dataset, store_of(dataset, tmp_path)):
+        network = recipe.network(784, 10)
+        list(fastnn.train(network, replace(one.take(twice), targets=labels), recipe, sample_weight=np.arange(90.0)))
+        weights.append(network.sha256())
+    assert weights[0] == weights[1]
+
+
+def test_the_column_of_the_classes_may_be_named_for_a_stored_table(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("x,target\n" + "1,red\n2,blue\n" * 20)
+    plain = load_dataset(tmp_path / "a.csv")
+    write_store(str(tmp_path / "a.csv"), tmp_path / "big.fnn")
+    assert load_dataset(tmp_path / "big.fnn", target="target").content_hash == plain.content_hash
+
+
 # ---- converting ----
 
 
