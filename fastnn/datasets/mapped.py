@@ -191,7 +191,7 @@ class MappedRows:
             return False
         picked = np.zeros(len(self.base), dtype=bool)
         picked[self.index] = True
-        return np.count_nonzero(picked) < len(self.index)
+        return bool(np.count_nonzero(picked) < len(self.index))
 
     def places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return where in `base` some of the rows are."""
