@@ -2,9 +2,11 @@
 
 import json
 import os
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,8 +16,9 @@ import fastnn
 from fastnn import formats
 from fastnn.datasets import Dataset, MappedRows, ReadOptions, load_dataset, split
 from fastnn.datasets.database import import_dataset
-from fastnn.datasets.mapped import changed
+from fastnn.datasets.mapped import ReadAhead, changed
 from fastnn.datasets.store import FILES, HEADER, check_store, open_store
+from fastnn.datasets.store_files import new_array
 from fastnn.datasets.store_writer import write_store
 from fastnn.datasets.writers import write_dataset
 from fastnn.errors import DataError
@@ -120,6 +123,55 @@ def test_the_column_of_the_classes_may_be_named_for_a_stored_table(tmp_path: Pat
     plain = load_dataset(tmp_path / "a.csv")
     write_store(str(tmp_path / "a.csv"), tmp_path / "big.fnn")
     assert load_dataset(tmp_path / "big.fnn", target="target").content_hash == plain.content_hash
+
+
+def test_training_on_a_store_takes_a_fraction_of_its_memory(tmp_path: Path) -> None:
+    n = 100_000
+    images = new_array(tmp_path / "images.npy", np.dtype(np.uint8), (n, 784))
+    images[:] = 255
+    images[:, :8] = np.arange(n, dtype="<u8").view(np.uint8).reshape(n, 8)
+    labels = np.arange(n, dtype=np.int64) % 10
+    write_store(Dataset(images, labels, tuple("0123456789"), "made"), tmp_path / "big.fnn")
+    del images
+    recipe = fastnn.Recipe(hidden=(4,), epochs=1, validation_fraction=0.1)
+    tracemalloc.start()
+    try:
+        train, test = split(load_dataset(tmp_path / "big.fnn"))
+        network = recipe.network(784, 10)
+        list(fastnn.train(network, train, recipe, test=test))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # 784 bytes for each image would be 78 MB.
+    assert peak < 20e6
+
+
+def test_rows_are_asked_for_ahead_only_after_waiting_for_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resource = pytest.importorskip("resource")
+    waits = [0]
+    monkeypatch.setattr(resource, "getrusage", lambda _: SimpleNamespace(ru_majflt=waits[0]))
+    file = store_of(blobs(100), tmp_path).features.file
+    asked: list[list[int]] = []
+    monkeypatch.setattr(file, "ask_for", lambda rows: asked.append(rows.tolist()))
+    ahead = ReadAhead(file)
+    ahead.next(np.array([1, 2]))
+    assert asked == []
+    waits[0] = 3
+    ahead.next(np.array([3, 4]))
+    ahead.next(np.array([5]))
+    assert asked == [[3, 4], [5]]
+    for _ in range(200):
+        ahead.next(np.array([6]))
+    assert 50 < len(asked) < 150
+
+
+def test_asking_for_rows_changes_nothing(tmp_path: Path) -> None:
+    stored = store_of(blobs(100), tmp_path)
+    for rows in ([99, 0, 50], [5], []):
+        stored.features.file.ask_for(np.array(rows, dtype=np.int32))
+    assert stored.compute_hash() == blobs(100).content_hash
 
 
 # ---- converting ----
