@@ -105,6 +105,7 @@ EXCEPTIONS = {
     "formats/html_page.py: read_text": "scripts of the package, which may be an archive",
     "threads.py: _QUOTA.read_text": "a file of the kernel, with a fixed name; its size says 0",
     "formats/safetensors.py: safetensors.safe_open": "maps a file that open_file has just checked",
+    "datasets/arrow_files.py: text.open": "writes",
     "datasets/column_files.py: path.open": "writes",
     "datasets/column_files.py: mmap.mmap": "maps a file that it has made",
     "datasets/safe_read.py: mmap.mmap": "maps a file that open_file has just opened",
