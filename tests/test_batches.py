@@ -61,6 +61,17 @@ def test_rows_are_standardised_as_those_of_the_first_batch_are() -> None:
     assert all("has no epochs" in note for note in notes)
 
 
+def test_batches_are_not_standardised_by_their_own_rows() -> None:
+    recipe, _ = stream_recipe(fastnn.presets["table"].replace(hidden=(8,)))
+    first, second = parts(linear_table(1000), 500)
+    losses = []
+    for moved in (0.0, 50.0):
+        trainer = BatchTrainer(recipe.network(3, 1, "regression"), recipe)
+        trainer.train(first)
+        losses.append(trainer.train(replace(second, targets=second.targets + moved)).loss)
+    assert losses[1] > 3 * losses[0]
+
+
 def test_settings_and_batches_that_do_not_fit() -> None:
     network = RECIPE.network(784, 10)
     for change in ({"averaging": "ema"}, {"validation_fraction": 0.1}, {"patience": 2}, {"ensemble": 2}):
@@ -135,6 +146,13 @@ def test_later_rows_that_do_not_fit_the_first(later: bytes, message: str) -> Non
     assert len(next(batches)) == 1000
     with pytest.raises(DataError, match=message):
         next(batches)
+
+
+def test_lines_are_counted_from_the_first_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastnn.row_stream.BATCH_ROWS", 100)
+    content = b"x,b,target\n" + b"1,2,a\n3,4,b\n" * 700 + b"1,x,a\n"
+    with pytest.raises(DataError, match="line 1402, column 'b'"):
+        list(batches_of([content], ReadOptions()))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from fastnn.datasets.sparse import SparseRows
 from fastnn.errors import DataError
 from fastnn.evaluation.classification import Evaluation, evaluate_classes, merge_evaluations
 from fastnn.evaluation.matching import match_dataset
@@ -77,7 +76,7 @@ def _evaluate_in_parts(model: Model, dataset: Dataset) -> Evaluation:
     for start in range(0, len(dataset), _ROWS_AT_ONCE):
         rows = dataset.features
         stop = min(len(dataset), start + _ROWS_AT_ONCE)
-        samples = rows.take(np.arange(start, stop)) if isinstance(rows, SparseRows) else rows[start:stop]
+        samples = rows[start:stop] if isinstance(rows, np.ndarray) else rows.take(np.arange(start, stop))
         targets, outputs = dataset.targets[start:stop], model.outputs(samples)
         probabilities = model.as_probabilities(outputs)
         loss = mean_loss(outputs, targets, model.network.loss)

@@ -1,5 +1,6 @@
 """Stores: data sets that are mapped from the disk, whatever they were converted from."""
 
+import errno
 import json
 import os
 import tracemalloc
@@ -323,6 +324,24 @@ def test_without_exchange_of_folders_the_header_comes_last(tmp_path: Path, monke
     write_store(blobs(40), tmp_path / "big.fnn", force=True)
     assert check_store(tmp_path / "big.fnn").test is None
     assert len(open_store(tmp_path / "big.fnn")) == 40
+
+
+def test_a_replacement_that_fails_half_way_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store_of(blobs(50), tmp_path)
+    moved = []
+
+    def fails(source: Path, target: Path) -> None:
+        moved.append(target.name)
+        if len(moved) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        source.replace(target)
+
+    monkeypatch.setattr("fastnn.datasets.store_writer.exchange", lambda *_: False)
+    monkeypatch.setattr("fastnn.datasets.store_writer.move_file", fails)
+    with pytest.raises(DataError, match="No space left"):
+        write_store(blobs(40), tmp_path / "big.fnn", force=True)
+    with pytest.raises(DataError, match="is being written, or was not finished"):
+        open_store(tmp_path / "big.fnn")
 
 
 def edit_header(path: Path, **values: Any) -> None:
