@@ -158,10 +158,10 @@ def _read_file(path: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
     raise DataError(f"{path}: {reason}" if reason else f"{path}: unknown format; known are {_FORMATS}")
 
 
-def _read_json(path: Path, _: ReadOptions) -> Dataset:
+def _read_json(path: Path, options: ReadOptions) -> Dataset:
     from fastnn.datasets.digits_json import read_json
 
-    return read_json(path)
+    return read_json(path, options.spool)
 
 
 def _read_text(path: Path, options: ReadOptions) -> Dataset:

@@ -80,7 +80,11 @@ def _mapped_store(content: bytes, bench: Bench) -> None:
     check_source(str(store))
 
 
-@target("converted-to-store", seeds.for_stores, mutate.files({".csv": _CSV, "ubyte": _IDX, ".db": mutate.sqlite}))
+@target(
+    "converted-to-store",
+    seeds.for_stores,
+    mutate.files({".csv": _CSV, "ubyte": _IDX, ".db": mutate.sqlite, ".json": _JSON}),
+)
 def _converted_to_store(content: bytes, bench: Bench) -> None:
     """What is read one part after the other is what is read whole."""
     from fastnn.datasets import ReadOptions

@@ -75,6 +75,7 @@ def for_stores() -> list[bytes]:
         {"a.csv": b"a,b,target\n1,2,x\n3,4.5,y\n"},
         {"a-images-idx3-ubyte": idx_images(), "a-labels-idx1-ubyte": idx_labels()},
         {"a.db": databases()[0]},
+        {"a.json": json.dumps([{"image": image.tolist(), "label": k} for k, image in enumerate(images(2))]).encode()},
     ]
     with contextlib.suppress(ImportError):
         import pyarrow as pa
