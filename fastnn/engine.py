@@ -427,7 +427,15 @@ class Engine:
         arguments.put_array("outputs", result)
         for start in range(0, n, chunk):
             arguments.put_word("n", min(chunk, n - start))
-            if start:
+            if data.changed is not None:
+                arguments.put_array("data", data.changed[start : min(n, start + chunk)])
+                if start:
+                    arguments.advance("outputs", chunk * self.network.sizes[-1])
+            elif data.mapped is not None:
+                arguments.put_array("order", data.places(np.arange(start, min(n, start + chunk))))
+                if start:
+                    arguments.advance("outputs", chunk * self.network.sizes[-1])
+            elif start:
                 if data.reader == "sparse":
                     arguments.advance("row_starts", chunk)
                 else:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from fastnn.datasets.mapped import ChangedRows, MappedRows
 from fastnn.datasets.sparse import SparseRows, check_structure
 from fastnn.errors import DataError
 from fastnn.kernels.workspace import BLOCK, INPUTS_PER_STEP
@@ -60,8 +61,13 @@ class KernelInput:
         Arguments of the kernel: ``data`` and others, see :func:`fastnn.kernels.workspace.arguments_dtype`.
     row_stride : int
         Numbers from one row of `data` to the next.
+    mapped : MappedRows or None
+        The samples, if they are rows of a mapped array: ``data`` is then all of that array, and ``mapped.index`` says
+        which row a sample is.
+    changed : ChangedRows or None
+        The samples, if they must be read to a buffer first: ``data`` holds none of them.
     kind : object
-        Equal for data that differ in nothing but ``data`` and `n`.
+        Equal for data that differ in nothing but ``data``, `n` and `mapped`.
     density : float
         Share of the values that deviate, of rows; see :func:`density` for images.
     white, factor : int, float
@@ -74,6 +80,8 @@ class KernelInput:
     baseline_square = 0.0
     density = 1.0
     white, factor = 0, 1.0
+    mapped: MappedRows | None = None
+    changed: ChangedRows | None = None
 
     def __init__(self, n: int, n_inputs: int, n_slots: int, row_stride: int, **arrays: NDArray[Any]) -> None:
         self.n, self.n_inputs, self.row_stride, self.arrays = n, n_inputs, row_stride, arrays
@@ -83,6 +91,18 @@ class KernelInput:
     def like(self, features: Any) -> KernelInput:
         """Return other samples, with the same baseline and scaling as these."""
         raise NotImplementedError
+
+    def places(self, samples: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return which rows of ``data`` these samples are."""
+        return samples if self.mapped is None else self.mapped.places(samples)
+
+    def by_place(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return a value for each row of ``data``, given one for each sample; 0 for rows that are no sample."""
+        if self.mapped is None or self.mapped.index is None:
+            return values
+        spread = np.zeros((len(self.arrays["data"]), *values.shape[1:]), dtype=values.dtype)
+        spread[self.mapped.index] = values
+        return spread
 
     def _check_width(self, n_inputs: int) -> None:
         if n_inputs != self.n_inputs:
@@ -110,7 +130,7 @@ class ImageInput(KernelInput):
 
     Parameters
     ----------
-    images : ndarray of uint8, shape (n, pixels)
+    images : ndarray of uint8 or MappedRows, shape (n, pixels)
         255 = white.
     invert : bool
         Whether the network's input is 1 - value / 255 instead of value / 255.
@@ -131,8 +151,14 @@ class ImageInput(KernelInput):
         self.first_layer, self.invert = first_layer, invert
         sparse = first_layer == "sparse"
         self.white, self.factor = WHITE if sparse or invert else 0, (-1 if invert else 1) / WHITE
-        self.images = padded(images, self.white)
         n, n_inputs = images.shape
+        if isinstance(images, MappedRows) and n_inputs % INPUTS_PER_STEP:
+            images = np.asarray(images)
+        if isinstance(images, ChangedRows):
+            self.changed = images
+            images = np.full((1, n_inputs), WHITE, dtype=np.uint8)
+        self.mapped = images if isinstance(images, MappedRows) else None
+        self.images = padded(images, self.white) if self.mapped is None else self.mapped.base
         if sparse and not invert:
             self.baseline, self.baseline_square = ALL_ONES, float(n_inputs)
         row_stride = self.images.shape[1]
@@ -154,7 +180,7 @@ class RowInput(KernelInput):
 
     Parameters
     ----------
-    rows : array_like, shape (n, n_inputs)
+    rows : array_like or MappedRows, shape (n, n_inputs)
         float32 or float64 in C order are read where they are, a memory-mapped or read-only array too. Other numbers
         are converted to `dtype`, other orders copied.
     dtype : dtype
@@ -183,7 +209,7 @@ class RowInput(KernelInput):
         level: ArrayLike | None = None,
         first_layer: str = "auto",
     ) -> None:
-        values = as_rows(rows, dtype)
+        values = rows if isinstance(rows, MappedRows) else as_rows(rows, dtype)
         n, n_inputs = values.shape
         means, scales = _vector("mean", mean, n_inputs, 0.0), _vector("scale", scale, n_inputs, 1.0)
         found, share = (None, 1.0)
@@ -203,7 +229,9 @@ class RowInput(KernelInput):
             levels = _cast(levels, values.dtype).astype(np.float64)
         wide = np.result_type(values.dtype, dtype)
         arrays = {"levels": _cast(levels, wide), "scales": _cast_scales(scales, wide)}
-        super().__init__(n, n_inputs, n_inputs, n_inputs, data=values, **arrays)
+        self.mapped = values if isinstance(values, MappedRows) else None
+        data = values.base if isinstance(values, MappedRows) else values
+        super().__init__(n, n_inputs, n_inputs, n_inputs, data=data, **arrays)
         self._set_baseline((levels - means) * scales, dtype)
 
     def with_rows(self, rows: NDArray[Any]) -> RowInput:
@@ -212,12 +240,17 @@ class RowInput(KernelInput):
         `rows` must be a C-contiguous matrix of the same width and type, which is not checked (for the call's speed).
         """
         other = copy.copy(self)
-        other.n, other.arrays = len(rows), {**self.arrays, "data": rows}
+        other.n, other.arrays, other.mapped = len(rows), {**self.arrays, "data": rows}, None
         return other
 
     def like(self, features: ArrayLike) -> RowInput:
         """Return other rows, of any type and order, with these levels, means and scales."""
         dtype = self.arrays["data"].dtype
+        if isinstance(features, MappedRows) and features.dtype == dtype:
+            self._check_width(features.shape[1])
+            mapped = self.with_rows(features.base)
+            mapped.n, mapped.mapped = len(features), features
+            return mapped
         rows = _cast(as_rows(features, dtype), dtype)
         self._check_width(rows.shape[1])
         return self.with_rows(rows)
@@ -302,7 +335,7 @@ def kernel_input(
 
     Parameters
     ----------
-    features : ndarray, SparseRows or SciPy sparse matrix, shape (n, n_inputs)
+    features : ndarray, MappedRows, SparseRows or SciPy sparse matrix, shape (n, n_inputs)
         uint8 are images, see :class:`ImageInput`; other numbers are rows, see :class:`RowInput`.
     dtype : dtype
         Type of the network's parameters.
@@ -323,8 +356,8 @@ def kernel_input(
         return SparseInput.from_rows(features, dtype, **options)
     if hasattr(features, "tocsr"):
         return SparseInput.from_matrix(features, dtype, **options)
-    if isinstance(features, np.ndarray) and features.dtype == np.uint8:
-        return ImageInput(features, invert, first_layer)
+    if isinstance(features, np.ndarray | MappedRows) and features.dtype == np.uint8:
+        return ImageInput(cast(Any, features), invert, first_layer)
     return RowInput(features, dtype, first_layer=first_layer, **options)
 
 
@@ -375,7 +408,7 @@ def as_rows(rows: ArrayLike, dtype: DTypeLike) -> NDArray[Any]:
         return np.ascontiguousarray(values, None if native else dtype)
 
 
-def find_levels(rows: NDArray[Any]) -> tuple[NDArray[np.float64], float]:
+def find_levels(rows: NDArray[Any] | MappedRows) -> tuple[NDArray[np.float64], float]:
     """Return the most common value of each column, and the share of values that are another one.
 
     Parameters
@@ -405,7 +438,7 @@ def find_levels(rows: NDArray[Any]) -> tuple[NDArray[np.float64], float]:
     return ordered[ends, columns].astype(np.float64), 1.0 - float((run[ends, columns] + 1).mean()) / n
 
 
-def _share_of_others(rows: NDArray[Any], levels: NDArray[np.float64]) -> float:
+def _share_of_others(rows: NDArray[Any] | MappedRows, levels: NDArray[np.float64]) -> float:
     """Return the share of values that are not the level of their column."""
     exact = levels.astype(rows.dtype)
     parts = (rows[start : start + _ROWS_AT_ONCE] for start in range(0, len(rows), _ROWS_AT_ONCE))

@@ -52,6 +52,8 @@ found in the real digits, 168 got their true class."""
 _OUTLIER_SHARE = 0.005
 """An uncertain drawing is not a digit if it is farther from its neighbours than all but this share of the certain ones.
 On the real digits this finds 25: half are faces, scribbles, words or two digits, the rest are unusual digits."""
+_IMAGES_AT_ONCE = 1 << 16
+"""Images that are blurred at a time."""
 _NEIGHBOURS = 10
 _MAX_COMPARED = 5000
 _COMPONENTS = 40
@@ -149,7 +151,7 @@ def find_issues(
         If cleanlab is not installed.
     """
     from fastnn.crossval import cross_val_predict_proba
-    from fastnn.images import normalise_batch
+    from fastnn.images.normalise import normalise_rows
 
     _cleanlab()
     check_has_classes(dataset)
@@ -159,7 +161,7 @@ def find_issues(
     searched = replace(dataset, test=None)
     if dataset.is_images:
         # Copies must be in the same fold; images that differ can be the same after normalising.
-        images, blank = normalise_batch(dataset.images, polarity="dark-on-light")
+        images, blank = normalise_rows(dataset.images)
         searched = replace(searched, features=images)
     probabilities = cross_val_predict_proba(
         searched, recipe, folds=folds, repeats=repeats, threads=threads, progress=progress
@@ -292,7 +294,10 @@ def _features(images: NDArray[np.uint8], basis: NDArray[np.int64], wanted: NDArr
     samples = _blur(images[basis])
     mean = samples.mean(axis=0)
     _, components = np.linalg.eigh((samples - mean).T @ (samples - mean))
-    return np.asarray((_blur(images[wanted]) - mean) @ components[:, -_COMPONENTS:], dtype=np.float32)
+    chosen = components[:, -_COMPONENTS:]
+    parts = [wanted[start : start + _IMAGES_AT_ONCE] for start in range(0, len(wanted), _IMAGES_AT_ONCE)]
+    found = [(_blur(images[part]) - mean) @ chosen for part in parts]
+    return np.concatenate(found).astype(np.float32, copy=False)
 
 
 def _blur(images: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from fastnn.datasets.columns import total_width
 from fastnn.datasets.dataset import check_finite
+from fastnn.datasets.mapped import MappedRows
 from fastnn.datasets.options import ReadOptions
 from fastnn.datasets.polarity import StoredPolarity  # noqa: TC001 - msgspec reads the annotations
 from fastnn.datasets.sparse import SparseRows
@@ -48,6 +49,8 @@ LEAST_CALIBRATED = 1e-4
 _LEAST_PER_THREAD = 256
 """Least number of samples for a thread, which take about a millisecond if they are images; for fewer, starting it costs
 too much."""
+_MOST_PER_CALL = 8192
+"""Most samples that a thread takes at a time; their images are 6 MiB."""
 
 _MAX_IDLE = 8
 """Sets of engines kept for later predictions; a server may predict on many threads at once, but seldom does."""
@@ -423,13 +426,21 @@ class Model:
         given = self._as_pixels(samples) if self.takes == "images" else self._as_rows(samples)
         n = len(given)
         threads = min(cores(), n // _LEAST_PER_THREAD) if n >= 2 * _LEAST_PER_THREAD else 1
-        if threads == 1:
-            return self._run(given)
-        # Kernels release the GIL. Each thread gets whole blocks, so that the number of threads changes no bits.
-        share = -(-n // (threads * BLOCK)) * BLOCK
-        parts = [_part(given, start, min(n, start + share)) for start in range(0, n, share)]
+        if threads == 1 and (n <= _MOST_PER_CALL or not isinstance(given, MappedRows)):
+            return self._run(given[:] if isinstance(given, MappedRows) else given)
+        # Kernels release the GIL. Each thread gets whole blocks, so that the number of threads changes no bits; few, so
+        # that all end together and, of mapped rows, few are in memory.
+        share = min(_MOST_PER_CALL, -(-n // (threads * BLOCK)) * BLOCK)
+        result = np.empty((n, len(self.names)))
+
+        def run(start: int) -> None:
+            stop = min(n, start + share)
+            result[start:stop] = self._run(_part(given, start, stop))
+
         with ThreadPoolExecutor(threads) as pool:
-            return np.concatenate(list(pool.map(self._run, parts)))
+            for _ in pool.map(run, range(0, n, share)):
+                pass
+        return result
 
     def _run(self, samples: NDArray[Any] | SparseRows) -> NDArray[np.float64]:
         # Concurrent threads need an engine each. Idle ones are kept: making one takes longer than predicting a digit.
@@ -552,6 +563,8 @@ class Model:
     def _as_pixels(self, images: Any) -> NDArray[np.uint8]:
         if not isinstance(images, np.ndarray) and (isinstance(images, SparseRows) or hasattr(images, "tocsr")):
             raise DataError("the model takes images, not the sparse rows of a table")
+        if isinstance(images, MappedRows) and images.dtype == np.uint8 and images.shape[1] == self.sizes[0]:
+            return cast("NDArray[np.uint8]", images)
         pixels = np.asarray(images)
         if pixels.ndim == 1:
             pixels = pixels[None, :]
@@ -569,6 +582,8 @@ class Model:
         rows: NDArray[Any] | SparseRows
         if isinstance(samples, SparseRows):
             rows = samples
+        elif isinstance(samples, MappedRows) and samples.dtype != np.uint8:
+            rows = cast("NDArray[Any]", samples)
         elif not isinstance(samples, np.ndarray) and hasattr(samples, "tocsr"):
             rows = SparseRows.from_scipy(samples)
         else:
@@ -578,7 +593,8 @@ class Model:
             rows = as_rows(array[None, :] if array.ndim == 1 else array, np.float64)
         if rows.shape[1] != self.n_inputs:
             raise DataError(f"the model takes rows of {self.n_inputs} values, not of {rows.shape[1]}")
-        check_finite(rows, "the samples")
+        if not isinstance(rows, MappedRows):  # those were checked when they were opened
+            check_finite(rows, "the samples")
         return rows
 
     def _check_names(self, samples: Any) -> None:

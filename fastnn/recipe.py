@@ -101,6 +101,10 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         too.
     seed : int
         Seed of the initial weights, the order of samples, the distortions and the split.
+    shuffle : {"exact", "blocks"} or None
+        The order of samples in each epoch. "exact", as None: any order is equally likely. "blocks": blocks of 1,024
+        neighbours in a random order, and the samples of 64 blocks at a time mixed; for a data set on a slow disk that
+        is larger than memory. The samples should not be sorted then.
     test_fraction : float
         Share of the data that is held back as test set; a data set with a test set of its own keeps that instead.
     per_class : int or None
@@ -191,6 +195,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     huber_delta: Annotated[float, Meta(gt=0, le=1e6)] | None = None
     error_limit: Annotated[float, Meta(gt=0, le=1e6)] | None = None
     seed: _Seed = 0
+    shuffle: Literal["exact", "blocks"] | None = None
     test_fraction: _Share = 0.1
     per_class: Annotated[int, Meta(ge=1, le=1 << 32)] | None = None
     dtype: Literal["float32", "float64"] = "float32"

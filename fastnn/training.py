@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import time
 import warnings
@@ -12,6 +13,8 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
+from fastnn.datasets.dataset import Dataset
+from fastnn.datasets.mapped import ChangedRows, MappedRows, ReadAhead
 from fastnn.datasets.scaling import Scaling
 from fastnn.datasets.sparse import SparseRows
 from fastnn.engine import Engine, StepOptions, has_finite_outputs
@@ -26,15 +29,19 @@ from fastnn.stepping import Stepper
 from fastnn.training_data import Part, TrainingData, check_fit, check_recipe, check_test, fit_scalings, prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
-    from fastnn.datasets import Dataset
     from fastnn.inputs import KernelInput
     from fastnn.recipe import Recipe
 
     OnChunk = Callable[["ChunkReport"], None]
+
+_BLOCK = 1024
+"""Samples of a block, of which all are read together; images are 784 KiB."""
+_MIXED = 64 * _BLOCK
+"""Samples that are mixed; images are 49 MiB."""
 
 _DROPOUT_STREAM = 0xD20
 """Third number of the random seed of dropout; the order of samples has two."""
@@ -128,7 +135,7 @@ class ChunkReport:
 
 def train(
     network: Network,
-    dataset: Dataset,
+    dataset: Dataset | Iterable[Dataset],
     recipe: Recipe,
     *,
     test: Dataset | None = None,
@@ -151,8 +158,9 @@ def train(
         Changed in place. Read its weights only between two epochs, when a report has been yielded. If the recipe
         standardises, the network takes standardised rows; :func:`fastnn.training.as_model` makes a model of it that
         takes rows as they are.
-    dataset : Dataset
-        The training set. A part of it is held out if the recipe has a validation fraction.
+    dataset : Dataset or iterable of Dataset
+        The training set. A part of it is held out if the recipe has a validation fraction. Or batches of a stream,
+        each of which is trained on once, see :func:`fastnn.batches.train_batches`.
     recipe : Recipe
         For one network, without `per_class`. Its `test_fraction`, `hidden` and `init` have no effect: the test set
         and the network are arguments.
@@ -195,6 +203,12 @@ def train(
     >>> [report.epoch for report in fastnn.train(network, train, recipe, test=test)]
     [1, 2]
     """
+    if not isinstance(dataset, Dataset):
+        if test is not None or first_epoch != 1 or sample_weight is not None:
+            raise RecipeError("batches are trained on without test, first_epoch and sample_weight; drop them")
+        # By its name: that module trains each batch as this one does.
+        yield from importlib.import_module("fastnn.batches").train_batches(network, dataset, recipe, on_chunk)
+        return
     if recipe.ensemble > 1 or recipe.per_class is not None:
         field = "ensemble" if recipe.ensemble > 1 else "per_class"
         raise RecipeError(
@@ -281,8 +295,12 @@ class Trainer:
         blank = data.train.blank
         self.notes = (f"{blank} of the training images are blank and stay as they are",) if blank else ()
         self._probe = probe_kind("images" if dataset.is_images else "rows", recipe.invert)
+        features: Any = data.train.features
+        if isinstance(features, MappedRows) and not isinstance(features, ChangedRows) and features.has_repeats():
+            # A row that occurs twice may have two targets or weights, but kernels find them by its place in the file.
+            features = np.asarray(features)
         self._inputs = kernel_input(
-            data.train.features,
+            features,
             network.dtype,
             invert=recipe.invert,
             scaling=self._scaling,
@@ -290,6 +308,9 @@ class Trainer:
         )
         # A copy: kernels do not check labels, so that nobody else may change them.
         self._targets, self.samples = self._as_targets(data.train.targets, dataset.source), len(data.train.targets)
+        # Kernels find a sample's target, and the factor of its rate, where they find the sample.
+        self._targets = self._inputs.by_place(self._targets)
+        self._factors = None if self._factors is None else self._inputs.by_place(self._factors)
         self._spread = _spread(data.train.targets, dataset.source) if network.task == "regression" else 0.0
         self.first_layer = self._inputs.first_layer
         self.density = density(cast(Any, data.train.features)) if dataset.is_images else self._inputs.density
@@ -298,6 +319,7 @@ class Trainer:
         self._buffer, self._distorter = self._inputs, None
         if isinstance(self._inputs, ImageInput) and recipe.distorts:
             self._distorter = Distorter(recipe)
+        if isinstance(self._inputs, ImageInput) and (recipe.distorts or self._inputs.changed is not None):
             self._buffer = self._inputs.empty_like(self._chunk)
         self._average: NDArray[Any] | None = None
         self._best: NDArray[Any] | None = None
@@ -331,8 +353,7 @@ class Trainer:
         start = time.perf_counter()
         nothing = np.empty(0, dtype=np.int64)
         self._engine.load_weights(self._inputs)
-        if self._distorter is not None:
-            self._distort(nothing, 0)
+        self._fill_buffer(nothing, 0)
         self._engine.train(self._inputs, self._targets, nothing, 0.0, np.zeros(2), weights=self._factors)
         self._engine.store_weights()
         return time.perf_counter() - start
@@ -540,10 +561,18 @@ class Trainer:
         if not all(has_finite_outputs(network, self._probe) for network in networks):
             raise _diverged(epoch, lr)
 
-    def _distort(self, chunk: NDArray[np.int64], epoch: int) -> None:
-        if self._distorter is not None:
-            images, buffer = cast(ImageInput, self._inputs), cast(ImageInput, self._buffer)
-            self._distorter(images.images, chunk, epoch, buffer.images)
+    def _fill_buffer(self, chunk: NDArray[np.int64], epoch: int) -> None:
+        """Write the images of a chunk to the buffer, if there is one, distorted if the recipe says so."""
+        if self._buffer is self._inputs:
+            return
+        inputs, buffer = cast(ImageInput, self._inputs), cast(ImageInput, self._buffer)
+        images, places = inputs.images, inputs.places(chunk)
+        if inputs.changed is not None:
+            images, places = inputs.changed[chunk], np.arange(len(chunk))
+        if self._distorter is None:
+            buffer.images[: len(chunk)] = images
+        else:
+            self._distorter(images, chunk, epoch, buffer.images, places=places)
 
     def _options(self, epoch: int) -> StepOptions:
         recipe = self._recipe
@@ -558,16 +587,24 @@ class Trainer:
 
     def _train_epoch(self, epoch: int, lr: float, on_chunk: OnChunk | None) -> list[float]:
         n, options = self.samples, self._options(epoch)
-        order = epoch_order(self._recipe.seed, epoch, n) if self._shuffle else np.arange(n)
+        blocks = self._recipe.shuffle == "blocks"
+        order = epoch_order(self._recipe.seed, epoch, n, blocks=blocks) if self._shuffle else np.arange(n)
         totals = np.zeros(2)
         self._engine.load_weights(self._inputs)
+        mapped = self._inputs.mapped if self._inputs.changed is None else self._inputs.changed.rows
+        ahead = ReadAhead(mapped.file) if mapped is not None and mapped.file is not None else None
+        # Of blocks, all that are mixed are asked for at once: these are long stretches of the disk.
+        reach = _MIXED if blocks else self._chunk
         for done in range(0, n, self._chunk):
             chunk = order[done : done + self._chunk]
-            targets, factors, samples = self._targets, self._factors, chunk
-            if self._distorter is not None:
-                self._distort(chunk, epoch)
-                targets, samples = targets[chunk], np.arange(len(chunk))
-                factors = None if factors is None else factors[chunk]
+            if ahead is not None and mapped is not None and done % reach < self._chunk:
+                ahead.next(mapped.places(order[done + reach : done + 2 * reach]))
+            targets, factors, samples = self._targets, self._factors, self._inputs.places(chunk)
+            if self._buffer is not self._inputs:
+                self._fill_buffer(chunk, epoch)
+                targets = targets[samples]
+                factors = None if factors is None else factors[samples]
+                samples = np.arange(len(chunk))
             self._engine.train(self._buffer, targets, samples, lr, totals, weights=factors, options=options)
             if not np.isfinite(totals[0]):
                 raise _diverged(epoch, lr)
@@ -592,7 +629,9 @@ class Trainer:
             self._network.parameters[...] = self._average
             self._engine.load_weights(inputs)
             self._network.parameters[...] = current
-        outputs = self._engine.outputs(inputs, between).astype(np.float64)
+        outputs = self._engine.outputs(inputs, between)
+        if self._network.task == "regression":
+            outputs = outputs.astype(np.float64)
         loss = mean_loss(outputs, targets, self._network.loss, self._recipe.huber_delta)
         return loss, _accuracy(outputs, targets, self._network.task)
 
@@ -682,9 +721,20 @@ def _dropout_key(seed: int, epoch: int) -> int:
     return int(np.random.SeedSequence([seed, epoch, _DROPOUT_STREAM]).generate_state(1, np.uint64)[0]) >> 1
 
 
-def epoch_order(seed: int, epoch: int, n: int) -> NDArray[np.int64]:
-    """Return the random order of the n samples in an epoch (1, 2, ...), shape (n,), a function of the arguments."""
-    return np.random.default_rng([seed, epoch]).permutation(n).astype(np.int64, copy=False)
+def epoch_order(seed: int, epoch: int, n: int, *, blocks: bool = False) -> NDArray[np.int64]:
+    """Return the random order of the n samples in an epoch (1, 2, ...), shape (n,), a function of the arguments.
+
+    With `blocks` it is the one of the recipe's ``shuffle = "blocks"``.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    if not blocks:
+        return rng.permutation(n).astype(np.int64, copy=False)
+    starts = rng.permutation(-(-n // _BLOCK)) * _BLOCK
+    order = (starts[:, None] + np.arange(_BLOCK)).reshape(-1)
+    order = order[order < n]  # the last block may be shorter
+    for start in range(0, n, _MIXED):
+        rng.shuffle(order[start : start + _MIXED])
+    return order
 
 
 def as_model(

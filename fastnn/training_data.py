@@ -69,9 +69,9 @@ def _preprocess(dataset: Dataset, recipe: Recipe, scaling: Scaling | None) -> Pa
     targets = dataset.targets if scaling is None else scaling.apply(dataset.targets)
     if not recipe.normalise:
         return Part(dataset.features, targets, 0)
-    from fastnn.images import normalise_batch
+    from fastnn.images.normalise import normalise_rows
 
-    images, blank = normalise_batch(dataset.images, polarity="dark-on-light")
+    images, blank = normalise_rows(dataset.images)
     return Part(images, targets, int(blank.sum()))
 
 

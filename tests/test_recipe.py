@@ -34,6 +34,7 @@ OTHER = Recipe(
     lr_every=2,
     label_smoothing=0.1,
     seed=(1 << 63) - 1,
+    shuffle="blocks",
     test_fraction=0.25,
     per_class=30,
     dtype="float64",

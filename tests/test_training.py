@@ -79,6 +79,20 @@ def test_the_order_is_a_function_of_seed_and_epoch_alone() -> None:
     assert epoch_order(0, 1, 50).dtype == np.int64
 
 
+def test_order_of_shuffled_blocks_is_random_within_64_of_them() -> None:
+    n = 150_000
+    order = epoch_order(0, 1, n, blocks=True)
+    assert order.tolist() == epoch_order(0, 1, n, blocks=True).tolist()
+    assert not np.array_equal(order, epoch_order(0, 2, n, blocks=True))
+    assert np.array_equal(np.sort(order), np.arange(n))
+    assert order.dtype == np.int64
+    mixed = order[: 64 * 1024] // 1024
+    # Whole blocks are read together, from all of the data set, and their samples mixed.
+    assert len(np.unique(mixed)) == 64
+    assert np.ptp(mixed) > 100
+    assert np.count_nonzero(np.diff(mixed) == 0) < len(mixed) / 30
+
+
 DISTORTED = RELU.replace(rotation=5.0, shift=1.0)
 RESUMABLE = {
     "original": ORIGINAL,

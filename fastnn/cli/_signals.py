@@ -111,3 +111,50 @@ def show_cursor() -> None:
         with contextlib.suppress(OSError):
             if os.isatty(stream):
                 os.write(stream, b"\x1b[?25h\n")
+
+
+class Signals:
+    """Handles the signals that end a program; `number` is that of the signal received, or 0.
+
+    Parameters
+    ----------
+    stop : callable
+        Called when a signal is received.
+    """
+
+    def __init__(self, stop: Callable[[], None]) -> None:
+        self.number = 0
+        self._stop = stop
+        self._message: str | None = None
+
+    @contextlib.contextmanager
+    def leave_at_once(self, message: str) -> Iterator[None]:
+        """Within this context a signal ends the process with `message` on standard error, for compiling takes seconds.
+
+        Everything must be saved already. An exception would not do: if the signal arrives in a callback of LLVM, it is
+        printed and discarded, and Numba fails later or compiles everything again.
+        """
+        self._message = message
+        try:
+            if self.number:
+                raise Interrupted(self.number)
+            yield
+        finally:
+            self._message = None
+
+    def catch(self, number: int, _: FrameType | None) -> None:
+        """Handle a signal: the first one stops training, a second Ctrl-C ends the process."""
+        if self.number and number == signal.SIGINT:
+            leave(number)
+        if self._message is not None:
+            leave(number, self._message)
+        self.number = number
+        self._stop()
+
+
+@contextlib.contextmanager
+def signals(stop: Callable[[], None]) -> Iterator[Signals]:
+    """Call `stop` on a signal within the context, instead of interrupting the command."""
+    signalled = Signals(stop)
+    with handling(signalled.catch):
+        yield signalled

@@ -44,7 +44,10 @@ def predict(
     out_file: Annotated[
         Path | None,
         typer.Option(
-            "--out", metavar="FILE.csv", readable=False, help="Write the predictions for all rows of a table."
+            "--out",
+            metavar="FILE",
+            readable=False,
+            help="Write predictions for all rows of a table: .csv, .tsv or .parquet.",
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
@@ -87,14 +90,17 @@ def predict(
 def _predict_table(
     model: str, files: list[str], polarity: Polarity, out_file: Path | None, *, force: bool, as_json: bool
 ) -> None:
-    from fastnn.predicting import check_predictions_file, predict_table, write_predictions
+    from fastnn.predicting import check_predictions_file, predict_table, predict_table_to_file, write_predictions
 
     if len(files) > 1:
         raise FastnnError("give one table at a time")
     if out_file is not None:
         check_predictions_file(out_file, files[0], force=force)
-    predictions = predict_table(model, files[0], polarity)
-    if out_file is not None:
+    if out_file is not None and not as_json:
+        predictions = predict_table_to_file(model, files[0], out_file, polarity, force=force)
+    else:
+        predictions = predict_table(model, files[0], polarity)
+    if out_file is not None and as_json:
         write_predictions(predictions, out_file, force=force)
     for text in predictions.notes:
         note(text)

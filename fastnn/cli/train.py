@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import math
-import signal
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,14 +20,11 @@ from fastnn.cli._data_options import (  # noqa: TC001 - typer reads the annotati
     TaskOption,
 )
 from fastnn.cli._progress import View, view_for
-from fastnn.cli._signals import Interrupted, handling, leave
+from fastnn.cli._signals import Interrupted, signals
 from fastnn.errors import FastnnError, FetchError, RecipeError
 from fastnn.storage import user_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from types import FrameType
-
     from fastnn.datasets import Dataset, ReadOptions
     from fastnn.recipe import Recipe
     from fastnn.session import Session
@@ -39,7 +34,10 @@ if TYPE_CHECKING:
 def train(
     data: Annotated[
         str | None,
-        typer.Option(help="Data set: digits, mnist, drawn, a file, a folder or a database URL.", show_default="digits"),
+        typer.Option(
+            help="Data set: digits, mnist, drawn, a file, a folder, a database URL, or - for rows from standard input.",
+            show_default="digits",
+        ),
     ] = None,
     target: Target = None,
     task: TaskOption = None,
@@ -64,6 +62,10 @@ def train(
     ] = None,
     lr_every: Annotated[int | None, typer.Option(help="Epochs between two changes of the learning rate.")] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed for weights, sample order and split.")] = None,
+    shuffle: Annotated[
+        str | None,
+        typer.Option(help="Order of samples: exact, or blocks for data on a slow disk that are larger than memory."),
+    ] = None,
     test_fraction: Annotated[float | None, typer.Option(help="Fraction of the data held out as test set.")] = None,
     per_class: Annotated[int | None, typer.Option(help="Train on this many samples of each class.")] = None,
     alpha: Annotated[float | None, typer.Option(help="Weight decay (L2 regularisation).")] = None,
@@ -130,6 +132,7 @@ def train(
         "lr_decay": lr_decay,
         "lr_every": lr_every,
         "seed": seed,
+        "shuffle": shuffle,
         "test_fraction": test_fraction,
         "per_class": per_class,
         "alpha": alpha,
@@ -144,6 +147,9 @@ def train(
         "calibrate": calibrate,
         "balance": balance,
     }
+    if data == "-":
+        _train_on_stream(options, recipe, changes, out_folder, quiet=quiet, as_json=as_json, other=resume or start)
+        return
     if resume is not None and out_folder is not None:
         raise FastnnError("--resume writes to the folder of its run; drop --out")
     if resume is not None and start is not None:
@@ -168,6 +174,38 @@ def train(
         show_summary(result_of(session))
     if session.failure is not None:
         fail(session.failure, 1)
+
+
+def _train_on_stream(
+    options: ReadOptions,
+    recipe_source: str | None,
+    changes: dict[str, Any],
+    folder: str | None,
+    *,
+    quiet: bool,
+    as_json: bool,
+    other: str | None,
+) -> None:
+    """Train on the rows of standard input; `other` is a run or model to begin with, which is not possible."""
+    from fastnn.cli._stream import train_stream
+    from fastnn.recipe import load_recipe
+    from fastnn.runs import check_new_run
+    from fastnn.session import default_recipe
+
+    if other is not None:
+        raise FastnnError("--data - begins a new run; drop --resume and --from")
+    base = None if recipe_source is None else load_recipe(recipe_source)
+    if folder is not None:
+        check_new_run(user_path(folder))
+
+    def recipe_for(first: Dataset) -> tuple[Recipe, Path]:
+        recipe = _changed(base or default_recipe(first), changes)
+        return recipe, user_path(folder if folder is not None else _free_folder(recipe.name))
+
+    try:
+        train_stream(options, recipe_for, quiet=quiet, as_json=as_json)
+    except Interrupted as interrupt:
+        raise typer.Exit(128 + interrupt.signal) from None
 
 
 def parse_hidden(text: str) -> tuple[int, ...]:
@@ -428,53 +466,6 @@ def _test_rows(result: dict[str, Any]) -> dict[str, str]:
         labels = f"all labels right; {result['label_accuracy']:.2%} of the labels"
         return {"test accuracy": f"{result['test_accuracy']:.2%} ({labels})"}
     return {"test accuracy": f"{result['test_accuracy']:.2%} (balanced {result['balanced_accuracy']:.2%})"}
-
-
-class Signals:
-    """Handles the signals that end a program; `number` is that of the signal received, or 0.
-
-    Parameters
-    ----------
-    stop : callable
-        Called when a signal is received.
-    """
-
-    def __init__(self, stop: Callable[[], None]) -> None:
-        self.number = 0
-        self._stop = stop
-        self._message: str | None = None
-
-    @contextlib.contextmanager
-    def leave_at_once(self, message: str) -> Iterator[None]:
-        """Within this context a signal ends the process with `message` on standard error, for compiling takes seconds.
-
-        Everything must be saved already. An exception would not do: if the signal arrives in a callback of LLVM, it is
-        printed and discarded, and Numba fails later or compiles everything again.
-        """
-        self._message = message
-        try:
-            if self.number:
-                raise Interrupted(self.number)
-            yield
-        finally:
-            self._message = None
-
-    def catch(self, number: int, _: FrameType | None) -> None:
-        """Handle a signal: the first one stops training, a second Ctrl-C ends the process."""
-        if self.number and number == signal.SIGINT:
-            leave(number)
-        if self._message is not None:
-            leave(number, self._message)
-        self.number = number
-        self._stop()
-
-
-@contextlib.contextmanager
-def signals(stop: Callable[[], None]) -> Iterator[Signals]:
-    """Call `stop` on a signal within the context, instead of interrupting the command."""
-    signalled = Signals(stop)
-    with handling(signalled.catch):
-        yield signalled
 
 
 def _load(data: str | None, options: ReadOptions) -> tuple[str, Dataset, tuple[str, ...]]:

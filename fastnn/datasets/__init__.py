@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from fastnn.datasets.columns import Column
 from fastnn.datasets.dataset import PIXELS, SIDE, Dataset
 from fastnn.datasets.labels import encode_labels
+from fastnn.datasets.mapped import MappedRows
 from fastnn.datasets.names import NAMES, load_named
 from fastnn.datasets.options import ReadOptions
 from fastnn.datasets.scaling import Scaling
@@ -31,6 +32,7 @@ __all__ = [
     "SIDE",
     "Column",
     "Dataset",
+    "MappedRows",
     "ReadOptions",
     "Scaling",
     "SparseRows",
@@ -68,6 +70,7 @@ def load_dataset(
         - a path of images: ``.json``, ``.csv`` (both also with ``.gz``), ``.npz``, ``.npy``, ``.mat`` or ``.parquet``,
           an IDX file, or a folder of such files, of ``0.json`` to ``9.json``, of class folders with pictures, or of
           pictures with labels in their names or in a file; or a ``.zip``, ``.tar`` or ``.tar.gz`` archive of one;
+        - a store ``NAME.fnn``, whose samples stay on the disk;
         - a path of a table: ``.csv``, ``.tsv``, ``.svmlight`` (all also with ``.gz``), ``.npz`` or ``.parquet``;
         - the URL of a database that the web app fills, ``sqlite:///FILE`` or ``postgresql://USER@HOST/NAME``, of which
           the accepted digits are read.
@@ -135,7 +138,7 @@ def _load(source: str | Path, options: ReadOptions, progress: Progress | None) -
     if isinstance(source, str) and source.startswith(_DATABASES):
         from fastnn.datasets.database import read_database
 
-        return _of_known_polarity(replace(read_database(source), polarity="dark-on-light"), options)
+        return _of_known_polarity(replace(read_database(source, options.spool), polarity="dark-on-light"), options)
     # Whoever loads the data again, such as to resume a run, must ask for the same.
     return replace(_load_path(source, options), options=options)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,20 +13,24 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fastnn.datasets.array_names import known_part, role_of
+from fastnn.datasets.dataset import first_not_finite
 from fastnn.datasets.emnist import turned_upright
 from fastnn.datasets.folder_search import Picture, PictureSet, part_of
 from fastnn.datasets.folders import Folder, Listing
 from fastnn.datasets.label_arrays import text_array
 from fastnn.datasets.labels import canonical_labels
+from fastnn.datasets.mapped import MappedFile, MappedRows
 from fastnn.datasets.named_arrays import Chosen, Pair, dataset_from
 from fastnn.datasets.pixel_label import label_among, marked
-from fastnn.datasets.safe_read import read_packed, unpacked_limit
+from fastnn.datasets.safe_read import FILE_LIMIT, map_packed, read_packed, unpacked_limit
+from fastnn.datasets.store_files import FEATURES, ArrayWriter
 from fastnn.datasets.targets import check_task
 from fastnn.errors import DataError, MissingExtraError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
+    from typing import BinaryIO
 
     from numpy.typing import NDArray
 
@@ -38,6 +43,8 @@ _ONE_HOT = "columns of 0 and 1"
 _LINE = re.compile(r"\bline ([0-9]+)")
 _SHOWN = 12
 _ROWS_AT_ONCE = 4096
+_ROWS_ON_DISK = 1 << 14
+"""Rows that are read at a time if they are written to the disk."""
 _LEFT_OUT = re.compile("__index_level_[0-9]+__")
 """The names that pandas gives to an index without one."""
 
@@ -83,10 +90,149 @@ def read_arrow_files(paths: Sequence[Path], source: str, options: ReadOptions) -
     pa = _pyarrow(source)
     parts, notes = _parts(paths)
     try:
+        if options.spool is not None and len(paths) == 1 and (file := _large_table(paths[0])) is not None:
+            return _table_on_disk(file, paths[0], options, options.spool)
         dataset = _joined_dataset(parts, source, options)
     except (pa.ArrowException, UnicodeError) as error:
         raise DataError(f"{source}: damaged ({' '.join(str(error).split())[:200]})") from None
     return replace(dataset, notes=(*notes, *dataset.notes))
+
+
+def _large_table(path: Path) -> Any:
+    """Return a Parquet file of columns of numbers and texts, left on the disk; None for others."""
+    pa = _pyarrow(str(path))
+    from pyarrow import parquet
+
+    content = map_packed(path)
+    if content[:4] != b"PAR1":
+        return None
+    try:
+        file = parquet.ParquetFile(pa.BufferReader(pa.py_buffer(content)), pre_buffer=False)
+        columns = _columns(file.schema_arrow)
+        names = {one.name for one in columns}
+    except Exception:
+        return None  # read whole, where it is refused
+    plain = not any(_is_list(one.type, pa) or _holds_pictures(one.type, pa) for one in columns)
+    return file if plain and len(names) == len(columns) and file.metadata.num_rows else None
+
+
+def _batches(file: Any, path: Path, names: list[str] | None = None) -> Iterator[Any]:
+    """Yield checked tables of some rows of a Parquet file; their size is limited by that of the file."""
+    import pyarrow as pa
+
+    limit, size = unpacked_limit(path.stat().st_size, FILE_LIMIT << 14), 0
+    try:
+        for batch in file.iter_batches(_ROWS_ON_DISK, columns=names, use_threads=False):
+            table = pa.Table.from_batches([batch])
+            size += table.nbytes
+            _check_size(size, limit)
+            table.validate(full=True)
+            yield table
+    except _ArrowError as error:
+        raise DataError(f"{path}: {error}") from None
+    except (pa.ArrowException, OSError, UnicodeError) as error:
+        text = " ".join(str(error).split())[:200]
+        raise DataError(f"{path}: not a Parquet or Arrow file, or damaged ({text})") from None
+
+
+def _table_on_disk(file: Any, path: Path, options: ReadOptions, spool: Path) -> Dataset:
+    """Return the data set of a Parquet file of columns, some rows after the other, as :func:`_table` does."""
+    from pyarrow import csv
+
+    from fastnn.datasets.delimited import DelimitedText
+    from fastnn.datasets.table import parse_table
+
+    source, columns = str(path), _columns(file.schema_arrow)
+    text = spool / "table"
+    try:
+        with text.open("xb") as sink:
+            for number, table in enumerate(_batches(file, path)):
+                part = _as_plain(table, columns, source)
+                csv.write_csv(part, sink, csv.WriteOptions(include_header=not number))
+        return _with_rows_from_0(
+            lambda: parse_table(DelimitedText(map_packed(text), source), options.target, options.task, spool)
+        )
+    finally:
+        text.unlink(missing_ok=True)
+
+
+def read_number_columns(path: Path, names: Sequence[str]) -> MappedRows | None:
+    """Return columns of numbers of a Parquet file as rows of float64, left on the disk.
+
+    Parameters
+    ----------
+    path : Path
+    names : sequence of str
+        The columns, in their order in the rows.
+
+    Returns
+    -------
+    MappedRows or None
+        None if the file is no Parquet file of columns.
+
+    Raises
+    ------
+    DataError
+        If it lacks a column, or one holds no numbers, or no number in a row.
+    """
+    pa = _pyarrow(str(path))
+    file = _large_table(path)
+    if file is None:
+        return None
+    columns = {one.name: one for one in _columns(file.schema_arrow)}
+    missing = [name for name in names if name not in columns]
+    if missing:
+        shown = ", ".join(name[:40] for name in missing[:_SHOWN])
+        raise DataError(f"{path}: has no column {shown}, which the model takes; it has {_listed([*columns.values()])}")
+    texts = [name for name in names if not _is_number(columns[name].type, pa)]
+    if texts:
+        raise DataError(f"{path}: column {texts[0][:40]!r} holds {columns[texts[0]].type}, but the model takes numbers")
+    with tempfile.TemporaryDirectory() as folder:
+        place, done = Path(folder) / FEATURES, 0
+        with ArrayWriter(place, np.dtype(np.float64), (len(names),)) as writer:
+            for table in _batches(file, path, list(names)):
+                rows = np.stack([table.column(name).to_numpy().astype(np.float64) for name in names], axis=1)
+                fault = first_not_finite(rows)
+                if fault is not None:
+                    row, column, value = fault
+                    raise DataError(
+                        f"{path}: column {names[column][:40]!r} is {value} in row {done + row} (from 0); fill it in or "
+                        "leave the row out"
+                    )
+                writer.append(rows)
+                done += len(rows)
+        mapped = MappedFile(place)
+    return MappedRows(mapped.array, file=mapped)
+
+
+def write_columns(file: BinaryIO, source: str, parts: Iterable[dict[str, Any]]) -> None:
+    """Write columns as a Parquet file, part after part.
+
+    Parameters
+    ----------
+    file : BinaryIO
+    source : str
+        What error messages call it.
+    parts : iterable of dict of str to ndarray
+        Columns by their names, which are the same in all parts; of one length in each.
+
+    Raises
+    ------
+    MissingExtraError
+        If pyarrow is not installed.
+    """
+    pa = _pyarrow(source)
+    from pyarrow import parquet
+
+    writer = None
+    try:
+        for part in parts:
+            table = pa.table({name: np.asarray(values) for name, values in part.items()})
+            writer = writer or parquet.ParquetWriter(file, table.schema)
+            writer.write_table(table)
+    finally:
+        if writer is not None:
+            writer.close()
 
 
 def _joined_dataset(parts: dict[Part, list[Path]], source: str, options: ReadOptions) -> Dataset:
@@ -481,6 +627,23 @@ def _table(tables: dict[Part, Any], columns: list[_Column], source: str, options
 
     lengths = {part: table.num_rows for part, table in tables.items()}
     whole = pa.concat_tables(list(tables.values()))
+    sink = io.BytesIO()
+    csv.write_csv(_as_plain(whole, columns, source), sink)
+    dataset = _with_rows_from_0(
+        lambda: parse_table(DelimitedText(sink.getvalue(), source), options.target, options.task)
+    )
+    start, parts = 0, {}
+    for part, n in lengths.items():
+        shown = source if part == "train" else f"{source} ({part} set)"
+        taken = dataset.take(np.arange(start, start + n), source=shown) if len(lengths) > 1 else dataset
+        parts[part] = taken if part == "train" else replace(taken, notes=())
+        start += n
+    return replace(parts["train"], test=parts.get("test"), validation=parts.get("validation"))
+
+
+def _as_plain(whole: Any, columns: list[_Column], source: str) -> Any:
+    """Return the columns of a table as numbers and texts, which pyarrow writes as CSV."""
+    pa = _pyarrow(source)
     kept = [one for one in columns if not _LEFT_OUT.fullmatch(one.name)]
     texts = []
     for one in kept:
@@ -490,23 +653,18 @@ def _table(tables: dict[Part, Any], columns: list[_Column], source: str, options
         elif pa.types.is_dictionary(one.type) or not (_is_number(one.type, pa) or pa.types.is_string(one.type)):
             column = _as_texts(column, one, source)
         texts.append(column)
-    sink = io.BytesIO()
     try:
-        csv.write_csv(pa.table(texts, names=[one.name for one in kept]), sink)
+        return pa.table(texts, names=[one.name for one in kept])
     except pa.ArrowException as error:
         raise DataError(f"{source}: its columns cannot be read ({str(error)[:200]}): {_listed(columns)}") from None
+
+
+def _with_rows_from_0(parse: Callable[[], Dataset]) -> Dataset:
+    """Return what `parse` does; its errors name rows from 0 instead of lines below one with names."""
     try:
-        dataset = parse_table(DelimitedText(sink.getvalue(), source), options.target, options.task)
+        return parse()
     except DataError as error:
-        # The names of the columns are the first line.
         raise DataError(_LINE.sub(lambda match: f"row {int(match[1]) - 2} (from 0)", str(error))) from None
-    start, parts = 0, {}
-    for part, n in lengths.items():
-        shown = source if part == "train" else f"{source} ({part} set)"
-        taken = dataset.take(np.arange(start, start + n), source=shown) if len(lengths) > 1 else dataset
-        parts[part] = taken if part == "train" else replace(taken, notes=())
-        start += n
-    return replace(parts["train"], test=parts.get("test"), validation=parts.get("validation"))
 
 
 def _as_texts(column: Any, one: _Column, source: str) -> Any:

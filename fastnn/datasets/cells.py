@@ -191,10 +191,12 @@ class Table:
         What error messages call the file.
     takes_commas : bool
         Whether numbers may have decimal commas.
+    is_bounded : bool
+        Whether it may have at most MOST_CELLS cells, which are all in memory.
     """
 
-    def __init__(self, source: str, *, takes_commas: bool = False) -> None:
-        self.source = source
+    def __init__(self, source: str, *, takes_commas: bool = False, is_bounded: bool = True) -> None:
+        self.source, self._is_bounded = source, is_bounded
         self.takes_commas = takes_commas
         self._decimals: dict[str, str] = {}
 
@@ -234,7 +236,7 @@ class Table:
         n = 0
         for lines, parts in _parts(rows, len(columns)):
             n += len(lines)
-            if n * len(columns) > MOST_CELLS:
+            if self._is_bounded and n * len(columns) > MOST_CELLS:
                 raise DataError(
                     f"{self.source}: has more than {MOST_CELLS:,} cells; store sparse data as .svmlight or .npz"
                 )

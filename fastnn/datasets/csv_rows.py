@@ -18,6 +18,7 @@ from fastnn.datasets.dataset import PIXELS, SIDE, Dataset
 from fastnn.datasets.delimited import DelimitedText, is_comma_number, is_number, shown
 from fastnn.datasets.emnist import upright
 from fastnn.datasets.labels import canonical_labels, encode_labels
+from fastnn.datasets.mapped import MappedFile, MappedRows
 from fastnn.datasets.pixel_columns import find_pixels
 from fastnn.datasets.pixel_label import Label, choose_label, marked
 from fastnn.datasets.pixel_layout import AS_NUMBERS, PixelLayout, no_labels
@@ -25,6 +26,7 @@ from fastnn.datasets.pixel_values import NotPixelsError, WrongPixelError, as_byt
 from fastnn.datasets.polarity import dark_on_light
 from fastnn.datasets.resize import resized
 from fastnn.datasets.safe_read import read_packed
+from fastnn.datasets.store_files import FEATURES, ArrayWriter
 from fastnn.errors import DataError
 
 if TYPE_CHECKING:
@@ -41,10 +43,11 @@ _floats = msgspec.json.Decoder(list[float])
 _TRUTH = {"false": "0", "true": "1"}
 _FAULTS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _SHOWN = 8
+_BYTES_AT_ONCE = 1 << 23
 
 
 def parse_images(
-    text: DelimitedText, target: Sequence[str], task: str | None
+    text: DelimitedText, target: Sequence[str], task: str | None, spool: Path | None = None
 ) -> tuple[Dataset | None, tuple[str, ...]]:
     """Return the images in the rows of a table, or None if it holds other numbers, and notes on that.
 
@@ -54,6 +57,8 @@ def parse_images(
     target : sequence of str
         The label, as :func:`fastnn.datasets.pixel_columns.find_pixels` takes it.
     task : str, optional
+    spool : Path, optional
+        A temporary folder for the images, if they are to be left on the disk.
 
     Returns
     -------
@@ -72,7 +77,10 @@ def parse_images(
     if layout is None:
         return None, notes
     try:
-        found = _read(text, layout)
+        try:
+            found = _read(text, layout, spool=spool)
+        except _NotWholeError:
+            found = _read(text, layout)
     except NotPixelsError as reason:
         if not layout.is_header and not target:
             fix = "read the file as a table of numbers with --target and the position of the label"
@@ -143,10 +151,27 @@ class _Images:
     notes: tuple[str, ...]
 
 
-def _read(text: DelimitedText, layout: PixelLayout, *, needs_label: bool = True) -> _Images:
-    """Read the rows; NotPixelsError if their values are on no scale of pixels."""
-    rows = _Rows(text, layout)
-    values = rows.read()
+class _NotWholeError(Exception):
+    """A value is not a whole number from 0 to 255, so that the scale of all of them must be found first."""
+
+
+def _read(text: DelimitedText, layout: PixelLayout, *, needs_label: bool = True, spool: Path | None = None) -> _Images:
+    """Read the rows; NotPixelsError if their values are on no scale of pixels.
+
+    With a `spool`, images of 28x28 pixels are left there; _NotWholeError if that is not possible.
+    """
+    values: Any
+    if spool is None or layout.side != SIDE:
+        rows = _Rows(text, layout)
+        values = rows.read()
+    else:
+        path = spool / FEATURES
+        path.unlink(missing_ok=True)
+        with ArrayWriter(path, np.dtype(np.uint8), (PIXELS,)) as writer:
+            rows = _Rows(text, layout, writer)
+            rows.read()
+        file = MappedFile(path)
+        values = MappedRows(file.array, file=file)
     if text.delimiter != ",":
         for k, cells in rows.texts.items():
             rows.texts[k] = [cell.replace(",", ".") if is_comma_number(cell) else cell for cell in cells]
@@ -161,8 +186,9 @@ def _read(text: DelimitedText, layout: PixelLayout, *, needs_label: bool = True)
     how = [*layout.notes, *([label.how] if label.how else [])]
     how += [f"left out: {_listed(layout, left_out)}"] if left_out else []
     notes = [text.how, "; ".join(how), scaled]
-    images, resize_note = resized(images.reshape(-1, layout.side, layout.side))
-    notes += [resize_note]
+    if not isinstance(images, MappedRows):
+        images, resize_note = resized(images.reshape(-1, layout.side, layout.side))
+        notes += [resize_note]
     return _Images(images, rows.lines, rows.texts, label, tuple(filter(None, notes)))
 
 
@@ -184,7 +210,8 @@ class _Rows:
     texts : dict of int to list of str
     """
 
-    def __init__(self, text: DelimitedText, layout: PixelLayout) -> None:
+    def __init__(self, text: DelimitedText, layout: PixelLayout, writer: ArrayWriter | None = None) -> None:
+        self._writer = writer
         self._text, self._layout = text, layout
         self._n_columns = len(layout.names)
         self.lines = array("q")
@@ -199,7 +226,10 @@ class _Rows:
         self._floats: array[float] | None = None
 
     def read(self) -> NDArray[Any]:
-        """Return the values of pixels in their order, uint8 or float32, shape (n, k)."""
+        """Return the values of pixels in their order, uint8 or float32, shape (n, k).
+
+        With a writer, they are written to its file, and none is returned.
+        """
         layout, text = self._layout, self._text
         lines: Iterator[tuple[int, bytes]] = text.lines()
         if layout.is_header or layout.first_row is not None:
@@ -208,12 +238,25 @@ class _Rows:
                 self._add(first[0], layout.first_row)
         for number, line in lines:
             self._add(number, line)
+            if self._writer is not None and len(self._bytes) > _BYTES_AT_ONCE:
+                self._write()
         if not self.lines:
             raise DataError(f"{text.source}: holds names of columns, but no rows")
-        order = layout.order
+        if self._writer is not None:
+            self._write()
+        return self._in_order()
+
+    def _write(self) -> None:
+        """Write the rows that have been read since the last call."""
+        if self._writer is not None:
+            self._writer.append(self._in_order())
+            self._bytes = bytearray()
+
+    def _in_order(self) -> NDArray[Any]:
+        order = self._layout.order
         stored: bytearray | array[float] = self._bytes if self._floats is None else self._floats
         dtype = np.uint8 if self._floats is None else np.float32
-        values = np.frombuffer(stored, dtype).reshape(len(self.lines), len(order))
+        values = np.frombuffer(stored, dtype).reshape(-1, len(order))
         if self._is_block and (np.diff(order) > 0).all():
             return values
         return np.take(values, order - self._before, axis=1) if self._is_block else values
@@ -283,6 +326,8 @@ class _Rows:
         return DataError(f"{self._text.source}: {where}: {fault}; correct it, or leave the row out")
 
     def _use_floats(self) -> array[float]:
+        if self._writer is not None:
+            raise _NotWholeError
         if self._floats is None:
             self._floats = array("f", np.frombuffer(self._bytes, np.uint8).astype(np.float32).tobytes())
             self._bytes = bytearray()

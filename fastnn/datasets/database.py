@@ -8,12 +8,14 @@ import os
 import sqlite3
 import time
 import uuid
+from array import array
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastnn.datasets.dataset import PIXELS, Dataset
+from fastnn.datasets.mapped import MappedFile, MappedRows
 from fastnn.datasets.schema import (
     ACCEPTED,
     PENDING,
@@ -25,6 +27,7 @@ from fastnn.datasets.schema import (
     insert_new,
     metadata,
 )
+from fastnn.datasets.store_files import FEATURES, ArrayWriter
 from fastnn.errors import DataError, MissingExtraError, cannot_write
 from fastnn.storage import check_access, check_name, user_path
 
@@ -286,13 +289,15 @@ def _as_data_error(shown: str) -> Iterator[None]:
         raise failed from None
 
 
-def read_database(url: str) -> Dataset:
+def read_database(url: str, spool: Path | None = None) -> Dataset:
     """Read the accepted digits of a database, with their reviewed labels, in order of arrival.
 
     Parameters
     ----------
     url : str
         See :func:`open_engine`.
+    spool : Path, optional
+        A temporary folder for the images, of which any number is then read.
 
     Returns
     -------
@@ -309,31 +314,46 @@ def read_database(url: str) -> Dataset:
     engine = open_engine(url, create=False)
     try:
         with _as_data_error(shown), engine.connect() as connection:
-            return accepted_dataset(connection, shown)
+            return accepted_dataset(connection, shown, spool)
     finally:
         engine.dispose()
 
 
-def accepted_dataset(connection: Connection, source: str) -> Dataset:
+def accepted_dataset(connection: Connection, source: str, spool: Path | None = None) -> Dataset:
     """Return the accepted digits as a data set; see :func:`read_database`."""
     accepted = digits.c.state == ACCEPTED
     n = connection.execute(sa.select(sa.func.count()).select_from(digits).where(accepted)).scalar_one()
     if n == 0:
         raise DataError(f"{source}: holds no accepted digits yet; review some, or import a data set")
-    if n > _MAX_DIGITS:
+    if n > _MAX_DIGITS and spool is None:
         raise DataError(f"{source}: {n:,} digits are too many; at most {_MAX_DIGITS:,} can be read")
     names = class_names(connection)
     _check_rows(connection, source, len(names))
-    pixels, labels = bytearray(), []
-    for image, label in accepted_rows(connection):
-        pixels += image
-        labels.append(label)
+    if spool is None:
+        pixels, labels = bytearray(), array("q")
+        for image, label in accepted_rows(connection):
+            pixels += image
+            labels.append(label)
+        images: Any = np.frombuffer(pixels, np.uint8).reshape(-1, PIXELS)
+    else:
+        images, labels = _spooled(connection, spool / FEATURES)
     # In PostgreSQL digits may be accepted between the two queries.
     if not labels or (connection.dialect.name == "sqlite" and len(labels) != n):
         raise DataError(
             f"{source}: the file is damaged, its index has {n:,} accepted digits and its table {len(labels):,}"
         )
-    return Dataset(np.frombuffer(pixels, np.uint8).reshape(-1, PIXELS), np.asarray(labels, np.int64), names, source)
+    return Dataset(images, np.array(labels, np.int64), names, source)
+
+
+def _spooled(connection: Connection, path: Path) -> tuple[Any, array[int]]:
+    """Write the images of the accepted digits to a file; return them as mapped rows, and their labels."""
+    labels = array("q")
+    with ArrayWriter(path, np.dtype(np.uint8), (PIXELS,)) as writer:
+        for image, label in accepted_rows(connection):
+            writer.append(np.frombuffer(image, np.uint8).reshape(1, PIXELS))
+            labels.append(label)
+    file = MappedFile(path)
+    return MappedRows(file.array, file=file), labels
 
 
 def _check_rows(connection: Connection, source: str, n_classes: int) -> None:

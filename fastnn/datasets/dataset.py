@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnn.datasets.columns import Column, total_width
+from fastnn.datasets.mapped import MappedRows, row_parts
 from fastnn.datasets.scaling import Scaling
 from fastnn.datasets.sparse import SparseRows
 from fastnn.errors import DataError
@@ -42,7 +43,8 @@ class Dataset:
     ----------
     features : ndarray or SparseRows
         Images of 28x28 pixels: uint8, shape (n, 784), row by row; 255 = paper, 0 = ink. Rows: float32 or float64, shape
-        (n, k), or :class:`fastnn.datasets.SparseRows`.
+        (n, k), or :class:`fastnn.datasets.SparseRows`. Of a store they are :class:`fastnn.datasets.MappedRows`, which
+        code reads in parts, as it can read an array.
     targets : ndarray
         Classification: int64, shape (n,), the index of each sample's class in `names`. Multilabel: uint8, shape
         (n, len(names)), 1 for each label that a sample has, and else 0. Regression: float64, shape (n, len(names)).
@@ -104,13 +106,13 @@ class Dataset:
         self._check_targets()
 
     def _check_features(self) -> None:
-        for what, kinds in (("features", (np.ndarray, SparseRows)), ("targets", (np.ndarray,))):
+        for what, kinds in (("features", (np.ndarray, SparseRows, MappedRows)), ("targets", (np.ndarray,))):
             array: Any = getattr(self, what)
             if not isinstance(array, kinds):
                 fix = "fastnn.datasets.SparseRows.from_scipy" if hasattr(array, "tocsr") else "numpy.asarray"
                 kind = type(array).__name__
                 raise DataError(f"{self.source}: {what} must be a NumPy array, not {kind}; convert them with {fix}")
-        if isinstance(self.features, np.ndarray) and self.features.dtype == np.uint8:
+        if isinstance(self.features, np.ndarray | MappedRows) and self.features.dtype == np.uint8:
             if self.features.ndim != 2 or self.features.shape[1] != PIXELS:
                 raise DataError(
                     f"{self.source}: images must be a uint8 array of shape (n, {PIXELS}), "
@@ -122,7 +124,9 @@ class Dataset:
                 f"{self.source}: features must be images, a uint8 array of shape (n, {PIXELS}), or rows, an array of "
                 f"float32 or float64 with two dimensions, not {self.features.dtype} of shape {self.features.shape}"
             )
-        check_finite(self.features, self.source, "a feature")
+        # Those of a store were checked when it was opened.
+        if not isinstance(self.features, MappedRows):
+            check_finite(self.features, self.source, "a feature")
 
     def _check_targets(self) -> None:
         targets, n = self.targets, len(self.features)
@@ -202,12 +206,23 @@ class Dataset:
 
     @cached_property
     def content_hash(self) -> str:
-        """SHA-256 (hexadecimal) of features, targets and names in their order, and of nothing else."""
+        """SHA-256 (hexadecimal) of features, targets and names in their order, and of nothing else.
+
+        Of a whole store it is the one in its header.
+        """
+        known = self.features.known if isinstance(self.features, MappedRows) else None
+        if known is not None and known.targets is self.targets and known[1:3] == (self.names, self.columns):
+            return known.sha256
+        return self.compute_hash()
+
+    def compute_hash(self) -> str:
+        """Return :attr:`content_hash`, computed from the samples themselves."""
         digest = hashlib.sha256()
         digest.update("\x1f".join(self.names).encode())
         digest.update(np.int64(len(self)).tobytes())
         if self.is_images and self.task == "classification":
-            digest.update(np.ascontiguousarray(self.images).data)
+            for part in row_parts(self.images):
+                digest.update(np.ascontiguousarray(part).data)
             digest.update(np.ascontiguousarray(self.labels, dtype="<i8").data)
             return digest.hexdigest()
         for column in self.columns or ():
@@ -220,7 +235,8 @@ class Dataset:
         for array in arrays:
             little = array.dtype.newbyteorder("<")
             digest.update(repr((little.str, array.shape)).encode())
-            digest.update(np.ascontiguousarray(array, little).data)
+            for part in row_parts(array):
+                digest.update(np.ascontiguousarray(part, little).data)
         return digest.hexdigest()
 
     @cached_property
@@ -303,7 +319,7 @@ class Dataset:
         index = np.asarray(indices, dtype=np.int64)
         return replace(
             self,
-            features=self.features.take(index) if isinstance(self.features, SparseRows) else self.features[index],
+            features=self.features[index] if isinstance(self.features, np.ndarray) else self.features.take(index),
             targets=self.targets[index],
             source=self.source if source is None else source,
             test=None,

@@ -16,6 +16,8 @@ from fastnn.reading import csv_rows, text_lines, with_line_feeds
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from fastnn.datasets.safe_read import Content
+
 ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 """Ends of names of text files that hold a table."""
 TEXT_ENDINGS = (*ENDINGS, ".txt", ".txt.gz")
@@ -69,8 +71,8 @@ class DelimitedText:
 
     Parameters
     ----------
-    content : bytes
-        As :func:`fastnn.datasets.safe_read.read_packed` returns it.
+    content : bytes or mmap
+        As :func:`fastnn.datasets.safe_read.read_packed` or ``map_packed`` returns it.
     source : str
         Name of the file: says whether it is compressed, and that columns are separated by tabs (``.tsv``).
 
@@ -89,7 +91,7 @@ class DelimitedText:
         If the text is not CSV in UTF-8 or UTF-16 with a byte order mark, or has no or too many columns.
     """
 
-    def __init__(self, content: bytes | bytearray, source: str) -> None:
+    def __init__(self, content: Content, source: str) -> None:
         self.source = source
         self._content = content
         self.delimiter = ","
@@ -264,7 +266,7 @@ class DelimitedText:
         )
 
 
-def _utf8(content: bytes | bytearray, source: str) -> tuple[str, Iterator[bytes]]:
+def _utf8(content: Content, source: str) -> tuple[str, Iterator[bytes]]:
     """Return the name of a text's encoding, and the text in UTF-8, in pieces."""
     text = Unpacked(content, source)
     head = bytes(text.read_up_to(4))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import numpy as np
@@ -14,13 +14,17 @@ from fastnn.datasets.cache import cache_key, cached, cached_file
 from fastnn.datasets.dataset import PIXELS, Dataset
 from fastnn.datasets.json_items import array_items
 from fastnn.datasets.labels import encode_labels, is_digit
-from fastnn.datasets.safe_read import Unpacked, is_packed, read_packed
+from fastnn.datasets.mapped import MappedFile, MappedRows
+from fastnn.datasets.safe_read import Unpacked, is_packed, map_packed, read_packed
+from fastnn.datasets.store_files import FEATURES, ArrayWriter
 from fastnn.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
     from typing import BinaryIO
+
+    from fastnn.datasets.safe_read import Content
 
 _Pixel = Annotated[int, Meta(ge=0, le=255)]
 _Label = Annotated[int, Meta(ge=0, le=9)] | str
@@ -48,12 +52,14 @@ _FORMAT = f'the format is [{{"image": [{PIXELS} integers], "label": 0 to 9 or te
 _FAULTS = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 
 
-def read_json(path: Path) -> Dataset:
+def read_json(path: Path, spool: Path | None = None) -> Dataset:
     """Read a data set from a ``.json`` or ``.json.gz`` file in the original's format.
 
     Parameters
     ----------
     path : Path
+    spool : Path, optional
+        A temporary folder for the images, if they are to be left on the disk.
 
     Returns
     -------
@@ -64,6 +70,8 @@ def read_json(path: Path) -> Dataset:
     DataError
         If the content has another format; the message names the file and the item.
     """
+    if spool is not None:
+        return _parse_to_disk(map_packed(path), str(path), spool / FEATURES)
     stored = None if is_packed(path.name) else cached_file(path, str(path))
     return from_bytes(read_packed(path), str(path)) if stored is None else stored
 
@@ -83,14 +91,34 @@ def from_bytes(content: bytes | bytearray, source: str) -> Dataset:
 
 def _parse(content: bytes | bytearray, source: str) -> Dataset:
     pixels, labels = bytearray(), list[int | str]()
+    for image, label in _digits(content, source):
+        pixels += image
+        labels.append(label)
+    return _dataset(pixels, labels, source)
+
+
+def _parse_to_disk(content: Content, source: str, path: Path) -> Dataset:
+    labels = list[int | str]()
+    with ArrayWriter(path, np.dtype(np.uint8), (PIXELS,)) as writer:
+        for image, label in _digits(content, source):
+            writer.append(np.frombuffer(image, np.uint8).reshape(1, PIXELS))
+            labels.append(label)
+    if not labels:
+        return _dataset(bytearray(), labels, source)
+    indices, classes = encode_labels(labels, source)
+    file = MappedFile(path)
+    images: Any = MappedRows(file.array, file=file)
+    return Dataset(images, indices, classes, source)
+
+
+def _digits(content: Content, source: str) -> Iterator[tuple[bytes, int | str]]:
+    """Yield pixels and label of each image in the content of a file."""
     for position, text in enumerate(array_items(Unpacked(content, source), source, _FORMAT)):
         try:
             digit = _digit.decode(text)
         except _FAULTS as error:
             raise DataError(f"{source}: item {position}: {_explain(error)}") from None
-        pixels += parse_pixels(digit.image, f"{source}: item {position}")
-        labels.append(digit.label)
-    return _dataset(pixels, labels, source)
+        yield parse_pixels(digit.image, f"{source}: item {position}"), digit.label
 
 
 def read_class_files(paths: Sequence[Path], source: str) -> Dataset:

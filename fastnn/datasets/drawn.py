@@ -63,7 +63,7 @@ _MOST_EVENTS = 1024
 _BATCH = 1024
 
 
-def drawn(n: int = sum(COUNTS), seed: int = 0) -> Dataset:
+def drawn(n: int = sum(COUNTS), seed: int = 0, *, out: NDArray[np.uint8] | None = None) -> Dataset:
     """Return a data set of generated digits.
 
     Parameters
@@ -72,6 +72,8 @@ def drawn(n: int = sum(COUNTS), seed: int = 0) -> Dataset:
         Number of digits, 1 to 10,000,000; the classes have the proportions of the original data.
     seed : int
         The same `n` and `seed` give the same data set, byte for byte.
+    out : ndarray of uint8, shape (n, 784), optional
+        Receives the images, which may be a mapped file.
 
     Returns
     -------
@@ -83,20 +85,25 @@ def drawn(n: int = sum(COUNTS), seed: int = 0) -> Dataset:
     DataError
         If `n` is out of range or the seed is negative.
     """
-    if not 1 <= n <= MAX_DIGITS:
-        raise DataError(f"drawn: cannot draw {n} digits; ask for 1 to {MAX_DIGITS:,}")
-    if seed < 0:
-        raise DataError(f"drawn: the seed must be 0 or more, not {seed}")
+    check_count(n, seed)
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.repeat(np.arange(10), _shares(n)))
     styles = choose_styles(labels, rng)
-    images = np.empty((n, PIXELS), dtype=np.uint8)
+    images = np.empty((n, PIXELS), dtype=np.uint8) if out is None else out
     for style in range(len(STYLES)):
         positions = np.flatnonzero(styles == style)
         for start in range(0, len(positions), _BATCH):
             batch = positions[start : start + _BATCH]
             images[batch] = _draw(style, len(batch), rng)
     return Dataset(images, labels.astype(np.int64), DIGIT_CLASSES, _source(seed), polarity="dark-on-light")
+
+
+def check_count(n: int, seed: int) -> None:
+    """Raise a DataError if so many digits cannot be drawn, or the seed is negative."""
+    if not 1 <= n <= MAX_DIGITS:
+        raise DataError(f"drawn: cannot draw {n} digits; ask for 1 to {MAX_DIGITS:,}")
+    if seed < 0:
+        raise DataError(f"drawn: the seed must be 0 or more, not {seed}")
 
 
 def built_in() -> Dataset:

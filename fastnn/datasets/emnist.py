@@ -6,12 +6,13 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from fastnn.datasets.dataset import SIDE, Dataset
 from fastnn.datasets.labels import DIGIT_CLASSES, is_digit
+from fastnn.datasets.mapped import changed, row_parts
 from fastnn.errors import DataError
 from fastnn.reading import read_file
 
@@ -113,8 +114,11 @@ def upright(images: NDArray[np.uint8], source: str) -> tuple[NDArray[np.uint8], 
 
 
 def _transposed(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    turned = images.reshape(-1, SIDE, SIDE).transpose(0, 2, 1)
-    return np.ascontiguousarray(turned).reshape(images.shape)
+    def turn(rows: NDArray[np.uint8], _: object) -> NDArray[np.uint8]:
+        turned = rows.reshape(-1, SIDE, SIDE).transpose(0, 2, 1)
+        return np.ascontiguousarray(turned).reshape(rows.shape)
+
+    return cast("NDArray[np.uint8]", changed(images, turn))
 
 
 def _is_transposed(shares: list[float]) -> bool | None:
@@ -162,9 +166,12 @@ def _normed(rows: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _is_wider_than_high(images: NDArray[np.uint8]) -> bool:
     """Return whether the ink of images spreads over more columns than rows."""
-    square = images.reshape(-1, SIDE, SIDE)
-    ink = np.abs(square.astype(np.int16) - square[:, :1, :1]) >= _INK
-    return bool(ink.any(axis=1).sum() > ink.any(axis=2).sum())
+    columns = rows = 0
+    for part in row_parts(images):
+        square = part.reshape(-1, SIDE, SIDE)
+        ink = np.abs(square.astype(np.int16) - square[:, :1, :1]) >= _INK
+        columns, rows = columns + int(ink.any(axis=1).sum()), rows + int(ink.any(axis=2).sum())
+    return columns > rows
 
 
 def with_class_names(dataset: Dataset, path: Path) -> Dataset:

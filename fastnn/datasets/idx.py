@@ -13,11 +13,13 @@ import numpy as np
 from fastnn.datasets.array_names import PART_OF, known_part
 from fastnn.datasets.dataset import PIXELS, SIDE, Dataset
 from fastnn.datasets.label_arrays import as_list
-from fastnn.datasets.labels import encode_labels
+from fastnn.datasets.labels import encode_array
+from fastnn.datasets.mapped import MappedFile, MappedRows, row_parts
 from fastnn.datasets.pixel_arrays import pixels_from
 from fastnn.datasets.resize import resized
-from fastnn.datasets.safe_read import Unpacked, read_packed
+from fastnn.datasets.safe_read import LIMIT, Unpacked, is_packed, read_packed
 from fastnn.errors import DataError
+from fastnn.reading import open_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -250,7 +252,7 @@ def pair_of(path: Path) -> IdxPair:
     raise DataError(f"{path}: the {other} that belong to it are not in the same folder; {_INTERRUPTED}")
 
 
-def read_parts(pairs: dict[Part, IdxPair], source: str) -> Dataset:
+def read_parts(pairs: dict[Part, IdxPair], source: str, *, mapped: bool = False) -> Dataset:
     """Read a data set with its test and validation set, if there are any; the images are as they are stored.
 
     Parameters
@@ -258,6 +260,8 @@ def read_parts(pairs: dict[Part, IdxPair], source: str) -> Dataset:
     pairs : dict of {"train", "test", "validation"} to IdxPair
     source : str
         The `source` of the returned data set.
+    mapped : bool
+        Whether images of 28x28 bytes in files that are not compressed are left on the disk.
 
     Returns
     -------
@@ -269,14 +273,15 @@ def read_parts(pairs: dict[Part, IdxPair], source: str) -> Dataset:
         If a file is not an IDX file of images or of labels, or their numbers differ.
     """
     notes: dict[str, None] = {}
-    parts = {part: _read_pair(pair, notes) for part, pair in pairs.items()}
+    parts = {part: _read_pair(pair, notes, mapped) for part, pair in pairs.items()}
     return replace(from_parts(parts, source), notes=tuple(notes))
 
 
-def _read_pair(pair: IdxPair, notes: dict[str, None]) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+def _read_pair(pair: IdxPair, notes: dict[str, None], mapped: bool) -> tuple[NDArray[np.uint8], NDArray[Any]]:
     """Return images and labels; adds what was changed to `notes`."""
     before = _versions(pair)
-    images, how = parse_images(_read_announced(pair.images), str(pair.images))
+    on_disk = _map_images(pair.images) if mapped else None
+    images, how = (on_disk, ()) if on_disk is not None else parse_images(_read_announced(pair.images), str(pair.images))
     labels, which = parse_labels(_read_announced(pair.labels), str(pair.labels))
     notes.update(dict.fromkeys((*how, *which)))
     if _versions(pair) != before:
@@ -295,6 +300,21 @@ def _versions(pair: IdxPair) -> list[tuple[int, int, int]]:
     return [(status.st_ino, status.st_size, status.st_mtime_ns) for status in found]
 
 
+def _map_images(path: Path) -> Any:
+    """Return the images of a file as mapped rows, or None if they are compressed or of another size or type."""
+    if is_packed(path.name):
+        return None
+    with open_file(path, LIMIT, what="a data set") as file:
+        head, size = file.read(16), file.size
+    if len(head) < 16:
+        return None
+    magic, n, *sides = struct.unpack(">4I", head)
+    if (magic, sides) != (IMAGES_MAGIC, [SIDE, SIDE]) or size != 16 + n * PIXELS or not n:
+        return None
+    raw = MappedFile.raw(path, 16, (n, PIXELS), np.dtype(np.uint8))
+    return MappedRows(raw.array, file=raw)
+
+
 def _read_announced(path: Path) -> bytearray:
     """Return the content of an IDX file up to the length that its header announces, and a byte more if it is longer."""
     file = Unpacked(read_packed(path), str(path))
@@ -311,7 +331,7 @@ def _read_announced(path: Path) -> bytearray:
 def from_parts(parts: dict[Part, tuple[NDArray[np.uint8], NDArray[Any]]], source: str) -> Dataset:
     """Return a data set made of the (images, labels) of its parts, of which "train" is needed."""
     together = np.concatenate([labels for _, labels in parts.values()])
-    indices, classes = encode_labels(together.tolist(), source)
+    indices, classes = encode_array(together, source)
     start, made = 0, {}
     for part, (images, labels) in parts.items():
         own = indices[start : start + len(labels)].copy()
@@ -404,7 +424,7 @@ def label_bytes(dataset: Dataset) -> NDArray[np.uint8]:
 def write_images(dataset: Dataset, file: BinaryIO) -> None:
     """Write the images as an IDX file, 0 = paper."""
     file.write(struct.pack(">4I", IMAGES_MAGIC, len(dataset), SIDE, SIDE))
-    file.write((~dataset.images).tobytes())
+    file.writelines((~part).tobytes() for part in row_parts(dataset.images))
 
 
 def write_labels(dataset: Dataset, file: BinaryIO) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -68,6 +68,15 @@ def encode_labels(labels: Sequence[int | str], source: str = "labels") -> tuple[
     if outside:
         raise DataError(f"{source}: {str(min(outside))[:40]} cannot be a label; integer labels are 0 to 2^63 - 1")
     return _encode_integers([integers[label] for label in labels])
+
+
+def encode_array(labels: NDArray[Any], source: str = "labels") -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Return what :func:`encode_labels` does, for an array of any type, in less memory if it holds integers."""
+    if labels.dtype.kind not in "iu" or labels.dtype.itemsize > 8:
+        return encode_labels(labels.tolist(), source)
+    unique, where = np.unique(labels, return_inverse=True)
+    indices, classes = encode_labels(unique.tolist(), source)
+    return indices[where], classes
 
 
 def canonical_labels(texts: Sequence[str], source: str = "labels") -> tuple[list[str], tuple[str, ...]]:

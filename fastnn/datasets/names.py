@@ -36,11 +36,17 @@ def load_named(name: str, progress: Progress | None = None) -> Dataset:
 def _load_drawn(name: str) -> Dataset:
     from fastnn.datasets.drawn import built_in, drawn
 
+    numbers = drawn_numbers(name)
+    return drawn(*numbers) if numbers else built_in()
+
+
+def drawn_numbers(name: str) -> list[int]:
+    """Return the number of digits and the seed in a name such as drawn:2000:7, as far as they are given."""
     numbers = name.split(":")[1:]
     # Python cannot convert text of more than 4,300 digits to an integer.
     if len(numbers) > 2 or not all(re.fullmatch(r"[0-9]{1,100}", number) for number in numbers):
         raise DataError(f"{name[:100]}: give a number of digits and a seed after drawn, as in drawn:2000:7")
-    return drawn(*(int(number) for number in numbers)) if numbers else built_in()
+    return [int(number) for number in numbers]
 
 
 def download_missing(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fastnn.datasets.labels import parse_classes
@@ -11,6 +11,7 @@ from fastnn.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from fastnn.network import Task
 
@@ -31,6 +32,8 @@ class ReadOptions:
         Whether a damaged file among many is an error, and not left out with a note.
     classes : tuple of str
         The only classes to take, in the order of the outputs; none for all that the data have.
+    spool : Path or None
+        A temporary folder for samples, if they are to be mapped from the disk where their format allows it.
 
     Raises
     ------
@@ -43,6 +46,7 @@ class ReadOptions:
     polarity: Polarity = "auto"
     strict: bool = False
     classes: tuple[str, ...] = ()
+    spool: Path | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if not all(isinstance(name, str) for name in self.target):

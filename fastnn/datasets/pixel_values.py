@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastnn.datasets.mapped import MappedRows, changed, row_parts
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -62,6 +64,8 @@ def as_bytes(values: NDArray[np.uint8] | NDArray[np.float32]) -> tuple[NDArray[n
     WrongPixelError
         If a value is beyond all of these scales, NaN or infinite.
     """
+    if isinstance(values, MappedRows):
+        return _spread(values)
     if values.dtype == np.uint8:
         return _spread(values.view(np.uint8))
     values = values.view(np.float32)
@@ -104,12 +108,12 @@ def _whole(values: NDArray[np.float32], low: float, high: float) -> tuple[NDArra
 
 def _spread(values: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], str | None]:
     """Return bytes spread from 0 to 255 if they are of few greys."""
-    high = int(values.max(initial=0))
+    high = max((int(part.max(initial=0)) for part in row_parts(values)), default=0)
     if high not in _SHALLOW:
         is_pale = 0 < high < _PALE and len(values) >= _MANY
         return values, f"the largest value of a pixel is {high}, not 255; the images are pale" if is_pale else None
     greys = np.rint(np.arange(high + 1) * (255 / high)).astype(np.uint8)
-    return greys[values], f"pixels from 0 to {high} were scaled"
+    return changed(values, lambda rows, _: greys[rows]), f"pixels from 0 to {high} were scaled"
 
 
 def _parts(values: NDArray[np.float32]) -> Iterator[tuple[int, NDArray[np.float32]]]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
+from fastnn.datasets.mapped import ROWS_AT_ONCE, changed, row_parts
 from fastnn.errors import DataError
 
 if TYPE_CHECKING:
@@ -119,7 +120,8 @@ def dark_on_light(
     if min(n_dark, n_light) >= _MIXED * max(n_dark + n_light, 1) and n_dark and n_light:
         dark = clear_dark | (~clear_light & paper_is_dark(images))
         n = int(dark.sum())
-        return DarkOnLight(np.where(dark[:, None], ~images, images), "mixed", n, _MIXED_NOTE.format(n, len(images)))
+        mixed = changed(images, lambda rows, places: np.where(dark[places][:, None], ~rows, rows))
+        return DarkOnLight(mixed, "mixed", n, _MIXED_NOTE.format(n, len(images)))
     is_dark = n_dark > n_light if n_dark != n_light else usual == "light-on-dark"
     found = _inverted(images, is_dark=is_dark)
     note: str | None = None
@@ -135,14 +137,17 @@ def dark_on_light(
 def _unlike(images: NDArray[np.uint8], border_differs: NDArray[np.bool_], *, is_dark: bool) -> list[int]:
     """Return the images that differ from the others not in their border alone: a large 0 may run along it."""
     found = np.flatnonzero(border_differs)
-    light = (images[found] >= 128).mean(axis=1)
+    parts = [(images[found[k : k + ROWS_AT_ONCE]] >= 128).mean(axis=1) for k in range(0, len(found), ROWS_AT_ONCE)]
+    light = np.concatenate([np.zeros(0), *parts])
     return [int(k) for k in found[light > 0.5 if is_dark else light < 0.5]]
 
 
 def _inverted(images: NDArray[np.uint8], *, is_dark: bool) -> DarkOnLight:
     """Return images inverted if their paper is dark."""
     # ~x is 255 - x.
-    return DarkOnLight(~images, "light-on-dark", len(images)) if is_dark else DarkOnLight(images, "dark-on-light", 0)
+    if not is_dark:
+        return DarkOnLight(images, "dark-on-light", 0)
+    return DarkOnLight(changed(images, lambda rows, _: ~rows), "light-on-dark", len(images))
 
 
 def paper_is_dark(images: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -156,14 +161,16 @@ def paper_is_dark(images: NDArray[np.uint8]) -> NDArray[np.bool_]:
     -------
     ndarray of bool, shape (n,)
     """
-    light = (images >= 128).mean(axis=1)
+    light = np.concatenate([np.zeros(0), *((part >= 128).mean(axis=1) for part in row_parts(images))])
     return np.asarray(_light_share_of_border(images) + light < 1.0)
 
 
 def _light_share_of_border(images: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Return the share of the outermost pixels of each image that are light, shape (n,)."""
-    side = round(images.shape[1] ** 0.5)
-    square = images.reshape(-1, side, side)
-    parts = (square[:, 0], square[:, -1], square[:, 1:-1, 0], square[:, 1:-1, -1])
-    n_light = sum(np.count_nonzero(part >= 128, axis=1) for part in parts)
-    return np.asarray(n_light / (4.0 * side - 4.0))
+    side, shares = round(images.shape[1] ** 0.5), [np.zeros(0)]
+    for part in row_parts(images):
+        square = part.reshape(-1, side, side)
+        edges = (square[:, 0], square[:, -1], square[:, 1:-1, 0], square[:, 1:-1, -1])
+        n_light = sum(np.count_nonzero(edge >= 128, axis=1) for edge in edges)
+        shares.append(np.asarray(n_light / (4.0 * side - 4.0)))
+    return np.concatenate(shares)

@@ -17,6 +17,7 @@ from fastnn.datasets.options import DEFAULT_OPTIONS, ReadOptions
 from fastnn.datasets.polarity import dark_on_light
 from fastnn.datasets.refused import why_refused
 from fastnn.datasets.repeated_labels import check_labels_repeat, odd_classes_note
+from fastnn.datasets.store import is_store, open_store
 from fastnn.datasets.targets import check_task
 from fastnn.errors import DataError, cannot_read
 from fastnn.images.decode import PICTURE_ENDINGS
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 
 _FORMATS = (
     ".csv, .tsv, .svmlight, .json (also with .gz), .npz, .npy, .mat, .parquet, .arrow, IDX files, a folder of IDX "
-    "files, of 0.json to 9.json or of class folders with pictures, or a .zip or .tar archive of such a folder"
+    "files, of 0.json to 9.json or of class folders with pictures, a .zip or .tar archive of such a folder, or a .fnn "
+    "store"
 )
 _SPARSE_TEXT = tuple(f"{ending}{packed}" for ending in (".svm", ".libsvm", ".svmlight") for packed in ("", ".gz"))
 _JSON = (".json", ".json.gz")
@@ -60,6 +62,8 @@ def read_path(path: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
     DataError
         If the format is unknown or the content is invalid.
     """
+    if path.is_dir() and is_store(path):
+        return open_store(path, options)
     try:
         dataset = _read_any(path, options)
     except OSError as error:
@@ -133,7 +137,8 @@ def _finished(dataset: Dataset, options: ReadOptions, path: Path, usual: StoredP
 
 def _read_idx(parts: dict[Part, idx.IdxPair], source: str, options: ReadOptions) -> Dataset:
     """Return the images of IDX files, which by their definition have 0 = paper, with dark ink on light paper."""
-    return _finished(idx.read_parts(parts, source), options, parts["train"].images, "light-on-dark")
+    dataset = idx.read_parts(parts, source, mapped=options.spool is not None)
+    return _finished(dataset, options, parts["train"].images, "light-on-dark")
 
 
 def _read_file(path: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
@@ -153,16 +158,16 @@ def _read_file(path: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
     raise DataError(f"{path}: {reason}" if reason else f"{path}: unknown format; known are {_FORMATS}")
 
 
-def _read_json(path: Path, _: ReadOptions) -> Dataset:
+def _read_json(path: Path, options: ReadOptions) -> Dataset:
     from fastnn.datasets.digits_json import read_json
 
-    return read_json(path)
+    return read_json(path, options.spool)
 
 
 def _read_text(path: Path, options: ReadOptions) -> Dataset:
     from fastnn.datasets.table import read_table
 
-    return read_table(path, options.target, options.task)
+    return read_table(path, options.target, options.task, options.spool)
 
 
 def _read_npz(path: Path, options: ReadOptions) -> Dataset:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import io
+import mmap
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fastnn.errors import DataError
-from fastnn.reading import read_file
+from fastnn.reading import open_file, read_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+Content: TypeAlias = bytes | bytearray | mmap.mmap
+LIMIT = 1 << 46
+"""Largest file that is mapped, in bytes: half of the addresses of a process."""
 FILE_LIMIT = 1 << 31
 """Larger files are refused rather than read into memory; a text file of 2 GiB holds some 700,000 digits."""
 PIECE = 1 << 18
@@ -27,9 +30,9 @@ ALWAYS_ALLOWED = 64 << 20
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-def unpacked_limit(packed: int) -> int:
-    """Return how many bytes `packed` compressed bytes may unpack to."""
-    return min(FILE_LIMIT, max(ALWAYS_ALLOWED, _RATIO * packed))
+def unpacked_limit(packed: int, most: int = FILE_LIMIT) -> int:
+    """Return how many bytes `packed` compressed bytes may unpack to, at most `most`."""
+    return min(most, max(ALWAYS_ALLOWED, _RATIO * packed))
 
 
 def is_packed(name: str) -> bool:
@@ -51,13 +54,34 @@ def read_packed(path: Path) -> bytes:
     return content
 
 
+def map_packed(path: Path) -> mmap.mmap:
+    """Return the content of a file as :func:`read_packed` does, of any size and left on the disk."""
+    with open_file(path, LIMIT, what="a data set") as file:
+        if not file.size:
+            raise DataError(f"{path}: the file is empty")
+        return mmap.mmap(file.fileno(), file.size, access=mmap.ACCESS_READ)
+
+
+class _Plain:
+    """Content that is not compressed, read without a copy of the whole."""
+
+    def __init__(self, content: Content) -> None:
+        self._content, self._position = memoryview(content), 0
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes, at most `size`; none at the end."""
+        piece = bytes(self._content[self._position : self._position + size])
+        self._position += len(piece)
+        return piece
+
+
 class _Gunzip:
     """Decompresses the members of a gzip file; Python's own reader takes the bytes of a header or padding one by one.
 
     `read` raises a zlib.error if the content is damaged, and an EOFError if it is truncated.
     """
 
-    def __init__(self, content: bytes | bytearray) -> None:
+    def __init__(self, content: Content) -> None:
         self._content = memoryview(content)
         self._position = 0
         self._member: Any = None
@@ -93,20 +117,20 @@ class Unpacked:
 
     Parameters
     ----------
-    content : bytes
-        As :func:`read_packed` returns it.
+    content : bytes or mmap
+        As :func:`read_packed` or :func:`map_packed` returns it.
     name : str
         Name of the file; what error messages call it.
     packed : bool, optional
         Whether it is compressed; by default its name says so.
     """
 
-    def __init__(self, content: bytes | bytearray, name: str, *, packed: bool | None = None) -> None:
+    def __init__(self, content: Content, name: str, *, packed: bool | None = None) -> None:
         self._name = name
         packed = is_packed(name) if packed is None else packed
         self._limit = unpacked_limit(len(content)) if packed else len(content)
         self._done = 0
-        self._file = _Gunzip(content) if packed else io.BytesIO(content)
+        self._file = _Gunzip(content) if packed else _Plain(content)
         self._head = b""
         self._head = self.read(len(_BYTE_ORDER_MARK)).removeprefix(_BYTE_ORDER_MARK)
 

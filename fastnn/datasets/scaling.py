@@ -123,7 +123,12 @@ def _deviations(rows: NDArray[Any], mean: NDArray[np.float64]) -> NDArray[np.flo
         value = ordered[len(ordered) * quarter // 4]
         parts = (rows[start : start + _ROWS_AT_ONCE] for start in range(0, len(rows), _ROWS_AT_ONCE))
         frequent |= sum(np.count_nonzero(part == value, axis=0) for part in parts) > len(rows) / 2
-    return np.where(frequent, np.maximum(rows.max(axis=0) - mean, mean - rows.min(axis=0)), 0.0)
+    highest, lowest = np.full(rows.shape[1], -np.inf), np.full(rows.shape[1], np.inf)
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        part = rows[start : start + _ROWS_AT_ONCE]
+        np.maximum(highest, part.max(axis=0), out=highest)
+        np.minimum(lowest, part.min(axis=0), out=lowest)
+    return np.where(frequent, np.maximum(highest - mean, mean - lowest), 0.0)
 
 
 def _in_c_order(rows: NDArray[Any]) -> NDArray[Any]:

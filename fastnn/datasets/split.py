@@ -29,6 +29,7 @@ _FEW = 5
 """Classes with fewer samples are too small to be split."""
 _SHOWN = 10
 """Most classes that a note names."""
+_SIZES_AT_ONCE = 1 << 16
 
 
 class Split(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -108,13 +109,22 @@ class Split(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         n = len(dataset)
         # Without the small number, 0.9 * 10 could come out as 8.999...
         wanted = n - math.floor(n * (1 - self.fraction) + 1e-9)
-        # Groups of duplicates, in the order in which they occur in a random permutation.
-        first = group_copies(dataset.features)
-        order = first[_generator(self.seed, _SPLIT_STREAM).permutation(n)]
-        groups, place, sizes = np.unique(order, return_index=True, return_counts=True)
-        by_place = np.argsort(place)
-        chosen = _choose(sizes[by_place].tolist(), wanted)
-        return np.isin(first, groups[by_place[chosen]])
+        return self._draw(group_copies(dataset.features), wanted)
+
+    def _draw(self, first: NDArray[np.int64], wanted: int) -> NDArray[np.bool_]:
+        """Return a random choice of `wanted` samples, with groups of duplicates as :func:`group_copies` has them."""
+        n = len(first)
+        small = np.int32 if n <= np.iinfo(np.int32).max else np.int64
+        # The groups, in the order in which they occur in a random permutation; each by its first sample.
+        order = first[_generator(self.seed, _SPLIT_STREAM).permutation(n)].astype(small)
+        place, backwards = np.empty(n, dtype=small), np.arange(n - 1, -1, -1, dtype=small)
+        place[order[::-1]] = backwards  # of a group the last one written: its first place
+        groups = order[place[order] == backwards[::-1]]
+        del place, backwards, order
+        chosen = _choose(np.bincount(first, minlength=n)[groups], wanted)
+        is_chosen = np.zeros(n, dtype=bool)
+        is_chosen[groups[chosen]] = True
+        return is_chosen[first]
 
     def __str__(self) -> str:
         if self.kind == "own":
@@ -243,18 +253,24 @@ def _checked(train: Dataset, test: Dataset) -> tuple[Dataset, Dataset]:
     return train, test
 
 
-def _choose(sizes: list[int], wanted: int) -> list[int]:
+def _choose(sizes: NDArray[np.int64], wanted: int) -> NDArray[np.int64]:
     """Return positions of sizes whose sum is `wanted`, or less if no such choice is found."""
-    chosen, left = [], wanted
-    for position, size in enumerate(sizes):
-        if size <= left:
-            chosen.append(position)
-            left -= size
+    # All up to the first that is too large are taken at once: there may be millions.
+    n_first = int(np.searchsorted(np.cumsum(sizes), wanted, side="right"))
+    left = wanted - int(sizes[:n_first].sum())
+    more = []
+    for start in range(n_first, len(sizes), _SIZES_AT_ONCE):
+        if not left:
+            break
+        for position, size in enumerate(sizes[start : start + _SIZES_AT_ONCE].tolist(), start):
+            if size <= left:
+                more.append(position)
+                left -= size
     # Groups of one image fill any gap, so that only data sets made of duplicates alone get here. The table of reachable
     # sums is limited to a few MiB; beyond that the test set is a few images smaller than wanted.
     if left and len(sizes) * wanted <= 10**8:
-        return _choose_exactly(sizes, wanted)
-    return chosen
+        return np.array(_choose_exactly(sizes.tolist(), wanted), dtype=np.int64)
+    return np.concatenate([np.arange(n_first), np.array(more, dtype=np.int64)])
 
 
 def _choose_exactly(sizes: list[int], wanted: int) -> list[int]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnn.datasets.duplicates import group_copies
+from fastnn.datasets.mapped import row_parts
 from fastnn.datasets.sparse import SparseRows
 
 if TYPE_CHECKING:
@@ -56,12 +57,11 @@ def summary(dataset: Dataset) -> dict[str, Any]:
 
 
 def _of_images(dataset: Dataset) -> dict[str, Any]:
-    images = dataset.images
-    return {
-        "polarity": dataset.polarity,
-        "ink_share": float(np.mean(images != 255)) if len(images) else 0.0,
-        "blank": int(np.count_nonzero((images == images[:, :1]).all(axis=1))),
-    }
+    ink = blank = 0
+    for part in row_parts(dataset.images):
+        ink += int(np.count_nonzero(part != 255))
+        blank += int(np.count_nonzero((part == part[:, :1]).all(axis=1)))
+    return {"polarity": dataset.polarity, "ink_share": ink / max(1, dataset.images.size), "blank": blank}
 
 
 def _of_table(dataset: Dataset) -> dict[str, Any]:
@@ -95,10 +95,19 @@ def _columns(dataset: Dataset) -> list[dict[str, Any]] | None:
 
 def _moments(values: NDArray[Any]) -> list[dict[str, float]]:
     """Return mean, standard deviation, minimum and maximum of each column."""
+    k = values.shape[1]
+    total, squares, low, high = np.zeros(k), np.zeros(k), np.full(k, np.inf), np.full(k, -np.inf)
     # Values near the largest number overflow.
     with np.errstate(over="ignore", invalid="ignore"):
-        mean, sd = values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
-    return _named(mean, sd, values.min(axis=0), values.max(axis=0))
+        for part in row_parts(values):
+            total += part.sum(axis=0, dtype=np.float64)
+            np.minimum(low, part.min(axis=0), out=low)
+            np.maximum(high, part.max(axis=0), out=high)
+        mean = total / len(values)
+        for part in row_parts(values):
+            squares += np.square(part - mean).sum(axis=0)
+        sd = np.sqrt(squares / len(values))
+    return _named(mean, sd, low, high)
 
 
 def _named(*figures: NDArray[Any]) -> list[dict[str, float]]:

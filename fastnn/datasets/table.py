@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from array import array
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from fastnn.datasets.cache import cache_key, cached
 from fastnn.datasets.cells import Cells, Kind, Table, column_name, position_name
+from fastnn.datasets.column_files import MOST_FILES, NumbersOnDisk, rows_of_columns
 from fastnn.datasets.columns import Column, total_width
 from fastnn.datasets.dataset import Dataset
 from fastnn.datasets.delimited import MOST_INPUTS, DelimitedText, has_header, is_tsv, shown
 from fastnn.datasets.label_names import INDEX_NAMES
-from fastnn.datasets.safe_read import read_packed
+from fastnn.datasets.mapped import row_parts
+from fastnn.datasets.safe_read import map_packed, read_packed
 from fastnn.datasets.sparse import SparseRows
 from fastnn.datasets.targets import TargetColumn, check_task, make_targets
 from fastnn.errors import DataError
@@ -39,7 +42,7 @@ _SHOWN = 8
 _CELLS_AT_ONCE = 1 << 20
 
 
-def read_table(path: Path, target: Sequence[str], task: str | None) -> Dataset:
+def read_table(path: Path, target: Sequence[str], task: str | None, spool: Path | None = None) -> Dataset:
     """Read a data set from a ``.csv`` or ``.tsv`` file, also with ``.gz``.
 
     Columns are separated by commas, semicolons, tabs, vertical bars or blanks. A first row that holds no number is
@@ -56,6 +59,8 @@ def read_table(path: Path, target: Sequence[str], task: str | None) -> Dataset:
         column named target, label, class or y is used, if there is exactly one.
     task : {"classification", "multilabel", "regression"}, optional
         See :func:`fastnn.datasets.targets.make_targets`.
+    spool : Path, optional
+        A temporary folder for images, and for rows without categories, if they are to be left on the disk.
 
     Returns
     -------
@@ -69,7 +74,10 @@ def read_table(path: Path, target: Sequence[str], task: str | None) -> Dataset:
         target is not clear; the message names file, line and column.
     """
     check_task(task)
-    content, source = read_packed(path), str(path)
+    source = str(path)
+    if spool is not None:
+        return parse_table(DelimitedText(map_packed(path), source), target, task, spool)
+    content = read_packed(path)
     key = cache_key(content, path.name)
     asked = (tuple(target), task, is_tsv(path.name))
     if any(asked):
@@ -78,14 +86,14 @@ def read_table(path: Path, target: Sequence[str], task: str | None) -> Dataset:
     return cached(key, len(content), source, lambda: parse_table(DelimitedText(content, source), target, task))
 
 
-def parse_table(text: DelimitedText, target: Sequence[str], task: str | None) -> Dataset:
+def parse_table(text: DelimitedText, target: Sequence[str], task: str | None, spool: Path | None = None) -> Dataset:
     """Return the data set in the rows of a text table; parameters and errors as for :func:`read_table`."""
     from fastnn.datasets.csv_rows import parse_images
 
-    images, notes = parse_images(text, target, task)
+    images, notes = parse_images(text, target, task, spool)
     if images is not None:
         return images
-    table = _parse(text, target, task)
+    table = _parse(text, target, task, spool)
     return replace(table, notes=(*notes, *table.notes))
 
 
@@ -109,11 +117,25 @@ class _Names:
     notes: tuple[str, ...]
 
 
-def _parse(text: DelimitedText, target: Sequence[str], task: str | None) -> Dataset:
+def _parse(text: DelimitedText, target: Sequence[str], task: str | None, spool: Path | None) -> Dataset:
+    with contextlib.ExitStack() as stack:
+        return _parse_columns(text, target, task, spool, stack)
+
+
+def _parse_columns(
+    text: DelimitedText, target: Sequence[str], task: str | None, spool: Path | None, stack: contextlib.ExitStack
+) -> Dataset:
     names = _names_of(text, target)
     chosen, how_chosen = _choose_target(names, target, text)
-    table = Table(text.source, takes_commas=text.delimiter != ",")
+    # Files of columns are open at the same time.
+    columns_on_disk = spool is not None and len(names.all) <= MOST_FILES
+    table = Table(text.source, takes_commas=text.delimiter != ",", is_bounded=not columns_on_disk)
     cells: list[Cells | None] = [None if k in names.left_out else Cells(name) for k, name in enumerate(names.all)]
+    for k, cell in enumerate(cells):
+        if spool is not None and columns_on_disk and cell is not None and k not in chosen:
+            numbers: Any = NumbersOnDisk(spool / f"column-{k}")
+            stack.callback(numbers.remove)
+            cell.numbers = numbers
     # Classes may be mixed, such as 1, 2 and 2b; other columns may not.
     for k in chosen:
         cells[k] = Cells(names.all[k], _KINDS.get(task or ""))
@@ -128,7 +150,7 @@ def _parse(text: DelimitedText, target: Sequence[str], task: str | None) -> Data
     if not inputs:
         raise DataError(f"{text.source}: has no column besides the target; at least one input is needed")
     cells.clear()
-    features, columns = _features(inputs, n, text.source)
+    features, columns = _features(inputs, n, text.source, spool)
     form = [text.how] if text.how else []
     form += ["numbers have decimal commas"] if table.has_decimal_commas else []
     how_read = ["; ".join(form)] if form else []
@@ -209,7 +231,9 @@ def _target_column(cells: Cells) -> TargetColumn:
     return TargetColumn(cells.name, None, texts, codes)
 
 
-def _features(inputs: list[Cells], n: int, source: str) -> tuple[NDArray[np.float64] | SparseRows, tuple[Column, ...]]:
+def _features(
+    inputs: list[Cells], n: int, source: str, spool: Path | None
+) -> tuple[NDArray[np.float64] | SparseRows, tuple[Column, ...]]:
     """Return the features and their columns; empties `inputs`, so that not all is in memory twice."""
     ranks: list[NDArray[np.int64] | None] = []
     columns = []
@@ -224,6 +248,12 @@ def _features(inputs: list[Cells], n: int, source: str) -> tuple[NDArray[np.floa
         )
     numbers = [cells.numbers for cells in inputs]
     inputs.clear()
+    if spool is not None and all(isinstance(one, NumbersOnDisk) for one in numbers):
+        if all(rank is None for rank in ranks):
+            return cast(Any, rows_of_columns(cast(Any, numbers), spool)), tuple(columns)
+        raise DataError(
+            f"{source}: has columns of texts, whose rows are sparse, but a store holds dense rows; train on it as it is"
+        )
     if all(rank is None for rank in ranks):
         dense = np.empty((n, len(numbers)))
         for k in range(len(numbers)):
@@ -283,10 +313,11 @@ def _count_notes(columns: tuple[Column, ...], features: NDArray[np.float64] | Sp
     if isinstance(features, SparseRows) or len(features) < 20:
         return []
     last = len(features) - 1
+    ends = features[0:1][0], features[last : last + 1][0]
     counts = [
         column.name
         for k, column in enumerate(columns)
-        if features[-1, k] - features[0, k] == last and (np.diff(features[:, k]) == 1).all()
+        if ends[1][k] - ends[0][k] == last and all((np.diff(part[:, k]) == 1).all() for part in row_parts(features))
     ]
     return [
         f"{column_name(name)} counts the rows; delete it from the file if it is their number alone" for name in counts

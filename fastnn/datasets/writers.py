@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from fastnn.datasets import idx
 from fastnn.datasets.delimited import ENDINGS
 from fastnn.datasets.labels import check_classes, encode_labels
+from fastnn.datasets.store import is_store
+from fastnn.datasets.store_writer import write_store
 from fastnn.errors import DataError, FastnnError, cannot_write
 from fastnn.storage import (
     atomic_write,
@@ -44,7 +46,7 @@ def write_dataset(dataset: Dataset, out: Path, *, force: bool = False) -> tuple[
     out : Path
         For a table, a file ``.csv``, ``.tsv`` (both also with ``.gz``) or ``.npz``. For images, a file ``.json``,
         ``.csv`` (both also with ``.gz``) or ``.npz``; a file ``*-images-idx3-ubyte``, next to which the labels are
-        written; or a folder for IDX files with MNIST's names.
+        written; or a folder for IDX files with MNIST's names. For both a folder ``NAME.fnn``, a store.
     force : bool
         Replace existing files.
 
@@ -64,6 +66,9 @@ def write_dataset(dataset: Dataset, out: Path, *, force: bool = False) -> tuple[
     check_classes(dataset.classes, dataset.source)
     check_target(out)
     name = out.name.lower()
+    if is_store(out):
+        write_store(dataset, out, force=force)
+        return [out], []
     if not dataset.is_images and not name.endswith(_TABLE_SUFFIXES):
         known = f"{', '.join(_TABLE_SUFFIXES[:-1])} and {_TABLE_SUFFIXES[-1]}"
         raise DataError(f"{out}: is no format for a table; known are {known}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
@@ -11,6 +12,8 @@ from fastnn.evaluation.roc import roc_auc
 from fastnn.tables import html_table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import ArrayLike, NDArray
 
     from fastnn.network import Task
@@ -150,6 +153,28 @@ def evaluate_classes(
         classes=classes,
         log_loss=log_loss(labels, probabilities),
         roc_auc=roc_auc(labels == 1, probabilities[:, 1]) if len(classes) == 2 else None,
+    )
+
+
+def merge_evaluations(parts: Sequence[Evaluation], area: float | None) -> Evaluation:
+    """Return the evaluation of all samples from those of its parts, and the area under the ROC curve."""
+    confusion = np.sum([part.confusion for part in parts], axis=0)
+    total, classes = sum(part.total for part in parts), parts[0].classes
+    loss, logs = (
+        math.fsum(getattr(part, name) * part.total for part in parts) / total for name in ("loss", "log_loss")
+    )
+    correct = int(np.trace(confusion))
+    return Evaluation(
+        accuracy=correct / total,
+        balanced_accuracy=balanced_accuracy(confusion),
+        correct=correct,
+        total=total,
+        loss=loss,
+        per_class=class_rows(confusion, classes),
+        confusion=confusion,
+        classes=classes,
+        log_loss=logs,
+        roc_auc=area,
     )
 
 

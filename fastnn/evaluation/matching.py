@@ -157,6 +157,7 @@ def _rearrange(
 ) -> NDArray[Any] | SparseRows:
     """Return features with input k moved to `becomes[k]`, and left out where that is -1."""
     if not isinstance(features, SparseRows):
+        features = np.asarray(features)
         moved = np.zeros((len(features), n_inputs), dtype=features.dtype)
         kept = becomes >= 0
         moved[:, becomes[kept]] = features[:, kept]

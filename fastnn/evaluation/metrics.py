@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from fastnn.errors import DataError
-from fastnn.evaluation.classification import Evaluation, evaluate_classes
+from fastnn.evaluation.classification import Evaluation, evaluate_classes, merge_evaluations
 from fastnn.evaluation.matching import match_dataset
 from fastnn.evaluation.multilabel import MultilabelEvaluation, evaluate_labels
 from fastnn.evaluation.regression import RegressionEvaluation, evaluate_regression
+from fastnn.evaluation.roc import roc_auc
 from fastnn.model import decide
 
 if TYPE_CHECKING:
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from fastnn.model import Model
 
 AnyEvaluation: TypeAlias = Evaluation | RegressionEvaluation | MultilabelEvaluation
+
+_ROWS_AT_ONCE = 1 << 16
+"""Samples in a part of a computation over all of them, so that it needs little memory."""
 
 _LARGEST = 1e150
 """Sums of squares of larger numbers may overflow."""
@@ -60,7 +65,26 @@ def evaluate(model: Model, dataset: Dataset) -> AnyEvaluation:
     if len(dataset) == 0:
         raise DataError(f"{dataset.source}: no {'images' if dataset.is_images else 'rows'} to evaluate on")
     matched = match_dataset(dataset, model)
+    if model.task == "classification" and len(matched) > _ROWS_AT_ONCE:
+        return _evaluate_in_parts(model, matched)
     return evaluate_outputs(model, matched, model.outputs(matched.features))
+
+
+def _evaluate_in_parts(model: Model, dataset: Dataset) -> Evaluation:
+    """Return the metrics of a classifier, of whose outputs only those of some samples are in memory at a time."""
+    parts, second = [], []
+    for start in range(0, len(dataset), _ROWS_AT_ONCE):
+        rows = dataset.features
+        stop = min(len(dataset), start + _ROWS_AT_ONCE)
+        samples = rows[start:stop] if isinstance(rows, np.ndarray) else rows.take(np.arange(start, stop))
+        targets, outputs = dataset.targets[start:stop], model.outputs(samples)
+        probabilities = model.as_probabilities(outputs)
+        loss = mean_loss(outputs, targets, model.network.loss)
+        parts.append(evaluate_classes(targets, outputs.argmax(axis=1), probabilities, model.names, loss))
+        if len(model.names) == 2:
+            second.append(probabilities[:, 1])
+    area = roc_auc(dataset.targets == 1, np.concatenate(second)) if second else None
+    return merge_evaluations(parts, area)
 
 
 def evaluate_outputs(model: Model, dataset: Dataset, outputs: NDArray[np.float64]) -> AnyEvaluation:
@@ -102,15 +126,13 @@ def evaluate_outputs(model: Model, dataset: Dataset, outputs: NDArray[np.float64
     return evaluate_classes(targets, predicted, model.as_probabilities(outputs), names, measured)
 
 
-def mean_loss(
-    outputs: NDArray[np.float64], targets: NDArray[Any], loss: str, huber_delta: float | None = None
-) -> float:
+def mean_loss(outputs: NDArray[Any], targets: NDArray[Any], loss: str, huber_delta: float | None = None) -> float:
     """Return the loss that training minimises, averaged over the samples.
 
     Parameters
     ----------
-    outputs : ndarray of float64, shape (n, k)
-        Activations of the last layer.
+    outputs : ndarray of floats, shape (n, k)
+        Activations of the last layer; the loss is computed in float64.
     targets : ndarray
         int64, shape (n,), for "original" and "cross_entropy"; numbers, shape (n, k), for the others.
     loss : str
@@ -121,6 +143,11 @@ def mean_loss(
     huber_delta : float, optional
         For "squared_error": errors larger than this count linearly, see Huber 1964.
     """
+    if len(targets) > _ROWS_AT_ONCE:
+        parts = [slice(start, start + _ROWS_AT_ONCE) for start in range(0, len(targets), _ROWS_AT_ONCE)]
+        losses = [mean_loss(outputs[part], targets[part], loss, huber_delta) for part in parts]
+        return math.fsum(mean * len(targets[part]) for mean, part in zip(losses, parts, strict=True)) / len(targets)
+    outputs = outputs.astype(np.float64, copy=False)
     rows, tiny = np.arange(len(targets)), np.finfo(np.float32).tiny
     if loss == "original":
         errors = outputs.copy()

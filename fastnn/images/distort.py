@@ -144,6 +144,7 @@ class Distorter:
         order: NDArray[np.int64],
         epoch: int,
         out: NDArray[np.uint8],
+        places: NDArray[np.int64] | None = None,
     ) -> None:
         """Distort some of the images and write the results to `out`.
 
@@ -151,17 +152,20 @@ class Distorter:
         ----------
         images : ndarray of uint8, shape (n, 784)
         order : ndarray of int64, shape (m,)
-            Positions of the images to distort.
+            Numbers of the images to distort, which decide how each is distorted.
         epoch : int
             Each epoch distorts an image differently.
         out : ndarray of uint8, shape (m, 784)
             Receives the distorted images.
+        places : ndarray of int64, shape (m,), optional
+            Their positions in `images`, by default their numbers.
         """
         nodes = len(self._smooth)
         words = random_words(self._seed, epoch, order, _UNIFORMS + -(-2 * nodes * nodes // 4))
         maps, noise = self.maps(words[:, :_UNIFORMS]), self.noise(words[:, _UNIFORMS:])
         block = self._arguments
-        block.put(images=images, order=order, n=len(order), maps=maps, noise=noise if nodes else 0, out=out)
+        picked = order if places is None else places
+        block.put(images=images, order=picked, n=len(order), maps=maps, noise=noise if nodes else 0, out=out)
         distort(block)
 
 

@@ -245,6 +245,8 @@ def _data() -> Iterator[Case]:
         result = _data_set(out)
         convert = ("data", "convert", "data.npz", out), ("data", "convert", "other.npz", out)
         yield from _replacing(f"convert to {out}", *convert, result)
+    convert = ("data", "convert", "data.npz", "new.fnn"), ("data", "convert", "other.npz", "new.fnn")
+    yield from _replacing("convert to new.fnn", *convert, _data_set("new.fnn"))
     for out in ("table.new.csv", "table.new.tsv.gz", "table.new.npz"):
         convert = ("data", "convert", "table.csv", out), ("data", "convert", "other.csv", out)
         yield from _replacing(f"convert to {out}", *convert, Result(out))

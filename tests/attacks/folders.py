@@ -386,7 +386,7 @@ def _read(result: Result, path: Path) -> str:
                 dataset = load_dataset(path)
         except FastnnError:
             return REFUSED
-        return dataset.content_hash
+        return dataset.compute_hash()
     if path.is_dir():
         return repr({name: value for name, value in tree(path).items() if not is_temporary(name)})
     return digest(path)

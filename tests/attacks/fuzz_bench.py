@@ -171,7 +171,7 @@ def check_dataset(dataset: Dataset) -> None:
     for part in (dataset, dataset.test) if dataset.test is not None else (dataset,):
         assert part.images.dtype == np.uint8
         assert part.images.shape == (len(part), 784)
-        assert part.images.flags.c_contiguous
+        assert np.asarray(part.images).flags.c_contiguous
         assert part.labels.dtype == np.int64
         assert part.labels.shape == (len(part),)
         assert part.classes == dataset.classes

@@ -60,6 +60,75 @@ def _idx_folder(content: bytes, bench: Bench) -> None:
         check_dataset(load_dataset(path))
 
 
+@target(
+    "mapped-store",
+    seeds.stores,
+    mutate.files(
+        {".json": mutate.json_value("train", "test", "validation", "float64", "uint8", *_LABELS), ".npy": mutate.npy},
+        "train-features.npy", "test-targets.npy", "validation-features.npy", "header.json",
+    ),
+)  # fmt: skip
+def _mapped_store(content: bytes, bench: Bench) -> None:
+    """A store of which a file is damaged, missing or another one."""
+    from fastnn.datasets.store import check_source
+
+    folder = bench.write_files(content)
+    store = bench.new_folder("a.fnn")
+    store.rmdir()
+    folder.rename(store)
+    check_dataset(load_dataset(store))
+    check_source(str(store))
+
+
+@target(
+    "converted-to-store",
+    seeds.for_stores,
+    mutate.files({".csv": _CSV, "ubyte": _IDX, ".db": mutate.sqlite, ".json": _JSON}),
+)
+def _converted_to_store(content: bytes, bench: Bench) -> None:
+    """What is read one part after the other is what is read whole."""
+    from fastnn.datasets import ReadOptions
+    from fastnn.datasets.store_writer import write_store
+
+    folder = bench.write_files(content)
+    for path in sorted(folder.iterdir()):
+        source = f"sqlite:///{path}" if path.suffix == ".db" else str(path)
+        plain, out = load_dataset(source), bench.new_folder("b.fnn")
+        out.rmdir()
+        try:
+            stored = write_store(source, out, ReadOptions())
+        except FastnnError as error:
+            if "sparse" in str(error):
+                continue
+            raise AssertionError(f"read whole, but not in parts: {error}") from None
+        assert stored.content_hash == plain.content_hash
+        check_dataset(stored)
+
+
+@target("drawn-store", lambda: [b"1", b"30"], mutate.text("0", "1", "-", ":"))
+def _drawn_store(content: bytes, bench: Bench) -> None:
+    from fastnn.datasets import ReadOptions
+    from fastnn.datasets.store_writer import write_store
+
+    number = content.decode(errors="replace")
+    if len(number.partition(":")[0]) > 3:
+        return  # drawing takes time
+    out = bench.new_folder("d.fnn")
+    out.rmdir()
+    check_dataset(write_store(f"drawn:{number}", out, ReadOptions()))
+
+
+@target("row-stream", seeds.row_streams, mutate.text("{", '"a"', "target", "image", "[", "label", *_LABELS))
+def _row_stream(content: bytes, _: Bench) -> None:
+    """Rows from standard input, as CSV or JSON lines."""
+    from fastnn.datasets import ReadOptions
+    from fastnn.row_stream import batches_of
+
+    pieces = [content[k : k + 100] for k in range(0, len(content), 100)]
+    for batch in batches_of(pieces, ReadOptions()):
+        check_dataset(batch)
+
+
 @target("npz", seeds.npz, mutate.npz)
 def _npz(content: bytes, bench: Bench) -> None:
     check_dataset(load_dataset(bench.write("a.npz", content)))

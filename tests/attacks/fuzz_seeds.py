@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gzip
 import importlib
@@ -13,13 +14,14 @@ import tarfile
 import tempfile
 import warnings
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from fastnn.datasets import Dataset
+from fastnn.datasets import Column, Dataset
 from fastnn.datasets.scaling import Scaling
 from fastnn.datasets.split import Split
 from fastnn.formats.safetensors import dump_model
@@ -63,6 +65,45 @@ def idx_pairs() -> list[bytes]:
         "emnist-mapping.txt": b"0 48\n1 65 97\n",
     }
     return [pack(plain), pack(plain | test), pack(packed), pack(qmnist), pack(floats)]
+
+
+def for_stores() -> list[bytes]:
+    pixels = "label," + ",".join(f"pixel{k}" for k in range(784)) + "\n"
+    pixels += "".join(f"{k},{','.join(map(str, image))}\n" for k, image in enumerate(images(3).tolist()))
+    found = [
+        {"a.csv": pixels.encode()},
+        {"a.csv": b"a,b,target\n1,2,x\n3,4.5,y\n"},
+        {"a-images-idx3-ubyte": idx_images(), "a-labels-idx1-ubyte": idx_labels()},
+        {"a.db": databases()[0]},
+        {"a.json": json.dumps([{"image": image.tolist(), "label": k} for k, image in enumerate(images(2))]).encode()},
+    ]
+    with contextlib.suppress(ImportError):
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        sink = io.BytesIO()
+        parquet.write_table(pa.table({"a": [1.0, 2.0], "target": ["x", "y"]}), sink)
+        found.append({"a.parquet": sink.getvalue()})
+    return [pack(files) for files in found]
+
+
+def row_streams() -> list[bytes]:
+    objects = [{"a": k, "b": k / 2, "target": "xy"[k % 2]} for k in range(6)]
+    images_and_labels = [{"image": image.tolist(), "label": k % 2} for k, image in enumerate(images(4))]
+    lines = ["\n".join(map(json.dumps, rows)) for rows in (objects, images_and_labels)]
+    return [b"a,b,target\n1,2,3\n4,5.5,6\n7,8,9\n", *(text.encode() for text in lines)]
+
+
+def stores() -> list[bytes]:
+    from fastnn.datasets.store_writer import write_store
+
+    table = Dataset(np.ones((3, 2)), np.ones((3, 1)), ("price",), "seed", columns=(Column("a"), Column("b")))
+    packed = []
+    for one in (replace(dataset(), test=dataset(2)), table):
+        with tempfile.TemporaryDirectory() as folder:
+            write_store(one, Path(folder) / "a.fnn")
+            packed.append(pack({path.name: path.read_bytes() for path in sorted(Path(folder, "a.fnn").iterdir())}))
+    return packed
 
 
 def npz() -> list[bytes]:

@@ -28,7 +28,7 @@ def convert(
             metavar="OUT",
             readable=False,
             help="Of images: a .json, .csv or .npz file, *-images-idx3-ubyte, or a folder for IDX files with MNIST's "
-            "names. Of a table: a .csv, .tsv or .npz file.",
+            "names. Of a table: a .csv, .tsv or .npz file. Of both: NAME.fnn, a store that training reads in place.",
         ),
     ],
     target: Target = None,
@@ -39,11 +39,19 @@ def convert(
 ) -> None:
     """Write a data set in another format."""
     from fastnn.datasets import ReadOptions
+    from fastnn.datasets.store import is_store
+    from fastnn.datasets.store_writer import write_store
     from fastnn.datasets.writers import write_dataset
     from fastnn.storage import check_target
 
     check_target(to)
-    dataset = load_with_progress(source, ReadOptions.of(target, task, polarity, strict=strict))
+    options = ReadOptions.of(target, task, polarity, strict=strict)
+    if is_store(to):
+        for text in write_store(source, to, options, force=force).notes:
+            note(text)
+        out().print(str(to), markup=False, soft_wrap=True)
+        return
+    dataset = load_with_progress(source, options)
     written, notes = write_dataset(dataset, to, force=force)
     for text in [*dataset.notes, *notes]:
         note(text)

@@ -33,12 +33,18 @@ def info(
     task: TaskOption = None,
     polarity: PolarityOption = "auto",
     strict: StrictOption = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Compare the content of a .fnn store with the hashes in its header.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Describe a data set: its classes or targets, duplicates, and the columns of a table or the ink of images."""
     from fastnn.datasets import ReadOptions
+    from fastnn.datasets.store import check_source
     from fastnn.datasets.summary import summary
 
+    if check:
+        check_source(source)
     figures = summary(load_with_progress(source, ReadOptions.of(target, task, polarity, strict=strict)))
     if json:
         print_json(figures)

@@ -1,0 +1,204 @@
+"""Data sets that are larger than memory: converting, training in place, and predicting.
+
+    python -m benchmarks.large_data --digits 1000000,8000000 --folder FOLDER
+
+Makes a store of drawn digits of each size in FOLDER (784 bytes a digit), trains one epoch of 784-200-40-10 on it, in
+place and, if memory is large enough, from memory, and predicts all of it. Each figure comes from a process of its own.
+
+- **convert**: IDX file to store, in MB of images a second.
+- **warm**: samples a second in the epoch, with the store in the page cache.
+- **cold**: seconds for opening, splitting and the epoch, after the system was asked to forget the store's pages
+  (posix_fadvise, DONTNEED), beside the same with the store in the page cache.
+- **anonymous memory**: the most that the process had at a time, by /proc/self/smaps_rollup: its own memory, without
+  pages of files, which the system takes back when it needs them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+_SIZES = (784, 200, 40, 10)
+_INTERVAL = 0.05
+"""Seconds between two looks at the memory."""
+
+
+def forget(store: Path) -> None:
+    """Ask the system to drop the pages of all files in a folder from its cache."""
+    for path in store.iterdir():
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(handle)
+
+
+def anonymous_bytes() -> int:
+    """Return the anonymous memory of this process."""
+    for line in Path("/proc/self/smaps_rollup").read_text().splitlines():
+        if line.startswith("Anonymous:"):
+            return int(line.split()[1]) << 10
+    raise RuntimeError("the system does not tell how much memory is anonymous")
+
+
+class Watch:
+    """Looks at the anonymous memory of this process until the context ends; `peak` is the most, in bytes."""
+
+    def __enter__(self) -> Self:
+        self.peak, self._ends = 0, threading.Event()
+        self._thread = threading.Thread(target=self._look)
+        self._thread.start()
+        return self
+
+    def _look(self) -> None:
+        while True:
+            self.peak = max(self.peak, anonymous_bytes())
+            if self._ends.wait(_INTERVAL):
+                return
+
+    def __exit__(self, *_: object) -> None:
+        self._ends.set()
+        self._thread.join()
+
+
+def train(store: Path, in_memory: bool) -> dict[str, float]:
+    """Train one epoch; return its rate, the time from opening to its end, and the peak of memory."""
+    from dataclasses import replace
+
+    import fastnn
+    from fastnn.training import Trainer
+
+    begin = time.perf_counter()
+    with Watch() as watch:
+        dataset = fastnn.load_dataset(store)
+        if in_memory:
+            dataset = replace(dataset, features=np.array(dataset.features))
+        training, test = fastnn.split(dataset)
+        recipe = fastnn.Recipe(hidden=_SIZES[1:-1])
+        trainer = Trainer(recipe.network(_SIZES[0], _SIZES[-1]), training, recipe, test)
+        compiling = trainer.warm_up()
+        report = trainer.epoch(1)
+    seconds = time.perf_counter() - begin - compiling
+    return {"rate": report.samples_per_second, "seconds": seconds, "peak": watch.peak, "loss": report.loss}
+
+
+def predict(store: Path) -> dict[str, float]:
+    """Predict all digits of a store; return the rate and the peak of memory."""
+    import fastnn
+
+    dataset = fastnn.load_dataset(store)
+    recipe = fastnn.Recipe(hidden=_SIZES[1:-1])
+    model = fastnn.Model((recipe.network(_SIZES[0], _SIZES[-1]),), dataset.names)
+    model.outputs(dataset.images[:10_000])
+    with Watch() as watch:
+        begin = time.perf_counter()
+        model.outputs(dataset.features)
+        seconds = time.perf_counter() - begin
+    return {"rate": len(dataset) / seconds, "peak": watch.peak}
+
+
+def convert(source: str, store: Path) -> dict[str, float]:
+    """Convert a source to a store; return the rate in MB of images a second and the peak of memory."""
+    from fastnn.datasets.store_writer import write_store
+
+    with Watch() as watch:
+        begin = time.perf_counter()
+        dataset = write_store(source, store)
+        seconds = time.perf_counter() - begin
+    return {"rate": dataset.images.size / seconds / 1e6, "seconds": seconds, "peak": watch.peak}
+
+
+def in_process(*args: str) -> dict[str, float]:
+    """Return the result of one of the functions above, called in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.large_data", "--child", *args]
+    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    found: dict[str, float] = json.loads(output)
+    return found
+
+
+def measure(n: int, folder: Path, memory: int) -> dict[str, Any]:
+    """Return all figures for one number of digits."""
+    from fastnn.datasets import load_dataset
+    from fastnn.datasets.writers import write_dataset
+
+    store, copy = folder / f"drawn-{n}.fnn", folder / f"copy-{n}.fnn"
+    figures: dict[str, Any] = {"digits": n}
+    if not store.exists():
+        figures["draw"] = in_process("convert", f"drawn:{n}", str(store))
+    images = folder / f"drawn-{n}-images-idx3-ubyte"
+    if not images.exists():
+        write_dataset(load_dataset(store), images)
+    figures["convert"] = in_process("convert", str(images), str(copy))
+    for path in copy.iterdir():
+        path.unlink()
+    copy.rmdir()
+    forget(store)
+    figures["cold"] = in_process("train", str(store), "")
+    figures["warm"] = in_process("train", str(store), "")
+    if n * _SIZES[0] * 1.5 < memory:
+        figures["in memory"] = in_process("train", str(store), "in memory")
+        if figures["in memory"]["loss"] != figures["warm"]["loss"]:
+            raise RuntimeError("training in place does not do what training from memory does")
+    figures["predict"] = in_process("predict", str(store))
+    return figures
+
+
+def as_markdown(figures: list[dict[str, Any]]) -> str:
+    """Return a table with a row for each number of digits."""
+    lines = [
+        "| digits | convert, MB/s | in memory, samples/s | in place, samples/s | warm, s | cold, s | own memory, MB |",
+        "|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    lines = [f"{line} {more} |" for line, more in zip(lines, ("predict, digits/s", "---:"), strict=True)]
+    for one in figures:
+        warm, memory = one["warm"], one.get("in memory")
+        cells = [
+            f"{one['digits']:,}",
+            f"{one['convert']['rate']:,.0f}",
+            "-" if memory is None else f"{memory['rate']:,.0f}",
+            f"{warm['rate']:,.0f}",
+            f"{warm['seconds']:,.1f}",
+            f"{one['cold']['seconds']:,.1f}",
+            f"{max(warm['peak'], one['cold']['peak']) / 1e6:,.0f}",
+            f"{one['predict']['rate']:,.0f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--digits", default="1000000,8000000")
+    parser.add_argument("--folder", type=Path, default=Path())
+    parser.add_argument("--out", type=Path, help="write all figures to this JSON file")
+    parser.add_argument("--child", nargs="+", help="(used by the program itself)")
+    options = parser.parse_args()
+    if options.child is not None:
+        name, *rest = options.child
+        if name == "train":
+            print(json.dumps(train(Path(rest[0]), in_memory=bool(rest[1]))))
+        elif name == "predict":
+            print(json.dumps(predict(Path(rest[0]))))
+        else:
+            print(json.dumps(convert(rest[0], Path(rest[1]))))
+        return
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    figures = [measure(int(n), options.folder, memory) for n in options.digits.split(",")]
+    print(as_markdown(figures))
+    if options.out is not None:
+        options.out.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
