@@ -156,6 +156,38 @@ def keep_permissions(made: Path, target: Path) -> None:
         _set_owner_and_mode(made, old)
 
 
+@contextlib.contextmanager
+def file_lock(path: Path) -> Iterator[bool]:
+    """Hold a lock that other processes wait for; the system releases it if the process is killed.
+
+    Parameters
+    ----------
+    path : Path
+        An empty file, made if it does not exist, and left there.
+
+    Yields
+    ------
+    bool
+        Whether there is a lock: not if the file cannot be made, or its disk or the system has no locks.
+    """
+    try:
+        import fcntl  # not on Windows
+
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except (ImportError, OSError):
+        yield False
+        return
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            held = True
+        except OSError:
+            held = False
+        yield held
+    finally:
+        os.close(handle)
+
+
 def remove_file(path: Path) -> None:
     """Remove a file if it exists; if it is a symbolic link, remove the file that it leads to and keep the link."""
     target = follow(path)

@@ -15,6 +15,7 @@ from fastnn.datasets.array_names import known_part, role_of
 from fastnn.datasets.emnist import turned_upright
 from fastnn.datasets.folder_search import Picture, PictureSet, part_of
 from fastnn.datasets.folders import Folder, Listing
+from fastnn.datasets.groups import check_no_group
 from fastnn.datasets.label_arrays import text_array
 from fastnn.datasets.labels import canonical_labels
 from fastnn.datasets.named_arrays import Chosen, Pair, dataset_from
@@ -275,6 +276,7 @@ def _dataset(tables: dict[Part, Any], source: str, options: ReadOptions) -> Data
     pictures = [one for one in columns if _holds_pictures(one.type, pa)]
     if not lists and not pictures:
         return _table(tables, columns, source, options)
+    check_no_group(source, options.group)
     images = _image_column(pictures or lists, source, columns)
     others = [one for one in columns if one not in (*lists, *pictures)]
     tables, label = _with_label(tables, others, source, columns, options)
@@ -496,7 +498,7 @@ def _table(tables: dict[Part, Any], columns: list[_Column], source: str, options
     except pa.ArrowException as error:
         raise DataError(f"{source}: its columns cannot be read ({str(error)[:200]}): {_listed(columns)}") from None
     try:
-        dataset = parse_table(DelimitedText(sink.getvalue(), source), options.target, options.task)
+        dataset = parse_table(DelimitedText(sink.getvalue(), source), options.target, options.task, options.group)
     except DataError as error:
         # The names of the columns are the first line.
         raise DataError(_LINE.sub(lambda match: f"row {int(match[1]) - 2} (from 0)", str(error))) from None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnn.datasets.dataset import PIXELS, Dataset
+from fastnn.datasets.groups import contributor_groups
 from fastnn.datasets.schema import (
     ACCEPTED,
     PENDING,
@@ -286,13 +287,15 @@ def _as_data_error(shown: str) -> Iterator[None]:
         raise failed from None
 
 
-def read_database(url: str) -> Dataset:
+def read_database(url: str, *, with_groups: bool = False) -> Dataset:
     """Read the accepted digits of a database, with their reviewed labels, in order of arrival.
 
     Parameters
     ----------
     url : str
         See :func:`open_engine`.
+    with_groups : bool
+        Whether the digits of one contributor become a group.
 
     Returns
     -------
@@ -309,12 +312,12 @@ def read_database(url: str) -> Dataset:
     engine = open_engine(url, create=False)
     try:
         with _as_data_error(shown), engine.connect() as connection:
-            return accepted_dataset(connection, shown)
+            return accepted_dataset(connection, shown, with_groups=with_groups)
     finally:
         engine.dispose()
 
 
-def accepted_dataset(connection: Connection, source: str) -> Dataset:
+def accepted_dataset(connection: Connection, source: str, *, with_groups: bool = False) -> Dataset:
     """Return the accepted digits as a data set; see :func:`read_database`."""
     accepted = digits.c.state == ACCEPTED
     n = connection.execute(sa.select(sa.func.count()).select_from(digits).where(accepted)).scalar_one()
@@ -324,16 +327,19 @@ def accepted_dataset(connection: Connection, source: str) -> Dataset:
         raise DataError(f"{source}: {n:,} digits are too many; at most {_MAX_DIGITS:,} can be read")
     names = class_names(connection)
     _check_rows(connection, source, len(names))
-    pixels, labels = bytearray(), []
-    for image, label in accepted_rows(connection):
+    pixels, labels, contributors = bytearray(), [], list[str]()
+    for image, label, *others in _accepted(connection, *([digits.c.contributor] if with_groups else [])):
         pixels += image
         labels.append(label)
+        contributors += map(str, others)
     # In PostgreSQL digits may be accepted between the two queries.
     if not labels or (connection.dialect.name == "sqlite" and len(labels) != n):
         raise DataError(
             f"{source}: the file is damaged, its index has {n:,} accepted digits and its table {len(labels):,}"
         )
-    return Dataset(np.frombuffer(pixels, np.uint8).reshape(-1, PIXELS), np.asarray(labels, np.int64), names, source)
+    groups, notes = contributor_groups(contributors, source) if with_groups else (None, ())
+    images = np.frombuffer(pixels, np.uint8).reshape(-1, PIXELS)
+    return Dataset(images, np.asarray(labels, np.int64), names, source, notes=notes, groups=groups)
 
 
 def _check_rows(connection: Connection, source: str, n_classes: int) -> None:
@@ -369,14 +375,19 @@ def in_order(query: sa.Select[Any], after: int) -> sa.Select[Any]:
 
 def accepted_rows(connection: Connection) -> Iterator[tuple[bytes, int]]:
     """Yield pixels and label of the accepted digits in order of arrival, with a few hundred in memory at a time."""
+    yield from _accepted(connection)
+
+
+def _accepted(connection: Connection, *others: sa.Column[Any]) -> Iterator[tuple[Any, ...]]:
+    """Yield pixels, label and other columns of the accepted digits, as :func:`accepted_rows` does."""
     last = -1
-    columns = sa.select(digits.c.seq, digits.c.pixels, digits.c.label)
+    columns = sa.select(digits.c.seq, digits.c.pixels, digits.c.label, *others)
     while True:
         page = in_order(columns.where(digits.c.state == ACCEPTED), after=last).limit(_BATCH)
         rows = connection.execute(page).all()
-        for seq, pixels, label in rows:
+        for seq, pixels, *rest in rows:
             last = seq
-            yield pixels_of(pixels), label
+            yield pixels_of(pixels), *rest
         if len(rows) < _BATCH:
             return
 

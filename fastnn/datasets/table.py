@@ -6,7 +6,7 @@ import hashlib
 from array import array
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from fastnn.datasets.cells import Cells, Kind, Table, column_name, position_name
 from fastnn.datasets.columns import Column, total_width
 from fastnn.datasets.dataset import Dataset
 from fastnn.datasets.delimited import MOST_INPUTS, DelimitedText, has_header, is_tsv, shown
+from fastnn.datasets.groups import group_position
 from fastnn.datasets.label_names import INDEX_NAMES
 from fastnn.datasets.safe_read import read_packed
 from fastnn.datasets.sparse import SparseRows
@@ -39,7 +40,7 @@ _SHOWN = 8
 _CELLS_AT_ONCE = 1 << 20
 
 
-def read_table(path: Path, target: Sequence[str], task: str | None) -> Dataset:
+def read_table(path: Path, target: Sequence[str], task: str | None, group: str | None = None) -> Dataset:
     """Read a data set from a ``.csv`` or ``.tsv`` file, also with ``.gz``.
 
     Columns are separated by commas, semicolons, tabs, vertical bars or blanks. A first row that holds no number is
@@ -56,6 +57,8 @@ def read_table(path: Path, target: Sequence[str], task: str | None) -> Dataset:
         column named target, label, class or y is used, if there is exactly one.
     task : {"classification", "multilabel", "regression"}, optional
         See :func:`fastnn.datasets.targets.make_targets`.
+    group : str, optional
+        The column that says which rows belong together; it is no input.
 
     Returns
     -------
@@ -70,6 +73,9 @@ def read_table(path: Path, target: Sequence[str], task: str | None) -> Dataset:
     """
     check_task(task)
     content, source = read_packed(path), str(path)
+    if group is not None:
+        # The cache keeps no groups.
+        return parse_table(DelimitedText(content, source), target, task, group)
     key = cache_key(content, path.name)
     asked = (tuple(target), task, is_tsv(path.name))
     if any(asked):
@@ -78,14 +84,14 @@ def read_table(path: Path, target: Sequence[str], task: str | None) -> Dataset:
     return cached(key, len(content), source, lambda: parse_table(DelimitedText(content, source), target, task))
 
 
-def parse_table(text: DelimitedText, target: Sequence[str], task: str | None) -> Dataset:
+def parse_table(text: DelimitedText, target: Sequence[str], task: str | None, group: str | None = None) -> Dataset:
     """Return the data set in the rows of a text table; parameters and errors as for :func:`read_table`."""
     from fastnn.datasets.csv_rows import parse_images
 
-    images, notes = parse_images(text, target, task)
+    images, notes = parse_images(text, target, task, group)
     if images is not None:
         return images
-    table = _parse(text, target, task)
+    table = _parse(text, target, task, group)
     return replace(table, notes=(*notes, *table.notes))
 
 
@@ -109,19 +115,28 @@ class _Names:
     notes: tuple[str, ...]
 
 
-def _parse(text: DelimitedText, target: Sequence[str], task: str | None) -> Dataset:
+def _parse(text: DelimitedText, target: Sequence[str], task: str | None, group: str | None) -> Dataset:
     names = _names_of(text, target)
-    chosen, how_chosen = _choose_target(names, target, text)
+    grouped = None
+    if group is not None:
+        grouped = group_position(group, names.all, text.source, is_header=names.is_header)
+        names = replace(names, left_out=names.left_out - {grouped})
+    # The column of groups is no target either, unless it is asked for.
+    choice = names if grouped is None else replace(names, left_out=names.left_out | {grouped})
+    chosen, how_chosen = _choose_target(choice, target, text)
     table = Table(text.source, takes_commas=text.delimiter != ",")
     cells: list[Cells | None] = [None if k in names.left_out else Cells(name) for k, name in enumerate(names.all)]
     # Classes may be mixed, such as 1, 2 and 2b; other columns may not.
     for k in chosen:
         cells[k] = Cells(names.all[k], _KINDS.get(task or ""))
+    if grouped is not None:
+        cells[grouped] = Cells(names.all[grouped], "text")
     n = table.fill(cells, text.rows(header=names.is_header))
     if not n:
         raise DataError(f"{text.source}: holds names of columns, but no rows")
     targets = make_targets([_target_column(cell) for k in chosen if (cell := cells[k])], task, text.source)
-    inputs = [cell for k, cell in enumerate(cells) if cell is not None and k not in chosen]
+    groups = None if grouped is None else np.asarray(cast(Cells, cells[grouped]).codes, dtype=np.int64)
+    inputs = [cell for k, cell in enumerate(cells) if cell is not None and k not in chosen and k != grouped]
     index = [cell.name for cell in inputs if _is_index(cell)] if len(inputs) > 1 else []
     inputs = [cell for cell in inputs if cell.name not in index]
     numbered = [f"{column_name(name)} counts the rows and is left out; rename it to use it" for name in index]
@@ -134,7 +149,7 @@ def _parse(text: DelimitedText, target: Sequence[str], task: str | None) -> Data
     how_read = ["; ".join(form)] if form else []
     found = [*_category_notes(columns, n), *_count_notes(columns, features)]
     notes = (*how_read, *names.notes, *numbered, *how_chosen, *found, *targets.notes)
-    return Dataset(features, targets.values, targets.names, text.source, notes=notes, columns=columns)
+    return Dataset(features, targets.values, targets.names, text.source, notes=notes, columns=columns, groups=groups)
 
 
 def _is_index(cells: Cells) -> bool:
