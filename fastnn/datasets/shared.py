@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from fastnn.datasets.columns import Column
+from fastnn.datasets.columns import Column  # noqa: TC001 - msgspec reads the annotations
 from fastnn.datasets.dataset import Dataset
 from fastnn.datasets.sparse import SparseRows
 from fastnn.errors import DataError, FastnnError
@@ -77,10 +77,10 @@ def to_parts(dataset: Dataset) -> list[Any]:
     arrays: list[NDArray[Any]] = []
     content = msgspec.json.encode(_header(dataset, arrays, [0]))
     begin = len(_MAGIC) + 8 + len(content)
-    parts = [_MAGIC, len(content).to_bytes(8, "little"), content, bytes(-begin % _ALIGNMENT)]
+    parts: list[Any] = [_MAGIC, len(content).to_bytes(8, "little"), content, bytes(-begin % _ALIGNMENT)]
     for array in arrays:
         # A memoryview cannot have a 0 in its shape.
-        parts += [memoryview(array).cast("B") if array.size else b"", bytes(-array.nbytes % _ALIGNMENT)]
+        parts += [array.data.cast("B") if array.size else b"", bytes(-array.nbytes % _ALIGNMENT)]
     return parts
 
 
@@ -150,7 +150,7 @@ def _dataset(header: _Header, content: memoryview) -> Dataset:
 
     features: Any = [array(place) for place in header.features]
     return Dataset(
-        features=features[0] if header.n_columns is None else SparseRows(*features, header.n_columns),
+        features=features[0] if header.n_columns is None else _sparse(features, header.n_columns),
         targets=array(header.targets),
         names=header.names,
         source=header.source,
@@ -160,6 +160,11 @@ def _dataset(header: _Header, content: memoryview) -> Dataset:
         test=None if header.test is None else _dataset(header.test, content),
         validation=None if header.validation is None else _dataset(header.validation, content),
     )
+
+
+def _sparse(arrays: list[NDArray[Any]], n_columns: int) -> SparseRows:
+    values, indices, row_starts = arrays
+    return SparseRows(values, indices, row_starts, n_columns)
 
 
 def keep(key: str, parts: list[Any]) -> None:
