@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from fastnn import __version__, errors
 from fastnn.datasets.shared import from_buffer, keep, kept, shared_key, to_parts
 from fastnn.errors import DataError, FastnnError, MissingExtraError, RecipeError
-from fastnn.threads import Later, StopFlag, TrainingInterrupted, cores
+from fastnn.threads import Later, StopFlag, TrainingInterrupted, cores, map_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -180,7 +180,7 @@ class Cluster:
         dataset: Dataset,
         stop: StopFlag | None = None,
         *,
-        on_message: Callable[[Job, Any], None] | None = None,
+        on_message: Callable[[Job, Any], bool] | None = None,
     ) -> Generator[tuple[Job, Any], None, None]:
         """Call a function for each job on the workers; yield each job with its result as they finish.
 
@@ -200,7 +200,8 @@ class Cluster:
         stop : StopFlag, optional
             If it is set, no job is begun, running ones are asked to stop, and the generator ends.
         on_message : callable, optional
-            Called, while the generator waits, with a job and each message that it sends.
+            Called, while the generator waits, with a job and each message that it sends; if it returns True, the job
+            is asked to stop.
 
         Yields
         ------
@@ -232,6 +233,42 @@ class Cluster:
         self.close()
 
 
+class InProcess:
+    """Takes the place of a cluster: does one job after the other in this process, without Dask."""
+
+    n_workers = 1
+
+    def map(
+        self,
+        work: Work,
+        jobs: Iterable[Job | Later],
+        dataset: Dataset,
+        stop: StopFlag | None = None,
+        *,
+        on_message: Callable[[Job, Any], bool] | None = None,
+    ) -> Generator[tuple[Job, Any], None, None]:
+        """Call a function for each job; see :meth:`Cluster.map`."""
+
+        def run(job: Job, flag: StopFlag) -> Any:
+            def send(message: Any) -> None:
+                if on_message is not None and on_message(job, message):
+                    task.set()
+
+            task = Task(send, flag)
+            return work(dataset, job, task)
+
+        yield from map_threads(run, jobs, 1, stop)
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
 class _Mapping:
     """One call of :meth:`Cluster.map`."""
 
@@ -241,7 +278,7 @@ class _Mapping:
         work: Work,
         jobs: Iterator[Any],
         stop: StopFlag,
-        on_message: Callable[[Any, Any], None] | None,
+        on_message: Callable[[Any, Any], bool] | None,
     ) -> None:
         self._cluster, self._client = cluster, cluster._client
         self._work, self._jobs, self._stop, self._on_message = work, jobs, stop, on_message
@@ -270,8 +307,8 @@ class _Mapping:
                 if name not in self._running:
                     continue
                 if kind == "message":
-                    if self._on_message is not None:
-                        self._on_message(self._running[name][1], content)
+                    if self._on_message is not None and self._on_message(self._running[name][1], content):
+                        self._cluster.stop_task(name)
                     continue
                 job, result = self._result(name, dataset, key)
                 if not isinstance(result, _NoData):
