@@ -222,7 +222,7 @@ def _session_from(
         dataset = choice.load(start, progress, is_own=data is None)
     starting = StartingModel.of(model, dataset, source=start)
     recipe = _changed(starting.recipe(given), changes)
-    target = folder if folder is not None else _free_folder(recipe.name)
+    target = folder if folder is not None else free_folder(recipe.name)
     return Session.from_model(starting, dataset, recipe, target, source=choice.source), ()
 
 
@@ -267,7 +267,7 @@ def _new_session(
         notes.append(f"the weights are averaged over all {recipe.epochs} epochs")
     if recipe.schedule not in ("step", "adaptive") and (changes["lr_decay"] or changes["lr_every"]):
         notes.append(f"--lr-decay and --lr-every have no effect: recipe {recipe.name} has a {recipe.schedule} schedule")
-    target = folder if folder is not None else _free_folder(recipe.name)
+    target = folder if folder is not None else free_folder(recipe.name)
     return Session(dataset, recipe, target, source=source), (*notes, *more)
 
 
@@ -496,7 +496,7 @@ def _load(data: str | None, options: ReadOptions) -> tuple[str, Dataset, tuple[s
     return "drawn", load_dataset("drawn"), (warning,)
 
 
-def _free_folder(name: str) -> Path:
+def free_folder(name: str) -> Path:
     """Return runs/NAME-DATE-TIME, with a number at the end if that exists already."""
     stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
     folder = Path("runs") / f"{name}-{stamp}"

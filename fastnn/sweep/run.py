@@ -259,6 +259,10 @@ class Sweep:
         """Return the best trial, or the Pareto front of two objectives; empty if no trial is complete."""
         return self.study.best()
 
+    def leaders(self, most: int) -> list[Found]:
+        """Return the trials to show: the Pareto front, or those that are best."""
+        return self.best()[:most] if len(self.options.objectives) > 1 else self.study.leaders(most)
+
     def final(self, out: str | Path | None = None, *, source: str | None = None) -> Session:
         """Return a session that trains the best recipe on all data but the test part; iterating it trains.
 

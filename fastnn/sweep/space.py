@@ -150,7 +150,9 @@ class Space:
             if isinstance(parameter, Choices):
                 changes[name] = parameter.choices[parameter.labels.index(value)]
             else:
-                changes[name] = value
+                # 3 steps of 0.05 are 0.15 and not 0.15000000000000002.
+                stepped = parameter.step is not None and isinstance(value, float)
+                changes[name] = float(f"{value:.12g}") if stepped else value
         if _LAYERS in self.parameters:
             changes["hidden"] = [params[f"units_{k + 1}"] for k in range(int(params[_LAYERS]))]
         epochs = changes.pop("epochs", None)

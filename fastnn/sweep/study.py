@@ -6,6 +6,7 @@ Optuna keeps it in a journal, a file of JSON lines that several processes may ap
 from __future__ import annotations
 
 import contextlib
+import heapq
 import json
 import os
 import platform
@@ -53,6 +54,7 @@ _DIRECTIONS: dict[str, Literal["minimize", "maximize"]] = {
     "size": "minimize",
 }
 
+_STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 _JOURNAL_LIMIT = 1 << 32
 _SPEC, _OWNER, _BEAT = "fastnn", "owner", "beat"
 _BEAT_SECONDS, _STALE_SECONDS = 20.0, 90.0
@@ -192,6 +194,18 @@ class Study:
         with self._errors():
             return len(self._study.get_trials(deepcopy=False))
 
+    def counts(self) -> dict[str, int]:
+        """Return the number of trials of each state."""
+        with self._errors():
+            states = [_STATES.get(one.state, "running") for one in self._study.get_trials(deepcopy=False)]
+        return {state: states.count(state) for state in ("complete", "pruned", "failed", "running")}
+
+    def unfinished(self) -> bool:
+        """Whether there is a trial that a dead sweep has left."""
+        with self._errors():
+            running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+            return any(not self._is_alive(one.user_attrs.get(_OWNER)) for one in running)
+
     def open_numbers(self) -> set[int]:
         """Return the numbers of the trials that this process has begun and not finished."""
         return set(self._mine)
@@ -242,7 +256,7 @@ class Study:
         state : {"complete", "pruned", "failed"}
         """
         trial = self._mine.pop(number)
-        states = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+        states = {name: one for one, name in _STATES.items()}
         with self._errors(), _no_warnings():
             trial.set_user_attr("result", dict(attributes))
             # Another sweep may have done it, if it took this one for dead.
@@ -255,6 +269,17 @@ class Study:
                 trial.set_user_attr(_OWNER, "")
         self._mine.clear()
 
+    def leaders(self, most: int) -> list[Found]:
+        """Return the trials that are best in the first objective, the best one first."""
+        with self._errors():
+            done = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        sign = self._sign
+        return list(map(_found, heapq.nsmallest(most, done, key=lambda one: (sign * one.values[0], one.number))))
+
+    @property
+    def _sign(self) -> int:
+        return -1 if _DIRECTIONS[self.spec.objectives[0]] == "maximize" else 1
+
     def best(self) -> list[Found]:
         """Return the best trial, or the Pareto front, the best in the first objective first."""
         with self._errors():
@@ -262,8 +287,7 @@ class Study:
             if not done:
                 return []
             found = self._study.best_trials if len(self.spec.objectives) > 1 else [self._study.best_trial]
-        sign = -1 if _DIRECTIONS[self.spec.objectives[0]] == "maximize" else 1
-        return sorted(map(_found, found), key=lambda one: (sign * one.values[0], one.number))
+        return sorted(map(_found, found), key=lambda one: (self._sign * one.values[0], one.number))
 
     def __iter__(self) -> Iterator[Found]:
         with self._errors():
@@ -349,10 +373,14 @@ def read_study(source: str, name: str) -> tuple[dict[str, Any], list[Found], dic
 def _importance(study: optuna.Study) -> dict[str, float] | None:
     """Return how much of the variation of the first objective each parameter explains (PED-ANOVA)."""
     evaluator = optuna.importance.PedAnovaImportanceEvaluator
+    # It looks for what makes a value low.
+    sign = -1 if study.directions[0] == optuna.study.StudyDirection.MAXIMIZE else 1
     try:
         with _no_warnings():
+            ours = "PedAnovaImportanceEvaluator computes the importances of params to achieve"
+            warnings.filterwarnings("ignore", ours)
             found = optuna.importance.get_param_importances(
-                study, evaluator=evaluator(), target=lambda trial: trial.values[0]
+                study, evaluator=evaluator(), target=lambda trial: sign * trial.values[0]
             )
     # Too few trials, or all with one value.
     except (ValueError, RuntimeError, ZeroDivisionError):
@@ -361,9 +389,8 @@ def _importance(study: optuna.Study) -> dict[str, float] | None:
 
 
 def _found(trial: FrozenTrial) -> Found:
-    states = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
     attributes = trial.user_attrs.get("result")
-    state = states.get(trial.state, "running")
+    state = _STATES.get(trial.state, "running")
     return Found(
         trial.number,
         state,
