@@ -170,7 +170,7 @@ class _Axis:
             return [(self(text), text) for text in self._texts[:12]]
         middle = math.sqrt(self.low * self.high) if self.is_log else (self.low + self.high) / 2
         values = [self.low] if self.low == self.high else [self.low, middle, self.high]
-        return [(self(value), f"{value:.4g}") for value in values]
+        return [(self(value), _text(float(value))) for value in values]
 
 
 def _frame(x: _Axis, y: _Axis, x_name: str, y_name: str) -> str:
@@ -179,7 +179,8 @@ def _frame(x: _Axis, y: _Axis, x_name: str, y_name: str) -> str:
         parts.append(f'<line x1="{_MARGIN}" x2="{_WIDTH - 12}" y1="{at}" y2="{at}"/>')
         parts.append(f'<text x="{_MARGIN - 6}" y="{at + 4}" text-anchor="end">{escape(text)}</text>')
     for at, text in x.marks:
-        parts.append(f'<text x="{at}" y="{bottom + 18}" text-anchor="middle">{escape(text)}</text>')
+        anchor = "end" if at > _WIDTH - 40 else "middle"
+        parts.append(f'<text x="{at}" y="{bottom + 18}" text-anchor="{anchor}">{escape(text)}</text>')
     parts.append(f'<text x="{_WIDTH / 2}" y="{bottom + 38}" text-anchor="middle">{escape(x_name)}</text>')
     parts.append(f'<text x="4" y="12">{escape(y_name)}</text>')
     return "".join(parts)
@@ -282,7 +283,9 @@ def _about(objectives: list[str], one: Found) -> str:
 
 
 def _text(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
 
 
 def _best_table(objectives: list[str], names: list[str], ranked: list[Found]) -> str:
