@@ -122,8 +122,9 @@ class Cluster:
             n_workers=number,
             threads_per_worker=1,
             processes=True,
-            dashboard_address=None,
-            worker_dashboard_address=None,
+            # Dask has a web server in each process: let nobody else reach it.
+            scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
+            worker_dashboard_address="127.0.0.1:0",
             memory_limit=0,  # Dask would kill workers that take more than their share of the memory
             env=_ENVIRONMENT,
             silence_logs=logging.CRITICAL + 1,
@@ -213,7 +214,13 @@ class Cluster:
         """Ask a running task to stop."""
         where = self._where.get(name)
         if where is not None:
-            _ignore(self._client.run)(_stop_here, name, workers=[where], wait=False, on_error="ignore")
+            self._tell_workers([name], [where])
+
+    def _tell_workers(self, names: list[str], workers: list[str] | None = None) -> None:
+        """Ask tasks to stop, without waiting for workers that may be cut off."""
+        call = _ignore(self._client.run)
+        options = {"workers": workers, "wait": False, "on_error": "ignore"}
+        threading.Thread(target=call, args=(_stop_here, names), kwargs=options, daemon=True).start()
 
     def _on_message(self, event: tuple[float, Any]) -> None:
         name, where, message = event[1]
@@ -389,7 +396,7 @@ class _Mapping:
             self._forget(name)
         if futures:
             _ignore(self._client.cancel)(futures, force=True)
-            _ignore(self._client.run)(_stop_all_here, names, wait=False, on_error="ignore")
+            self._cluster._tell_workers(names)
 
 
 _END = object()
@@ -482,15 +489,12 @@ def _dataset_here(key: str, data: bytes | None) -> Dataset | None:
         return dataset
 
 
-def _stop_here(name: str) -> None:
-    task = _tasks_here.get(name)
-    if task is not None:
-        task.set()
-
-
-def _stop_all_here(names: list[str]) -> None:
+async def _stop_here(names: list[str]) -> None:
+    """Ask tasks to stop; a coroutine, so that nobody waits for it."""
     for name in names:
-        _stop_here(name)
+        task = _tasks_here.get(name)
+        if task is not None:
+            task.set()
 
 
 def _version_here() -> str:

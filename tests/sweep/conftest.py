@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +16,7 @@ from tests.helpers import ROOT, TIMEOUT, ChildProcess, environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 _SETTINGS = {
     "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1",
@@ -55,7 +55,8 @@ class Processes:
     def start(self) -> None:
         """Start the scheduler and two workers."""
         file = self.folder / "scheduler.json"
-        self._process("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file))
+        options = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard")
+        self._process("scheduler", *options, "--scheduler-file", str(file))
         # Written in steps.
         wait_for(lambda: file.exists() and file.read_text().rstrip().endswith("}"))
         self.address = json.loads(file.read_text())["address"]

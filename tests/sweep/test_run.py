@@ -6,8 +6,7 @@ import json
 import os
 import platform
 from collections import Counter
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -23,6 +22,9 @@ pytest.importorskip("optuna")
 
 from fastnn.sweep.run import Sweep, SweepOptions
 from fastnn.sweep.study import halton
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SPACE = """
 base = "mnist"
@@ -78,7 +80,7 @@ def test_a_sweep_finds_the_best_trial_and_trains_it_on_all_but_the_test_part(
     trials = list(sweep.study)
     best = max(trials, key=lambda one: (one.values[0], -one.number))
     assert sweep.best()[0].number == best.number
-    assert [one.number for one in sweep.leaders(2)][0] == best.number
+    assert sweep.leaders(2)[0].number == best.number
     session = sweep.final(tmp_path / "run")
     for _ in session:
         pass
@@ -138,7 +140,8 @@ def test_a_trial_of_a_killed_sweep_is_done_again_once(data: Dataset, space: Spac
 
 def test_a_grid_is_searched_whole(data: Dataset, tmp_path: Path) -> None:
     path = tmp_path / "s.toml"
-    path.write_text(SPACE.partition("[hidden]")[0] + "[hidden]\nchoices = [[4], [8]]\n[lr]\nchoices = [0.01, 0.02, 0.05]\n")
+    choices = "[hidden]\nchoices = [[4], [8]]\n[lr]\nchoices = [0.01, 0.02, 0.05]\n"
+    path.write_text(SPACE.partition("[hidden]")[0] + choices)
     sweep = Sweep(data, load_space(path), tmp_path / "a.study", SweepOptions(sampler="grid"))
     assert sweep.goal == 6
     assert run(sweep) == 6
@@ -210,7 +213,8 @@ def test_a_study_of_another_space_or_other_data_is_refused(data: Dataset, space:
 
 
 @pytest.mark.parametrize(
-    "content", [b"no study\n", b"[]\n", b'{"op_code":4}\n', b'{"op_code":99,"worker_id":"a"}\n', b"\xff\n", b"a" * 5_000_000]
+    "content",
+    [b"no study\n", b"[]\n", b'{"op_code":4}\n', b'{"op_code":99,"worker_id":"a"}\n', b"\xff\n", b"a" * 5_000_000],
 )
 def test_a_file_that_is_no_study_is_refused(content: bytes, data: Dataset, space: Space, tmp_path: Path) -> None:
     path = tmp_path / "a.study"

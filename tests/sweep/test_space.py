@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from fastnn.errors import RecipeError
 from fastnn.sweep.space import Choices, Range, load_space
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 EVERYTHING = """
 base = "mnist"

@@ -53,3 +53,8 @@ def die(_: Dataset, job: int, __: Task) -> int:
     if job == 1:
         os._exit(9)
     return job
+
+
+def without_package() -> str:
+    """Fail as a worker does that cannot import a module."""
+    raise ModuleNotFoundError("No module named 'fastnn'")
