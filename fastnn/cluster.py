@@ -289,7 +289,7 @@ class _Mapping:
     ) -> None:
         self._cluster, self._client = cluster, cluster._client
         self._work, self._jobs, self._stop, self._on_message = work, jobs, stop, on_message
-        self._running: dict[str, tuple[Any, Any]] = {}
+        self._running: dict[str, _Submitted] = {}
         self._events: queue.SimpleQueue[tuple[str, str, Any]] = queue.SimpleQueue()
         self._exhausted, self._next_look = False, 0.0
 
@@ -314,11 +314,11 @@ class _Mapping:
                 if name not in self._running:
                     continue
                 if kind == "message":
-                    if self._on_message is not None and self._on_message(self._running[name][1], content):
+                    if self._on_message is not None and self._on_message(self._running[name].job, content):
                         self._cluster.stop_task(name)
                     continue
                 job, result = self._result(name, dataset, key)
-                if not isinstance(result, _NoData):
+                if not isinstance(result, _Again):
                     yield job, result
         finally:
             self._end()
@@ -328,7 +328,7 @@ class _Mapping:
         if time.monotonic() < self._next_look:
             return
         self._next_look = time.monotonic() + 1
-        lost = any(future.status == "lost" for future, _ in self._running.values())
+        lost = any(one.future.status == "lost" for one in self._running.values())
         if lost or self._client.status not in ("running", "connecting"):
             raise WorkFailedError("the connection to the Dask scheduler is lost; start it and this command again")
 
@@ -342,44 +342,47 @@ class _Mapping:
             elif isinstance(job, Later):
                 return
             else:
-                self._submit(job, key, None)
+                self._submit(job, key)
 
-    def _submit(self, job: Any, key: str, data: Any) -> None:
+    def _submit(self, job: Any, key: str, data: Any = None, attempt: int = 1) -> None:
         name = f"fastnn-{os.getpid()}-{next(_ids)}-{os.urandom(4).hex()}"
         self._cluster._listeners[name] = lambda message: self._events.put(("message", name, message))
         future = self._client.submit(
             _run, _Order(name, self._work, job, key, __version__), data, key=name, pure=False, retries=0
         )
-        self._running[name] = future, job
+        self._running[name] = _Submitted(future, job, attempt)
         future.add_done_callback(lambda _: self._events.put(("done", name, None)))
 
     def _result(self, name: str, dataset: Dataset, key: str) -> tuple[Any, Any]:
         """Return a job that has ended and its result; raise the error that it raised."""
-        future, job = self._running.pop(name)
+        one = self._running.pop(name)
+        job = one.job
         self._forget(name)
-        if future.status == "cancelled":
-            raise WorkFailedError("the scheduler has lost the work; is it still running? start the command again")
         try:
-            answer = future.result(timeout=_CONNECT_SECONDS)
-        except TrainingInterrupted:
-            raise
+            answer = one.future.result(timeout=_CONNECT_SECONDS)
         except Exception as error:
-            text = " ".join(str(error).split())[:300]
-            if type(error).__name__ == "KilledWorker":
+            kind, text = type(error).__name__, " ".join(str(error).split())[:300]
+            if kind == "KilledWorker":
                 return job, Lost("its workers died, which may be for lack of memory")
             if isinstance(error, ModuleNotFoundError):
                 raise RecipeError(f"a worker cannot run fastnn ({text}); install it there") from None
-            raise WorkFailedError(f"a worker failed ({type(error).__name__}: {text})") from None
+            # The worker that had the result, or the data, has died or was cut off.
+            if kind in _GONE and one.attempt < _MOST_ATTEMPTS and self._client.status == "running":
+                self._submit(job, key, None, one.attempt + 1)
+                return job, _Again()
+            raise WorkFailedError(f"a worker failed ({kind}: {text})") from None
         if isinstance(answer, _NoData):
-            self._submit(job, key, self._scattered(dataset, key))
-            return job, answer
+            self._submit(job, key, self._scattered(dataset, key), one.attempt)
+            return job, _Again()
         if isinstance(answer, _Failed):
             raise answer.error()
         return job, answer
 
     def _scattered(self, dataset: Dataset, key: str) -> Any:
         """Return the future of the data on the cluster; Dask copies them from worker to worker."""
-        if key not in self._cluster._sent:
+        sent = self._cluster._sent.get(key)
+        # The only worker that had them may have died.
+        if sent is None or sent.status != "finished":
             content = b"".join(bytes(part) for part in to_parts(dataset))
             self._cluster._sent[key] = self._client.scatter(content, hash=False)
         return self._cluster._sent[key]
@@ -390,7 +393,7 @@ class _Mapping:
 
     def _end(self) -> None:
         """Cancel what waits, and ask what runs to stop."""
-        names, futures = list(self._running), [future for future, _ in self._running.values()]
+        names, futures = list(self._running), [one.future for one in self._running.values()]
         self._running.clear()
         for name in names:
             self._forget(name)
@@ -400,6 +403,22 @@ class _Mapping:
 
 
 _END = object()
+_GONE = ("FutureCancelledError", "CancelledError", "TimeoutError", "CommClosedError")
+_MOST_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class _Submitted:
+    """A job that the scheduler has."""
+
+    future: Any
+    job: Any
+    attempt: int
+
+
+@dataclass(frozen=True)
+class _Again:
+    """The job is submitted again."""
 
 
 # ---- on a worker ----
@@ -522,8 +541,10 @@ def _settings() -> Iterator[None]:
     import dask.config
     from distributed.versions import VersionMismatchWarning
 
-    # A job whose worker died is done again, once.
-    with dask.config.set({"distributed.scheduler.allowed-failures": 1}), warnings.catch_warnings():
+    # A job whose worker died is done again, once. One that waits at a worker would be suspected too: it waits at the
+    # scheduler.
+    settings = {"distributed.scheduler.allowed-failures": 1, "distributed.scheduler.worker-saturation": 1.0}
+    with dask.config.set(settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=VersionMismatchWarning)
         yield
 
@@ -531,7 +552,7 @@ def _settings() -> Iterator[None]:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep Dask's own logs off the terminal: what matters is raised."""
-    logs = [logging.getLogger(name) for name in ("distributed", "tornado.application")]
+    logs = [logging.getLogger(name) for name in ("distributed", "distributed.client", "tornado.application")]
     levels = [log.level for log in logs]
     for log in logs:
         log.setLevel(logging.CRITICAL + 1)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _SETTINGS = {
     "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1",
+    "DASK_DISTRIBUTED__SCHEDULER__WORKER_SATURATION": "1.0",
     # A worker that is cut off counts as dead after 5 s, the least that Dask takes.
     "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "1s",
     "DASK_LOGGING__DISTRIBUTED": "critical",
@@ -74,7 +75,9 @@ class Processes:
         # Its own cache, as on another machine: the data must be sent.
         own = environment(**_SETTINGS, FASTNN_CACHE_DIR=str(self.folder / "cache"))
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        return self.stack.enter_context(ChildProcess(command, cwd=ROOT, env=own, text=True, **pipes))
+        return self.stack.enter_context(
+            ChildProcess(command, cwd=ROOT, env=own, text=True, start_new_session=True, **pipes)
+        )
 
 
 @pytest.fixture(scope="module")

@@ -36,12 +36,16 @@ RECIPE = Recipe(name="t", hidden=(8,), rule="backprop", activation="relu", init=
 DATA = blobs(120)
 
 
-@pytest.fixture(scope="module")
-def cluster(processes: Processes) -> Iterator[Cluster]:
+def wait_for_workers(processes: Processes, number: int) -> None:
     from distributed import Client
 
     with Client(processes.address, set_as_default=False) as client:
-        client.wait_for_workers(2, timeout=60)
+        client.wait_for_workers(number, timeout=60)
+
+
+@pytest.fixture(scope="module")
+def cluster(processes: Processes) -> Iterator[Cluster]:
+    wait_for_workers(processes, 2)
     with Cluster(processes.address) as made:
         yield made
 
@@ -176,7 +180,7 @@ def test_a_job_that_kills_its_workers_is_lost_and_the_others_are_not(cluster: Cl
 def test_a_worker_of_another_version_is_refused(
     cluster: Cluster, processes: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wait_for(lambda: cluster.n_workers >= 1)
+    wait_for_workers(processes, 1)
     monkeypatch.setattr(cluster_module, "__version__", "999.0")
     with pytest.raises(RecipeError, match=r"has fastnn .*, but this process 999\.0; install the same version"):
         Cluster(processes.address)
@@ -187,7 +191,7 @@ def test_a_worker_of_another_version_is_refused(
 def test_a_worker_without_the_package_is_refused(
     cluster: Cluster, processes: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wait_for(lambda: cluster.n_workers >= 1)
+    wait_for_workers(processes, 1)
     monkeypatch.setattr(cluster_module, "_version_here", work.without_package)
     with pytest.raises(RecipeError, match=r"cannot run fastnn .*; install there: pip install"):
         Cluster(processes.address)
