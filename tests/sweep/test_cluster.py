@@ -188,9 +188,7 @@ def test_a_worker_of_another_version_is_refused(
         dict(cluster.map(work.square, range(1), DATA))
 
 
-def test_a_worker_without_the_package_is_refused(
-    cluster: Cluster, processes: Processes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_worker_without_the_package_is_refused(processes: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
     wait_for_workers(processes, 1)
     monkeypatch.setattr(cluster_module, "_version_here", work.without_package)
     with pytest.raises(RecipeError, match=r"cannot run fastnn .*; install there: pip install"):
