@@ -38,6 +38,7 @@ _WORKER_SECONDS = 60
 _POLL = 0.1
 """Seconds between two looks for results, see :mod:`fastnn.threads`."""
 _AGAIN = 0.01
+_COUNT_SECONDS = 0.5
 _AHEAD = 1
 """Jobs that wait at each worker, so that it need not wait for the client."""
 _OPEN_DATASETS = 4
@@ -104,6 +105,7 @@ class Cluster:
         self._listeners: dict[str, Callable[[Any], None]] = {}
         self._where: dict[str, str] = {}
         self._sent: dict[str, Any] = {}
+        self._n_workers, self._counted = 0, -_COUNT_SECONDS
         try:
             self._stack.enter_context(_quiet())
             with _settings():
@@ -172,7 +174,11 @@ class Cluster:
     @property
     def n_workers(self) -> int:
         """Number of jobs that the workers can do at a time; at least 1."""
-        return int(max(1, sum(self._client.nthreads().values())))
+        # The scheduler is asked only now and then: that takes as long as beginning a job.
+        if time.monotonic() >= self._counted + _COUNT_SECONDS:
+            self._n_workers = int(sum(self._client.nthreads().values()))
+            self._counted = time.monotonic()
+        return max(1, self._n_workers)
 
     def map(
         self,

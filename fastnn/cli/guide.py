@@ -11,7 +11,7 @@ import typer
 from fastnn.cli._console import command, out
 from fastnn.errors import FastnnError
 
-GUIDES = ("start", "data", "tables", "estimators", "accuracy", "export", "speed", "kernels", "web")
+GUIDES = ("start", "data", "tables", "estimators", "accuracy", "export", "scale", "speed", "kernels", "web")
 """Names of the guides, in the order to read them."""
 
 _WIDEST = 100
@@ -24,7 +24,7 @@ def guide(
         str | None, typer.Argument(metavar="[NAME]", help=f"{', '.join(GUIDES)}; without a name, list the guides.")
     ] = None,
 ) -> None:
-    """Show a guide: start, data, tables, estimators, accuracy, export, speed, kernels or web.
+    """Show a guide: start, data, tables, estimators, accuracy, export, scale, speed, kernels or web.
 
     In a terminal the guide is formatted. In a pipe or a file it is the Markdown source.
     """

@@ -117,6 +117,10 @@ class Sweep:
     study : Study
     goal : int or None
         Number of trials that the study shall have.
+    data : Dataset
+        What trials are given: all but the test part.
+    validation : Split
+        Which part of that is the validation set.
 
     Raises
     ------
@@ -133,8 +137,8 @@ class Sweep:
         self.goal = min(goals) if goals else None
         if self.goal is None and options.seconds is None:
             raise RecipeError("give a number of trials (--trials 100), a time (--time 10m), or both")
-        self._data, self._validation = _without_test(dataset, space, options.validation)
-        spec = Spec(space, options.objectives, options.accuracy, self._data.content_hash, options.validation)
+        self.data, self.validation = _without_test(dataset, space, options.validation)
+        spec = Spec(space, options.objectives, options.accuracy, self.data.content_hash, options.validation)
         self.study = Study(str(study), options.study_name, spec, options.sampler, options.pruner, options.seed)
         self._stop, self._deadline = StopFlag(), _Deadline(None)
         self._pruned: set[int] = set()
@@ -157,9 +161,9 @@ class Sweep:
             As they end.
         """
         self._deadline = _Deadline(self.options.seconds, self._stop)
-        work = TrialWork(self._validation, sends=self.options.pruner != "none")
+        work = TrialWork(self.validation, sends=self.options.pruner != "none")
         try:
-            results = cluster.map(work, self._jobs(), self._data, self._deadline, on_message=self._on_message)
+            results = cluster.map(work, self._jobs(), self.data, self._deadline, on_message=self._on_message)
             with contextlib.closing(results) as done:
                 for job, answer in done:
                     lost = not isinstance(answer, TrialResult)
