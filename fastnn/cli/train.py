@@ -17,6 +17,7 @@ from fastnn.cli._console import command, err, fail, note, out, print_json
 from fastnn.cli._data_options import (  # noqa: TC001 - typer reads the annotations
     ClassesOption,
     PolarityOption,
+    SchedulerOption,
     StrictOption,
     Target,
     TaskOption,
@@ -114,6 +115,7 @@ def train(
     ] = None,
     resume: Annotated[str | None, typer.Option(help="Continue the run in this folder.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show neither progress nor summary.")] = False,
+    scheduler: SchedulerOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")] = False,
 ) -> None:
     """Train a neural network, one sample at a time.
@@ -155,6 +157,7 @@ def train(
         new = _new_session if start is None else functools.partial(_session_from, start)
         session, first = new(data, options, recipe, changes, out_folder)
         notes = (*first, *session.notes)
+    session.scheduler = scheduler
     for text in notes:
         note(text)
     try:

@@ -134,7 +134,15 @@ def from_buffer(buffer: Any, key: str) -> Dataset:
         if shared_key(dataset) != key:
             raise ValueError("other content")
     # Damaged bytes may fail anywhere between the header and the checks of Dataset.
-    except (ValueError, TypeError, OverflowError, msgspec.MsgspecError, RecursionError, FastnnError) as error:
+    except (
+        ValueError,
+        TypeError,
+        OverflowError,
+        SyntaxError,
+        msgspec.MsgspecError,
+        RecursionError,
+        FastnnError,
+    ) as error:
         raise DataError(f"not a shared data set ({' '.join(str(error).split())[:200]})") from None
     return dataset
 

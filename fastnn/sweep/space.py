@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-MOST_GRID = 1_000_000
-"""Most points of a grid."""
 _MOST_PARAMETERS = 64
+_LARGEST = 1e15
+"""Whole numbers up to this are exact as floats."""
+_LONGEST_NAME = 200
 _FORM = "a value, or a table with low and high (and log or step), or with choices"
 _LAYERS, _MOST_LAYERS = "layers", 16
 _FIXED = ("seed", "test_fraction", "until")
@@ -77,10 +78,14 @@ class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     def fault(self) -> str | None:
         """Return what is wrong with the range, or None."""
-        if not (math.isfinite(self.low) and math.isfinite(self.high)) or self.low > self.high:
+        if not self.low <= self.high:
             return "low must be at most high"
-        if self.step is not None and not 0 < self.step < math.inf:
+        if not all(-_LARGEST <= value <= _LARGEST for value in (self.low, self.high)):
+            return f"low and high must be within {_LARGEST:g}"
+        if self.step is not None and not 0 < self.step <= _LARGEST:
             return "step must be above 0"
+        if self.step is not None and (self.high - self.low) / self.step > _LARGEST:
+            return "there are too many steps"
         if self.log and (self.low <= 0 or self.step is not None):
             return "a range with log needs a low above 0 and no step"
         return None
@@ -207,9 +212,10 @@ def load_space(source: str | Path) -> Space:
     base_name = values.pop("base", "original")
     if not isinstance(base_name, str):
         raise RecipeError(f"{path}: base must be the name of a preset or a recipe file")
+    if base_name not in presets and (not base_name.endswith(".toml") or len(base_name) > _LONGEST_NAME):
+        raise RecipeError(f"{path}: no such base {base_name[:40]!r}; give one of {', '.join(presets)} or a .toml file")
     # A recipe file is looked for beside the space.
-    beside = path.parent / base_name
-    base = load_recipe(base_name if base_name in presets or not base_name.endswith(".toml") else beside)
+    base = load_recipe(base_name if base_name in presets else path.parent / base_name)
     name = values.pop("name", path.stem)
     constants: dict[str, Any] = {"name": name}
     parameters: dict[str, Parameter] = {}

@@ -60,6 +60,12 @@ _SPEC, _OWNER, _BEAT = "fastnn", "owner", "beat"
 _BEAT_SECONDS, _STALE_SECONDS = 20.0, 90.0
 """How often a sweep says that it is alive, and after how long without that its trials are done by others."""
 _STARTUP_TRIALS = 10
+_LEAST_FOR_IMPORTANCE = 10
+_KNOWN_WARNINGS = (
+    "PedAnovaImportanceEvaluator computes the importances of params to achieve",  # what is asked for
+    "The number of trials is too small to compute importances",
+    "Some regimes for parameter",  # values that few trials have
+)
 _STREAM = 0x5EEB
 
 
@@ -372,13 +378,15 @@ def read_study(source: str, name: str) -> tuple[dict[str, Any], list[Found], dic
 
 def _importance(study: optuna.Study) -> dict[str, float] | None:
     """Return how much of the variation of the first objective each parameter explains (PED-ANOVA)."""
+    if len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))) < _LEAST_FOR_IMPORTANCE:
+        return None
     evaluator = optuna.importance.PedAnovaImportanceEvaluator
     # It looks for what makes a value low.
     sign = -1 if study.directions[0] == optuna.study.StudyDirection.MAXIMIZE else 1
     try:
         with _no_warnings():
-            ours = "PedAnovaImportanceEvaluator computes the importances of params to achieve"
-            warnings.filterwarnings("ignore", ours)
+            for known in _KNOWN_WARNINGS:
+                warnings.filterwarnings("ignore", known)
             found = optuna.importance.get_param_importances(
                 study, evaluator=evaluator(), target=lambda trial: sign * trial.values[0]
             )

@@ -33,15 +33,15 @@ def test_a_sweep_goes_on_and_is_reported() -> None:
     assert found["trials"]["complete"] == 3
     assert found["weights_sha256"] == load_model("one").sha256()
     assert load_recipe("one/recipe.toml").lr == found["best"][0]["params"]["lr"]
-    again = runner.invoke(app, [*BASIC, "--trials", "5", "--out", "two"])
+    again = runner.invoke(app, [*BASIC, "--trials", "12", "--out", "two"])
     assert again.exit_code == 0, again.output
-    assert "s.study: 5 complete" in again.stdout
+    assert "s.study: 12 complete" in again.stdout
     assert "is the best" in again.stderr
     assert "\x1b" not in again.stdout
     done = runner.invoke(app, ["sweep", "report", "s.study", "page.html"])
     assert done.exit_code == 0, done.output
     page = Path("page.html").read_text()
-    for words in ("Parallel coordinates", "Best trials", "units_1", "5 complete"):
+    for words in ("Parallel coordinates", "Best trials", "units_1", "12 complete", "Importance"):
         assert words in page
     for outside in ("http:", "https:", "<script", "src=", "@import", "url("):
         assert outside not in page

@@ -13,7 +13,9 @@ import pytest
 from fastnn.crossval import cross_validate
 from fastnn.datasets.shared import shared_key
 from fastnn.errors import MissingExtraError, RecipeError
+from fastnn.formats import load_model
 from fastnn.recipe import Recipe
+from fastnn.session import Session
 from fastnn.sweep.space import load_space
 from fastnn.threads import StopFlag
 from tests.helpers import blobs
@@ -109,6 +111,47 @@ def test_folds_equal_those_of_threads_bit_for_bit(cluster: Cluster, processes: P
     assert cross_validate(DATA, RECIPE, scheduler=processes.address, **options) == here
     with pytest.raises(RecipeError, match="exclude each other"):
         cross_validate(DATA, RECIPE, threads=1, scheduler=processes.address)
+    del cluster
+
+
+def test_members_of_an_ensemble_equal_those_of_threads_bit_for_bit(
+    cluster: Cluster, processes: Processes, tmp_path: Path
+) -> None:
+    recipe = RECIPE.replace(epochs=2, ensemble=3, averaging="ema")
+    here, there = (Session(DATA, recipe, tmp_path / name) for name in ("here", "there"))
+    there.scheduler = processes.address
+    reports = [sorted((one.member, one.epoch, one.loss) for one in session) for session in (here, there)]
+    assert reports[0] == reports[1]
+    assert here.model.sha256() == there.model.sha256()
+    assert load_model(tmp_path / "there").sha256() == here.model.sha256()
+    part = Session(DATA, recipe, tmp_path / "part")
+    part.scheduler = processes.address
+    for _ in part:
+        # A network has all its epochs, the others have none.
+        break
+    resumed = Session.resume(tmp_path / "part", dataset=DATA)
+    for _ in resumed:
+        pass
+    assert resumed.model.sha256() == here.model.sha256()
+    del cluster
+
+
+def test_estimators_of_scikit_learn_work_with_joblib(cluster: Cluster, processes: Processes) -> None:
+    joblib = pytest.importorskip("joblib")
+    pytest.importorskip("sklearn")
+    from distributed import Client
+    from sklearn.model_selection import cross_val_score
+
+    from fastnn.sklearn import MLPClassifier
+
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(80, 3))
+    labels = (rows.sum(axis=1) > 0).astype(int)
+    estimator = MLPClassifier(hidden_layer_sizes=(8,), max_iter=5, random_state=0)
+    here = cross_val_score(estimator, rows, labels, cv=4)
+    with Client(processes.address), joblib.parallel_config(backend="dask"):
+        there = cross_val_score(estimator, rows, labels, cv=4)
+    assert there.tolist() == here.tolist()
     del cluster
 
 
