@@ -29,6 +29,7 @@ _LIMIT = 1 << 40
 _MOST_KEPT = 16
 """Most data sets in the cache; the oldest ones are removed."""
 _PARTS = ("test", "validation")
+_FAULTS = (ValueError, TypeError, OverflowError, SyntaxError, RecursionError, msgspec.MsgspecError)
 
 
 class _Array(msgspec.Struct, array_like=True):
