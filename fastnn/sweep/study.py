@@ -154,7 +154,7 @@ class Study:
     """
 
     def __init__(self, source: str, name: str, spec: Spec, sampler: str, pruner: str, seed: int) -> None:
-        self.source, self.spec = source, spec
+        self.source, self.spec = shown_source(source), spec
         self._distributions = {key: _distribution(one) for key, one in spec.space.parameters.items()}
         self._token = f"{platform.node()} {os.getpid()} {os.urandom(4).hex()}"
         self._mine: dict[int, Trial] = {}
@@ -330,7 +330,7 @@ def _as_study_error(source: str) -> Iterator[None]:
     except FastnnError:
         raise
     except OSError as error:
-        raise cannot_write(source, error) from None
+        raise cannot_write(shown_source(source), error) from None
     except Exception as error:
         text = " ".join(str(error).split())[:300]
         shown = f"{type(error).__name__}: {text}" if text else type(error).__name__
