@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _Text = Annotated[str, Meta(max_length=1 << 16)]
 _Count = Annotated[int, Meta(ge=0, le=(1 << 53) - 1)]
 
-_LEAST_PROBABILITY = 1e-30
+LEAST_PROBABILITY = 1e-30
 """Lower bound in a logarithm; float32 has smaller ones, but not all processors."""
 
 LEAST_CALIBRATED = 1e-4
@@ -223,7 +223,7 @@ def evidence(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
     -------
     ndarray of float64, shape (n,)
     """
-    logarithms = np.log(np.maximum(probabilities, _LEAST_PROBABILITY))
+    logarithms = np.log(np.maximum(probabilities, LEAST_PROBABILITY))
     return np.asarray(logarithms.max(axis=1) - logarithms.mean(axis=1))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from fastnn.datasets.dataset import SIDE
 from fastnn.errors import DataError, ModelError
-from fastnn.model import as_probabilities, evidence
+from fastnn.model import LEAST_PROBABILITY, as_probabilities, evidence
 from fastnn.predicting import load_image_model
 from fastnn.storage import user_path
 
@@ -175,6 +175,23 @@ def _reasons(model: Model, row: NDArray[np.float64], best: int) -> list[str]:
     if least is not None and evidence(row[None])[0] < least:
         reasons.append("it is unlike the images that the model learned")
     return reasons
+
+
+def doubt_limits(model: Model) -> dict[str, Any]:
+    """Return the limits below which a prediction is doubtful, for programs that run the model elsewhere.
+
+    Parameters
+    ----------
+    model : Model
+        Of images.
+
+    Returns
+    -------
+    dict
+        ``margin``: least difference of the two highest probabilities, with label smoothing left in. ``evidence``: least
+        :func:`fastnn.model.evidence`, or None. ``leastProbability``: the least that logarithms are taken of.
+    """
+    return {"margin": _MARGIN, "evidence": model.card.least_evidence, "leastProbability": LEAST_PROBABILITY}
 
 
 def predict_files(model_path: str, files: Sequence[str], polarity: Polarity | None = None) -> FilePredictions:

@@ -106,6 +106,7 @@ EXCEPTIONS = {
     "threads.py: _QUOTA.read_text": "a file of the kernel, with a fixed name; its size says 0",
     "datasets/shared.py: mmap.mmap": "maps a file that open_file has just opened",
     "formats/safetensors.py: safetensors.safe_open": "maps a file that open_file has just checked",
+    "datasets/schema.py: sqlite3.connect": "copies a database that is open",
     "datasets/npz_archive.py: zipfile.ZipFile": "is given an open file",
     "datasets/npz_archive.py: archive.open": "opens a member of an archive",
     "datasets/writers.py: gzip.GzipFile": "writes",

@@ -1,6 +1,6 @@
 // Shows what a network answers: the most probable class, a bar for each class, and the image that the network sees.
 
-const MOST_BARS = 20; // of more classes than these, the ten most probable are shown
+const MOST_BARS = 26; // as many as letters; of more classes, the ten most probable are shown
 const NOTHING = "–";
 
 export const byId = (id) => document.getElementById(id);

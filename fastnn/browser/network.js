@@ -3,9 +3,13 @@
 
 /** Read a model: JSON, in which the weights are float16 or float32 in base64. */
 export function readModel(text) {
-  const model = JSON.parse(text);
+  return withWeights(JSON.parse(text), ({ parameters }) => decodeBytes(parameters));
+}
+
+/** Give the layers of a model their weights; `bytesOf` returns those of a network in a Uint8Array. */
+export function withWeights(model, bytesOf) {
   for (const network of model.networks) {
-    const numbers = decodeNumbers(network.parameters, model.precision);
+    const numbers = decodeNumbers(bytesOf(network), model.precision);
     let position = 0;
     const take = (n) => numbers.subarray(position, position += n);
     for (const layer of network.layers) {
@@ -22,8 +26,8 @@ function decodeBytes(base64) {
   return bytes;
 }
 
-function decodeNumbers(base64, precision) {
-  const view = new DataView(decodeBytes(base64).buffer);
+function decodeNumbers(bytes, precision) {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const size = precision === "float16" ? 2 : 4;
   const numbers = new Float32Array(view.byteLength / size);
   for (let k = 0; k < numbers.length; k++) {
@@ -32,14 +36,16 @@ function decodeNumbers(base64, precision) {
   return numbers;
 }
 
+const POWERS = Float64Array.from({ length: 32 }, (_, exponent) => 2 ** (exponent - 25));
+
 /** The number that 16 bits stand for: a sign, 5 bits of exponent and 10 bits of fraction. None is infinite. */
 function float16(bits) {
   const exponent = (bits >> 10) & 31, fraction = bits & 1023;
-  const size = exponent ? (1024 + fraction) * 2 ** (exponent - 25) : fraction * 2 ** -24;
+  const size = exponent ? (1024 + fraction) * POWERS[exponent] : fraction * 2 ** -24;
   return bits & 0x8000 ? -size : size;
 }
 
-const ACTIVATIONS = {
+export const ACTIVATIONS = {
   identity: (sums) => sums,
   relu: (sums) => sums.map((sum) => Math.max(sum, 0)),
   tanh: (sums) => sums.map(Math.tanh),
@@ -51,39 +57,50 @@ const ACTIVATIONS = {
 };
 
 /** Numbers divided by their sum; all the same if all are 0. */
-function dividedBySum(numbers) {
+export function dividedBySum(numbers) {
   const sum = numbers.reduce((a, b) => a + b, 0);
   return numbers.map((number) => (sum === 0 ? 1 / numbers.length : number / sum));
 }
 
-function runNetwork({ layers }, inputs) {
-  let values = inputs;
-  for (const { weights, biases, activation } of layers) {
-    const sums = Float64Array.from(biases), n = sums.length;
-    values.forEach((value, i) => {
-      if (value === 0) return; // most inputs: white paper, and units that are not active
-      for (let j = 0, k = i * n; j < n; j++, k++) sums[j] += value * weights[k];
-    });
-    values = ACTIVATIONS[activation](sums);
-  }
-  return values;
+/** The pre-activations of a layer. */
+export function sumsOf({ weights, biases }, values) {
+  const sums = Float64Array.from(biases), n = sums.length;
+  values.forEach((value, i) => {
+    if (value === 0) return; // most inputs: white paper, and units that are not active
+    for (let j = 0, k = i * n; j < n; j++, k++) sums[j] += value * weights[k];
+  });
+  return sums;
 }
 
-/** What a model answers for 784 grey levels (255 = white) or a row of numbers: probabilities, or numbers to predict. */
-export function answersFor(model, sample) {
-  const { mean, factor } = model.inputs;
+function runNetwork({ layers }, inputs) {
+  return layers.reduce((values, layer) => ACTIVATIONS[layer.activation](sumsOf(layer, values)), inputs);
+}
+
+/** The inputs of the networks for pixels as the networks see them, or for a row of numbers. */
+export function inputsOf({ inputs: { mean, factor } }, values) {
   const at = (numbers, i) => numbers[numbers.length === 1 ? 0 : i];
-  const pixels = model.normalise ? normalise(sample) ?? sample : sample;
-  const inputs = Float64Array.from(pixels, (value, i) => (value - at(mean, i)) * at(factor, i));
+  return Float64Array.from(values, (value, i) => (value - at(mean, i)) * at(factor, i));
+}
+
+/** The mean of the networks' outputs for 784 grey levels (255 = white) or a row of numbers. */
+export function outputsFor(model, sample) {
+  const inputs = inputsOf(model, model.normalise ? normalise(sample) ?? sample : sample);
   const outputs = model.networks.map((network) => runNetwork(network, inputs));
-  let answers = outputs[0].map((_, j) => outputs.reduce((sum, each) => sum + each[j], 0) / outputs.length);
-  if (model.targets) return answers.map((value, j) => value / model.targets.factor[j] + model.targets.mean[j]);
-  if (model.dividesBySum) answers = dividedBySum(answers);
-  if (model.calibration) {
-    const { slope, offset, least } = model.calibration;
-    answers = dividedBySum(answers.map((probability) => Math.max(probability * slope + offset, least)));
-  }
-  return answers;
+  return outputs[0].map((_, j) => outputs.reduce((sum, each) => sum + each[j], 0) / outputs.length);
+}
+
+/** What a model answers for these outputs: probabilities, or numbers to predict. */
+export function answersOf(model, outputs) {
+  if (model.targets) return outputs.map((value, j) => value / model.targets.factor[j] + model.targets.mean[j]);
+  const answers = model.dividesBySum ? dividedBySum(outputs) : outputs;
+  if (!model.calibration) return answers;
+  const { slope, offset, least } = model.calibration;
+  return dividedBySum(answers.map((probability) => Math.max(probability * slope + offset, least)));
+}
+
+/** What a model answers for 784 grey levels (255 = white) or a row of numbers. */
+export function answersFor(model, sample) {
+  return answersOf(model, outputsFor(model, sample));
 }
 
 /** The answers for many samples in base64: images of `width` bytes, or rows of `width` numbers, as JSON. */

@@ -20,12 +20,13 @@ from fastnn.cli._signals import STOPPING, Interrupted, handling
 from fastnn.errors import FastnnError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import FrameType
 
     import uvicorn
     from fastapi import FastAPI
 
+    from fastnn.web.lan import LocalAddress
     from fastnn.web.middleware import AllowedHosts
     from fastnn.web.serving import ServedModel
 
@@ -33,6 +34,11 @@ MIN_TOKEN_LENGTH = 12
 """Shortest token in characters: attackers may guess for as long as the server runs."""
 
 _LONGEST_CLASS = 60
+
+_RATE, CLASS_RATE = 50.0, 300.0
+"""Default limits of requests per second from one address. In a class, thirty pupils may share one: if each draws a
+digit in a second and a half, storing them takes 100 units a second, and thirty first loads of a page at once take up
+to 750 of the 3,000 that may come in a burst."""
 
 _SHUTDOWN_SECONDS = 10
 """How long a stopping server waits for running requests."""
@@ -57,9 +63,21 @@ def serve(
             "Default: the digits 0-9, or the classes that the database has."
         ),
     ] = None,
+    in_class: Annotated[
+        bool,
+        typer.Option(
+            "--class",
+            help="Serve a class in the local network: listens on 0.0.0.0, and prints the address for pupils, the page "
+            "for a projector with a QR code, and the teacher's link.",
+        ),
+    ] = False,
     host: Annotated[
-        str, typer.Option(help="Address to listen on; 0.0.0.0 accepts connections from the network.")
-    ] = "127.0.0.1",
+        str | None,
+        typer.Option(
+            help="Address to listen on; 0.0.0.0 accepts connections from the network. Default: 127.0.0.1, and 0.0.0.0 "
+            "with --class. With several networks, it chooses that of the class."
+        ),
+    ] = None,
     allowed_host: Annotated[
         list[str] | None,
         typer.Option(
@@ -73,8 +91,8 @@ def serve(
         str | None,
         typer.Option(
             envvar="FASTNN_TOKEN",
-            help="Secret that opens the review page. Prefer the environment variable, which other users cannot see. "
-            "Default: a random token, which is printed.",
+            help="Secret that opens the review page, best of 24 or more random characters. Prefer the environment "
+            "variable, which other users cannot see. Default: a random token, which is printed.",
         ),
     ] = None,
     train_every: Annotated[
@@ -88,11 +106,13 @@ def serve(
         ),
     ] = Path("runs"),
     rate: Annotated[
-        float,
+        float | None,
         typer.Option(
-            min=0, help="Requests per second from one address, with bursts of ten times as many; 0 sets no limit."
+            min=0,
+            help="Requests per second from one address, with bursts of ten times as many; 0 sets no limit. "
+            f"Default: {_RATE:.0f}, and {CLASS_RATE:.0f} with --class.",
         ),
-    ] = 50.0,
+    ] = None,
     root_path: Annotated[str, typer.Option(help="Path under which a proxy serves the app, for example /digits.")] = "",
     forwarded_allow_ips: Annotated[
         str,
@@ -106,6 +126,11 @@ def serve(
 
     SIGTERM and Ctrl-C let running requests finish; a second Ctrl-C stops at once.
     """
+    if host is None:
+        host = "0.0.0.0" if in_class else "127.0.0.1"  # noqa: S104
+    if rate is None:
+        rate = CLASS_RATE if in_class else _RATE
+    reached = _class_addresses(host) if in_class else ()
     server = prepare(
         Options(
             model=model, db=db, token=token, train_every=train_every, recipe=recipe, runs=runs, rate=rate, host=host,
@@ -118,9 +143,20 @@ def serve(
         address = listening.getsockname()
         shown = f"[{address[0]}]" if ":" in address[0] else address[0]
         url = f"http://{shown}:{address[1]}{_normalise_path(root_path)}"
-        if not ipaddress.ip_address(address[0].partition("%")[0]).is_loopback:
+        if in_class:
+            url = f"http://{reached[0].address if reached else shown}:{address[1]}{_normalise_path(root_path)}"
+            server.app.state.fastnn.class_address = f"{url}/"
+            if len(reached) > 1:
+                others = ", ".join(map(str, reached[1:]))
+                note(f"{reached[0]} was taken of several addresses; --host chooses another one: {others}")
+        elif not ipaddress.ip_address(address[0].partition("%")[0]).is_loopback:
             note("other machines can reach this server; if it is public, put a proxy with TLS in front of it")
         out().print(f"serving {url}/", markup=False, soft_wrap=True)
+        if in_class:
+            # A token that was given is not shown: the page asks for it.
+            token_part = "" if server.new_token is None else f"#token={server.new_token}"
+            out().print(f"class   {url}/class (for the projector)", markup=False, soft_wrap=True)
+            err().print(f"teacher {url}/teacher{token_part}", markup=False, soft_wrap=True)
         if server.new_token is not None:
             err().print(f"review  {url}/review#token={server.new_token}", markup=False, soft_wrap=True)
         run(
@@ -184,7 +220,7 @@ def prepare(options: Options) -> PreparedServer:
         from fastnn.web.app import Settings, create_app
         from fastnn.web.store import Store
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] in ("fastapi", "starlette", "uvicorn", "anyio", "sqlalchemy"):
+        if (error.name or "").partition(".")[0] in ("fastapi", "starlette", "uvicorn", "anyio", "sqlalchemy", "segno"):
             raise MissingExtraError("fastnn serve", "web") from None
         raise
     classes = None if options.classes is None else _parse_classes(options.classes)
@@ -213,6 +249,24 @@ def prepare(options: Options) -> PreparedServer:
     except BaseException:
         store.close()
         raise
+
+
+def _class_addresses(host: str) -> tuple[LocalAddress, ...]:
+    """Return this machine's addresses in its networks, the best first; none if `host` is a certain address.
+
+    Raises
+    ------
+    FastnnError
+        If the machine is in no network.
+    """
+    from fastnn.web.lan import local_addresses
+
+    if host not in ("0.0.0.0", "::"):  # noqa: S104
+        return ()
+    found = local_addresses()
+    if not found:
+        raise FastnnError("--class: this machine is in no network; connect it to that of the class, or give --host")
+    return found
 
 
 def _allowed_hosts(options: Options) -> AllowedHosts:
@@ -375,10 +429,10 @@ def run(app: FastAPI, listening: socket.socket, *, root_path: str, forwarded: st
         limit_concurrency=2000,
         ws="none",
     )
-    _run_server(config, listening)
+    _run_server(config, listening, on_exit=app.state.fastnn.live.stop)
 
 
-def _run_server(config: uvicorn.Config, listening: socket.socket) -> None:
+def _run_server(config: uvicorn.Config, listening: socket.socket, on_exit: Callable[[], None]) -> None:
     import uvicorn
 
     received: list[int] = []
@@ -388,6 +442,7 @@ def _run_server(config: uvicorn.Config, listening: socket.socket) -> None:
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             # Uvicorn handles SIGINT also in a process that ignores it.
             if sig not in ignored:
+                on_exit()  # before the server waits for requests to end
                 super().handle_exit(sig, frame)
 
     def stop(number: int, frame: FrameType | None) -> None:

@@ -452,6 +452,10 @@ def import_dataset(dataset: Dataset, url: str, *, contributor: str = "", review:
                     stored += insert_new(connection, digits, rows, digits.c.id)
                 if stored and not review:
                     bump_revision(connection)
+                if stored and connection.dialect.name == "postgresql":
+                    # Until the server gathers statistics by itself, a minute later, it sorts all pending digits of a
+                    # label for each page of the review queue: 40 ms instead of 3 ms with 100,000 of them.
+                    connection.execute(sa.text(f"ANALYZE {digits.name}"))
     finally:
         engine.dispose()
     return stored, len(dataset) - stored

@@ -1,4 +1,8 @@
-"""The tables of a database of digits, their versions, and the upgrade of older ones."""
+"""The tables of a database of digits, their versions, and the upgrade of older ones.
+
+Only the web app uses leases, reviews and models. They are here too, because ``fastnn data import`` also makes and
+upgrades databases, and one of a version must have all its tables: a server may have to serve it read-only.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 SCHEMA_VERSION = 2
-"""Version 2 has leases, classes and the index of the grid; version 1 has none of them, and is still read."""
+"""Version 2 has leases, classes, settings and the index of the grid; version 1 has none of them, and is still read."""
 _READABLE = (1, SCHEMA_VERSION)
 
 PENDING, ACCEPTED, REJECTED = "pending", "accepted", "rejected"
@@ -104,6 +108,13 @@ leases = sa.Table(
     sa.Column("session", sa.String(36), nullable=False, comment="the reviewer's page that shows it"),
     sa.Column("until", sa.BigInteger, nullable=False, comment="ms since 1970, UTC; from then on others may get it"),
     sa.Index("fastnn_leases_session", "session"),
+)
+
+settings = sa.Table(
+    "fastnn_settings",
+    metadata,
+    sa.Column("name", sa.String(40), primary_key=True, comment="of a setting that is not at its default"),
+    sa.Column("value", sa.Boolean, nullable=False),
 )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import anyio
 import numpy as np
 from fastapi import FastAPI, HTTPException, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse  # noqa: TC002 - FastAPI reads the annotations
 from starlette.concurrency import run_in_threadpool
 
@@ -19,14 +20,18 @@ from fastnn.errors import DataError, MissingExtraError, ModelError
 from fastnn.images import is_blank, read_drawings
 from fastnn.images.decode import picture_size
 from fastnn.images.drawings import find_drawings
-from fastnn.web.limits import FILE_COST, LIGHT_COST, read_body
+from fastnn.web.answers import Credit, Health, Prediction, Stats, Stored
+from fastnn.web.class_settings import ClosedError
+from fastnn.web.learning import add_learning
+from fastnn.web.limits import DIGIT_COST, FILE_COST, LIGHT_COST, LIST_COST, read_body
 from fastnn.web.messages import (
+    DigitsRequest,
+    PredictRequest,
     contributor_name,
     decode,
     digits_request,
     label_position,
     predict_request,
-    schemas,
 )
 from fastnn.web.middleware import AccessLogMiddleware, AllowedHostsMiddleware
 from fastnn.web.pages import add_pages
@@ -34,9 +39,8 @@ from fastnn.web.responses import (
     MAX_BODY_BYTES,
     PICTURE_TYPES,
     content_type_of,
+    invalid_request_response,
     json_response,
-    request_body,
-    responses,
     store_error_response,
 )
 from fastnn.web.review import add_review
@@ -47,6 +51,7 @@ from fastnn.web.store import (
     NewDigit,
     QueueFullError,
 )
+from fastnn.web.teaching import add_teaching
 from fastnn.web.transactions import StoreError
 
 if TYPE_CHECKING:
@@ -65,10 +70,11 @@ MAX_IMAGE_BYTES = 4 << 20
 _IMAGE_COST = 6.0
 """Least cost of a picture; one of more than 1.5 million pixels costs more."""
 _PIXELS_PER_UNIT = 250_000
-_DIGIT_COST = 5.0
-_LIST_COST = 5.0
 
 _MAX_CREDITS = 500
+
+_CLOSED_SECONDS = 30
+"""When a program may send again what was refused because collecting is closed; pages look whether it is open."""
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -105,9 +111,11 @@ def create_app(settings: Settings) -> FastAPI:
     add_pages(app, settings.store.classes, partial(state.limiter.spend, cost=FILE_COST))
     _add_recognition(app, state)
     _add_collection(app, state)
+    add_learning(app, state)
     add_review(app, state)
     add_sharing(app, state)
-    _add_schemas(app)
+    add_teaching(app, state)
+    _add_schemas(app, state)
     if settings.hosts is not None:
         app.add_middleware(AllowedHostsMiddleware, hosts=settings.hosts)
     app.add_middleware(AccessLogMiddleware)
@@ -115,11 +123,15 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def _add_errors(app: FastAPI) -> None:
-    """Answer with 503 when the database fails."""
+    """Answer with 503 when the database fails, and in words when parameters are wrong."""
 
     @app.exception_handler(StoreError)
     async def _store_failed(_: Request, error: StoreError) -> JSONResponse:
         return store_error_response(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def _invalid_request(request: Request, error: RequestValidationError) -> Response:
+        return invalid_request_response(request, error)
 
 
 def _add_recognition(app: FastAPI, state: State) -> None:
@@ -128,8 +140,7 @@ def _add_recognition(app: FastAPI, state: State) -> None:
     @app.post(
         "/api/predict",
         summary="Recognise a drawing",
-        openapi_extra=request_body("PredictRequest", *PICTURE_TYPES),
-        responses=responses("Prediction", 408, 413, 415, 422, 429, 503),
+        **state.description.route(Prediction, 429, 503, takes=PredictRequest, pictures=PICTURE_TYPES),
     )
     async def predict(
         request: Request, polarity: Annotated[Polarity, Query(description="How the ink of a picture is drawn")] = "auto"
@@ -155,12 +166,16 @@ def _add_recognition(app: FastAPI, state: State) -> None:
         except ModelError as error:
             raise HTTPException(500, str(error)) from None
 
-    @app.get("/api/health", summary="Whether the server and its database work", responses=responses(None, 429, 503))
+    @app.get(
+        "/api/health",
+        summary="Whether the server and its database work",
+        **state.description.route(Health, 429, 503),
+    )
     async def health(request: Request) -> Response:
         state.limiter.spend(request, LIGHT_COST)
         await run_in_threadpool(state.store.check)
         model = state.model
-        return json_response({"status": "ok", "version": __version__, "model": model.describe() if model else None})
+        return json_response(Health("ok", __version__, model.describe() if model else None))
 
 
 async def _read_picture(state: State, request: Request, polarity: Polarity) -> Drawings:
@@ -187,10 +202,8 @@ def _add_collection(app: FastAPI, state: State) -> None:
 
     @app.post(
         "/api/digits",
-        status_code=201,
         summary="Store digits for review",
-        openapi_extra=request_body("DigitsRequest"),
-        responses=responses("Stored", 408, 413, 415, 422, 429, 503, success=201),
+        **state.description.route(Stored, 409, 429, 503, takes=DigitsRequest, status=201),
     )
     async def add_digits(request: Request) -> Response:
         # The cost is taken in one step when the number of digits is known. A part taken now would have to accrue
@@ -200,9 +213,9 @@ def _add_collection(app: FastAPI, state: State) -> None:
         try:
             message = decode(digits_request, await read_body(request, MAX_BODY_BYTES))
         except HTTPException:
-            state.limiter.penalize(request, _DIGIT_COST)
+            state.limiter.penalize(request, DIGIT_COST)
             raise
-        state.limiter.spend(request, _DIGIT_COST * len(message.digits))
+        state.limiter.spend(request, DIGIT_COST * len(message.digits))
         contributor = contributor_name(message.contributor)
         images = np.frombuffer(b"".join(bytes(digit.image) for digit in message.digits), np.uint8)
         images = images.reshape(len(message.digits), -1)
@@ -222,27 +235,34 @@ def _add_collection(app: FastAPI, state: State) -> None:
 
         try:
             stored = await run_in_threadpool(store)
+        except ClosedError:
+            closed = "collecting is closed at the moment; please try again later"
+            raise HTTPException(409, closed, {"Retry-After": str(_CLOSED_SECONDS)}) from None
         except QueueFullError:
             raise HTTPException(
                 503, "the review queue is full; please come back another day", {"Retry-After": "86400"}
             ) from None
-        return json_response({"stored": stored}, 201)
+        return json_response(Stored(stored), 201)
 
-    @app.get("/api/stats", summary="Counts, credits and the model", responses=responses(None, 429, 503))
+    @app.get("/api/stats", summary="Counts, credits and the model", **state.description.route(Stats, 429, 503))
     async def stats(request: Request) -> Response:
-        state.limiter.spend(request, _LIST_COST)
+        state.limiter.spend(request, LIST_COST)
 
-        def query() -> dict[str, Any]:
-            states = state.store.states()
-            counts = {"digits": state.store.class_counts(), "classes": list(state.store.classes)}
-            return {**states, **counts, "credits": state.store.credits(_MAX_CREDITS)}
+        def query() -> Stats:
+            model, store = state.model, state.store
+            return Stats(
+                **store.states(),
+                digits=store.class_counts(),
+                classes=list(store.classes),
+                collecting=state.classroom.settings()["collecting"],
+                credits=[Credit(**one) for one in store.credits(_MAX_CREDITS)],
+                model=model.describe() if model else None,
+            )
 
-        found = await run_in_threadpool(query)
-        model = state.model
-        return json_response({**found, "model": model.describe() if model else None})
+        return json_response(await run_in_threadpool(query))
 
 
-def _add_schemas(app: FastAPI) -> None:
+def _add_schemas(app: FastAPI, state: State) -> None:
     """Add the schemas of the messages to the OpenAPI description: FastAPI does not know msgspec's."""
     describe = app.openapi
 
@@ -250,7 +270,8 @@ def _add_schemas(app: FastAPI) -> None:
         if app.openapi_schema is None:
             description = describe()
             components = description.setdefault("components", {})
-            components.setdefault("schemas", {}).update(schemas())
+            # Only ours: FastAPI's schemas are of answers to invalid parameters that are not given here.
+            components["schemas"] = state.description.schemas()
             components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
             app.openapi_schema = description
         return app.openapi_schema

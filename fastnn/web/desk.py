@@ -114,18 +114,25 @@ class ReviewDesk:
             ``number, id, image`` (784 pixels), ``label`` (as given), ``contributor, created`` (ms since 1970),
             ``predicted_label`` (or None) and ``uncertainty``.
         """
-        query = _select_digits(digits.c.given).where(digits.c.state == PENDING)
+        # The numbers come from an index alone; only the rows that are returned are read with their pixels.
+        chosen = sa.select(digits.c.seq).where(digits.c.state == PENDING)
         if label is not None:
-            query = query.where(digits.c.given == label)
-        query = query.order_by(digits.c.doubt.desc(), digits.c.seq).limit(limit)
+            chosen = chosen.where(digits.c.given == label)
+        order = (digits.c.doubt.desc(), digits.c.seq)
+        chosen = chosen.order_by(*order).limit(limit)
+
+        def rows_of(numbers: sa.Select[Any]) -> sa.Select[Any]:
+            return _select_digits(digits.c.given).where(digits.c.seq.in_(numbers)).order_by(*order)
+
         if self._store.read_only:  # nothing can be reviewed either
             with self._store.reading() as connection:
-                return [_as_dict(row) for row in connection.execute(query)]
+                return [_as_dict(row) for row in connection.execute(rows_of(chosen))]
         time = self._clock()
         lent = sa.select(leases.c.digit).where(leases.c.digit == digits.c.seq, leases.c.until > time)
         if session is None:
+            free = rows_of(chosen.where(sa.not_(lent.exists())))
             with self._store.reading() as connection:
-                return [_as_dict(row) for row in connection.execute(query.where(sa.not_(lent.exists())))]
+                return [_as_dict(row) for row in connection.execute(free)]
         until = time + 1000 * LEASE_SECONDS
         with self._store.writing() as connection:
             if connection.dialect.name != "sqlite":
@@ -134,11 +141,18 @@ class ReviewDesk:
             connection.execute(sa.delete(leases).where(leases.c.until <= time))
             connection.execute(sa.update(leases).where(leases.c.session == session).values(until=until))
             others = lent.where(leases.c.session != session)
-            rows = connection.execute(query.where(sa.not_(others.exists()))).all()
+            rows = connection.execute(rows_of(chosen.where(sa.not_(others.exists())))).all()
             if rows:
                 new = [{"digit": row.number, "session": session, "until": until} for row in rows]
                 insert_new(connection, leases, new, leases.c.digit)
         return [_as_dict(row) for row in rows]
+
+    def release(self, sessions: Sequence[str]) -> None:
+        """Take back what is lent to some sessions, so that others get it at once."""
+        if self._store.read_only:  # nothing is lent
+            return
+        with self._store.writing() as connection:
+            connection.execute(sa.delete(leases).where(leases.c.session.in_(sessions)))
 
     # ---- verdicts ----
 
@@ -174,8 +188,10 @@ class ReviewDesk:
         AlreadyReviewedError
             If the digit has been reviewed with another result.
         """
-        with self.counting() as (connection, moves):
-            return self._apply(connection, Verdict(digit, action, label, expected), reviewer, moves)
+        (result,) = self.review_all([Verdict(digit, action, label, expected)], reviewer)
+        if isinstance(result, Exception):
+            raise result
+        return result
 
     def review_all(
         self, verdicts: Sequence[Verdict], reviewer: str
@@ -188,41 +204,41 @@ class ReviewDesk:
             For each verdict what :meth:`review` returns, or the error that it raises.
         """
         results: list[dict[str, Any] | UnknownDigitError | AlreadyReviewedError] = []
+        entries: list[dict[str, Any]] = []
         with self.counting() as (connection, moves):
-            _lock(connection, digits.c.id.in_([verdict.digit for verdict in verdicts]))
+            found = _lock_with_states(connection, {verdict.digit for verdict in verdicts})
+            now_in = {name: (str(row.state), row.label) for name, row in found.items()}
             for verdict in verdicts:
-                try:
-                    results.append(self._apply(connection, verdict, reviewer, moves))
-                except (UnknownDigitError, AlreadyReviewedError) as error:
-                    results.append(error)
+                row, before = found.get(verdict.digit), now_in.get(verdict.digit)
+                if row is None or before is None:
+                    results.append(UnknownDigitError())
+                    continue
+                after = _state_after(verdict, int(row.given))
+                if after != before:
+                    if before[0] != PENDING and (verdict.action != "undo" or verdict.expected not in (None, before)):
+                        results.append(AlreadyReviewedError())
+                        continue
+                    now_in[verdict.digit] = after
+                    moves += [(before[0], row.given, -1), (after[0], row.given, 1)]
+                    entries.append({"digit": verdict.digit, "action": verdict.action, "label": after[1]})
+                results.append({"id": verdict.digit, "state": after[0], "label": after[1]})
+            if entries:
+                # A screen of the grid has a hundred verdicts: some statements for all, not some for each.
+                time = self._clock()
+                connection.execute(
+                    sa.insert(reviews), [{**entry, "reviewer": reviewer, "created": time} for entry in entries]
+                )
+                changed: dict[tuple[str, int | None], list[int]] = {}
+                for name in dict.fromkeys(entry["digit"] for entry in entries):
+                    changed.setdefault(now_in[name], []).append(int(found[name].seq))
+                for (state, label), numbers in changed.items():
+                    new = sa.update(digits).where(digits.c.seq.in_(numbers)).values(state=state, label=label)
+                    connection.execute(new)
+                numbers = [number for some in changed.values() for number in some]
+                connection.execute(sa.delete(leases).where(leases.c.digit.in_(numbers)))
+                if any(state == ACCEPTED for state, _, _ in moves):
+                    bump_revision(connection)
         return results
-
-    def _apply(self, connection: Connection, verdict: Verdict, reviewer: str, moves: list[Move]) -> dict[str, Any]:
-        columns = (digits.c.seq, digits.c.given, digits.c.state, digits.c.label)
-        query = sa.select(*columns).where(digits.c.id == verdict.digit)
-        found = connection.execute(query.with_for_update()).first()
-        if found is None:
-            raise UnknownDigitError
-        before = (str(found.state), found.label)
-        after: tuple[str, int | None] = {
-            "accept": (ACCEPTED, int(found.given)),
-            "relabel": (ACCEPTED, verdict.label),
-            "reject": (REJECTED, None),
-            "undo": (PENDING, None),
-        }[verdict.action]
-        if after != before:
-            if before[0] != PENDING and (verdict.action != "undo" or verdict.expected not in (None, before)):
-                raise AlreadyReviewedError
-            connection.execute(
-                sa.update(digits).where(digits.c.seq == found.seq).values(state=after[0], label=after[1])
-            )
-            if ACCEPTED in (before[0], after[0]):
-                bump_revision(connection)
-            values = {"digit": verdict.digit, "action": verdict.action, "label": after[1], "reviewer": reviewer}
-            connection.execute(sa.insert(reviews).values(**values, created=self._clock()))
-            connection.execute(sa.delete(leases).where(leases.c.digit == found.seq))
-            moves += [(before[0], found.given, -1), (after[0], found.given, 1)]
-        return {"id": verdict.digit, "state": after[0], "label": after[1]}
 
     def review_contributor(self, contributor: str, state: State, action: Action, reviewer: str) -> int:
         """Accept, reject or put back all digits of one contributor that are in one state.
@@ -317,6 +333,12 @@ class ReviewDesk:
             rows = connection.execute(query.order_by(digits.c.seq.desc()).limit(limit)).all()
         return [{**_as_dict(row), "given": row.given, "state": row.state} for row in rows]
 
+    def count_of(self, contributor: str, state: State) -> int:
+        """Return how many digits of a contributor are in a state."""
+        chosen = sa.and_(digits.c.state == state, digits.c.contributor == contributor)
+        with self._store.reading() as connection:
+            return int(connection.execute(sa.select(sa.func.count()).where(chosen)).scalar_one())
+
     def history(self, limit: int, before: int | None = None, *, images: bool = False) -> list[dict[str, Any]]:
         """Return the latest reviews, newest first.
 
@@ -331,8 +353,8 @@ class ReviewDesk:
         Returns
         -------
         list of dict
-            ``number, id, action, label, reviewer, created`` (ms since 1970), and with `images` ``image, state`` and
-            ``given``.
+            ``number, id, action, label, reviewer, created`` (ms since 1970), and with `images` ``image``, and of the
+            digit as it is now ``state``, ``given``, ``current_label`` and ``digit_number``, its number.
         """
         columns = [
             reviews.c.seq.label("number"),
@@ -344,7 +366,13 @@ class ReviewDesk:
         ]
         query = sa.select(*columns)
         if images:
-            query = query.add_columns(digits.c.pixels, digits.c.state, digits.c.given)
+            query = query.add_columns(
+                digits.c.pixels,
+                digits.c.state,
+                digits.c.given,
+                digits.c.label.label("current_label"),
+                digits.c.seq.label("digit_number"),
+            )
             query = query.join(digits, digits.c.id == reviews.c.digit)
         if before is not None:
             query = query.where(reviews.c.seq < before)
@@ -436,6 +464,24 @@ def _lock(connection: Connection, chosen: sa.ColumnElement[bool]) -> Sequence[in
     """
     query = sa.select(digits.c.seq).where(chosen).order_by(digits.c.seq)
     return connection.execute(query.with_for_update()).scalars().all()
+
+
+def _lock_with_states(connection: Connection, names: set[str]) -> dict[str, Any]:
+    """Lock digits against other transactions as :func:`_lock` does, and return number, given label, state and label."""
+    columns = (digits.c.id, digits.c.seq, digits.c.given, digits.c.state, digits.c.label)
+    query = sa.select(*columns).where(digits.c.id.in_(names)).order_by(digits.c.seq)
+    return {str(row.id): row for row in connection.execute(query.with_for_update())}
+
+
+def _state_after(verdict: Verdict, given: int) -> tuple[str, int | None]:
+    """Return the state and label that a verdict gives to a digit."""
+    results: dict[Action, tuple[str, int | None]] = {
+        "accept": (ACCEPTED, given),
+        "relabel": (ACCEPTED, verdict.label),
+        "reject": (REJECTED, None),
+        "undo": (PENDING, None),
+    }
+    return results[verdict.action]
 
 
 def _select_digits(label: sa.ColumnElement[Any]) -> sa.Select[Any]:

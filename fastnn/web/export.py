@@ -18,6 +18,7 @@ from starlette.concurrency import run_in_threadpool
 from fastnn.datasets.dataset import PIXELS, Dataset
 from fastnn.datasets.labels import DIGIT_CLASSES, is_digit
 from fastnn.images.mosaic import DEFAULT_SIDE, mosaic
+from fastnn.web.answers import SharedDigit
 from fastnn.web.transactions import StoreError
 
 if TYPE_CHECKING:
@@ -158,6 +159,6 @@ def _write_json(rows: Iterable[tuple[bytes, int]], labels: Sequence[int | str], 
     for pixels, label in rows:
         if label not in range(len(labels)):
             raise ValueError(f"a digit is damaged: its label is not from 0 to {len(labels) - 1}")
-        file.write(separator + msgspec.json.encode({"image": list(pixels), "label": labels[label]}))
+        file.write(separator + msgspec.json.encode(SharedDigit(list(pixels), labels[label])))
         separator = b","
     file.write(b"]" if separator == b"," else b"[]")

@@ -20,6 +20,12 @@ LIGHT_COST = 1.0
 FILE_COST = 20.0
 """Units of the rate limit that a download costs."""
 
+DIGIT_COST = 5.0
+"""Units of the rate limit that each digit costs that is to be stored."""
+
+LIST_COST = 5.0
+"""Units of the rate limit that counts and credits cost."""
+
 MAX_ADDRESSES = 10_000
 """Addresses that are remembered; beyond that, the least recently seen ones are forgotten."""
 

@@ -1,4 +1,4 @@
-"""The JSON messages of the API, validated while they are decoded."""
+"""The JSON requests of the API, validated while they are decoded."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ MAX_VERDICTS = 200
 """Most verdicts in one request; a screen of the grid has 100."""
 
 MAX_NAME_LENGTH = 60
+
+MAX_LIVE_EPOCHS = 2000
+"""Most epochs of a training that a page watches: a few million digits."""
 
 _Pixel = Annotated[int, Meta(ge=0, le=255)]
 Pixels = Annotated[
@@ -111,6 +114,12 @@ class ReviewsRequest(Struct):
     reviewer: Name = ""
 
 
+class ReleaseRequest(Struct):
+    """Sessions that no longer need the digits lent to them."""
+
+    sessions: Annotated[list[UUID], Meta(min_length=1, max_length=100)]
+
+
 class ContributorRequest(Struct):
     """One verdict on all digits of a contributor that are in one state: pending ones, or reviewed ones to undo."""
 
@@ -126,78 +135,35 @@ class StrikeRequest(Struct):
     name: Annotated[str, Meta(min_length=1, max_length=MAX_NAME_LENGTH)]
 
 
+class LearnRequest(Struct):
+    """How a network learns: on built-in digits or on accepted ones, and by which rule."""
+
+    source: Literal["drawn", "accepted"] = "drawn"
+    rule: Literal["original", "backprop"] = "backprop"
+    hidden: Annotated[int, Meta(ge=1, le=500, description="hidden units")] = 64
+    rate: Annotated[float, Meta(gt=0, le=1000, description="learning rate")] = 0.02
+    seed: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 0
+    epochs: Annotated[int, Meta(ge=1, le=MAX_LIVE_EPOCHS, description="ends after these, if time allows")] = (
+        MAX_LIVE_EPOCHS
+    )
+
+
+class ClassRequest(Struct):
+    """What a teacher changes; a field that is left out stays as it is."""
+
+    collecting: bool | None = None
+    shows_pending: bool | None = None
+
+
 predict_request = msgspec.json.Decoder(PredictRequest)
+learn_request = msgspec.json.Decoder(LearnRequest)
 digits_request = msgspec.json.Decoder(DigitsRequest)
 review_request: msgspec.json.Decoder[ReviewRequest] = msgspec.json.Decoder(ReviewRequest)
 reviews_request = msgspec.json.Decoder(ReviewsRequest)
+release_request = msgspec.json.Decoder(ReleaseRequest)
 contributor_request = msgspec.json.Decoder(ContributorRequest)
 strike_request = msgspec.json.Decoder(StrikeRequest)
-
-
-class DigitPrediction(Struct):
-    """The prediction for one digit of a picture; the box is its left, top, right and bottom in pixels."""
-
-    label: int | str
-    probabilities: list[float]
-    doubtful: bool
-    reason: str | None
-    box: Annotated[list[int], Meta(min_length=4, max_length=4)]
-
-
-class Prediction(Struct):
-    """The predicted label, the probability of each class, and the image that the network received.
-
-    They are those of the first digit; `digits` has all digits on the picture, in reading order.
-    """
-
-    label: int | str
-    probabilities: list[float]
-    doubtful: bool
-    reason: str | None
-    seen: Pixels
-    digits: list[DigitPrediction]
-
-
-class Stored(Struct):
-    """How many of the digits are new; the others were stored before. All of them are on disk."""
-
-    stored: int
-
-
-class Reviewed(Struct):
-    """A digit after its review."""
-
-    id: UUID
-    state: str
-    label: Position | None
-
-
-class ReviewResult(Struct, omit_defaults=True):
-    """The result of one of several verdicts: its status as of a single review, and the digit or the reason."""
-
-    id: UUID
-    status: Literal[200, 404, 409]
-    state: str | None = None
-    label: Position | None = None
-    detail: str = ""
-
-
-class ReviewResults(Struct):
-    """The results of several verdicts, in their order."""
-
-    results: list[ReviewResult]
-
-
-class Changed(Struct):
-    """How many digits were changed."""
-
-    digits: int
-
-
-class ErrorMessage(Struct):
-    """What went wrong."""
-
-    detail: Any
+class_request = msgspec.json.Decoder(ClassRequest)
 
 
 def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
@@ -210,10 +176,19 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     """
     try:
         return decoder.decode(body)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, ValueError) as error:
-        raise HTTPException(422, " ".join(str(error).replace("`", "").split())[:200]) from None
+    except UnicodeDecodeError:
+        raise HTTPException(422, "the body is not UTF-8") from None
+    except (msgspec.MsgspecError, RecursionError, ValueError) as error:
+        reason = " ".join(str(error).replace("`", "").split())[:200]
+        # The decoder says of half a character at the end of a text that the input is truncated.
+        if "surrogate" in reason or ("truncated" in reason and _SURROGATE.search(body)):
+            reason = r"a text has half a character (a lone surrogate such as \ud800); send whole characters"
+        elif "truncated" in reason:
+            reason = "the JSON ends too early" if body.strip() else "the body is empty; send JSON"
+        raise HTTPException(422, reason) from None
 
 
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 """Characters that show nothing, although Unicode counts them as letters, marks or symbols."""
 _MARKS = ("Mn", "Me")
@@ -274,13 +249,3 @@ def label_position(label: int | str, classes: Sequence[str]) -> int:
         return label
     listed = ", ".join(classes[:30]) + (" ..." if len(classes) > 30 else "")
     raise HTTPException(422, f"there is no class {label!r}; the classes are {listed}")
-
-
-def schemas() -> dict[str, Any]:
-    """Return the JSON schemas of all messages by name, for the OpenAPI description."""
-    messages = (
-        *(PredictRequest, DigitsRequest, ReviewRequest, ReviewsRequest, ContributorRequest, StrikeRequest),
-        *(Prediction, Stored, Reviewed, ReviewResults, Changed, ErrorMessage),
-    )
-    _, components = msgspec.json.schema_components(messages, ref_template="#/components/schemas/{name}")
-    return dict(components)

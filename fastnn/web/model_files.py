@@ -13,6 +13,8 @@ import msgspec
 from fastnn.errors import ModelError
 from fastnn.formats import original_json
 from fastnn.formats.html_page import split_content
+from fastnn.recognition import doubt_limits
+from fastnn.web.answers import PageModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,9 +99,10 @@ class ModelFiles:
 
 def _for_pages(model: ServedModel) -> tuple[ModelFile, ...]:
     content, weights = split_content(model.model, "float16")
-    content |= {"about": model.describe(), "weights": "model.bin"}
+    content |= {"about": model.describe(), "doubt": doubt_limits(model.model), "weights": "model.bin"}
     key = _digest(msgspec.json.encode(content) + weights)
-    return ModelFile.of(msgspec.json.encode({"key": key, **content}), key), ModelFile.of(weights, key)
+    described = msgspec.convert({"key": key, **content}, PageModel, from_attributes=True)
+    return ModelFile.of(msgspec.json.encode(described), key), ModelFile.of(weights, key)
 
 
 def _digest(content: bytes) -> str:

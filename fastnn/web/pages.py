@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import re
 from dataclasses import dataclass
@@ -18,7 +19,9 @@ from starlette.responses import FileResponse
 from starlette.staticfiles import StaticFiles
 
 from fastnn.datasets import load_dataset
+from fastnn.datasets.labels import DIGIT_CLASSES
 from fastnn.reading import read_file
+from fastnn.web.words import words_for
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -26,13 +29,15 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 STATIC = Path(__file__).parent / "static"
+SHARED = Path(__file__).parents[1] / "browser"
 TEMPLATES = Path(__file__).parent / "templates"
 
 _MOST_BYTES = 1 << 20
 _ADDRESS = "{{address}}"
 """Stands for the address of the app, which is known only when a page is asked for: link previews need a whole one."""
 
-_N_DRAWN = 3000
+BUILT_IN = "drawn:3000"
+"""The data set of the page that learns: drawn by fastnn, so that it works before visitors have drawn any."""
 
 _WITH_CAMERA = {"Permissions-Policy": "camera=(self), geolocation=(), microphone=()"}
 
@@ -48,7 +53,8 @@ class Page:
     name : str
         Name of its template and of its script.
     title, heading, description : str
-        Its name in the menu, and the title and text of a link preview.
+        Its name in the menu, and the title and text of a link preview. The words of :class:`fastnn.web.words.Words` in
+        double braces stand for what is drawn.
     headers : dict
         Headers of the response.
     """
@@ -62,17 +68,32 @@ class Page:
 
     def content(self, classes: Sequence[str]) -> str:
         """Return the HTML of the page, filled in but for the address; scripts read the names of the classes from it."""
+        words = {name: escape(text) for name, text in words_for(classes).as_dict().items()}
+        words |= {f"{name.capitalize()}": text[:1].upper() + text[1:] for name, text in words.items()}
         values = {
+            **words,
             "name": self.name,
             "title": escape(self.title),
-            "heading": escape(self.heading),
-            "description": escape(self.description),
+            "heading": _fill(escape(self.heading), words),
+            "description": _fill(escape(self.description), words),
             "menu": "\n        ".join(_menu_item(page, current=page is self) for page in _MENU),
             "classes": escape(json.dumps(list(classes))),
+            "words": escape(json.dumps(words_for(classes).as_dict())),
+            # The picture of link previews shows digits.
+            "card": "card.png" if tuple(classes) == DIGIT_CLASSES else "icon-512.png",
+            "preload": "".join(
+                f'\n<link rel="modulepreload" href="static/{name}">' for name in scripts_of(self.name)[1:]
+            ),
             "review": _CURRENT if self.name == "review" else "",
-            "main": _template(self.name),
+            "teacher": _CURRENT if self.name == "teacher" else "",
+            "main": _fill(_template(self.name), words),
         }
-        return re.sub(r"{{(\w+)}}", lambda mark: values.get(mark[1], mark[0]), _template("layout"))
+        return _fill(_template("layout"), values)
+
+
+def _fill(template: str, values: Mapping[str, str]) -> str:
+    """Replace names in double braces by their values; unknown ones stay."""
+    return re.sub(r"{{(\w+)}}", lambda mark: values.get(mark[1], mark[0]), template)
 
 
 _PAGES = (
@@ -80,16 +101,16 @@ _PAGES = (
         "/",
         "recognise",
         "Recognise",
-        "Draw a digit, and a network recognises it",
-        "Draw a digit with a mouse, a finger or a stylus: a small neural network recognises it while you draw.",
+        "Draw {{something}}, and a network recognises it",
+        "Draw {{something}} with a mouse, a finger or a stylus: a small neural network recognises it while you draw.",
         _WITH_CAMERA,
     ),
     Page(
         "/contribute",
         "contribute",
         "Contribute",
-        "Draw digits for a public data set",
-        "Draw some digits the way you usually write them. They become part of a data set that is free for any use.",
+        "Draw for a public data set",
+        "Draw {{asked}}, the way you usually {{write}} it. It becomes part of a data set that is free for any use.",
         {},
     ),
     Page(
@@ -97,20 +118,43 @@ _PAGES = (
         "learn",
         "Learn",
         "Watch a network learn",
-        "A small neural network learns digits in this page, before your eyes, and you can try it while it learns.",
+        "A small neural network learns {{several}} in this page, before your eyes, and you can try it while it learns.",
         {},
     ),
     Page(
         "/data",
         "data",
         "Data",
-        "A data set of drawn digits",
-        "How many digits have been drawn on these pages, who drew them, and how to download them.",
+        "A data set of {{drawn}}",
+        "How many {{several}} these pages have collected, who drew them, and how to download them.",
         {},
     ),
-    Page("/review", "review", "Review", "Review drawn digits", "Reviewers accept, relabel or reject new digits.", {}),
+    Page(
+        "/review",
+        "review",
+        "Review",
+        "Review {{drawn}}",
+        "Reviewers accept, relabel or reject new {{several}}.",
+        {},
+    ),
+    Page(
+        "/class",
+        "classroom",
+        "Class",
+        "Draw together",
+        "The address of this page as a QR code, and the {{several}} that a class has drawn, as they come in.",
+        {},
+    ),
+    Page(
+        "/teacher",
+        "teacher",
+        "Teacher",
+        "Collect in class",
+        "Teachers open and close collecting, and decide what a projector shows.",
+        {},
+    ),
 )
-_MENU = _PAGES[:-1]
+_MENU = tuple(page for page in _PAGES if page.path not in ("/review", "/class", "/teacher"))
 PAGES = tuple(page.path for page in _PAGES)
 """Paths of all pages."""
 
@@ -126,13 +170,44 @@ def _template(name: str) -> str:
     return read_file(TEMPLATES / f"{name}.html", _MOST_BYTES).decode().rstrip("\n")
 
 
+_IMPORT = re.compile(r'^import (?:[^;"]* from )?"\./([\w-]+\.js)";$', re.MULTILINE)
+_LATER_IMPORT = re.compile(r'\bimport\("\./([\w-]+\.js)"\)')
+
+
+def scripts_of(page: str, *, later: bool = False) -> list[str]:
+    """Return the names of the scripts that a page loads, its own first; with `later`, those that it may load later too.
+
+    Browsers learn of an import only when they have the script that imports. With this list they load all at once.
+    """
+    names = [f"{page}.js"]
+    for name in names:
+        text = _static_file(name).decode()
+        found = _IMPORT.findall(text) + (_LATER_IMPORT.findall(text) if later else [])
+        names += [one for one in dict.fromkeys(found) if one not in names]
+    return names
+
+
+def _static_file(name: str) -> bytes:
+    folder = STATIC if (STATIC / name).exists() else SHARED
+    return read_file(folder / name, _MOST_BYTES)
+
+
+def service_worker(page: str) -> str:
+    """Return the script of the service worker that keeps Recognise, whose HTML is given, for visits without a network.
+
+    It changes with each of the files, so that browsers then keep the new ones.
+    """
+    names = [*scripts_of("recognise", later=True), "base.css", "style.css", "icon.svg", "app.webmanifest"]
+    content = hashlib.sha256(page.encode() + b"".join(map(_static_file, names)))
+    files = ["./", *(f"static/{name}" for name in names)]
+    template = read_file(TEMPLATES / "service-worker.js", _MOST_BYTES).decode()
+    return template.replace("{{files}}", json.dumps(files)).replace("{{version}}", content.hexdigest()[:16])
+
+
 @cache
 def _drawn_digits() -> bytes:
-    """Return digits for the page that learns, 784 pixels and the label of each, compressed with gzip.
-
-    They are drawn by fastnn, so that the page works before visitors have drawn any.
-    """
-    dataset = load_dataset(f"drawn:{_N_DRAWN}")
+    """Return digits for the page that learns, 784 pixels and the label of each, compressed with gzip."""
+    dataset = load_dataset(BUILT_IN)
     rows = np.column_stack([dataset.images, dataset.labels]).astype(np.uint8)
     return gzip.compress(rows.tobytes(), mtime=0)
 
@@ -157,6 +232,13 @@ def add_pages(app: FastAPI, classes: Sequence[str], charge: Callable[[Request], 
             headers={"Content-Encoding": "gzip", "Cache-Control": "max-age=86400"},
         )
 
+    worker = service_worker(_PAGES[0].content(classes))
+
+    async def service_worker_script() -> Response:
+        # A worker serves what is below its own address, so it is not among the static files.
+        return Response(worker, media_type="text/javascript", headers={"Cache-Control": "no-cache"})
+
+    app.add_api_route("/service-worker.js", service_worker_script, methods=["GET", "HEAD"], include_in_schema=False)
     app.add_api_route("/drawn.bin", drawn, include_in_schema=False)
     app.add_api_route("/favicon.ico", favicon, methods=["GET", "HEAD"], include_in_schema=False)
     # The pad and what shows answers are shared with the page that `fastnn export` writes.

@@ -1,18 +1,22 @@
-"""What the routes share: the content types of requests, JSON responses, and their description in OpenAPI."""
+"""What the routes share: content types and bodies of requests, and JSON responses."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 from fastapi import HTTPException, Response
 from fastapi.responses import JSONResponse
 
+from fastnn.web.answers import ErrorMessage
+from fastnn.web.limits import read_body
 from fastnn.web.logs import log
 from fastnn.web.transactions import ReadOnlyError
 
 if TYPE_CHECKING:
     from fastapi import Request
+    from fastapi.exceptions import RequestValidationError
+    from msgspec import Struct
 
     from fastnn.web.transactions import StoreError
 
@@ -50,54 +54,23 @@ def store_error_response(error: StoreError, headers: dict[str, str] | None = Non
     )
 
 
-def json_response(value: Any, status: int = 200) -> Response:
-    """Return a response with a value as JSON."""
+def invalid_request_response(_: Request, error: RequestValidationError) -> Response:
+    """Return a 422 response with the first thing that is wrong with the parameters of a request, in a sentence."""
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"][1:])
+    return json_response(ErrorMessage(f"{place}: {first['msg'][:1].lower()}{first['msg'][1:]}"[:300]), 422)
+
+
+async def json_body(request: Request) -> bytes:
+    """Return the body of a request that must be JSON."""
+    content_type_of(request, "application/json")
+    return await read_body(request, MAX_BODY_BYTES)
+
+
+def json_response(value: Struct, status: int = 200) -> Response:
+    """Return a response with a message as JSON."""
     return Response(msgspec.json.encode(value), status, media_type="application/json")
 
 
 PICTURE_TYPES = tuple(f"image/{kind}" for kind in ("png", "jpeg", "webp", "gif", "bmp", "tiff", "avif", "heic"))
 """Content types of pictures; the bytes decide what is read."""
-
-
-def request_body(schema: str, *image_types: str) -> dict[str, Any]:
-    """Return the OpenAPI description of a request's body: JSON of a schema, or an image of one of some types."""
-    content: dict[str, Any] = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
-    content |= {image_type: {"schema": {"type": "string", "format": "binary"}} for image_type in image_types}
-    return {"requestBody": {"required": True, "content": content}}
-
-
-_STATUS_DESCRIPTIONS = {
-    401: "The token is missing or wrong",
-    404: "There is no such digit or file",
-    408: "The body took too long to arrive",
-    409: "Another reviewer has decided otherwise",
-    413: "The body is too long",
-    415: "Unsupported content type",
-    422: "The request is invalid",
-    429: "Too many requests from this address",
-    503: "The database or the model is not available",
-}
-
-
-def responses(schema: Any, *errors: int, success: int = 200) -> dict[int | str, dict[str, Any]]:
-    """Return the OpenAPI description of a route's responses.
-
-    Parameters
-    ----------
-    schema : str or None or Ellipsis
-        Name of the schema of a successful response; None for any JSON object, ``...`` if it is described elsewhere.
-    *errors : int
-        Status codes of errors.
-    success : int
-        Status code of success.
-    """
-    error_content = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorMessage"}}}
-    described: dict[int | str, dict[str, Any]] = {
-        status: {"description": _STATUS_DESCRIPTIONS[status], "content": error_content} for status in errors
-    }
-    if schema is None:
-        described[success] = {"description": "Done", "content": {"application/json": {"schema": {"type": "object"}}}}
-    elif schema is not ...:
-        reference = {"$ref": f"#/components/schemas/{schema}"}
-        described[success] = {"description": "Done", "content": {"application/json": {"schema": reference}}}
-    return described

@@ -6,29 +6,49 @@ import uuid  # noqa: TC003 - FastAPI reads the annotations
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi import FastAPI, HTTPException, Query, Request, Response
+from msgspec import UNSET
 from starlette.concurrency import run_in_threadpool
 
+from fastnn.web.answers import (
+    Changed,
+    History,
+    HistoryEntry,
+    Listed,
+    ListedDigit,
+    PicturedEntry,
+    Queue,
+    QueuedDigit,
+    Released,
+    Reviewed,
+    ReviewResult,
+    ReviewResults,
+)
+from fastnn.web.authorization import token_needed
 from fastnn.web.desk import AlreadyReviewedError, Selection, State, UnknownDigitError, Verdict
-from fastnn.web.limits import read_body
 from fastnn.web.messages import (
+    ContributorRequest,
     ListedVerdict,
     Relabel,
+    ReleaseRequest,
+    ReviewRequest,
+    ReviewsRequest,
+    StrikeRequest,
     Undo,
     clean_name,
     contributor_request,
     decode,
     label_position,
+    release_request,
     review_request,
     reviews_request,
     strike_request,
 )
-from fastnn.web.responses import MAX_BODY_BYTES, content_type_of, json_response, request_body, responses
+from fastnn.web.responses import json_body, json_response
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fastnn.web.messages import ReviewRequest
     from fastnn.web.state import State as AppState
 
 _MAX_HISTORY = 20
@@ -44,27 +64,13 @@ Before = Annotated[
 
 def add_review(app: FastAPI, state: AppState) -> None:
     """Add the routes to the app."""
+    needed = token_needed(state)
 
-    async def require_token(request: Request) -> None:
-        """Refuse requests without the token. It is sent in a header, which no other site can make a browser send."""
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        # Asked before the token is compared: an address without guesses left must not learn that one was right.
-        state.guesses.spend(request, 0.0)
-        if scheme.lower() != "bearer" or not state.is_token(given.strip()):
-            state.guesses.penalize(request, 1.0)
-            raise HTTPException(401, "the token is missing or wrong", {"WWW-Authenticate": "Bearer"})
+    def reading(answer: Any) -> dict[str, Any]:
+        return {**needed, **state.description.route(answer, 422, 429, 503, secured=True)}
 
-    secured: dict[str, Any] = {"security": [{"token": []}]}
-    route: dict[str, Any] = {"dependencies": [Depends(require_token)]}
-    reading = {**route, "openapi_extra": secured, "responses": responses(None, 401, 422, 429, 503)}
-
-    def writing(schema: str, answer: str, *errors: int) -> dict[str, Any]:
-        described = responses(answer, 401, 408, 413, 415, 422, 429, 503, *errors)
-        return {**route, "openapi_extra": {**secured, **request_body(schema)}, "responses": described}
-
-    async def body_of(request: Request) -> bytes:
-        content_type_of(request, "application/json")
-        return await read_body(request, MAX_BODY_BYTES)
+    def writing(takes: Any, answer: Any, *errors: int) -> dict[str, Any]:
+        return {**needed, **state.description.route(answer, 429, 503, *errors, takes=takes, secured=True)}
 
     def wake_trainer(accepted: bool) -> None:
         if accepted and state.trainer is not None:
@@ -73,7 +79,9 @@ def add_review(app: FastAPI, state: AppState) -> None:
     desk, store = state.store.desk, state.store
 
     @app.get(
-        "/api/review", summary="The digits to review next, most uncertain first, and the latest reviews", **reading
+        "/api/review",
+        summary="The digits to review next, most uncertain first, and the latest reviews",
+        **reading(Queue),
     )
     async def queue(limit: Limit = 30, label: LabelFilter = None, session: uuid.UUID | None = None) -> Response:
         """Return a part of the queue, of one class if `label` is given.
@@ -82,30 +90,44 @@ def add_review(app: FastAPI, state: AppState) -> None:
         """
         position = _position(label, store.classes)
 
-        def query() -> dict[str, Any]:
+        def query() -> Queue:
             pending = desk.queue(limit, label=position, session=None if session is None else str(session))
-            counts = {**desk.counts(), "classes": list(store.classes)}
-            return {**counts, "digits": pending, "history": desk.history(_MAX_HISTORY)}
+            return Queue(
+                **desk.counts(),
+                classes=list(store.classes),
+                digits=[QueuedDigit(**row) for row in pending],
+                history=[HistoryEntry(**row) for row in desk.history(_MAX_HISTORY)],
+            )
 
         return json_response(await run_in_threadpool(query))
 
-    @app.post("/api/review", summary="Review several digits, in order", **writing("ReviewsRequest", "ReviewResults"))
+    @app.post("/api/review", summary="Review several digits, in order", **writing(ReviewsRequest, ReviewResults))
     async def review_all(request: Request) -> Response:
-        message = decode(reviews_request, await body_of(request))
+        message = decode(reviews_request, await json_body(request))
         verdicts = [_listed(one, store.classes) for one in message.reviews]
         found = await run_in_threadpool(desk.review_all, verdicts, clean_name(message.reviewer))
-        results: list[dict[str, Any]] = []
+        results: list[ReviewResult] = []
         for verdict, result in zip(verdicts, found, strict=True):
             if isinstance(result, dict):
-                results.append({"status": 200, **result})
+                results.append(ReviewResult(status=200, **result))
             elif isinstance(result, UnknownDigitError):
-                results.append({"id": verdict.digit, "status": 404, "detail": _UNKNOWN})
+                results.append(ReviewResult(verdict.digit, 404, detail=_UNKNOWN))
             else:
-                results.append({"id": verdict.digit, "status": 409, "detail": _DECIDED})
-        wake_trainer(any(result.get("state") == "accepted" for result in results))
-        return json_response({"results": results})
+                results.append(ReviewResult(verdict.digit, 409, detail=_DECIDED))
+        wake_trainer(any(result.state == "accepted" for result in results))
+        return json_response(ReviewResults(results))
 
-    @app.get("/api/review/digits", summary="Digits in one state, newest first, page by page", **reading)
+    @app.post(
+        "/api/review/release",
+        summary="Give back what is lent to some sessions",
+        **writing(ReleaseRequest, Released),
+    )
+    async def release(request: Request) -> Response:
+        message = decode(release_request, await json_body(request))
+        await run_in_threadpool(desk.release, [str(session) for session in message.sessions])
+        return json_response(Released(len(message.sessions)))
+
+    @app.get("/api/review/digits", summary="Digits in one state, newest first, page by page", **reading(Listed))
     async def browse(
         state: State = "accepted",
         label: LabelFilter = None,
@@ -114,45 +136,51 @@ def add_review(app: FastAPI, state: AppState) -> None:
         limit: Limit = 100,
     ) -> Response:
         selection = Selection(state, _position(label, store.classes), contributor)
-        found = await run_in_threadpool(desk.browse, selection, limit, before)
-        return json_response({"digits": found, "next": _next(found, limit)})
 
-    @app.get("/api/review/history", summary="Reviews with their pictures, newest first, page by page", **reading)
+        def query() -> Listed:
+            found = desk.browse(selection, limit, before)
+            # Of a contributor, all digits can be changed at once: the reviewer should know how many they are.
+            total = desk.count_of(contributor, state) if contributor else UNSET
+            return Listed([ListedDigit(**row) for row in found], _next(found, limit), total)
+
+        return json_response(await run_in_threadpool(query))
+
+    @app.get("/api/review/history", summary="Reviews with pictures, newest first, page by page", **reading(History))
     async def history(before: Before = None, limit: Limit = 50) -> Response:
         found = await run_in_threadpool(partial(desk.history, limit, before, images=True))
-        return json_response({"history": found, "next": _next(found, limit)})
+        return json_response(History([PicturedEntry(**row) for row in found], _next(found, limit)))
 
     @app.post(
         "/api/review/contributor",
         summary="Accept, reject or put back all digits of one contributor",
-        **writing("ContributorRequest", "Changed"),
+        **writing(ContributorRequest, Changed),
     )
     async def contributor(request: Request) -> Response:
-        message = decode(contributor_request, await body_of(request))
+        message = decode(contributor_request, await json_body(request))
         if (message.action == "undo") == (message.state == "pending"):
             raise HTTPException(422, "accept and reject need the state pending; undo needs accepted or rejected")
         name = clean_name(message.reviewer)
         work = partial(desk.review_contributor, message.contributor, message.state, message.action, name)
         changed = await run_in_threadpool(work)
         wake_trainer(message.action == "accept" and changed > 0)
-        return json_response({"digits": changed})
+        return json_response(Changed(changed))
 
     @app.post(
         "/api/review/strike",
         summary="Remove a name from credits and history; its digits stay",
-        **writing("StrikeRequest", "Changed"),
+        **writing(StrikeRequest, Changed),
     )
     async def strike(request: Request) -> Response:
-        message = decode(strike_request, await body_of(request))
-        return json_response({"digits": await run_in_threadpool(desk.strike_name, message.name)})
+        message = decode(strike_request, await json_body(request))
+        return json_response(Changed(await run_in_threadpool(desk.strike_name, message.name)))
 
     @app.post(
         "/api/review/{digit}",
         summary="Accept, reject or relabel a digit, or undo its review",
-        **writing("ReviewRequest", "Reviewed", 404, 409),
+        **writing(ReviewRequest, Reviewed, 404, 409),
     )
     async def review(digit: uuid.UUID, request: Request) -> Response:
-        message = decode(review_request, await body_of(request))
+        message = decode(review_request, await json_body(request))
         verdict = _verdict(digit, message, store.classes)
         work = partial(desk.review, verdict.digit, verdict.action, verdict.label, clean_name(message.reviewer))
         try:
@@ -162,7 +190,7 @@ def add_review(app: FastAPI, state: AppState) -> None:
         except AlreadyReviewedError:
             raise HTTPException(409, _DECIDED) from None
         wake_trainer(reviewed["state"] == "accepted")
-        return json_response(reviewed)
+        return json_response(Reviewed(**reviewed))
 
 
 def _position(label: str | None, classes: Sequence[str]) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from fastnn.datasets.dataset import PIXELS
 from fastnn.datasets.labels import DIGIT_CLASSES, is_digit
 from fastnn.errors import ModelError
 from fastnn.recognition import recognise
+from fastnn.web.answers import DigitPrediction, ModelInfo, Prediction
 from fastnn.web.store import Score
 
 if TYPE_CHECKING:
@@ -82,19 +83,19 @@ class ServedModel:
         key = digest.hexdigest()[:16]
         return cls(model, name, key, slowest < _MAX_INLINE_SECONDS, key if origin_key is None else origin_key)
 
-    def describe(self) -> dict[str, Any]:
-        """Return what the pages show about the model: ``name, layers, classes, accuracy, tested_on`` (or None)."""
+    def describe(self) -> ModelInfo:
+        """Return what the pages show about the model."""
         card = self.model.card
         accuracy = card.metrics.get("test_accuracy")
-        return {
-            "name": self.name,
-            "layers": list(self.model.sizes),
-            "classes": list(self.model.classes),
-            "accuracy": accuracy if accuracy is not None and 0 <= accuracy <= 1 else None,
-            "tested_on": None if card.data is None else card.data.n_test,
-        }
+        return ModelInfo(
+            name=self.name,
+            layers=list(self.model.sizes),
+            classes=list(self.model.classes),
+            accuracy=accuracy if accuracy is not None and 0 <= accuracy <= 1 else None,
+            tested_on=None if card.data is None else card.data.n_test,
+        )
 
-    def predict(self, drawings: Drawings) -> dict[str, Any]:
+    def predict(self, drawings: Drawings) -> Prediction:
         """Classify the digits on a picture.
 
         Parameters
@@ -104,15 +105,20 @@ class ServedModel:
 
         Returns
         -------
-        dict
-            Of the first digit ``label, probabilities`` (in the order of the classes), ``doubtful, reason`` and ``seen``
-            (784 pixels; see :meth:`network_input`); ``digits``: the same of each digit with its ``box``, without
-            ``seen``.
+        Prediction
+            ``seen`` of the first digit is what :meth:`network_input` returns.
         """
         digits = recognise(self.model, drawings)
-        items = [{**digit.as_dict(), "label": _as_label(digit.label)} for digit in digits]
-        first = {key: items[0][key] for key in ("label", "probabilities", "doubtful", "reason")}
-        return {**first, "seen": digits[0].image.tolist(), "digits": items}
+        items = [DigitPrediction(**{**digit.as_dict(), "label": _as_label(digit.label)}) for digit in digits]
+        first = items[0]
+        return Prediction(
+            label=first.label,
+            probabilities=first.probabilities,
+            doubtful=first.doubtful,
+            reason=first.reason,
+            seen=digits[0].image.tolist(),
+            digits=items,
+        )
 
     def network_input(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the image that reaches the network: `image`, normalised if the model does so; shape (784,)."""

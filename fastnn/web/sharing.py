@@ -10,8 +10,9 @@ from fastapi import FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from fastnn.errors import ModelError
+from fastnn.web.answers import OriginalModel, PageModel, SharedDigit
 from fastnn.web.limits import FILE_COST, LIGHT_COST
-from fastnn.web.responses import responses, store_error_response
+from fastnn.web.responses import store_error_response
 from fastnn.web.transactions import StoreError
 
 if TYPE_CHECKING:
@@ -67,17 +68,16 @@ def add_sharing(app: FastAPI, state: State) -> None:
             },
         )
 
-    unchanged: dict[int | str, dict[str, Any]] = {304: {"description": "Unchanged since the version with this ETag"}}
-    data = {200: {"description": "An array of images with labels", "content": {"application/json": {}}}, **unchanged}
-    image = {200: {"description": "A PNG image", "content": {"image/png": {}}}, **unchanged}
-    app.add_api_route(
-        "/dataset.json", dataset, summary="The accepted digits", responses={**data, **responses(..., 429, 503)}
-    )
+    def described(answer: Any, *errors: int) -> dict[str, Any]:
+        route = state.description.route(answer, *errors)
+        route["responses"][304] = {"description": "Unchanged since the version with this ETag"}
+        return route
+
+    image = {"description": "A PNG image", "content": {"image/png": {}}}
+    app.add_api_route("/dataset.json", dataset, summary="The accepted digits", **described(list[SharedDigit], 429, 503))
     app.add_api_route("/dataset.json", dataset, methods=["HEAD"], include_in_schema=False)
     app.add_api_route("/dataset.json", preflight, methods=["OPTIONS"], include_in_schema=False)
-    app.add_api_route(
-        "/mosaic.png", mosaic, summary="Accepted digits as one image", responses={**image, **responses(..., 429, 503)}
-    )
+    app.add_api_route("/mosaic.png", mosaic, summary="Accepted digits as one image", **described(image, 429, 503))
     app.add_api_route("/mosaic.png", mosaic, methods=["HEAD"], include_in_schema=False)
 
     # ---- the model ----
@@ -115,15 +115,13 @@ def add_sharing(app: FastAPI, state: State) -> None:
         return _send_model(request, file, "application/json", _CORS_HEADERS)
 
     numbers = {"description": "Numbers of 2 bytes, little-endian", "content": {"application/octet-stream": {}}}
-    binary: dict[int | str, dict[str, Any]] = {200: numbers, **unchanged}
-    described = {200: {"description": "A model", "content": {"application/json": {}}}, **unchanged}
     for path, endpoint, summary, kind in (
-        ("/model.json", model_json, "The model in use without its weights, for scripts of pages", described),
-        ("/model.bin", model_bin, "The weights of model.json in float16", binary),
-        ("/NN.json", original, "The model in the format of the original project, if it can be expressed", described),
+        ("/model.json", model_json, "The model in use without its weights, for scripts of pages", PageModel),
+        ("/model.bin", model_bin, "The weights of model.json in float16", numbers),
+        ("/NN.json", original, "The model in the original project's format, if that can hold it", OriginalModel),
     ):
-        errors = responses(..., 404, 422, 429) if path == "/model.bin" else responses(..., 404, 429)
-        app.add_api_route(path, endpoint, summary=summary, responses={**kind, **errors})
+        errors = (404, 422, 429) if path == "/model.bin" else (404, 429)
+        app.add_api_route(path, endpoint, summary=summary, **described(kind, *errors))
         app.add_api_route(path, endpoint, methods=["HEAD"], include_in_schema=False)
     app.add_api_route("/NN.json", preflight, methods=["OPTIONS"], include_in_schema=False)
 

@@ -28,6 +28,7 @@ from fastnn.datasets.schema import (
     models,
 )
 from fastnn.errors import DataError
+from fastnn.web.class_settings import OPEN, ClosedError, read_settings
 from fastnn.web.desk import ReviewDesk
 from fastnn.web.transactions import StoreError, Transactions
 
@@ -153,6 +154,8 @@ class Store(Transactions):
 
         Raises
         ------
+        ClosedError
+            If collecting is closed.
         QueueFullError
             If the queue has more than MAX_PENDING digits.
         """
@@ -173,6 +176,8 @@ class Store(Transactions):
             for digit in new
         ]
         with self.desk.counting() as (connection, moves):
+            if not read_settings(connection)[OPEN]:
+                raise ClosedError
             # Unlike a count, this reads a limited number of index entries, however long the queue is.
             excess = sa.select(digits.c.seq).where(digits.c.state == PENDING).offset(MAX_PENDING).limit(1)
             if connection.execute(excess).first() is not None:
@@ -232,6 +237,19 @@ class Store(Transactions):
         """Return the accepted digits as a data set."""
         with self._snapshot() as connection:
             return accepted_dataset(connection, self.display_url)
+
+    def latest(self, n: int) -> Dataset:
+        """Return the `n` accepted digits that came last, in order of arrival; DataError if there are none."""
+        query = sa.select(digits.c.pixels, digits.c.label).where(digits.c.state == ACCEPTED)
+        with self.reading() as connection:
+            rows = connection.execute(query.order_by(digits.c.seq.desc()).limit(n)).all()[::-1]
+            pixels, labels = b"".join(pixels_of(row.pixels) for row in rows), [row.label for row in rows]
+            if not all(label in range(len(self.classes)) for label in labels):
+                raise ValueError(f"a digit is damaged: its label is not from 0 to {len(self.classes) - 1}")
+        if not rows:
+            raise DataError(f"{self.display_url}: holds no accepted digits yet; review some, or import a data set")
+        images = np.frombuffer(pixels, np.uint8).reshape(-1, PIXELS)
+        return Dataset(images, np.array(labels, np.int64), self.classes, self.display_url)
 
     def sample(self, n: int, seed: int) -> NDArray[np.uint8]:
         """Return the pixels of at most `n` accepted digits chosen at random.

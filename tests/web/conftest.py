@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import tempfile
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from fastapi.testclient import TestClient
@@ -21,11 +16,12 @@ from fastnn.training import as_model, train
 from fastnn.web.app import Settings, create_app
 from fastnn.web.serving import ServedModel
 from fastnn.web.store import Store
-from tests.helpers import TIMEOUT
-from tests.web.servers import TOKEN, Server, free_port, servers
+from tests.web.postgres import missing_postgres, new_database, postgres
+from tests.web.servers import TOKEN, Server, servers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from fastnn.model import Model
 
@@ -64,54 +60,18 @@ def model_file(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """A PostgreSQL server (Debian's) on a free port; yields its URL without a database name."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    if not found:
-        pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
-    pytest.importorskip("psycopg", reason="psycopg is not installed")
-    # Not in pytest's folder, which another session may remove while this one runs; and not in this user's own
-    # temporary folder, which the user that PostgreSQL runs as may not enter.
-    folder = Path(tempfile.mkdtemp(prefix="fastnn-postgres-", dir="/tmp"))
-    # PostgreSQL refuses to run as root.
-    as_user: dict[str, Any] = {}
-    if os.geteuid() == 0:
-        folder.chmod(0o755)
-        shutil.chown(folder, "postgres")
-        as_user = {"user": "postgres", "group": "postgres", "extra_groups": []}
-    tools, data, port = found[-1], folder / "data", free_port()
-
-    def run(*command: str | Path) -> None:
-        subprocess.run(
-            [str(part) for part in command],
-            check=True,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=TIMEOUT,
-            cwd="/",
-            **as_user,
-        )
-
-    try:
-        run(tools / "initdb", "-D", data, "-A", "trust", "-U", "tester", "--no-sync", "--locale=C", "-E", "UTF8")
-        options = f"-p {port} -c unix_socket_directories= -c listen_addresses=127.0.0.1"
-        run(tools / "pg_ctl", "-D", data, "-o", options, "-w", "-l", folder / "log", "start")
-        try:
-            yield f"postgresql://tester@127.0.0.1:{port}/"
-        finally:
-            run(tools / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
-    finally:
-        shutil.rmtree(folder)
+    reason = missing_postgres()
+    if reason is not None:
+        pytest.skip(reason)
+    with postgres() as url:
+        yield url
 
 
 @pytest.fixture
 def postgres_url(postgres_server: str) -> Iterator[str]:
     """An empty PostgreSQL database."""
-    import psycopg
-
-    name = f"test_{os.urandom(6).hex()}"
-    with psycopg.connect(f"{postgres_server}postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
-        yield postgres_server + name
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[arg-type]
+    with new_database(postgres_server) as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -138,6 +98,15 @@ def sqlite_url(tmp_path: Path) -> str:
 def client(sqlite_url: str, loaded: ServedModel) -> Iterator[TestClient]:
     """A client of the app on an empty SQLite database, without a rate limit."""
     app = create_app(Settings(Store(sqlite_url), TOKEN, loaded, rate=0))
+    with TestClient(app, raise_server_exceptions=False) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def unchanged(loaded: ServedModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """A client as above, for the many tests of a module whose requests are refused: they must not change anything."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('unchanged') / 'digits.db'}"
+    app = create_app(Settings(Store(url), TOKEN, loaded, rate=0))
     with TestClient(app, raise_server_exceptions=False) as opened:
         yield opened
 

@@ -58,21 +58,23 @@ class Connection:
 
     async def post(self, path: str, body: bytes) -> tuple[int, float]:
         """Return the status of the response, and the seconds until it was complete."""
+        status, seconds, _ = await self.request("POST", path, body)
+        return status, seconds
+
+    async def request(self, method: str, path: str, body: bytes = b"") -> tuple[int, float, bytes]:
+        """Return the status of the response, the seconds until it was complete, and its content as it was sent."""
         if self._streams is None:
             self._streams = await asyncio.open_connection(self._host, self._port)
         reader, writer = self._streams
-        lines = (
-            f"POST {path} HTTP/1.1",
-            f"Host: {self._host}",
-            "Content-Type: application/json",
-            f"Content-Length: {len(body)}",
-        )
+        lines = [f"{method} {path} HTTP/1.1", f"Host: {self._host}"]
+        if method == "POST":
+            lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
         start = time.perf_counter()
         writer.write("\r\n".join((*lines, "", "")).encode() + body)
         head = await reader.readuntil(b"\r\n\r\n")
         length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
-        await reader.readexactly(int(length.partition(b":")[2]))
-        return int(head.split(b" ", 2)[1]), time.perf_counter() - start
+        content = await reader.readexactly(int(length.partition(b":")[2]))
+        return int(head.split(b" ", 2)[1]), time.perf_counter() - start, content
 
     def close(self) -> bool:
         """Close the connection, and return whether it was open; the next request opens it again."""

@@ -24,7 +24,7 @@ from fastnn.web import app as app_module
 from fastnn.web import limits
 from fastnn.web import state as state_module
 from fastnn.web.app import MAX_BODY_BYTES, MAX_IMAGE_BYTES, Settings, create_app
-from fastnn.web.pages import PAGES, STATIC
+from fastnn.web.pages import PAGES, STATIC, service_worker
 from fastnn.web.serving import ServedModel
 from fastnn.web.store import Store, StoreError
 from tests.helpers import TIMEOUT
@@ -154,9 +154,9 @@ INKED = [0, *IMAGE[1:]]
     ],
 )
 def test_invalid_input_is_refused_with_a_reason(
-    client: TestClient, path: str, content: bytes | str, kind: str, status: int
+    unchanged: TestClient, path: str, content: bytes | str, kind: str, status: int
 ) -> None:
-    answer = client.post(path, content=content, headers={"Content-Type": kind})
+    answer = unchanged.post(path, content=content, headers={"Content-Type": kind})
     assert answer.status_code == status
     assert 0 < len(answer.json()["detail"]) < 300
 
@@ -178,12 +178,12 @@ def test_invalid_input_is_refused_with_a_reason(
     ],
 )
 def test_one_invalid_digit_rejects_the_whole_request(
-    client: TestClient, drawn: Dataset, changes: dict[str, Any]
+    unchanged: TestClient, drawn: Dataset, changes: dict[str, Any]
 ) -> None:
     digits = [digit(drawn, 0), digit(drawn, 1, **changes)]
-    answer = client.post("/api/digits", json={"digits": digits})
+    answer = unchanged.post("/api/digits", json={"digits": digits})
     assert answer.status_code == 422
-    assert client.get("/api/stats").json()["pending"] == 0
+    assert unchanged.get("/api/stats").json()["pending"] == 0
 
 
 def test_too_many_digits_in_one_request_are_refused(client: TestClient, drawn: Dataset) -> None:
@@ -263,8 +263,8 @@ def test_reviewed_digits_appear_in_the_data_set(client: TestClient, drawn: Datas
         ([], 422),
     ],
 )
-def test_invalid_reviews_are_refused(client: TestClient, body: Any, status: int) -> None:
-    assert client.post(f"/api/review/{new_id()}", json=body, headers=BEARER).status_code == status
+def test_invalid_reviews_are_refused(unchanged: TestClient, body: Any, status: int) -> None:
+    assert unchanged.post(f"/api/review/{new_id()}", json=body, headers=BEARER).status_code == status
 
 
 def test_a_second_reviewer_with_another_decision_gets_a_409(client: TestClient, drawn: Dataset) -> None:
@@ -443,7 +443,7 @@ def test_the_rate_limiter_is_called_from_one_thread_only(client: TestClient, mon
     assert len(threads) == 1
 
 
-@pytest.mark.parametrize("path", [*PAGES, "/static/style.css", "/static/draw-pad.js", "/api/stats", "/nothing"])
+@pytest.mark.parametrize("path", [*PAGES, "/static/style.css", "/service-worker.js", "/api/stats", "/nothing"])
 def test_every_response_has_the_security_headers(client: TestClient, path: str) -> None:
     headers = client.get(path).headers
     policy = headers["content-security-policy"]
@@ -496,6 +496,25 @@ def test_pages_have_what_link_previews_and_home_screens_show(client: TestClient)
     for icon in manifest["icons"]:
         assert client.get(f"/static/{icon['src']}").status_code == 200
     assert client.get("/favicon.ico").content[:4] == b"\0\0\1\0"
+
+
+def test_the_service_worker_changes_with_the_page_and_names_files_that_exist(client: TestClient) -> None:
+    answer = client.get("/service-worker.js")
+    assert answer.headers["content-type"].startswith("text/javascript")
+    assert answer.headers["cache-control"] == "no-cache"
+    assert "{{" not in answer.text
+    names = json.loads(answer.text.split("FILES = ")[1].split(";")[0])
+    assert {"./", "static/recognise.js", "static/network.js", "static/why.js", "static/style.css"} <= set(names)
+    for name in names:
+        assert client.get(f"/{name.removeprefix('./')}").status_code == 200, name
+    assert service_worker("one page") != service_worker("another page")
+
+
+def test_a_page_names_all_its_scripts_so_that_they_load_at_once(client: TestClient) -> None:
+    named = re.findall(r'rel="modulepreload" href="static/([^"]+)"', client.get("/").text)
+    assert {"answer.js", "common.js", "draw-pad.js", "drawing.js", "model.js", "picture.js"} <= set(named)
+    # The network comes when the page is usable.
+    assert not {"network.js", "why.js"} & set(named)
 
 
 def test_the_page_that_learns_gets_digits_before_there_are_any(client: TestClient) -> None:

@@ -44,6 +44,13 @@ def test_a_data_set_survives_import_and_export(url: str, tmp_path: Path, drawn: 
     store.close()
 
 
+def test_postgresql_knows_how_many_digits_an_import_has_stored(postgres_url: str, drawn: Dataset) -> None:
+    import_dataset(drawn.take(range(600)), postgres_url, review=True)
+    with changing(postgres_url) as connection:
+        known = connection.execute(sa.text("SELECT reltuples FROM pg_class WHERE relname = 'fastnn_digits'"))
+        assert known.scalar_one() == 600  # the planner's statistics; -1 without them
+
+
 def test_a_later_version_of_a_file_adds_only_new_digits(url: str, drawn: Dataset) -> None:
     assert import_dataset(drawn.take([*range(300), 7]), url) == (301, 0)
     # New digits in front and between, another order, and one digit three times instead of twice.

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 ROUTES = (
     ("GET", "/api/review"),
     ("POST", "/api/review"),
+    ("POST", "/api/review/release"),
     ("GET", "/api/review/digits"),
     ("GET", "/api/review/history"),
     ("POST", "/api/review/contributor"),
@@ -63,6 +64,20 @@ def test_pages_with_a_session_get_different_digits(client: TestClient, drawn: Da
     # A page without a session, such as one of an earlier version, still works.
     assert len(get(client, "/api/review", limit=30)["digits"]) == 10
     get(client, "/api/review", 422, session="x")
+
+
+def test_what_a_session_gives_back_is_free_at_once(client: TestClient, drawn: Dataset) -> None:
+    send(client, *(digit(drawn, n) for n in range(20)))
+    sessions = [new_id() for _ in range(3)]
+    pages = [get(client, "/api/review", limit=8, session=one)["digits"] for one in sessions[:2]]
+    assert len(get(client, "/api/review", session=sessions[2])["digits"]) == 4
+    assert post(client, "/api/review/release", {"sessions": sessions[1:]}) == {"sessions": 2}
+    free = {one["id"] for one in get(client, "/api/review")["digits"]}
+    assert len(free) == 12
+    assert {one["id"] for one in pages[1]} <= free
+    assert not free & {one["id"] for one in pages[0]}
+    for wrong in ([], ["x"], [new_id()] * 101):
+        post(client, "/api/review/release", {"sessions": wrong}, 422)
 
 
 def test_the_grid_of_one_label(client: TestClient, drawn: Dataset) -> None:
@@ -130,11 +145,17 @@ def test_reviewed_digits_are_browsed_and_put_back(client: TestClient, drawn: Dat
     post(client, "/api/review", {"reviews": [{"id": one, "action": "accept"} for one in known[:4]]})
     first = get(client, "/api/review/digits", limit=3, label="4", contributor="Ann")
     assert [one["id"] for one in first["digits"]] == known[3:0:-1]
+    # Of a contributor, it is known how many digits are in this state.
+    assert first["total"] == 4
     rest = get(client, "/api/review/digits", limit=3, before=first["next"])
     assert ([one["id"] for one in rest["digits"]], rest["next"]) == (known[:1], None)
     assert rest["digits"][0]["image"] == drawn.images[0].tolist()
     assert get(client, "/api/review/digits", state="rejected")["digits"] == []
     assert get(client, "/api/review/digits", label=5)["digits"] == []
+    # A review leads to its digit.
+    oldest = get(client, "/api/review/history")["history"][-1]
+    assert (oldest["id"], oldest["state"], oldest["current_label"]) == (known[0], "accepted", 4)
+    assert get(client, "/api/review/digits", before=oldest["digit_number"] + 1)["digits"][0]["id"] == known[0]
     put_back = {"action": "undo", "state": "accepted", "label": 4}
     assert post(client, f"/api/review/{known[0]}", put_back)["state"] == "pending"
     assert len(get(client, "/api/review/digits", state="pending")["digits"]) == 2

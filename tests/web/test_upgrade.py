@@ -71,7 +71,11 @@ def test_an_upgrade_keeps_all_digits_and_reviews(old: str) -> None:
     store = Store(old)
     after = content(old)
     assert (before.pop("version"), after.pop("version")) == ([1], [2])
-    assert set(after.pop("tables")) - set(before.pop("tables")) == {"fastnn_classes", "fastnn_leases"}
+    assert set(after.pop("tables")) - set(before.pop("tables")) == {
+        "fastnn_classes",
+        "fastnn_leases",
+        "fastnn_settings",
+    }
     assert after == before
     (waiting,) = store.desk.queue(10, session="a")
     assert (waiting["label"], waiting["contributor"]) == (4, "Ann")

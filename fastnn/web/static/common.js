@@ -7,6 +7,9 @@ export const SIDE = 28;
 /** Names of the classes that the server collects; a label is a position among them. */
 export const classes = JSON.parse(document.body.dataset.classes);
 
+/** What the pages call the things that are drawn, see words.py: {one: "digit", several: "digits", ...}. */
+export const words = JSON.parse(document.body.dataset.words);
+
 const RETRY_MS = 3000; // when the server does not say how long to wait
 const MAX_RETRY_MS = 60000;
 
@@ -23,7 +26,7 @@ export class ApiError extends Error {
  * Send a request to the API and return the decoded JSON; `body` is sent as JSON, or as it is if it is a Blob. Throws
  * ApiError, or TypeError if the server cannot be reached.
  */
-export async function request(path, { body, token, signal } = {}) {
+export async function request(path, { body, token, signal, keepalive = false } = {}) {
   const headers = {};
   if (token) headers.Authorization = `Bearer ${token}`;
   const isFile = body instanceof Blob;
@@ -33,14 +36,20 @@ export async function request(path, { body, token, signal } = {}) {
     headers,
     body: body === undefined || isFile ? body : JSON.stringify(body),
     signal,
+    keepalive, // so that it is sent while the page is left
     credentials: "omit",
     cache: "no-store",
   });
   if (response.ok) return response.json();
+  throw await responseError(response);
+}
+
+/** The ApiError that a response describes. */
+export async function responseError(response) {
   const error = await response.json().catch(() => ({}));
   const detail = typeof error.detail === "string" ? error.detail : `the server answered with status ${response.status}`;
   const wait = response.headers.get("Retry-After");
-  throw new ApiError(response.status, detail, /^\d+$/.test(wait) ? Number(wait) : null);
+  return new ApiError(response.status, detail, /^\d+$/.test(wait) ? Number(wait) : null);
 }
 
 /** The text that describes a failed request. */
@@ -51,13 +60,14 @@ export function errorText(error) {
 /** Milliseconds until a failed request may be sent again; null if it would fail again. */
 export function retryDelay(error) {
   if (!(error instanceof ApiError)) return RETRY_MS;
-  if (error.status !== 429 && error.status < 500) return null;
+  // A 409 that says when to try again: collecting is closed.
+  if (error.status !== 429 && error.status < 500 && (error.status !== 409 || error.retryAfter === null)) return null;
   return error.retryAfter === null ? RETRY_MS : Math.min(1000 * error.retryAfter, MAX_RETRY_MS);
 }
 
-/** "a" or "an", as it is said before a number or a word. */
+/** "a" or "an", as it is said before a number, a letter or a word; words.py has the same rule. */
 export function article(name) {
-  return /^(8|11$|18$|[aeiou])/i.test(String(name)) ? "an" : "a";
+  return /^(8|11$|18$|[aefhilmnorsx]$|(?!u$|uni|use|eu|one)[aeiou])/i.test(String(name)) ? "an" : "a";
 }
 
 /** "1 digit", "2 digits", "1,000 digits". */

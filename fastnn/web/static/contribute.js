@@ -1,73 +1,84 @@
-// Asks for digits and sends them by itself.
+// Asks for drawings and sends them by itself.
 
 import { byId, createElement, drawImage } from "./answer.js";
-import { article, ApiError, errorText, newId, plural, request, setEnabled, showMessage, storedValue } from "./common.js";
+import { article, ApiError, classes, errorText, newId, plural, request, setEnabled, showMessage, storedValue, words } from "./common.js";
 import "./draw-pad.js";
+import { Recogniser } from "./model.js";
 import { Outbox } from "./outbox.js";
 
 const SHOWN = 20; // digits of this visit that are shown
 const PAUSE_MS = 150; // after the last movement of the pen, before the network is asked
+const RAREST = 5; // classes among which one is chosen; of few classes, half of them
+const MOST_COUNTED = 40; // of more classes, only those that were drawn here are counted
+const OPEN_MS = 3000; // how often to look whether collecting is open again
 const SURE = 0.9; // probability at which the page asks whether another digit was meant
 
 const pad = byId("drawing");
+const recogniser = new Recogniser();
 const storedName = storedValue(() => localStorage, "fastnn.name");
 const outbox = new Outbox(storedName.get() ?? "");
 
-let total = new Array(10).fill(0);
+let total = new Array(classes.length).fill(0);
 let wanted = -1;
 let version = 0; // of the drawing
 let opinion = null; // what the network says about the drawing
 let asksNetwork = true;
+let known = []; // classes of the network
+let openTimer = 0;
 let timer = 0;
 let thankedFor = 0; // digits sent
 
 const allDrawn = () => [...outbox.sent, ...outbox.unsent];
-const countOf = (digit) => allDrawn().filter(({ label }) => label === digit).length;
+const countOf = (position) => allDrawn().filter(({ label }) => label === position).length;
+const withArticle = (name) => `${article(name)} ${name}`;
 
-/** Choose the next digit among the five rarest, but not the same digit twice in a row. */
-function chooseDigit() {
-  const order = total.map((n, digit) => [n + countOf(digit), Math.random(), digit]).filter(([, , digit]) => digit !== wanted);
-  // Among hundreds, a few digits more or less do not matter, so any of the five rarest will do.
+/** Choose the next class among the rarest, but not the same twice in a row. */
+function chooseClass() {
+  const order = total.map((n, position) => [n + countOf(position), Math.random(), position]).filter(([, , position]) => position !== wanted);
+  // Among hundreds, a few drawings more or less do not matter, so any of the rarest will do.
   order.sort((a, b) => a[0] - b[0] || a[1] - b[1]);
-  wanted = order[Math.floor(Math.random() * 5)][2];
-  byId("please").textContent = `Please draw ${article(wanted)}`;
-  byId("wanted").textContent = wanted;
+  wanted = order[Math.floor(Math.random() * Math.min(RAREST, Math.ceil(order.length / 2)))][2];
+  byId("please").textContent = `Please draw ${article(classes[wanted])}`;
+  byId("wanted").textContent = classes[wanted];
+  byId("wanted").classList.toggle("long", classes[wanted].length > 10);
   showHint(null);
   setEnabled(byId("next"), !pad.empty);
 }
 
 function render() {
-  byId("tally").replaceChildren(...total.map((all, digit) => createElement("li", {
-    className: digit === wanted ? "wanted" : "",
-    children: [createElement("b", { text: digit }), createElement("span", { text: `you ${countOf(digit)}` }),
-      document.createElement("br"), createElement("span", { text: `all ${all.toLocaleString("en")}` })],
+  const counted = [...total.keys()].filter((k) => total.length <= MOST_COUNTED || k === wanted || countOf(k));
+  byId("tally").replaceChildren(...counted.map((k) => createElement("li", {
+    className: k === wanted ? "wanted" : "",
+    children: [createElement("b", { text: classes[k] }), createElement("span", { text: `you ${countOf(k)}` }),
+      document.createElement("br"), createElement("span", { text: `all ${total[k].toLocaleString("en")}` })],
   })));
   byId("drawn").replaceChildren(...allDrawn().slice(-SHOWN).map(({ id, image, label }) => {
     const picture = createElement("canvas", { className: "picture" });
     const waits = outbox.unsent.some((digit) => digit.id === id);
     picture.setAttribute("role", "img");
-    picture.setAttribute("aria-label", `Your ${label}${waits ? ", not sent yet" : ""}`);
+    picture.setAttribute("aria-label", `Your ${classes[label]}${waits ? ", not sent yet" : ""}`);
     drawImage(picture, image);
-    return createElement("li", { className: waits ? "waits" : "", children: [picture, createElement("span", { text: label })] });
+    return createElement("li", { className: waits ? "waits" : "", children: [picture, createElement("span", { text: classes[label] })] });
   }));
   setEnabled(byId("last"), outbox.deletable);
 }
 
 function keep() {
-  outbox.add({ id: newId(), image: pad.image(), label: wanted, drawn: Date.now() });
+  outbox.add({ id: newId(), image: pad.image(), label: wanted, name: classes[wanted], drawn: Date.now() });
   pad.reset();
 }
 
 /** Keep the drawing and ask for another digit; first ask back if it looks like another one. */
 function next({ certainly = false } = {}) {
   if (wanted < 0 || pad.empty) return;
-  const other = opinion && String(opinion.label) !== String(wanted) && !opinion.doubtful && Math.max(...opinion.probabilities) > SURE;
+  // A network that does not know the class asked for takes it for another one each time.
+  const other = opinion && known.includes(classes[wanted]) && String(opinion.label) !== classes[wanted] && !opinion.doubtful && Math.max(...opinion.probabilities) > SURE;
   if (other && !certainly) {
     showHint(opinion.label);
     return;
   }
   keep();
-  chooseDigit();
+  chooseClass();
   render();
 }
 
@@ -78,8 +89,8 @@ function showHint(label) {
   byId("hint").hidden = hidden;
   byId("steps").hidden = !hidden;
   if (!hidden) {
-    byId("looks").textContent = `It looks like ${article(label)} ${label}; you were asked for ${article(wanted)} ${wanted}.`;
-    byId("keep").textContent = `Keep as ${wanted}`;
+    byId("looks").textContent = `It looks like ${withArticle(label)}; you were asked for ${withArticle(classes[wanted])}.`;
+    byId("keep").textContent = `Keep as ${classes[wanted]}`;
   }
   if (hadFocus) byId(hidden ? "next" : "keep").focus();
 }
@@ -88,7 +99,7 @@ function showHint(label) {
 async function askNetwork() {
   const mine = version;
   try {
-    const answer = await request("api/predict", { body: { image: pad.imageForNetwork() } });
+    const answer = await recogniser.recognise(pad.imageForNetwork());
     if (mine === version) opinion = answer;
   } catch (error) {
     if (error instanceof ApiError && error.status === 503) asksNetwork = false; // there is no network
@@ -101,12 +112,12 @@ pad.addEventListener("input", () => {
   clearTimeout(timer);
   showHint(null);
   setEnabled(byId("next"), wanted >= 0 && !pad.empty);
-  if (asksNetwork && !pad.empty) timer = setTimeout(askNetwork, PAUSE_MS);
+  if ((asksNetwork || recogniser.model) && !pad.empty) timer = setTimeout(askNetwork, PAUSE_MS);
 });
 byId("next").addEventListener("click", () => next());
 byId("keep").addEventListener("click", () => next({ certainly: true }));
 byId("redo").addEventListener("click", () => pad.reset());
-byId("other").addEventListener("click", () => { chooseDigit(); render(); });
+byId("other").addEventListener("click", () => { chooseClass(); render(); });
 byId("last").addEventListener("click", () => outbox.deleteNewest());
 
 function rename() {
@@ -119,7 +130,7 @@ byId("name").addEventListener("change", rename);
 byId("form").addEventListener("submit", (event) => {
   event.preventDefault();
   rename();
-  showMessage(byId("message"), byId("name").value.trim() ? "Your name goes with your digits." : "Your digits have no name.", "good");
+  showMessage(byId("message"), byId("name").value.trim() ? `Your name goes with your ${words.several}.` : `Your ${words.several} have no name.`, "good");
 });
 
 document.addEventListener("keydown", (event) => {
@@ -133,15 +144,33 @@ outbox.addEventListener("change", () => {
   const n = outbox.sent.length;
   if (n === thankedFor && outbox.savesAll) return;
   thankedFor = n;
-  if (!outbox.savesAll) showMessage(byId("message"), "This browser cannot save digits. Those that wait are lost if you leave now.", "bad");
+  if (!outbox.savesAll) showMessage(byId("message"), `This browser cannot save ${words.several}. Those that wait are lost if you leave now.`, "bad");
   else if (n) showMessage(byId("message"), `${n.toLocaleString("en")} sent, thank you.`, "good");
 });
 outbox.addEventListener("failure", ({ error, refused }) => {
   const text = refused ? `A drawing was refused: ${errorText(error)}.`
-    : `Not sent yet: ${errorText(error)}. ${plural(outbox.unsent.length, "digit")} will be sent later.`;
+    : `Not sent yet: ${errorText(error)}. ${waiting()} will be sent later.`;
   // The event "change", which follows, must not overwrite it.
-  queueMicrotask(() => showMessage(byId("message"), text, "bad"));
+  queueMicrotask(() => (outbox.closed ? showClosed() : showMessage(byId("message"), text, "bad")));
 });
+
+const waiting = () => plural(outbox.unsent.length, words.one, words.several);
+
+/** Say that collecting is closed, and look now and then whether it is open again. */
+function showClosed() {
+  const kept = outbox.unsent.length ? ` ${waiting()} in this browser will be sent when it opens.` : "";
+  showMessage(byId("message"), `Collecting is closed at the moment. Thank you.${kept}`);
+  clearTimeout(openTimer);
+  openTimer = setTimeout(async () => {
+    const { collecting } = await request("api/class").catch(() => ({ collecting: false }));
+    if (!collecting) {
+      showClosed();
+      return;
+    }
+    showMessage(byId("message"), "Collecting is open.", "good");
+    outbox.flush();
+  }, OPEN_MS);
+}
 
 // The browser may end a hidden page at any time.
 document.addEventListener("visibilitychange", () => { if (document.hidden) outbox.flush(); });
@@ -151,11 +180,14 @@ addEventListener("pagehide", () => {
 });
 
 byId("name").value = storedName.get() ?? "";
-request("api/stats").then(({ digits, model }) => {
-  total = total.map((_, digit) => digits[digit]);
+recogniser.start(pad);
+request("api/stats").then(({ digits, model, collecting }) => {
+  total = classes.map((name) => digits[name] ?? 0);
   asksNetwork = model !== null;
+  known = model?.classes ?? [];
+  if (!collecting) showClosed();
 }).catch((error) => showMessage(byId("message"), errorText(error), "bad")).finally(() => {
-  chooseDigit();
+  chooseClass();
   render();
   outbox.flush();
 });

@@ -1,12 +1,12 @@
 // Shows the contents of the data set and how to load it.
 
 import { barChart, byId, createElement } from "./answer.js";
-import { errorText, request, showFigures } from "./common.js";
+import { errorText, request, showFigures, words } from "./common.js";
 
 async function showData() {
   const { accepted, pending, digits, credits } = await request("api/stats");
   showFigures(byId("figures"), [
-    [accepted === 1 ? "digit" : "digits", accepted],
+    [accepted === 1 ? words.one : words.several, accepted],
     ["waiting for review", pending],
     [credits.length === 1 ? "person in the credits" : "people in the credits", credits.length],
   ]);
@@ -24,5 +24,5 @@ async function showData() {
 }
 
 const url = new URL("dataset.json", document.baseURI).href;
-byId("example").textContent = `const digits = await (await fetch("${url}")).json();`;
+byId("example").textContent = `const ${words.several} = await (await fetch("${url}")).json();`;
 showData().catch((error) => { byId("message").textContent = errorText(error); });

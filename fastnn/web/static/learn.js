@@ -1,25 +1,33 @@
-// Shows a network that learns in a worker beside the page.
+// Shows a network that learns in a worker beside the page, and the same training by fastnn on the server.
 
-import { AnswerView, byId, createElement, drawImage, percent } from "./answer.js";
-import { article, errorText, showFigures, showMessage } from "./common.js";
+import { AnswerView, byId, percent } from "./answer.js";
+import { article, classes, errorText, plural, setEnabled, showFigures, showMessage, words } from "./common.js";
 import "./draw-pad.js";
+import { showCurves, showUnits, showWrong } from "./learn-views.js";
+import { Machine } from "./machine.js";
 
 const PIXELS = 784;
-const LEAST_ACCEPTED = 200; // with fewer digits of visitors, a network learns little
+const LEAST_ACCEPTED = Math.min(200, 20 * classes.length); // with fewer digits of visitors, a network learns little
+const HAS_BUILT_IN = classes.join() === "0,1,2,3,4,5,6,7,8,9"; // other things are not built in
 const MOST_DIGITS = 5000;
-const UNITS_PER_ROW = 8;
-const UNIT_SIDE = 30; // pixels: 28 and a gap
 
 const pad = byId("drawing");
-const view = new AnswerView([...Array(10).keys()].map(String));
+const view = new AnswerView(classes);
 const worker = new Worker(new URL("learn-worker.js", import.meta.url), { type: "module" });
+
+const machine = new Machine({
+  settings: () => ({ source: byId("source").value, ...settings() }),
+  changed: () => showCurves(curve, machine.curve),
+});
 
 let running = false;
 let ready = false;
+let loaded = false; // whether the worker has digits
+let tooFew = false; // there is nothing to learn from
 let stepWaits = false; // a step was asked for before the digits were there
 let curve = []; // [digits, accuracy]
 
-const settings = () => ({ hidden: Number(byId("hidden").value), rule: byId("rule").value, rate: Number(byId("rate").value) });
+const settings = () => ({ classes: classes.length, hidden: Number(byId("hidden").value), rule: byId("rule").value, rate: Number(byId("rate").value) });
 
 /** Read the built-in digits: 784 pixels and the label of each. */
 async function builtIn() {
@@ -43,35 +51,44 @@ async function accepted() {
   const digits = (await response.json()).slice(-MOST_DIGITS);
   const images = new Uint8Array(digits.length * PIXELS);
   digits.forEach(({ image }, k) => images.set(image, k * PIXELS));
-  return { images, labels: digits.map(({ label }) => label) };
+  // Labels are numbers if they are digits, and names otherwise.
+  return { images, labels: digits.map(({ label }) => classes.indexOf(String(label))) };
 }
 
 async function load() {
   run(false);
   ready = false;
-  showMessage(byId("message"), "Loading digits …");
+  showMessage(byId("message"), `Loading ${words.several} …`);
   try {
     const digits = await (byId("source").value === "accepted" ? accepted() : builtIn());
+    const few = `Visitors have drawn only ${plural(digits.labels.length, words.one, words.several)} so far`;
+    if (digits.labels.length < LEAST_ACCEPTED && !HAS_BUILT_IN) {
+      tooFew = true;
+      for (const id of ["run", "step", "reset"]) setEnabled(byId(id), false);
+      showMessage(byId("message"), `${few} that have been accepted; a network needs ${LEAST_ACCEPTED}. Please come back later.`);
+      return;
+    }
     if (digits.labels.length < LEAST_ACCEPTED) {
       byId("source").value = "drawn";
       await load();
-      showMessage(byId("message"), `Visitors have drawn only ${digits.labels.length} digits so far; these are built in.`);
+      showMessage(byId("message"), `${few}; these are built in.`);
       return;
     }
     worker.postMessage({ type: "data", ...digits });
-    ready = true;
+    ready = loaded = true;
     reset();
     run(running);
     showMessage(byId("message"), "");
     if (stepWaits) step();
   } catch (error) {
     run(false);
-    showMessage(byId("message"), `The digits cannot be loaded: ${errorText(error)}.`, "bad");
+    showMessage(byId("message"), `The ${words.several} cannot be loaded: ${errorText(error)}.`, "bad");
   }
 }
 
 /** Start or pause; before the digits are there, it waits for them. */
 function run(on) {
+  if (tooFew) return;
   running = on;
   byId("run").textContent = running ? "Pause" : "Start";
   if (ready) worker.postMessage({ type: "run", running });
@@ -80,64 +97,33 @@ function run(on) {
 /** Learn one digit; before the digits are there, it waits for them. */
 function step() {
   run(false);
-  stepWaits = !ready;
+  stepWaits = !ready && !tooFew;
   if (ready) worker.postMessage({ type: "step" });
 }
 
 function reset() {
+  if (!loaded) return;
   curve = [];
   worker.postMessage({ type: "reset", settings: settings() });
 }
 
 function showAnswer({ probabilities }) {
   if (probabilities) view.show(probabilities);
-  else view.clear("Draw a digit on the pad.");
-}
-
-/** Show the accuracy over the logarithm of the number of digits: most is learned from the first hundreds. */
-function showCurve() {
-  const last = Math.max(1, curve.at(-1)[0]);
-  const place = ([n, accuracy]) => `${400 * Math.log1p(n) / Math.log1p(last)},${150 - 150 * accuracy}`;
-  byId("line").setAttribute("points", curve.map(place).join(" "));
-  byId("curve").setAttribute("aria-label", `Test accuracy: ${percent(curve.at(-1)[1])} after ${last.toLocaleString("en")} digits`);
-}
-
-function showUnits(pictures) {
-  const canvas = byId("units"), rows = Math.ceil(pictures.length / UNITS_PER_ROW);
-  canvas.width = UNITS_PER_ROW * UNIT_SIDE;
-  canvas.height = rows * UNIT_SIDE;
-  const context = canvas.getContext("2d");
-  pictures.forEach((weights, unit) => {
-    const picture = context.createImageData(28, 28);
-    weights.forEach((weight, k) => {
-      const rest = 255 - 2 * Math.abs(weight); // white = no weight
-      picture.data.set(weight > 0 ? [rest, rest, 255, 255] : [255, rest, rest, 255], 4 * k);
-    });
-    context.putImageData(picture, UNIT_SIDE * (unit % UNITS_PER_ROW) + 1, UNIT_SIDE * Math.floor(unit / UNITS_PER_ROW) + 1);
-  });
-}
-
-function showWrong(wrong) {
-  byId("wrong").replaceChildren(...wrong.map(({ image, label, answer }) => {
-    const picture = createElement("canvas", { className: "picture" });
-    picture.setAttribute("role", "img");
-    picture.setAttribute("aria-label", `${article(label) === "an" ? "An" : "A"} ${label}, taken for ${answer}`);
-    drawImage(picture, image);
-    return createElement("li", { children: [picture, createElement("span", { text: `${label} → ${answer}` })] });
-  }));
+  else view.clear(`Draw ${words.something} on the pad.`);
 }
 
 function showProgress({ trained, nTrain, nTest, accuracy, perSecond, pictures, wrong, last, ...answer }) {
   if (curve.at(-1)?.[0] === trained) curve.pop();
   curve.push([trained, accuracy]);
-  const figures = [["digits learned", trained], [`right of ${nTest}`, percent(accuracy)], ["rounds", Math.floor(trained / nTrain)]];
-  if (perSecond) figures.push(["digits a second", Math.round(perSecond)]);
+  const figures = [[`${words.several} learned`, trained], [`right of ${nTest}`, percent(accuracy)], ["rounds", Math.floor(trained / nTrain)]];
+  if (perSecond) figures.push([`${words.several} a second`, Math.round(perSecond)]);
   showFigures(byId("figures"), figures);
-  showCurve();
-  showUnits(pictures);
-  showWrong(wrong);
+  if (trained >= nTrain) machine.compare(perSecond); // before, the script is not compiled well yet
+  showCurves(curve, machine.curve);
+  showUnits(byId("units"), pictures);
+  showWrong(byId("wrong"), wrong.map((one) => ({ ...one, label: classes[one.label], answer: classes[one.answer] })));
   showAnswer(answer);
-  if (last) showMessage(byId("message"), `It has just learned from ${article(last.label)} ${last.label}.`);
+  if (last) showMessage(byId("message"), `It has just learned from ${article(classes[last.label])} ${classes[last.label]}.`);
 }
 
 worker.addEventListener("message", ({ data }) => {
@@ -156,6 +142,7 @@ byId("run").addEventListener("click", () => {
 });
 byId("step").addEventListener("click", step);
 byId("reset").addEventListener("click", () => {
+  if (tooFew) return;
   showMessage(byId("message"), "");
   reset();
 });
@@ -163,7 +150,13 @@ byId("source").addEventListener("change", load);
 byId("rule").addEventListener("change", reset);
 byId("hidden").addEventListener("change", reset);
 byId("rate").addEventListener("change", () => worker.postMessage({ type: "rate", rate: settings().rate }));
+// With other settings, the curves are not those of the same training.
+for (const id of ["source", "rule", "hidden", "rate"]) byId(id).addEventListener("change", () => machine.clear());
 pad.addEventListener("input", () => worker.postMessage({ type: "ask", image: pad.empty ? null : pad.imageForNetwork() }));
 // A page that nobody sees does not use the processor.
 document.addEventListener("visibilitychange", () => { if (document.hidden && running) run(false); });
+if (!HAS_BUILT_IN) {
+  byId("source").value = "accepted";
+  byId("source").closest("label").hidden = true;
+}
 load();

@@ -1,6 +1,6 @@
 // Sends drawn digits by itself, and keeps them in this browser until the server confirms that they are stored.
 
-import { ApiError, request, retryDelay, storedRecords } from "./common.js";
+import { ApiError, classes, request, retryDelay, storedRecords } from "./common.js";
 
 const BATCH = 20; // digits in one request
 const HOLD_MS = 3000; // the newest digit waits so long, so that it can be deleted
@@ -8,8 +8,10 @@ const MOST_KEEPALIVE_BYTES = 60000; // browsers let a page that is left send 64 
 
 const saved = storedRecords(() => localStorage, "fastnn.digit.");
 
+// Another server may have had this address, with other classes; its drawings stay until it is back. Before there were
+// classes, labels were digits.
 const isDigit = (digit) => typeof digit?.id === "string" && Array.isArray(digit.image) && digit.image.length === 784
-  && digit.label >= 0 && digit.label <= 9;
+  && digit.label in classes && classes[digit.label] === (digit.name ?? String(digit.label));
 
 const bodyOf = (digits, contributor) => ({ digits: digits.map(({ id, image, label }) => ({ id, image, label })), contributor });
 
@@ -18,6 +20,7 @@ export class Outbox extends EventTarget {
   unsent = saved.all().filter(isDigit).sort((a, b) => a.drawn - b.drawn); // of an earlier visit, or of another tab
   sent = []; // since the page was opened
   savesAll = true; // whether the browser has saved all digits that wait
+  closed = false; // whether the server has refused the last ones because collecting is closed
   #name;
   #newest = null; // the digit that waits
   #inFlight = [];
@@ -101,6 +104,7 @@ export class Outbox extends EventTarget {
     const name = this.#name;
     try {
       await request("api/digits", { body: bodyOf(batch, name) });
+      this.closed = false;
       batch.forEach((digit) => { digit.sentAs = name; });
       if (batch === waiting) {
         this.sent.push(...batch);
@@ -117,6 +121,7 @@ export class Outbox extends EventTarget {
 
   #failed(error, batch, size) {
     const delay = retryDelay(error);
+    this.closed = error instanceof ApiError && error.status === 409;
     const refused = error instanceof ApiError && delay === null;
     // One digit that the server refuses must not hold up the others.
     if (refused && batch.length > 1) {

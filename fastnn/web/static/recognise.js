@@ -1,8 +1,9 @@
 // Shows the prediction while a digit is drawn, and the digits on a picture.
 
 import { AnswerView, byId, createElement, drawImage, showGuess } from "./answer.js";
-import { ApiError, errorText, plural, request, retryDelay, SIDE } from "./common.js";
+import { ApiError, classes, errorText, plural, request, retryDelay, SIDE, words } from "./common.js";
 import "./draw-pad.js";
+import { Recogniser } from "./model.js";
 import { PictureInput } from "./picture.js";
 
 const PAUSE_MS = 60; // between two requests; one for each pen movement would only queue up
@@ -11,8 +12,12 @@ const NO_MODEL_MS = 30000; // until the page looks again whether there is a netw
 const HOW_TO = "Draw with a mouse, a finger or a stylus.";
 
 const pad = byId("drawing");
+const recogniser = new Recogniser();
 const pictures = new PictureInput();
-let view = new AnswerView([...Array(10).keys()].map(String));
+let names = classes;
+let view = new AnswerView(names);
+let answered = null; // {seen, best} of the answer shown; null if none is, or if it cannot be explained
+let picked = null; // the class to explain, if it is not the answer's
 let picture = null; // a Blob; null while a digit is drawn
 let timer = 0;
 let running = null; // the AbortController of the running request
@@ -25,6 +30,8 @@ function clearPrediction(text = HOW_TO) {
   view.clear(text);
   byId("found").hidden = true;
   byId("doubt").textContent = "";
+  answered = picked = null;
+  showReasons();
   drawImage(byId("seen"), new Array(SIDE * SIDE).fill(255));
 }
 
@@ -33,7 +40,29 @@ function showPrediction({ digits, ...first }) {
   view.show(probabilities, { doubtful: first.doubtful });
   drawImage(byId("seen"), seen);
   byId("doubt").textContent = reason ? `In doubt: ${reason}.` : "";
+  answered = picture && digits.length > 1 ? null : { seen, best: probabilities.indexOf(Math.max(...probabilities)) };
   if (picture) showFound(digits);
+  showReasons();
+}
+
+/** Show why the network gives the answer, if the visitor wants to know. */
+async function showReasons() {
+  const { model } = recogniser, panel = byId("why"), shown = answered;
+  panel.hidden = !model || !answered;
+  byId("bars").classList.toggle("pick", panel.open && !panel.hidden);
+  if (panel.hidden || !panel.open) return;
+  const { showWhy } = await import("./why.js");
+  if (shown !== answered) return; // there is a newer answer
+  const select = byId("why-class");
+  if (select.options.length !== model.names.length) select.replaceChildren(...model.names.map((name, k) => new Option(name, k)));
+  select.value = picked ?? answered.best;
+  showWhy(model, answered.seen, Number(select.value));
+}
+
+function pick(position) {
+  if (position < 0) return;
+  picked = position;
+  showReasons();
 }
 
 /** Show the digits on a picture; each is a button that shows its probabilities. */
@@ -41,7 +70,7 @@ function showFound(digits) {
   const select = (k) => {
     view.show(digits[k].probabilities, { doubtful: digits[k].doubtful });
     byId("doubt").textContent = digits[k].reason ? `In doubt: ${digits[k].reason}.` : "";
-    if (digits.length > 1) showGuess(digits.map(({ label }) => label).join(" "), `${plural(digits.length, "digit")} found`);
+    if (digits.length > 1) showGuess(digits.map(({ label }) => label).join(" "), `${plural(digits.length, words.one, words.several)} found`);
     pictures.showBoxes(digits.map(({ box }) => box), k);
     [...byId("found").children].forEach((button, one) => button.setAttribute("aria-pressed", String(one === k)));
   };
@@ -57,7 +86,8 @@ function showFound(digits) {
 
 /** Send one drawing at a time. The newest drawing follows when the answer is there, so the last answer shown is current. */
 async function recognise() {
-  if (backingOff || !hasModel) return; // the drawing is sent when the pause is over
+  const inPage = recogniser.model && !picture;
+  if (!inPage && (backingOff || !hasModel)) return; // the drawing is sent when the pause is over
   if (running) {
     changed = true;
     return;
@@ -66,9 +96,11 @@ async function recognise() {
   const timeout = setTimeout(() => mine.abort(), TIMEOUT_MS);
   changed = false;
   try {
-    const body = picture ?? { image: pad.imageForNetwork() };
-    const answer = await request("api/predict", { body, signal: mine.signal });
-    if (mine === running) showPrediction(answer); // else the drawing has been cleared
+    const { signal } = mine;
+    const answer = await (picture ? request("api/predict", { body: picture, signal }) : recogniser.recognise(pad.imageForNetwork(), { signal }));
+    if (mine !== running) return; // the drawing has been cleared
+    if (answer) showPrediction(answer);
+    else clearPrediction(); // very little ink
   } catch (error) {
     if (mine === running) handleError(error);
   } finally {
@@ -82,12 +114,12 @@ async function recognise() {
 
 /** Remove the prediction for the earlier drawing, and send the request again if that may help. */
 function handleError(error) {
-  // The server calls a drawing with very little ink blank.
   if (error instanceof ApiError && error.status === 422) {
-    clearPrediction(picture ? `No digit found: ${errorText(error)}.` : HOW_TO);
+    clearPrediction(`No ${words.one} found: ${errorText(error)}.`);
     return;
   }
-  clearPrediction(`No answer: ${errorText(error)}.`);
+  const onlyPictures = picture && recogniser.model && !(error instanceof ApiError);
+  clearPrediction(`No answer: ${errorText(error)}${onlyPictures ? ", and only it reads pictures. You can still draw" : ""}.`);
   const delay = retryDelay(error);
   if (delay === null) return;
   backingOff = true;
@@ -124,31 +156,70 @@ function draw() {
   schedule();
 }
 
+/** Say which network answers, and use the names of its classes. */
+function describe(model) {
+  if (String(model.classes) !== String(names)) {
+    names = model.classes;
+    view = new AnswerView(names);
+  }
+  const accuracy = model.accuracy === null
+    ? "accuracy not measured"
+    : `${(100 * model.accuracy).toFixed(1)}% correct on ${model.tested_on?.toLocaleString("en") ?? "its"} test digits`;
+  byId("model").textContent = `28 × 28 pixels. Network “${model.name}”, layers ${model.layers.join("-")}: ${accuracy}.`
+    + (recogniser.model ? " It runs in this page: drawings are not sent." : "");
+}
+
 async function showModel() {
   const { model } = await request("api/health");
   const had = hasModel;
-  hasModel = model !== null;
-  if (!model) {
+  hasModel = model !== null || recogniser.model !== null;
+  if (!hasModel) {
     clearPrediction("There is no network here yet. Please come back later.");
     setTimeout(() => showModel().catch(() => {}), NO_MODEL_MS);
     return;
   }
-  view = new AnswerView(model.classes);
-  const accuracy = model.accuracy === null
-    ? "accuracy not measured"
-    : `${(100 * model.accuracy).toFixed(1)}% correct on ${model.tested_on?.toLocaleString("en") ?? "its"} test digits`;
-  byId("model").textContent = `28 × 28 pixels. Network “${model.name}”, layers ${model.layers.join("-")}: ${accuracy}.`;
-  if (!had) draw();
+  if (model) describe(model);
+  if (had) return;
+  draw();
+  recogniser.look();
 }
 
+recogniser.addEventListener("model", () => {
+  answered = picked = null; // it was another network's
+  showReasons();
+  if (recogniser.model) {
+    hasModel = true;
+    describe(recogniser.model.about);
+    byId("why-class").replaceChildren(); // the classes may have other names
+    keepForOffline();
+  } else {
+    showModel().catch(() => {}); // the server has another one, which a page cannot run
+  }
+  if (!picture && !pad.empty) schedule();
+});
+
+/** Let a service worker keep this page and its network. Browsers have them on https and localhost only. */
+async function keepForOffline() {
+  try {
+    const { active } = await navigator.serviceWorker.register("service-worker.js");
+    active?.postMessage("model"); // one that is new keeps the model by itself
+  } catch { /* the page then needs the server when it is loaded again */ }
+}
 clearPrediction();
-showModel().catch((error) => { byId("model").textContent = errorText(error); });
+showModel().catch((error) => { if (!recogniser.model) byId("model").textContent = errorText(error); });
+recogniser.start(pad);
 pad.addEventListener("input", schedule);
 byId("draw").addEventListener("click", draw);
+byId("why").addEventListener("toggle", showReasons);
+byId("why-class").addEventListener("change", ({ target }) => pick(Number(target.value)));
+byId("bars").addEventListener("click", ({ target }) => {
+  const name = target.closest("li")?.firstElementChild.textContent;
+  if (byId("why").open && answered) pick(names.indexOf(name));
+});
 pictures.addEventListener("picture", ({ blob }) => {
   forget();
   picture = blob;
-  byId("sure").textContent = "Looking for digits …";
+  byId("sure").textContent = `Looking for ${words.several} …`;
   recognise();
 });
 pictures.addEventListener("failure", ({ text }) => clearPrediction(text));

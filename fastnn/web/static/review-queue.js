@@ -1,13 +1,13 @@
-// The digits to review and the verdicts on them. A verdict counts at once, and is sent to the server behind the scenes.
+// The digits to review one by one, and the verdicts on them. A verdict counts at once, and is sent behind the scenes.
 
-import { ApiError, request, retryDelay } from "./common.js";
+import { Lease } from "./review-lease.js";
+import { RESULT, Sender } from "./review-sender.js";
 
-export const hasStatus = (error, ...statuses) => error instanceof ApiError && statuses.includes(error.status);
-
-const RESULT = { accept: "accepted", relabel: "accepted", reject: "rejected" };
+const BATCH = 30; // digits that are fetched at once
+const MOST = 100; // the server gives no more
 
 /**
- * Fires "change" when something is to be shown anew, "saved" when no verdict waits, "skipped" with the error when another
+ * Fires "change" when something is to be shown anew, "saved" when no verdict waits, "refused" with the error when another
  * reviewer was faster, and "failure" with the error and the number of verdicts that were taken back.
  */
 export class ReviewQueue extends EventTarget {
@@ -15,24 +15,42 @@ export class ReviewQueue extends EventTarget {
   reviewed = []; // by this tab: {digit, action, state, label}
   counts = { pending: 0, accepted: 0, rejected: 0 };
   history = []; // latest reviews: {action, label, reviewer, created}
-  token = "";
-  #outbox = []; // verdicts that the server has not confirmed, oldest first
+  #desk;
+  #lease;
+  #sender;
+  #skipped = new Set(); // ids
   #touched = []; // ids of all digits of verdicts, in their order
-  #sending = false;
 
-  get unsaved() {
-    return this.#outbox.length;
+  constructor(desk) {
+    super();
+    this.#desk = desk;
+    this.#lease = new Lease(desk);
+    this.#sender = new Sender(desk);
+    for (const kind of ["change", "saved"]) this.#sender.addEventListener(kind, () => this.#fire(kind));
+    this.#sender.addEventListener("refused", (event) => this.#drop(event));
+    this.#sender.addEventListener("failure", (event) => this.#takeBack(event));
   }
 
-  /** Fetch more digits. */
+  get unsaved() {
+    return this.#sender.unsaved;
+  }
+
+  /** How many digits are at hand that were not skipped. */
+  get fresh() {
+    return this.digits.filter(({ id }) => !this.#skipped.has(id)).length;
+  }
+
+  /** Fetch more digits; those that were skipped come last. */
   async fetch() {
-    const { token } = this;
+    const lease = this.#lease;
     // The answer may not know of the verdicts that wait, nor of those that are given until it is here.
-    const known = this.#touched.length - this.#outbox.length;
-    const found = await request("api/review?limit=30", { token });
-    if (token !== this.token) return;
+    const known = this.#touched.length - this.unsaved;
+    const found = await lease.fetch({ limit: Math.min(MOST, BATCH + this.#skipped.size) });
+    if (lease !== this.#lease) return;
     const recent = new Set([...this.#touched.slice(known), ...this.digits.map(({ id }) => id)]);
-    this.digits.push(...found.digits.filter(({ id }) => !recent.has(id)));
+    // The first digit is on the screen: it stays where it is.
+    const skipped = this.digits.findIndex(({ id }, k) => k > 0 && this.#skipped.has(id));
+    this.digits.splice(skipped < 0 ? this.digits.length : skipped, 0, ...found.digits.filter(({ id }) => !recent.has(id)));
     if (known === this.#touched.length) {
       this.counts = { pending: found.pending, accepted: found.accepted, rejected: found.rejected };
       this.history = found.history;
@@ -43,8 +61,15 @@ export class ReviewQueue extends EventTarget {
   /** Give a verdict on the first digit: accept, reject or relabel. */
   judge(action, { label, reviewer }) {
     const digit = this.digits[0];
-    const verdict = { action, digit, reviewer, created: Date.now(), label: action === "reject" ? null : label ?? digit.label };
-    this.#give(verdict);
+    this.#give({ action, digit, reviewer, created: Date.now(), label: action === "reject" ? null : label ?? digit.label });
+  }
+
+  /** Put the first digit at the end, without a verdict. */
+  skip() {
+    const digit = this.digits.shift();
+    this.#skipped.add(digit.id);
+    this.digits.push(digit);
+    this.#fire("change");
   }
 
   /** Take the last verdict of this tab back. */
@@ -53,19 +78,27 @@ export class ReviewQueue extends EventTarget {
     this.#give({ action: "undo", digit, reviewer, created: Date.now(), undone: { digit, action, state, label } });
   }
 
+  /** Give the digits back for other reviewers. */
+  async release() {
+    const lease = this.#lease;
+    this.#lease = new Lease(this.#desk);
+    this.digits = [];
+    this.#skipped.clear();
+    await lease.release();
+  }
+
   /** Forget everything, for another token. */
   clear() {
-    this.digits = [];
-    this.#outbox = [];
+    this.release();
+    this.#sender.clear();
     this.#touched = [];
   }
 
   #give(verdict) {
     this.#apply(verdict);
-    this.#outbox.push(verdict);
     this.#touched.push(verdict.digit.id);
+    this.#sender.give(verdict);
     this.#fire("change");
-    this.#send();
   }
 
   #apply({ action, digit, label, reviewer, created }) {
@@ -83,8 +116,8 @@ export class ReviewQueue extends EventTarget {
 
   /** Undo `apply`, for a verdict that could not be saved. */
   #revert({ action, digit, undone }) {
+    this.digits = this.digits.filter((one) => one !== digit);
     if (action === "undo") {
-      this.digits.shift();
       this.reviewed.push(undone);
       this.#count(undone.state, 1);
     } else {
@@ -100,51 +133,20 @@ export class ReviewQueue extends EventTarget {
     this.counts.pending -= change;
   }
 
-  /** Send the verdicts one after the other, so that they are saved in the order in which they were given. */
-  async #send() {
-    if (this.#sending) return;
-    this.#sending = true;
-    while (this.#outbox.length) {
-      const verdict = this.#outbox[0];
-      const { token } = this;
-      try {
-        await this.#post(verdict);
-        if (this.#outbox[0] === verdict) this.#outbox.shift();
-      } catch (error) {
-        if (token !== this.token) break;
-        if (hasStatus(error, 404, 409)) this.#skip(verdict, error);
-        // The server is only busy: the verdicts wait a little.
-        else if (hasStatus(error, 429)) await new Promise((resolve) => { setTimeout(resolve, retryDelay(error)); });
-        else this.#takeBack(error);
-      }
-      this.#fire("change");
-    }
-    this.#sending = false;
-    this.#fire("saved");
-  }
-
-  #post({ action, digit, label, reviewer, undone }) {
-    const body = { action, reviewer };
-    if (action === "relabel") body.label = label;
-    // Undo only what this tab has done: another reviewer may have decided since.
-    if (undone) Object.assign(body, { state: undone.state, label: undone.label });
-    return request(`api/review/${encodeURIComponent(digit.id)}`, { body, token: this.token });
-  }
-
   /** Leave a digit to another reviewer, with all that was decided about it here. */
-  #skip({ digit, action }, error) {
+  #drop({ verdict, error }) {
+    const { digit, action } = verdict;
     const others = (one) => one.digit !== digit;
-    this.#outbox = this.#outbox.filter(others);
+    this.#sender.forget(digit);
     this.reviewed = this.reviewed.filter(others);
     this.digits = this.digits.filter((one) => one !== digit);
-    this.#fire("skipped", { error, action });
+    this.#fire("refused", { error, action });
   }
 
-  #takeBack(error) {
-    const n = this.#outbox.length;
-    while (this.#outbox.length) this.#revert(this.#outbox.pop());
-    this.#touched.length -= n;
-    this.#fire("failure", { error, n });
+  #takeBack({ error, verdicts }) {
+    for (const verdict of verdicts) this.#revert(verdict);
+    this.#touched.length -= verdicts.length;
+    this.#fire("failure", { error, n: verdicts.length });
   }
 
   #fire(kind, detail = {}) {

@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import http.server
 import re
-import shutil
 import threading
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
+import sqlalchemy as sa
 
 from fastnn.datasets.database import import_dataset
+from fastnn.datasets.schema import leases
 from fastnn.web.serving import ServedModel
 from fastnn.web.store import NewDigit, Store
-from tests.web.servers import Server, new_id, servers
+from tests.web.browser.chromium import WAIT, missing_chromium, open_chromium
+from tests.web.servers import BEARER, Server, changing, new_id, servers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,20 +27,6 @@ if TYPE_CHECKING:
 
     from fastnn.datasets import Dataset
     from fastnn.model import Model
-
-# Without the last four, Chromium would look for its updates on the network. The camera is one of Chromium's own.
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--use-fake-device-for-media-stream",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-WAIT = 30_000
-"""Milliseconds; reached only when something hangs."""
 
 PHONE: dict[str, Any] = {
     "viewport": {"width": 390, "height": 780},
@@ -52,24 +41,23 @@ DESK: dict[str, Any] = {"viewport": {"width": 1100, "height": 770}}
 # start their own.
 @pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
-    driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra [dev])")
-    path = shutil.which("chromium")
-    if path is None:
-        pytest.skip("chromium is not installed (apt-get install chromium)")
-    driver.expect.set_options(timeout=WAIT)
-    with driver.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+    reason = missing_chromium()
+    if reason is not None:
+        pytest.skip(reason)
+    with open_chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
 def visit(chromium: Browser) -> Iterator[Callable[..., Page]]:
-    """A function that opens a page in a fresh browser context; script errors and console warnings fail the test."""
+    """A function that opens a page in a fresh browser context; script errors and console warnings fail the test.
+
+    Without `model_in_page`, the page gets a model that it cannot run, and goes on asking the server.
+    """
     faults: list[str] = []
     with contextlib.ExitStack() as opened:
 
-        def open_page(url: str, *, may_fail: str = "", **options: Any) -> Page:
+        def open_page(url: str, *, may_fail: str = "", model_in_page: bool = True, **options: Any) -> Page:
             context = chromium.new_context(**{**DESK, "reduced_motion": "reduce", **options})
             opened.callback(context.close)
             context.set_default_timeout(WAIT)
@@ -82,6 +70,8 @@ def visit(chromium: Browser) -> Iterator[Callable[..., Page]]:
 
             # The console also reports violations of the Content-Security-Policy.
             page.on("console", note)
+            if not model_in_page:
+                page.route("**/model.json", lambda route: route.fulfill(json={"key": "none", "task": "unknown"}))
             page.goto(url)
             return page
 
@@ -89,13 +79,39 @@ def visit(chromium: Browser) -> Iterator[Callable[..., Page]]:
     assert faults == []
 
 
-@pytest.fixture(scope="package")
-def site(tmp_path_factory: pytest.TempPathFactory, model: Model, model_file: Path, drawn: Dataset) -> Iterator[Server]:
+@pytest.fixture
+def site(shared_site: Server) -> Server:
     """A server with 400 accepted and 12 pending digits and some reviews; tests must not change it."""
+    # What was lent to pages of other tests must not be missing in this one.
+    with changing(shared_site.db) as connection:
+        connection.execute(sa.delete(leases))
+    return shared_site
+
+
+@pytest.fixture(scope="package")
+def shared_site(
+    tmp_path_factory: pytest.TempPathFactory, model: Model, model_file: Path, drawn: Dataset
+) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("site")
     fill(f"sqlite:///{folder / 'digits.db'}", drawn, model, ("Ada", "Grace <b>H.</b>", "Konrad", "数"))
     with servers(folder, model_file) as start:
         yield start("--rate", "0")
+
+
+@pytest.fixture(scope="package")
+def office(tmp_path_factory: pytest.TempPathFactory, model_file: Path) -> Iterator[Server]:
+    """A server for the tests of the review; they may change it."""
+    with servers(tmp_path_factory.mktemp("office"), model_file) as start:
+        yield start("--rate", "0")
+
+
+@pytest.fixture
+def quiet(office: Server) -> Server:
+    """A server with an empty queue."""
+    while waiting := httpx.get(f"{office.url}/api/review/digits?state=pending", headers=BEARER).json()["digits"]:
+        verdicts = [{"id": one["id"], "action": "reject"} for one in waiting]
+        httpx.post(f"{office.url}/api/review", json={"reviews": verdicts}, headers=BEARER).raise_for_status()
+    return office
 
 
 def fill(url: str, dataset: Dataset, model: Model, names: tuple[str, str, str, str]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from fastnn.network import Network
 from fastnn.reference import ReferenceNetwork
 from tests.web.browser.hand import draw
-from tests.web.servers import wait_for
+from tests.web.servers import TOKEN, wait_for
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra [dev])").expect
 
@@ -110,3 +110,80 @@ def test_digits_of_visitors_can_be_learned(site: Server, visit: Callable[..., Pa
     page.locator("#source").select_option("accepted")
     # A tenth of the 402 accepted digits is held back.
     expect(page.locator("#figures dt").nth(1)).to_have_text("right of 41")
+
+
+def points(page: Page, line: str) -> list[tuple[float, float]]:
+    pairs = (page.locator(line).get_attribute("points") or "").split()
+    return [(float(x), float(y)) for x, y in (pair.split(",") for pair in pairs)]
+
+
+def machine_figures(page: Page) -> dict[str, str]:
+    names, values = (page.locator(f"#machine-figures {kind}").all_inner_texts() for kind in ("dt", "dd"))
+    return dict(zip(names, values, strict=True))
+
+
+def test_fastnn_on_the_server_learns_beside_the_page(site: Server, visit: Callable[..., Page]) -> None:
+    page = visit(f"{site.url}/learn", may_fail="401")
+    expect(page.locator("#figures dt").nth(1)).to_have_text("right of 300")
+    page.locator("#hidden").select_option("16")
+    page.locator("#run").click()
+    wait_for(lambda: figure(page, 0) > 3000, "digits learned by the page")
+    page.locator("#run").click()
+    assert page.locator("#legend").is_hidden()
+    # The token is asked for, again if it is wrong.
+    page.locator("#machine-run").click()
+    expect(page.locator("#token")).to_be_focused()
+    page.keyboard.type("not the token")
+    page.keyboard.press("Enter")
+    expect(page.locator("#machine-message")).to_have_text("The token is missing or wrong.")
+    page.locator("#token").fill(TOKEN)
+    page.keyboard.press("Enter")
+    expect(page.locator("#machine-run")).to_have_text("Stop fastnn")
+    expect(page.locator("#machine-run")).to_be_focused()
+    expect(page.locator("#legend")).to_be_visible()
+    wait_for(lambda: "faster than this page" in machine_figures(page), "the ratio")
+    wait_for(lambda: int(machine_figures(page)["digits learned"].replace(",", "")) > 5e5, "many digits")
+    page.keyboard.press("Enter")
+    expect(page.locator("#machine-run")).to_have_text("Start fastnn")
+    # Both curves share the axis: that of fastnn goes to its end.
+    mine, other = points(page, "#line"), points(page, "#machine-line")
+    assert len(mine) > 2
+    assert len(other) > 10
+    assert mine[-1][0] < other[-1][0] == 400
+    assert other[0][1] - other[-1][1] > 60  # of 150: the accuracy has risen
+    found = machine_figures(page)
+    assert float(found["faster than this page"].rstrip(" ×").replace(",", "")) > 1
+    assert float(found["right of 300"].rstrip("%")) > 80
+    assert "fastnn on this machine: " in (page.locator("#curve").get_attribute("aria-label") or "")
+    pixels = page.locator("#machine-units").evaluate("c => [...c.getContext('2d').getImageData(0, 0, 28, 28).data]")
+    assert len(set(pixels)) > 20
+    assert page.locator("#machine-wrong li").count() > 0
+    # The token is remembered in this tab. Another training that runs is said, and other settings end this one.
+    page.locator("#machine-run").click()
+    expect(page.locator("#machine-run")).to_have_text("Stop fastnn")
+    page.locator("#hidden").select_option("200")
+    expect(page.locator("#machine-run")).to_have_text("Start fastnn")
+    expect(page.locator("#legend")).to_be_hidden()
+    assert points(page, "#machine-line") == []
+
+
+def test_a_training_of_somebody_else_is_said(site: Server, visit: Callable[..., Page]) -> None:
+    pages = [visit(f"{site.url}/learn", may_fail="409") for _ in range(2)]
+    for page in pages:
+        expect(page.locator("#figures dt").nth(1)).to_have_text("right of 300")
+        page.locator("#hidden").select_option("200")
+        page.locator("#machine-run").click()
+        page.locator("#token").fill(TOKEN)
+        page.keyboard.press("Enter")
+        if page is pages[0]:
+            expect(page.locator("#legend")).to_be_visible()
+    expect(pages[1].locator("#machine-message")).to_contain_text("another training is running on this machine")
+    # It ends when its page is left.
+    pages[0].close()
+
+    def starts() -> bool:
+        pages[1].locator("#machine-run").click()
+        expect(pages[1].locator("#machine-message")).not_to_have_text("Starting …")
+        return pages[1].locator("#legend").is_visible()
+
+    wait_for(starts, "the other training to end")

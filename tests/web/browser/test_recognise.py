@@ -85,7 +85,7 @@ def test_the_page_shows_the_model_and_its_accuracy(site: Server, visit: Callable
 
 
 def test_a_small_drawing_is_sent_as_large_as_a_training_digit(site: Server, visit: Callable[..., Page]) -> None:
-    page = visit(site.url)
+    page = visit(site.url, model_in_page=False)
     sent: list[Any] = []
     page.on("request", lambda request: sent.append(request.post_data_json) if "predict" in request.url else None)
     line(page, [(60, 60), (60, 90), (80, 90)])
@@ -109,7 +109,7 @@ AT_ONCE = 50
 def test_predictions_come_while_the_pen_is_down_but_not_for_every_movement(
     site: Server, visit: Callable[..., Page]
 ) -> None:
-    page = visit(site.url)
+    page = visit(site.url, model_in_page=False)
     sent: list[Any] = []
     page.on("request", lambda request: sent.append(request.post_data_json) if "predict" in request.url else None)
     box = page.locator("#pad").bounding_box()
@@ -139,7 +139,7 @@ STALE = {
 @pytest.fixture
 def held(site: Server, visit: Callable[..., Page]) -> tuple[Page, list[Route]]:
     """A page whose first prediction request waits for the test to answer it, and the list of all requests."""
-    page = visit(site.url)
+    page = visit(site.url, model_in_page=False)
     requests: list[Route] = []
 
     def keep(route: Route) -> None:
@@ -246,7 +246,7 @@ def test_the_page_works_on_a_phone(site: Server, visit: Callable[..., Page]) -> 
 
 
 def test_a_failed_request_clears_the_prediction_and_is_repeated(site: Server, visit: Callable[..., Page]) -> None:
-    page = visit(site.url, may_fail="Failed to load resource")
+    page = visit(site.url, may_fail="Failed to load resource", model_in_page=False)
     draw(page, 0)
     expect(page.locator("#guess")).to_have_text("0")
     failure = {"status": 503, "json": {"detail": "come again"}, "headers": {"Retry-After": "1"}}
@@ -261,7 +261,7 @@ def test_a_failed_request_clears_the_prediction_and_is_repeated(site: Server, vi
 
 
 def test_a_drawing_that_the_server_calls_blank_is_not_an_error(site: Server, visit: Callable[..., Page]) -> None:
-    page = visit(site.url, may_fail="Failed to load resource")
+    page = visit(site.url, may_fail="Failed to load resource", model_in_page=False)
     rest = page.locator("#sure").inner_text()
     draw(page, 0)
     expect(page.locator("#guess")).to_have_text("0")
@@ -304,7 +304,7 @@ def test_the_drawing_area_has_no_context_menu(site: Server, visit: Callable[...,
 def test_an_unreachable_server_is_reported_and_tried_again(
     serve: Callable[..., Server], visit: Callable[..., Page]
 ) -> None:
-    page = visit(serve().url, may_fail="Failed to load resource")
+    page = visit(serve().url, may_fail="Failed to load resource", model_in_page=False)
     page.route("**/api/predict", lambda route: route.abort())
     draw(page, 0)
     expect(page.locator("#sure")).to_have_text("No answer: the server cannot be reached.")
@@ -391,7 +391,7 @@ PICTURE = {**DOUBTFUL, "seen": [255] * 784, "digits": [{**DOUBTFUL, "box": [10, 
 
 
 def test_a_doubtful_answer_has_its_reason(site: Server, visit: Callable[..., Page]) -> None:
-    page = visit(site.url)
+    page = visit(site.url, model_in_page=False)
     page.route("**/api/predict", lambda route: route.fulfill(json=PICTURE))
     draw(page, 3)
     expect(page.locator("#sure")).to_have_text("3, doubtful (60%)")
@@ -401,7 +401,7 @@ def test_a_doubtful_answer_has_its_reason(site: Server, visit: Callable[..., Pag
 
 
 def test_without_a_network_visitors_are_asked_to_come_back(site: Server, visit: Callable[..., Page]) -> None:
-    page = visit("about:blank")
+    page = visit("about:blank", model_in_page=False)
     page.route("**/api/health", lambda route: route.fulfill(json={"status": "ok", "version": "1", "model": None}))
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url) if "predict" in request.url else None)

@@ -5,61 +5,26 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 
 from tests.web.browser.conftest import PHONE
-from tests.web.servers import BEARER, TOKEN, digit, servers, wait_for
+from tests.web.browser.desk import log_in, pending, review, send
+from tests.web.servers import TOKEN, wait_for
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra [dev])").expect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable
 
-    from playwright.sync_api import Page, Route
+    from playwright.sync_api import Page, Request, Route
 
     from fastnn.datasets import Dataset
     from tests.web.servers import Server
 
 QUEUE = "**/api/review?*"
+VERDICTS = "**/api/review"
 FAILURE: dict[str, Any] = {"status": 503, "json": {"detail": "come again"}, "headers": {"Retry-After": "1"}}
 LOAD_ERROR = "Failed to load resource"
-
-
-@pytest.fixture(scope="module")
-def office(tmp_path_factory: pytest.TempPathFactory, model_file: Path) -> Iterator[Server]:
-    with servers(tmp_path_factory.mktemp("office"), model_file) as start:
-        yield start("--rate", "0")
-
-
-@pytest.fixture
-def quiet(office: Server) -> Server:
-    """A server with an empty queue."""
-    for one in pending(office):
-        review(office, one["id"], action="reject")
-    return office
-
-
-def pending(server: Server) -> list[dict[str, Any]]:
-    return list(httpx.get(f"{server.url}/api/review", headers=BEARER).json()["digits"])
-
-
-def review(server: Server, name: str, **body: Any) -> None:
-    httpx.post(f"{server.url}/api/review/{name}", json=body, headers=BEARER).raise_for_status()
-
-
-def send(server: Server, dataset: Dataset, *positions: int) -> list[dict[str, Any]]:
-    """Send digits, and return them."""
-    sent = [digit(dataset, position) for position in positions]
-    httpx.post(f"{server.url}/api/digits", json={"digits": sent}).raise_for_status()
-    return sent
-
-
-def log_in(server: Server, visit: Callable[..., Page], **options: Any) -> Page:
-    page = visit(f"{server.url}/review#token={TOKEN}", **options)
-    expect(page.locator("#desk")).to_be_visible()
-    return page
 
 
 def test_a_server_failure_does_not_lose_the_token(quiet: Server, visit: Callable[..., Page]) -> None:
@@ -120,7 +85,12 @@ def test_undo_does_not_overrule_another_reviewer(quiet: Server, visit: Callable[
     first, second = pending(quiet)
     page = log_in(quiet, visit, may_fail=LOAD_ERROR)
     undone: list[Any] = []
-    page.on("request", lambda request: undone.append(request.post_data_json) if request.method == "POST" else None)
+
+    def note(request: Request) -> None:
+        if request.url.endswith("/api/review"):
+            undone.extend((request.post_data_json or {})["reviews"])
+
+    page.on("request", note)
     other = (first["label"] + 1) % 10
     for key, number in ((str(other), "1"), ("r", "2")):
         page.keyboard.press(key)
@@ -134,11 +104,11 @@ def test_undo_does_not_overrule_another_reviewer(quiet: Server, visit: Callable[
     page.keyboard.press("u")
     expect(page.locator("#message")).to_have_text("Review undone")
     expect(page.locator("#undo")).to_be_disabled()
-    assert [(body["action"], body["state"], body["label"]) for body in undone[2:]] == [
+    wait_for(lambda: [one["id"] for one in pending(quiet)] == [first["id"]], "the undo")
+    assert [(one["action"], one["state"], one["label"]) for one in undone[2:]] == [
         ("undo", "rejected", None),
         ("undo", "accepted", other),
     ]
-    assert [one["id"] for one in pending(quiet)] == [first["id"]]
 
 
 @pytest.mark.parametrize(("locale", "date"), [("en-GB", r"\d{1,2} \w{3,4} \d{4}"), ("de-DE", r"\d\d\.\d\d\.\d{4}")])
@@ -170,12 +140,12 @@ def test_no_key_is_lost_while_requests_run(quiet: Server, visit: Callable[..., P
     def answer_late(route: Route) -> None:
         body = route.request.post_data_json
         assert body is not None
-        verdicts.append((route.request.url.rpartition("/")[2], body["action"]))
+        verdicts.extend((one["id"], one["action"]) for one in body["reviews"])
         # A slow network: in the time of an answer, the reviewer presses several keys.
         page.evaluate("() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)))")
         route.continue_()
 
-    page.route("**/api/review/*", answer_late)
+    page.route(VERDICTS, answer_late)
     keys = "arararararararararar"
     for key in keys:
         page.keyboard.press(key)
@@ -196,14 +166,14 @@ def test_a_failure_puts_the_verdicts_back_in_their_order(
     def hold(route: Route) -> None:
         held.append(route)
 
-    page.route("**/api/review/*", hold)
+    page.route(VERDICTS, hold)
     for key in "aura":
         page.keyboard.press(key)
     expect(page.locator("#label")).to_have_text(str(order[2]))
     expect(page.locator("#message")).to_have_text("Accepted – saving 4")
     held[0].fulfill(**FAILURE)
     expect(page.locator("#message")).to_have_text("Failed: come again. 4 reviews were taken back.")
-    page.unroute("**/api/review/*")
+    page.unroute(VERDICTS)
     expect(page.locator("#label")).to_have_text(str(order[0]))
     expect(page.locator("#figures dd").first).to_have_text("4")
     expect(page.locator("#figures dd").last).to_have_text("0")
@@ -221,7 +191,7 @@ def test_a_busy_server_gets_the_verdicts_a_little_later(
     send(quiet, drawn, 10, 11)
     page = log_in(quiet, visit, may_fail=LOAD_ERROR)
     answers = [{**FAILURE, "status": 429}]
-    page.route("**/api/review/*", lambda route: route.fulfill(**answers.pop()) if answers else route.continue_())
+    page.route(VERDICTS, lambda route: route.fulfill(**answers.pop()) if answers else route.continue_())
     page.keyboard.press("r")
     page.keyboard.press("r")
     expect(page.locator("#message")).to_have_text("Nothing to review.")

@@ -29,10 +29,13 @@ FOLDER = ROOT / "data" / "screenshots"
 # For each screenshot: the page, and the options of the browser.
 SCREENSHOTS: dict[str, tuple[str, dict[str, Any]]] = {
     "recognise": ("", DESK),
+    "why": ("?why", {"viewport": {"width": 1100, "height": 1100}}),
     "contribute": ("contribute", DESK),
     "review-dark": (f"review#token={TOKEN}", {**DESK, "color_scheme": "dark"}),
     "review-phone": (f"review#token={TOKEN}", PHONE),
-    "learn": ("learn", DESK),
+    "review-grid": (f"review#token={TOKEN}&view=grid", DESK),
+    "learn": ("learn", {"viewport": {"width": 1100, "height": 1150}}),
+    "class": ("class", DESK),
     "data": ("data", DESK),
     "recognise-phone-dark": ("", {**PHONE, "color_scheme": "dark"}),
     "contribute-phone": ("contribute", PHONE),
@@ -63,7 +66,16 @@ def test_screenshot(gallery: Server, visit: Callable[..., Page], name: str) -> N
     if path == "":
         hand(page, 3, steps=8)
         expect(page.locator("#guess")).to_have_text("3")
+    elif path == "?why":
+        hand(page, 3, steps=8)
+        page.locator("#why summary").click()
+        expect(page.locator("#why-units li").first).to_be_visible()
+    elif path == "class":
+        expect(page.locator("#mosaic")).to_have_js_property("complete", value=True)
+    elif path.endswith("grid"):
+        page.locator(".cell").nth(2).click()
     elif path == "contribute":
+        expect(page.locator("#wanted")).not_to_have_text("–")
         for _ in range(6):
             hand(page, int(page.locator("#wanted").inner_text()), steps=8)
             page.keyboard.press("Enter")
@@ -80,6 +92,14 @@ def test_screenshot(gallery: Server, visit: Callable[..., Page], name: str) -> N
         wait_for(lambda: int(page.locator("#figures dd").first.inner_text().replace(",", "")) > 20_000, "20,000 digits")
         page.locator("#run").click()
         expect(page.locator("#run")).to_have_text("Start")
+        page.locator("#machine-run").click()
+        page.locator("#token").fill(TOKEN)
+        page.keyboard.press("Enter")
+        learned = page.locator("#machine-figures dd")
+        wait_for(
+            lambda: learned.count() and int(learned.first.inner_text().replace(",", "")) > 200_000, "200,000 digits"
+        )
+        page.locator("#machine-run").click()
         page.evaluate("scrollTo(0, 0)")
     elif path == "data":
         expect(page.locator("#mosaic")).to_have_js_property("complete", value=True)
