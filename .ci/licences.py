@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 PAGE = Path(__file__).parents[1] / "LICENSES.md"
-EXTRAS = ("clean", "plot", "web", "postgres", "sklearn", "skops", "river", "tables", "photos", "onnx")
+EXTRAS = ("clean", "plot", "web", "postgres", "sklearn", "skops", "river", "tables", "photos", "onnx", "sweep")
 # Free licences that let a program of any licence import the package. MPL and LGPL ask for the source of changes to the
 # package itself, and fastnn ships no package but its own.
 COMPATIBLE = {

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import math
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import asdict, dataclass, field
+from dataclasses import replace as changed
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypedDict, TypeVar, Unpack
 
 import numpy as np
 
 from fastnn.datasets import Dataset, load_dataset
+from fastnn.datasets.groups import number_groups
 from fastnn.datasets.split import assign_folds
-from fastnn.errors import DataError
+from fastnn.errors import DataError, RecipeError, TrainingError
 from fastnn.evaluation.chance import LEAST_SAMPLES, learned_nothing, other_rate
+from fastnn.evaluation.classification import ClassRow, Evaluation
 from fastnn.evaluation.intervals import check_confidence
-from fastnn.evaluation.metrics import evaluate
+from fastnn.evaluation.matching import match_dataset
+from fastnn.evaluation.metrics import evaluate_outputs
+from fastnn.evaluation.roc import roc_auc
 from fastnn.evaluation.student import corrected_interval
 from fastnn.recipe import Recipe, load_recipe
 from fastnn.session import Session, default_recipe
 from fastnn.threads import StopFlag, map_threads, thread_count
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
     from pathlib import Path
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     from fastnn.model import Model
     from fastnn.network import Task
@@ -32,12 +37,33 @@ if TYPE_CHECKING:
     Progress = Callable[[int, int], None]
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Running(TypedDict, total=False):
+    """How folds are trained; the result does not depend on it.
+
+    Attributes
+    ----------
+    threads : int, optional
+        How many folds are trained at a time; by default as many as there are cores.
+    scheduler : str, optional
+        Address of a Dask scheduler, such as ``tcp://host:8786``, whose workers train the folds instead.
+    progress : callable, optional
+        Called with the number of folds done and the number of all folds.
+    """
+
+    threads: int | None
+    scheduler: str | None
+    progress: Progress | None
+
 
 _MAX_REPEATS = 1_000
 """More cross-validations tell nothing new, and the folds of all of them are kept in memory."""
 
 _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("accuracy", "balanced_accuracy", "label_accuracy", "micro_f1", "macro_f1", "roc_auc"), (0.0, 1.0)),
+    **dict.fromkeys(("macro_roc_auc", "recall", "precision"), (0.0, 1.0)),
     **dict.fromkeys(("loss", "log_loss", "mae", "rmse"), (0.0, math.inf)),
     "r2": (-math.inf, 1.0),
 }
@@ -58,6 +84,9 @@ class Fold:
         See :class:`CrossValidation`.
     learned_nothing : str or None
         Why the networks are no better than chance, see :func:`fastnn.evaluation.chance.learned_nothing`.
+    per_class : tuple of dict
+        Of a classification, for each class: "class", "count", "correct", "recall" and "precision", and "roc_auc", the
+        area under the ROC curve of this class against all others; a figure that is undefined on this fold is None.
     """
 
     repeat: int
@@ -66,6 +95,33 @@ class Fold:
     n_test: int
     metrics: dict[str, float]
     learned_nothing: str | None = None
+    per_class: tuple[FoldClassRow, ...] = ()
+
+
+class FoldClassRow(ClassRow):
+    """The scores of one class on one fold."""
+
+    roc_auc: float | None
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """The scores of one class over all folds.
+
+    Attributes
+    ----------
+    name : str
+    count : int
+        Number of its samples that were tested, in all repeats together.
+    recall, precision, roc_auc : MeanScore or None
+        Means over the folds on which they are defined; None if that are fewer than two.
+    """
+
+    name: str
+    count: int
+    recall: MeanScore | None
+    precision: MeanScore | None
+    roc_auc: MeanScore | None
 
 
 @dataclass(frozen=True)
@@ -96,12 +152,15 @@ class CrossValidation:
         Repeat by repeat.
     metrics : dict of str to MeanScore
         Classification: "accuracy" and "balanced_accuracy", for two classes also "roc_auc" and "log_loss" unless a fold
-        holds only one of them. Multilabel: "accuracy", "label_accuracy", "micro_f1" and "macro_f1". Regression: "r2",
-        "mae" and "rmse". All: "loss".
+        holds only one of them, for more classes "macro_roc_auc", the mean of the areas of each class against all
+        others, unless a fold lacks a class. Multilabel: "accuracy", "label_accuracy", "micro_f1" and "macro_f1".
+        Regression: "r2", "mae" and "rmse". All: "loss".
     confidence : float
         Confidence level of the intervals.
     failure : str or None
         Message that the networks of some folds are no better than chance, with a learning rate to try.
+    per_class : tuple of ClassScore
+        Of a classification, the scores of each class.
     """
 
     task: Task
@@ -109,6 +168,7 @@ class CrossValidation:
     metrics: dict[str, MeanScore]
     confidence: float
     failure: str | None = None
+    per_class: tuple[ClassScore, ...] = ()
 
     @property
     def metric(self) -> str:
@@ -146,6 +206,7 @@ class CrossValidation:
             "task": self.task,
             "metrics": {name: asdict(score) for name, score in self.metrics.items()},
             "confidence": self.confidence,
+            "per_class": [asdict(score) for score in self.per_class],
             "folds": [asdict(fold) for fold in self.folds],
         }
 
@@ -157,13 +218,14 @@ def cross_validate(
     *,
     repeats: int = 1,
     confidence: float = 0.95,
-    threads: int | None = None,
-    progress: Progress | None = None,
+    groups: ArrayLike | None = None,
+    **running: Unpack[Running],
 ) -> CrossValidation:
     """Return the metrics of a recipe on each of several folds, with their means and confidence intervals.
 
     For each fold the recipe's networks are trained on the other folds; what standardises the data is fitted on those
-    alone. Copies of a sample are in the same fold. A test set of the data is not used.
+    alone. Copies of a sample are in the same fold, and so are the samples of a group. A test set of the data is not
+    used.
 
     Parameters
     ----------
@@ -178,15 +240,16 @@ def cross_validate(
         Number of cross-validations, each with other folds and seeds, at most 1,000.
     confidence : float
         More than 0 and less than 1.
-    threads : int, optional
-        How many folds are trained at a time; by default as many as there are cores. The result does not depend on it.
-    progress : callable, optional
-        Called with the number of folds done and the number of all folds.
+    groups : array_like, shape (n,), optional
+        A text or number for each sample, such as its writer: samples of one group are in the same fold. By default
+        those of the data, if they have any.
+    **running
+        `threads`, `scheduler` and `progress`, see :class:`Running`. The result does not depend on them.
 
     Raises
     ------
     DataError
-        If there are too few samples for the folds, or a number is out of range.
+        If there are too few samples or groups for the folds, or a number is out of range.
     RecipeError
         If the recipe does not fit the data, or `threads` is not a whole number from 1.
     TrainingError
@@ -206,17 +269,13 @@ def cross_validate(
     if recipe is None:
         recipe = default_recipe(dataset)
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    if groups is not None:
+        dataset = changed(dataset, groups=number_groups(groups, len(dataset), dataset.source))
     # The scores of folds with one row would be 0 or 1.
     least = 2 if dataset.task == "regression" else 1
     plan = _Plan.of(dataset, recipe, folds, repeats, least=least)
 
-    def measure(model: Model, test: Dataset) -> tuple[dict[str, float], str | None]:
-        found = evaluate(model, test)
-        n_trained = (len(dataset) - len(test)) * (model.card.epochs or 0)
-        nothing = learned_nothing(found) if n_trained >= LEAST_SAMPLES else None
-        return {name.removeprefix("test_"): value for name, value in found.metrics.items()}, nothing
-
-    results = plan.train(measure, threads, progress)
+    results = plan.train(_scores, **running)
     done = tuple(
         Fold(repeat, fold, len(dataset) - n_test, n_test, *results[repeat, fold])
         for repeat, fold in plan.jobs
@@ -224,18 +283,64 @@ def cross_validate(
     )
     # A fold may lack a metric: one with a single class has no ROC AUC.
     names = [name for name in done[0].metrics if all(name in fold.metrics for fold in done)]
-    means = {}
-    for name in names:
-        scores = [fold.metrics[name] for fold in done]
-        mean, low, high = corrected_interval(scores, 1 / (folds - 1), confidence)
-        bottom, top = _RANGES[name]
-        means[name] = MeanScore(mean, max(low, bottom), min(high, top))
+    mean_of = _Means(1 / (folds - 1), confidence)
+    means = {name: mean_of(name, [fold.metrics[name] for fold in done]) for name in names}
     nothing = [fold.learned_nothing for fold in done if fold.learned_nothing]
     failure = None
     if nothing:
         count = f"the networks of {len(nothing)} of {len(done)} folds"
         failure = f"{count} learned nothing ({nothing[0]}); {other_rate(recipe.lr)}"
-    return CrossValidation(dataset.task, done, means, confidence, failure)
+    return CrossValidation(dataset.task, done, means, confidence, failure, _per_class(done, mean_of))
+
+
+@dataclass(frozen=True)
+class _Means:
+    """Makes means with their intervals of the scores on folds."""
+
+    test_to_train: float
+    confidence: float
+
+    def __call__(self, name: str, scores: list[float]) -> MeanScore:
+        mean, low, high = corrected_interval(scores, self.test_to_train, self.confidence)
+        bottom, top = _RANGES[name]
+        return MeanScore(mean, max(low, bottom), min(high, top))
+
+
+def _per_class(folds: tuple[Fold, ...], mean_of: _Means) -> tuple[ClassScore, ...]:
+    scores = []
+    for rows in zip(*(fold.per_class for fold in folds), strict=True):
+        means: dict[str, MeanScore | None] = {}
+        for name, values in (
+            ("recall", [row["recall"] for row in rows]),
+            ("precision", [row["precision"] for row in rows]),
+            ("roc_auc", [row["roc_auc"] for row in rows]),
+        ):
+            defined = [value for value in values if value is not None]
+            means[name] = mean_of(name, defined) if len(defined) > 1 else None
+        scores.append(ClassScore(rows[0]["class"], sum(row["count"] for row in rows), **means))
+    return tuple(scores)
+
+
+def _scores(model: Model, test: Dataset, n_train: int) -> tuple[dict[str, float], str | None, tuple[FoldClassRow, ...]]:
+    """Return the metrics of a model on a fold, why it learned nothing, and the scores of each class."""
+    matched = match_dataset(test, model)
+    outputs = model.outputs(matched.features)
+    found = evaluate_outputs(model, matched, outputs)
+    nothing = learned_nothing(found) if n_train * (model.card.epochs or 0) >= LEAST_SAMPLES else None
+    metrics = {name.removeprefix("test_"): value for name, value in found.metrics.items()}
+    if not isinstance(found, Evaluation):
+        return metrics, nothing, ()
+    probabilities = model.as_probabilities(outputs)
+    areas = [roc_auc(matched.labels == k, probabilities[:, k]) for k in range(len(model.names))]
+    rows = tuple(FoldClassRow(**row, roc_auc=area) for row, area in zip(found.per_class, areas, strict=True))
+    known = [area for area in areas if area is not None]
+    if len(areas) > 2 and len(known) == len(areas):
+        metrics["macro_roc_auc"] = math.fsum(known) / len(known)
+    return metrics, nothing, rows
+
+
+def _probabilities(model: Model, test: Dataset, _: int) -> NDArray[np.float64]:
+    return model.predict_proba(test.features)
 
 
 def cross_val_predict_proba(
@@ -244,13 +349,12 @@ def cross_val_predict_proba(
     *,
     folds: int = 5,
     repeats: int = 1,
-    threads: int | None = None,
-    progress: Progress | None = None,
+    **running: Unpack[Running],
 ) -> NDArray[np.float64]:
     """Return the class probabilities of each sample by networks that were not trained on it.
 
     The samples are assigned to folds. For each fold, the recipe's networks are trained on the other folds and predict
-    this one. Copies of a sample are in the same fold. The result does not depend on the number of threads.
+    this one. Copies of a sample are in the same fold, and so are the samples of a group, if the data have groups.
 
     Parameters
     ----------
@@ -262,10 +366,8 @@ def cross_val_predict_proba(
         At least 2.
     repeats : int
         Number of cross-validations, each with other folds, at most 1,000; their probabilities are averaged.
-    threads : int, optional
-        How many folds are trained at a time; by default as many as there are cores.
-    progress : callable, optional
-        Called with the number of folds done and the number of all folds.
+    **running
+        `threads`, `scheduler` and `progress`, see :class:`Running`. The result does not depend on them.
 
     Returns
     -------
@@ -283,7 +385,7 @@ def cross_val_predict_proba(
     if dataset.task == "regression":
         raise DataError(f"{dataset.source}: a regression has no class probabilities; call cross_validate")
     plan = _Plan.of(dataset, recipe, folds, repeats)
-    results = plan.train(lambda model, test: model.predict_proba(test.features), threads, progress)
+    results = plan.train(_probabilities, **running)
     total = np.zeros((len(dataset), len(dataset.names)))
     # In a fixed order: sums of floats depend on it, and threads finish in any order.
     for repeat, fold in plan.jobs:
@@ -324,40 +426,101 @@ class _Plan:
         # Before arrays are made whose size is the number of folds.
         if folds > len(dataset):
             raise DataError(f"{dataset.source}: {len(dataset)} {what} are too few for that many folds; ask for fewer")
+        if dataset.groups is not None and folds > (n_groups := len(np.unique(dataset.groups))):
+            raise DataError(
+                f"{dataset.source}: {n_groups} groups are too few for {folds} folds, since a group is in one fold; "
+                "ask for fewer folds"
+            )
         assigned = tuple(assign_folds(dataset, folds, recipe.seed + repeat) for repeat in range(repeats))
         if any(np.bincount(one, minlength=folds).min() < least for one in assigned):
+            whole = "copies" if dataset.groups is None else "copies and groups"
             raise DataError(
-                f"{dataset.source}: {len(dataset)} {what} (copies count once) are too few for {folds} folds; "
+                f"{dataset.source}: {len(dataset)} {what} ({whole} count once) are too few for {folds} folds; "
                 "ask for fewer"
             )
         return cls(dataset, recipe, assigned, [(repeat, fold) for repeat in range(repeats) for fold in range(folds)])
 
-    def train(
-        self, measure: Callable[[Model, Dataset], T], threads: int | None, progress: Progress | None
-    ) -> dict[tuple[int, int], T]:
+    def train(self, measure: _Measure[T], **running: Unpack[Running]) -> dict[tuple[int, int], T]:
         """Return what `measure` returns for the model and the test samples of each job."""
-        n_threads = min(len(self.jobs), thread_count(threads))
-
-        def run(job: tuple[int, int], stop: StopFlag) -> T:
-            session = self._session(job, stop)
-            for _ in session:
-                pass
-            return measure(session.model, self.dataset.take(np.flatnonzero(self.assigned[job[0]] == job[1])))
-
+        running = _checked(**running)
+        progress, scheduler = running.get("progress"), running.get("scheduler")
+        work = _FoldWork(self.recipe, self.jobs[-1][1] + 1, measure, self.assigned)
+        if scheduler is not None:
+            return self._collect(self._on_cluster(scheduler, changed(work, assigned=None)), progress)
+        n_threads = min(len(self.jobs), thread_count(running.get("threads")))
         if n_threads > 1:
             # Compile once before several threads need it.
-            self._session(self.jobs[0], StopFlag()).warm_up()
+            work.session(self.dataset, self.jobs[0], StopFlag()).warm_up()
+        done = map_threads(lambda job, stop: work(self.dataset, job, stop), self.jobs, n_threads)
+        return self._collect(done, progress)
+
+    def _on_cluster(self, scheduler: str, work: _FoldWork[T]) -> Generator[tuple[tuple[int, int], T], None, None]:
+        from fastnn.cluster import Cluster, Lost
+
+        with Cluster(scheduler) as cluster, contextlib.closing(cluster.map(work, self.jobs, self.dataset)) as done:
+            for job, result in done:
+                if isinstance(result, Lost):
+                    raise TrainingError(f"{scheduler}: a fold could not be trained ({result.reason})")
+                yield job, result
+
+    def _collect(
+        self, done: Generator[tuple[tuple[int, int], T], None, None], progress: Progress | None
+    ) -> dict[tuple[int, int], T]:
         results: dict[tuple[int, int], T] = {}
         # Closed if `progress` raises, so that the threads end.
-        with contextlib.closing(map_threads(run, self.jobs, n_threads)) as done:
+        with contextlib.closing(done):
             for job, result in done:
                 results[job] = result
                 if progress is not None:
                     progress(len(results), len(self.jobs))
         return results
 
-    def _session(self, job: tuple[int, int], stop: StopFlag) -> Session:
+
+class _Measure(Protocol[T_co]):
+    """A function of a module, so that it can be sent to other processes."""
+
+    def __call__(self, model: Model, test: Dataset, n_train: int, /) -> T_co: ...
+
+
+@dataclass(frozen=True)
+class _FoldWork(Generic[T]):
+    """Trains and measures one fold, in a thread or on a worker of a cluster.
+
+    Attributes
+    ----------
+    recipe : Recipe
+    folds : int
+    measure : callable
+    assigned : tuple of ndarray of int64, optional
+        The fold of each sample, for each repeat; made anew if it is not known.
+    """
+
+    recipe: Recipe
+    folds: int
+    measure: _Measure[T]
+    assigned: tuple[NDArray[np.int64], ...] | None = field(default=None, repr=False)
+
+    def __call__(self, dataset: Dataset, job: tuple[int, int], stop: StopFlag) -> T:
+        session = self.session(dataset, job, stop)
+        for _ in session:
+            pass
+        test = dataset.take(np.flatnonzero(self._folds(dataset, job[0]) == job[1]))
+        return self.measure(session.model, test, len(dataset) - len(test))
+
+    def session(self, dataset: Dataset, job: tuple[int, int], stop: StopFlag) -> Session:
         repeat, fold = job
         own = self.recipe.replace(seed=(self.recipe.seed + 1_000_003 * repeat + fold) % (1 << 63))
-        part = self.dataset.take(np.flatnonzero(self.assigned[repeat] != fold))
+        part = dataset.take(np.flatnonzero(self._folds(dataset, repeat) != fold))
         return Session(part, own, split=False, on_chunk=lambda _: stop.check(), threads=1)
+
+    def _folds(self, dataset: Dataset, repeat: int) -> NDArray[np.int64]:
+        if self.assigned is not None:
+            return self.assigned[repeat]
+        return assign_folds(dataset, self.folds, self.recipe.seed + repeat)
+
+
+def _checked(*, threads: int | None = None, scheduler: str | None = None, progress: Progress | None = None) -> Running:
+    """Return the options; TypeError for another one, RecipeError for two that exclude each other."""
+    if threads is not None and scheduler is not None:
+        raise RecipeError("threads and scheduler exclude each other: the workers of the scheduler train the folds")
+    return {"threads": threads, "scheduler": scheduler, "progress": progress}

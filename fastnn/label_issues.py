@@ -7,7 +7,7 @@ import io
 import re
 import warnings
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import numpy as np
 
@@ -19,11 +19,12 @@ from fastnn.recipe import Recipe, presets
 from fastnn.storage import atomic_write
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from fastnn.crossval import Running
     from fastnn.datasets import Dataset
 
 Kind = Literal["wrong label", "not a digit", "copy"]
@@ -119,8 +120,7 @@ def find_issues(
     repeats: int = 3,
     epochs: int | None = None,
     seed: int = 0,
-    threads: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    **running: Unpack[Running],
 ) -> Findings:
     """Find wrong labels, drawings that are not digits, and copies; in a table wrong labels and copies.
 
@@ -132,7 +132,7 @@ def find_issues(
     ----------
     dataset : Dataset
         Its test set, if it has one, is not searched.
-    folds, repeats, threads, progress
+    folds, repeats, **running
         As for :func:`fastnn.crossval.cross_val_predict_proba`.
     epochs : int, optional
         Epochs of each training; by default 10, or those of recipe table.
@@ -163,9 +163,7 @@ def find_issues(
         # Copies must be in the same fold; images that differ can be the same after normalising.
         images, blank = normalise_rows(dataset.images)
         searched = replace(searched, features=images)
-    probabilities = cross_val_predict_proba(
-        searched, recipe, folds=folds, repeats=repeats, threads=threads, progress=progress
-    )
+    probabilities = cross_val_predict_proba(searched, recipe, folds=folds, repeats=repeats, **running)
     wrong, scores = _find_wrong_labels(dataset.labels, probabilities)
     describe = _Describer(dataset, probabilities, scores)
     issues = describe.copies(group_copies(dataset.features))

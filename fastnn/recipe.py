@@ -398,6 +398,15 @@ def _out_of_range(values: dict[str, Any]) -> RecipeError:
     return RecipeError(f"{field.name} must be {_allowed(field.type)}, not {_shown(values[field.name])}")
 
 
+def check_field(name: str, value: Any) -> Any:
+    """Return the value of one field as a recipe keeps it; RecipeError if it is of the wrong type or out of range."""
+    kind = next(field.type for field in msgspec.structs.fields(Recipe) if field.name == name)
+    try:
+        return msgspec.convert(_plain(value), kind)
+    except _INVALID:
+        raise RecipeError(f"{name} must be {_allowed(kind)}, not {_shown(value)}") from None
+
+
 def _fits(value: Any, kind: Any) -> bool:
     """Return whether a value is of a type, and in its range."""
     try:
@@ -517,6 +526,24 @@ presets: Mapping[str, Recipe] = MappingProxyType(
 """The built-in recipes, by name; read-only."""
 
 
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """Return the content of a TOML file of at most 64 KiB; RecipeError if it is none.
+
+    Parameters
+    ----------
+    path : Path
+    what : str
+        What the file should be, for messages.
+    """
+    content = read_file(path, RECIPE_LIMIT, what=what, error=RecipeError)
+    if _LONG_KEY.search(content):
+        raise RecipeError(f"{path}: not {what} (a key of more than {_MAX_KEY_PARTS} parts)")
+    try:
+        return tomllib.loads(content.decode())
+    except (ValueError, RecursionError) as error:
+        raise RecipeError(f"{path}: not valid TOML ({error})") from None
+
+
 def load_recipe(source: str | Path) -> Recipe:
     """Return a preset by its name, or a recipe from a TOML file.
 
@@ -538,13 +565,7 @@ def load_recipe(source: str | Path) -> Recipe:
     path = user_path(source)
     if path.suffix != ".toml":
         raise RecipeError(f"{source}: no such recipe; give one of {', '.join(presets)} or a .toml file")
-    content = read_file(path, RECIPE_LIMIT, what="a recipe", error=RecipeError)
-    if _LONG_KEY.search(content):
-        raise RecipeError(f"{path}: not a recipe (a key of more than {_MAX_KEY_PARTS} parts)")
-    try:
-        values = tomllib.loads(content.decode())
-    except (ValueError, RecursionError) as error:
-        raise RecipeError(f"{path}: not valid TOML ({error})") from None
+    values = read_toml(path, "a recipe")
     base = values.pop("base", "original")
     if not isinstance(base, str) or base not in presets:
         raise RecipeError(f"{path}: unknown base {_shown(base)}; give one of {', '.join(presets)}")

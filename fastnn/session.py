@@ -150,6 +150,9 @@ class Session:
 
     Attributes
     ----------
+    scheduler : str or None
+        Address of a Dask scheduler, such as ``tcp://host:8786``, whose workers train the networks; each of them from
+        its first epoch to its last one. May be set before the first epoch. The weights do not depend on it.
     recipe : Recipe
     folder : Path or None
     train : Dataset
@@ -407,6 +410,7 @@ class Session:
                 self._data_notes += (f"{unused}; with --validation-fraction they select the best epoch",)
         self._run_notes: tuple[str, ...] = ()
         self._anew = False
+        self.scheduler: str | None = None
         self._threads = min(recipe.ensemble, thread_count(threads))
         self._stop, self._warm, self._done = StopFlag(), False, False
         self._iterating = threading.Lock()
@@ -582,6 +586,9 @@ class Session:
             # It may have stopped in the middle of an epoch, or be ahead of the last report.
             if trainer is not None:
                 trainer.load_state_dict(*snapshot.state)
+        if self.scheduler is not None:
+            yield from self._epochs_on_cluster(self.scheduler)
+            return
         waiting = _Queue((one.epochs, number) for number, one in enumerate(self._snapshots) if not one.finished)
 
         def put_back(job: tuple[int, int], result: tuple[EpochReport, Snapshot]) -> None:
@@ -601,6 +608,37 @@ class Session:
             yield report
             if self._run is not None and self._run.is_due() and not all(one.finished for one in self._snapshots):
                 self._checkpoint()
+
+    def _epochs_on_cluster(self, scheduler: str) -> Iterator[EpochReport]:
+        """Train each network on a worker; reports come when a network has all its epochs."""
+        from fastnn.cluster import Cluster, Lost
+
+        if self._starting is not None:
+            raise RecipeError("networks that start from a trained model cannot be trained by a scheduler; drop it")
+        jobs = [
+            (number, self._recipes[number], one.network, one.state, one.epochs)
+            for number, one in enumerate(self._snapshots)
+            if not one.finished
+        ]
+        data = replace(self.train, test=self.test, notes=())
+        start, before = time.perf_counter(), self.timings.training
+        with (
+            Cluster(scheduler) as cluster,
+            contextlib.closing(cluster.map(_train_member, jobs, data, self._stop)) as done,
+        ):
+            for job, result in done:
+                if isinstance(result, Lost):
+                    raise TrainingError(f"{scheduler}: network {job[0] + 1} could not be trained ({result.reason})")
+                reports, self._snapshots[job[0]] = result
+                self.timings.training = before + time.perf_counter() - start
+                self.timings.samples += self._first.samples * len(reports)
+                for report in reports:
+                    own = replace(report, member=job[0])
+                    if self._run is not None:
+                        self._run.record(own)
+                    yield own
+                if self._run is not None and not all(one.finished for one in self._snapshots):
+                    self._checkpoint()
 
     def _train_epoch(self, job: tuple[int, int], stop: StopFlag) -> tuple[EpochReport, Snapshot]:
         """Train a network, given as (epochs done, number), for one more epoch."""
@@ -643,6 +681,23 @@ class Session:
         ahead = [] if self._run is None else self._run.reports_after(self.epochs)
         networks = [SavedNetwork(one.epochs, one.network, one.state if needed else None) for one in self._snapshots]
         return ensemble_state(networks, ahead)
+
+
+def _train_member(
+    dataset: Dataset, job: tuple[int, Recipe, Network, State, int], stop: StopFlag
+) -> tuple[list[EpochReport], Snapshot]:
+    """Train one network to its last epoch on a worker of a cluster; return its reports and its snapshot."""
+    number, recipe, network, state, epochs = job
+    trainer = Trainer(network.copy(), replace(dataset, test=None), recipe, dataset.test)
+    trainer.load_state_dict(*state)
+    reports: list[EpochReport] = []
+    try:
+        while epochs < recipe.epochs and not trainer.stopped:
+            epochs += 1
+            reports.append(trainer.epoch(epochs, lambda _: stop.check()))
+    except TrainingError as error:
+        raise TrainingError(f"network {number + 1}: {error}") from None
+    return reports, Snapshot.of(trainer, epochs, recipe)
 
 
 class _Queue:

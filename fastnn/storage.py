@@ -156,6 +156,57 @@ def keep_permissions(made: Path, target: Path) -> None:
         _set_owner_and_mode(made, old)
 
 
+@contextlib.contextmanager
+def file_lock(path: Path) -> Iterator[bool]:
+    """Hold a lock that other processes wait for; the system releases it if the process is killed.
+
+    Parameters
+    ----------
+    path : Path
+        An empty file, made now and removed at the end.
+
+    Yields
+    ------
+    bool
+        Whether there is a lock: not if the file cannot be made, or its disk or the system has no locks.
+    """
+    handle = _locked(path)
+    try:
+        yield handle is not None
+    finally:
+        if handle is not None:
+            # Before the lock is released: whoever waits for it sees that this is no longer the file, and makes another.
+            with contextlib.suppress(OSError):
+                path.unlink()
+            os.close(handle)
+
+
+def _locked(path: Path) -> int | None:
+    """Return the descriptor of a locked file, which is at this path; None if that is not possible."""
+    try:
+        import fcntl  # not on Windows
+    except ImportError:
+        return None
+    while True:
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            if os.path.samestat(os.fstat(handle), path.stat()):
+                return handle
+        except FileNotFoundError:
+            pass
+        except OSError:
+            os.close(handle)
+            return None
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+
+
 def remove_file(path: Path) -> None:
     """Remove a file if it exists; if it is a symbolic link, remove the file that it leads to and keep the link."""
     target = follow(path)

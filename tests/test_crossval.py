@@ -122,7 +122,7 @@ def test_cross_validation_reports_each_fold_and_the_mean_with_its_interval() -> 
     assert found.low < found.mean < found.high
     assert [(one.repeat, one.fold, one.n_test) for one in found.folds] == [(0, k, np.sum(fold == k)) for k in range(4)]
     assert all(one.n_train + one.n_test == 120 for one in found.folds)
-    assert set(found.metrics) == {"accuracy", "balanced_accuracy", "loss"}
+    assert set(found.metrics) == {"accuracy", "balanced_accuracy", "macro_roc_auc", "loss"}
     wider = cross_validate(data, recipe, 4, confidence=0.99)
     assert wider.low < found.low
     figures = json.loads(json.dumps(found.as_dict(), allow_nan=False))

@@ -68,7 +68,7 @@ def parse(words: list[str]) -> None:
     command: Any = typer.main.get_command(app)
     context = command.make_context("fastnn", words[1:2], resilient_parsing=True)
     rest = words[1:]
-    while hasattr(command, "get_command"):
+    while hasattr(command, "get_command") and not (rest and rest[0].startswith("-")):
         command = command.get_command(context, rest[0])
         assert command is not None, f"no command {rest[0]}"
         rest = rest[1:]

@@ -104,6 +104,7 @@ EXCEPTIONS = {
     "cli/guide.py: read_text": "the guides are part of the package, which may be an archive",
     "formats/html_page.py: read_text": "scripts of the package, which may be an archive",
     "threads.py: _QUOTA.read_text": "a file of the kernel, with a fixed name; its size says 0",
+    "datasets/shared.py: mmap.mmap": "maps a file that open_file has just opened",
     "formats/safetensors.py: safetensors.safe_open": "maps a file that open_file has just checked",
     "datasets/schema.py: sqlite3.connect": "copies a database that is open",
     "datasets/arrow_files.py: text.open": "writes",

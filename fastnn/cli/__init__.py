@@ -21,6 +21,7 @@ _COMMANDS = {
     "evaluate": ("evaluate", "evaluate"),
     "compare": ("compare", "compare"),
     "cv": ("cv", "cv"),
+    "sweep": ("sweep", "app"),
     "predict": ("predict", "predict"),
     "show": ("show", "show"),
     "runs": ("runs", "runs"),

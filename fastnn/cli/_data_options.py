@@ -44,6 +44,15 @@ PolarityOption = Annotated[
 StrictOption = Annotated[
     bool, typer.Option("--strict", help="Stop at a damaged file of a folder, instead of leaving it out.")
 ]
+SchedulerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="Work on the workers of this Dask scheduler, such as tcp://host:8786, instead of on this machine. "
+        "Give only one that you trust.",
+    ),
+]
 ClassesOption = Annotated[
     str | None,
     typer.Option(

@@ -9,6 +9,7 @@ NAMES = {
     "micro_f1": "micro F1",
     "macro_f1": "macro F1",
     "roc_auc": "ROC AUC",
+    "macro_roc_auc": "macro ROC AUC",
     "log_loss": "log loss",
     "r2": "R2",
     "mae": "MAE",

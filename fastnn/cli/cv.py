@@ -12,6 +12,7 @@ from fastnn.cli._console import command, fail, note, out, print_json
 from fastnn.cli._data_options import (  # noqa: TC001 - typer reads the annotations
     ClassesOption,
     PolarityOption,
+    SchedulerOption,
     StrictOption,
     Target,
     TaskOption,
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from fastnn.datasets import Dataset
     from fastnn.recipe import Recipe
 
+_MOST_CLASSES = 50
+"""Most classes in the table."""
+
 
 @command
 def cv(
@@ -34,6 +38,14 @@ def cv(
     polarity: PolarityOption = "auto",
     strict: StrictOption = False,
     classes: ClassesOption = None,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Keep samples of one group, such as a writer, in one fold: a column of a table, which is then no "
+            "input, or contributor for a database or a JSON file of digits.",
+        ),
+    ] = None,
     recipe: Annotated[
         str | None, typer.Option(help="Preset or TOML file.", show_default="table for a table, else original")
     ] = None,
@@ -45,16 +57,20 @@ def cv(
     threads: Annotated[
         int | None, typer.Option(help="Folds trained at a time.", show_default="one on each core")
     ] = None,
+    scheduler: SchedulerOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")] = False,
 ) -> None:
     """Cross-validate a recipe: train on all folds but one, test on that one, for each fold.
 
-    The intervals take into account that the training sets overlap. A test set of the data is not used.
+    The intervals take into account that the training sets overlap. Copies of a sample are in one fold, and so are the
+    samples of a group. A test set of the data is not used.
     """
     from fastnn.crossval import cross_validate
     from fastnn.datasets import ReadOptions
 
-    dataset = load_with_progress(data, ReadOptions.of(target, task, polarity, strict=strict, classes=classes))
+    dataset = load_with_progress(
+        data, ReadOptions.of(target, task, polarity, strict=strict, classes=classes, group=group)
+    )
     chosen = _recipe(dataset, recipe, epochs, seed)
     notes = dataset.notes
     if dataset.test is not None:
@@ -63,7 +79,14 @@ def cv(
         note(text)
     with fold_progress(not as_json) as progress:
         result = cross_validate(
-            dataset, chosen, folds, repeats=repeats, confidence=confidence, threads=threads, progress=progress
+            dataset,
+            chosen,
+            folds,
+            repeats=repeats,
+            confidence=confidence,
+            threads=threads,
+            scheduler=scheduler,
+            progress=progress,
         )
     if as_json:
         print_json({"data": dataset.source, "recipe": chosen.name, **result.as_dict(), "notes": list(notes)})
@@ -102,6 +125,29 @@ def _show(result: CrossValidation, title: str, repeats: int) -> None:
     )
     console = out()
     console.print(table)
+    if result.per_class:
+        console.print(_class_table(result))
     console.print(
         "[dim]Intervals: Student's t, corrected for overlapping training sets (Nadeau and Bengio 2003).[/dim]"
     )
+
+
+def _class_table(result: CrossValidation) -> Table:
+    """Return the table of the scores of each class, with the interval of its recall."""
+    table = Table(title="classes, means of the folds", title_justify="left")
+    table.add_column("class")
+    for heading in ("tested", "recall", f"{percent(result.confidence)} interval", "precision", "ROC AUC"):
+        table.add_column(heading, justify="right")
+    for row in result.per_class[:_MOST_CLASSES]:
+        recall = row.recall
+        table.add_row(
+            escape(row.name),
+            f"{row.count:,}",
+            "?" if recall is None else f"{recall.mean:.2%}",
+            "?" if recall is None else f"{recall.low:.2%} to {recall.high:.2%}",
+            "?" if row.precision is None else f"{row.precision.mean:.2%}",
+            "?" if row.roc_auc is None else f"{row.roc_auc.mean:.4f}",
+        )
+    if len(result.per_class) > _MOST_CLASSES:
+        table.caption = f"the first {_MOST_CLASSES} of {len(result.per_class):,}; --json has all"
+    return table

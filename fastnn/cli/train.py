@@ -15,6 +15,7 @@ from fastnn.cli._console import command, err, fail, note, out, print_json
 from fastnn.cli._data_options import (  # noqa: TC001 - typer reads the annotations
     ClassesOption,
     PolarityOption,
+    SchedulerOption,
     StrictOption,
     Target,
     TaskOption,
@@ -116,6 +117,7 @@ def train(
     ] = None,
     resume: Annotated[str | None, typer.Option(help="Continue the run in this folder.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show neither progress nor summary.")] = False,
+    scheduler: SchedulerOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")] = False,
 ) -> None:
     """Train a neural network, one sample at a time.
@@ -161,6 +163,7 @@ def train(
         new = _new_session if start is None else functools.partial(_session_from, start)
         session, first = new(data, options, recipe, changes, out_folder)
         notes = (*first, *session.notes)
+    session.scheduler = scheduler
     for text in notes:
         note(text)
     try:
@@ -200,7 +203,7 @@ def _train_on_stream(
 
     def recipe_for(first: Dataset) -> tuple[Recipe, Path]:
         recipe = _changed(base or default_recipe(first), changes)
-        return recipe, user_path(folder if folder is not None else _free_folder(recipe.name))
+        return recipe, user_path(folder if folder is not None else free_folder(recipe.name))
 
     try:
         train_stream(options, recipe_for, quiet=quiet, as_json=as_json)
@@ -260,7 +263,7 @@ def _session_from(
         dataset = choice.load(start, progress, is_own=data is None)
     starting = StartingModel.of(model, dataset, source=start)
     recipe = _changed(starting.recipe(given), changes)
-    target = folder if folder is not None else _free_folder(recipe.name)
+    target = folder if folder is not None else free_folder(recipe.name)
     return Session.from_model(starting, dataset, recipe, target, source=choice.source), ()
 
 
@@ -305,7 +308,7 @@ def _new_session(
         notes.append(f"the weights are averaged over all {recipe.epochs} epochs")
     if recipe.schedule not in ("step", "adaptive") and (changes["lr_decay"] or changes["lr_every"]):
         notes.append(f"--lr-decay and --lr-every have no effect: recipe {recipe.name} has a {recipe.schedule} schedule")
-    target = folder if folder is not None else _free_folder(recipe.name)
+    target = folder if folder is not None else free_folder(recipe.name)
     return Session(dataset, recipe, target, source=source), (*notes, *more)
 
 
@@ -487,7 +490,7 @@ def _load(data: str | None, options: ReadOptions) -> tuple[str, Dataset, tuple[s
     return "drawn", load_dataset("drawn"), (warning,)
 
 
-def _free_folder(name: str) -> Path:
+def free_folder(name: str) -> Path:
     """Return runs/NAME-DATE-TIME, with a number at the end if that exists already."""
     stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
     folder = Path("runs") / f"{name}-{stamp}"

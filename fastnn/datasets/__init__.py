@@ -126,9 +126,11 @@ def load_source(source: str | Path, options: ReadOptions, progress: Progress | N
 
 def _load(source: str | Path, options: ReadOptions, progress: Progress | None) -> Dataset:
     if isinstance(source, str) and (source in NAMES or source.startswith(("drawn:", *_DATABASES))):
+        from fastnn.datasets.groups import CONTRIBUTOR, check_no_group
         from fastnn.datasets.readers import check_no_target
 
         check_no_target(source, options)
+        check_no_group(source, options.group, only=CONTRIBUTOR if source.startswith(_DATABASES) else None)
     if isinstance(source, str) and (source in NAMES or source.startswith("drawn:")):
         return _of_known_polarity(load_named(source, progress), options)
     if not isinstance(source, str | os.PathLike):
@@ -138,7 +140,8 @@ def _load(source: str | Path, options: ReadOptions, progress: Progress | None) -
     if isinstance(source, str) and source.startswith(_DATABASES):
         from fastnn.datasets.database import read_database
 
-        return _of_known_polarity(replace(read_database(source, options.spool), polarity="dark-on-light"), options)
+        dataset = read_database(source, options.spool, with_groups=options.group is not None)
+        return _of_known_polarity(replace(dataset, polarity="dark-on-light"), options)
     # Whoever loads the data again, such as to resume a run, must ask for the same.
     return replace(_load_path(source, options), options=options)
 

@@ -17,6 +17,7 @@ from fastnn.datasets.dataset import first_not_finite
 from fastnn.datasets.emnist import turned_upright
 from fastnn.datasets.folder_search import Picture, PictureSet, part_of
 from fastnn.datasets.folders import Folder, Listing
+from fastnn.datasets.groups import check_no_group
 from fastnn.datasets.label_arrays import text_array
 from fastnn.datasets.labels import canonical_labels
 from fastnn.datasets.mapped import MappedFile, MappedRows
@@ -150,7 +151,9 @@ def _table_on_disk(file: Any, path: Path, options: ReadOptions, spool: Path) -> 
                 part = _as_plain(table, columns, source)
                 csv.write_csv(part, sink, csv.WriteOptions(include_header=not number))
         return _with_rows_from_0(
-            lambda: parse_table(DelimitedText(map_packed(text), source), options.target, options.task, spool)
+            lambda: parse_table(
+                DelimitedText(map_packed(text), source), options.target, options.task, spool=spool, group=options.group
+            )
         )
     finally:
         text.unlink(missing_ok=True)
@@ -421,6 +424,7 @@ def _dataset(tables: dict[Part, Any], source: str, options: ReadOptions) -> Data
     pictures = [one for one in columns if _holds_pictures(one.type, pa)]
     if not lists and not pictures:
         return _table(tables, columns, source, options)
+    check_no_group(source, options.group)
     images = _image_column(pictures or lists, source, columns)
     others = [one for one in columns if one not in (*lists, *pictures)]
     tables, label = _with_label(tables, others, source, columns, options)
@@ -630,7 +634,7 @@ def _table(tables: dict[Part, Any], columns: list[_Column], source: str, options
     sink = io.BytesIO()
     csv.write_csv(_as_plain(whole, columns, source), sink)
     dataset = _with_rows_from_0(
-        lambda: parse_table(DelimitedText(sink.getvalue(), source), options.target, options.task)
+        lambda: parse_table(DelimitedText(sink.getvalue(), source), options.target, options.task, group=options.group)
     )
     start, parts = 0, {}
     for part, n in lengths.items():

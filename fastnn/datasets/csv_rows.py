@@ -17,6 +17,7 @@ from fastnn.datasets.cells import column_name
 from fastnn.datasets.dataset import PIXELS, SIDE, Dataset
 from fastnn.datasets.delimited import DelimitedText, is_comma_number, is_number, shown
 from fastnn.datasets.emnist import upright
+from fastnn.datasets.groups import group_position, number_groups
 from fastnn.datasets.labels import canonical_labels, encode_labels
 from fastnn.datasets.mapped import MappedFile, MappedRows
 from fastnn.datasets.pixel_columns import find_pixels
@@ -47,7 +48,12 @@ _BYTES_AT_ONCE = 1 << 23
 
 
 def parse_images(
-    text: DelimitedText, target: Sequence[str], task: str | None, spool: Path | None = None
+    text: DelimitedText,
+    target: Sequence[str],
+    task: str | None,
+    *,
+    spool: Path | None = None,
+    group: str | None = None,
 ) -> tuple[Dataset | None, tuple[str, ...]]:
     """Return the images in the rows of a table, or None if it holds other numbers, and notes on that.
 
@@ -59,6 +65,8 @@ def parse_images(
     task : str, optional
     spool : Path, optional
         A temporary folder for the images, if they are to be left on the disk.
+    group : str, optional
+        The column that says which images belong together.
 
     Returns
     -------
@@ -90,7 +98,18 @@ def parse_images(
         raise no_labels(text.source, "no column beside the pixels can be the label")
     labels, label_notes = _labels(found, text.source)
     indices, classes = encode_labels(labels, text.source)
-    return Dataset(found.images, indices, classes, text.source, notes=(*found.notes, *label_notes)), ()
+    groups = None if group is None else _groups(found, layout, group, text.source)
+    notes = (*found.notes, *label_notes)
+    return Dataset(found.images, indices, classes, text.source, notes=notes, groups=groups), ()
+
+
+def _groups(found: _Images, layout: PixelLayout, group: str, source: str) -> NDArray[np.int64]:
+    """Return the number of the group of each image."""
+    position = group_position(group, layout.names, source, is_header=layout.is_header)
+    if position not in found.texts or position in found.label.positions:
+        role = "the label" if position in found.label.positions else "a pixel"
+        raise DataError(f"{source}: the column {group[:40]!r} is {role} and cannot be the group")
+    return number_groups(found.texts[position], len(found.images), source)
 
 
 def read_pixel_rows(path: Path, polarity: Polarity = "auto") -> tuple[NDArray[np.uint8], tuple[str, ...]]:

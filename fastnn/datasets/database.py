@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnn.datasets.dataset import PIXELS, Dataset
+from fastnn.datasets.groups import contributor_groups
 from fastnn.datasets.mapped import MappedFile, MappedRows
 from fastnn.datasets.schema import (
     ACCEPTED,
@@ -38,7 +39,7 @@ except ModuleNotFoundError:
     raise MissingExtraError("a database of digits", "web") from None
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from sqlalchemy.engine import URL, Connection, Engine
 
@@ -289,7 +290,7 @@ def _as_data_error(shown: str) -> Iterator[None]:
         raise failed from None
 
 
-def read_database(url: str, spool: Path | None = None) -> Dataset:
+def read_database(url: str, spool: Path | None = None, *, with_groups: bool = False) -> Dataset:
     """Read the accepted digits of a database, with their reviewed labels, in order of arrival.
 
     Parameters
@@ -298,6 +299,8 @@ def read_database(url: str, spool: Path | None = None) -> Dataset:
         See :func:`open_engine`.
     spool : Path, optional
         A temporary folder for the images, of which any number is then read.
+    with_groups : bool
+        Whether the digits of one contributor become a group.
 
     Returns
     -------
@@ -314,12 +317,14 @@ def read_database(url: str, spool: Path | None = None) -> Dataset:
     engine = open_engine(url, create=False)
     try:
         with _as_data_error(shown), engine.connect() as connection:
-            return accepted_dataset(connection, shown, spool)
+            return accepted_dataset(connection, shown, spool, with_groups=with_groups)
     finally:
         engine.dispose()
 
 
-def accepted_dataset(connection: Connection, source: str, spool: Path | None = None) -> Dataset:
+def accepted_dataset(
+    connection: Connection, source: str, spool: Path | None = None, *, with_groups: bool = False
+) -> Dataset:
     """Return the accepted digits as a data set; see :func:`read_database`."""
     accepted = digits.c.state == ACCEPTED
     n = connection.execute(sa.select(sa.func.count()).select_from(digits).where(accepted)).scalar_one()
@@ -329,31 +334,38 @@ def accepted_dataset(connection: Connection, source: str, spool: Path | None = N
         raise DataError(f"{source}: {n:,} digits are too many; at most {_MAX_DIGITS:,} can be read")
     names = class_names(connection)
     _check_rows(connection, source, len(names))
-    if spool is None:
-        pixels, labels = bytearray(), array("q")
-        for image, label in accepted_rows(connection):
-            pixels += image
+    labels, contributors = array("q"), list[str]()
+
+    def images_of_rows() -> Iterator[bytes]:
+        for image, label, *others in _accepted(connection, *([digits.c.contributor] if with_groups else [])):
             labels.append(label)
-        images: Any = np.frombuffer(pixels, np.uint8).reshape(-1, PIXELS)
+            contributors.extend(map(str, others))
+            yield image
+
+    images: Any = None
+    if spool is not None:
+        images = _spooled(images_of_rows(), spool / FEATURES)
     else:
-        images, labels = _spooled(connection, spool / FEATURES)
+        pixels = bytearray()
+        for image in images_of_rows():
+            pixels += image
+        images = np.frombuffer(pixels, np.uint8).reshape(-1, PIXELS)
     # In PostgreSQL digits may be accepted between the two queries.
     if not labels or (connection.dialect.name == "sqlite" and len(labels) != n):
         raise DataError(
             f"{source}: the file is damaged, its index has {n:,} accepted digits and its table {len(labels):,}"
         )
-    return Dataset(images, np.array(labels, np.int64), names, source)
+    groups, notes = contributor_groups(contributors, source) if with_groups else (None, ())
+    return Dataset(images, np.array(labels, np.int64), names, source, notes=notes, groups=groups)
 
 
-def _spooled(connection: Connection, path: Path) -> tuple[Any, array[int]]:
-    """Write the images of the accepted digits to a file; return them as mapped rows, and their labels."""
-    labels = array("q")
+def _spooled(images: Iterable[bytes], path: Path) -> MappedRows:
+    """Write the images of the accepted digits to a file; return them as mapped rows."""
     with ArrayWriter(path, np.dtype(np.uint8), (PIXELS,)) as writer:
-        for image, label in accepted_rows(connection):
+        for image in images:
             writer.append(np.frombuffer(image, np.uint8).reshape(1, PIXELS))
-            labels.append(label)
     file = MappedFile(path)
-    return MappedRows(file.array, file=file), labels
+    return MappedRows(file.array, file=file)
 
 
 def _check_rows(connection: Connection, source: str, n_classes: int) -> None:
@@ -389,14 +401,19 @@ def in_order(query: sa.Select[Any], after: int) -> sa.Select[Any]:
 
 def accepted_rows(connection: Connection) -> Iterator[tuple[bytes, int]]:
     """Yield pixels and label of the accepted digits in order of arrival, with a few hundred in memory at a time."""
+    yield from _accepted(connection)
+
+
+def _accepted(connection: Connection, *others: sa.Column[Any]) -> Iterator[tuple[Any, ...]]:
+    """Yield pixels, label and other columns of the accepted digits, as :func:`accepted_rows` does."""
     last = -1
-    columns = sa.select(digits.c.seq, digits.c.pixels, digits.c.label)
+    columns = sa.select(digits.c.seq, digits.c.pixels, digits.c.label, *others)
     while True:
         page = in_order(columns.where(digits.c.state == ACCEPTED), after=last).limit(_BATCH)
         rows = connection.execute(page).all()
-        for seq, pixels, label in rows:
+        for seq, pixels, *rest in rows:
             last = seq
-            yield pixels_of(pixels), label
+            yield pixels_of(pixels), *rest
         if len(rows) < _BATCH:
             return
 

@@ -64,6 +64,9 @@ class Dataset:
         Of images: how the source stores them; None if that is unknown. `features` are always dark on light.
     validation : Dataset or None
         The source's own validation set, if it has one.
+    groups : ndarray or None
+        int64, shape (n,): a number for each sample, the same for samples that belong together, such as the digits of
+        one writer. Cross-validation keeps a group in one fold. Not part of `content_hash`.
 
     Raises
     ------
@@ -94,6 +97,7 @@ class Dataset:
     options: ReadOptions | None = None
     polarity: StoredPolarity | None = None
     validation: Dataset | None = None
+    groups: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         self._check_features()
@@ -104,6 +108,11 @@ class Dataset:
                 f"{self.source}: the columns are {total_width(self.columns)} inputs, but the rows have {self.n_inputs}"
             )
         self._check_targets()
+        if self.groups is not None and (self.groups.dtype != np.int64 or self.groups.shape != (len(self),)):
+            raise DataError(
+                f"{self.source}: groups must be an int64 array of shape ({len(self)},), "
+                f"not {self.groups.dtype} of shape {self.groups.shape}"
+            )
 
     def _check_features(self) -> None:
         for what, kinds in (("features", (np.ndarray, SparseRows, MappedRows)), ("targets", (np.ndarray,))):
@@ -324,6 +333,7 @@ class Dataset:
             source=self.source if source is None else source,
             test=None,
             validation=None,
+            groups=None if self.groups is None else self.groups[index],
         )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import msgspec
 import numpy as np
@@ -12,6 +13,7 @@ from msgspec import Meta
 
 from fastnn.datasets.cache import cache_key, cached, cached_file
 from fastnn.datasets.dataset import PIXELS, Dataset
+from fastnn.datasets.groups import contributor_groups
 from fastnn.datasets.json_items import array_items
 from fastnn.datasets.labels import encode_labels, is_digit
 from fastnn.datasets.mapped import MappedFile, MappedRows
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 _Pixel = Annotated[int, Meta(ge=0, le=255)]
 _Label = Annotated[int, Meta(ge=0, le=9)] | str
+_Contributor = Annotated[str, Meta(max_length=1000)]
 _Pixels = Annotated[list[_Pixel], Meta(min_length=PIXELS, max_length=PIXELS)]
 _pixels = msgspec.json.Decoder(_Pixels)
 
@@ -39,12 +42,17 @@ class _Digit(msgspec.Struct, gc=False):
     label: _Label
 
 
+class _Credited(_Digit, gc=False):
+    contributor: _Contributor = ""
+
+
 class _MaybeLabelled(msgspec.Struct, gc=False):
     image: msgspec.Raw
     label: _Label | None = None
 
 
-_digit = msgspec.json.Decoder(_Digit)
+_digit: msgspec.json.Decoder[_Digit] = msgspec.json.Decoder(_Digit)
+_credited = msgspec.json.Decoder(_Credited)
 # In a file of one class an element may be a list of pixels, or an object without a label.
 _maybe_labelled = msgspec.json.Decoder(_MaybeLabelled)
 
@@ -76,6 +84,26 @@ def read_json(path: Path, spool: Path | None = None) -> Dataset:
     return from_bytes(read_packed(path), str(path)) if stored is None else stored
 
 
+def read_json_with_contributors(path: Path, spool: Path | None = None) -> Dataset:
+    """Read a data set as :func:`read_json` does, with a group for each contributor.
+
+    Each item may have a text ``contributor``; one without it is a group of its own.
+
+    Raises
+    ------
+    DataError
+        If the content has another format, or no item has a contributor.
+    """
+    source = str(path)
+    contributors: list[str] = []
+    if spool is not None:
+        dataset = _parse_to_disk(map_packed(path), source, spool / FEATURES, contributors)
+    else:
+        dataset = _parse(read_packed(path), source, contributors)
+    groups, notes = contributor_groups(contributors, source)
+    return replace(dataset, groups=groups, notes=notes)
+
+
 def from_bytes(content: bytes | bytearray, source: str) -> Dataset:
     """Return the data set in the content of a JSON file; parsed, or from the cache if it was parsed before.
 
@@ -89,18 +117,18 @@ def from_bytes(content: bytes | bytearray, source: str) -> Dataset:
     return cached(cache_key(content, source), len(content), source, lambda: _parse(content, source))
 
 
-def _parse(content: bytes | bytearray, source: str) -> Dataset:
+def _parse(content: bytes | bytearray, source: str, contributors: list[str] | None = None) -> Dataset:
     pixels, labels = bytearray(), list[int | str]()
-    for image, label in _digits(content, source):
+    for image, label in _digits(content, source, contributors):
         pixels += image
         labels.append(label)
     return _dataset(pixels, labels, source)
 
 
-def _parse_to_disk(content: Content, source: str, path: Path) -> Dataset:
+def _parse_to_disk(content: Content, source: str, path: Path, contributors: list[str] | None = None) -> Dataset:
     labels = list[int | str]()
     with ArrayWriter(path, np.dtype(np.uint8), (PIXELS,)) as writer:
-        for image, label in _digits(content, source):
+        for image, label in _digits(content, source, contributors):
             writer.append(np.frombuffer(image, np.uint8).reshape(1, PIXELS))
             labels.append(label)
     if not labels:
@@ -111,13 +139,16 @@ def _parse_to_disk(content: Content, source: str, path: Path) -> Dataset:
     return Dataset(images, indices, classes, source)
 
 
-def _digits(content: Content, source: str) -> Iterator[tuple[bytes, int | str]]:
-    """Yield pixels and label of each image in the content of a file."""
+def _digits(content: Content, source: str, contributors: list[str] | None = None) -> Iterator[tuple[bytes, int | str]]:
+    """Yield pixels and label of each image in the content of a file, and add its contributor to a list."""
+    decoder = _digit if contributors is None else _credited
     for position, text in enumerate(array_items(Unpacked(content, source), source, _FORMAT)):
         try:
-            digit = _digit.decode(text)
+            digit = decoder.decode(text)
         except _FAULTS as error:
             raise DataError(f"{source}: item {position}: {_explain(error)}") from None
+        if contributors is not None:
+            contributors.append(cast(_Credited, digit).contributor)
         yield parse_pixels(digit.image, f"{source}: item {position}"), digit.label
 
 

@@ -32,6 +32,9 @@ class ReadOptions:
         Whether a damaged file among many is an error, and not left out with a note.
     classes : tuple of str
         The only classes to take, in the order of the outputs; none for all that the data have.
+    group : str or None
+        The column of a table, or ``contributor`` of a database or of a JSON file of digits, that says which samples
+        belong together; see `Dataset.groups`.
     spool : Path or None
         A temporary folder for samples, if they are to be mapped from the disk where their format allows it.
 
@@ -46,6 +49,7 @@ class ReadOptions:
     polarity: Polarity = "auto"
     strict: bool = False
     classes: tuple[str, ...] = ()
+    group: str | None = None
     spool: Path | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
@@ -62,11 +66,12 @@ class ReadOptions:
         *,
         strict: bool = False,
         classes: str | Sequence[str] | None = None,
+        group: str | None = None,
     ) -> ReadOptions:
         """Return the options; a single target may be given as text, and classes as "0-9" or "A-Z,a-z"."""
         chosen = parse_classes(classes) if isinstance(classes, str) else tuple(classes or ())
         targets = (target,) if isinstance(target, str | int) else tuple(target or ())
-        return cls(targets, task, polarity, strict, chosen)
+        return cls(targets, task, polarity, strict, chosen, group)
 
 
 DEFAULT_OPTIONS = ReadOptions()

@@ -12,6 +12,7 @@ from fastnn.datasets.delimited import TEXT_ENDINGS
 from fastnn.datasets.emnist import turned_upright, with_class_names
 from fastnn.datasets.folder_search import GROUPED_ENDINGS, DataFiles, PictureSet, find_data_set, several_files
 from fastnn.datasets.folders import DiskFolder, Folder
+from fastnn.datasets.groups import CONTRIBUTOR, check_no_group
 from fastnn.datasets.labels import encode_labels
 from fastnn.datasets.options import DEFAULT_OPTIONS, ReadOptions
 from fastnn.datasets.polarity import dark_on_light
@@ -148,6 +149,8 @@ def _read_file(path: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
     reader = next((read for endings, read in _READERS if name.endswith(endings)), None)
     if not name.endswith(_WITH_TARGET):
         _check_no_target_column(str(path), options)
+        if not name.endswith(_JSON):
+            check_no_group(str(path), options.group)
     if reader is not None:
         return reader(path, options)
     if idx.is_idx(path):
@@ -159,15 +162,16 @@ def _read_file(path: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
 
 
 def _read_json(path: Path, options: ReadOptions) -> Dataset:
-    from fastnn.datasets.digits_json import read_json
+    from fastnn.datasets.digits_json import read_json, read_json_with_contributors
 
-    return read_json(path, options.spool)
+    check_no_group(str(path), options.group, only=CONTRIBUTOR)
+    return (read_json if options.group is None else read_json_with_contributors)(path, options.spool)
 
 
 def _read_text(path: Path, options: ReadOptions) -> Dataset:
     from fastnn.datasets.table import read_table
 
-    return read_table(path, options.target, options.task, options.spool)
+    return read_table(path, options.target, options.task, spool=options.spool, group=options.group)
 
 
 def _read_npz(path: Path, options: ReadOptions) -> Dataset:
@@ -218,6 +222,7 @@ def _read_group(paths: list[Path], source: str, options: ReadOptions) -> Dataset
         from fastnn.datasets.npy import read_array_files
 
         _check_no_target_column(source, options)
+        check_no_group(source, options.group)
         return read_array_files(paths, source, options.task)
     from fastnn.datasets.arrow_files import read_arrow_files
 
@@ -236,6 +241,7 @@ def _read_found(folder: Folder, options: ReadOptions, *, nested: bool = False) -
         raise DataError(f"{folder.shown}: no data set in this folder; known are {_FORMATS}")
     if isinstance(found, PictureSet):
         check_no_target(found.shown, options)
+        check_no_group(found.shown, options.group)
         dataset = read_picture_set(found, options)
     elif len(found.parts) == 1 and is_archive(found.names[0]):
         if nested:
@@ -296,6 +302,9 @@ def _read_parts(found: DataFiles, folder: Path, options: ReadOptions) -> Dataset
 def _read_folder(folder: Path, options: ReadOptions) -> Dataset:
     """Return the data set of a folder of IDX files or of JSON files with the names of the original."""
     parts = idx.parts_in(folder)
+    whole = idx.existing(folder, "dataset.json")
+    if whole is None or parts is not None:
+        check_no_group(str(folder), options.group)
     if parts is not None:
         return _read_idx(parts, str(folder), options)
     class_files = [path for digit in range(10) if (path := idx.existing(folder, f"{digit}.json"))]
@@ -303,7 +312,6 @@ def _read_folder(folder: Path, options: ReadOptions) -> Dataset:
         from fastnn.datasets.digits_json import read_class_files
 
         return read_class_files(class_files, str(folder))
-    whole = idx.existing(folder, "dataset.json")
     if whole:
         return _read_file(whole, options)
     raise DataError(f"{folder}: no data set in this folder; known are {_FORMATS}")

@@ -12,6 +12,7 @@ import numpy as np
 from msgspec import Meta
 
 from fastnn.datasets.duplicates import group_copies, row_bytes
+from fastnn.datasets.groups import join_groups
 from fastnn.errors import DataError
 
 if TYPE_CHECKING:
@@ -204,6 +205,7 @@ def assign_folds(dataset: Dataset, folds: int, seed: int) -> NDArray[np.int64]:
     """Return the fold of each sample for cross-validation, with duplicates in one fold.
 
     Classes are spread evenly, and so are the values of a regression with one target; several labels or targets are not.
+    If the data have groups, each of them is in one fold, and so are groups that share a duplicate.
 
     Parameters
     ----------
@@ -218,6 +220,8 @@ def assign_folds(dataset: Dataset, folds: int, seed: int) -> NDArray[np.int64]:
         Numbers from 0 to `folds` - 1.
     """
     first = group_copies(dataset.features)
+    if dataset.groups is not None:
+        return _folds_of_groups(dataset, join_groups(dataset.groups, first), folds, seed)
     leaders = np.flatnonzero(first == np.arange(len(first)))
     generator = np.random.default_rng([seed, _FOLD_STREAM])
     leaders = generator.permutation(leaders)
@@ -231,6 +235,30 @@ def assign_folds(dataset: Dataset, folds: int, seed: int) -> NDArray[np.int64]:
     fold = np.zeros(len(first), dtype=np.int64)
     fold[leaders] = numbers
     return np.asarray(fold[first], dtype=np.int64)
+
+
+def _folds_of_groups(dataset: Dataset, groups: NDArray[np.int64], folds: int, seed: int) -> NDArray[np.int64]:
+    """Return the fold of each sample with whole groups in a fold and the classes as even as they allow.
+
+    The largest groups come first; each goes to the fold with the smallest sum of squared class counts.
+    """
+    n_groups = int(groups.max()) + 1
+    labels = dataset.labels if dataset.task == "classification" else np.zeros(len(groups), dtype=np.int64)
+    n_classes = len(dataset.names) if dataset.task == "classification" else 1
+    order = np.random.default_rng([seed, _FOLD_STREAM]).permutation(n_groups)
+    sizes = np.bincount(groups, minlength=n_groups)
+    members = np.split(np.argsort(groups, kind="stable"), np.cumsum(sizes)[:-1])
+    # Of classes of different sizes, each counts the same.
+    share = 1 / np.maximum(np.bincount(labels, minlength=n_classes), 1)
+    filled = np.zeros((folds, n_classes))
+    fold_of_group = np.zeros(n_groups, dtype=np.int64)
+    for group in order[np.argsort(-sizes[order], kind="stable")].tolist():
+        added = np.bincount(labels[members[group]], minlength=n_classes) * share
+        # The sum of squares grows by 2 filled * added, and by a term that is the same for all folds.
+        chosen = int(np.lexsort((filled.sum(axis=1), filled @ added))[0])
+        fold_of_group[group] = chosen
+        filled[chosen] += added
+    return np.asarray(fold_of_group[groups], dtype=np.int64)
 
 
 def _checked(train: Dataset, test: Dataset) -> tuple[Dataset, Dataset]:

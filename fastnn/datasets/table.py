@@ -17,6 +17,7 @@ from fastnn.datasets.column_files import MOST_FILES, NumbersOnDisk, rows_of_colu
 from fastnn.datasets.columns import Column, total_width
 from fastnn.datasets.dataset import Dataset
 from fastnn.datasets.delimited import MOST_INPUTS, DelimitedText, has_header, is_tsv, shown
+from fastnn.datasets.groups import group_position
 from fastnn.datasets.label_names import INDEX_NAMES
 from fastnn.datasets.mapped import row_parts
 from fastnn.datasets.safe_read import map_packed, read_packed
@@ -42,7 +43,14 @@ _SHOWN = 8
 _CELLS_AT_ONCE = 1 << 20
 
 
-def read_table(path: Path, target: Sequence[str], task: str | None, spool: Path | None = None) -> Dataset:
+def read_table(
+    path: Path,
+    target: Sequence[str],
+    task: str | None,
+    *,
+    spool: Path | None = None,
+    group: str | None = None,
+) -> Dataset:
     """Read a data set from a ``.csv`` or ``.tsv`` file, also with ``.gz``.
 
     Columns are separated by commas, semicolons, tabs, vertical bars or blanks. A first row that holds no number is
@@ -61,6 +69,8 @@ def read_table(path: Path, target: Sequence[str], task: str | None, spool: Path 
         See :func:`fastnn.datasets.targets.make_targets`.
     spool : Path, optional
         A temporary folder for images, and for rows without categories, if they are to be left on the disk.
+    group : str, optional
+        The column that says which rows belong together; it is no input.
 
     Returns
     -------
@@ -76,8 +86,11 @@ def read_table(path: Path, target: Sequence[str], task: str | None, spool: Path 
     check_task(task)
     source = str(path)
     if spool is not None:
-        return parse_table(DelimitedText(map_packed(path), source), target, task, spool)
+        return parse_table(DelimitedText(map_packed(path), source), target, task, spool=spool, group=group)
     content = read_packed(path)
+    if group is not None:
+        # The cache keeps no groups.
+        return parse_table(DelimitedText(content, source), target, task, group=group)
     key = cache_key(content, path.name)
     asked = (tuple(target), task, is_tsv(path.name))
     if any(asked):
@@ -86,14 +99,22 @@ def read_table(path: Path, target: Sequence[str], task: str | None, spool: Path 
     return cached(key, len(content), source, lambda: parse_table(DelimitedText(content, source), target, task))
 
 
-def parse_table(text: DelimitedText, target: Sequence[str], task: str | None, spool: Path | None = None) -> Dataset:
+def parse_table(
+    text: DelimitedText,
+    target: Sequence[str],
+    task: str | None,
+    *,
+    spool: Path | None = None,
+    group: str | None = None,
+) -> Dataset:
     """Return the data set in the rows of a text table; parameters and errors as for :func:`read_table`."""
     from fastnn.datasets.csv_rows import parse_images
 
-    images, notes = parse_images(text, target, task, spool)
+    images, notes = parse_images(text, target, task, spool=spool, group=group)
     if images is not None:
         return images
-    table = _parse(text, target, task, spool)
+    with contextlib.ExitStack() as stack:
+        table = _parse(text, target, task, group, _Spool(spool, stack))
     return replace(table, notes=(*notes, *table.notes))
 
 
@@ -117,46 +138,71 @@ class _Names:
     notes: tuple[str, ...]
 
 
-def _parse(text: DelimitedText, target: Sequence[str], task: str | None, spool: Path | None) -> Dataset:
-    with contextlib.ExitStack() as stack:
-        return _parse_columns(text, target, task, spool, stack)
+@dataclass(frozen=True)
+class _Spool:
+    """Where rows are left on the disk.
+
+    Attributes
+    ----------
+    folder : Path or None
+        None if they are not.
+    stack : ExitStack
+        Removes the files of columns.
+    """
+
+    folder: Path | None
+    stack: contextlib.ExitStack
+
+    def column(self, position: int) -> NumbersOnDisk | None:
+        """Return an empty column on the disk; None if rows are not left there."""
+        if self.folder is None:
+            return None
+        numbers = NumbersOnDisk(self.folder / f"column-{position}")
+        self.stack.callback(numbers.remove)
+        return numbers
 
 
-def _parse_columns(
-    text: DelimitedText, target: Sequence[str], task: str | None, spool: Path | None, stack: contextlib.ExitStack
-) -> Dataset:
+def _parse(text: DelimitedText, target: Sequence[str], task: str | None, group: str | None, spool: _Spool) -> Dataset:
     names = _names_of(text, target)
-    chosen, how_chosen = _choose_target(names, target, text)
+    grouped = None
+    if group is not None:
+        grouped = group_position(group, names.all, text.source, is_header=names.is_header)
+        names = replace(names, left_out=names.left_out - {grouped})
+    # The column of groups is no target either, unless it is asked for.
+    choice = names if grouped is None else replace(names, left_out=names.left_out | {grouped})
+    chosen, how_chosen = _choose_target(choice, target, text)
     # Files of columns are open at the same time.
-    columns_on_disk = spool is not None and len(names.all) <= MOST_FILES
+    columns_on_disk = spool.folder is not None and len(names.all) <= MOST_FILES
     table = Table(text.source, takes_commas=text.delimiter != ",", is_bounded=not columns_on_disk)
     cells: list[Cells | None] = [None if k in names.left_out else Cells(name) for k, name in enumerate(names.all)]
     for k, cell in enumerate(cells):
-        if spool is not None and columns_on_disk and cell is not None and k not in chosen:
-            numbers: Any = NumbersOnDisk(spool / f"column-{k}")
-            stack.callback(numbers.remove)
+        if columns_on_disk and cell is not None and k not in chosen and k != grouped:
+            numbers: Any = spool.column(k)
             cell.numbers = numbers
     # Classes may be mixed, such as 1, 2 and 2b; other columns may not.
     for k in chosen:
         cells[k] = Cells(names.all[k], _KINDS.get(task or ""))
+    if grouped is not None:
+        cells[grouped] = Cells(names.all[grouped], "text")
     n = table.fill(cells, text.rows(header=names.is_header))
     if not n:
         raise DataError(f"{text.source}: holds names of columns, but no rows")
     targets = make_targets([_target_column(cell) for k in chosen if (cell := cells[k])], task, text.source)
-    inputs = [cell for k, cell in enumerate(cells) if cell is not None and k not in chosen]
+    groups = None if grouped is None else np.asarray(cast(Cells, cells[grouped]).codes, dtype=np.int64)
+    inputs = [cell for k, cell in enumerate(cells) if cell is not None and k not in chosen and k != grouped]
     index = [cell.name for cell in inputs if _is_index(cell)] if len(inputs) > 1 else []
     inputs = [cell for cell in inputs if cell.name not in index]
     numbered = [f"{column_name(name)} counts the rows and is left out; rename it to use it" for name in index]
     if not inputs:
         raise DataError(f"{text.source}: has no column besides the target; at least one input is needed")
     cells.clear()
-    features, columns = _features(inputs, n, text.source, spool)
+    features, columns = _features(inputs, n, text.source, spool.folder)
     form = [text.how] if text.how else []
     form += ["numbers have decimal commas"] if table.has_decimal_commas else []
     how_read = ["; ".join(form)] if form else []
     found = [*_category_notes(columns, n), *_count_notes(columns, features)]
     notes = (*how_read, *names.notes, *numbered, *how_chosen, *found, *targets.notes)
-    return Dataset(features, targets.values, targets.names, text.source, notes=notes, columns=columns)
+    return Dataset(features, targets.values, targets.names, text.source, notes=notes, columns=columns, groups=groups)
 
 
 def _is_index(cells: Cells) -> bool:

@@ -29,10 +29,10 @@ from typing import TYPE_CHECKING, Any
 
 from fastnn.errors import FastnnError
 from fastnn.reading import read_file
-from fastnn.storage import atomic_write, cache_dir
+from fastnn.storage import atomic_write, cache_dir, file_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from fastnn.kernels.workspace import ArgumentBlock
 
@@ -96,6 +96,13 @@ class Kernel:
         with contextlib.suppress(Exception):
             # If kept code cannot be used, it is compiled again.
             return self._checked(*file.read())
+        # Of several processes that start together, one compiles and the others wait for its code.
+        with file.lock():
+            with contextlib.suppress(Exception):
+                return self._checked(*file.read())
+            return self._compile(file)
+
+    def _compile(self, file: _CodeFile) -> Entry:
         import numba
 
         if numba.config.DISABLE_JIT:
@@ -195,6 +202,17 @@ class _CodeFile:
                     if name in code and _is_object_file(code):
                         return name.decode(), code
         raise LookupError("no valid machine code is kept")
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the lock of this kernel in the first folder that can be written to, if there is one."""
+        with contextlib.ExitStack() as stack:
+            for path in self._paths:
+                with contextlib.suppress(OSError):
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                if stack.enter_context(file_lock(path.with_suffix(".lock"))):
+                    break
+            yield
 
     def write(self, name: str, code: bytes) -> None:
         """Write the code to the first folder that can be written to."""

@@ -357,6 +357,7 @@ CASES = {case.name: case for make in (_train, _data, _models, _servers) for case
 READERS = {
     "compare": "prints; what it fills of the cache, evaluate and data info fill in the same way",
     "cv": "prints; the machine code that it keeps is written as by train",
+    "sweep report": "writes its page with atomic_write, as show and evaluate do; tests/cli/test_sweep.py",
     "bench": "prints; the machine code that it keeps is written as by predict",
     "guide": "prints",
     "show": "prints",

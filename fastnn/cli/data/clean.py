@@ -14,6 +14,7 @@ from rich.table import Table
 from fastnn.cli._console import command, note, out, print_json
 from fastnn.cli._data_options import (  # noqa: TC001 - typer reads the annotations
     PolarityOption,
+    SchedulerOption,
     StrictOption,
     Target,
     TaskOption,
@@ -66,6 +67,7 @@ def clean(
     threads: Annotated[
         int | None, typer.Option(help="Folds trained at a time.", show_default="one on each core")
     ] = None,
+    scheduler: SchedulerOption = None,
     force: Annotated[bool, typer.Option("--force", help="Replace existing files (never SOURCE).")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
@@ -85,7 +87,8 @@ def clean(
         check_target(to)
         _show_applied(_apply(load_with_progress(source, reading), source, apply, to, force=force), as_json)
         return
-    options: dict[str, Any] = {"folds": folds, "repeats": repeats, "epochs": epochs, "seed": seed, "threads": threads}
+    options: dict[str, Any] = {"folds": folds, "repeats": repeats, "epochs": epochs, "seed": seed}
+    options |= {"threads": threads, "scheduler": scheduler}
     dataset = load_with_progress(source, reading)
     findings = _search(dataset, source, out_file, sheet, force=force, show=not as_json, **options)
     if sheet is not None and not findings.issues:

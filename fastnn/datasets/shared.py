@@ -1,0 +1,208 @@
+"""Data sets as bytes for other processes: sent to a machine once, kept in its cache, and mapped into memory there."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import mmap
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from fastnn.datasets.columns import Column  # noqa: TC001 - msgspec reads the annotations
+from fastnn.datasets.dataset import Dataset
+from fastnn.datasets.sparse import SparseRows
+from fastnn.errors import DataError, FastnnError
+from fastnn.reading import open_file
+from fastnn.storage import atomic_write, cache_dir
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+_MAGIC = b"fastnn shared 1\n"
+_ALIGNMENT = 64
+_LIMIT = 1 << 40
+_MOST_KEPT = 16
+"""Most data sets in the cache; the oldest ones are removed."""
+_PARTS = ("test", "validation")
+_FAULTS = (ValueError, TypeError, OverflowError, SyntaxError, RecursionError, msgspec.MsgspecError)
+
+
+class _Array(msgspec.Struct, array_like=True):
+    """Where an array begins in the file, from the end of the header."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+
+
+class _Header(msgspec.Struct, omit_defaults=True):
+    """A data set without its arrays."""
+
+    source: str
+    names: tuple[str, ...]
+    features: list[_Array]
+    targets: _Array
+    n_columns: int | None = None
+    columns: tuple[Column, ...] | None = None
+    polarity: str | None = None
+    groups: _Array | None = None
+    test: _Header | None = None
+    validation: _Header | None = None
+
+
+_decoder = msgspec.json.Decoder(_Header)
+
+
+def shared_key(dataset: Dataset) -> str:
+    """Return a hash (hexadecimal) of everything that :func:`to_parts` keeps of a data set."""
+    digest = hashlib.sha256(dataset.content_hash.encode())
+    digest.update(repr((dataset.source, dataset.columns, dataset.polarity)).encode(errors="surrogateescape"))
+    if dataset.groups is not None:
+        digest.update(np.ascontiguousarray(dataset.groups, "<i8").data)
+    for name in _PARTS:
+        part = getattr(dataset, name)
+        digest.update(f"{name} {None if part is None else shared_key(part)}".encode())
+    return digest.hexdigest()
+
+
+def to_parts(dataset: Dataset) -> list[Any]:
+    """Return the bytes of a data set, without its notes and reading options, as objects with a buffer each.
+
+    Joined they are what :func:`from_buffer` takes; arrays are not copied.
+    """
+    arrays: list[NDArray[Any]] = []
+    content = msgspec.json.encode(_header(dataset, arrays, [0]))
+    begin = len(_MAGIC) + 8 + len(content)
+    parts: list[Any] = [_MAGIC, len(content).to_bytes(8, "little"), content, bytes(-begin % _ALIGNMENT)]
+    for array in arrays:
+        # A memoryview cannot have a 0 in its shape.
+        parts += [array.data.cast("B") if array.size else b"", bytes(-array.nbytes % _ALIGNMENT)]
+    return parts
+
+
+def _header(dataset: Dataset, arrays: list[NDArray[Any]], end: list[int]) -> _Header:
+    def add(array: NDArray[Any]) -> _Array:
+        array = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+        place = _Array(array.dtype.str, array.shape, end[0])
+        arrays.append(array)
+        end[0] += array.nbytes + -array.nbytes % _ALIGNMENT
+        return place
+
+    rows = dataset.features
+    sparse = isinstance(rows, SparseRows)
+    features = [rows.values, rows.indices, rows.row_starts] if isinstance(rows, SparseRows) else [rows]
+    return _Header(
+        source=dataset.source,
+        names=dataset.names,
+        features=[add(array) for array in features],
+        targets=add(dataset.targets),
+        n_columns=dataset.n_inputs if sparse else None,
+        columns=dataset.columns,
+        polarity=dataset.polarity,
+        groups=None if dataset.groups is None else add(dataset.groups),
+        test=None if dataset.test is None else _header(dataset.test, arrays, end),
+        validation=None if dataset.validation is None else _header(dataset.validation, arrays, end),
+    )
+
+
+def from_buffer(buffer: Any, key: str) -> Dataset:
+    """Return the data set in a buffer, whose arrays are views of it.
+
+    Parameters
+    ----------
+    buffer : bytes, mmap or other buffer
+    key : str
+        From :func:`shared_key`.
+
+    Raises
+    ------
+    DataError
+        If the buffer does not hold the data set of this key.
+    """
+    view = memoryview(buffer)
+    start = len(_MAGIC) + 8
+    try:
+        if view[: len(_MAGIC)] != _MAGIC:
+            raise ValueError("another format")
+        length = int.from_bytes(view[len(_MAGIC) : start], "little")
+        begin = start + length
+        dataset = _dataset(_decoder.decode(view[start:begin]), view[begin + -begin % _ALIGNMENT :])
+        if shared_key(dataset) != key:
+            raise ValueError("other content")
+    # Damaged bytes may fail anywhere between the header and the checks of Dataset.
+    except (
+        ValueError,
+        TypeError,
+        OverflowError,
+        SyntaxError,
+        msgspec.MsgspecError,
+        RecursionError,
+        FastnnError,
+    ) as error:
+        raise DataError(f"not a shared data set ({' '.join(str(error).split())[:200]})") from None
+    return dataset
+
+
+def _dataset(header: _Header, content: memoryview) -> Dataset:
+    def array(place: _Array) -> NDArray[Any]:
+        dtype = np.dtype(place.dtype)
+        if dtype.hasobject or min((*place.shape, place.offset), default=0) < 0:
+            raise ValueError("an array of another kind")
+        count = int(np.prod(place.shape, dtype=object))
+        part = content[place.offset : place.offset + count * dtype.itemsize]
+        return np.frombuffer(part, dtype, count).reshape(place.shape)
+
+    features: Any = [array(place) for place in header.features]
+    return Dataset(
+        features=features[0] if header.n_columns is None else _sparse(features, header.n_columns),
+        targets=array(header.targets),
+        names=header.names,
+        source=header.source,
+        columns=header.columns,
+        polarity=header.polarity,  # type: ignore[arg-type]
+        groups=None if header.groups is None else array(header.groups),
+        test=None if header.test is None else _dataset(header.test, content),
+        validation=None if header.validation is None else _dataset(header.validation, content),
+    )
+
+
+def _sparse(arrays: list[NDArray[Any]], n_columns: int) -> SparseRows:
+    values, indices, row_starts = arrays
+    return SparseRows(values, indices, row_starts, n_columns)
+
+
+def keep(key: str, parts: list[Any]) -> None:
+    """Write the bytes of a data set to this machine's cache, if that is possible and they are not there yet."""
+    path = _path(key)
+    with contextlib.suppress(OSError):
+        if path.is_file():
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as file:
+            file.writelines(parts)
+        for old in _oldest(path.parent):
+            old.unlink(missing_ok=True)
+
+
+def kept(key: str) -> Dataset | None:
+    """Return the data set of a key from this machine's cache, mapped into memory; None if it is not there."""
+    with contextlib.suppress(FastnnError, OSError, ValueError):
+        if _path(key).is_file():
+            with open_file(_path(key), _LIMIT) as file:
+                return from_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), key)
+    return None
+
+
+def _path(key: str) -> Path:
+    return cache_dir() / "shared-1" / f"{key}.data"
+
+
+def _oldest(folder: Path) -> Iterator[Path]:
+    """Yield the data sets that are more than the cache keeps, the oldest ones."""
+    found = sorted(folder.glob("*.data"), key=lambda path: path.stat().st_mtime_ns)
+    yield from found[: max(0, len(found) - _MOST_KEPT)]

@@ -1,0 +1,247 @@
+"""Work on a Dask scheduler whose workers are processes on loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from fastnn.crossval import cross_validate
+from fastnn.datasets.shared import shared_key
+from fastnn.errors import MissingExtraError, RecipeError
+from fastnn.formats import load_model
+from fastnn.recipe import Recipe
+from fastnn.session import Session
+from fastnn.sweep.space import load_space
+from fastnn.threads import StopFlag
+from tests.helpers import blobs
+from tests.sweep import work
+from tests.sweep.conftest import Processes, wait_for
+from tests.sweep.test_run import SPACE, found
+
+pytest.importorskip("distributed")
+pytest.importorskip("optuna")
+
+from fastnn import cluster as cluster_module
+from fastnn.cluster import Cluster, InProcess, Lost
+from fastnn.sweep.run import Sweep, SweepOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+RECIPE = Recipe(name="t", hidden=(8,), rule="backprop", activation="relu", init="he", invert=True, epochs=1, lr=0.02)
+DATA = blobs(120)
+
+
+def wait_for_workers(processes: Processes, number: int) -> None:
+    from distributed import Client
+
+    with Client(processes.address, set_as_default=False) as client:
+        client.wait_for_workers(number, timeout=60)
+
+
+@pytest.fixture(scope="module")
+def cluster(processes: Processes) -> Iterator[Cluster]:
+    wait_for_workers(processes, 2)
+    with Cluster(processes.address) as made:
+        yield made
+
+
+def test_jobs_get_the_data_and_send_messages(cluster: Cluster, processes: Processes) -> None:
+    seen: dict[int, Any] = {}
+
+    def hear(job: int, message: Any) -> bool:
+        seen[job] = message
+        return False
+
+    results = dict(cluster.map(work.square, range(12), DATA, on_message=hear))
+    assert results == {k: (k * k, 120, DATA.content_hash) for k in range(12)}
+    assert all(message == ("began", job) for job, message in seen.items())
+    # They went to the worker's cache, and no file of another kind.
+    kept = [path.name for path in (processes.folder / "cache").rglob("*") if path.is_file()]
+    assert f"{shared_key(DATA)}.data" in kept
+    assert not [name for name in kept if not name.endswith((".data", ".native"))]
+
+
+def test_an_error_is_raised_and_ends_the_other_jobs(cluster: Cluster) -> None:
+    with pytest.raises(MissingExtraError, match=r"this job needs the extra \[sweep\]") as caught:
+        dict(cluster.map(work.refuse, range(3, 9), DATA))
+    assert caught.value.exit_code == 2
+    # Or they would hold the workers for a minute.
+    assert len(dict(cluster.map(work.square, range(4), DATA))) == 4
+
+
+def test_a_message_may_stop_a_job_and_the_caller_all(cluster: Cluster) -> None:
+    from fastnn.cluster import WorkFailedError
+
+    with pytest.raises(WorkFailedError, match="was stopped"):
+        dict(cluster.map(work.until_stopped, range(1), DATA, on_message=lambda *_: True))
+    stop = StopFlag()
+
+    def halt(*_: Any) -> bool:
+        stop.set()
+        return False
+
+    assert dict(cluster.map(work.until_stopped, range(4), DATA, stop, on_message=halt)) == {}
+    assert len(dict(cluster.map(work.square, range(4), DATA))) == 4
+
+
+def test_a_sweep_equals_a_serial_one_bit_for_bit(cluster: Cluster, tmp_path: Path) -> None:
+    path = tmp_path / "s.toml"
+    path.write_text(SPACE)
+    for name, options in (("random", {"sampler": "random"}), ("tpe", {"lag": 4})):
+        sweeps = []
+        for kind, where in (("serial", InProcess()), ("cluster", cluster)):
+            sweep = Sweep(DATA, load_space(path), tmp_path / f"{name}-{kind}", SweepOptions(trials=6, **options))  # type: ignore[arg-type]
+            assert len(list(sweep.run(where))) == 6
+            sweeps.append(found(sweep))
+        assert sweeps[0] == sweeps[1]
+        assert all(one[4] for one in sweeps[0])
+
+
+def test_folds_equal_those_of_threads_bit_for_bit(cluster: Cluster, processes: Processes) -> None:
+    groups = np.arange(120) // 6
+    options: dict[str, Any] = {"folds": 3, "groups": groups}
+    here = cross_validate(DATA, RECIPE, threads=1, **options)
+    assert cross_validate(DATA, RECIPE, scheduler=processes.address, **options) == here
+    with pytest.raises(RecipeError, match="exclude each other"):
+        cross_validate(DATA, RECIPE, threads=1, scheduler=processes.address)
+    del cluster
+
+
+def test_members_of_an_ensemble_equal_those_of_threads_bit_for_bit(
+    cluster: Cluster, processes: Processes, tmp_path: Path
+) -> None:
+    recipe = RECIPE.replace(epochs=2, ensemble=3, averaging="ema")
+    here, there = (Session(DATA, recipe, tmp_path / name) for name in ("here", "there"))
+    there.scheduler = processes.address
+    reports = [sorted((one.member, one.epoch, one.loss) for one in session) for session in (here, there)]
+    assert reports[0] == reports[1]
+    assert here.model.sha256() == there.model.sha256()
+    assert load_model(tmp_path / "there").sha256() == here.model.sha256()
+    part = Session(DATA, recipe, tmp_path / "part")
+    part.scheduler = processes.address
+    for _ in part:
+        # A network has all its epochs, the others have none.
+        break
+    resumed = Session.resume(tmp_path / "part", dataset=DATA)
+    for _ in resumed:
+        pass
+    assert resumed.model.sha256() == here.model.sha256()
+    del cluster
+
+
+def test_estimators_of_scikit_learn_work_with_joblib(cluster: Cluster, processes: Processes) -> None:
+    joblib = pytest.importorskip("joblib")
+    pytest.importorskip("sklearn")
+    from distributed import Client
+    from sklearn.model_selection import cross_val_score
+
+    from fastnn.sklearn import MLPClassifier
+
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(80, 3))
+    labels = (rows.sum(axis=1) > 0).astype(int)
+    estimator = MLPClassifier(hidden_layer_sizes=(8,), max_iter=5, random_state=0)
+    here = cross_val_score(estimator, rows, labels, cv=4)
+    with Client(processes.address), joblib.parallel_config(backend="dask"):
+        there = cross_val_score(estimator, rows, labels, cv=4)
+    assert there.tolist() == here.tolist()
+    del cluster
+
+
+def test_a_job_whose_worker_dies_is_done_again_once(cluster: Cluster, processes: Processes, tmp_path: Path) -> None:
+    jobs = [(number, str(tmp_path)) for number in range(4)]
+    killed: list[int] = []
+
+    def kill(_: Any, process: int) -> bool:
+        if not killed:
+            killed.append(process)
+            os.kill(process, signal.SIGKILL)
+            processes.add_worker()
+            (tmp_path / "go").touch()
+        return False
+
+    results = dict(cluster.map(work.await_file, jobs, DATA, on_message=kill))
+    assert sorted(results.values()) == [0, 1, 2, 3]
+    assert killed
+    assert sorted((tmp_path / "done").read_text().split()) == ["0", "1", "2", "3"]
+    assert killed[0] in {process.pid for process in processes.workers}
+    wait_for(lambda: cluster.n_workers == 2)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="processes cannot be halted here")
+def test_a_worker_that_is_cut_off_and_comes_back_changes_nothing(
+    cluster: Cluster, processes: Processes, tmp_path: Path
+) -> None:
+    jobs = [(number, str(tmp_path)) for number in range(4)]
+    halted: list[int] = []
+
+    def halt(_: Any, process: int) -> bool:
+        if not halted:
+            halted.append(process)
+            os.kill(process, signal.SIGSTOP)
+        elif process != halted[0]:
+            # The scheduler has given the job to the other worker.
+            os.kill(halted[0], signal.SIGCONT)
+            (tmp_path / "go").touch()
+        return False
+
+    try:
+        results = dict(cluster.map(work.await_file, jobs, DATA, on_message=halt))
+    finally:
+        for process in halted:
+            os.kill(process, signal.SIGCONT)
+    assert sorted(results.values()) == [0, 1, 2, 3]
+    assert halted
+    # It was taken for dead, and ends when it learns that; with a nanny a new one takes its place.
+    processes.add_worker()
+    wait_for(lambda: cluster.n_workers >= 2)
+    assert len(dict(cluster.map(work.square, range(4), DATA))) == 4
+
+
+def test_a_job_that_kills_its_workers_is_lost_and_the_others_are_not(cluster: Cluster, processes: Processes) -> None:
+    results = cluster.map(work.die, range(3), DATA)
+    answers: dict[int, Any] = {}
+    died = 0
+    with contextlib.closing(results):
+        # Both workers die; others take their place.
+        for _ in range(2):
+            processes.add_worker()
+        for job, answer in results:
+            answers[job] = answer
+            died += isinstance(answer, Lost)
+    assert (answers[0], answers[2], died) == (0, 2, 1)
+    assert "lack of memory" in answers[1].reason
+
+
+def test_a_worker_of_another_version_is_refused(
+    cluster: Cluster, processes: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wait_for_workers(processes, 1)
+    monkeypatch.setattr(cluster_module, "__version__", "999.0")
+    with pytest.raises(RecipeError, match=r"has fastnn .*, but this process 999\.0; install the same version"):
+        Cluster(processes.address)
+    with pytest.raises(RecipeError, match="a worker has fastnn"):
+        dict(cluster.map(work.square, range(1), DATA))
+
+
+def test_a_worker_without_the_package_is_refused(processes: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
+    wait_for_workers(processes, 1)
+    monkeypatch.setattr(cluster_module, "_version_here", work.without_package)
+    with pytest.raises(RecipeError, match=r"cannot run fastnn .*; install there: pip install"):
+        Cluster(processes.address)
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense", "http://127.0.0.1:1"])
+def test_a_scheduler_that_is_not_there_is_named(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster_module, "_CONNECT_SECONDS", 1)
+    with pytest.raises(RecipeError, match="no Dask scheduler can be reached there") as caught:
+        Cluster(address)
+    assert address in str(caught.value)
+    assert "\n" not in str(caught.value)
