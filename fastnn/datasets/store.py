@@ -137,11 +137,15 @@ def open_store(path: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
     Raises
     ------
     DataError
-        If the store is damaged, cut off, being written, or of another version.
+        If the store is damaged, cut off, being written, or of another version, or groups are asked for.
     """
     header = read_header(path)
     if options.polarity != "auto":
         raise DataError(f"{path}: a store holds images dark on light already; drop --polarity")
+    if options.group is not None:
+        raise DataError(
+            f"{path}: a store keeps no groups; give its source with --group, or cross_validate the groups in Python"
+        )
     parts = {part: _open_part(path, header, part) for part in _PARTS if part in header.parts}
     whole = replace(parts["train"], notes=header.notes, test=parts.get("test"), validation=parts.get("validation"))
     # Which column held the classes is known only if it was asked for.

@@ -60,12 +60,15 @@ def write_store(
     Raises
     ------
     DataError
-        If the source is damaged or its rows are sparse, `out` exists and `force` is not given, or it cannot be written.
+        If the source is damaged or its rows are sparse, groups are asked for, `out` exists and `force` is not given, or
+        it cannot be written.
     """
     out = user_path(out)
     check_target(out)
     if not is_store(out):
         raise DataError(f"{out}: a store is a folder whose name ends with {ENDING}")
+    if options.group is not None:
+        raise DataError(f"{out}: a store keeps no groups; write it without them")
     exists = out.exists()
     if exists and not (out.is_dir() and {one.name for one in out.iterdir()} <= set(FILES)):
         raise DataError(f"{out}: exists and is no store; choose another name")
