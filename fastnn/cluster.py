@@ -19,7 +19,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from fastnn import __version__, errors
-from fastnn.datasets.shared import from_buffer, keep, kept, shared_key, to_parts
+from fastnn.datasets.shared import StoreNotHereError, from_buffer, keep, kept, shared_key, to_parts
 from fastnn.errors import DataError, FastnnError, MissingExtraError, RecipeError
 from fastnn.threads import Later, StopFlag, TrainingInterrupted, cores, map_threads
 
@@ -471,7 +471,10 @@ def _run(order: _Order, data: bytes | None) -> Any:
     """Do a job on a worker; return its result, `_NoData` or `_Failed`."""
     if order.version != __version__:
         return _Failed("RecipeError", f"a worker has fastnn {__version__}, and not {order.version}; install that", 2)
-    dataset = _dataset_here(order.key, data)
+    try:
+        dataset = _dataset_here(order.key, data)
+    except StoreNotHereError as error:
+        return _Failed("DataError", str(error), error.exit_code)
     if dataset is None:
         return _NoData()
     task = Task(lambda message: _send(order.name, message))
@@ -504,14 +507,22 @@ def _dataset_here(key: str, data: bytes | None) -> Dataset | None:
             dataset = kept(key)
             if dataset is None and data is not None:
                 # The cache cannot be written.
-                with contextlib.suppress(DataError):
-                    dataset = from_buffer(data, key)
+                dataset = _from_sent(data, key)
         if dataset is not None:
             _datasets_here[key] = dataset
             _datasets_here.move_to_end(key)
             while len(_datasets_here) > _OPEN_DATASETS:
                 _datasets_here.popitem(last=False)
         return dataset
+
+
+def _from_sent(data: bytes, key: str) -> Dataset | None:
+    try:
+        return from_buffer(data, key)
+    except StoreNotHereError:
+        raise
+    except DataError:
+        return None
 
 
 async def _stop_here(names: list[str]) -> None:

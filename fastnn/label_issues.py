@@ -13,6 +13,7 @@ import numpy as np
 
 from fastnn.datasets.dataset import SIDE
 from fastnn.datasets.duplicates import group_copies
+from fastnn.datasets.mapped import MappedRows
 from fastnn.errors import DataError, MissingExtraError, cannot_write
 from fastnn.reading import read_csv_rows
 from fastnn.recipe import Recipe, presets
@@ -157,6 +158,11 @@ def find_issues(
     check_has_classes(dataset)
     if np.count_nonzero(dataset.counts) < 2:
         raise DataError(f"{dataset.source}: finding wrong labels needs {_samples(dataset)} of at least two classes")
+    if dataset.is_images and isinstance(dataset.features, MappedRows) and running.get("scheduler") is not None:
+        raise DataError(
+            f"{dataset.source}: the images of a store are normalised as they are read here, which workers do not do; "
+            "drop --scheduler, or give a file that is no store"
+        )
     recipe = (RECIPE if dataset.is_images else presets["table"]).replace(epochs=epochs, seed=seed)
     searched = replace(dataset, test=None)
     if dataset.is_images:

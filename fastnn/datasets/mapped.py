@@ -34,6 +34,14 @@ _CHUNKS_AFTER_FAULT = 100
 """Chunks that are asked for ahead after one that had to wait for the disk."""
 
 
+class StoredPart(NamedTuple):
+    """Which samples of which store a file holds; the hash is the one in the header of the store."""
+
+    store: Path
+    part: str
+    sha256: str
+
+
 class MappedFile:
     """An array of a ``.npy`` file, mapped into memory for reading.
 
@@ -49,12 +57,16 @@ class MappedFile:
     path : Path
     array : ndarray
         Read-only.
+    stored : StoredPart or None
+        What it holds, if it is the file of samples of a store.
 
     Raises
     ------
     DataError
         If the file is damaged, cut off, or cannot be mapped. Nothing is unpickled.
     """
+
+    stored: StoredPart | None = None
 
     def __init__(self, path: Path) -> None:
         with open_file(path, LIMIT, what="an array of a store") as file:

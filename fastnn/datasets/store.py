@@ -23,7 +23,7 @@ from msgspec import Meta
 
 from fastnn.datasets.columns import Column  # noqa: TC001 - msgspec reads the annotations
 from fastnn.datasets.dataset import Dataset, check_finite
-from fastnn.datasets.mapped import KnownContent, MappedFile, MappedRows
+from fastnn.datasets.mapped import KnownContent, MappedFile, MappedRows, StoredPart
 from fastnn.datasets.options import DEFAULT_OPTIONS
 from fastnn.errors import DataError
 from fastnn.reading import read_file
@@ -209,6 +209,7 @@ def read_header(path: Path) -> Header:
 def _open_part(path: Path, header: Header, part: Part) -> Dataset:
     about, names = header.parts[part], FileNames.of(part)
     features = MappedFile(path / names.features)
+    features.stored = StoredPart(path, part, about.sha256)
     targets = MappedFile(path / names.targets)
     several = () if header.targets == "int64" else (len(header.names),)
     for file, dtype, shape in (

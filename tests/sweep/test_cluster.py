@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,8 @@ import pytest
 
 from fastnn.crossval import cross_validate
 from fastnn.datasets.shared import shared_key
-from fastnn.errors import MissingExtraError, RecipeError
+from fastnn.datasets.store_writer import write_store
+from fastnn.errors import DataError, MissingExtraError, RecipeError
 from fastnn.formats import load_model
 from fastnn.recipe import Recipe
 from fastnn.session import Session
@@ -134,6 +136,33 @@ def test_members_of_an_ensemble_equal_those_of_threads_bit_for_bit(
         pass
     assert resumed.model.sha256() == here.model.sha256()
     del cluster
+
+
+def test_workers_map_a_store_themselves(cluster: Cluster, processes: Processes, tmp_path: Path) -> None:
+    made = blobs(240)
+    stored = write_store(made, tmp_path / "big.fnn")
+    groups = np.arange(240) // 6
+    options: dict[str, Any] = {"folds": 3, "groups": groups}
+    found = cross_validate(stored, RECIPE, scheduler=processes.address, **options)
+    assert found == cross_validate(made, RECIPE, threads=1, **options)
+    recipe = RECIPE.replace(ensemble=2)
+    here, there = Session(made, recipe), Session(stored, recipe)
+    there.scheduler = processes.address
+    for session in (here, there):
+        assert len(list(session)) == 2
+    assert there.model.sha256() == here.model.sha256()
+    # Their images never went to the workers' cache.
+    sent = {path: path.stat().st_size for path in (processes.folder / "cache").rglob("*.data")}
+    assert sent[next(path for path in sent if path.stem == shared_key(replace(stored, groups=groups)))] < 20_000
+    assert dict(cluster.map(work.square, range(1), stored.take([3, 5])))[0][1] == 2
+
+
+def test_workers_without_the_store_say_so(cluster: Cluster, tmp_path: Path) -> None:
+    stored = write_store(blobs(60), tmp_path / "big.fnn")
+    (tmp_path / "big.fnn").rename(tmp_path / "elsewhere.fnn")
+    with pytest.raises(DataError, match=r"big\.fnn.*every machine needs the same store under the same path"):
+        dict(cluster.map(work.square, range(2), stored))
+    assert len(dict(cluster.map(work.square, range(2), DATA))) == 2
 
 
 def test_estimators_of_scikit_learn_work_with_joblib(cluster: Cluster, processes: Processes) -> None:
