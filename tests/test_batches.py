@@ -196,6 +196,9 @@ def test_training_on_standard_input(isolated: Path) -> None:
     refused = run(b"", "--resume", "run")
     assert refused.exit_code == 2
     assert "drop --resume and --from" in refused.stderr
+    refused = run(b"", "--scheduler", "tcp://127.0.0.1:1")
+    assert refused.exit_code == 2
+    assert "drop --scheduler" in refused.stderr
 
 
 def test_a_wrong_row_keeps_what_was_learned(isolated: Path) -> None:

@@ -150,6 +150,8 @@ def train(
         "balance": balance,
     }
     if data == "-":
+        if scheduler is not None:
+            raise FastnnError("--data - trains one network on rows as they come, in this process; drop --scheduler")
         _train_on_stream(options, recipe, changes, out_folder, quiet=quiet, as_json=as_json, other=resume or start)
         return
     if resume is not None and out_folder is not None:
