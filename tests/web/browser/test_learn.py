@@ -120,12 +120,12 @@ def test_of_two_sources_the_one_that_was_chosen_last_is_learned(site: Server, vi
     def hold(route: Route) -> None:
         held.append(route)
 
-    page.route("**/dataset.json", hold)
+    page.route("**/latest.bin", hold)
     page.locator("#source").select_option("accepted")
     page.wait_for_function("() => document.querySelector('#message').textContent.startsWith('Loading')")
     page.locator("#source").select_option("drawn")
     expect(page.locator("#message")).to_have_text("")
-    with page.expect_response("**/dataset.json") as late:
+    with page.expect_response("**/latest.bin") as late:
         held[0].continue_()
     late.value.finished()
     page.wait_for_timeout(300)
