@@ -110,6 +110,12 @@ leases = sa.Table(
     sa.Index("fastnn_leases_session", "session"),
 )
 
+struck_names = sa.Table(
+    "fastnn_struck_names",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True, comment="a name that a reviewer has struck, case-folded"),
+)
+
 settings = sa.Table(
     "fastnn_settings",
     metadata,

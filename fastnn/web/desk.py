@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import sqlalchemy as sa
 
 from fastnn.datasets.database import bump_revision, now, pixels_of
-from fastnn.datasets.schema import ACCEPTED, PENDING, REJECTED, digits, insert_new, leases, reviews
+from fastnn.datasets.schema import ACCEPTED, PENDING, REJECTED, digits, insert_new, leases, reviews, struck_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -285,7 +285,7 @@ class ReviewDesk:
         return len(numbers)
 
     def strike_name(self, name: str) -> int:
-        """Remove a name from all digits and reviews; the digits keep their state and label.
+        """Remove a name from all digits and reviews, and from those that come; the digits keep their state and label.
 
         Returns
         -------
@@ -300,6 +300,7 @@ class ReviewDesk:
             _lock(connection, chosen)
             changed = connection.execute(sa.update(digits).where(chosen).values(contributor="")).rowcount
             connection.execute(sa.update(reviews).where(reviews.c.reviewer == name).values(reviewer=""))
+            insert_new(connection, struck_names, [{"name": name.casefold()}], struck_names.c.name)
         return int(changed)
 
     # ---- looking back ----

@@ -26,6 +26,7 @@ from fastnn.datasets.schema import (
     digits,
     insert_new,
     models,
+    struck_names,
 )
 from fastnn.errors import DataError
 from fastnn.web.class_settings import OPEN, ClosedError, read_settings
@@ -143,7 +144,7 @@ class Store(Transactions):
         ----------
         new : sequence of NewDigit
         contributor : str
-            Name of the person who drew them; may be empty.
+            Name of the person who drew them; may be empty. One that a reviewer has struck is left out.
         model_key : str
             Key of the model that their scores come from; empty if there is none.
 
@@ -160,7 +161,7 @@ class Store(Transactions):
             If the queue has more than MAX_PENDING digits.
         """
         time = now()
-        rows = [
+        rows: list[dict[str, Any]] = [
             {
                 "id": digit.id,
                 "pixels": digit.pixels,
@@ -168,7 +169,6 @@ class Store(Transactions):
                 "label": None,
                 "state": PENDING,
                 "created": time,
-                "contributor": contributor,
                 "opinion": digit.score.predicted_label,
                 "doubt": digit.score.uncertainty,
                 "scored_by": model_key,
@@ -182,6 +182,10 @@ class Store(Transactions):
             excess = sa.select(digits.c.seq).where(digits.c.state == PENDING).offset(MAX_PENDING).limit(1)
             if connection.execute(excess).first() is not None:
                 raise QueueFullError
+            struck = sa.select(struck_names.c.name).where(struck_names.c.name == contributor.casefold())
+            if connection.execute(struck).first() is not None:
+                contributor = ""
+            rows = [{**row, "contributor": contributor} for row in rows]
             stored = insert_new(connection, digits, rows, digits.c.id)
             if contributor and stored < len(rows):
                 named = sa.update(digits).where(digits.c.id.in_([digit.id for digit in new]))
