@@ -6,6 +6,8 @@ import { classes, errorText, plural, request, retryDelay, words } from "./common
 const POLL_MS = 2000;
 const MOST_CLASSES = 40; // of more classes, those drawn most often have room
 
+const ONLY_HERE = ["127.0.0.1", "localhost", "[::1]"]; // hosts that other machines cannot reach
+
 let shown = null; // the picture that is shown
 
 /** An address as one types it: without its scheme and its last slash. */
@@ -13,6 +15,9 @@ const typed = (address) => address.replace(/^https?:\/\//, "").replace(/\/$/, ""
 
 function show({ address, drawn, contributors, collecting, classes: counts, picture }) {
   byId("address").textContent = typed(address);
+  const onlyHere = ONLY_HERE.includes(new URL(address).hostname);
+  byId("how").hidden = onlyHere;
+  byId("only-here").hidden = !onlyHere;
   byId("drawn").textContent = drawn.toLocaleString("en");
   byId("words").textContent = drawn === 1 ? words.one : words.several;
   byId("people").textContent = contributors ? `${plural(contributors, "person has", "people have")} given a name.` : "";

@@ -143,6 +143,7 @@ def test_a_projector_shows_code_address_and_counter_on_one_screen(
     page = visit(f"{site.url}/class", viewport={"width": size[0], "height": size[1]})
     expect(page.locator("#drawn")).not_to_have_text("–")
     expect(page.locator("#address")).to_have_text(site.url.removeprefix("http://"))
+    expect(page.locator("#only-here")).to_contain_text("fastnn serve --class")
     assert page.locator(".code").evaluate("image => image.decode().then(() => image.naturalWidth > 0)")
     inside(page, ".code", "#address", "#drawn", "#tally")
     letters = page.locator("#address").evaluate("element => parseFloat(getComputedStyle(element).fontSize)")
