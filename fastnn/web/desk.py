@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import sqlalchemy as sa
 
 from fastnn.datasets.database import bump_revision, now, pixels_of
-from fastnn.datasets.schema import ACCEPTED, PENDING, REJECTED, digits, insert_new, leases, reviews, struck_names
+from fastnn.datasets.schema import (
+    ACCEPTED,
+    PENDING,
+    REJECTED,
+    digits,
+    insert_missing,
+    insert_new,
+    leases,
+    reviews,
+    struck_names,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -144,7 +154,7 @@ class ReviewDesk:
             rows = connection.execute(rows_of(chosen.where(sa.not_(others.exists())))).all()
             if rows:
                 new = [{"digit": row.number, "session": session, "until": until} for row in rows]
-                insert_new(connection, leases, new, leases.c.digit)
+                insert_missing(connection, leases, new, leases.c.digit)
         return [_as_dict(row) for row in rows]
 
     def release(self, sessions: Sequence[str]) -> None:
