@@ -56,13 +56,17 @@ def contribute(page: Page, how_many: int) -> None:
 
 
 def test_from_drawing_to_a_retrained_network(
-    serve: Callable[..., Server], visit: Callable[..., Page], elsewhere: str, tmp_path: Path
+    serve: Callable[..., Server],
+    visit: Callable[..., Page],
+    listen: Callable[..., None],
+    elsewhere: str,
+    tmp_path: Path,
 ) -> None:
     server = serve("--rate", "0")
     page = visit(f"{server.url}/contribute")
     expect(page.locator("#wanted")).not_to_have_text("–")
     sent: dict[str, dict[str, Any]] = {}
-    page.on("request", lambda request: sent.update(posted(request)))
+    listen(page, "request", lambda request: sent.update(posted(request)))
     page.locator("#name").fill(NAME)
     contribute(page, 10)
     # Digits are sent by themselves.
@@ -260,10 +264,16 @@ def test_leaving_the_page_sends_what_is_drawn(inbox: Server, visit: Callable[...
     assert pending(inbox) == before + 2
 
 
-def test_the_name_can_be_given_before_or_after(inbox: Server, visit: Callable[..., Page]) -> None:
+def test_the_name_can_be_given_before_or_after(
+    inbox: Server, visit: Callable[..., Page], listen: Callable[..., None]
+) -> None:
     page = visit(f"{inbox.url}/contribute")
     names: list[str] = []
-    page.on("request", lambda request: names.extend(str(body["contributor"]) for body in [sent_by(request)] if body))
+
+    def note(request: Request) -> None:
+        names.extend(str(body["contributor"]) for body in [sent_by(request)] if body)
+
+    listen(page, "request", note)
     contribute(page, 2)
     expect(page.locator("#message")).to_have_text("1 sent, thank you.")
     page.locator("#name").fill("Ada")
@@ -302,7 +312,9 @@ def test_a_browser_with_full_storage_warns_and_can_still_send(inbox: Server, vis
     assert pending(inbox) == before + 2
 
 
-def test_a_drawing_that_looks_like_another_digit_is_asked_about(inbox: Server, visit: Callable[..., Page]) -> None:
+def test_a_drawing_that_looks_like_another_digit_is_asked_about(
+    inbox: Server, visit: Callable[..., Page], listen: Callable[..., None]
+) -> None:
     page = visit(f"{inbox.url}/contribute", model_in_page=False)
     expect(page.locator("#wanted")).not_to_have_text("–")
     wanted = int(page.locator("#wanted").inner_text())
@@ -317,7 +329,7 @@ def test_a_drawing_that_looks_like_another_digit_is_asked_about(inbox: Server, v
         if "api/predict" in request.url:
             asked.append(request.post_data_json["image"])
 
-    page.on("requestfinished", note)
+    listen(page, "requestfinished", note)
 
     def draw_and_go_on() -> None:
         asked.clear()

@@ -86,10 +86,12 @@ def test_the_page_runs_in_the_browser_of_the_system(people: Model, real: Dataset
 
 
 @pytest.mark.parametrize("digit", [3, 5])
-def test_a_drawn_digit_is_recognised(file: str, visit: Callable[..., Page], digit: int) -> None:
+def test_a_drawn_digit_is_recognised(
+    file: str, visit: Callable[..., Page], listen: Callable[..., None], digit: int
+) -> None:
     requests: list[str] = []
     page = visit("about:blank", offline=True)
-    page.on("request", lambda request: requests.append(request.url))
+    listen(page, "request", lambda request: requests.append(request.url))
     page.goto(file)
     expect(page).to_have_title("Draw a digit – recipe people, 90.0% correct on test images")
     expect(page.locator("#bars li")).to_have_count(10)

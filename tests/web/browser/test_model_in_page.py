@@ -85,7 +85,7 @@ def serve_here(sqlite_url: str) -> Iterator[Callable[[Model], tuple[str, Callabl
 def test_once_the_network_is_in_the_page_no_drawing_is_sent(
     site: Server, visit: Callable[..., Page], digit: int
 ) -> None:
-    page = visit(site.url)
+    page = visit(site.url, fresh=True)
     expect(page.locator("#model")).to_contain_text(IN_PAGE)
     wait_for(lambda: keeps_the_model(page), "the service worker")
     sent = questions(page)
@@ -99,7 +99,7 @@ def test_once_the_network_is_in_the_page_no_drawing_is_sent(
 
 
 def test_until_the_network_is_there_the_server_answers(site: Server, visit: Callable[..., Page]) -> None:
-    page = visit("about:blank", may_fail=FAILS)
+    page = visit("about:blank", may_fail=FAILS, fresh=True)
     held: list[Any] = []
     page.route("**/model.bin*", lambda route: held.append(route))  # noqa: PLW0108 - Playwright writes to the function
     sent = questions(page)
@@ -174,7 +174,7 @@ def test_another_model_of_the_server_replaces_the_one_in_the_page(
     serve_here: Callable[..., Any], visit: Callable[..., Page], model: Model
 ) -> None:
     url, replace = serve_here(model)
-    page = visit(url, may_fail=FAILS)
+    page = visit(url, may_fail=FAILS, fresh=True)
     expect(page.locator("#model")).to_contain_text(IN_PAGE)
     draw(page, 3)
     expect(page.locator("#guess")).to_have_text("3")
@@ -201,7 +201,7 @@ def test_the_page_opens_and_recognises_without_the_server(
     serve: Callable[..., Server], visit: Callable[..., Page]
 ) -> None:
     server = serve()
-    page = visit(server.url, may_fail=FAILS)
+    page = visit(server.url, may_fail=FAILS, fresh=True)
     expect(page.locator("#model")).to_contain_text(IN_PAGE)
     wait_for(lambda: keeps_the_model(page), "the service worker")
     server.process.kill()
@@ -223,7 +223,7 @@ def test_the_page_opens_and_recognises_without_the_server(
 
 
 def test_a_kept_page_is_not_shown_while_the_server_answers(site: Server, visit: Callable[..., Page]) -> None:
-    page = visit(site.url)
+    page = visit(site.url, fresh=True)
     expect(page.locator("#model")).to_contain_text(IN_PAGE)
     wait_for(lambda: keeps_the_model(page), "the service worker")
     page.evaluate("""() => caches.keys().then(([name]) => caches.open(name))
@@ -246,7 +246,7 @@ def test_contribute_asks_the_network_in_the_page(
     sure = model.networks[0].copy()
     sure.weights[-1][...] *= 4
     url, _ = serve_here(Model((sure,), model.classes, model.invert))
-    page = visit(f"{url}contribute", may_fail=FAILS)
+    page = visit(f"{url}contribute", may_fail=FAILS, fresh=True)
     sent = questions(page)
     wait_for(lambda: has_loaded(page, "network.js", "model.bin"), "the model")
     # The page has the module when this resolves.
@@ -414,7 +414,7 @@ KEPT = """() => caches.keys().then(([name]) => caches.open(name)).then((cache) =
 
 
 def test_the_service_worker_keeps_all_that_recognise_needs(site: Server, visit: Callable[..., Page]) -> None:
-    page = visit(site.url)
+    page = visit(site.url, fresh=True)
     expect(page.locator("#model")).to_contain_text(IN_PAGE)
     draw(page, 3)
     page.locator("#why summary").click()

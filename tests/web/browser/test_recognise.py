@@ -84,10 +84,12 @@ def test_the_page_shows_the_model_and_its_accuracy(site: Server, visit: Callable
     expect(page.locator("#model")).to_contain_text(f"{accuracy}% correct on 150 test digits")
 
 
-def test_a_small_drawing_is_sent_as_large_as_a_training_digit(site: Server, visit: Callable[..., Page]) -> None:
+def test_a_small_drawing_is_sent_as_large_as_a_training_digit(
+    site: Server, visit: Callable[..., Page], listen: Callable[..., None]
+) -> None:
     page = visit(site.url, model_in_page=False)
     sent: list[Any] = []
-    page.on("request", lambda request: sent.append(request.post_data_json) if "predict" in request.url else None)
+    listen(page, "request", lambda one: sent.append(one.post_data_json) if "predict" in one.url else None)
     line(page, [(60, 60), (60, 90), (80, 90)])
     expect(page.locator("#guess")).not_to_have_text(NOTHING)
     ink = np.array(sent[-1]["image"]).reshape(28, 28) < 255
@@ -107,11 +109,11 @@ AT_ONCE = 50
 
 
 def test_predictions_come_while_the_pen_is_down_but_not_for_every_movement(
-    site: Server, visit: Callable[..., Page]
+    site: Server, visit: Callable[..., Page], listen: Callable[..., None]
 ) -> None:
     page = visit(site.url, model_in_page=False)
     sent: list[Any] = []
-    page.on("request", lambda request: sent.append(request.post_data_json) if "predict" in request.url else None)
+    listen(page, "request", lambda one: sent.append(one.post_data_json) if "predict" in one.url else None)
     box = page.locator("#pad").bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + 100, box["y"] + 60)
@@ -400,11 +402,13 @@ def test_a_doubtful_answer_has_its_reason(site: Server, visit: Callable[..., Pag
     expect(page.locator("#doubt")).to_have_text("")
 
 
-def test_without_a_network_visitors_are_asked_to_come_back(site: Server, visit: Callable[..., Page]) -> None:
+def test_without_a_network_visitors_are_asked_to_come_back(
+    site: Server, visit: Callable[..., Page], listen: Callable[..., None]
+) -> None:
     page = visit("about:blank", model_in_page=False)
     page.route("**/api/health", lambda route: route.fulfill(json={"status": "ok", "version": "1", "model": None}))
     asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url) if "predict" in request.url else None)
+    listen(page, "request", lambda one: asked.append(one.url) if "predict" in one.url else None)
     page.goto(site.url)
     expect(page.locator("#sure")).to_have_text("There is no network here yet. Please come back later.")
     draw(page, 3)
