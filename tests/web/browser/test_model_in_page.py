@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import threading
 from typing import TYPE_CHECKING, Any
@@ -121,11 +122,12 @@ def test_until_the_network_is_there_the_server_answers(site: Server, visit: Call
 
 
 # Recognises images by the page's own module.
+# What is given and returned are JSON texts: Playwright would look at each number on its way.
 RECOGNISE = """async (images) => {
   const { Recogniser } = await import(new URL("static/model.js", document.baseURI));
   const recogniser = new Recogniser();
   if (!await recogniser.look()) return null;
-  return Promise.all(images.map((image) => recogniser.recognise(image)));
+  return JSON.stringify(await Promise.all(JSON.parse(images).map((image) => recogniser.recognise(image))));
 }"""
 
 
@@ -156,7 +158,7 @@ def test_the_page_answers_as_the_server_does(
     images = np.concatenate([drawn.images[:10], mixed, noise]).tolist()
     for name, served in {"one": model, "two": ensemble(model), "original": original()}.items():
         replace(served, name)
-        found = page.evaluate(RECOGNISE, [*images, [255] * 784])
+        found = json.loads(page.evaluate(RECOGNISE, json.dumps([*images, [255] * 784])))
         assert found.pop() is None  # nothing is drawn
         expected = [ask_server(url, image) for image in images]
         for ours, theirs in zip(found, expected, strict=True):
@@ -265,15 +267,16 @@ def test_contribute_asks_the_network_in_the_page(
 
 # ---- Why? ----
 
-EXPLAIN = """async ([images, position]) => {
+EXPLAIN = """async (text) => {
+  const [images, position] = JSON.parse(text);
   const load = (name) => import(new URL(`static/${name}`, document.baseURI));
   const [{ Recogniser }, { explain, inkWeights }] = await Promise.all([load("model.js"), load("explain.js")]);
   const recogniser = new Recogniser();
   await recogniser.look();
-  return images.map((image) => {
+  return JSON.stringify(images.map((image) => {
     const { pixels, units } = explain(recogniser.model, image, position);
     return { pixels: Array.from(pixels), units, weights: Array.from(inkWeights(recogniser.model, units[0])) };
-  });
+  }));
 }"""
 
 
@@ -322,7 +325,7 @@ def test_explanations_are_gradients_times_deviations(
     position, images = 3, drawn.images[:2]
     for served in (ensemble(model), original(), deep("relu"), deep("tanh")):
         replace(served, "of this test")
-        found = page.evaluate(EXPLAIN, [images.tolist(), position])
+        found = json.loads(page.evaluate(EXPLAIN, json.dumps([images.tolist(), position])))
         check_explanations(served, images, position, found)
 
 
