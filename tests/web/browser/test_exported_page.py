@@ -141,13 +141,13 @@ def test_real_digits_are_recognised_at_any_size(file: str, real: Dataset, visit:
     digits: list[int] = []
     position = 4000
     # Tracing and recognising a digit may fail for other reasons than its size.
-    while len(digits) < 40:
+    while len(digits) < 20:
         if page.evaluate(DRAW, trace(real.images[position])) == real.labels[position]:
             digits.append(position)
         position += 1
     for size in (1 / 2, 1 / 3, 1 / 5):
         found = [page.evaluate(DRAW, trace(real.images[one], size)) for one in digits]
-        assert sum(np.array(found) == real.labels[digits]) >= 38, size
+        assert sum(np.array(found) == real.labels[digits]) >= 19, size
 
 
 def test_the_keyboard_draws_and_clears(file: str, visit: Callable[..., Page]) -> None:

@@ -62,7 +62,7 @@ def test_a_network_trained_on_real_digits_recognises_them_too(
     dataset = load_dataset(str(shared / "digits" / "dataset.json"))
     recipe = Recipe(hidden=(60,), rule="backprop", init="xavier", invert=True, normalise=True, epochs=2, lr=0.02)
     network = recipe.network(784, 10)
-    for _ in train(network, dataset, recipe):
+    for _ in train(network, dataset.take(range(4000)), recipe):
         pass
     save_model(
         as_model(network, dataset, recipe, ModelCard(recipe=recipe.replace(name="people"))),
