@@ -93,6 +93,7 @@ class Pages:
                 page.evaluate(LEAVE)
         page.evaluate(FORGET)
         page.context.clear_cookies()
+        page.context.clear_permissions()
         page.mouse.move(0, 0)
         self._free.setdefault(key, []).append(page)
 
