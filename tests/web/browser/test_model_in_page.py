@@ -150,7 +150,8 @@ def test_the_page_answers_as_the_server_does(
     serve_here: Callable[..., Any], visit: Callable[..., Page], model: Model, drawn: Dataset
 ) -> None:
     url, replace = serve_here(model)
-    page = visit(url)
+    # A page that would load the model by itself might ask for weights that are replaced meanwhile.
+    page = visit(f"{url}data")
     noise = np.random.default_rng(1).integers(0, 256, (2, 784), dtype=np.uint8)
     mixed = drawn.images[:5] // 2 + drawn.images[5:10] // 2
     images = np.concatenate([drawn.images[:10], mixed, noise]).tolist()
@@ -319,7 +320,7 @@ def test_explanations_are_gradients_times_deviations(
     serve_here: Callable[..., Any], visit: Callable[..., Page], model: Model, drawn: Dataset
 ) -> None:
     url, replace = serve_here(model)
-    page = visit(url)
+    page = visit(f"{url}data")
     position, images = 3, drawn.images[:2]
     for served in (ensemble(model), original(), deep("relu"), deep("tanh")):
         replace(served, "of this test")
