@@ -80,7 +80,9 @@ def test_a_review_is_confirmed_even_if_the_queue_cannot_be_loaded(
     expect(page.locator("#message")).to_have_text("Nothing to review.")
 
 
-def test_undo_does_not_overrule_another_reviewer(quiet: Server, visit: Callable[..., Page], drawn: Dataset) -> None:
+def test_undo_does_not_overrule_another_reviewer(
+    quiet: Server, visit: Callable[..., Page], listen: Callable[..., None], drawn: Dataset
+) -> None:
     send(quiet, drawn, 2, 3)
     first, second = pending(quiet)
     page = log_in(quiet, visit, may_fail=LOAD_ERROR)
@@ -90,7 +92,7 @@ def test_undo_does_not_overrule_another_reviewer(quiet: Server, visit: Callable[
         if request.url.endswith("/api/review"):
             undone.extend((request.post_data_json or {})["reviews"])
 
-    page.on("request", note)
+    listen(page, "request", note)
     other = (first["label"] + 1) % 10
     for key, number in ((str(other), "1"), ("r", "2")):
         page.keyboard.press(key)
