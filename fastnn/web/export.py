@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 
 from fastnn.datasets.dataset import PIXELS, Dataset
 from fastnn.datasets.labels import DIGIT_CLASSES
-from fastnn.images.mosaic import DEFAULT_SIDE, mosaic
+from fastnn.images.mosaic import DEFAULT_SIDE, as_png, mosaic
 from fastnn.web.answers import SharedDigit
 from fastnn.web.transactions import StoreError
 
@@ -142,16 +142,12 @@ class Export:
         return file, revision
 
     def _make_mosaic(self) -> tuple[BinaryIO, int]:
-        from PIL import Image
-
         revision = self._store.revision()
         images = self._store.sample(DEFAULT_SIDE * DEFAULT_SIDE, seed=revision)
         if not len(images):
             images = np.full((1, PIXELS), 255, np.uint8)
         tiles = mosaic(Dataset(images, np.zeros(len(images), np.int64), DIGIT_CLASSES, "mosaic"))
-        file = io.BytesIO()
-        Image.fromarray(tiles).save(file, "PNG")
-        return file, revision
+        return io.BytesIO(as_png(tiles)), revision
 
 
 def _write_json(rows: Iterable[tuple[bytes, int]], labels: Sequence[int | str], file: gzip.GzipFile) -> None:
