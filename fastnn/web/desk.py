@@ -16,7 +16,6 @@ from fastnn.datasets.schema import (
     REJECTED,
     digits,
     insert_missing,
-    insert_new,
     leases,
     reviews,
     struck_names,
@@ -310,7 +309,7 @@ class ReviewDesk:
             _lock(connection, chosen)
             changed = connection.execute(sa.update(digits).where(chosen).values(contributor="")).rowcount
             connection.execute(sa.update(reviews).where(reviews.c.reviewer == name).values(reviewer=""))
-            insert_new(connection, struck_names, [{"name": name.casefold()}], struck_names.c.name)
+            insert_missing(connection, struck_names, [{"name": name.casefold()}], struck_names.c.name)
         return int(changed)
 
     # ---- looking back ----
@@ -466,6 +465,12 @@ def _newest(connection: Connection) -> tuple[int | None, int | None]:
     last_review = sa.select(sa.func.max(reviews.c.seq)).scalar_subquery()
     digit, review = connection.execute(sa.select(last_digit, last_review)).one()
     return digit, review
+
+
+def is_struck(connection: Connection, name: str) -> bool:
+    """Return whether a reviewer has struck a name, in upper or lower case."""
+    query = sa.select(struck_names.c.name).where(struck_names.c.name == name.casefold())
+    return connection.execute(query).first() is not None
 
 
 def _lock(connection: Connection, chosen: sa.ColumnElement[bool]) -> Sequence[int]:

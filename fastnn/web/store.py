@@ -26,11 +26,10 @@ from fastnn.datasets.schema import (
     digits,
     insert_new,
     models,
-    struck_names,
 )
 from fastnn.errors import DataError
 from fastnn.web.class_settings import OPEN, ClosedError, read_settings
-from fastnn.web.desk import ReviewDesk
+from fastnn.web.desk import ReviewDesk, is_struck
 from fastnn.web.transactions import StoreError, Transactions
 
 if TYPE_CHECKING:
@@ -161,20 +160,6 @@ class Store(Transactions):
             If the queue has more than MAX_PENDING digits.
         """
         time = now()
-        rows: list[dict[str, Any]] = [
-            {
-                "id": digit.id,
-                "pixels": digit.pixels,
-                "given": digit.label,
-                "label": None,
-                "state": PENDING,
-                "created": time,
-                "opinion": digit.score.predicted_label,
-                "doubt": digit.score.uncertainty,
-                "scored_by": model_key,
-            }
-            for digit in new
-        ]
         with self.desk.counting() as (connection, moves):
             if not read_settings(connection)[OPEN]:
                 raise ClosedError
@@ -182,10 +167,23 @@ class Store(Transactions):
             excess = sa.select(digits.c.seq).where(digits.c.state == PENDING).offset(MAX_PENDING).limit(1)
             if connection.execute(excess).first() is not None:
                 raise QueueFullError
-            struck = sa.select(struck_names.c.name).where(struck_names.c.name == contributor.casefold())
-            if connection.execute(struck).first() is not None:
+            if is_struck(connection, contributor):
                 contributor = ""
-            rows = [{**row, "contributor": contributor} for row in rows]
+            rows = [
+                {
+                    "id": digit.id,
+                    "pixels": digit.pixels,
+                    "given": digit.label,
+                    "label": None,
+                    "state": PENDING,
+                    "created": time,
+                    "contributor": contributor,
+                    "opinion": digit.score.predicted_label,
+                    "doubt": digit.score.uncertainty,
+                    "scored_by": model_key,
+                }
+                for digit in new
+            ]
             stored = insert_new(connection, digits, rows, digits.c.id)
             if contributor and stored < len(rows):
                 named = sa.update(digits).where(digits.c.id.in_([digit.id for digit in new]))
