@@ -49,7 +49,7 @@ async function load() {
   ready = false;
   showMessage(byId("message"), `Loading ${words.several} …`);
   try {
-    const digits = await (read(byId("source").value === "accepted" ? "latest.bin" : "drawn.bin"));
+    const digits = await read(byId("source").value === "accepted" ? "latest.bin" : "drawn.bin");
     if (mine !== loads) return;
     const few = `Visitors have drawn only ${plural(digits.labels.length, words.one, words.several)} so far`;
     if (digits.labels.length < LEAST_ACCEPTED && !HAS_BUILT_IN) {
