@@ -25,12 +25,11 @@ if TYPE_CHECKING:
     from fastnn.datasets.dataset import Dataset
     from fastnn.web.state import State
 
-_LEAST_DIGITS, _LEAST_OF_EACH = 200, 20
-"""With fewer digits, or fewer of each of few classes, a network learns little. The page has the same limits."""
-
-
 BUILT_IN = "drawn:3000"
 """A data set that fastnn draws, so that the page works before visitors have drawn any."""
+
+_LEAST_DIGITS, _LEAST_OF_EACH = 200, 20
+"""With fewer digits, or fewer of each of few classes, a network learns little. The page has the same limits."""
 
 
 def packed(dataset: Dataset) -> bytes:
@@ -87,7 +86,15 @@ def add_learning(app: FastAPI, state: State) -> None:
 
 
 def _add_digits(app: FastAPI, state: State) -> None:
-    drawing = anyio.Lock()
+    drawing, packing = anyio.Lock(), anyio.Lock()
+    # The latest digits, packed, and the revision of the accepted digits at which they were.
+    kept: tuple[int, bytes] = (-1, b"")
+
+    def latest_digits() -> bytes:
+        try:
+            return packed(state.store.latest(MOST_DIGITS))
+        except DataError:  # there are none
+            return gzip.compress(b"", mtime=0)
 
     def response(content: bytes, cache_control: str) -> Response:
         headers = {"Content-Encoding": "gzip", "Cache-Control": cache_control}
@@ -101,12 +108,13 @@ def _add_digits(app: FastAPI, state: State) -> None:
         return response(content, "max-age=86400")
 
     async def latest(request: Request) -> Response:
+        nonlocal kept
         state.limiter.spend(request, FILE_COST)
-        try:
-            dataset = await anyio.to_thread.run_sync(state.store.latest, MOST_DIGITS, limiter=state.download_threads)
-        except DataError:  # there are none
-            return response(gzip.compress(b"", mtime=0), "no-store")
-        return response(await anyio.to_thread.run_sync(packed, dataset, limiter=state.download_threads), "no-store")
+        async with packing:  # as above
+            revision = await run_in_threadpool(state.store.revision)
+            if kept[0] != revision:
+                kept = revision, await run_in_threadpool(latest_digits)
+        return response(kept[1], "no-store")
 
     # They are made for the page; programs load /dataset.json.
     app.add_api_route("/drawn.bin", drawn, include_in_schema=False)

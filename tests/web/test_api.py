@@ -536,6 +536,9 @@ def test_the_page_that_learns_gets_the_accepted_digits_that_came_last(
     assert len(rows) == 3
     np.testing.assert_array_equal(rows[:, :784], drawn.images[6:9])
     np.testing.assert_array_equal(rows[:, 784:].copy().view("<u2").ravel(), drawn.labels[6:9])
+    database.import_dataset(drawn.take([20]), sqlite_url)
+    rows = np.frombuffer(client.get("/latest.bin").content, np.uint8).reshape(-1, 786)
+    np.testing.assert_array_equal(rows[:, :784], drawn.images[[7, 8, 20]])
 
 
 def test_those_digits_are_drawn_once_however_many_ask(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
