@@ -199,7 +199,7 @@ def test_fastnn_on_the_server_learns_beside_the_page(site: Server, visit: Callab
     assert points(page, "#machine-line") == []
 
 
-def test_a_training_of_somebody_else_is_said(site: Server, visit: Callable[..., Page]) -> None:
+def test_the_page_says_that_another_training_runs(site: Server, visit: Callable[..., Page]) -> None:
     pages = [visit(f"{site.url}/learn", may_fail="409") for _ in range(2)]
     for page in pages:
         expect(page.locator("#figures dt").nth(1)).to_have_text("right of 300")
