@@ -174,7 +174,12 @@ class _Pupil:
     async def ask(self, path: str, body: bytes = b"", *, expected: int = 200) -> bytes:
         """Send a request once, as a page that is refused would, and note what came back."""
         method = "POST" if body else "GET"
-        status, seconds, content = await self.connection.request(method, f"/{path}", body)
+        try:
+            status, seconds, content = await self.connection.request(method, f"/{path}", body)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            # The server has just closed the idle connection; browsers then open another one, too.
+            self.connection.close()
+            status, seconds, content = await self.connection.request(method, f"/{path}", body)
         self.lesson.requests += 1
         self.lesson.seconds.append(seconds)
         if status != expected:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from typing import TYPE_CHECKING
 
@@ -62,9 +63,34 @@ def mosaic(
     positions = _positions(dataset, klass)
     rows, columns = _grid(len(positions), rows, columns)
     shown = np.random.default_rng(seed).permutation(positions)[: rows * columns]
+    return tiled(dataset.images[shown], rows, columns)
+
+
+def tiled(images: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.uint8]:
+    """Return a picture of images in rows and columns, in their order; tiles that are left are white.
+
+    Parameters
+    ----------
+    images : ndarray of uint8, shape (n, 784)
+        At most ``rows * columns``.
+    rows, columns : int
+
+    Returns
+    -------
+    ndarray of uint8, shape (rows * 28, columns * 28)
+    """
     tiles = np.full((rows * columns, SIDE, SIDE), WHITE, dtype=np.uint8)
-    tiles[: len(shown)] = dataset.images[shown].reshape(-1, SIDE, SIDE)
+    tiles[: len(images)] = images.reshape(-1, SIDE, SIDE)
     return tiles.reshape(rows, columns, SIDE, SIDE).transpose(0, 2, 1, 3).reshape(rows * SIDE, columns * SIDE)
+
+
+def as_png(pixels: NDArray[np.uint8]) -> bytes:
+    """Return a grey picture as the bytes of a PNG file."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format="PNG")
+    return file.getvalue()
 
 
 def save_png(pixels: NDArray[np.uint8], path: Path, *, force: bool = False) -> None:
@@ -84,12 +110,10 @@ def save_png(pixels: NDArray[np.uint8], path: Path, *, force: bool = False) -> N
     DataError
         If the name ends otherwise, the file exists and `force` is not given, or it cannot be written.
     """
-    from PIL import Image
-
     check_new_file(path, ".png", force=force)
     try:
         with atomic_write(path) as file:
-            Image.fromarray(pixels).save(file, format="PNG")
+            file.write(as_png(pixels))
     except OSError as error:
         raise cannot_write(path, error, DataError) from None
 

@@ -169,7 +169,7 @@ class Stats(Struct):
 
 
 class SharedDigit(Struct):
-    """An accepted digit; labels of other classes than digits are their names."""
+    """An accepted digit; its label is the name of its class, as a number if that is the position of the class, too."""
 
     image: Image
     label: int | str

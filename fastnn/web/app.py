@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import anyio
@@ -23,7 +22,7 @@ from fastnn.images.drawings import find_drawings
 from fastnn.web.answers import Credit, Health, Prediction, Stats, Stored
 from fastnn.web.class_settings import ClosedError
 from fastnn.web.learning import add_learning
-from fastnn.web.limits import DIGIT_COST, FILE_COST, LIGHT_COST, LIST_COST, read_body
+from fastnn.web.limits import DIGIT_COST, LIGHT_COST, LIST_COST, read_body
 from fastnn.web.messages import (
     DigitsRequest,
     PredictRequest,
@@ -108,7 +107,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.fastnn = state
     _add_errors(app)
-    add_pages(app, settings.store.classes, partial(state.limiter.spend, cost=FILE_COST))
+    add_pages(app, settings.store.classes)
     _add_recognition(app, state)
     _add_collection(app, state)
     add_learning(app, state)

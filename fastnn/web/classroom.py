@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import math
 import threading
 import time
@@ -14,8 +13,9 @@ import numpy as np
 import sqlalchemy as sa
 
 from fastnn.datasets.database import pixels_of
-from fastnn.datasets.dataset import SIDE
+from fastnn.datasets.dataset import PIXELS
 from fastnn.datasets.schema import ACCEPTED, PENDING, REJECTED, digits
+from fastnn.images.mosaic import as_png, tiled
 from fastnn.web.class_settings import DEFAULTS, OPEN, SHOWS_PENDING, read_settings, write_setting
 
 if TYPE_CHECKING:
@@ -150,13 +150,6 @@ def _png(pictures: list[bytes]) -> bytes:
     """Return a PNG image of pictures in rows; an empty one if there are none."""
     if not pictures:
         return b""
-    from PIL import Image
-
     columns = min(_COLUMNS, max(6, math.ceil(math.sqrt(2 * len(pictures)))))
-    rows = math.ceil(len(pictures) / columns)
-    tiles = np.full((rows * columns, SIDE, SIDE), 255, np.uint8)
-    tiles[: len(pictures)] = np.frombuffer(b"".join(pictures), np.uint8).reshape(-1, SIDE, SIDE)
-    picture = tiles.reshape(rows, columns, SIDE, SIDE).transpose(0, 2, 1, 3).reshape(rows * SIDE, columns * SIDE)
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, "PNG")
-    return file.getvalue()
+    images = np.frombuffer(b"".join(pictures), np.uint8).reshape(-1, PIXELS)
+    return as_png(tiled(images, math.ceil(len(pictures) / columns), columns))

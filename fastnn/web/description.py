@@ -48,6 +48,7 @@ class Description:
         pictures: Iterable[str] = (),
         status: int = 200,
         secured: bool = False,
+        has_etag: bool = False,
     ) -> dict[str, Any]:
         """Return the arguments of FastAPI's decorators that describe a route.
 
@@ -65,6 +66,8 @@ class Description:
             Status code of success.
         secured : bool
             Whether the token is needed.
+        has_etag : bool
+            Whether a client that has the present version gets 304 and no body.
         """
         extra: dict[str, Any] = dict(_SECURED) if secured else {}
         if takes is not None:
@@ -76,11 +79,12 @@ class Description:
             errors += (401,)
         found = answer if isinstance(answer, dict) else {"description": "Done", "content": self._json(answer)}
         refused = {code: {"description": _DESCRIPTIONS[code], "content": self._json(ErrorMessage)} for code in errors}
+        unchanged = {304: {"description": "Unchanged since the version with this ETag"}} if has_etag else {}
         # For the class JSONResponse, FastAPI would add JSON of any kind.
         plain = {"response_class": Response} if isinstance(answer, dict) else {}
         return {
             **plain,
-            "responses": {status: found, **dict(sorted(refused.items()))},
+            "responses": {status: found, **unchanged, **dict(sorted(refused.items()))},
             "status_code": status,
             "openapi_extra": extra,
         }

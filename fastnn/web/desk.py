@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import sqlalchemy as sa
 
 from fastnn.datasets.database import bump_revision, now, pixels_of
-from fastnn.datasets.schema import ACCEPTED, PENDING, REJECTED, digits, insert_new, leases, reviews
+from fastnn.datasets.schema import (
+    ACCEPTED,
+    PENDING,
+    REJECTED,
+    digits,
+    insert_missing,
+    leases,
+    reviews,
+    struck_names,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -144,7 +153,7 @@ class ReviewDesk:
             rows = connection.execute(rows_of(chosen.where(sa.not_(others.exists())))).all()
             if rows:
                 new = [{"digit": row.number, "session": session, "until": until} for row in rows]
-                insert_new(connection, leases, new, leases.c.digit)
+                insert_missing(connection, leases, new, leases.c.digit)
         return [_as_dict(row) for row in rows]
 
     def release(self, sessions: Sequence[str]) -> None:
@@ -285,7 +294,7 @@ class ReviewDesk:
         return len(numbers)
 
     def strike_name(self, name: str) -> int:
-        """Remove a name from all digits and reviews; the digits keep their state and label.
+        """Remove a name from all digits and reviews, and from those that come; the digits keep their state and label.
 
         Returns
         -------
@@ -300,6 +309,7 @@ class ReviewDesk:
             _lock(connection, chosen)
             changed = connection.execute(sa.update(digits).where(chosen).values(contributor="")).rowcount
             connection.execute(sa.update(reviews).where(reviews.c.reviewer == name).values(reviewer=""))
+            insert_missing(connection, struck_names, [{"name": name.casefold()}], struck_names.c.name)
         return int(changed)
 
     # ---- looking back ----
@@ -455,6 +465,12 @@ def _newest(connection: Connection) -> tuple[int | None, int | None]:
     last_review = sa.select(sa.func.max(reviews.c.seq)).scalar_subquery()
     digit, review = connection.execute(sa.select(last_digit, last_review)).one()
     return digit, review
+
+
+def is_struck(connection: Connection, name: str) -> bool:
+    """Return whether a reviewer has struck a name, in upper or lower case."""
+    query = sa.select(struck_names.c.name).where(struck_names.c.name == name.casefold())
+    return connection.execute(query).first() is not None
 
 
 def _lock(connection: Connection, chosen: sa.ColumnElement[bool]) -> Sequence[int]:

@@ -16,8 +16,8 @@ import numpy as np
 from starlette.concurrency import run_in_threadpool
 
 from fastnn.datasets.dataset import PIXELS, Dataset
-from fastnn.datasets.labels import DIGIT_CLASSES, is_digit
-from fastnn.images.mosaic import DEFAULT_SIDE, mosaic
+from fastnn.datasets.labels import DIGIT_CLASSES
+from fastnn.images.mosaic import DEFAULT_SIDE, as_png, mosaic
 from fastnn.web.answers import SharedDigit
 from fastnn.web.transactions import StoreError
 
@@ -132,8 +132,9 @@ class Export:
                 self._store.accepted() as (revision, rows),
                 gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=4, mtime=0) as compressed,
             ):
-                # Digits are numbers, as in the original's file; other classes are written by their names.
-                labels = [int(name) if is_digit(name) else name for name in self._store.classes]
+                # Digits are numbers, as in the original's file; other classes are written by their names. A number
+                # always is a position, too: of the classes 1 to 5, the API takes the label 1 for the second one.
+                labels = [k if name == str(k) else name for k, name in enumerate(self._store.classes)]
                 _write_json(rows, labels, compressed)
         except BaseException:
             file.close()
@@ -141,16 +142,12 @@ class Export:
         return file, revision
 
     def _make_mosaic(self) -> tuple[BinaryIO, int]:
-        from PIL import Image
-
         revision = self._store.revision()
         images = self._store.sample(DEFAULT_SIDE * DEFAULT_SIDE, seed=revision)
         if not len(images):
             images = np.full((1, PIXELS), 255, np.uint8)
         tiles = mosaic(Dataset(images, np.zeros(len(images), np.int64), DIGIT_CLASSES, "mosaic"))
-        file = io.BytesIO()
-        Image.fromarray(tiles).save(file, "PNG")
-        return file, revision
+        return io.BytesIO(as_png(tiles)), revision
 
 
 def _write_json(rows: Iterable[tuple[bytes, int]], labels: Sequence[int | str], file: gzip.GzipFile) -> None:

@@ -37,6 +37,11 @@ Position = Annotated[int, Meta(ge=0, le=MAX_CLASSES - 1, description="position o
 Label = Position | Annotated[str, Meta(min_length=1, max_length=60, description="name of the class")]
 Name = Annotated[str, Meta(max_length=MAX_NAME_LENGTH)]
 
+WITHOUT_NUL = r"^[^\x00]*$"
+"""PostgreSQL refuses texts with this character; names that are stored have lost it."""
+
+KnownName = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_LENGTH, pattern=WITHOUT_NUL)]
+
 T = TypeVar("T")
 
 
@@ -123,7 +128,7 @@ class ReleaseRequest(Struct):
 class ContributorRequest(Struct):
     """One verdict on all digits of a contributor that are in one state: pending ones, or reviewed ones to undo."""
 
-    contributor: Annotated[str, Meta(min_length=1, max_length=MAX_NAME_LENGTH)]
+    contributor: KnownName
     action: Literal["accept", "reject", "undo"]
     state: Literal["pending", "accepted", "rejected"] = "pending"
     reviewer: Name = ""
@@ -132,7 +137,7 @@ class ContributorRequest(Struct):
 class StrikeRequest(Struct):
     """A name that must not be shown; digits that have it are kept without a name."""
 
-    name: Annotated[str, Meta(min_length=1, max_length=MAX_NAME_LENGTH)]
+    name: KnownName
 
 
 class LearnRequest(Struct):

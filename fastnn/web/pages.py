@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import re
 from dataclasses import dataclass
-from functools import cache
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import anyio
-import numpy as np
 from fastapi import Request, Response
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse
 from starlette.staticfiles import StaticFiles
 
-from fastnn.datasets import load_dataset
 from fastnn.datasets.labels import DIGIT_CLASSES
 from fastnn.reading import read_file
 from fastnn.web.words import words_for
@@ -36,9 +30,6 @@ TEMPLATES = Path(__file__).parent / "templates"
 _MOST_BYTES = 1 << 20
 _ADDRESS = "{{address}}"
 """Stands for the address of the app, which is known only when a page is asked for: link previews need a whole one."""
-
-BUILT_IN = "drawn:3000"
-"""The data set of the page that learns: drawn by fastnn, so that it works before visitors have drawn any."""
 
 _WITH_CAMERA = {"Permissions-Policy": "camera=(self), geolocation=(), microphone=()"}
 
@@ -205,16 +196,8 @@ def service_worker(page: str) -> str:
     return template.replace("{{files}}", json.dumps(files)).replace("{{version}}", content.hexdigest()[:16])
 
 
-@cache
-def _drawn_digits() -> bytes:
-    """Return digits for the page that learns, 784 pixels and the label of each, compressed with gzip."""
-    dataset = load_dataset(BUILT_IN)
-    rows = np.column_stack([dataset.images, dataset.labels]).astype(np.uint8)
-    return gzip.compress(rows.tobytes(), mtime=0)
-
-
-def add_pages(app: FastAPI, classes: Sequence[str], charge: Callable[[Request], None]) -> None:
-    """Add the pages and the static files to the app; `charge` refuses a download if an address asks for too much."""
+def add_pages(app: FastAPI, classes: Sequence[str]) -> None:
+    """Add the pages and the static files to the app."""
     for page in _PAGES:
         app.add_api_route(
             page.path, _route(page.content(classes), page.headers), methods=["GET", "HEAD"], include_in_schema=False
@@ -224,19 +207,6 @@ def add_pages(app: FastAPI, classes: Sequence[str], charge: Callable[[Request], 
         # Browsers ask for it by themselves, whatever icons a page names.
         return FileResponse(STATIC / "favicon.ico", headers={"Cache-Control": "no-cache"})
 
-    drawing = anyio.Lock()
-
-    async def drawn(request: Request) -> Response:
-        charge(request)
-        # They are drawn once, for a second: a class that opens the page at the same moment must not occupy all threads.
-        async with drawing:
-            content = await run_in_threadpool(_drawn_digits)
-        return Response(
-            content,
-            media_type="application/octet-stream",
-            headers={"Content-Encoding": "gzip", "Cache-Control": "max-age=86400"},
-        )
-
     worker = service_worker(_PAGES[0].content(classes))
 
     async def service_worker_script() -> Response:
@@ -244,7 +214,6 @@ def add_pages(app: FastAPI, classes: Sequence[str], charge: Callable[[Request], 
         return Response(worker, media_type="text/javascript", headers={"Cache-Control": "no-cache"})
 
     app.add_api_route("/service-worker.js", service_worker_script, methods=["GET", "HEAD"], include_in_schema=False)
-    app.add_api_route("/drawn.bin", drawn, include_in_schema=False)
     app.add_api_route("/favicon.ico", favicon, methods=["GET", "HEAD"], include_in_schema=False)
     # The pad and what shows answers are shared with the page that `fastnn export` writes.
     files = _RevalidatedStaticFiles(directory=STATIC, packages=[("fastnn", "browser")])

@@ -72,5 +72,11 @@ def json_response(value: Struct, status: int = 200) -> Response:
     return Response(msgspec.json.encode(value), status, media_type="application/json")
 
 
+def is_known(request: Request, etag: str) -> bool:
+    """Return whether the client has the version with this ETag already."""
+    known = request.headers.get("if-none-match", "")
+    return known.strip() == "*" or etag in (part.strip().removeprefix("W/") for part in known.split(","))
+
+
 PICTURE_TYPES = tuple(f"image/{kind}" for kind in ("png", "jpeg", "webp", "gif", "bmp", "tiff", "avif", "heic"))
 """Content types of pictures; the bytes decide what is read."""

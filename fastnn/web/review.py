@@ -27,6 +27,7 @@ from fastnn.web.answers import (
 from fastnn.web.authorization import token_needed
 from fastnn.web.desk import AlreadyReviewedError, Selection, State, UnknownDigitError, Verdict
 from fastnn.web.messages import (
+    WITHOUT_NUL,
     ContributorRequest,
     ListedVerdict,
     Relabel,
@@ -131,7 +132,7 @@ def add_review(app: FastAPI, state: AppState) -> None:
     async def browse(
         state: State = "accepted",
         label: LabelFilter = None,
-        contributor: Annotated[str | None, Query(max_length=60)] = None,
+        contributor: Annotated[str | None, Query(max_length=60, pattern=WITHOUT_NUL)] = None,
         before: Before = None,
         limit: Limit = 100,
     ) -> Response:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastnn.datasets.dataset import PIXELS
-from fastnn.datasets.labels import DIGIT_CLASSES, is_digit
+from fastnn.datasets.labels import DIGIT_CLASSES
 from fastnn.errors import ModelError
 from fastnn.recognition import recognise
 from fastnn.web.answers import DigitPrediction, ModelInfo, Prediction
@@ -109,7 +109,7 @@ class ServedModel:
             ``seen`` of the first digit is what :meth:`network_input` returns.
         """
         digits = recognise(self.model, drawings)
-        items = [DigitPrediction(**{**digit.as_dict(), "label": _as_label(digit.label)}) for digit in digits]
+        items = [DigitPrediction(**{**digit.as_dict(), "label": self._as_label(digit.label)}) for digit in digits]
         first = items[0]
         return Prediction(
             label=first.label,
@@ -119,6 +119,11 @@ class ServedModel:
             seen=digits[0].image.tolist(),
             digits=items,
         )
+
+    def _as_label(self, name: str) -> int | str:
+        """Return the position of a class if that is its name, too, as with digits; else its name."""
+        position = self.model.classes.index(name)
+        return position if name == str(position) else name
 
     def network_input(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the image that reaches the network: `image`, normalised if the model does so; shape (784,)."""
@@ -168,8 +173,3 @@ def _predict_seconds(model: Model, image: NDArray[np.uint8]) -> float:
 def model_name(model: Model, fallback: str) -> str:
     """Return the name of the recipe that a model was trained with, or `fallback` if it has none."""
     return fallback if model.card.recipe is None else model.card.recipe.name
-
-
-def _as_label(name: str) -> int | str:
-    """Return the number that a digit's class is, or the name of another class."""
-    return int(name) if is_digit(name) else name

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 import anyio
 from fastapi import FastAPI, HTTPException, Query, Request, Response
@@ -12,7 +13,7 @@ from fastapi.responses import StreamingResponse
 from fastnn.errors import ModelError
 from fastnn.web.answers import OriginalModel, PageModel, SharedDigit
 from fastnn.web.limits import FILE_COST, LIGHT_COST
-from fastnn.web.responses import store_error_response
+from fastnn.web.responses import is_known, store_error_response
 from fastnn.web.transactions import StoreError
 
 if TYPE_CHECKING:
@@ -68,11 +69,7 @@ def add_sharing(app: FastAPI, state: State) -> None:
             },
         )
 
-    def described(answer: Any, *errors: int) -> dict[str, Any]:
-        route = state.description.route(answer, *errors)
-        route["responses"][304] = {"description": "Unchanged since the version with this ETag"}
-        return route
-
+    described = partial(state.description.route, has_etag=True)
     image = {"description": "A PNG image", "content": {"image/png": {}}}
     app.add_api_route("/dataset.json", dataset, summary="The accepted digits", **described(list[SharedDigit], 429, 503))
     app.add_api_route("/dataset.json", dataset, methods=["HEAD"], include_in_schema=False)
@@ -139,18 +136,12 @@ def _send_model(request: Request, file: ModelFile, media_type: str, headers: dic
     }
     if file.compressed is not None:
         sent["Vary"] = "Accept-Encoding"
-    if _is_known(request, sent["ETag"]):
+    if is_known(request, sent["ETag"]):
         sent.pop("Content-Encoding", None)
         return Response(status_code=304, headers=sent)
     if request.method == "HEAD":
         return Response(headers={**sent, "Content-Length": str(len(content))}, media_type=media_type)
     return Response(content, headers=sent, media_type=media_type)
-
-
-def _is_known(request: Request, etag: str) -> bool:
-    """Return whether the client has the version with this ETag already."""
-    known = request.headers.get("if-none-match", "")
-    return known.strip() == "*" or etag in (part.strip().removeprefix("W/") for part in known.split(","))
 
 
 def _etag(database_id: str, file: CachedFile, suffix: str = "") -> str:
@@ -162,7 +153,7 @@ def _send_file(
 ) -> Response:
     """Return a response with a file; with 304 and no body if the client has this version already."""
     headers = {"Cache-Control": "no-cache", **headers}
-    if _is_known(request, headers["ETag"]):
+    if is_known(request, headers["ETag"]):
         for header in ("Content-Length", "Content-Encoding"):
             headers.pop(header, None)
         return Response(status_code=304, headers=headers)

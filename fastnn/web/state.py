@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
-from fastapi import HTTPException
 
 from fastnn.web.classroom import Classroom
 from fastnn.web.description import Description
@@ -23,8 +22,6 @@ from fastnn.web.trainer import Trainer
 from fastnn.web.transactions import StoreError
 
 if TYPE_CHECKING:
-    from fastapi import Request
-
     from fastnn.web.middleware import AllowedHosts
     from fastnn.web.serving import ServedModel
     from fastnn.web.store import Store
@@ -88,8 +85,8 @@ class State:
         # Images and downloads have their own thread limiters, so that they cannot starve other requests.
         self.image_threads, self.download_threads = anyio.CapacityLimiter(2), anyio.CapacityLimiter(4)
         token = settings.token
-        self._unguessable = len(token) >= _LONG_TOKEN and len(set(token)) >= _VARIED_TOKEN
-        self._token = hashlib.sha256(settings.token.encode()).digest()
+        self.token_is_long = len(token) >= _LONG_TOKEN and len(set(token)) >= _VARIED_TOKEN
+        self._token = hashlib.sha256(token.encode()).digest()
         self._rescorer = Rescorer(settings.store, lambda: self.model)
         self.trainer: Trainer | None = None
         if settings.train_every:
@@ -105,31 +102,6 @@ class State:
     def is_token(self, given: str) -> bool:
         """Return whether `given` is the token, in constant time; hashing hides the token's length too."""
         return hmac.compare_digest(hashlib.sha256(given.encode()).digest(), self._token)
-
-    def require_token(self, request: Request) -> None:
-        """Refuse a request without the token. It is sent in a header, which no other site can make a browser send.
-
-        A server cannot tell a reviewer's token from a guess that is right. If the right token always passed, each
-        request would test a guess, and the limit of guesses would limit nothing; if it did not, anybody could lock out
-        the reviewers behind the same address by guessing. So it depends on the token. A long one, such as the random
-        one of 32 characters that ``fastnn serve`` makes, always passes: with 50 bits, 3,000 guesses a second would take
-        ten thousand years. A short one may be a word that is found in hours: it is compared only while the address has
-        guesses left, so that it can test no more than one a second.
-
-        Raises
-        ------
-        HTTPException
-            401 if the token is missing or wrong, 429 if the address has no guesses left.
-        """
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        right = scheme.lower() == "bearer" and self.is_token(given.strip())
-        if right and self._unguessable:
-            return
-        # Asked before a right short token passes: an address without guesses left must not learn that it was right.
-        self.guesses.spend(request, 0.0)
-        if not right:
-            self.guesses.penalize(request, 1.0)
-            raise HTTPException(401, "the token is missing or wrong", {"WWW-Authenticate": "Bearer"})
 
     def replace_model(self, model: ServedModel) -> None:
         """Serve another model from now on, and sort the queue by its uncertainty."""

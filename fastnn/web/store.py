@@ -29,7 +29,7 @@ from fastnn.datasets.schema import (
 )
 from fastnn.errors import DataError
 from fastnn.web.class_settings import OPEN, ClosedError, read_settings
-from fastnn.web.desk import ReviewDesk
+from fastnn.web.desk import ReviewDesk, is_struck
 from fastnn.web.transactions import StoreError, Transactions
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class Store(Transactions):
         ----------
         new : sequence of NewDigit
         contributor : str
-            Name of the person who drew them; may be empty.
+            Name of the person who drew them; may be empty. One that a reviewer has struck is left out.
         model_key : str
             Key of the model that their scores come from; empty if there is none.
 
@@ -160,21 +160,6 @@ class Store(Transactions):
             If the queue has more than MAX_PENDING digits.
         """
         time = now()
-        rows = [
-            {
-                "id": digit.id,
-                "pixels": digit.pixels,
-                "given": digit.label,
-                "label": None,
-                "state": PENDING,
-                "created": time,
-                "contributor": contributor,
-                "opinion": digit.score.predicted_label,
-                "doubt": digit.score.uncertainty,
-                "scored_by": model_key,
-            }
-            for digit in new
-        ]
         with self.desk.counting() as (connection, moves):
             if not read_settings(connection)[OPEN]:
                 raise ClosedError
@@ -182,6 +167,23 @@ class Store(Transactions):
             excess = sa.select(digits.c.seq).where(digits.c.state == PENDING).offset(MAX_PENDING).limit(1)
             if connection.execute(excess).first() is not None:
                 raise QueueFullError
+            if is_struck(connection, contributor):
+                contributor = ""
+            rows = [
+                {
+                    "id": digit.id,
+                    "pixels": digit.pixels,
+                    "given": digit.label,
+                    "label": None,
+                    "state": PENDING,
+                    "created": time,
+                    "contributor": contributor,
+                    "opinion": digit.score.predicted_label,
+                    "doubt": digit.score.uncertainty,
+                    "scored_by": model_key,
+                }
+                for digit in new
+            ]
             stored = insert_new(connection, digits, rows, digits.c.id)
             if contributor and stored < len(rows):
                 named = sa.update(digits).where(digits.c.id.in_([digit.id for digit in new]))

@@ -14,7 +14,7 @@ from fastnn.web.answers import ClassBoard
 from fastnn.web.authorization import token_needed
 from fastnn.web.limits import LIGHT_COST
 from fastnn.web.messages import ClassRequest, class_request, decode
-from fastnn.web.responses import json_body, json_response
+from fastnn.web.responses import is_known, json_body, json_response
 
 if TYPE_CHECKING:
     from fastnn.web.classroom import Board
@@ -61,7 +61,7 @@ def add_teaching(app: FastAPI, state: State) -> None:
         if not board.png:
             raise HTTPException(404, "nothing to show yet")
         headers = {"Cache-Control": "no-cache", "ETag": f'"{board.counts["picture"]}"'}
-        if request.headers.get("if-none-match", "").removeprefix("W/") == headers["ETag"]:
+        if is_known(request, headers["ETag"]):
             return Response(status_code=304, headers=headers)
         return Response(board.png, media_type="image/png", headers=headers)
 
@@ -71,8 +71,7 @@ def add_teaching(app: FastAPI, state: State) -> None:
 
     image = {"description": "A PNG image", "content": {"image/png": {}}}
     svg = {"description": "An SVG image", "content": {"image/svg+xml": {}}}
-    pictured = state.description.route(image, 404, 429, 503)
-    pictured["responses"][304] = {"description": "Unchanged since the version with this ETag"}
+    pictured = state.description.route(image, 404, 429, 503, has_etag=True)
     app.add_api_route("/class.png", picture, summary="The newest drawings, as a projector shows them", **pictured)
     app.add_api_route("/class.svg", code, summary="The address as a QR code", **state.description.route(svg, 429))
 

@@ -23,7 +23,7 @@ from fastnn.images import normalise_picture
 from fastnn.model import Model
 from fastnn.recognition import predict_files
 from fastnn.web import app as app_module
-from fastnn.web import limits, pages
+from fastnn.web import learning, limits
 from fastnn.web import state as state_module
 from fastnn.web.app import MAX_BODY_BYTES, MAX_IMAGE_BYTES, Settings, create_app
 from fastnn.web.pages import PAGES, STATIC, service_worker
@@ -520,10 +520,25 @@ def test_a_page_names_all_its_scripts_so_that_they_load_at_once(client: TestClie
 
 
 def test_the_page_that_learns_gets_digits_before_there_are_any(client: TestClient) -> None:
-    rows = np.frombuffer(client.get("/drawn.bin").content, np.uint8).reshape(-1, 785)
+    rows = np.frombuffer(client.get("/drawn.bin").content, np.uint8).reshape(-1, 786)
     assert len(rows) == 3000
-    assert set(rows[:, -1]) == set(range(10))
-    assert (np.bincount(rows[:, -1]) > 100).all()
+    assert not rows[:, -1].any()  # the upper byte of the label
+    assert (np.bincount(rows[:, -2], minlength=10) > 100).all()
+
+
+def test_the_page_that_learns_gets_the_accepted_digits_that_came_last(
+    client: TestClient, sqlite_url: str, drawn: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert client.get("/latest.bin").content == b""
+    database.import_dataset(drawn.take(range(9)), sqlite_url)
+    monkeypatch.setattr(learning, "MOST_DIGITS", 3)
+    rows = np.frombuffer(client.get("/latest.bin").content, np.uint8).reshape(-1, 786)
+    assert len(rows) == 3
+    np.testing.assert_array_equal(rows[:, :784], drawn.images[6:9])
+    np.testing.assert_array_equal(rows[:, 784:].copy().view("<u2").ravel(), drawn.labels[6:9])
+    database.import_dataset(drawn.take([20]), sqlite_url)
+    rows = np.frombuffer(client.get("/latest.bin").content, np.uint8).reshape(-1, 786)
+    np.testing.assert_array_equal(rows[:, :784], drawn.images[[7, 8, 20]])
 
 
 def test_those_digits_are_drawn_once_however_many_ask(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -534,14 +549,14 @@ def test_those_digits_are_drawn_once_however_many_ask(client: TestClient, monkey
         time.sleep(0.3)
         return load_dataset("drawn:20")
 
-    monkeypatch.setattr(pages, "load_dataset", load_slowly)
-    pages._drawn_digits.cache_clear()
+    monkeypatch.setattr(learning, "load_dataset", load_slowly)
+    learning.built_in_digits.cache_clear()
     try:
         with ThreadPoolExecutor(8) as pool:
             answers = list(pool.map(lambda _: client.get("/drawn.bin"), range(8)))
     finally:
-        pages._drawn_digits.cache_clear()
-    assert [len(answer.content) for answer in answers] == [20 * 785] * 8
+        learning.built_in_digits.cache_clear()
+    assert [len(answer.content) for answer in answers] == [20 * 786] * 8
     assert len(drawn) == 1
 
 

@@ -98,6 +98,8 @@ def test_the_original_format_matches(tmp_path: Path) -> None:
         ("POST", "/api/review/strike", b"", "the body is empty"),
         ("POST", "/api/review/strike", b'{"name": "\xff"}', "the body is not UTF-8"),
         ("POST", "/api/review/strike", b'{"name": 5}', "Expected str, got int"),
+        ("POST", "/api/review/strike", rb'{"name": "a\u0000"}', "regex"),
+        ("GET", "/api/review/digits?contributor=a%00", None, "contributor: string should match"),
     ],
 )
 def test_errors_are_sentences(ask: Ask, method: str, path: str, body: bytes | None, said: str) -> None:

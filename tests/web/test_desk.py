@@ -169,6 +169,12 @@ def test_a_struck_name_disappears_and_the_digits_stay(store: Store) -> None:
     for state in ("pending", "accepted", "rejected"):
         assert "Rude" not in {one["contributor"] for one in store.desk.browse(Selection(state), 9)}  # type: ignore[arg-type]
     assert store.desk.strike_name("Rude") == store.desk.strike_name("") == 0
+    # It does not come back, however it is written.
+    late = [new_digit(position) for position in (40, 41)]
+    store.add(late[:1], "RUDE", "")
+    store.add(late[1:], "Ruth", "")
+    known = {one["id"]: one["contributor"] for one in store.desk.queue(100)}
+    assert (known[late[0].id], known[late[1].id]) == ("", "Ruth")
 
 
 def test_reviewed_digits_are_listed_page_by_page(store: Store) -> None:

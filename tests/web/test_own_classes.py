@@ -17,14 +17,17 @@ from fastnn.model import Model
 from fastnn.network import Network
 from fastnn.web.app import Settings, create_app
 from fastnn.web.pages import PAGES
+from fastnn.web.serving import ServedModel
 from fastnn.web.store import Store
 from fastnn.web.words import article, words_for
-from tests.web.servers import BEARER, TOKEN, Server, digit, wait_for
+from tests.web.servers import BEARER, TOKEN, Server, digit, new_id, wait_for
 from tests.web.shapes import SHAPES, shapes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from fastnn.datasets import Dataset
 
 
 RECIPE = 'rule = "backprop"\ninputs = "ink"\ninit = "xavier"\nhidden = [30]\nepochs = 6\nlr = 0.02\n'
@@ -61,6 +64,19 @@ def test_pages_speak_of_digits_only_where_digits_are_drawn(sqlite_url: str, clas
             if path != "/review":
                 assert "digit" not in shown.lower(), path
             assert "card.png" not in shown
+
+
+def test_a_label_that_the_server_gives_means_the_same_when_it_is_sent(sqlite_url: str, drawn: Dataset) -> None:
+    names = tuple("12345")
+    model = ServedModel.from_model(Model((Network((784, 5)).initialise("uniform", 0),), names), "test")
+    image = drawn.images[0].tolist()
+    with TestClient(create_app(Settings(Store(sqlite_url, names), TOKEN, model))) as client:
+        label = client.post("/api/predict", json={"image": image}).json()["label"]
+        assert label in names
+        one = {"id": new_id(), "image": image, "label": label}
+        client.post("/api/digits", json={"digits": [one]}).raise_for_status()
+        client.post(f"/api/review/{one['id']}", json={"action": "accept"}, headers=BEARER).raise_for_status()
+        assert client.get("/dataset.json").json() == [{"image": image, "label": label}]
 
 
 def test_from_drawings_of_shapes_to_a_network_that_recognises_them(

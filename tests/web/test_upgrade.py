@@ -75,6 +75,7 @@ def test_an_upgrade_keeps_all_digits_and_reviews(old: str) -> None:
         "fastnn_classes",
         "fastnn_leases",
         "fastnn_settings",
+        "fastnn_struck_names",
     }
     assert after == before
     (waiting,) = store.desk.queue(10, session="a")

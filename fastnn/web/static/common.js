@@ -1,6 +1,6 @@
 // Shared by all pages: API requests, messages and browser storage. Text is set by textContent only.
 
-import { createElement } from "./answer.js";
+import { createElement, drawImage } from "./answer.js";
 
 export const SIDE = 28;
 
@@ -80,9 +80,21 @@ export function dateText(date) {
   return new Date(date).toLocaleString(navigator.languages, { dateStyle: "medium", timeStyle: "short" });
 }
 
+/** Make an element with a date and a time. */
+export function timeElement(date) {
+  const time = createElement("time", { text: dateText(date) });
+  time.dateTime = new Date(date).toISOString();
+  return time;
+}
+
 export function showMessage(element, text, kind = "") {
   element.textContent = text;
   element.className = `message ${kind}`;
+}
+
+/** Show a text in a status or an alert. Screen readers announce it whenever it is written, also if it is the same. */
+export function announce(element, text) {
+  if (element.textContent !== text) element.textContent = text;
 }
 
 /** Enable or disable a button. `disabled` is not used, because it takes the keyboard focus from the pressed button. */
@@ -95,6 +107,20 @@ export function showFigures(list, entries) {
   list.replaceChildren(...entries.map(([name, value]) => createElement("div", {
     children: [createElement("dt", { text: name }), createElement("dd", { text: typeof value === "number" ? value.toLocaleString("en") : value })],
   })));
+}
+
+/** Show facts [[name, text]] in a definition list. */
+export function showFacts(list, facts) {
+  list.replaceChildren(...facts.flatMap(([name, text]) => [createElement("dt", { text: name }), createElement("dd", { text })]));
+}
+
+/** Make a picture of a square image; `label` says what it shows to those who do not see it. */
+export function pictureOf(image, label) {
+  const picture = createElement("canvas", { className: "picture" });
+  picture.setAttribute("role", "img");
+  picture.setAttribute("aria-label", label);
+  drawImage(picture, image);
+  return picture;
 }
 
 /** Make a random UUID. crypto.randomUUID exists only on https and localhost. */

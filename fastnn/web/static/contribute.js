@@ -1,7 +1,7 @@
 // Asks for drawings and sends them by itself.
 
-import { byId, createElement, drawImage } from "./answer.js";
-import { article, ApiError, classes, errorText, newId, plural, request, setEnabled, showMessage, storedValue, words } from "./common.js";
+import { byId, createElement } from "./answer.js";
+import { article, ApiError, classes, errorText, newId, pictureOf, plural, request, setEnabled, showMessage, storedValue, words } from "./common.js";
 import "./draw-pad.js";
 import { Recogniser } from "./model.js";
 import { Outbox } from "./outbox.js";
@@ -53,11 +53,8 @@ function render() {
       document.createElement("br"), createElement("span", { text: `all ${total[k].toLocaleString("en")}` })],
   })));
   byId("drawn").replaceChildren(...allDrawn().slice(-SHOWN).map(({ id, image, label }) => {
-    const picture = createElement("canvas", { className: "picture" });
     const waits = outbox.unsent.some((digit) => digit.id === id);
-    picture.setAttribute("role", "img");
-    picture.setAttribute("aria-label", `Your ${classes[label]}${waits ? ", not sent yet" : ""}`);
-    drawImage(picture, image);
+    const picture = pictureOf(image, `Your ${classes[label]}${waits ? ", not sent yet" : ""}`);
     return createElement("li", { className: waits ? "waits" : "", children: [picture, createElement("span", { text: classes[label] })] });
   }));
   setEnabled(byId("last"), outbox.deletable);

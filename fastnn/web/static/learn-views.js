@@ -1,7 +1,7 @@
 // What a network that learns looks like: its curve, the pictures of its first units, and the digits it gets wrong.
 
-import { byId, createElement, drawImage, percent } from "./answer.js";
-import { article, plural, words } from "./common.js";
+import { byId, createElement, percent } from "./answer.js";
+import { article, pictureOf, plural, words } from "./common.js";
 
 const UNITS_PER_ROW = 8;
 const UNIT_SIDE = 30; // pixels: 28 and a gap
@@ -42,10 +42,7 @@ export function showUnits(canvas, pictures) {
 
 export function showWrong(list, wrong) {
   list.replaceChildren(...wrong.map(({ image, label, answer }) => {
-    const picture = createElement("canvas", { className: "picture" });
-    picture.setAttribute("role", "img");
-    picture.setAttribute("aria-label", `${article(label) === "an" ? "An" : "A"} ${label}, taken for ${answer}`);
-    drawImage(picture, image);
+    const picture = pictureOf(image, `${article(label) === "an" ? "An" : "A"} ${label}, taken for ${answer}`);
     return createElement("li", { children: [picture, createElement("span", { text: `${label} → ${answer}` })] });
   }));
 }

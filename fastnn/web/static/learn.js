@@ -9,7 +9,6 @@ import { Machine } from "./machine.js";
 const PIXELS = 784;
 const LEAST_ACCEPTED = Math.min(200, 20 * classes.length); // with fewer digits of visitors, a network learns little
 const HAS_BUILT_IN = classes.join() === "0,1,2,3,4,5,6,7,8,9"; // other things are not built in
-const MOST_DIGITS = 5000;
 
 const pad = byId("drawing");
 const view = new AnswerView(classes);
@@ -30,30 +29,18 @@ let curve = []; // [digits, accuracy]
 
 const settings = () => ({ classes: classes.length, hidden: Number(byId("hidden").value), rule: byId("rule").value, rate: Number(byId("rate").value) });
 
-/** Read the built-in digits: 784 pixels and the label of each. */
-async function builtIn() {
-  const response = await fetch("drawn.bin");
+/** Read digits: 784 pixels of each, and the position of its class in two bytes. */
+async function read(name) {
+  const response = await fetch(name);
   if (!response.ok) throw await responseError(response);
-  const bytes = new Uint8Array(await response.arrayBuffer());
-  const n = bytes.length / (PIXELS + 1);
+  const bytes = new DataView(await response.arrayBuffer()), each = PIXELS + 2;
+  const n = bytes.byteLength / each;
   const images = new Uint8Array(n * PIXELS), labels = [];
   for (let k = 0; k < n; k++) {
-    const start = k * (PIXELS + 1);
-    images.set(bytes.subarray(start, start + PIXELS), k * PIXELS);
-    labels.push(bytes[start + PIXELS]);
+    images.set(new Uint8Array(bytes.buffer, k * each, PIXELS), k * PIXELS);
+    labels.push(bytes.getUint16(k * each + PIXELS, true));
   }
   return { images, labels };
-}
-
-/** Read the digits that visitors have drawn; of many, the latest. */
-async function accepted() {
-  const response = await fetch("dataset.json");
-  if (!response.ok) throw await responseError(response);
-  const digits = (await response.json()).slice(-MOST_DIGITS);
-  const images = new Uint8Array(digits.length * PIXELS);
-  digits.forEach(({ image }, k) => images.set(image, k * PIXELS));
-  // Labels are numbers if they are digits, and names otherwise.
-  return { images, labels: digits.map(({ label }) => classes.indexOf(String(label))) };
 }
 
 async function load() {
@@ -62,7 +49,7 @@ async function load() {
   ready = false;
   showMessage(byId("message"), `Loading ${words.several} …`);
   try {
-    const digits = await (byId("source").value === "accepted" ? accepted() : builtIn());
+    const digits = await read(byId("source").value === "accepted" ? "latest.bin" : "drawn.bin");
     if (mine !== loads) return;
     const few = `Visitors have drawn only ${plural(digits.labels.length, words.one, words.several)} so far`;
     if (digits.labels.length < LEAST_ACCEPTED && !HAS_BUILT_IN) {

@@ -1,10 +1,9 @@
-// The same training by fastnn on the server, streamed by server-sent events. The token stays in this tab.
+// The same training by fastnn on the server, streamed by server-sent events.
 
 import { byId, percent } from "./answer.js";
-import { ApiError, errorText, responseError, showFigures, showMessage, storedValue, words } from "./common.js";
+import { ApiError, errorText, responseError, showFigures, showMessage, words } from "./common.js";
 import { showUnits, showWrong } from "./learn-views.js";
-
-const storedToken = storedValue(() => sessionStorage, "fastnn.token"); // as on the page Review
+import { storedToken } from "./token.js";
 
 const ENDS = {
   epochs: "fastnn has gone through all of them often enough.",

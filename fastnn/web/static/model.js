@@ -90,7 +90,7 @@ export class Recogniser extends EventTarget {
     const raw = dividedBySum(outputs), best = raw.indexOf(Math.max(...raw));
     const reasons = reasonsFor(model, raw, best);
     return {
-      label: asLabel(model.names[best]),
+      label: model.names[best] === String(best) ? best : model.names[best], // as in the API
       probabilities: Array.from(answersOf(model, outputs)),
       doubtful: reasons.length > 0,
       reason: reasons.join("; ") || null,
@@ -98,9 +98,6 @@ export class Recogniser extends EventTarget {
     };
   }
 }
-
-/** The label of a class in the API: digits are numbers. */
-const asLabel = (name) => (/^\d$/.test(name) ? Number(name) : name);
 
 /** Why a prediction is doubtful, by the limits that the server sends with the model. */
 function reasonsFor({ names, doubt: { margin, evidence, leastProbability } }, probabilities, best) {

@@ -1,7 +1,7 @@
 // Looking through all digits: accepted, rejected and waiting ones, by label and contributor, page by page.
 
-import { byId, createElement, drawImage } from "./answer.js";
-import { classes, dateText, errorText, plural, setEnabled, showMessage, words } from "./common.js";
+import { byId, drawImage } from "./answer.js";
+import { classes, dateText, errorText, plural, setEnabled, showFacts, showMessage, words } from "./common.js";
 import { ask } from "./review-ask.js";
 import { Cells } from "./review-cells.js";
 import { fillLabels, isKey, isTyped, labelOfKey, nameOf } from "./review-labels.js";
@@ -145,7 +145,7 @@ export class BrowseView {
     if (state === "accepted" && label !== given) facts.push(["was labelled", nameOf(given)]);
     if (digit.predicted_label !== null) facts.push(["the network says", nameOf(digit.predicted_label)]);
     facts.push(["drawn on", dateText(created)], ["drawn by", contributor || "anonymous"]);
-    byId("browse-facts").replaceChildren(...facts.flatMap(([name, text]) => [createElement("dt", { text: name }), createElement("dd", { text })]));
+    showFacts(byId("browse-facts"), facts);
     byId("all-of").hidden = !contributor || contributor === this.#filter.contributor;
     byId("all-of").textContent = `All of ${contributor}`;
     byId("all-of").href = this.#desk.address("browse", { state: this.#filter.state, contributor });

@@ -1,7 +1,7 @@
 // What was decided, by whom and when, with pictures, page by page.
 
 import { byId, createElement, drawImage } from "./answer.js";
-import { dateText, errorText, setEnabled, showMessage } from "./common.js";
+import { errorText, setEnabled, showMessage, timeElement } from "./common.js";
 import { nameOf } from "./review-labels.js";
 import { verdictText } from "./review-one.js";
 import { Sender } from "./review-sender.js";
@@ -78,10 +78,8 @@ export class HistoryView {
     const { image, reviewer, action, label, created } = entry;
     const picture = createElement("canvas", { className: "picture" });
     drawImage(picture, image);
-    const time = createElement("time", { text: dateText(created) });
-    time.dateTime = new Date(created).toISOString();
     const state = createElement("span", { className: "quiet" });
-    const words = createElement("p", { children: [`${reviewer || "anonymous"} ${verdictText(action, label)} `, time, " ", state] });
+    const words = createElement("p", { children: [`${reviewer || "anonymous"} ${verdictText(action, label)} `, timeElement(created), " ", state] });
     const link = createElement("a", { className: "button", text: "Show" });
     const button = createElement("button", { text: "Put back" });
     button.type = "button";

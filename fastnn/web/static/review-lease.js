@@ -4,9 +4,9 @@ import { newId } from "./common.js";
 
 const RENEW_MS = 120000; // the server lends for five minutes
 
-/** The leases that are to be kept up. */
+/** The leases that are to be renewed. */
 const held = new Set();
-let used = false; // whether somebody has done something since the last renewal
+let isActive = false; // whether the reviewer has pressed a key, a button or the screen since the last renewal
 
 export class Lease {
   #desk;
@@ -56,12 +56,12 @@ export class Lease {
   }
 }
 
-/** Keep the leases up while somebody works here. */
+/** Renew the leases for as long as the reviewer is active. */
 export function keepLeases() {
-  for (const kind of ["keydown", "pointerdown"]) addEventListener(kind, () => { used = true; });
+  for (const kind of ["keydown", "pointerdown"]) addEventListener(kind, () => { isActive = true; });
   setInterval(() => {
-    if (!used) return;
-    used = false;
+    if (!isActive) return;
+    isActive = false;
     for (const lease of held) lease.renew().catch(() => {});
   }, RENEW_MS);
 }

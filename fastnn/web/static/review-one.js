@@ -1,7 +1,7 @@
 // Reviewing digits one after the other.
 
 import { byId, createElement, drawImage, percent } from "./answer.js";
-import { classes, dateText, errorText, plural, retryDelay, setEnabled, showFigures, showMessage } from "./common.js";
+import { classes, dateText, errorText, plural, retryDelay, setEnabled, showFacts, showFigures, showMessage, timeElement } from "./common.js";
 import { aLabel, fillLabels, isKey, isTyped, labelOfKey, nameOf } from "./review-labels.js";
 import { ReviewQueue } from "./review-queue.js";
 
@@ -11,9 +11,8 @@ const MOST_BUTTONS = 40; // more classes than these are chosen from a list
 const EMPTY = "Nothing to review.";
 
 function logEntry({ action, label, reviewer: name, created }) {
-  const time = createElement("time", { text: dateText(created) });
-  time.dateTime = new Date(created).toISOString();
-  return createElement("li", { children: [createElement("span", { text: `${name || "anonymous"} ${verdictText(action, label)} ` }), time] });
+  const text = createElement("span", { text: `${name || "anonymous"} ${verdictText(action, label)} ` });
+  return createElement("li", { children: [text, timeElement(created)] });
 }
 
 /** What a reviewer did: "accepted a 3". */
@@ -121,7 +120,7 @@ export class OneView {
       button.setAttribute("aria-label", `It is ${aLabel(k)}${k === guess ? ", as the network says" : ""}`);
     });
     const facts = digit ? [["drawn by", digit.contributor || "anonymous"], ["drawn on", dateText(digit.created)]] : [];
-    byId("facts").replaceChildren(...facts.flatMap(([name, text]) => [createElement("dt", { text: name }), createElement("dd", { text })]));
+    showFacts(byId("facts"), facts);
     this.#showDone();
   }
 

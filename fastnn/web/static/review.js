@@ -1,8 +1,8 @@
-// The review desk: the token, and the views in which digits are reviewed. The token stays in this tab and is sent in a
-// header only. The address says which view is shown, so that it survives a reload and the browser's back works.
+// The review desk: the login, and the views in which digits are reviewed. The address says which view is shown, so that it
+// survives a reload and the browser's back works.
 
 import { byId } from "./answer.js";
-import { errorText, request, retryDelay, showMessage, storedValue } from "./common.js";
+import { announce, errorText, request, retryDelay, showMessage, storedValue } from "./common.js";
 import { BrowseView } from "./review-browse.js";
 import { GridView } from "./review-grid.js";
 import { HistoryView } from "./review-history.js";
@@ -10,8 +10,8 @@ import { isTyped, keyText, showKeys } from "./review-labels.js";
 import { keepLeases, Lease } from "./review-lease.js";
 import { OneView } from "./review-one.js";
 import { hasStatus } from "./review-sender.js";
+import { storedToken, tokenFromAddress } from "./token.js";
 
-const storedToken = storedValue(() => sessionStorage, "fastnn.token");
 const storedName = storedValue(() => localStorage, "fastnn.reviewer");
 let timer = 0; // for the next trial to log in
 let current = null; // name of the view that is shown
@@ -82,8 +82,7 @@ function leaveView() {
 function showLogin(reason) {
   byId("desk").hidden = true;
   byId("login").hidden = false;
-  // Screen readers announce an alert whenever it is written.
-  if (byId("refused").textContent !== reason) byId("refused").textContent = reason;
+  announce(byId("refused"), reason);
 }
 
 function logOut(reason) {
@@ -120,15 +119,10 @@ async function logIn(given) {
   byId("desk").hidden = false;
 }
 
-/** Log in with a token after the # of the address, which browsers send to no server; it is removed from the address. */
 function logInFromAddress() {
-  const given = parameters();
-  const token = given.get("token");
-  if (!token) return false;
-  given.delete("token");
-  history.replaceState(null, "", location.pathname + (String(given) && `#${given}`));
-  logIn(token);
-  return true;
+  const token = tokenFromAddress();
+  if (token) logIn(token);
+  return token !== null;
 }
 
 async function onHashChange() {

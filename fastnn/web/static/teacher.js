@@ -1,11 +1,11 @@
-// The teacher's page: opens and closes collecting. The token stays in this tab and is sent in a header only.
+// The teacher's page: opens and closes collecting.
 
 import { byId } from "./answer.js";
-import { ApiError, errorText, request, retryDelay, showFigures, storedValue, words } from "./common.js";
+import { announce, ApiError, errorText, request, retryDelay, showFigures, words } from "./common.js";
+import { storedToken, tokenFromAddress } from "./token.js";
 
 const POLL_MS = 2000;
 
-const storedToken = storedValue(() => sessionStorage, "fastnn.token"); // the review page reads it, too
 let token = "";
 let collecting = true;
 let version = 0; // of what this page has changed: an answer to an earlier question must not undo it
@@ -15,9 +15,7 @@ function show(board) {
   ({ collecting } = board);
   showFigures(byId("figures"), [[words.made.toLowerCase(), board.drawn], ["waiting for review", board.pending],
     ["accepted", board.accepted], ["names", board.contributors]]);
-  const state = collecting ? "Collecting is open" : "Collecting is closed";
-  // Screen readers announce a status whenever it is written.
-  if (byId("state").textContent !== state) byId("state").textContent = state;
+  announce(byId("state"), collecting ? "Collecting is open" : "Collecting is closed");
   byId("effect").textContent = collecting ? `Everybody with the address can contribute ${words.several}.`
     : "What is drawn meanwhile stays in the browsers of those who draw, and is sent when collecting opens.";
   byId("toggle").textContent = collecting ? "Close collecting" : "Open collecting";
@@ -31,8 +29,7 @@ function fail(error) {
     logOut(errorText(error));
     return;
   }
-  const text = `Failed: ${errorText(error)}.`;
-  if (byId("message").textContent !== text) byId("message").textContent = text;
+  announce(byId("message"), `Failed: ${errorText(error)}.`);
 }
 
 async function change(values) {
@@ -91,11 +88,8 @@ async function logIn(given) {
   poll();
 }
 
-/** Log in with a token after the # of the address, which browsers send to no server; it is removed from the address. */
 function logInFromAddress() {
-  const found = new URLSearchParams(location.hash.slice(1)).get("token");
-  if (found) history.replaceState(null, "", location.pathname);
-  const given = found ?? storedToken.get();
+  const given = tokenFromAddress() ?? storedToken.get();
   if (given) logIn(given);
   else byId("login").hidden = false;
 }

@@ -28,14 +28,14 @@ function paintSigned(canvas, values, { cell, seen = null }) {
   });
 }
 
-const ROWS = ["top", "middle", "bottom"], COLUMNS = ["left", "centre", "right"];
+const PLACES = ["at the top left", "at the top", "at the top right", "on the left", "in the middle", "on the right",
+  "at the bottom left", "at the bottom", "at the bottom right"];
 
 /** Where most of the positive values are, in words. */
 function placeOf(values) {
   const sums = new Array(9).fill(0), third = (place) => Math.min(2, Math.max(0, Math.floor((place - 4) / 6.7)));
   values.forEach((value, k) => { sums[3 * third(Math.floor(k / SIDE)) + third(k % SIDE)] += Math.max(0, value); });
-  const best = sums.indexOf(Math.max(...sums));
-  return `${ROWS[Math.floor(best / 3)]} ${COLUMNS[best % 3]}`;
+  return PLACES[sums.indexOf(Math.max(...sums))];
 }
 
 const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)}`;
@@ -48,7 +48,7 @@ export function showWhy(model, seen, position) {
   const against = pixels.map((value) => -value);
   paintSigned(byId("why-ink"), pixels, { cell: 10, seen });
   const words = [["for", pixels], ["against", against]].map(([side, values]) => (
-    sumOf(values) > 0.005 ? `${signed(side === "for" ? sumOf(values) : -sumOf(values))} by ink ${side} ${name}, most of it at the ${placeOf(values)}`
+    sumOf(values) > 0.005 ? `${signed(side === "for" ? sumOf(values) : -sumOf(values))} by ink ${side} ${name}, most of it ${placeOf(values)}`
       : `no ink ${side} ${name}`));
   byId("why-words").textContent = `Score of ${name}: ${words.join("; ")}.`;
   byId("why-ink").setAttribute("aria-label", `Ink that speaks for and against ${name}`);

@@ -26,12 +26,18 @@ self.addEventListener("fetch", (event) => {
 
 async function serverFirst(request) {
   try {
-    return await fetch(request);
+    const response = await fetch(request);
+    // A proxy answers for an app that does not run.
+    return [502, 503, 504].includes(response.status) ? await keptFor(request) ?? response : response;
   } catch (error) {
-    const kept = await (await caches.open(CACHE)).match(request.url, { ignoreVary: true });
+    const kept = await keptFor(request);
     if (kept) return kept;
     throw error;
   }
+}
+
+async function keptFor(request) {
+  return (await caches.open(CACHE)).match(request.url, { ignoreVary: true });
 }
 
 async function keepAll() {

@@ -16,7 +16,8 @@ from fastnn.datasets.database import import_dataset
 from fastnn.datasets.schema import leases
 from fastnn.web.serving import ServedModel
 from fastnn.web.store import NewDigit, Store
-from tests.web.browser.chromium import WAIT, missing_chromium, open_chromium
+from tests.web.browser.chromium import missing_chromium, open_chromium
+from tests.web.browser.pages import Pages
 from tests.web.servers import BEARER, Server, changing, new_id, servers
 
 if TYPE_CHECKING:
@@ -48,28 +49,34 @@ def chromium() -> Iterator[Browser]:
         yield browser
 
 
-@pytest.fixture
-def visit(chromium: Browser) -> Iterator[Callable[..., Page]]:
-    """A function that opens a page in a fresh browser context; script errors and console warnings fail the test.
+@pytest.fixture(scope="package")
+def pages(chromium: Browser) -> Pages:
+    return Pages(chromium)
 
-    Without `model_in_page`, the page gets a model that it cannot run, and goes on asking the server.
+
+@pytest.fixture
+def visit(pages: Pages) -> Iterator[Callable[..., Page]]:
+    """A function that opens a page as in a fresh browser; script errors and console warnings fail the test.
+
+    Without `model_in_page`, the page gets a model that it cannot run, and goes on asking the server. What needs a page
+    that is `fresh` indeed is said at `Pages.take`. Tests follow the events of a page with `listen`.
     """
     faults: list[str] = []
     with contextlib.ExitStack() as opened:
 
-        def open_page(url: str, *, may_fail: str = "", model_in_page: bool = True, **options: Any) -> Page:
-            context = chromium.new_context(**{**DESK, "reduced_motion": "reduce", **options})
-            opened.callback(context.close)
-            context.set_default_timeout(WAIT)
-            page = context.new_page()
-            page.on("pageerror", lambda error: faults.append(str(error)))
+        def open_page(
+            url: str, *, may_fail: str = "", model_in_page: bool = True, fresh: bool = False, **options: Any
+        ) -> Page:
+            page = pages.take(fresh=fresh, **{**DESK, **options})
+            opened.callback(pages.give_back, page)
+            pages.listen(page, "pageerror", lambda error: faults.append(str(error)))
 
             def note(message: Any) -> None:
                 if message.type in ("error", "warning") and not (may_fail and re.search(may_fail, message.text)):
                     faults.append(message.text)
 
             # The console also reports violations of the Content-Security-Policy.
-            page.on("console", note)
+            pages.listen(page, "console", note)
             if not model_in_page:
                 page.route("**/model.json", lambda route: route.fulfill(json={"key": "none", "task": "unknown"}))
             page.goto(url)
@@ -77,6 +84,12 @@ def visit(chromium: Browser) -> Iterator[Callable[..., Page]]:
 
         yield open_page
     assert faults == []
+
+
+@pytest.fixture
+def listen(pages: Pages) -> Callable[..., None]:
+    """A function that calls another one at each event of a page: `listen(page, "request", note)`."""
+    return pages.listen
 
 
 @pytest.fixture

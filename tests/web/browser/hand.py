@@ -29,7 +29,7 @@ SKELETONS = (
 )
 
 
-def strokes(digit: int, steps: int = 2) -> list[list[tuple[float, float]]]:
+def strokes(digit: int, steps: int = 1) -> list[list[tuple[float, float]]]:
     """Return the strokes of a digit in the middle of the canvas of 280 by 280.
 
     `steps` is the number of points drawn for each point of the skeleton.
@@ -75,7 +75,7 @@ def _smooth(points: NDArray[np.float64], steps: int) -> NDArray[np.float64]:
     return np.concatenate(curve)
 
 
-def draw(page: Page, digit: int, steps: int = 2) -> None:
+def draw(page: Page, digit: int, steps: int = 1) -> None:
     """Draw a digit with the mouse."""
     for stroke in strokes(digit, steps):
         line(page, stroke)
@@ -91,7 +91,7 @@ def line(page: Page, points: list[tuple[float, float]]) -> None:
     page.mouse.up()
 
 
-def touch(page: Page, digit: int, steps: int = 2) -> None:
+def touch(page: Page, digit: int, steps: int = 1) -> None:
     """Draw a digit with a finger."""
     touch_lines(page, strokes(digit, steps))
 

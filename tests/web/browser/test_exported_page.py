@@ -86,10 +86,12 @@ def test_the_page_runs_in_the_browser_of_the_system(people: Model, real: Dataset
 
 
 @pytest.mark.parametrize("digit", [3, 5])
-def test_a_drawn_digit_is_recognised(file: str, visit: Callable[..., Page], digit: int) -> None:
+def test_a_drawn_digit_is_recognised(
+    file: str, visit: Callable[..., Page], listen: Callable[..., None], digit: int
+) -> None:
     requests: list[str] = []
     page = visit("about:blank", offline=True)
-    page.on("request", lambda request: requests.append(request.url))
+    listen(page, "request", lambda request: requests.append(request.url))
     page.goto(file)
     expect(page).to_have_title("Draw a digit – recipe people, 90.0% correct on test images")
     expect(page.locator("#bars li")).to_have_count(10)
@@ -139,13 +141,13 @@ def test_real_digits_are_recognised_at_any_size(file: str, real: Dataset, visit:
     digits: list[int] = []
     position = 4000
     # Tracing and recognising a digit may fail for other reasons than its size.
-    while len(digits) < 40:
+    while len(digits) < 20:
         if page.evaluate(DRAW, trace(real.images[position])) == real.labels[position]:
             digits.append(position)
         position += 1
     for size in (1 / 2, 1 / 3, 1 / 5):
         found = [page.evaluate(DRAW, trace(real.images[one], size)) for one in digits]
-        assert sum(np.array(found) == real.labels[digits]) >= 38, size
+        assert sum(np.array(found) == real.labels[digits]) >= 19, size
 
 
 def test_the_keyboard_draws_and_clears(file: str, visit: Callable[..., Page]) -> None:

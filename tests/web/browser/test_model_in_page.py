@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import threading
 from typing import TYPE_CHECKING, Any
@@ -81,25 +82,23 @@ def serve_here(sqlite_url: str) -> Iterator[Callable[[Model], tuple[str, Callabl
         yield serve
 
 
-@pytest.mark.parametrize("digit", [0, 3])
-def test_once_the_network_is_in_the_page_no_drawing_is_sent(
-    site: Server, visit: Callable[..., Page], digit: int
-) -> None:
-    page = visit(site.url)
+def test_once_the_network_is_in_the_page_no_drawing_is_sent(site: Server, visit: Callable[..., Page]) -> None:
+    page = visit(site.url, fresh=True)
     expect(page.locator("#model")).to_contain_text(IN_PAGE)
     wait_for(lambda: keeps_the_model(page), "the service worker")
     sent = questions(page)
     page.context.set_offline(True)
-    draw(page, digit)
-    expect(page.locator("#guess")).to_have_text(str(digit))
-    expect(page.locator("#bars .best")).to_have_text(re.compile(rf"^{digit}\d+(\.\d)?%$"))
-    page.locator("#clear").click()
-    expect(page.locator("#guess")).to_have_text("–")
+    for digit in (0, 3):
+        draw(page, digit)
+        expect(page.locator("#guess")).to_have_text(str(digit))
+        expect(page.locator("#bars .best")).to_have_text(re.compile(rf"^{digit}\d+(\.\d)?%$"))
+        page.locator("#clear").click()
+        expect(page.locator("#guess")).to_have_text("–")
     assert sent == []
 
 
 def test_until_the_network_is_there_the_server_answers(site: Server, visit: Callable[..., Page]) -> None:
-    page = visit("about:blank", may_fail=FAILS)
+    page = visit("about:blank", may_fail=FAILS, fresh=True)
     held: list[Any] = []
     page.route("**/model.bin*", lambda route: held.append(route))  # noqa: PLW0108 - Playwright writes to the function
     sent = questions(page)
@@ -121,11 +120,12 @@ def test_until_the_network_is_there_the_server_answers(site: Server, visit: Call
 
 
 # Recognises images by the page's own module.
+# What is given and returned are JSON texts: Playwright would look at each number on its way.
 RECOGNISE = """async (images) => {
   const { Recogniser } = await import(new URL("static/model.js", document.baseURI));
   const recogniser = new Recogniser();
   if (!await recogniser.look()) return null;
-  return Promise.all(images.map((image) => recogniser.recognise(image)));
+  return JSON.stringify(await Promise.all(JSON.parse(images).map((image) => recogniser.recognise(image))));
 }"""
 
 
@@ -150,13 +150,14 @@ def test_the_page_answers_as_the_server_does(
     serve_here: Callable[..., Any], visit: Callable[..., Page], model: Model, drawn: Dataset
 ) -> None:
     url, replace = serve_here(model)
-    page = visit(url)
+    # A page that would load the model by itself might ask for weights that are replaced meanwhile.
+    page = visit(f"{url}data")
     noise = np.random.default_rng(1).integers(0, 256, (2, 784), dtype=np.uint8)
     mixed = drawn.images[:5] // 2 + drawn.images[5:10] // 2
     images = np.concatenate([drawn.images[:10], mixed, noise]).tolist()
     for name, served in {"one": model, "two": ensemble(model), "original": original()}.items():
         replace(served, name)
-        found = page.evaluate(RECOGNISE, [*images, [255] * 784])
+        found = json.loads(page.evaluate(RECOGNISE, json.dumps([*images, [255] * 784])))
         assert found.pop() is None  # nothing is drawn
         expected = [ask_server(url, image) for image in images]
         for ours, theirs in zip(found, expected, strict=True):
@@ -174,7 +175,7 @@ def test_another_model_of_the_server_replaces_the_one_in_the_page(
     serve_here: Callable[..., Any], visit: Callable[..., Page], model: Model
 ) -> None:
     url, replace = serve_here(model)
-    page = visit(url, may_fail=FAILS)
+    page = visit(url, may_fail=FAILS, fresh=True)
     expect(page.locator("#model")).to_contain_text(IN_PAGE)
     draw(page, 3)
     expect(page.locator("#guess")).to_have_text("3")
@@ -201,7 +202,7 @@ def test_the_page_opens_and_recognises_without_the_server(
     serve: Callable[..., Server], visit: Callable[..., Page]
 ) -> None:
     server = serve()
-    page = visit(server.url, may_fail=FAILS)
+    page = visit(server.url, may_fail=FAILS, fresh=True)
     expect(page.locator("#model")).to_contain_text(IN_PAGE)
     wait_for(lambda: keeps_the_model(page), "the service worker")
     server.process.kill()
@@ -223,7 +224,7 @@ def test_the_page_opens_and_recognises_without_the_server(
 
 
 def test_a_kept_page_is_not_shown_while_the_server_answers(site: Server, visit: Callable[..., Page]) -> None:
-    page = visit(site.url)
+    page = visit(site.url, fresh=True)
     expect(page.locator("#model")).to_contain_text(IN_PAGE)
     wait_for(lambda: keeps_the_model(page), "the service worker")
     page.evaluate("""() => caches.keys().then(([name]) => caches.open(name))
@@ -246,7 +247,7 @@ def test_contribute_asks_the_network_in_the_page(
     sure = model.networks[0].copy()
     sure.weights[-1][...] *= 4
     url, _ = serve_here(Model((sure,), model.classes, model.invert))
-    page = visit(f"{url}contribute", may_fail=FAILS)
+    page = visit(f"{url}contribute", may_fail=FAILS, fresh=True)
     sent = questions(page)
     wait_for(lambda: has_loaded(page, "network.js", "model.bin"), "the model")
     # The page has the module when this resolves.
@@ -265,15 +266,16 @@ def test_contribute_asks_the_network_in_the_page(
 
 # ---- Why? ----
 
-EXPLAIN = """async ([images, position]) => {
+EXPLAIN = """async (text) => {
+  const [images, position] = JSON.parse(text);
   const load = (name) => import(new URL(`static/${name}`, document.baseURI));
   const [{ Recogniser }, { explain, inkWeights }] = await Promise.all([load("model.js"), load("explain.js")]);
   const recogniser = new Recogniser();
   await recogniser.look();
-  return images.map((image) => {
+  return JSON.stringify(images.map((image) => {
     const { pixels, units } = explain(recogniser.model, image, position);
     return { pixels: Array.from(pixels), units, weights: Array.from(inkWeights(recogniser.model, units[0])) };
-  });
+  }));
 }"""
 
 
@@ -318,11 +320,11 @@ def test_explanations_are_gradients_times_deviations(
     serve_here: Callable[..., Any], visit: Callable[..., Page], model: Model, drawn: Dataset
 ) -> None:
     url, replace = serve_here(model)
-    page = visit(url, may_fail="404")  # a model may be replaced while the page loads it
+    page = visit(f"{url}data")
     position, images = 3, drawn.images[:2]
     for served in (ensemble(model), original(), deep("relu"), deep("tanh")):
         replace(served, "of this test")
-        found = page.evaluate(EXPLAIN, [images.tolist(), position])
+        found = json.loads(page.evaluate(EXPLAIN, json.dumps([images.tolist(), position])))
         check_explanations(served, images, position, found)
 
 
@@ -382,7 +384,7 @@ def test_why_shows_what_speaks_for_the_answer_and_for_other_classes(site: Server
     page.keyboard.press("Enter")
     expect(page.locator("#why-for")).to_have_text("Blue with +: ink that speaks for 3")
     expect(page.locator("#why-words")).to_have_text(
-        re.compile(r"^Score of 3: \+\d+\.\d\d by ink for 3, most of it at the ")
+        re.compile(r"^Score of 3: \+\d+\.\d\d by ink for 3, most of it (at|on|in) the \w+")
     )
     blue, red = colours(page)
     assert blue > red
@@ -414,7 +416,7 @@ KEPT = """() => caches.keys().then(([name]) => caches.open(name)).then((cache) =
 
 
 def test_the_service_worker_keeps_all_that_recognise_needs(site: Server, visit: Callable[..., Page]) -> None:
-    page = visit(site.url)
+    page = visit(site.url, fresh=True)
     expect(page.locator("#model")).to_contain_text(IN_PAGE)
     draw(page, 3)
     page.locator("#why summary").click()

@@ -80,7 +80,9 @@ def test_a_review_is_confirmed_even_if_the_queue_cannot_be_loaded(
     expect(page.locator("#message")).to_have_text("Nothing to review.")
 
 
-def test_undo_does_not_overrule_another_reviewer(quiet: Server, visit: Callable[..., Page], drawn: Dataset) -> None:
+def test_undo_does_not_overrule_another_reviewer(
+    quiet: Server, visit: Callable[..., Page], listen: Callable[..., None], drawn: Dataset
+) -> None:
     send(quiet, drawn, 2, 3)
     first, second = pending(quiet)
     page = log_in(quiet, visit, may_fail=LOAD_ERROR)
@@ -90,7 +92,7 @@ def test_undo_does_not_overrule_another_reviewer(quiet: Server, visit: Callable[
         if request.url.endswith("/api/review"):
             undone.extend((request.post_data_json or {})["reviews"])
 
-    page.on("request", note)
+    listen(page, "request", note)
     other = (first["label"] + 1) % 10
     for key, number in ((str(other), "1"), ("r", "2")):
         page.keyboard.press(key)
@@ -134,7 +136,7 @@ def test_a_button_keeps_the_focus_while_it_works(quiet: Server, visit: Callable[
 def test_no_key_is_lost_while_requests_run(quiet: Server, visit: Callable[..., Page], drawn: Dataset) -> None:
     send(quiet, drawn, *range(20, 40))
     order = [one["id"] for one in pending(quiet)]
-    page = log_in(quiet, visit)
+    page = visit(f"{quiet.url}/data")
     verdicts: list[tuple[str, str]] = []
 
     def answer_late(route: Route) -> None:
@@ -145,7 +147,10 @@ def test_no_key_is_lost_while_requests_run(quiet: Server, visit: Callable[..., P
         page.evaluate("() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)))")
         route.continue_()
 
+    # Chromium may let a request pass that follows at once, so the page of the review opens afterwards.
     page.route(VERDICTS, answer_late)
+    page.goto(f"{quiet.url}/review#token={TOKEN}")
+    expect(page.locator("#desk")).to_be_visible()
     keys = "arararararararararar"
     for key in keys:
         page.keyboard.press(key)

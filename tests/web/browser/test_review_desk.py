@@ -50,7 +50,7 @@ def test_twenty_keys_at_300_ms_latency_are_twenty_verdicts(
 ) -> None:
     send(quiet, drawn, *range(25))
     order = ids(pending(quiet))
-    page = log_in(quiet, visit)
+    page = log_in(quiet, visit, fresh=True)
     requests: list[Request] = []
     page.on("request", lambda one: requests.append(one) if one.url.endswith("/api/review") else None)
     slow(page, 300)
