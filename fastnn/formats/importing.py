@@ -64,6 +64,8 @@ def _from_archive(path: Path, given: Facts) -> Model | None:
                     f"{path}: holds a pickle, which is never read, since it can run any code; in PyTorch: "
                     "safetensors.torch.save_file(network.state_dict(), 'network.safetensors')"
                 )
+            if path.suffix.lower() == ".skops":
+                raise ModelError(f"{path}: not a skops file, or damaged: it has no schema.json; store it again")
             return None if arrays.text is not None else read_foreign(path, arrays, given, torch_shapes=False)
     from fastnn.formats.sklearn_network import read
 

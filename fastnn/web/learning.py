@@ -50,9 +50,18 @@ def built_in_digits() -> bytes:
 def add_learning(app: FastAPI, state: State) -> None:
     """Add the routes to the app."""
     _add_digits(app, state)
+    # OpenAPI before 3.2 describes each event of a stream, not the stream.
+    event = {
+        "type": "object",
+        "properties": {
+            "event": {"enum": ["progress", "end"]},
+            "data": {"type": "string", "contentMediaType": "application/json"},
+        },
+        "required": ["event", "data"],
+    }
     events = {
         "description": "Server-sent events: `progress` with a LearnProgress as data, and at last `end` with a LearnEnd",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {"schema": event}},
     }
 
     state.description.add(LearnProgress, LearnEnd)

@@ -496,7 +496,7 @@ def _with_schema(old: str, new: str) -> Callable[[dict[str, bytes]], None]:
         (lambda members: members.update({"bomb.npy": bytes(80 << 20)}), "unpacks to"),
         (lambda members: members.update({"schema.json": b"[" * 99_999}), "damaged"),
         (lambda members: members.update({"schema.json": b"{}"}), "damaged"),
-        (lambda members: members.pop("schema.json"), "fully connected"),
+        (lambda members: members.pop("schema.json"), "it has no schema.json"),
         (_with_schema('"content"', '"contents"'), "damaged|not fitted"),
     ],
 )

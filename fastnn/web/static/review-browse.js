@@ -52,17 +52,20 @@ export class BrowseView {
     return this.#sender.unsaved;
   }
 
-  /** Show the digits that the address asks for; throws if they cannot be loaded. */
-  async show(parameters) {
-    this.#visit += 1;
+  /** Take what the address asks for into the form, before anything is loaded: afterwards the reviewer may be typing. */
+  prepare(parameters) {
     const state = STATES.includes(parameters.get("state")) ? parameters.get("state") : "accepted";
     const label = classes.includes(parameters.get("label")) ? parameters.get("label") : "";
     const contributor = parameters.get("contributor") ?? "";
     this.#filter = { state, label, contributor, before: parameters.get("before") ?? "" };
-    // Before the digits are there: afterwards the reviewer may be typing already.
     byId("browse-state").value = state;
     byId("browse-label").value = label && String(classes.indexOf(label));
     byId("browse-contributor").value = contributor;
+  }
+
+  /** Show the digits that the form asks for; throws if they cannot be loaded. */
+  async show() {
+    this.#visit += 1;
     await this.#load();
     showMessage(byId("browse-message"), this.#digits.length ? "" : `No such ${words.several}.`);
   }

@@ -69,6 +69,7 @@ async function showView() {
     }
     current = name;
   }
+  views[name].prepare?.(parameters());
   // What the other view had borrowed, this one may want.
   await left;
   if (current === name) await views[name].show(parameters());

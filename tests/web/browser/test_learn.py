@@ -150,8 +150,11 @@ def points(page: Page, line: str) -> list[tuple[float, float]]:
 
 
 def machine_figures(page: Page) -> dict[str, str]:
-    names, values = (page.locator(f"#machine-figures {kind}").all_inner_texts() for kind in ("dt", "dd"))
-    return dict(zip(names, values, strict=True))
+    # Both lists at once: the page may replace them between two looks.
+    pairs = page.locator("#machine-figures > div").evaluate_all(
+        "(rows) => rows.map((row) => [...row.children].map(({ innerText }) => innerText))"
+    )
+    return dict(pairs)
 
 
 def test_fastnn_on_the_server_learns_beside_the_page(site: Server, visit: Callable[..., Page]) -> None:
