@@ -42,6 +42,8 @@ _COUNT_SECONDS = 0.5
 _AHEAD = 1
 """Jobs that wait at each worker, so that it need not wait for the client."""
 _OPEN_DATASETS = 4
+_MOST_STOPPED = 10_000
+"""Names kept of tasks that were asked to stop; a cluster has fewer tasks at a time."""
 _ENVIRONMENT = {
     "DASK_LOGGING__DISTRIBUTED": "critical",
     **dict.fromkeys(("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
@@ -462,8 +464,11 @@ class _Failed:
         return made
 
 
-_here_lock = threading.Lock()
+# Two of them: reading data takes long, and a request to stop runs in the worker's event loop, which must not wait.
+_tasks_lock, _datasets_lock = threading.Lock(), threading.Lock()
 _tasks_here: dict[str, Task] = {}
+_stopped_here: OrderedDict[str, None] = OrderedDict()
+"""Names of tasks that were asked to stop before they had begun: the request may overtake the task."""
 _datasets_here: OrderedDict[str, Dataset] = OrderedDict()
 
 
@@ -478,8 +483,10 @@ def _run(order: _Order, data: bytes | None) -> Any:
     if dataset is None:
         return _NoData()
     task = Task(lambda message: _send(order.name, message))
-    with _here_lock:
+    with _tasks_lock:
         _tasks_here[order.name] = task
+        if order.name in _stopped_here:
+            task.set()
     try:
         return order.work(dataset, order.job, task)
     except FastnnError as error:
@@ -487,7 +494,7 @@ def _run(order: _Order, data: bytes | None) -> Any:
     except TrainingInterrupted:
         return _Failed("WorkFailedError", "the job was stopped", 1)
     finally:
-        with _here_lock:
+        with _tasks_lock:
             _tasks_here.pop(order.name, None)
 
 
@@ -499,7 +506,7 @@ def _send(name: str, message: Any) -> None:
 
 
 def _dataset_here(key: str, data: bytes | None) -> Dataset | None:
-    with _here_lock:
+    with _datasets_lock:
         dataset = _datasets_here.get(key)
         if dataset is None:
             if data is not None:
@@ -527,10 +534,14 @@ def _from_sent(data: bytes, key: str) -> Dataset | None:
 
 async def _stop_here(names: list[str]) -> None:
     """Ask tasks to stop; a coroutine, so that nobody waits for it."""
-    for name in names:
-        task = _tasks_here.get(name)
-        if task is not None:
-            task.set()
+    with _tasks_lock:
+        for name in names:
+            if name in _tasks_here:
+                _tasks_here[name].set()
+            else:
+                _stopped_here[name] = None
+        while len(_stopped_here) > _MOST_STOPPED:
+            _stopped_here.popitem(last=False)
 
 
 def _version_here() -> str:
