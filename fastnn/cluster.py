@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+import numpy as np
+
 from fastnn import __version__, errors
 from fastnn.datasets.shared import StoreNotHereError, from_buffer, keep, kept, shared_key, to_parts
 from fastnn.errors import DataError, FastnnError, MissingExtraError, RecipeError
@@ -154,8 +156,8 @@ class Cluster:
 
     def _check_workers(self, client: Any, address: str) -> None:
         """Raise RecipeError if there are no workers, or one has other versions than this process."""
-        addresses = list(client.scheduler_info(n_workers=-1)["workers"])
-        if not addresses:
+        # Not scheduler_info(), which Dask's own thread may replace by one without workers.
+        if not client.nthreads():
             raise RecipeError(f"{address}: has no workers; start some with `dask worker {address} --nthreads 1`")
         own = client.get_versions()
         versions = {where: about["packages"] for where, about in own["workers"].items() if about}
@@ -164,14 +166,16 @@ class Cluster:
         for where, theirs in versions.items():
             _check_version(address, where, "Python", mine["python"].split(".")[:2], theirs["python"].split(".")[:2])
             _check_version(address, where, "distributed", [mine["distributed"]], [theirs["distributed"]])
-        for where, found in client.run(_version_here, on_error="return").items():
-            if isinstance(found, Exception):
+        here = versions_here()
+        for where, found in client.run(versions_here, on_error="return").items():
+            if not isinstance(found, dict):
                 text = " ".join(str(found).split())[:200]
                 raise RecipeError(
                     f"{address}: the worker {where} cannot run fastnn ({text}); install there: "
                     f"pip install 'fastnn-trainer[sweep]=={__version__}'"
                 )
-            _check_version(address, where, "fastnn", [__version__], [found])
+            for name, version in here.items():
+                _check_version(address, where, name, [version], [found.get(name)])
 
     @property
     def n_workers(self) -> int:
@@ -356,7 +360,7 @@ class _Mapping:
         name = f"fastnn-{os.getpid()}-{next(_ids)}-{os.urandom(4).hex()}"
         self._cluster._listeners[name] = lambda message: self._events.put(("message", name, message))
         future = self._client.submit(
-            _run, _Order(name, self._work, job, key, __version__), data, key=name, pure=False, retries=0
+            _run, _Order(name, self._work, job, key, versions_here()), data, key=name, pure=False, retries=0
         )
         self._running[name] = _Submitted(future, job, attempt)
         future.add_done_callback(lambda _: self._events.put(("done", name, None)))
@@ -440,7 +444,7 @@ class _Order:
     work: Work
     job: Any
     key: str
-    version: str
+    versions: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -474,8 +478,11 @@ _datasets_here: OrderedDict[str, Dataset] = OrderedDict()
 
 def _run(order: _Order, data: bytes | None) -> Any:
     """Do a job on a worker; return its result, `_NoData` or `_Failed`."""
-    if order.version != __version__:
-        return _Failed("RecipeError", f"a worker has fastnn {__version__}, and not {order.version}; install that", 2)
+    # It may have joined after the client looked at the versions.
+    for name, version in versions_here().items():
+        if version != order.versions[name]:
+            text = f"a worker has {name} {version}, but this process {order.versions[name]}; install the same version"
+            return _Failed("RecipeError", f"{text} on all machines", 2)
     try:
         dataset = _dataset_here(order.key, data)
     except StoreNotHereError as error:
@@ -544,8 +551,12 @@ async def _stop_here(names: list[str]) -> None:
             _stopped_here.popitem(last=False)
 
 
-def _version_here() -> str:
-    return __version__
+def versions_here() -> dict[str, str]:
+    """Return the versions that must be the same on all machines; of NumPy without the last number.
+
+    NumPy's random numbers, and so the weights of a training, may be others in another minor version.
+    """
+    return {"fastnn": __version__, "NumPy": ".".join(np.__version__.split(".")[:2])}
 
 
 # ---- Dask ----

@@ -53,7 +53,8 @@ class Running:
 
     def wait_for_workers(self) -> None:
         """Wait until all workers are there."""
-        self.client.wait_for_workers(self.number, timeout=TIMEOUT)
+        if self.number:
+            self.client.wait_for_workers(self.number, timeout=TIMEOUT)
 
 
 class Starter:

@@ -1,23 +1,26 @@
 """A process that has imported everything, and forks clusters: ``python -m tests.sweep.forks``.
 
 For each line of its input, a JSON object with the fields of `Order`, it starts a scheduler and workers on loopback, and
-prints the scheduler's address. A worker that ends is replaced by a new one, as Dask's nanny does. A new interpreter takes
-a second of CPU time to import Dask and fastnn; a fork takes none.
+prints the scheduler's address. A worker that ends is replaced by a new one, as Dask's nanny does. A new interpreter
+takes a second of CPU time to import Dask and fastnn; a fork takes none.
 """
 
 from __future__ import annotations
 
 import asyncio
+import importlib.metadata
 import json
 import os
+import signal
 import sys
 from dataclasses import dataclass, field
 from importlib.abc import MetaPathFinder
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
 SETTINGS = {
     "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1",
@@ -28,6 +31,8 @@ SETTINGS = {
     "OMP_NUM_THREADS": "1",
 }
 """Environment of this process."""
+_WEB = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
+"""Dask has a web server in each process."""
 
 
 @dataclass(frozen=True)
@@ -50,14 +55,11 @@ class Order:
 
 def preload() -> None:
     """Import what workers need, and load the kernels of a training."""
-    import distributed.cli.dask_worker
-    import sklearn.model_selection  # noqa: F401
-
-    import fastnn.sklearn
+    for name in ("distributed", "sklearn.model_selection", "fastnn.sklearn", "fastnn.sweep.run", "tests.sweep.work"):
+        importlib.import_module(name)
     from fastnn.crossval import cross_validate
     from fastnn.recipe import Recipe
     from tests.helpers import blobs
-    from tests.sweep import work  # noqa: F401
 
     recipe = Recipe(name="t", hidden=(4,), rule="backprop", activation="relu", init="he", epochs=1)
     cross_validate(blobs(40), recipe, folds=2, threads=1)
@@ -96,11 +98,15 @@ def serve(server: Callable[[], Any], ready: Callable[[str], None]) -> None:
     asyncio.run(serving())
 
 
-def scheduler(host: str) -> tuple[int, str]:
+def scheduler(host: str, prepare: Callable[[], None] = lambda: None) -> tuple[int, str]:
     """Fork a scheduler; return its process ID and its address."""
     from distributed import Scheduler
 
-    return fork(lambda ready: serve(lambda: Scheduler(host=host, port=0, dashboard=False), ready))
+    def schedule(ready: Callable[[str], None]) -> None:
+        prepare()
+        serve(lambda: Scheduler(host=host, port=0, **_WEB), ready)
+
+    return fork(schedule)
 
 
 def keep_workers(number: int, address: str, folder: str, prepare: Callable[[], None] = lambda: None) -> None:
@@ -119,8 +125,7 @@ def keep_workers(number: int, address: str, folder: str, prepare: Callable[[], N
 
     def work(ready: Callable[[str], None]) -> None:
         prepare()
-        options = {"nthreads": 1, "dashboard": False, "memory_limit": 0, "local_directory": folder}
-        serve(lambda: Worker(address, **options), ready)
+        serve(lambda: Worker(address, nthreads=1, memory_limit=0, local_directory=folder, **_WEB), ready)
 
     for _ in range(number):
         fork(work)
@@ -142,12 +147,19 @@ class _Missing(MetaPathFinder):
 
 def fake(versions: dict[str, str]) -> None:
     """Let packages of this process have other versions, or be missing."""
+    real = importlib.metadata.distribution
+
+    def distribution(package: str) -> Any:
+        return SimpleNamespace(version=versions[package]) if versions.get(package) else real(package)
+
+    importlib.metadata.distribution = distribution  # type: ignore[assignment]
+    for name in list(sys.modules):
+        version = versions.get(name.partition(".")[0])
+        if version == "":
+            del sys.modules[name]
+        elif version is not None and "__version__" in vars(sys.modules[name]):
+            sys.modules[name].__version__ = version  # type: ignore[attr-defined]
     for package, version in versions.items():
-        for name in [name for name in sys.modules if name.partition(".")[0] == package]:
-            if not version:
-                del sys.modules[name]
-            elif hasattr(sys.modules[name], "__version__"):
-                sys.modules[name].__version__ = version
         if not version:
             sys.meta_path.insert(0, _Missing(package))
 
@@ -158,7 +170,8 @@ def start(order: Order) -> str:
     def keep(ready: Callable[[str], None]) -> None:
         # Its own cache, as on another machine: the data must be sent.
         os.environ["FASTNN_CACHE_DIR"] = str(Path(order.folder) / "cache")
-        _, address = scheduler("127.0.0.1")
+        missing = {package: version for package, version in order.versions.items() if not version}
+        _, address = scheduler("127.0.0.1", lambda: fake(missing))
         ready(address)
         keep_workers(order.workers, address, order.folder, lambda: fake(order.versions))
 
@@ -170,6 +183,9 @@ def main() -> None:
     preload()
     for line in sys.stdin:
         print(json.dumps({"address": start(Order(**json.loads(line)))}), flush=True)
+    if os.getsid(0) == os.getpid():
+        # It leads the processes that it has forked, and whoever started it has ended.
+        os.killpg(0, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -28,12 +28,10 @@ from tests.sweep.test_run import SPACE, found
 pytest.importorskip("distributed")
 pytest.importorskip("optuna")
 
-from fastnn import cluster as cluster_module
 from fastnn.cluster import Cluster, InProcess, Lost
 from fastnn.sweep.run import Sweep, SweepOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 RECIPE = Recipe(name="t", hidden=(8,), rule="backprop", activation="relu", init="he", invert=True, epochs=1, lr=0.02)
@@ -240,12 +238,3 @@ def test_a_job_that_kills_its_workers_is_lost_and_the_others_are_not(cluster: Cl
     assert (answers[0], answers[2]) == (0, 2)
     assert isinstance(answers[1], Lost)
     assert "lack of memory" in answers[1].reason
-
-
-@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense", "http://127.0.0.1:1"])
-def test_a_scheduler_that_is_not_there_is_named(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster_module, "_CONNECT_SECONDS", 1)
-    with pytest.raises(RecipeError, match="no Dask scheduler can be reached there") as caught:
-        Cluster(address)
-    assert address in str(caught.value)
-    assert "\n" not in str(caught.value)
