@@ -8,7 +8,7 @@ import sys
 import time
 import warnings
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -79,15 +79,22 @@ class Starter:
         from distributed import Client
 
         folder = self._factory.mktemp("workers")
-        assert self._process.stdin is not None
-        print(json.dumps(asdict(Order(number, str(folder), versions))), file=self._process.stdin, flush=True)
-        address = json.loads(read_until(self._process, "address")[-1])["address"]
+        address = self.ask(asdict(Order(number, str(folder), versions)))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             client = self._stack.enter_context(Client(address, set_as_default=False))
         running = Running(address, number, folder, client)
         running.wait_for_workers()
         return running
+
+    def ask(self, order: Any) -> str:
+        """Send an order to the process that forks others; return its answer."""
+        assert self._process.stdin is not None
+        print(json.dumps(order), file=self._process.stdin, flush=True)
+        lines = read_until(self._process, '{"answer": ')
+        answer: str = json.loads(lines[-1])["answer"]
+        assert answer, "".join(lines)
+        return answer
 
 
 @pytest.fixture(scope="session")

@@ -2,17 +2,19 @@
 
 For each line of its input, a JSON object with the fields of `Order`, it starts a scheduler and workers on loopback, and
 prints the scheduler's address. A worker that ends is replaced by a new one, as Dask's nanny does. A new interpreter
-takes a second of CPU time to import Dask and fastnn; a fork takes none.
+takes a second of CPU time to import Dask and fastnn; a fork takes none. For a path in JSON it runs `tests.sweep.hosts`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import importlib.metadata
 import json
 import os
 import signal
 import sys
+import traceback
 from dataclasses import dataclass, field
 from importlib.abc import MetaPathFinder
 from pathlib import Path
@@ -77,14 +79,23 @@ def fork(run: Callable[[Callable[[str], None]], None]) -> tuple[int, str]:
     process = os.fork()
     if process == 0:
         try:
+            _end_with_parent()
             pipe = os.fdopen(writing, "w")
             run(lambda text: print(text, file=pipe, flush=True))
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(0)
     os.close(writing)
     # A line: processes that the new one forks keep the other end open.
     with os.fdopen(reading) as pipe:
         return process, pipe.readline().strip()
+
+
+def _end_with_parent() -> None:
+    """Let the system kill this process when its parent ends, where it can."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def serve(server: Callable[[], Any], ready: Callable[[str], None]) -> None:
@@ -178,11 +189,19 @@ def start(order: Order) -> str:
     return fork(keep)[1]
 
 
+def _obey(order: Any) -> str:
+    if isinstance(order, str):
+        from tests.sweep import hosts
+
+        return fork(lambda ready: hosts.run(order, ready))[1]
+    return start(Order(**order))
+
+
 def main() -> None:
     """Start clusters until the input ends."""
     preload()
     for line in sys.stdin:
-        print(json.dumps({"address": start(Order(**json.loads(line)))}), flush=True)
+        print(json.dumps({"answer": _obey(json.loads(line))}), flush=True)
     if os.getsid(0) == os.getpid():
         # It leads the processes that it has forked, and whoever started it has ended.
         os.killpg(0, signal.SIGKILL)
