@@ -10,12 +10,14 @@ import logging
 import os
 import platform
 import queue
+import signal
 import threading
 import time
 import warnings
 from collections import OrderedDict
 from dataclasses import dataclass
 from itertools import count
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
@@ -124,18 +126,21 @@ class Cluster:
         number = cores() if workers is None else workers
         if number < 1:
             raise RecipeError(f"a cluster needs at least 1 worker, not {number}")
-        local = self._distributed.LocalCluster(
-            n_workers=number,
-            threads_per_worker=1,
-            processes=True,
-            # Dask has a web server in each process: let nobody else reach it.
-            scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
-            worker_dashboard_address="127.0.0.1:0",
-            memory_limit=0,  # Dask would kill workers that take more than their share of the memory
-            env=_ENVIRONMENT,
-            silence_logs=logging.CRITICAL + 1,
-        )
+        with _blocked_signals():
+            # Its thread starts the workers.
+            local = self._distributed.LocalCluster(
+                n_workers=0,
+                threads_per_worker=1,
+                processes=True,
+                # Dask has a web server in each process: let nobody else reach it.
+                scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
+                worker_dashboard_address="127.0.0.1:0",
+                memory_limit=0,  # Dask would kill workers that take more than their share of the memory
+                env=_ENVIRONMENT,
+                silence_logs=logging.CRITICAL + 1,
+            )
         self._stack.callback(_ignore(local.close), timeout=10)
+        local.scale(number)
         client = self._distributed.Client(local, set_as_default=False)
         self._stack.callback(_ignore(client.close), timeout=5)
         client.wait_for_workers(1, timeout=_WORKER_SECONDS)
@@ -586,6 +591,26 @@ def _settings() -> Iterator[None]:
     with dask.config.set(settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=VersionMismatchWarning)
         yield
+
+
+@contextlib.contextmanager
+def _blocked_signals() -> Iterator[None]:
+    """Block signals in the threads that are started here, and in the processes that these start.
+
+    Ctrl-C goes to all processes of a terminal's foreground, and other signals may go to all of a service. This process
+    answers them, and ends its workers.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP,))
+    try:
+        # A process of multiprocessing, which blocks the other two itself, and unblocks them in the thread that starts it.
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ import numpy as np
 from fastnn.errors import FastnnError, MissingExtraError, RecipeError, cannot_write
 from fastnn.reading import open_file
 from fastnn.storage import check_name, user_path
+from fastnn.storage import lock as lock_file
 from fastnn.sweep.space import Choices, Space
 
 try:
@@ -421,7 +422,7 @@ def _open_storage(source: str, *, create: bool) -> Any:
         _check_journal(path)
     elif not create:
         raise FastnnError(f"{path}: no such study")
-    lock = JournalFileSymlinkLock(str(path))
+    lock = _JournalLock(path)
     if path.exists() and create:
         lock.acquire()
         try:
@@ -429,6 +430,31 @@ def _open_storage(source: str, *, create: bool) -> Any:
         finally:
             lock.release()
     return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+
+
+class _JournalLock(JournalFileSymlinkLock):
+    """Locks a journal; the system releases the lock of a process that is killed.
+
+    Optuna's own lock is a symbolic link, which a killed process leaves, and others wait for it for half a minute. It is
+    used where the system or the disk has no locks.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path))
+        self._path = path
+        self._handle: int | None = None
+
+    def acquire(self) -> bool:
+        """Wait for the lock."""
+        self._handle = lock_file(self._path)
+        return self._handle is not None or super().acquire()
+
+    def release(self) -> None:
+        """Release the lock."""
+        if self._handle is None:
+            super().release()
+        else:
+            os.close(self._handle)
 
 
 def _open_database(url: str) -> Any:
