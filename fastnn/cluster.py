@@ -605,7 +605,7 @@ def _blocked_signals() -> Iterator[None]:
         return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP,))
     try:
-        # A process of multiprocessing, which blocks the other two itself, and unblocks them in the thread that starts it.
+        # Starts a process of multiprocessing that blocks the other two itself, and then unblocks them in this thread.
         resource_tracker.ensure_running()
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
         yield
