@@ -103,6 +103,8 @@ class Cluster:
         If Dask is not installed.
     RecipeError
         If the scheduler cannot be reached, has no workers, or a worker has another version of fastnn or none.
+    WorkFailedError
+        If no worker of its own starts.
     """
 
     def __init__(self, scheduler: str | None = None, workers: int | None = None) -> None:
@@ -143,7 +145,13 @@ class Cluster:
         local.scale(number)
         client = self._distributed.Client(local, set_as_default=False)
         self._stack.callback(_ignore(client.close), timeout=5)
-        client.wait_for_workers(1, timeout=_WORKER_SECONDS)
+        try:
+            client.wait_for_workers(1, timeout=_WORKER_SECONDS)
+        except TimeoutError:
+            raise WorkFailedError(
+                "no worker process has started; a script must do its work under `if __name__ == '__main__':`, and "
+                "elsewhere memory or time may be short: try fewer workers"
+            ) from None
         return client
 
     def _connect(self, address: str) -> Any:

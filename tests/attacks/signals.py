@@ -105,8 +105,8 @@ CASES = (
     Case("convert to IDX", ("data", "convert", "data.npz", "idx"), 0.6),
     Case("import", ("data", "import", "data.npz", "--into", "sqlite:///new.db"), 1.5, needs="sqlalchemy"),
     Case("cv", (*_CV, "20"), 2.0),
-    Case("cv on a scheduler", (*_CV, "2000"), 2.5, needs="distributed", on_scheduler=True),
-    Case("sweep", ("sweep", *_SWEEP), 5.0, needs="distributed"),
+    Case("cv on a scheduler", (*_CV, "1000"), 1.4, needs="distributed", on_scheduler=True),
+    Case("sweep", ("sweep", *_SWEEP), 2.0, needs="distributed"),
     Case("clean", ("data", "clean", "data.npz", "--out", "clean.csv"), 4.0, needs="cleanlab"),
 )
 
