@@ -106,7 +106,7 @@ CASES = (
     Case("import", ("data", "import", "data.npz", "--into", "sqlite:///new.db"), 1.5, needs="sqlalchemy"),
     Case("cv", (*_CV, "20"), 2.0),
     Case("cv on a scheduler", (*_CV, "1000"), 1.4, needs="distributed", on_scheduler=True),
-    Case("sweep", ("sweep", *_SWEEP), 2.0, needs="distributed"),
+    Case("sweep", ("sweep", *_SWEEP), 1.5, needs="distributed"),
     Case("clean", ("data", "clean", "data.npz", "--out", "clean.csv"), 4.0, needs="cleanlab"),
 )
 
@@ -153,7 +153,7 @@ class Folder:
         self._whole: dict[tuple[bool, int], bytes] = {}
         save_npz(blobs(1500), path / "data.npz")
         save_model(model(), path / "model.safetensors")
-        (path / "space.toml").write_text(SPACE.replace("epochs = 3", "epochs = 20"))
+        (path / "space.toml").write_text(SPACE.replace("epochs = 3", "epochs = 10"))
         self._kept = {entry.name for entry in path.iterdir()}
 
     def clear(self) -> None:
@@ -388,7 +388,7 @@ def _study_faults(folder: Folder, tally: Tally) -> Iterator[str]:
             return
         if any(state != "complete" for _, state, *_ in found):
             yield f"trials are not done: {found}"
-        few = min(len(found), 10)
+        few = min(len(found), 4)
         if found[:few] != run("whole.study", few):
             yield f"the sweep found other things than an undisturbed one: {found[:few]}"
     tally.resumed += 1
