@@ -1,16 +1,16 @@
 """Sweeps: trials of 2 workers against 1, overhead of a trial, memory of the client, and a simulated cluster.
 
 ``python -m benchmarks.sweep [--seconds 60] [--tiny 10000] [--workers 64]`` prints a line for each figure, and with
-``--json FILE`` writes them.
+``--json FILE`` writes them. ``--only workers`` (``memory``, ``simulation``) measures a part.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import resource
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,11 @@ from fastnn.cluster import Cluster, InProcess
 from fastnn.datasets import load_dataset
 from fastnn.sweep.run import Sweep, SweepOptions
 from fastnn.sweep.space import load_space
+from fastnn.sweep.trial import TrialJob, TrialResult, TrialWork
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from fastnn.cluster import Task
     from fastnn.datasets import Dataset
 
@@ -69,8 +72,6 @@ def trials_in(folder: Path, workers: int, seconds: float, data: Dataset) -> dict
 
 def alone(folder: Path, n: int, data: Dataset) -> float:
     """Return the seconds of a trial in this process, without a study and Dask."""
-    from fastnn.sweep.trial import TrialJob, TrialWork
-
     sweep = sweep_of(folder, "alone", data, 10, "64, 32", trials=n)
     list(sweep.run(InProcess()))
     times = []
@@ -87,30 +88,59 @@ def _task() -> Task:
     return Task()
 
 
-def peak_memory() -> float:
-    """Return the peak memory of this process in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def memory_now() -> float:
+    """Return the memory of this process in MiB, without what it shares with files."""
+    fields = Path("/proc/self/status").read_text().split("RssAnon:")
+    return int(fields[1].split()[0]) / 1024
 
 
 def memory_of_client(folder: Path, n: int) -> list[tuple[int, float]]:
-    """Return the peak memory of the client after some of many tiny trials."""
+    """Return the memory of the client after some of many tiny trials."""
     data, seen = load_dataset("drawn:40"), []
     with Cluster(workers=2) as cluster:
         sweep = sweep_of(folder, "tiny", data, 1, "2", trials=n)
         for done, _ in enumerate(sweep.run(cluster), 1):
             if done % max(1, n // 10) == 0:
-                seen.append((done, peak_memory()))
+                seen.append((done, memory_now()))
     return seen
 
 
-def sleep(_: Dataset, seconds: float, __: Task) -> float:
-    """Take as long as a trial, without training."""
-    time.sleep(seconds)
-    return seconds
+@dataclass(frozen=True)
+class SleepingWork:
+    """Takes as long as a trial, without training."""
+
+    seconds: float
+
+    def __call__(self, _: Dataset, job: TrialJob, __: Task) -> TrialResult:
+        time.sleep(self.seconds)
+        return TrialResult(
+            job.number, "complete", accuracy=0.5, loss=1.0, size=1, seconds=self.seconds, weights="0" * 64
+        )
 
 
-def simulate(workers: int, seconds: float, n: int) -> float:
-    """Return the share of the time that workers are busy with tasks that sleep, with client and scheduler as usual."""
+@dataclass(frozen=True)
+class SleepingCluster:
+    """A cluster whose trials sleep."""
+
+    cluster: Cluster
+    seconds: float
+
+    @property
+    def n_workers(self) -> int:
+        return self.cluster.n_workers
+
+    def map(self, _: object, *args: Any, **options: Any) -> Generator[tuple[Any, Any], None, None]:
+        return self.cluster.map(SleepingWork(self.seconds), *args, **options)
+
+
+def simulate(folder: Path, workers: int, seconds: float, n: int) -> dict[str, float]:
+    """Do trials that sleep, with the study, the client and the scheduler as usual; all workers are in this process.
+
+    Returns
+    -------
+    dict
+        ``busy``, the share of the time that workers sleep, and ``trials_per_second``.
+    """
     from distributed import LocalCluster
 
     data = load_dataset("drawn:40")
@@ -122,10 +152,24 @@ def simulate(workers: int, seconds: float, n: int) -> float:
         ) as local,
         Cluster(local.scheduler_address) as cluster,
     ):
-        list(cluster.map(sleep, [0.0] * workers, data))
+        list(sweep_of(folder, f"first {seconds}", data, 1, "2", trials=workers).run(SleepingCluster(cluster, 0.0)))
+        sweep = sweep_of(folder, f"simulated {seconds}", data, 1, "2", trials=n)
         start = time.perf_counter()
-        total = sum(result for _, result in cluster.map(sleep, [seconds] * n, data))
-        return total / (workers * (time.perf_counter() - start))
+        done = sum(1 for _ in sweep.run(SleepingCluster(cluster, seconds)))
+        spent = time.perf_counter() - start
+    return {"busy": done * seconds / (workers * spent), "trials_per_second": done / spent}
+
+
+def compare_workers(folder: Path, seconds: float) -> dict[str, Any]:
+    """Compare 2 workers with 1, and a worker's time for a trial with that of the trial alone."""
+    data = load_dataset("drawn:2000")
+    one, two = (trials_in(folder, workers, seconds, data) for workers in (1, 2))
+    own = alone(folder, 8, data)
+    ratio = two["trials"] / one["trials"] * one["seconds"] / two["seconds"]
+    overhead = 1000 * (one["worker_seconds_per_trial"] - own)
+    print(f"2 workers finish {ratio:.2f} x the trials of 1 ({two['trials']:,.0f} and {one['trials']:,.0f})")
+    print(f"overhead of a trial beside its {own * 1000:.0f} ms: {overhead:.0f} ms")
+    return {"one_worker": one, "two_workers": two, "ratio": ratio, "trial_alone": own, "overhead_ms": overhead}
 
 
 def main() -> None:
@@ -135,26 +179,26 @@ def main() -> None:
     parser.add_argument("--tiny", type=int, default=10_000, help="number of tiny trials")
     parser.add_argument("--workers", type=int, default=64, help="workers of the simulated cluster")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--only", choices=("workers", "memory", "simulation"), help="measure this part")
     given = parser.parse_args()
     figures: dict[str, Any] = {}
-    data = load_dataset("drawn:2000")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        one, two = (trials_in(folder, workers, given.seconds, data) for workers in (1, 2))
-        own = alone(folder, 8, data)
-        ratio = two["trials"] / one["trials"] * one["seconds"] / two["seconds"]
-        figures |= {"one_worker": one, "two_workers": two, "ratio": ratio, "trial_alone": own}
-        figures["overhead_ms"] = 1000 * (one["worker_seconds_per_trial"] - own)
-        print(f"2 workers finish {ratio:.2f} x the trials of 1 ({two['trials']:,.0f} and {one['trials']:,.0f})")
-        print(f"overhead of a trial beside its {own * 1000:.0f} ms: {figures['overhead_ms']:.0f} ms")
-        figures["memory"] = memory_of_client(folder, given.tiny)
-        for done, peak in figures["memory"]:
-            print(f"client after {done:,} tiny trials: {peak:.0f} MiB")
-    figures["busy"] = {}
-    for seconds in (0.1, 0.3, 1.0, 3.0):
-        busy = simulate(given.workers, seconds, int(max(4, 6 / seconds)) * given.workers)
-        figures["busy"][str(seconds)] = busy
-        print(f"{given.workers} workers with tasks of {seconds:g} s: busy {busy:.0%} of the time")
+        if given.only in (None, "workers"):
+            figures |= compare_workers(folder, given.seconds)
+        if given.only in (None, "memory"):
+            figures["memory"] = memory_of_client(folder, given.tiny)
+            for done, memory in figures["memory"]:
+                print(f"client after {done:,} tiny trials: {memory:.0f} MiB")
+        if given.only in (None, "simulation"):
+            figures["simulated"] = {}
+            for seconds in (0.0, 0.3, 1.0, 3.0):
+                n = given.workers * (8 if seconds < 1 else 4)
+                found = figures["simulated"][str(seconds)] = simulate(folder, given.workers, seconds, n)
+                print(
+                    f"{given.workers} workers, trials of {seconds:g} s: busy {found['busy']:.0%} of the time, "
+                    f"{found['trials_per_second']:.0f} trials/s"
+                )
     if given.json is not None:
         given.json.write_text(json.dumps(figures, indent=1) + "\n")
 

@@ -10,13 +10,17 @@ import logging
 import os
 import platform
 import queue
+import signal
 import threading
 import time
 import warnings
 from collections import OrderedDict
 from dataclasses import dataclass
 from itertools import count
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import numpy as np
 
 from fastnn import __version__, errors
 from fastnn.datasets.shared import StoreNotHereError, from_buffer, keep, kept, shared_key, to_parts
@@ -42,6 +46,8 @@ _COUNT_SECONDS = 0.5
 _AHEAD = 1
 """Jobs that wait at each worker, so that it need not wait for the client."""
 _OPEN_DATASETS = 4
+_MOST_STOPPED = 10_000
+"""Names kept of tasks that were asked to stop; a cluster has fewer tasks at a time."""
 _ENVIRONMENT = {
     "DASK_LOGGING__DISTRIBUTED": "critical",
     **dict.fromkeys(("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
@@ -97,6 +103,8 @@ class Cluster:
         If Dask is not installed.
     RecipeError
         If the scheduler cannot be reached, has no workers, or a worker has another version of fastnn or none.
+    WorkFailedError
+        If no worker of its own starts.
     """
 
     def __init__(self, scheduler: str | None = None, workers: int | None = None) -> None:
@@ -120,21 +128,30 @@ class Cluster:
         number = cores() if workers is None else workers
         if number < 1:
             raise RecipeError(f"a cluster needs at least 1 worker, not {number}")
-        local = self._distributed.LocalCluster(
-            n_workers=number,
-            threads_per_worker=1,
-            processes=True,
-            # Dask has a web server in each process: let nobody else reach it.
-            scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
-            worker_dashboard_address="127.0.0.1:0",
-            memory_limit=0,  # Dask would kill workers that take more than their share of the memory
-            env=_ENVIRONMENT,
-            silence_logs=logging.CRITICAL + 1,
-        )
+        with _blocked_signals():
+            # Its thread starts the workers.
+            local = self._distributed.LocalCluster(
+                n_workers=0,
+                threads_per_worker=1,
+                processes=True,
+                # Dask has a web server in each process: let nobody else reach it.
+                scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
+                worker_dashboard_address="127.0.0.1:0",
+                memory_limit=0,  # Dask would kill workers that take more than their share of the memory
+                env=_ENVIRONMENT,
+                silence_logs=logging.CRITICAL + 1,
+            )
         self._stack.callback(_ignore(local.close), timeout=10)
+        local.scale(number)
         client = self._distributed.Client(local, set_as_default=False)
         self._stack.callback(_ignore(client.close), timeout=5)
-        client.wait_for_workers(1, timeout=_WORKER_SECONDS)
+        try:
+            client.wait_for_workers(1, timeout=_WORKER_SECONDS)
+        except TimeoutError:
+            raise WorkFailedError(
+                "no worker process has started; a script must do its work under `if __name__ == '__main__':`, and "
+                "elsewhere memory or time may be short: try fewer workers"
+            ) from None
         return client
 
     def _connect(self, address: str) -> Any:
@@ -152,8 +169,8 @@ class Cluster:
 
     def _check_workers(self, client: Any, address: str) -> None:
         """Raise RecipeError if there are no workers, or one has other versions than this process."""
-        addresses = list(client.scheduler_info(n_workers=-1)["workers"])
-        if not addresses:
+        # Not scheduler_info(), which Dask's own thread may replace by one without workers.
+        if not client.nthreads():
             raise RecipeError(f"{address}: has no workers; start some with `dask worker {address} --nthreads 1`")
         own = client.get_versions()
         versions = {where: about["packages"] for where, about in own["workers"].items() if about}
@@ -162,14 +179,16 @@ class Cluster:
         for where, theirs in versions.items():
             _check_version(address, where, "Python", mine["python"].split(".")[:2], theirs["python"].split(".")[:2])
             _check_version(address, where, "distributed", [mine["distributed"]], [theirs["distributed"]])
-        for where, found in client.run(_version_here, on_error="return").items():
-            if isinstance(found, Exception):
+        here = versions_here()
+        for where, found in client.run(versions_here, on_error="return").items():
+            if not isinstance(found, dict):
                 text = " ".join(str(found).split())[:200]
                 raise RecipeError(
                     f"{address}: the worker {where} cannot run fastnn ({text}); install there: "
                     f"pip install 'fastnn-trainer[sweep]=={__version__}'"
                 )
-            _check_version(address, where, "fastnn", [__version__], [found])
+            for name, version in here.items():
+                _check_version(address, where, name, [version], [found.get(name)])
 
     @property
     def n_workers(self) -> int:
@@ -354,7 +373,7 @@ class _Mapping:
         name = f"fastnn-{os.getpid()}-{next(_ids)}-{os.urandom(4).hex()}"
         self._cluster._listeners[name] = lambda message: self._events.put(("message", name, message))
         future = self._client.submit(
-            _run, _Order(name, self._work, job, key, __version__), data, key=name, pure=False, retries=0
+            _run, _Order(name, self._work, job, key, versions_here()), data, key=name, pure=False, retries=0
         )
         self._running[name] = _Submitted(future, job, attempt)
         future.add_done_callback(lambda _: self._events.put(("done", name, None)))
@@ -438,7 +457,7 @@ class _Order:
     work: Work
     job: Any
     key: str
-    version: str
+    versions: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -462,15 +481,21 @@ class _Failed:
         return made
 
 
-_here_lock = threading.Lock()
+# Two of them: reading data takes long, and a request to stop runs in the worker's event loop, which must not wait.
+_tasks_lock, _datasets_lock = threading.Lock(), threading.Lock()
 _tasks_here: dict[str, Task] = {}
+_stopped_here: OrderedDict[str, None] = OrderedDict()
+"""Names of tasks that were asked to stop before they had begun: the request may overtake the task."""
 _datasets_here: OrderedDict[str, Dataset] = OrderedDict()
 
 
 def _run(order: _Order, data: bytes | None) -> Any:
     """Do a job on a worker; return its result, `_NoData` or `_Failed`."""
-    if order.version != __version__:
-        return _Failed("RecipeError", f"a worker has fastnn {__version__}, and not {order.version}; install that", 2)
+    # It may have joined after the client looked at the versions.
+    for name, version in versions_here().items():
+        if version != order.versions[name]:
+            text = f"a worker has {name} {version}, but this process {order.versions[name]}; install the same version"
+            return _Failed("RecipeError", f"{text} on all machines", 2)
     try:
         dataset = _dataset_here(order.key, data)
     except StoreNotHereError as error:
@@ -478,8 +503,10 @@ def _run(order: _Order, data: bytes | None) -> Any:
     if dataset is None:
         return _NoData()
     task = Task(lambda message: _send(order.name, message))
-    with _here_lock:
+    with _tasks_lock:
         _tasks_here[order.name] = task
+        if order.name in _stopped_here:
+            task.set()
     try:
         return order.work(dataset, order.job, task)
     except FastnnError as error:
@@ -487,7 +514,7 @@ def _run(order: _Order, data: bytes | None) -> Any:
     except TrainingInterrupted:
         return _Failed("WorkFailedError", "the job was stopped", 1)
     finally:
-        with _here_lock:
+        with _tasks_lock:
             _tasks_here.pop(order.name, None)
 
 
@@ -499,7 +526,7 @@ def _send(name: str, message: Any) -> None:
 
 
 def _dataset_here(key: str, data: bytes | None) -> Dataset | None:
-    with _here_lock:
+    with _datasets_lock:
         dataset = _datasets_here.get(key)
         if dataset is None:
             if data is not None:
@@ -527,14 +554,22 @@ def _from_sent(data: bytes, key: str) -> Dataset | None:
 
 async def _stop_here(names: list[str]) -> None:
     """Ask tasks to stop; a coroutine, so that nobody waits for it."""
-    for name in names:
-        task = _tasks_here.get(name)
-        if task is not None:
-            task.set()
+    with _tasks_lock:
+        for name in names:
+            if name in _tasks_here:
+                _tasks_here[name].set()
+            else:
+                _stopped_here[name] = None
+        while len(_stopped_here) > _MOST_STOPPED:
+            _stopped_here.popitem(last=False)
 
 
-def _version_here() -> str:
-    return __version__
+def versions_here() -> dict[str, str]:
+    """Return the versions that must be the same on all machines; of NumPy without the last number.
+
+    NumPy's random numbers, and so the weights of a training, may be others in another minor version.
+    """
+    return {"fastnn": __version__, "NumPy": ".".join(np.__version__.split(".")[:2])}
 
 
 # ---- Dask ----
@@ -564,6 +599,26 @@ def _settings() -> Iterator[None]:
     with dask.config.set(settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=VersionMismatchWarning)
         yield
+
+
+@contextlib.contextmanager
+def _blocked_signals() -> Iterator[None]:
+    """Block signals in the threads that are started here, and in the processes that these start.
+
+    Ctrl-C goes to all processes of a terminal's foreground, and other signals may go to all of a service. This process
+    answers them, and ends its workers.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP,))
+    try:
+        # Starts a process of multiprocessing that blocks the other two itself, and then unblocks them in this thread.
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager

@@ -532,9 +532,14 @@ class Session:
         Raises
         ------
         FastnnError
-            If the folder exists or cannot be written.
+            If the folder exists or cannot be written, or the scheduler cannot be used.
         """
         if self.folder is not None and self._run is None:
+            if self.scheduler is not None:
+                from fastnn.cluster import Cluster
+
+                # Or the folder would be in the way of the next start.
+                Cluster(self.scheduler).close()
             self._run = Run.create(self.folder, self.recipe, self.model, anew=self._anew)
 
     def warm_up(self) -> None:

@@ -170,7 +170,7 @@ def file_lock(path: Path) -> Iterator[bool]:
     bool
         Whether there is a lock: not if the file cannot be made, or its disk or the system has no locks.
     """
-    handle = _locked(path)
+    handle = lock(path)
     try:
         yield handle is not None
     finally:
@@ -181,8 +181,11 @@ def file_lock(path: Path) -> Iterator[bool]:
             os.close(handle)
 
 
-def _locked(path: Path) -> int | None:
-    """Return the descriptor of a locked file, which is at this path; None if that is not possible."""
+def lock(path: Path) -> int | None:
+    """Return the descriptor of a locked file, which is made if it is not there; None if that is not possible.
+
+    Closing the descriptor releases the lock, and so does the end of the process.
+    """
     try:
         import fcntl  # not on Windows
     except ImportError:

@@ -14,6 +14,17 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser
     from collections.abc import Callable, Iterator
 
+SPACE = """
+base = "modern"
+ensemble = 1
+hidden = [8]
+epochs = 3
+[lr]
+low = 0.005
+high = 0.05
+"""
+"""What the sweeps search."""
+
 TOKEN = "the-token-of-the-attacks"  # noqa: S105
 
 
@@ -144,6 +155,7 @@ def make_inputs(folder: Path) -> None:
     }
     for name, recipe in recipes.items():
         (folder / f"{name}.toml").write_text(recipe.to_toml())
+    (folder / "space.toml").write_text(SPACE)
 
 
 def stop_early(recipe: str, epochs: int = 1) -> Callable[[], None]:
@@ -217,6 +229,15 @@ def _train() -> Iterator[Case]:
     )
     more = (*_RESUME, "--epochs", "5")
     yield Case("more epochs", "train", more, (_RUN,), ((*_TRAIN, "small.toml"),), patches=checkpoint_always)
+
+
+def _sweeps() -> Iterator[Case]:
+    search = ("sweep", "--data", "data.npz", "--space", "space.toml", "--sampler", "random")
+    args = (*search, "--workers", "0", "--trials", "3", "--out", "run")
+    study = ("--study", "space.study")
+    yield Case("sweep", "sweep", (*args, *study), (_RUN,), resume=_RESUME, patches=checkpoint_always)
+    begun = (*search, *study, "--workers", "0", "--trials", "2", "--out", "first")
+    yield Case("sweep, begun", "sweep", (*args, *study), (_RUN,), (begun,), resume=_RESUME, patches=checkpoint_always)
 
 
 def _replacing(name: str, args: tuple[str, ...], old: tuple[str, ...], *results: Result) -> Iterator[Case]:
@@ -351,7 +372,7 @@ def _servers() -> Iterator[Case]:
     )
 
 
-CASES = {case.name: case for make in (_train, _data, _models, _servers) for case in make()}
+CASES = {case.name: case for make in (_train, _sweeps, _data, _models, _servers) for case in make()}
 """The commands that write, by their names."""
 
 READERS = {
@@ -374,7 +395,7 @@ def registered_commands() -> set[str]:
 
     def names(command: Any, *above: str) -> Iterator[str]:
         below = getattr(command, "commands", None)
-        if below is None:
+        if below is None or (above and command.invoke_without_command):
             yield " ".join(above)
         for name, one in (below or {}).items():
             yield from names(one, *above, name)

@@ -319,7 +319,7 @@ def is_temporary(path: str) -> bool:
 def tree(folder: Path) -> dict[str, str]:
     """Return a digest of each file below a folder, by its path; times in histories do not count.
 
-    Machine code, databases and the hashes of the cache have no digest: their content depends on times.
+    Machine code, databases, studies and the hashes of the cache have no digest: their content depends on times.
     """
     found = {}
     for path in sorted(folder.rglob("*")):
@@ -330,7 +330,7 @@ def tree(folder: Path) -> dict[str, str]:
             found[name] = "folder"
         elif not path.is_file():
             found[name] = "special"
-        elif path.suffix in (".db", ".native", ".seen"):
+        elif path.suffix in (".db", ".native", ".seen", ".study"):
             found[name] = "file"
         else:
             found[name] = digest(path)

@@ -3,12 +3,14 @@
 SIGINT, SIGTERM or SIGHUP, or two of them in a row, arrive when a command has used a random amount of CPU time, in a
 terminal or with pipes. The process must end by the signal or with its exit code, print at most one line about it and no
 traceback, show the cursor again, and leave no process and no temporary file. A stopped run, resumed, must end in the
-same bytes as one that was not disturbed. Before fastnn's first line Python's own handler may print a traceback.
+same bytes as one that was not disturbed, and a stopped sweep must find the same. Before fastnn's first line Python's
+own handler may print a traceback. In a terminal all processes of a command get a signal, as they do from Ctrl-C.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import re
@@ -20,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,10 +31,13 @@ from typer.testing import CliRunner
 
 from fastnn import Recipe, Session, load_dataset, load_model, save_model
 from fastnn.cli import app
+from fastnn.errors import FastnnError
 from tests.attacks import make_parser
+from tests.attacks.commands import SPACE
 from tests.attacks.processes import processes_left
-from tests.helpers import blobs, environment, save_npz
+from tests.helpers import ROOT, blobs, environment, read_until, save_npz, start_process
 from tests.models import model
+from tests.sweep.forks import SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -59,6 +64,8 @@ class Case:
         Whether it finds no compiled kernels.
     needs : str
         A package that it needs and that may be missing.
+    on_scheduler : bool
+        Whether it is given a Dask scheduler.
     """
 
     name: str
@@ -66,15 +73,25 @@ class Case:
     cpu: float
     cold: bool = False
     needs: str = ""
+    on_scheduler: bool = False
 
     @property
     def trains(self) -> bool:
         """Whether it ends only by a signal, and can be resumed."""
         return self.args[0] == "train"
 
+    @property
+    def searches(self) -> bool:
+        """Whether it is a sweep, which ends only by a signal too."""
+        return self.args[0] == "sweep"
+
 
 _TRAIN = ("train", "--data", "data.npz", "--epochs", _ENDLESS, "--out", "run")
 _EVALUATE = ("evaluate", "model.safetensors", "--data", "data.npz")
+_CV = ("cv", "--data", "data.npz", "--folds", "3", "--repeats")
+_SWEEP = (
+    "--data", "data.npz", "--space", "space.toml", "--sampler", "random", "--trials", _ENDLESS, "--workers", "2",
+)  # fmt: skip
 CASES = (
     Case("train", _TRAIN, 1.2),
     Case("ensemble", (*_TRAIN, "--ensemble", "3"), 1.5),
@@ -87,7 +104,9 @@ CASES = (
     Case("convert", ("data", "convert", "data.npz", "new.json"), 0.6),
     Case("convert to IDX", ("data", "convert", "data.npz", "idx"), 0.6),
     Case("import", ("data", "import", "data.npz", "--into", "sqlite:///new.db"), 1.5, needs="sqlalchemy"),
-    Case("cv", ("cv", "--data", "data.npz", "--folds", "3", "--repeats", "20"), 2.0),
+    Case("cv", (*_CV, "20"), 2.0),
+    Case("cv on a scheduler", (*_CV, "1000"), 1.4, needs="distributed", on_scheduler=True),
+    Case("sweep", ("sweep", *_SWEEP), 1.5, needs="distributed"),
     Case("clean", ("data", "clean", "data.npz", "--out", "clean.csv"), 4.0, needs="cleanlab"),
 )
 
@@ -134,6 +153,7 @@ class Folder:
         self._whole: dict[tuple[bool, int], bytes] = {}
         save_npz(blobs(1500), path / "data.npz")
         save_model(model(), path / "model.safetensors")
+        (path / "space.toml").write_text(SPACE.replace("epochs = 3", "epochs = 10"))
         self._kept = {entry.name for entry in path.iterdir()}
 
     def clear(self) -> None:
@@ -163,18 +183,45 @@ class Folder:
 def attack(n: int, seed: int, cases: Sequence[Case] = CASES) -> Tally:
     """Attack `n` times, each of the cases in turn."""
     generator, tally = random.Random(seed), Tally()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Folder(Path(name))
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
+        folder, scheduler = Folder(Path(name)), ""
         for k in range(n):
             case = cases[k % len(cases)]
+            if case.on_scheduler:
+                scheduler = scheduler or _start_scheduler(stack)
+                case = replace(case, args=(*case.args, "--scheduler", scheduler))
             numbers = _choose_signals(generator)
             at, terminal, gap = generator.uniform(0, case.cpu), generator.random() < 0.4, generator.uniform(0, 0.05)
             ended = run(folder.path, case, numbers, at=at, gap=gap, terminal=terminal)
             what = f"{case.name}, {'+'.join(one.name for one in numbers)} at {at:.3f} s, terminal={terminal}"
             tally.signals["+".join(one.name for one in numbers)] += 1
             tally.findings += [f"{what}: {fault}" for fault in _faults(folder, case, numbers, ended, tally)]
+            if case.on_scheduler and (left := _jobs_left(scheduler)):
+                tally.findings.append(f"{what}: the workers still do {left}")
             folder.clear()
     return tally
+
+
+def _start_scheduler(stack: contextlib.ExitStack) -> str:
+    """Start a scheduler with two workers; return its address."""
+    folder = stack.enter_context(tempfile.TemporaryDirectory())
+    command = [sys.executable, "-m", "tests.sweep.forks"]
+    process = stack.enter_context(start_process(command, cwd=ROOT, **SETTINGS))
+    assert process.stdin is not None
+    print(json.dumps({"workers": 2, "folder": folder}), file=process.stdin, flush=True)
+    address: str = json.loads(read_until(process, '{"answer": ')[-1])["answer"]
+    return address
+
+
+def _jobs_left(scheduler: str) -> list[str]:
+    """Return the jobs that workers still do after some seconds."""
+    from distributed import Client
+
+    end, found = time.monotonic() + SECONDS, [""]
+    with Client(scheduler, set_as_default=False) as client:
+        while found and time.monotonic() < end:
+            found = [name for worker in client.call_stack().values() for name in worker]
+    return found
 
 
 def _choose_signals(generator: random.Random) -> tuple[signal.Signals, ...]:
@@ -205,7 +252,11 @@ def run(folder: Path, case: Case, numbers: Sequence[signal.Signals], *, at: floa
         for k, number in enumerate(numbers):
             if k:
                 _read(master, shown, gap)
-            process.send_signal(number)
+            if terminal:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, number)
+            else:
+                process.send_signal(number)
         output, errors = b"", b""
         if master is None:
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -255,7 +306,7 @@ def _faults(folder: Folder, case: Case, numbers: Sequence[signal.Signals], ended
         yield "does not end"
         return
     text = ended.output + ended.errors
-    if ended.code == 0 and not case.trains:
+    if ended.code == 0 and not case.trains and not case.searches:
         # It was done already, or nearly so.
         tally.too_late += 1
     elif _began_before_fastnn(ended):
@@ -273,6 +324,8 @@ def _faults(folder: Folder, case: Case, numbers: Sequence[signal.Signals], ended
     yield from (f"{name} is left" for name in folder.temporaries())
     if case.trains and (folder.path / "run").exists():
         yield from _resume_faults(folder, case, ended, tally)
+    if case.searches and (folder.path / "space.study").exists():
+        yield from _study_faults(folder, tally)
 
 
 def _began_before_fastnn(ended: Ended) -> bool:
@@ -313,6 +366,32 @@ def _resume_faults(folder: Folder, case: Case, ended: Ended, tally: Tally) -> It
         else:
             tally.resumed += 1
     yield from (f"{name} is left after --resume" for name in folder.temporaries())
+
+
+def _study_faults(folder: Folder, tally: Tally) -> Iterator[str]:
+    """Yield what is wrong after a sweep goes on until each trial that it had begun is done."""
+    from fastnn.cluster import InProcess
+    from fastnn.sweep.run import Sweep, SweepOptions
+    from fastnn.sweep.space import load_space
+
+    def run(study: str, trials: int) -> list[Any]:
+        sweep = Sweep(data, space, study, SweepOptions(trials=trials, sampler="random"))
+        list(sweep.run(InProcess()))
+        return [(one.number, one.state, one.params, one.values) for one in sweep.study]
+
+    with contextlib.chdir(folder.path):
+        data, space = load_dataset("data.npz"), load_space("space.toml")
+        try:
+            found = run("space.study", 1)
+        except FastnnError as error:
+            yield f"the sweep does not go on: {error}"
+            return
+        if any(state != "complete" for _, state, *_ in found):
+            yield f"trials are not done: {found}"
+        few = min(len(found), 4)
+        if found[:few] != run("whole.study", few):
+            yield f"the sweep found other things than an undisturbed one: {found[:few]}"
+    tally.resumed += 1
 
 
 def main() -> int:

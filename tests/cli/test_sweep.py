@@ -1,4 +1,7 @@
 import json
+import os
+import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,11 +12,15 @@ from fastnn.cli.sweep import parse_duration
 from fastnn.errors import FastnnError
 from fastnn.formats import load_model
 from fastnn.recipe import load_recipe
-from tests.helpers import blobs, run_fastnn, save_npz
+from tests.attacks.processes import processes_left
+from tests.helpers import TIMEOUT, blobs, save_npz, start_process
+from tests.sweep.conftest import wait_for
 from tests.sweep.test_run import SPACE
 
 pytest.importorskip("optuna")
 pytest.importorskip("distributed")
+
+from fastnn.sweep.study import read_study
 
 runner = CliRunner()
 BASIC = ["sweep", "--data", "a.npz", "--space", "s.toml", "--sampler", "random", "--workers", "0"]
@@ -48,14 +55,27 @@ def test_a_sweep_goes_on_and_is_reported() -> None:
     assert runner.invoke(app, ["sweep", "report", "s.study", "page.html"]).exit_code == 2
 
 
-def test_a_local_cluster_finds_the_same_and_says_nothing_else() -> None:
-    serial = runner.invoke(app, [*BASIC, "--trials", "4", "--out", "one", "--study", "one.study", "--json"])
-    command = [*BASIC[:-2], "--trials", "4", "--workers", "1", "--out", "two", "--study", "two.study", "--json"]
-    done = run_fastnn(*command, cwd=Path.cwd())
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    one, two = (json.loads(text) for text in (serial.stdout, done.stdout))
-    assert (one["best"], one["weights_sha256"]) == (two["best"], two["weights_sha256"])
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="POSIX signals")
+def test_ctrl_c_ends_a_sweep_and_its_workers_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    """Ctrl-C in a terminal, which goes to the workers too."""
+    study = tmp_path / "one.study"
+    command = [*BASIC[:-2], "--trials", "1000000", "--workers", "2", "--study", str(study)]
+    with start_process([sys.executable, "-m", "fastnn", *command], cwd=tmp_path) as process:
+        wait_for(lambda: study.exists() and study.read_text().count('"op_code":6') > 6)
+        os.killpg(process.pid, signal.SIGINT)
+        output, _ = process.communicate(timeout=TIMEOUT)
+        assert process.returncode == 130
+        assert output == f"stopped; {study} keeps the trials, and the same command goes on\n"
+        if Path("/proc/self/stat").exists():
+            assert processes_left(process.pid) == []
+    begun = len(read_study(str(study), "fastnn")[1])
+    done = []
+    for name, out in (("one.study", "one"), ("two.study", "two")):
+        result = runner.invoke(app, [*BASIC, "--trials", str(begun + 1), "--study", name, "--out", out, "--json"])
+        assert result.exit_code == 0, result.output
+        done.append(json.loads(result.stdout))
+    assert done[0]["trials"]["complete"] == begun + 1
+    assert (done[0]["best"], done[0]["weights_sha256"]) == (done[1]["best"], done[1]["weights_sha256"])
 
 
 def test_two_objectives_have_their_page() -> None:
@@ -74,7 +94,6 @@ def test_two_objectives_have_their_page() -> None:
         ([*BASIC], "give a number of trials"),
         ([*BASIC, "--trials", "1", "--time", "soon"], "--time takes a time such as 10m"),
         ([*BASIC, "--trials", "1", "--scheduler", "tcp://127.0.0.1:1"], "--workers are processes on this machine"),
-        ([*BASIC[:-2], "--trials", "1", "--scheduler", "nonsense"], "no Dask scheduler can be reached"),
         ([*BASIC[:-2], "--trials", "1", "--workers", "-1"], "at least 1 worker"),
         ([*BASIC, "--trials", "1", "--objective", "speed"], "one or two different objectives"),
         ([*BASIC, "--trials", "1", "--study", "none/a.study"], "make its folder first"),
@@ -82,7 +101,6 @@ def test_two_objectives_have_their_page() -> None:
         (["sweep", "--data", "a.npz", "--space", "none.toml", "--trials", "1"], "none.toml"),
         (["sweep", "report", "none.study", "a.html"], "no such study"),
         (["sweep", "report", "a.npz", "a.html"], "not a study of Optuna"),
-        (["cv", "--data", "a.npz", "--scheduler", "nonsense"], "no Dask scheduler can be reached"),
         (["cv", "--data", "a.npz", "--group", "writer"], "says nothing about groups"),
     ],
 )

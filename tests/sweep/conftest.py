@@ -1,30 +1,26 @@
-"""One scheduler with two workers for the tests of a cluster, as processes on loopback."""
+"""Dask clusters for the tests, as processes on loopback."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+import warnings
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.helpers import ROOT, TIMEOUT, ChildProcess, environment
+from fastnn.cluster import Cluster
+from tests.helpers import ROOT, TIMEOUT, read_until, start_process
+from tests.sweep.forks import SETTINGS, Order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-_SETTINGS = {
-    "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1",
-    "DASK_DISTRIBUTED__SCHEDULER__WORKER_SATURATION": "1.0",
-    # A worker that is cut off counts as dead after 5 s, the least that Dask takes.
-    "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "1s",
-    "DASK_LOGGING__DISTRIBUTED": "critical",
-}
+    from distributed import Client
 
 
 def wait_for(condition: Callable[[], object]) -> None:
@@ -35,54 +31,98 @@ def wait_for(condition: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
-@dataclass
-class Processes:
-    """A scheduler and workers as processes.
+@dataclass(frozen=True)
+class Running:
+    """A scheduler and its workers.
 
     Attributes
     ----------
     address : str
         That of the scheduler.
+    number : int
+        Number of workers; one that ends is replaced.
     folder : Path
-    stack : ExitStack
-        Kills them.
+        Of the workers, with their cache.
+    client : distributed.Client
     """
 
+    address: str
+    number: int
     folder: Path
-    stack: contextlib.ExitStack
-    address: str = ""
-    workers: list[ChildProcess] = field(default_factory=list)
+    client: Client
 
-    def start(self) -> None:
-        """Start the scheduler and two workers."""
-        file = self.folder / "scheduler.json"
-        options = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard")
-        self._process("scheduler", *options, "--scheduler-file", str(file))
-        # Written in steps.
-        wait_for(lambda: file.exists() and file.read_text().rstrip().endswith("}"))
-        self.address = json.loads(file.read_text())["address"]
-        for _ in range(2):
-            self.add_worker()
-
-    def add_worker(self) -> ChildProcess:
-        """Start a worker."""
-        options = ("--nthreads", "1", "--no-nanny", "--no-dashboard", "--memory-limit", "0")
-        self.workers.append(self._process("worker", self.address, *options, "--local-directory", str(self.folder)))
-        return self.workers[-1]
-
-    def _process(self, kind: str, *args: str) -> ChildProcess:
-        command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", *args]
-        # Its own cache, as on another machine: the data must be sent.
-        own = environment(**_SETTINGS, FASTNN_CACHE_DIR=str(self.folder / "cache"))
-        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        return self.stack.enter_context(
-            ChildProcess(command, cwd=ROOT, env=own, text=True, start_new_session=True, **pipes)
-        )
+    def wait_for_workers(self) -> None:
+        """Wait until all workers are there."""
+        if self.number:
+            self.client.wait_for_workers(self.number, timeout=TIMEOUT)
 
 
-@pytest.fixture(scope="module")
-def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+class Starter:
+    """Starts schedulers and workers.
+
+    Parameters
+    ----------
+    factory : TempPathFactory
+    stack : ExitStack
+        Ends them.
+    """
+
+    def __init__(self, factory: pytest.TempPathFactory, stack: contextlib.ExitStack) -> None:
+        self._factory, self._stack = factory, stack
+        # The kernels that the tests have compiled.
+        cache = {"FASTNN_CACHE_DIR": str(factory.getbasetemp() / "fastnn-cache")}
+        command = [sys.executable, "-m", "tests.sweep.forks"]
+        self._process = stack.enter_context(start_process(command, cwd=ROOT, **SETTINGS, **cache))
+
+    def __call__(self, number: int, **versions: str) -> Running:
+        """Start a scheduler and workers, which may have other versions of packages."""
+        from distributed import Client
+
+        folder = self._factory.mktemp("workers")
+        address = self.ask(asdict(Order(number, str(folder), versions)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            client = self._stack.enter_context(Client(address, set_as_default=False))
+        running = Running(address, number, folder, client)
+        running.wait_for_workers()
+        return running
+
+    def ask(self, order: Any) -> str:
+        """Send an order to the process that forks others; return its answer."""
+        assert self._process.stdin is not None
+        print(json.dumps(order), file=self._process.stdin, flush=True)
+        lines = read_until(self._process, '{"answer": ')
+        answer: str = json.loads(lines[-1])["answer"]
+        assert answer, "".join(lines)
+        return answer
+
+
+@pytest.fixture(scope="session")
+def start_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
     with contextlib.ExitStack() as stack:
-        made = Processes(tmp_path_factory.mktemp("cluster"), stack)
-        made.start()
+        yield Starter(tmp_path_factory, stack)
+
+
+@pytest.fixture(scope="session")
+def _three(start_workers: Starter) -> Running:
+    return start_workers(3)
+
+
+@pytest.fixture
+def running(_three: Running) -> Running:
+    """Return a scheduler with three workers, all of them there; the test before may have killed some."""
+    _three.wait_for_workers()
+    return _three
+
+
+@pytest.fixture(scope="session")
+def _cluster(_three: Running) -> Iterator[Cluster]:
+    with Cluster(_three.address) as made:
         yield made
+
+
+@pytest.fixture
+def cluster(_cluster: Cluster, running: Running) -> Cluster:
+    """Return a client of that scheduler."""
+    wait_for(lambda: _cluster.n_workers == running.number)
+    return _cluster

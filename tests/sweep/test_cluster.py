@@ -22,39 +22,23 @@ from fastnn.sweep.space import load_space
 from fastnn.threads import StopFlag
 from tests.helpers import blobs
 from tests.sweep import work
-from tests.sweep.conftest import Processes, wait_for
+from tests.sweep.conftest import Running, wait_for
 from tests.sweep.test_run import SPACE, found
 
 pytest.importorskip("distributed")
 pytest.importorskip("optuna")
 
-from fastnn import cluster as cluster_module
 from fastnn.cluster import Cluster, InProcess, Lost
 from fastnn.sweep.run import Sweep, SweepOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 RECIPE = Recipe(name="t", hidden=(8,), rule="backprop", activation="relu", init="he", invert=True, epochs=1, lr=0.02)
 DATA = blobs(120)
 
 
-def wait_for_workers(processes: Processes, number: int) -> None:
-    from distributed import Client
-
-    with Client(processes.address, set_as_default=False) as client:
-        client.wait_for_workers(number, timeout=60)
-
-
-@pytest.fixture(scope="module")
-def cluster(processes: Processes) -> Iterator[Cluster]:
-    wait_for_workers(processes, 2)
-    with Cluster(processes.address) as made:
-        yield made
-
-
-def test_jobs_get_the_data_and_send_messages(cluster: Cluster, processes: Processes) -> None:
+def test_jobs_get_the_data_and_send_messages(cluster: Cluster, running: Running) -> None:
     seen: dict[int, Any] = {}
 
     def hear(job: int, message: Any) -> bool:
@@ -65,7 +49,7 @@ def test_jobs_get_the_data_and_send_messages(cluster: Cluster, processes: Proces
     assert results == {k: (k * k, 120, DATA.content_hash) for k in range(12)}
     assert all(message == ("began", job) for job, message in seen.items())
     # They went to the worker's cache, and no file of another kind.
-    kept = [path.name for path in (processes.folder / "cache").rglob("*") if path.is_file()]
+    kept = [path.name for path in (running.folder / "cache").rglob("*") if path.is_file()]
     assert f"{shared_key(DATA)}.data" in kept
     assert not [name for name in kept if not name.endswith((".data", ".native"))]
 
@@ -93,6 +77,13 @@ def test_a_message_may_stop_a_job_and_the_caller_all(cluster: Cluster) -> None:
     assert len(dict(cluster.map(work.square, range(4), DATA))) == 4
 
 
+def test_jobs_that_are_just_beginning_are_stopped_too(cluster: Cluster, running: Running) -> None:
+    for _ in range(8):
+        with contextlib.closing(cluster.map(work.until_stopped, [None, *range(8)], DATA)) as results:
+            assert next(results) == (None, None)
+    wait_for(lambda: sum(running.client.run(work.count_running).values()) == 0)
+
+
 def test_a_sweep_equals_a_serial_one_bit_for_bit(cluster: Cluster, tmp_path: Path) -> None:
     path = tmp_path / "s.toml"
     path.write_text(SPACE)
@@ -106,28 +97,28 @@ def test_a_sweep_equals_a_serial_one_bit_for_bit(cluster: Cluster, tmp_path: Pat
         assert all(one[4] for one in sweeps[0])
 
 
-def test_folds_equal_those_of_threads_bit_for_bit(cluster: Cluster, processes: Processes) -> None:
+def test_folds_equal_those_of_threads_bit_for_bit(cluster: Cluster, running: Running) -> None:
     groups = np.arange(120) // 6
     options: dict[str, Any] = {"folds": 3, "groups": groups}
     here = cross_validate(DATA, RECIPE, threads=1, **options)
-    assert cross_validate(DATA, RECIPE, scheduler=processes.address, **options) == here
+    assert cross_validate(DATA, RECIPE, scheduler=running.address, **options) == here
     with pytest.raises(RecipeError, match="exclude each other"):
-        cross_validate(DATA, RECIPE, threads=1, scheduler=processes.address)
+        cross_validate(DATA, RECIPE, threads=1, scheduler=running.address)
     del cluster
 
 
 def test_members_of_an_ensemble_equal_those_of_threads_bit_for_bit(
-    cluster: Cluster, processes: Processes, tmp_path: Path
+    cluster: Cluster, running: Running, tmp_path: Path
 ) -> None:
     recipe = RECIPE.replace(epochs=2, ensemble=3, averaging="ema")
     here, there = (Session(DATA, recipe, tmp_path / name) for name in ("here", "there"))
-    there.scheduler = processes.address
+    there.scheduler = running.address
     reports = [sorted((one.member, one.epoch, one.loss) for one in session) for session in (here, there)]
     assert reports[0] == reports[1]
     assert here.model.sha256() == there.model.sha256()
     assert load_model(tmp_path / "there").sha256() == here.model.sha256()
     part = Session(DATA, recipe, tmp_path / "part")
-    part.scheduler = processes.address
+    part.scheduler = running.address
     for _ in part:
         # A network has all its epochs, the others have none.
         break
@@ -138,21 +129,21 @@ def test_members_of_an_ensemble_equal_those_of_threads_bit_for_bit(
     del cluster
 
 
-def test_workers_map_a_store_themselves(cluster: Cluster, processes: Processes, tmp_path: Path) -> None:
+def test_workers_map_a_store_themselves(cluster: Cluster, running: Running, tmp_path: Path) -> None:
     made = blobs(240)
     stored = write_store(made, tmp_path / "big.fnn")
     groups = np.arange(240) // 6
     options: dict[str, Any] = {"folds": 3, "groups": groups}
-    found = cross_validate(stored, RECIPE, scheduler=processes.address, **options)
+    found = cross_validate(stored, RECIPE, scheduler=running.address, **options)
     assert found == cross_validate(made, RECIPE, threads=1, **options)
     recipe = RECIPE.replace(ensemble=2)
     here, there = Session(made, recipe), Session(stored, recipe)
-    there.scheduler = processes.address
+    there.scheduler = running.address
     for session in (here, there):
         assert len(list(session)) == 2
     assert there.model.sha256() == here.model.sha256()
     # Their images never went to the workers' cache.
-    sent = {path: path.stat().st_size for path in (processes.folder / "cache").rglob("*.data")}
+    sent = {path: path.stat().st_size for path in (running.folder / "cache").rglob("*.data")}
     assert sent[next(path for path in sent if path.stem == shared_key(replace(stored, groups=groups)))] < 20_000
     assert dict(cluster.map(work.square, range(1), stored.take([3, 5])))[0][1] == 2
 
@@ -165,7 +156,7 @@ def test_workers_without_the_store_say_so(cluster: Cluster, tmp_path: Path) -> N
     assert len(dict(cluster.map(work.square, range(2), DATA))) == 2
 
 
-def test_estimators_of_scikit_learn_work_with_joblib(cluster: Cluster, processes: Processes) -> None:
+def test_estimators_of_scikit_learn_work_with_joblib(cluster: Cluster, running: Running) -> None:
     joblib = pytest.importorskip("joblib")
     pytest.importorskip("sklearn")
     from distributed import Client
@@ -178,46 +169,55 @@ def test_estimators_of_scikit_learn_work_with_joblib(cluster: Cluster, processes
     labels = (rows.sum(axis=1) > 0).astype(int)
     estimator = MLPClassifier(hidden_layer_sizes=(8,), max_iter=5, random_state=0)
     here = cross_val_score(estimator, rows, labels, cv=4)
-    with Client(processes.address), joblib.parallel_config(backend="dask"):
+    with Client(running.address), joblib.parallel_config(backend="dask"):
         there = cross_val_score(estimator, rows, labels, cv=4)
     assert there.tolist() == here.tolist()
     del cluster
 
 
-def test_a_job_whose_worker_dies_is_done_again_once(cluster: Cluster, processes: Processes, tmp_path: Path) -> None:
+def test_a_job_whose_worker_dies_is_done_again_once(cluster: Cluster, running: Running, tmp_path: Path) -> None:
     jobs = [(number, str(tmp_path)) for number in range(4)]
+    before = set(running.client.run(os.getpid).values())
     killed: list[int] = []
 
     def kill(_: Any, process: int) -> bool:
         if not killed:
             killed.append(process)
             os.kill(process, signal.SIGKILL)
-            processes.add_worker()
             (tmp_path / "go").touch()
         return False
 
     results = dict(cluster.map(work.await_file, jobs, DATA, on_message=kill))
     assert sorted(results.values()) == [0, 1, 2, 3]
-    assert killed
     assert sorted((tmp_path / "done").read_text().split()) == ["0", "1", "2", "3"]
-    assert killed[0] in {process.pid for process in processes.workers}
-    wait_for(lambda: cluster.n_workers == 2)
+    assert len(killed) == 1
+    running.wait_for_workers()
+    assert before - set(running.client.run(os.getpid).values()) == set(killed)
+
+
+def go_on(process: int) -> None:
+    """Let a process go on that is halted; it may have ended since."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process, signal.SIGCONT)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="processes cannot be halted here")
 def test_a_worker_that_is_cut_off_and_comes_back_changes_nothing(
-    cluster: Cluster, processes: Processes, tmp_path: Path
+    cluster: Cluster, running: Running, tmp_path: Path
 ) -> None:
     jobs = [(number, str(tmp_path)) for number in range(4)]
+    addresses = {process: address for address, process in running.client.run(os.getpid).items()}
     halted: list[int] = []
 
     def halt(_: Any, process: int) -> bool:
         if not halted:
             halted.append(process)
             os.kill(process, signal.SIGSTOP)
+            # As the scheduler does when it has not heard from a worker for some minutes.
+            running.client.run_on_scheduler(work.take_for_dead, addresses[process])
         elif process != halted[0]:
-            # The scheduler has given the job to the other worker.
-            os.kill(halted[0], signal.SIGCONT)
+            # The job has gone to another worker.
+            go_on(halted[0])
             (tmp_path / "go").touch()
         return False
 
@@ -225,52 +225,16 @@ def test_a_worker_that_is_cut_off_and_comes_back_changes_nothing(
         results = dict(cluster.map(work.await_file, jobs, DATA, on_message=halt))
     finally:
         for process in halted:
-            os.kill(process, signal.SIGCONT)
+            go_on(process)
     assert sorted(results.values()) == [0, 1, 2, 3]
     assert halted
-    # It was taken for dead, and ends when it learns that; with a nanny a new one takes its place.
-    processes.add_worker()
-    wait_for(lambda: cluster.n_workers >= 2)
+    # It ends when it learns that it was taken for dead, and another one takes its place.
+    running.wait_for_workers()
     assert len(dict(cluster.map(work.square, range(4), DATA))) == 4
 
 
-def test_a_job_that_kills_its_workers_is_lost_and_the_others_are_not(cluster: Cluster, processes: Processes) -> None:
-    results = cluster.map(work.die, range(3), DATA)
-    answers: dict[int, Any] = {}
-    died = 0
-    with contextlib.closing(results):
-        # Both workers die; others take their place.
-        for _ in range(2):
-            processes.add_worker()
-        for job, answer in results:
-            answers[job] = answer
-            died += isinstance(answer, Lost)
-    assert (answers[0], answers[2], died) == (0, 2, 1)
+def test_a_job_that_kills_its_workers_is_lost_and_the_others_are_not(cluster: Cluster) -> None:
+    answers = dict(cluster.map(work.die, range(3), DATA))
+    assert (answers[0], answers[2]) == (0, 2)
+    assert isinstance(answers[1], Lost)
     assert "lack of memory" in answers[1].reason
-
-
-def test_a_worker_of_another_version_is_refused(
-    cluster: Cluster, processes: Processes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    wait_for_workers(processes, 1)
-    monkeypatch.setattr(cluster_module, "__version__", "999.0")
-    with pytest.raises(RecipeError, match=r"has fastnn .*, but this process 999\.0; install the same version"):
-        Cluster(processes.address)
-    with pytest.raises(RecipeError, match="a worker has fastnn"):
-        dict(cluster.map(work.square, range(1), DATA))
-
-
-def test_a_worker_without_the_package_is_refused(processes: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
-    wait_for_workers(processes, 1)
-    monkeypatch.setattr(cluster_module, "_version_here", work.without_package)
-    with pytest.raises(RecipeError, match=r"cannot run fastnn .*; install there: pip install"):
-        Cluster(processes.address)
-
-
-@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense", "http://127.0.0.1:1"])
-def test_a_scheduler_that_is_not_there_is_named(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster_module, "_CONNECT_SECONDS", 1)
-    with pytest.raises(RecipeError, match="no Dask scheduler can be reached there") as caught:
-        Cluster(address)
-    assert address in str(caught.value)
-    assert "\n" not in str(caught.value)

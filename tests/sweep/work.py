@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastnn.errors import MissingExtraError
 
@@ -26,13 +26,25 @@ def refuse(dataset: Dataset, job: int, task: Task) -> int:
     return until_stopped(dataset, job, task)
 
 
-def until_stopped(_: Dataset, job: int, task: Task) -> int:
-    """Run until the task is stopped, or for a minute."""
-    task.send(job)
-    for _ in range(6000):
-        task.check()
-        time.sleep(0.01)
-    return job
+def until_stopped(_: Dataset, job: int | None, task: Task) -> int | None:
+    """Run until the task is stopped; the job None ends at once."""
+    _running[id(task)] = job
+    try:
+        task.send(job)
+        while job is not None:
+            task.check()
+            time.sleep(0.01)
+        return job
+    finally:
+        del _running[id(task)]
+
+
+_running: dict[int, int | None] = {}
+
+
+def count_running() -> int:
+    """Return how many jobs of the function above run on a worker."""
+    return len(_running)
 
 
 def await_file(_: Dataset, job: tuple[int, str], task: Task) -> int:
@@ -55,6 +67,6 @@ def die(_: Dataset, job: int, __: Task) -> int:
     return job
 
 
-def without_package() -> str:
-    """Fail as a worker does that cannot import a module."""
-    raise ModuleNotFoundError("No module named 'fastnn'")
+async def take_for_dead(address: str, dask_scheduler: Any = None) -> None:
+    """Let a scheduler restart a worker of which it has not heard; runs there."""
+    await dask_scheduler.restart_workers([address], wait_for_workers=False, stimulus_id="test")
