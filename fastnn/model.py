@@ -29,6 +29,8 @@ from fastnn.recipe import Recipe  # noqa: TC001
 from fastnn.threads import cores
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from fastnn.datasets.columns import Column
@@ -51,6 +53,9 @@ _LEAST_PER_THREAD = 256
 too much."""
 _MOST_PER_CALL = 8192
 """Most samples that a thread takes at a time; their images are 6 MiB."""
+
+ROWS_IN_PART = 1 << 16
+"""Samples whose outputs are in memory at a time in a pass over all of them."""
 
 _MAX_IDLE = 8
 """Sets of engines kept for later predictions; a server may predict on many threads at once, but seldom does."""
@@ -441,6 +446,21 @@ class Model:
             for _ in pool.map(run, range(0, n, share)):
                 pass
         return result
+
+    def outputs_in_parts(self, samples: Any, rows: int = 0) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+        """Yield which samples a part holds, and their :meth:`outputs`, so that those of few are in memory.
+
+        Parameters
+        ----------
+        samples : ndarray, MappedRows or SparseRows
+            See :meth:`outputs`.
+        rows : int
+            Samples of a part; by default :data:`ROWS_IN_PART`.
+        """
+        step = rows or ROWS_IN_PART
+        for start in range(0, len(samples), step):
+            stop = min(len(samples), start + step)
+            yield slice(start, stop), self.outputs(_part(samples, start, stop))
 
     def _run(self, samples: NDArray[Any] | SparseRows) -> NDArray[np.float64]:
         # Concurrent threads need an engine each. Idle ones are kept: making one takes longer than predicting a digit.

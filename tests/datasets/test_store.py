@@ -5,7 +5,7 @@ import json
 import os
 import tracemalloc
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,6 +24,7 @@ from fastnn.datasets.store_writer import write_store
 from fastnn.datasets.writers import write_dataset
 from fastnn.errors import DataError
 from fastnn.predicting import predict_table, predict_table_to_file, write_predictions
+from fastnn.report import measure
 from tests.helpers import blobs, linear_table, save_table
 
 RECIPES = {
@@ -530,9 +531,58 @@ def test_a_large_evaluation_is_that_of_all_samples_together(classes: int, monkey
     dataset = blobs(250, classes=tuple("0123456789")[:classes])
     model = fastnn.fit(blobs(60, classes=dataset.names), fastnn.Recipe(hidden=(8,), epochs=1, lr=0.05), progress=False)
     whole = fastnn.evaluate(model, dataset)
-    monkeypatch.setattr("fastnn.evaluation.metrics._ROWS_AT_ONCE", 64)
+    monkeypatch.setattr("fastnn.model.ROWS_IN_PART", 64)
     parts = fastnn.evaluate(model, dataset)
     assert np.array_equal(parts.confusion, whole.confusion)
     assert (parts.per_class, parts.accuracy, parts.roc_auc) == (whole.per_class, whole.accuracy, whole.roc_auc)
     assert parts.loss == pytest.approx(whole.loss, rel=1e-12)
     assert parts.log_loss == pytest.approx(whole.log_loss, rel=1e-12)
+
+
+@pytest.mark.parametrize("task", ["regression", "multilabel"])
+def test_a_large_table_is_evaluated_in_parts(task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = linear_table(250, targets=2)
+    if task == "multilabel":
+        table = replace(table, targets=(table.targets > 0).astype(np.uint8))
+    model = fastnn.fit(table, fastnn.presets["table"].replace(epochs=1, hidden=(4,)), progress=False)
+    whole = fastnn.evaluate(model, table)
+    monkeypatch.setattr("fastnn.model.ROWS_IN_PART", 64)
+    monkeypatch.setattr("fastnn.evaluation.regression._ROWS_AT_ONCE", 64)
+    parts = fastnn.evaluate(model, store_of(table, tmp_path))
+    assert parts.metrics == pytest.approx(whole.metrics, rel=1e-12)
+    rows = [
+        [
+            value
+            for row in one.as_dict()["per_target" if task == "regression" else "per_label"]
+            for value in row.values()
+        ]
+        for one in (parts, whole)
+    ]
+    assert [one for one in rows[0] if isinstance(one, str)] == [one for one in rows[1] if isinstance(one, str)]
+    numbers = [[one for one in values if not isinstance(one, str)] for values in rows]
+    assert numbers[0] == pytest.approx(numbers[1], rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["images", "regression"])
+def test_a_report_on_a_large_data_set_shows_what_that_on_a_small_one_does(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = blobs(250) if kind == "images" else linear_table(250, targets=2)
+    recipe = "modern" if kind == "images" else "table"
+    model = fastnn.fit(
+        dataset.take(range(100)), fastnn.presets[recipe].replace(epochs=1, hidden=(4,), ensemble=1), progress=False
+    )
+    whole = measure(model, dataset, None)
+    monkeypatch.setattr("fastnn.model.ROWS_IN_PART", 64)
+    monkeypatch.setattr("fastnn.evaluation.bootstrap._ROWS_AT_ONCE", 64)
+    parts = measure(model, store_of(dataset, tmp_path), None)
+    for name in ("worst", "shown"):
+        assert np.array_equal(getattr(parts, name), getattr(whole, name))
+        assert np.allclose(getattr(parts, f"{name}_outputs"), getattr(whole, f"{name}_outputs"), rtol=1e-12)
+    assert len(parts.worst) > 30
+    for name, figure in whole.figures.items():
+        assert astuple(parts.figures[name]) == pytest.approx(astuple(figure), rel=1e-9)
+    if whole.reliability is not None and parts.reliability is not None:
+        assert np.array_equal(parts.reliability.counts, whole.reliability.counts)
+        assert np.allclose(parts.reliability.accuracy, whole.reliability.accuracy, equal_nan=True)
+        assert parts.reliability.ece == pytest.approx(whole.reliability.ece, rel=1e-9)
