@@ -450,6 +450,8 @@ class Model:
     def outputs_in_parts(self, samples: Any, rows: int = 0) -> Iterator[tuple[slice, NDArray[np.float64]]]:
         """Yield which samples a part holds, and their :meth:`outputs`, so that those of few are in memory.
 
+        Of no samples, one part is yielded.
+
         Parameters
         ----------
         samples : ndarray, MappedRows or SparseRows
@@ -458,7 +460,7 @@ class Model:
             Samples of a part; by default :data:`ROWS_IN_PART`.
         """
         step = rows or ROWS_IN_PART
-        for start in range(0, len(samples), step):
+        for start in range(0, max(1, len(samples)), step):
             stop = min(len(samples), start + step)
             yield slice(start, stop), self.outputs(_part(samples, start, stop))
 

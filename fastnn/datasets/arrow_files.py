@@ -5,10 +5,9 @@ from __future__ import annotations
 import io
 import json
 import re
-import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
@@ -159,18 +158,20 @@ def _table_on_disk(file: Any, path: Path, options: ReadOptions, spool: Path) -> 
         text.unlink(missing_ok=True)
 
 
-def read_number_columns(path: Path, names: Sequence[str]) -> MappedRows | None:
-    """Return columns of numbers of a Parquet file as rows of float64, left on the disk.
+def read_number_columns(path: Path, names: Sequence[str], spool: Path | None = None) -> NDArray[np.float64] | None:
+    """Return columns of numbers of a Parquet file as rows of float64.
 
     Parameters
     ----------
     path : Path
     names : sequence of str
         The columns, in their order in the rows.
+    spool : Path, optional
+        A temporary folder for the rows, if they are to be left on the disk.
 
     Returns
     -------
-    MappedRows or None
+    ndarray of float64 or MappedRows, shape (n, k), or None
         None if the file is no Parquet file of columns.
 
     Raises
@@ -190,22 +191,30 @@ def read_number_columns(path: Path, names: Sequence[str]) -> MappedRows | None:
     texts = [name for name in names if not _is_number(columns[name].type, pa)]
     if texts:
         raise DataError(f"{path}: column {texts[0][:40]!r} holds {columns[texts[0]].type}, but the model takes numbers")
-    with tempfile.TemporaryDirectory() as folder:
-        place, done = Path(folder) / FEATURES, 0
-        with ArrayWriter(place, np.dtype(np.float64), (len(names),)) as writer:
-            for table in _batches(file, path, list(names)):
-                rows = np.stack([table.column(name).to_numpy().astype(np.float64) for name in names], axis=1)
-                fault = first_not_finite(rows)
-                if fault is not None:
-                    row, column, value = fault
-                    raise DataError(
-                        f"{path}: column {names[column][:40]!r} is {value} in row {done + row} (from 0); fill it in or "
-                        "leave the row out"
-                    )
-                writer.append(rows)
-                done += len(rows)
-        mapped = MappedFile(place)
-    return MappedRows(mapped.array, file=mapped)
+    parts = _number_rows(file, path, names)
+    if spool is None:
+        return np.concatenate([*parts])
+    with ArrayWriter(spool / FEATURES, np.dtype(np.float64), (len(names),)) as writer:
+        for rows in parts:
+            writer.append(rows)
+    mapped = MappedFile(spool / FEATURES)
+    return cast("NDArray[np.float64]", MappedRows(mapped.array, file=mapped))
+
+
+def _number_rows(file: Any, path: Path, names: Sequence[str]) -> Iterator[NDArray[np.float64]]:
+    """Yield the rows of columns of numbers; DataError if a value is none."""
+    done = 0
+    for table in _batches(file, path, list(names)):
+        rows = np.stack([table.column(name).to_numpy().astype(np.float64) for name in names], axis=1)
+        fault = first_not_finite(rows)
+        if fault is not None:
+            row, column, value = fault
+            raise DataError(
+                f"{path}: column {names[column][:40]!r} is {value} in row {done + row} (from 0); fill it in or leave "
+                "the row out"
+            )
+        yield rows
+        done += len(rows)
 
 
 def write_columns(file: BinaryIO, source: str, parts: Iterable[dict[str, Any]]) -> None:

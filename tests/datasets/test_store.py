@@ -23,8 +23,9 @@ from fastnn.datasets.store_files import new_array
 from fastnn.datasets.store_writer import write_store
 from fastnn.datasets.writers import write_dataset
 from fastnn.errors import DataError
-from fastnn.predicting import predict_table, predict_table_to_file, write_predictions
+from fastnn.predicting import predict_table, predict_table_to_file, preview_table, write_predictions
 from fastnn.report import measure
+from fastnn.storage import cache_dir
 from tests.helpers import blobs, linear_table, save_table
 
 RECIPES = {
@@ -515,7 +516,7 @@ def test_predictions_are_written_in_parts(ending: str, tmp_path: Path, monkeypat
     files = [str(tmp_path / name) for name in ("model.safetensors", "big.fnn")]
     whole, parts = (tmp_path / f"{name}.{ending}" for name in ("whole", "parts"))
     write_predictions(predict_table(*files), whole)
-    monkeypatch.setattr("fastnn.predicting._ROWS_AT_ONCE", 100)
+    monkeypatch.setattr("fastnn.model.ROWS_IN_PART", 100)
     assert len(predict_table_to_file(*files, parts)) == 100
     if ending == "parquet":
         pq = pytest.importorskip("pyarrow.parquet")
@@ -586,3 +587,33 @@ def test_a_report_on_a_large_data_set_shows_what_that_on_a_small_one_does(
         assert np.array_equal(parts.reliability.counts, whole.reliability.counts)
         assert np.allclose(parts.reliability.accuracy, whole.reliability.accuracy, equal_nan=True)
         assert parts.reliability.ece == pytest.approx(whole.reliability.ece, rel=1e-9)
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "csv of images"])
+def test_rows_of_a_large_file_are_left_on_the_disk(
+    ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = ending == "csv of images"
+    dataset = blobs(250) if images else linear_table(250)
+    if images:
+        write_dataset(dataset, tmp_path / "a.csv")
+    elif ending == "csv":
+        save_table(dataset, tmp_path / "a.csv")
+    file = str(parquet(tmp_path, dataset) if ending == "parquet" else tmp_path / "a.csv")
+    recipe = fastnn.Recipe(hidden=(4,)) if images else fastnn.presets["table"]
+    read = dataset if images else replace(load_dataset(file, target="price"), notes=())
+    model = fastnn.fit(read, recipe.replace(epochs=1), progress=False)
+    formats.save_model(model, tmp_path / "model.safetensors")
+    whole = predict_table(str(tmp_path / "model.safetensors"), file)
+    monkeypatch.setattr("fastnn.predicting._LARGE_FILE", 0)
+    monkeypatch.setattr("fastnn.model.ROWS_IN_PART", 100)
+    kinds = []
+    outputs = fastnn.Model.outputs_in_parts
+    monkeypatch.setattr(
+        fastnn.Model, "outputs_in_parts", lambda self, rows, n=0: kinds.append(type(rows)) or outputs(self, rows, n)
+    )
+    first, n = preview_table(str(tmp_path / "model.safetensors"), file)
+    assert (len(first), n, kinds) == (100, 250, [MappedRows])
+    assert np.array_equal(first.values, whole.values[:100])
+    assert list(predict_table(str(tmp_path / "model.safetensors"), file).rows()) == list(whole.rows())
+    assert not list(cache_dir().glob(".scratch*"))
