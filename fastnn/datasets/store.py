@@ -26,6 +26,7 @@ from fastnn.datasets.columns import Column  # noqa: TC001 - msgspec reads the an
 from fastnn.datasets.dataset import Dataset, check_finite
 from fastnn.datasets.mapped import KnownContent, MappedFile, MappedRows, StoredPart
 from fastnn.datasets.options import DEFAULT_OPTIONS
+from fastnn.datasets.store_files import features_of
 from fastnn.errors import DataError
 from fastnn.reading import read_file
 from fastnn.storage import (
@@ -121,7 +122,7 @@ class FileNames(NamedTuple):
     @classmethod
     def of(cls, part: Part) -> FileNames:
         """Return those of a part."""
-        return cls(f"{part}-features.npy", f"{part}-targets.npy", f"{part}-groups.npy")
+        return cls(features_of(part), f"{part}-targets.npy", f"{part}-groups.npy")
 
 
 FILES = (HEADER, *(name for part in _PARTS for name in FileNames.of(part)))
