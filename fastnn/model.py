@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from fastnn.datasets.columns import total_width
 from fastnn.datasets.dataset import check_finite
-from fastnn.datasets.mapped import MappedRows
+from fastnn.datasets.mapped import ChangedRows, MappedRows
 from fastnn.datasets.options import ReadOptions
 from fastnn.datasets.polarity import StoredPolarity  # noqa: TC001 - msgspec reads the annotations
 from fastnn.datasets.sparse import SparseRows
@@ -51,8 +51,8 @@ LEAST_CALIBRATED = 1e-4
 _LEAST_PER_THREAD = 256
 """Least number of samples for a thread, which take about a millisecond if they are images; for fewer, starting it costs
 too much."""
-_MOST_PER_CALL = 8192
-"""Most samples that a thread takes at a time; their images are 6 MiB."""
+_MOST_PER_CALL = 2048
+"""Most samples that a thread takes at a time; their images are 1.5 MiB."""
 
 ROWS_IN_PART = 1 << 16
 """Samples whose outputs are in memory at a time in a pass over all of them."""
@@ -462,7 +462,12 @@ class Model:
         step = rows or ROWS_IN_PART
         for start in range(0, max(1, len(samples)), step):
             stop = min(len(samples), start + step)
-            yield slice(start, stop), self.outputs(_part(samples, start, stop))
+            if isinstance(samples, MappedRows) and (samples.index is not None or isinstance(samples, ChangedRows)):
+                # Not an array of them all: threads read a few at a time.
+                part: Any = samples.take(np.arange(start, stop))
+            else:
+                part = _part(samples, start, stop)
+            yield slice(start, stop), self.outputs(part)
 
     def _run(self, samples: NDArray[Any] | SparseRows) -> NDArray[np.float64]:
         # Concurrent threads need an engine each. Idle ones are kept: making one takes longer than predicting a digit.
