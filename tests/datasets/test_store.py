@@ -201,6 +201,18 @@ def pictures(tmp_path: Path) -> Path:
     return tmp_path / "pictures"
 
 
+def inverted_pictures(tmp_path: Path) -> Path:
+    """Return pictures with light ink on dark paper, of which a blank one is left out, and a test set."""
+    from PIL import Image
+
+    for part, made in (("train", blobs(40)), ("test", blobs(20, seed=1))):
+        for k, image in enumerate((~made.images).reshape(-1, 28, 28)):
+            folder = tmp_path / "parts" / part / str(k % 10)
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image * (part == "test" or k != 7)).save(folder / f"{k}.png")
+    return tmp_path / "parts"
+
+
 def written(name: str) -> Callable[[Path], Path]:
     def write(tmp_path: Path) -> Path:
         write_dataset(blobs(60), tmp_path / name)
@@ -228,6 +240,7 @@ SOURCES: dict[str, Callable[[Path], Any]] = {
     "npz": written("a.npz"),
     "table": lambda tmp_path: save_table(linear_table(), tmp_path / "a.csv"),
     "pictures": pictures,
+    "inverted pictures": inverted_pictures,
     "database": database,
     "drawn": lambda _: "drawn:150:3",
 }
