@@ -225,7 +225,8 @@ class _Table:
         with contextlib.ExitStack() as stack:
             spool = None
             # A store is read in place. A missing file is reported where it is read.
-            if path.is_file() and path.stat().st_size >= _LARGE_FILE:
+            least = 0 if model.takes == "images" and file.lower().endswith(".parquet") else _LARGE_FILE
+            if path.is_file() and path.stat().st_size >= least:
                 try:
                     spool = stack.enter_context(scratch_folder())
                 except OSError as error:
@@ -268,6 +269,12 @@ def _read_image_rows(file: str, polarity: Polarity, spool: Path | None) -> tuple
     path = user_path(file)
     if file.lower().endswith(TEXT_ENDINGS):
         return read_pixel_rows(path, polarity, spool)
+    if file.lower().endswith(".parquet") and spool is not None:
+        from fastnn.datasets.arrow_files import read_pixel_columns
+
+        found = read_pixel_columns(path, polarity, spool)
+        if found is not None:
+            return found
     dataset = load_source(str(path), ReadOptions(spool=spool))
     if not dataset.is_images:
         raise DataError(f"{file}: holds rows of numbers, but the model takes images of {SIDE}x{SIDE} pixels")

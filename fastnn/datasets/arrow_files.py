@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from fastnn.datasets.array_names import Part
     from fastnn.datasets.dataset import Dataset
     from fastnn.datasets.options import ReadOptions
+    from fastnn.datasets.polarity import Polarity
 
 _PARTS: tuple[Part, ...] = ("train", "test", "validation")
 _ONE_HOT = "columns of 0 and 1"
@@ -137,18 +138,12 @@ def _batches(file: Any, path: Path, names: list[str] | None = None) -> Iterator[
 
 def _table_on_disk(file: Any, path: Path, options: ReadOptions, spool: Path) -> Dataset:
     """Return the data set of a Parquet file of columns, some rows after the other, as :func:`_table` does."""
-    from pyarrow import csv
-
     from fastnn.datasets.delimited import DelimitedText
     from fastnn.datasets.table import parse_table
 
-    source, columns = str(path), _columns(file.schema_arrow)
-    text = spool / "table"
+    source, text = str(path), spool / "table"
     try:
-        with text.open("xb") as sink:
-            for number, table in enumerate(_batches(file, path)):
-                part = _as_plain(table, columns, source)
-                csv.write_csv(part, sink, csv.WriteOptions(include_header=not number))
+        _write_as_text(file, path, text)
         return _with_rows_from_0(
             lambda: parse_table(
                 DelimitedText(map_packed(text), source), options.target, options.task, spool=spool, group=options.group
@@ -156,6 +151,57 @@ def _table_on_disk(file: Any, path: Path, options: ReadOptions, spool: Path) -> 
         )
     finally:
         text.unlink(missing_ok=True)
+
+
+def _write_as_text(file: Any, path: Path, text: Path) -> None:
+    """Write the columns of a Parquet file as CSV, some rows at a time."""
+    from pyarrow import csv
+
+    columns = _columns(file.schema_arrow)
+    with text.open("xb") as sink:
+        for number, table in enumerate(_batches(file, path)):
+            part = _as_plain(table, columns, str(path))
+            csv.write_csv(part, sink, csv.WriteOptions(include_header=not number))
+
+
+def read_pixel_columns(path: Path, polarity: Polarity, spool: Path) -> tuple[NDArray[np.uint8], tuple[str, ...]] | None:
+    """Return the images in the columns of a Parquet file, with or without labels, left on the disk, and notes.
+
+    Parameters
+    ----------
+    path : Path
+    polarity : {"auto", "dark-on-light", "light-on-dark"}
+        How the images are stored.
+    spool : Path
+        A temporary folder.
+
+    Returns
+    -------
+    images : MappedRows of uint8, shape (n, 784)
+        255 = paper.
+    notes : tuple of str
+
+    None for a file with lists or pictures.
+
+    Raises
+    ------
+    DataError
+        See :func:`fastnn.datasets.csv_rows.read_pixel_rows`.
+    """
+    from fastnn.datasets.csv_rows import read_pixel_rows
+
+    file, text = _large_table(path), spool / "table.csv"
+    if file is None:
+        return None
+    _write_as_text(file, path, text)
+    try:
+        images, notes = read_pixel_rows(text, polarity, spool)
+    except DataError as error:
+        shown = str(error).replace(str(text), str(path))
+        raise DataError(_LINE.sub(lambda match: f"row {int(match[1]) - 2} (from 0)", shown)) from None
+    finally:
+        text.unlink(missing_ok=True)
+    return images, tuple(note.replace(str(text), str(path)) for note in notes)
 
 
 def read_number_columns(path: Path, names: Sequence[str], spool: Path | None = None) -> NDArray[np.float64] | None:

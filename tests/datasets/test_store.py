@@ -520,6 +520,24 @@ def test_rows_of_a_parquet_file_are_predicted_by_the_names_of_their_columns(tmp_
         predict_table(str(tmp_path / "model.safetensors"), str(tmp_path / "new.parquet"))
 
 
+def test_images_in_the_columns_of_a_parquet_file_are_predicted(tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet as pq
+
+    dataset = blobs(250)
+    model = fastnn.fit(dataset, fastnn.Recipe(hidden=(8,), epochs=1, lr=0.05), progress=False)
+    formats.save_model(model, tmp_path / "model.safetensors")
+    columns = {f"pixel{k}": dataset.images[:, k] for k in range(784)}
+    files = [str(tmp_path / name) for name in ("model.safetensors", "a.parquet")]
+    for labels in ({}, {"label": dataset.labels}):
+        pq.write_table(arrow.table(columns | labels), tmp_path / "a.parquet", row_group_size=100)
+        assert np.array_equal(predict_table(*files).values, model.predict(dataset.images))
+    pq.write_table(arrow.table(columns | {"pixel7": dataset.images[:, 7] * 1000.0}), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"a\.parquet: ") as caught:
+        predict_table(*files)
+    assert ".tmp" not in str(caught.value)
+
+
 @pytest.mark.parametrize("ending", ["csv", "tsv", "parquet"])
 def test_predictions_are_written_in_parts(ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = blobs(250)
