@@ -38,6 +38,10 @@ NOT_ATTACKED = {
     ("cli._stream", "_pieces"): "standard input of the process; the target row-stream has its content",
     ("cli.train", "_session_from"): "loads a model as evaluate does; the attack kill trains from one",
     ("datasets.fetch", "_write"): "downloads need a server; tests/datasets/test_fetch.py has one",
+    (
+        "datasets.idx",
+        "_unpack_images",
+    ): "reads pieces as _read_announced does; tests/datasets/test_store.py cuts one off",
     ("datasets.store_writer", "_replace_files"): "moves finished files; tests/datasets/test_store.py calls it",
     ("datasets.writers", "_replace_idx_files"): "moves finished files; the attack kill ends it at every call",
     ("formats.c_header", "run"): "compiles and runs the code in the file, which must be one's own",
@@ -47,6 +51,7 @@ NOT_ATTACKED = {
     ("running_scaling", "RunningScaling._prepare"): "loads compiled code; the target machine-code attacks that",
     ("sklearn.classifier", "MLPClassifier.predict"): "decodes labels from numbers; scikit-learn's checks call it",
     ("report.pictures", "draw"): "takes seconds; the program attacks it, and tests/test_report.py has odd names",
+    ("storage", "scratch_folder"): "makes an empty folder; tests/datasets/test_store.py has one that is removed",
     ("storage", "exchange"): "moves finished folders; the attack kill ends it at every call",
     ("sweep.study", "Study._agree"): "reads what Optuna has read; tests/sweep/test_run.py has studies of other spaces",
     ("sweep.study", "_repair"): "cuts off a line; tests/sweep/test_run.py and the target study have broken ones",

@@ -1,6 +1,7 @@
 """Stores: data sets that are mapped from the disk, whatever they were converted from."""
 
 import errno
+import gzip
 import json
 import os
 import tracemalloc
@@ -261,6 +262,25 @@ def test_a_store_holds_what_its_source_does(kind: str, tmp_path: Path) -> None:
         assert stored.test.content_hash == plain.test.content_hash
     assert check_store(tmp_path / "big.fnn").content_hash == plain.content_hash
     assert {path.name for path in (tmp_path / "big.fnn").iterdir()} <= set(FILES)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda content: content[:-1], "47039 bytes of content, not 47040; it is truncated"),
+        (lambda content: content + b"x", "more than 47040 bytes of content; it is longer than its header says"),
+    ],
+)
+def test_compressed_images_of_another_length_are_refused(
+    change: Callable[[bytes], bytes], message: str, tmp_path: Path
+) -> None:
+    write_dataset(blobs(60), tmp_path / "a-images-idx3-ubyte.gz")
+    path = tmp_path / "a-images-idx3-ubyte.gz"
+    path.write_bytes(gzip.compress(change(gzip.decompress(path.read_bytes()))))
+    for read in (load_dataset, lambda source: write_store(str(source), tmp_path / "big.fnn")):
+        with pytest.raises(DataError, match=message):
+            read(path)
+    assert not list(tmp_path.glob("*.fnn"))
 
 
 @pytest.mark.parametrize("polarity", ["mixed", "light-on-dark", "dark-on-light"])
