@@ -37,6 +37,7 @@ NOT_ATTACKED = {
     ("cli._streams", "open_streams"): "the streams of the process; tests/attacks/signals.py closes them",
     ("cli._stream", "_pieces"): "standard input of the process; the target row-stream has its content",
     ("cli.train", "_session_from"): "loads a model as evaluate does; the attack kill trains from one",
+    ("datasets.digits_json", "read_json_with_contributors"): "parses as read_json does",
     ("datasets.fetch", "_write"): "downloads need a server; tests/datasets/test_fetch.py has one",
     (
         "datasets.idx",
