@@ -34,6 +34,13 @@ def stream_recipe(recipe: Recipe) -> tuple[Recipe, tuple[str, ...]]:
 class BatchTrainer:
     """Trains a network on batches, each once; `network`, `recipe` and errors are those of :func:`train_batches`.
 
+    Parameters
+    ----------
+    network : Network
+    recipe : Recipe
+    like : Model, optional
+        A model whose scalings are used, instead of those of the first batch.
+
     Attributes
     ----------
     network : Network
@@ -43,14 +50,14 @@ class BatchTrainer:
         Number of batches trained on.
     """
 
-    def __init__(self, network: Network, recipe: Recipe) -> None:
+    def __init__(self, network: Network, recipe: Recipe, like: Model | None = None) -> None:
         for name, value in _NOT_OF_STREAMS.items():
             if getattr(recipe, name) != value:
                 raise RecipeError(f"recipe {recipe.name} has {name}, which training on batches cannot have; drop it")
         self.network, self._recipe = network, recipe
         self.samples = self.batches = 0
         self._first: Dataset | None = None
-        self._like: Model | None = None
+        self._like = like
 
     def train(self, batch: Dataset, on_chunk: OnChunk | None = None) -> EpochReport:
         """Train on the samples of a batch, in random order; return a report whose epoch is the number of the batch."""
@@ -58,7 +65,8 @@ class BatchTrainer:
             raise DataError(f"a batch must be a Dataset, not {type(batch).__name__}")
         if self._first is None:
             self._first = batch.take([])
-            self._like = None if batch.is_images else as_model(self.network.copy(), batch, self._recipe)
+            if self._like is None and not batch.is_images:
+                self._like = as_model(self.network.copy(), batch, self._recipe)
         elif (batch.names, batch.columns, batch.is_images) != (
             self._first.names,
             self._first.columns,

@@ -340,7 +340,10 @@ def _scores(model: Model, test: Dataset, n_train: int) -> tuple[dict[str, float]
 
 
 def _probabilities(model: Model, test: Dataset, _: int) -> NDArray[np.float64]:
-    return model.predict_proba(test.features)
+    found = np.empty((len(test), len(model.names)))
+    for part, outputs in model.outputs_in_parts(test.features):
+        found[part] = model.as_probabilities(outputs)
+    return found
 
 
 def cross_val_predict_proba(
@@ -385,12 +388,21 @@ def cross_val_predict_proba(
     if dataset.task == "regression":
         raise DataError(f"{dataset.source}: a regression has no class probabilities; call cross_validate")
     plan = _Plan.of(dataset, recipe, folds, repeats)
-    results = plan.train(_probabilities, **running)
     total = np.zeros((len(dataset), len(dataset.names)))
-    # In a fixed order: sums of floats depend on it, and threads finish in any order.
-    for repeat, fold in plan.jobs:
-        total[plan.assigned[repeat] == fold] += results[repeat, fold]
-    return total / repeats
+    waiting: dict[tuple[int, int], NDArray[np.float64]] = {}
+    left = iter(plan.jobs)
+    wanted = next(left, None)
+    # Closed if this is interrupted, so that the threads end.
+    with contextlib.closing(plan.train_each(_probabilities, **running)) as done:
+        for job, probabilities in done:
+            waiting[job] = probabilities
+            # In a fixed order: sums of floats depend on it, and threads finish in any order.
+            while wanted is not None and wanted in waiting:
+                repeat, fold = wanted
+                total[plan.assigned[repeat] == fold] += waiting.pop(wanted)
+                wanted = next(left, None)
+    total /= repeats
+    return total
 
 
 @dataclass(frozen=True, eq=False)
@@ -442,17 +454,23 @@ class _Plan:
 
     def train(self, measure: _Measure[T], **running: Unpack[Running]) -> dict[tuple[int, int], T]:
         """Return what `measure` returns for the model and the test samples of each job."""
+        return dict(self.train_each(measure, **running))
+
+    def train_each(
+        self, measure: _Measure[T], **running: Unpack[Running]
+    ) -> Generator[tuple[tuple[int, int], T], None, None]:
+        """Yield each job, as they end, with what `measure` returns for its model and its test samples."""
         running = _checked(**running)
         progress, scheduler = running.get("progress"), running.get("scheduler")
         work = _FoldWork(self.recipe, self.jobs[-1][1] + 1, measure, self.assigned)
         if scheduler is not None:
-            return self._collect(self._on_cluster(scheduler, changed(work, assigned=None)), progress)
+            return self._told(self._on_cluster(scheduler, changed(work, assigned=None)), progress)
         n_threads = min(len(self.jobs), thread_count(running.get("threads")))
         if n_threads > 1:
             # Compile once before several threads need it.
             work.session(self.dataset, self.jobs[0], StopFlag()).warm_up()
         done = map_threads(lambda job, stop: work(self.dataset, job, stop), self.jobs, n_threads)
-        return self._collect(done, progress)
+        return self._told(done, progress)
 
     def _on_cluster(self, scheduler: str, work: _FoldWork[T]) -> Generator[tuple[tuple[int, int], T], None, None]:
         from fastnn.cluster import Cluster, Lost
@@ -463,17 +481,15 @@ class _Plan:
                     raise TrainingError(f"{scheduler}: a fold could not be trained ({result.reason})")
                 yield job, result
 
-    def _collect(
+    def _told(
         self, done: Generator[tuple[tuple[int, int], T], None, None], progress: Progress | None
-    ) -> dict[tuple[int, int], T]:
-        results: dict[tuple[int, int], T] = {}
+    ) -> Generator[tuple[tuple[int, int], T], None, None]:
         # Closed if `progress` raises, so that the threads end.
         with contextlib.closing(done):
-            for job, result in done:
-                results[job] = result
+            for count, one in enumerate(done, start=1):
+                yield one
                 if progress is not None:
-                    progress(len(results), len(self.jobs))
-        return results
+                    progress(count, len(self.jobs))
 
 
 class _Measure(Protocol[T_co]):

@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from fastnn.datasets.columns import total_width
 from fastnn.datasets.dataset import check_finite
-from fastnn.datasets.mapped import MappedRows
+from fastnn.datasets.mapped import ChangedRows, MappedRows
 from fastnn.datasets.options import ReadOptions
 from fastnn.datasets.polarity import StoredPolarity  # noqa: TC001 - msgspec reads the annotations
 from fastnn.datasets.sparse import SparseRows
@@ -29,6 +29,8 @@ from fastnn.recipe import Recipe  # noqa: TC001
 from fastnn.threads import cores
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from fastnn.datasets.columns import Column
@@ -49,8 +51,11 @@ LEAST_CALIBRATED = 1e-4
 _LEAST_PER_THREAD = 256
 """Least number of samples for a thread, which take about a millisecond if they are images; for fewer, starting it costs
 too much."""
-_MOST_PER_CALL = 8192
-"""Most samples that a thread takes at a time; their images are 6 MiB."""
+_MOST_PER_CALL = 2048
+"""Most samples that a thread takes at a time; their images are 1.5 MiB."""
+
+ROWS_IN_PART = 1 << 16
+"""Samples whose outputs are in memory at a time in a pass over all of them."""
 
 _MAX_IDLE = 8
 """Sets of engines kept for later predictions; a server may predict on many threads at once, but seldom does."""
@@ -441,6 +446,28 @@ class Model:
             for _ in pool.map(run, range(0, n, share)):
                 pass
         return result
+
+    def outputs_in_parts(self, samples: Any, rows: int = 0) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+        """Yield which samples a part holds, and their :meth:`outputs`, so that those of few are in memory.
+
+        Of no samples, one part is yielded.
+
+        Parameters
+        ----------
+        samples : ndarray, MappedRows or SparseRows
+            See :meth:`outputs`.
+        rows : int
+            Samples of a part; by default :data:`ROWS_IN_PART`.
+        """
+        step = rows or ROWS_IN_PART
+        for start in range(0, max(1, len(samples)), step):
+            stop = min(len(samples), start + step)
+            if isinstance(samples, MappedRows) and (samples.index is not None or isinstance(samples, ChangedRows)):
+                # Not an array of them all: threads read a few at a time.
+                part: Any = samples.take(np.arange(start, stop))
+            else:
+                part = _part(samples, start, stop)
+            yield slice(start, stop), self.outputs(part)
 
     def _run(self, samples: NDArray[Any] | SparseRows) -> NDArray[np.float64]:
         # Concurrent threads need an engine each. Idle ones are kept: making one takes longer than predicting a digit.

@@ -37,7 +37,7 @@ _SOURCE = "standard input"
 _LINE = re.compile(r"\bline ([0-9]+)")
 
 
-def batches_of(pieces: Iterable[bytes], options: ReadOptions) -> Iterator[Dataset]:
+def batches_of(pieces: Iterable[bytes], options: ReadOptions, known: Sequence[str] = ()) -> Iterator[Dataset]:
     """Yield the rows of a text in batches.
 
     The first 1,000 rows decide what the columns hold, the classes, and how images are stored; later rows must fit.
@@ -49,6 +49,8 @@ def batches_of(pieces: Iterable[bytes], options: ReadOptions) -> Iterator[Datase
         are numbers, texts, or lists of numbers such as the pixels of an image. An empty piece says that there is
         nothing yet.
     options : ReadOptions
+    known : sequence of str
+        Classes that later rows may have besides those of the first ones.
 
     Yields
     ------
@@ -67,6 +69,8 @@ def batches_of(pieces: Iterable[bytes], options: ReadOptions) -> Iterator[Datase
     classes = options.classes
     if classes:
         begin = keep_classes(begin, classes)
+    elif begin.task == "classification":
+        begin = replace(begin, names=(*begin.names, *(name for name in known if name not in begin.names)))
     polarity = "auto" if begin.polarity is None or begin.polarity == "mixed" else begin.polarity
     kept = replace(options, polarity=polarity, task=options.task or (None if begin.is_images else begin.task))
     yield begin

@@ -90,6 +90,16 @@ def temporary_folder(folder: Path) -> Iterator[Path]:
         yield temporary
 
 
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Make an empty folder in the cache folder, which is removed at the end; OSError if it cannot be made."""
+    cache = cache_dir()
+    cache.mkdir(parents=True, exist_ok=True)
+    with temporary_beside(cache / "scratch") as folder:
+        folder.mkdir()
+        yield folder
+
+
 def put_in_place(made: Path, folder: Path) -> None:
     """Rename a temporary folder to `folder`, which must not exist, in one step."""
     target = follow(folder.absolute())

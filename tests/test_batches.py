@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import fastnn
+from fastnn import formats
 from fastnn.batches import BatchTrainer, stream_recipe
 from fastnn.cli import app
 from fastnn.datasets import Dataset, ReadOptions
@@ -195,10 +196,41 @@ def test_training_on_standard_input(isolated: Path) -> None:
     assert model.n_inputs == 3
     refused = run(b"", "--resume", "run")
     assert refused.exit_code == 2
-    assert "drop --resume and --from" in refused.stderr
+    assert "drop --resume, or go on with the network of a run by --from" in refused.stderr
     refused = run(b"", "--scheduler", "tcp://127.0.0.1:1")
     assert refused.exit_code == 2
     assert "drop --scheduler" in refused.stderr
+
+
+def test_a_stream_goes_on_with_the_network_of_a_model(isolated: Path) -> None:
+    first, second = parts(linear_table(2000), 1000)
+    common = ("--target", "price", "--hidden", "8", "--seed", "3", "--lr", "0.01", "--json")
+    assert run(as_csv(first), *common, "--out", "first").exit_code == 0
+    before = fastnn.load_model(isolated / "first")
+    # The columns are found by their names, and the target is that of the model.
+    lines = [",".join(reversed(line.split(","))) for line in as_csv(second).decode().splitlines()]
+    for name, content in (("again", as_csv(second)), ("turned", "\n".join(lines).encode())):
+        result = run(content, "--from", "first", "--out", name, "--json")
+        assert result.exit_code == 0, result.output
+    model = fastnn.load_model(isolated / "again")
+    assert model.card.start is not None
+    assert model.card.start.sha256 == before.sha256()
+    assert model.scaling is not None
+    assert before.scaling is not None
+    assert np.array_equal(model.scaling.mean, before.scaling.mean)
+    assert fastnn.evaluate(model, second).score > fastnn.evaluate(before, second).score
+    assert fastnn.load_model(isolated / "turned").sha256() == model.sha256()
+
+
+def test_a_stream_that_starts_from_a_model_may_have_all_of_its_classes_later(isolated: Path) -> None:
+    rows = b"1,2,a\n3,4,b\n" * 600
+    assert run(b"p,q,target\n" + rows + b"1,2,a\n", "--hidden", "4", "--out", "first").exit_code == 0
+    few = b"p,q,target\n" + b"1,2,a\n" * 600 + b"5,6,c\n" * 600 + b"3,4,b\n"
+    assert run(few, "--from", "first", "--out", "second").exit_code == 0
+    assert fastnn.load_model(isolated / "second").names == ("a", "b", "c")
+    formats.save_model(fastnn.fit("drawn:60", RECIPE.replace(ensemble=2), progress=False), isolated / "two.safetensors")
+    refused = run(few, "--from", "two.safetensors")
+    assert (refused.exit_code, "has 2 networks, but a stream trains one" in refused.stderr) == (2, True)
 
 
 def test_a_wrong_row_keeps_what_was_learned(isolated: Path) -> None:

@@ -80,7 +80,7 @@ def test_the_order_is_a_function_of_seed_and_epoch_alone() -> None:
 
 
 def test_order_of_shuffled_blocks_is_random_within_64_of_them() -> None:
-    n = 150_000
+    n = 147 * 1024
     order = epoch_order(0, 1, n, blocks=True)
     assert order.tolist() == epoch_order(0, 1, n, blocks=True).tolist()
     assert not np.array_equal(order, epoch_order(0, 2, n, blocks=True))

@@ -4,26 +4,40 @@ from __future__ import annotations
 
 import select
 import sys
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from fastnn.cli._console import err, note, out, print_json
 from fastnn.cli._signals import Interrupted, signals
 from fastnn.threads import StopFlag, TrainingInterrupted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from fastnn.datasets import Dataset, ReadOptions
     from fastnn.recipe import Recipe
+    from fastnn.starting_model import StartingModel
 
 _PIECE = 1 << 16
 _WAIT = 0.1
 """Seconds between two looks at signals and the clock while there is no input."""
 
 
+class Beginning(NamedTuple):
+    """What training on a stream begins with: the recipe, the run folder, and a model to start from, if there is one."""
+
+    recipe: Recipe
+    folder: Path
+    starting: StartingModel | None
+
+
 def train_stream(
-    options: ReadOptions, recipe_for: Callable[[Dataset], tuple[Recipe, Path]], *, quiet: bool, as_json: bool
+    options: ReadOptions,
+    begin: Callable[[Dataset], Beginning],
+    known: Sequence[str] = (),
+    *,
+    quiet: bool,
+    as_json: bool,
 ) -> None:
     """Train on the rows of standard input, and write a checkpoint now and then.
 
@@ -31,8 +45,10 @@ def train_stream(
     ----------
     options : ReadOptions
         How the rows are read.
-    recipe_for : callable
-        Returns the recipe and the run folder for data like the first rows.
+    begin : callable
+        Returns what training begins with, for data like the first rows.
+    known : sequence of str
+        Classes that rows may have besides those of the first ones.
     quiet, as_json : bool
         Whether progress is not shown, and the result is printed as JSON.
 
@@ -52,26 +68,33 @@ def train_stream(
     stop = StopFlag()
     run: Run | None = None
     with signals(stop.set) as signalled:
-        batches = batches_of(_pieces(stop), options)
+        batches = batches_of(_pieces(stop), options, known)
         try:
             first = next(batches)
         except TrainingInterrupted:
             raise Interrupted(signalled.number) from None
         for text in first.notes:
             note(text)
-        given, folder = recipe_for(first)
+        given, folder, starting = begin(first)
         recipe, notes = stream_recipe(given)
+        if starting is None:
+            network, like, start = recipe.network(first.n_inputs, len(first.names), first.task), None, None
+        else:
+            network, like, start = starting.model.network.copy(), starting.model, starting.card
+            notes = (*notes, *starting.notes(starting.match(first)))
         for text in notes:
             note(text)
-        trainer = BatchTrainer(recipe.network(first.n_inputs, len(first.names), first.task), recipe)
+        trainer = BatchTrainer(network, recipe, like)
 
         def card() -> ModelCard:
-            return ModelCard(recipe=recipe, epochs=trainer.batches, seed=recipe.seed, version=__version__)
+            return ModelCard(recipe=recipe, epochs=trainer.batches, seed=recipe.seed, version=__version__, start=start)
 
         seen = correct = 0.0
         try:
             batch: Dataset | None = first
             while batch is not None:
+                if starting is not None:
+                    batch = starting.match(batch)
                 report = trainer.train(batch, lambda _: stop.check())
                 seen, correct = seen + len(batch), correct + report.accuracy * len(batch)
                 run = run or Run.create(folder, recipe, trainer.model(card()))

@@ -90,16 +90,25 @@ def predict(
 def _predict_table(
     model: str, files: list[str], polarity: Polarity, out_file: Path | None, *, force: bool, as_json: bool
 ) -> None:
-    from fastnn.predicting import check_predictions_file, predict_table, predict_table_to_file, write_predictions
+    from fastnn.predicting import (
+        check_predictions_file,
+        predict_table,
+        predict_table_to_file,
+        preview_table,
+        write_predictions,
+    )
 
     if len(files) > 1:
         raise FastnnError("give one table at a time")
     if out_file is not None:
         check_predictions_file(out_file, files[0], force=force)
-    if out_file is not None and not as_json:
-        predictions = predict_table_to_file(model, files[0], out_file, polarity, force=force)
-    else:
+    n_rows = 0
+    if as_json:
         predictions = predict_table(model, files[0], polarity)
+    elif out_file is None:
+        predictions, n_rows = preview_table(model, files[0], polarity)
+    else:
+        predictions = predict_table_to_file(model, files[0], out_file, polarity, force=force)
     if out_file is not None and as_json:
         write_predictions(predictions, out_file, force=force)
     for text in predictions.notes:
@@ -112,7 +121,7 @@ def _predict_table(
     more = [
         f"{have - shown:,} more {what}"
         for have, shown, what in (
-            (len(predictions), _SHOWN_ROWS, "rows"),
+            (n_rows, _SHOWN_ROWS, "rows"),
             (len(predictions.header()), _SHOWN_COLUMNS, "columns"),
         )
         if have > shown

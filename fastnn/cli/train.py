@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -152,7 +153,9 @@ def train(
     if data == "-":
         if scheduler is not None:
             raise FastnnError("--data - trains one network on rows as they come, in this process; drop --scheduler")
-        _train_on_stream(options, recipe, changes, out_folder, quiet=quiet, as_json=as_json, other=resume or start)
+        if resume is not None:
+            raise FastnnError("--data - begins a new run; drop --resume, or go on with the network of a run by --from")
+        _train_on_stream(options, recipe, changes, out_folder, quiet=quiet, as_json=as_json, start=start)
         return
     if resume is not None and out_folder is not None:
         raise FastnnError("--resume writes to the folder of its run; drop --out")
@@ -189,26 +192,42 @@ def _train_on_stream(
     *,
     quiet: bool,
     as_json: bool,
-    other: str | None,
+    start: str | None,
 ) -> None:
-    """Train on the rows of standard input; `other` is a run or model to begin with, which is not possible."""
-    from fastnn.cli._stream import train_stream
+    """Train on the rows of standard input; `start` is the file or run folder of a model to start from."""
+    from fastnn.cli._stream import Beginning, train_stream
+    from fastnn.evaluation.saved_model import DataChoice
+    from fastnn.formats import load_model
     from fastnn.recipe import load_recipe
     from fastnn.runs import check_new_run
     from fastnn.session import default_recipe
+    from fastnn.starting_model import StartingModel
 
-    if other is not None:
-        raise FastnnError("--data - begins a new run; drop --resume and --from")
     base = None if recipe_source is None else load_recipe(recipe_source)
     if folder is not None:
         check_new_run(user_path(folder))
 
-    def recipe_for(first: Dataset) -> tuple[Recipe, Path]:
-        recipe = _changed(base or default_recipe(first), changes)
-        return recipe, user_path(folder if folder is not None else free_folder(recipe.name))
+    model = None if start is None else load_model(start)
+    known: tuple[str, ...] = ()
+    if start is not None and model is not None:
+        if len(model.networks) > 1:
+            n = len(model.networks)
+            raise FastnnError(f"{start}: has {n} networks, but a stream trains one; give another model")
+        options = DataChoice.of(start, model, "-", options).options
+        if model.task != "classification" and not options.target:
+            options = replace(options, target=model.names)
+        known = model.names if model.task == "classification" else ()
+
+    def begin(first: Dataset) -> Beginning:
+        starting = None if model is None else StartingModel.of(model, first, source=start or "")
+        if starting is None:
+            recipe = _changed(base or default_recipe(first), changes)
+        else:
+            recipe = starting.recipe(_changed(starting.recipe(base), changes))
+        return Beginning(recipe, user_path(folder if folder is not None else free_folder(recipe.name)), starting)
 
     try:
-        train_stream(options, recipe_for, quiet=quiet, as_json=as_json)
+        train_stream(options, begin, known, quiet=quiet, as_json=as_json)
     except Interrupted as interrupt:
         raise typer.Exit(128 + interrupt.signal) from None
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import io
 import json
 import re
-import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from fastnn.datasets.array_names import Part
     from fastnn.datasets.dataset import Dataset
     from fastnn.datasets.options import ReadOptions
+    from fastnn.datasets.polarity import Polarity
 
 _PARTS: tuple[Part, ...] = ("train", "test", "validation")
 _ONE_HOT = "columns of 0 and 1"
@@ -138,18 +138,12 @@ def _batches(file: Any, path: Path, names: list[str] | None = None) -> Iterator[
 
 def _table_on_disk(file: Any, path: Path, options: ReadOptions, spool: Path) -> Dataset:
     """Return the data set of a Parquet file of columns, some rows after the other, as :func:`_table` does."""
-    from pyarrow import csv
-
     from fastnn.datasets.delimited import DelimitedText
     from fastnn.datasets.table import parse_table
 
-    source, columns = str(path), _columns(file.schema_arrow)
-    text = spool / "table"
+    source, text = str(path), spool / "table"
     try:
-        with text.open("xb") as sink:
-            for number, table in enumerate(_batches(file, path)):
-                part = _as_plain(table, columns, source)
-                csv.write_csv(part, sink, csv.WriteOptions(include_header=not number))
+        _write_as_text(file, path, text)
         return _with_rows_from_0(
             lambda: parse_table(
                 DelimitedText(map_packed(text), source), options.target, options.task, spool=spool, group=options.group
@@ -159,18 +153,71 @@ def _table_on_disk(file: Any, path: Path, options: ReadOptions, spool: Path) -> 
         text.unlink(missing_ok=True)
 
 
-def read_number_columns(path: Path, names: Sequence[str]) -> MappedRows | None:
-    """Return columns of numbers of a Parquet file as rows of float64, left on the disk.
+def _write_as_text(file: Any, path: Path, text: Path) -> None:
+    """Write the columns of a Parquet file as CSV, some rows at a time."""
+    from pyarrow import csv
+
+    columns = _columns(file.schema_arrow)
+    with text.open("xb") as sink:
+        for number, table in enumerate(_batches(file, path)):
+            part = _as_plain(table, columns, str(path))
+            csv.write_csv(part, sink, csv.WriteOptions(include_header=not number))
+
+
+def read_pixel_columns(path: Path, polarity: Polarity, spool: Path) -> tuple[NDArray[np.uint8], tuple[str, ...]] | None:
+    """Return the images in the columns of a Parquet file, with or without labels, left on the disk, and notes.
+
+    Parameters
+    ----------
+    path : Path
+    polarity : {"auto", "dark-on-light", "light-on-dark"}
+        How the images are stored.
+    spool : Path
+        A temporary folder.
+
+    Returns
+    -------
+    images : MappedRows of uint8, shape (n, 784)
+        255 = paper.
+    notes : tuple of str
+
+    None for a file with lists or pictures.
+
+    Raises
+    ------
+    DataError
+        See :func:`fastnn.datasets.csv_rows.read_pixel_rows`.
+    """
+    from fastnn.datasets.csv_rows import read_pixel_rows
+
+    file, text = _large_table(path), spool / "table.csv"
+    if file is None:
+        return None
+    _write_as_text(file, path, text)
+    try:
+        images, notes = read_pixel_rows(text, polarity, spool)
+    except DataError as error:
+        shown = str(error).replace(str(text), str(path))
+        raise DataError(_LINE.sub(lambda match: f"row {int(match[1]) - 2} (from 0)", shown)) from None
+    finally:
+        text.unlink(missing_ok=True)
+    return images, tuple(note.replace(str(text), str(path)) for note in notes)
+
+
+def read_number_columns(path: Path, names: Sequence[str], spool: Path | None = None) -> NDArray[np.float64] | None:
+    """Return columns of numbers of a Parquet file as rows of float64.
 
     Parameters
     ----------
     path : Path
     names : sequence of str
         The columns, in their order in the rows.
+    spool : Path, optional
+        A temporary folder for the rows, if they are to be left on the disk.
 
     Returns
     -------
-    MappedRows or None
+    ndarray of float64 or MappedRows, shape (n, k), or None
         None if the file is no Parquet file of columns.
 
     Raises
@@ -190,22 +237,30 @@ def read_number_columns(path: Path, names: Sequence[str]) -> MappedRows | None:
     texts = [name for name in names if not _is_number(columns[name].type, pa)]
     if texts:
         raise DataError(f"{path}: column {texts[0][:40]!r} holds {columns[texts[0]].type}, but the model takes numbers")
-    with tempfile.TemporaryDirectory() as folder:
-        place, done = Path(folder) / FEATURES, 0
-        with ArrayWriter(place, np.dtype(np.float64), (len(names),)) as writer:
-            for table in _batches(file, path, list(names)):
-                rows = np.stack([table.column(name).to_numpy().astype(np.float64) for name in names], axis=1)
-                fault = first_not_finite(rows)
-                if fault is not None:
-                    row, column, value = fault
-                    raise DataError(
-                        f"{path}: column {names[column][:40]!r} is {value} in row {done + row} (from 0); fill it in or "
-                        "leave the row out"
-                    )
-                writer.append(rows)
-                done += len(rows)
-        mapped = MappedFile(place)
-    return MappedRows(mapped.array, file=mapped)
+    parts = _number_rows(file, path, names)
+    if spool is None:
+        return np.concatenate([*parts])
+    with ArrayWriter(spool / FEATURES, np.dtype(np.float64), (len(names),)) as writer:
+        for rows in parts:
+            writer.append(rows)
+    mapped = MappedFile(spool / FEATURES)
+    return cast("NDArray[np.float64]", MappedRows(mapped.array, file=mapped))
+
+
+def _number_rows(file: Any, path: Path, names: Sequence[str]) -> Iterator[NDArray[np.float64]]:
+    """Yield the rows of columns of numbers; DataError if a value is none."""
+    done = 0
+    for table in _batches(file, path, list(names)):
+        rows = np.stack([table.column(name).to_numpy().astype(np.float64) for name in names], axis=1)
+        fault = first_not_finite(rows)
+        if fault is not None:
+            row, column, value = fault
+            raise DataError(
+                f"{path}: column {names[column][:40]!r} is {value} in row {done + row} (from 0); fill it in or leave "
+                "the row out"
+            )
+        yield rows
+        done += len(rows)
 
 
 def write_columns(file: BinaryIO, source: str, parts: Iterable[dict[str, Any]]) -> None:

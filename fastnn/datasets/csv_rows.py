@@ -26,7 +26,7 @@ from fastnn.datasets.pixel_layout import AS_NUMBERS, PixelLayout, no_labels
 from fastnn.datasets.pixel_values import NotPixelsError, WrongPixelError, as_bytes
 from fastnn.datasets.polarity import dark_on_light
 from fastnn.datasets.resize import resized
-from fastnn.datasets.safe_read import read_packed
+from fastnn.datasets.safe_read import map_packed, read_packed
 from fastnn.datasets.store_files import FEATURES, ArrayWriter
 from fastnn.errors import DataError
 
@@ -112,7 +112,9 @@ def _groups(found: _Images, layout: PixelLayout, group: str, source: str) -> NDA
     return number_groups(found.texts[position], len(found.images), source)
 
 
-def read_pixel_rows(path: Path, polarity: Polarity = "auto") -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+def read_pixel_rows(
+    path: Path, polarity: Polarity = "auto", spool: Path | None = None
+) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     """Read the images in the rows of a table, with or without labels.
 
     Parameters
@@ -121,10 +123,12 @@ def read_pixel_rows(path: Path, polarity: Polarity = "auto") -> tuple[NDArray[np
         A ``.csv``, ``.tsv`` or ``.txt`` file, also with ``.gz``.
     polarity : {"auto", "dark-on-light", "light-on-dark"}
         How the images are stored.
+    spool : Path, optional
+        A temporary folder for the images, if they are to be left on the disk.
 
     Returns
     -------
-    images : ndarray of uint8, shape (n, 784)
+    images : ndarray of uint8 or MappedRows, shape (n, 784)
         255 = paper.
     notes : tuple of str
         How they were read.
@@ -134,13 +138,16 @@ def read_pixel_rows(path: Path, polarity: Polarity = "auto") -> tuple[NDArray[np
     DataError
         If the columns are not pixels, or a value is not one; the message names file, line and column.
     """
-    text = DelimitedText(read_packed(path), str(path))
+    text = DelimitedText(read_packed(path) if spool is None else map_packed(path), str(path))
     layout, notes = find_pixels(text, needs_label=False)
     if layout is None:
         why = notes[0] if notes else f"its {len(text.first):,} columns are not the pixels of images"
         raise DataError(f"{path}: {why}; the model takes images of {SIDE}x{SIDE} pixels")
     try:
-        found = _read(text, layout, needs_label=False)
+        try:
+            found = _read(text, layout, needs_label=False, spool=spool)
+        except _NotWholeError:
+            found = _read(text, layout, needs_label=False)
     except NotPixelsError as reason:
         raise DataError(f"{path}: {reason}") from None
     turned = dark_on_light(found.images, polarity)

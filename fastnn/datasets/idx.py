@@ -17,7 +17,8 @@ from fastnn.datasets.labels import encode_array
 from fastnn.datasets.mapped import MappedFile, MappedRows, row_parts
 from fastnn.datasets.pixel_arrays import pixels_from
 from fastnn.datasets.resize import resized
-from fastnn.datasets.safe_read import LIMIT, Unpacked, is_packed, read_packed
+from fastnn.datasets.safe_read import LIMIT, Unpacked, is_packed, map_packed, read_packed
+from fastnn.datasets.store_files import ArrayWriter, features_of
 from fastnn.errors import DataError
 from fastnn.reading import open_file
 
@@ -252,7 +253,7 @@ def pair_of(path: Path) -> IdxPair:
     raise DataError(f"{path}: the {other} that belong to it are not in the same folder; {_INTERRUPTED}")
 
 
-def read_parts(pairs: dict[Part, IdxPair], source: str, *, mapped: bool = False) -> Dataset:
+def read_parts(pairs: dict[Part, IdxPair], source: str, *, spool: Path | None = None) -> Dataset:
     """Read a data set with its test and validation set, if there are any; the images are as they are stored.
 
     Parameters
@@ -260,8 +261,8 @@ def read_parts(pairs: dict[Part, IdxPair], source: str, *, mapped: bool = False)
     pairs : dict of {"train", "test", "validation"} to IdxPair
     source : str
         The `source` of the returned data set.
-    mapped : bool
-        Whether images of 28x28 bytes in files that are not compressed are left on the disk.
+    spool : Path, optional
+        A temporary folder, if images of 28x28 bytes are to be left on the disk: compressed ones are unpacked there.
 
     Returns
     -------
@@ -273,14 +274,22 @@ def read_parts(pairs: dict[Part, IdxPair], source: str, *, mapped: bool = False)
         If a file is not an IDX file of images or of labels, or their numbers differ.
     """
     notes: dict[str, None] = {}
-    parts = {part: _read_pair(pair, notes, mapped) for part, pair in pairs.items()}
+    parts = {
+        part: _read_pair(pair, notes, None if spool is None else spool / features_of(part))
+        for part, pair in pairs.items()
+    }
     return replace(from_parts(parts, source), notes=tuple(notes))
 
 
-def _read_pair(pair: IdxPair, notes: dict[str, None], mapped: bool) -> tuple[NDArray[np.uint8], NDArray[Any]]:
-    """Return images and labels; adds what was changed to `notes`."""
+def _read_pair(pair: IdxPair, notes: dict[str, None], unpacked: Path | None) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+    """Return images and labels; adds what was changed to `notes`.
+
+    If a file for unpacked images is given, they are left on the disk, unless they are of another size or type.
+    """
     before = _versions(pair)
-    on_disk = _map_images(pair.images) if mapped else None
+    on_disk = None
+    if unpacked is not None:
+        on_disk = _unpack_images(pair.images, unpacked) if is_packed(pair.images.name) else _map_images(pair.images)
     images, how = (on_disk, ()) if on_disk is not None else parse_images(_read_announced(pair.images), str(pair.images))
     labels, which = parse_labels(_read_announced(pair.labels), str(pair.labels))
     notes.update(dict.fromkeys((*how, *which)))
@@ -300,16 +309,42 @@ def _versions(pair: IdxPair) -> list[tuple[int, int, int]]:
     return [(status.st_ino, status.st_size, status.st_mtime_ns) for status in found]
 
 
-def _map_images(path: Path) -> Any:
-    """Return the images of a file as mapped rows, or None if they are compressed or of another size or type."""
-    if is_packed(path.name):
+def _unpack_images(path: Path, target: Path) -> Any:
+    """Write the images of a compressed file to an array; return mapped rows, or None as :func:`_map_images` does."""
+    file = Unpacked(map_packed(path), str(path), most=LIMIT)
+    n = _n_images(file.read_up_to(16))
+    if not n:
         return None
+    with ArrayWriter(target, np.dtype(np.uint8), (PIXELS,)) as writer:
+        left, rest = n * PIXELS, bytearray()
+        while left and (piece := file.read(left)):
+            left -= len(piece)
+            rest += piece
+            whole = len(rest) - len(rest) % PIXELS
+            writer.append(np.frombuffer(bytes(rest[:whole]), np.uint8).reshape(-1, PIXELS))
+            del rest[:whole]
+    if left or file.read(1):
+        fault = f"{n * PIXELS - left} bytes of content, not" if left else "more than"
+        end = "it is truncated" if left else "it is longer than its header says"
+        raise DataError(f"{path}: {fault} {n * PIXELS}{'' if left else ' bytes of content'}; {end}")
+    unpacked = MappedFile(target)
+    return MappedRows(unpacked.array, file=unpacked)
+
+
+def _n_images(head: bytes | bytearray) -> int:
+    """Return how many images of 28x28 bytes a file holds, by its first 16 bytes; 0 if it holds something else."""
+    if len(head) < 16:
+        return 0
+    magic, n, *sides = struct.unpack(">4I", head[:16])
+    return int(n) if (magic, sides) == (IMAGES_MAGIC, [SIDE, SIDE]) else 0
+
+
+def _map_images(path: Path) -> Any:
+    """Return the images of a file as mapped rows, or None if they are of another size or type."""
     with open_file(path, LIMIT, what="a data set") as file:
         head, size = file.read(16), file.size
-    if len(head) < 16:
-        return None
-    magic, n, *sides = struct.unpack(">4I", head)
-    if (magic, sides) != (IMAGES_MAGIC, [SIDE, SIDE]) or size != 16 + n * PIXELS or not n:
+    n = _n_images(head)
+    if not n or size != 16 + n * PIXELS:
         return None
     raw = MappedFile.raw(path, 16, (n, PIXELS), np.dtype(np.uint8))
     return MappedRows(raw.array, file=raw)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastnn.datasets.dataset import PIXELS, SIDE, Dataset
 from fastnn.datasets.folders import few
 from fastnn.datasets.labels import encode_labels
+from fastnn.datasets.mapped import ROWS_AT_ONCE, MappedRows, row_parts
 from fastnn.datasets.polarity import dark_on_light
 from fastnn.datasets.resize import resized
+from fastnn.datasets.store_files import FEATURES, new_array
 from fastnn.errors import DataError
 from fastnn.images.decode import PICTURE_LIMIT
 
@@ -46,6 +48,8 @@ class _Read:
     images : ndarray of uint8, shape (n, 784)
     stored : ndarray of bool, shape (n,)
         Which are as they are stored; others have dark ink on light paper.
+    on_disk : bool
+        Whether `images` are in a file, so that no copy of them should be made.
     small : dict
         By position in `images`: grey levels of pictures with sides of up to 64 pixels.
     faults : dict
@@ -58,6 +62,7 @@ class _Read:
 
     images: NDArray[np.uint8]
     stored: NDArray[np.bool_]
+    on_disk: bool = False
     small: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
     faults: dict[int, str] = field(default_factory=dict)
     blank: list[int] = field(default_factory=list)
@@ -100,10 +105,13 @@ def read_picture_set(found: PictureSet, options: ReadOptions) -> Dataset:
     notes += _notes(read, pictures, kept)
     labels, classes = encode_labels([picture.label for picture in pictures], found.shown)
     start, parts = 0, {}
+    rows: Any = MappedRows(read.images) if read.on_disk else None
     for part, members in found.parts.items():
         chosen = np.flatnonzero(kept[start : start + len(members)]) + start
         name = found.shown if part == "train" else f"{found.shown} ({part} set)"
-        parts[part] = Dataset(read.images[chosen], labels[chosen], classes, name, polarity=polarity)
+        parts[part] = Dataset(
+            read.images[chosen] if rows is None else rows.take(chosen), labels[chosen], classes, name, polarity=polarity
+        )
         start += len(members)
     passed = found.passed_over.note()
     return replace(
@@ -117,7 +125,9 @@ def read_picture_set(found: PictureSet, options: ReadOptions) -> Dataset:
 def _read_all(pictures: list[Picture], options: ReadOptions, notes: list[str]) -> _Read:
     """Decode all pictures, in their order."""
     n = len(pictures)
-    read = _Read(np.empty((n, PIXELS), np.uint8), np.zeros(n, np.bool_))
+    on_disk = options.spool is not None
+    images = new_array(options.spool / FEATURES, np.dtype(np.uint8), (n, PIXELS)) if options.spool and n else None
+    read = _Read(np.empty((n, PIXELS), np.uint8) if images is None else images, np.zeros(n, np.bool_), on_disk)
     for position, picture in enumerate(pictures):
         try:
             _read_one(read, position, picture, options)
@@ -127,9 +137,17 @@ def _read_all(pictures: list[Picture], options: ReadOptions, notes: list[str]) -
             read.faults[position] = str(error)
             read.images[position] = 255
     _scale_small(read, options, notes)
-    blank = read.images.min(axis=1) == np.where(read.stored, read.images.max(axis=1), 255)
+    low, high = (np.concatenate(levels) for levels in zip(*_ends(read.images), strict=True))
+    blank = low == np.where(read.stored, high, 255)
     read.blank = [position for position in np.flatnonzero(blank).tolist() if position not in read.faults]
     return read
+
+
+def _ends(images: NDArray[np.uint8]) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+    """Yield the lowest and the highest grey level of each image, some of them at a time."""
+    yield np.zeros(0, np.uint8), np.zeros(0, np.uint8)
+    for part in row_parts(images):
+        yield part.min(axis=1), part.max(axis=1)
 
 
 def _shown(picture: Picture) -> str:
@@ -174,8 +192,12 @@ def _turn(read: _Read, pictures: list[Picture], options: ReadOptions, notes: lis
     sound = read.stored.copy()
     sound[list(read.faults)] = False
     if sound.any():
-        found = dark_on_light(read.images[sound], options.polarity)
-        read.images[sound] = found.images
+        places = np.flatnonzero(sound)
+        rows: Any = MappedRows(read.images).take(places) if read.on_disk else read.images[places]
+        found = dark_on_light(rows, options.polarity)
+        if found.n_inverted:
+            for start in range(0, len(places), ROWS_AT_ONCE):
+                read.images[places[start : start + ROWS_AT_ONCE]] = found.images[start : start + ROWS_AT_ONCE]
         names = (
             [f"{pictures[k].label}/{pictures[k].name}" for k in np.flatnonzero(sound).tolist()]
             if found.unlike

@@ -138,7 +138,7 @@ def _finished(dataset: Dataset, options: ReadOptions, path: Path, usual: StoredP
 
 def _read_idx(parts: dict[Part, idx.IdxPair], source: str, options: ReadOptions) -> Dataset:
     """Return the images of IDX files, which by their definition have 0 = paper, with dark ink on light paper."""
-    dataset = idx.read_parts(parts, source, mapped=options.spool is not None)
+    dataset = idx.read_parts(parts, source, spool=options.spool)
     return _finished(dataset, options, parts["train"].images, "light-on-dark")
 
 

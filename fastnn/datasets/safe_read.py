@@ -123,12 +123,14 @@ class Unpacked:
         Name of the file; what error messages call it.
     packed : bool, optional
         Whether it is compressed; by default its name says so.
+    most : int
+        Most bytes that it may unpack to, if they are not kept in memory.
     """
 
-    def __init__(self, content: Content, name: str, *, packed: bool | None = None) -> None:
+    def __init__(self, content: Content, name: str, *, packed: bool | None = None, most: int = FILE_LIMIT) -> None:
         self._name = name
         packed = is_packed(name) if packed is None else packed
-        self._limit = unpacked_limit(len(content)) if packed else len(content)
+        self._limit = unpacked_limit(len(content), most) if packed else len(content)
         self._done = 0
         self._file = _Gunzip(content) if packed else _Plain(content)
         self._head = b""

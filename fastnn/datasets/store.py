@@ -1,10 +1,10 @@
 """Stores: data sets on the disk that are mapped into memory, so that they may be larger than it.
 
 A store is a folder whose name ends with ``.fnn``. It holds two ``.npy`` files for each part of the data set, its
-features and its targets, and ``header.json``. Any program that knows NumPy reads them. ``.npy`` rather than Arrow or
-Zarr: the rows of a ``.npy`` file are one matrix in the order of memory, which the kernels read in place, at no cost for
-a sample. A column of lists in Arrow is such a matrix too, but needs pyarrow to open it; Zarr stores chunks, usually
-compressed, of which one must be unpacked for each sample of a random order.
+features and its targets, a third one if samples have groups, and ``header.json``. Any program that knows NumPy reads
+them. ``.npy`` rather than Arrow or Zarr: the rows of a ``.npy`` file are one matrix in the order of memory, which the
+kernels read in place, at no cost for a sample. A column of lists in Arrow is such a matrix too, but needs pyarrow to
+open it; Zarr stores chunks, usually compressed, of which one must be unpacked for each sample of a random order.
 
 A store is written to a temporary folder beside it, the header last, and then renamed in one step. So there is no moment
 in which others see half of it, and two programs that write the same store need no lock: the last one wins, or is
@@ -13,6 +13,7 @@ refused. A store that is replaced stays mapped where it is read.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
@@ -25,6 +26,7 @@ from fastnn.datasets.columns import Column  # noqa: TC001 - msgspec reads the an
 from fastnn.datasets.dataset import Dataset, check_finite
 from fastnn.datasets.mapped import KnownContent, MappedFile, MappedRows, StoredPart
 from fastnn.datasets.options import DEFAULT_OPTIONS
+from fastnn.datasets.store_files import features_of
 from fastnn.errors import DataError
 from fastnn.reading import read_file
 from fastnn.storage import (
@@ -33,6 +35,8 @@ from fastnn.storage import (
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from fastnn.datasets.array_names import Part
     from fastnn.datasets.options import ReadOptions
@@ -58,10 +62,13 @@ class PartHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Number of samples.
     sha256 : str
         Hash of the samples, see :attr:`fastnn.Dataset.content_hash`.
+    groups : str or None
+        Hash of the numbers of their groups, if they have any.
     """
 
     n: Annotated[int, Meta(ge=0)]
     sha256: _Hash
+    groups: _Hash | None = None
 
 
 class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -86,6 +93,8 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         The columns of the source that were asked for as targets.
     notes : tuple of str
         How the source was read.
+    group : str or None
+        The column of the source that says which samples belong together.
     """
 
     format: Literal["fastnn store"] = "fastnn store"
@@ -100,6 +109,7 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     polarity: Literal["dark-on-light", "light-on-dark", "mixed"] | None = None
     target: tuple[_Text, ...] = ()
     notes: tuple[_Text, ...] = ()
+    group: _Text | None = None
 
 
 class FileNames(NamedTuple):
@@ -107,11 +117,12 @@ class FileNames(NamedTuple):
 
     features: str
     targets: str
+    groups: str
 
     @classmethod
     def of(cls, part: Part) -> FileNames:
         """Return those of a part."""
-        return cls(f"{part}-features.npy", f"{part}-targets.npy")
+        return cls(features_of(part), f"{part}-targets.npy", f"{part}-groups.npy")
 
 
 FILES = (HEADER, *(name for part in _PARTS for name in FileNames.of(part)))
@@ -132,20 +143,20 @@ def open_store(path: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
     ----------
     path : Path
     options : ReadOptions
-        Target, task and polarity must be those of the store.
+        Target, task, polarity and group must be those of the store.
 
     Raises
     ------
     DataError
-        If the store is damaged, cut off, being written, or of another version, or groups are asked for.
+        If the store is damaged, cut off, being written, or of another version, or groups are asked for that it does not
+        keep.
     """
     header = read_header(path)
     if options.polarity != "auto":
         raise DataError(f"{path}: a store holds images dark on light already; drop --polarity")
-    if options.group is not None:
-        raise DataError(
-            f"{path}: a store keeps no groups; give its source with --group, or cross_validate the groups in Python"
-        )
+    if options.group not in (None, header.group):
+        kept = "no groups" if header.group is None else f"the groups of {header.group[:40]!r} alone"
+        raise DataError(f"{path}: keeps {kept}; write it again with fastnn data convert --group {options.group[:40]}")
     parts = {part: _open_part(path, header, part) for part in _PARTS if part in header.parts}
     whole = replace(parts["train"], notes=header.notes, test=parts.get("test"), validation=parts.get("validation"))
     # Which column held the classes is known only if it was asked for.
@@ -165,9 +176,14 @@ def check_store(path: Path) -> Dataset:
     DataError
         If they differ, or for the reasons of :func:`open_store`.
     """
-    dataset = open_store(path)
-    for part, one in (("train", dataset), ("test", dataset.test), ("validation", dataset.validation)):
-        if one is not None and one.compute_hash() != one.content_hash:
+    dataset, header = open_store(path), read_header(path)
+    held: dict[Part, Dataset | None] = {"train": dataset, "test": dataset.test, "validation": dataset.validation}
+    for part, one in held.items():
+        if one is None:
+            continue
+        groups = header.parts[part].groups
+        same_groups = one.groups is None or hash_of_groups(one.groups) == groups
+        if one.compute_hash() != one.content_hash or not same_groups:
             raise DataError(
                 f"{path}: the {part} samples are not those that were written: it was edited or is damaged; {_AGAIN}"
             )
@@ -206,16 +222,25 @@ def read_header(path: Path) -> Header:
     return header
 
 
+def hash_of_groups(groups: NDArray[np.int64]) -> str:
+    """Return the SHA-256 (hexadecimal) of the numbers of groups."""
+    return hashlib.sha256(np.ascontiguousarray(groups, "<i8").data).hexdigest()
+
+
 def _open_part(path: Path, header: Header, part: Part) -> Dataset:
     about, names = header.parts[part], FileNames.of(part)
     features = MappedFile(path / names.features)
     features.stored = StoredPart(path, part, about.sha256)
     targets = MappedFile(path / names.targets)
     several = () if header.targets == "int64" else (len(header.names),)
-    for file, dtype, shape in (
+    expected: list[tuple[MappedFile, str, tuple[int, ...]]] = [
         (features, header.features, (about.n, header.inputs)),
         (targets, header.targets, (about.n, *several)),
-    ):
+    ]
+    groups = None if about.groups is None else MappedFile(path / names.groups)
+    if groups is not None:
+        expected.append((groups, "int64", (about.n,)))
+    for file, dtype, shape in expected:
         if file.array.dtype != np.dtype(dtype).newbyteorder("<") or file.array.shape != shape:
             raise DataError(
                 f"{file.path}: holds {file.array.dtype} of shape {file.array.shape}, but the header says {dtype} of "
@@ -227,7 +252,15 @@ def _open_part(path: Path, header: Header, part: Part) -> Dataset:
         known=KnownContent(targets.array, header.names, header.columns, about.sha256),
     )
     source = str(path) if part == "train" else f"{path} ({part} set)"
-    dataset = Dataset(rows, targets.array, header.names, source, columns=header.columns, polarity=header.polarity)
+    dataset = Dataset(
+        rows,
+        targets.array,
+        header.names,
+        source,
+        columns=header.columns,
+        polarity=header.polarity,
+        groups=None if groups is None else groups.array,
+    )
     if not dataset.is_images:
         check_finite(rows, source, "a feature")
     return dataset

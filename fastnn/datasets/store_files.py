@@ -15,7 +15,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-FEATURES = "train-features.npy"
+    from fastnn.datasets.array_names import Part
+
+
+def features_of(part: Part) -> str:
+    """Return the name of the file with the samples of a part."""
+    return f"{part}-features.npy"
+
+
+FEATURES = features_of("train")
 """Name of the file with the samples to train on."""
 _LARGEST = (1 << 48) - 1
 """Most rows; the space for the header is that of one with this number."""

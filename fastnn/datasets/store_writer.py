@@ -11,7 +11,17 @@ from fastnn.datasets.dataset import Dataset
 from fastnn.datasets.mapped import MappedFile, MappedRows, row_parts
 from fastnn.datasets.options import DEFAULT_OPTIONS
 from fastnn.datasets.sparse import SparseRows
-from fastnn.datasets.store import ENDING, FILES, HEADER, FileNames, Header, PartHeader, is_store, open_store
+from fastnn.datasets.store import (
+    ENDING,
+    FILES,
+    HEADER,
+    FileNames,
+    Header,
+    PartHeader,
+    hash_of_groups,
+    is_store,
+    open_store,
+)
 from fastnn.datasets.store_files import ArrayWriter
 from fastnn.datasets.streams import load_for_store
 from fastnn.errors import DataError, cannot_write
@@ -60,15 +70,12 @@ def write_store(
     Raises
     ------
     DataError
-        If the source is damaged or its rows are sparse, groups are asked for, `out` exists and `force` is not given, or
-        it cannot be written.
+        If the source is damaged or its rows are sparse, `out` exists and `force` is not given, or it cannot be written.
     """
     out = user_path(out)
     check_target(out)
     if not is_store(out):
         raise DataError(f"{out}: a store is a folder whose name ends with {ENDING}")
-    if options.group is not None:
-        raise DataError(f"{out}: a store keeps no groups; write it without them")
     exists = out.exists()
     if exists and not (out.is_dir() and {one.name for one in out.iterdir()} <= set(FILES)):
         raise DataError(f"{out}: exists and is no store; choose another name")
@@ -76,7 +83,7 @@ def write_store(
     try:
         with temporary_folder(out) as made:
             dataset = source if isinstance(source, Dataset) else load_for_store(source, options, made)
-            _write(dataset, made, out)
+            _write(dataset, made, out, options.group)
             if not exists:
                 put_in_place(made, out)
             elif not exchange(made, out, FILES):
@@ -86,7 +93,7 @@ def write_store(
     return open_store(out)
 
 
-def _write(dataset: Dataset, folder: Path, out: Path) -> None:
+def _write(dataset: Dataset, folder: Path, out: Path, group: str | None) -> None:
     parts: dict[Part, Dataset] = {"train": dataset}
     for part, one in (("test", dataset.test), ("validation", dataset.validation)):
         if one is not None:
@@ -104,9 +111,12 @@ def _write(dataset: Dataset, folder: Path, out: Path) -> None:
         names = FileNames.of(part)
         _write_array(folder / names.features, one.features)
         _write_array(folder / names.targets, one.targets)
+        if one.groups is not None:
+            _write_array(folder / names.groups, one.groups)
         written: Any = MappedRows(MappedFile(folder / names.features).array)
         again = replace(one, features=written, test=None, validation=None)
-        headers[part] = PartHeader(len(one), again.compute_hash())
+        groups = None if one.groups is None else hash_of_groups(one.groups)
+        headers[part] = PartHeader(len(one), again.compute_hash(), groups)
     target = () if dataset.options is None or dataset.is_images else dataset.options.target
     header = Header(
         source=dataset.source,
@@ -119,9 +129,15 @@ def _write(dataset: Dataset, folder: Path, out: Path) -> None:
         polarity=dataset.polarity,
         target=target,
         notes=tuple(note.replace(str(folder), str(out)) for note in dataset.notes),
+        group=None if dataset.groups is None else group or _group_of(dataset),
     )
     with atomic_write(folder / HEADER) as file:
         file.write(msgspec.json.format(msgspec.json.encode(header)) + b"\n")
+
+
+def _group_of(dataset: Dataset) -> str:
+    """Return the name of the column that the groups of a data set are from."""
+    return "group" if dataset.options is None or dataset.options.group is None else dataset.options.group
 
 
 def _write_array(path: Path, array: NDArray[Any] | MappedRows) -> None:

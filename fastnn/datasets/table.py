@@ -371,7 +371,7 @@ def _count_notes(columns: tuple[Column, ...], features: NDArray[np.float64] | Sp
 
 
 def read_rows(
-    path: Path, columns: tuple[Column, ...] | None, n_inputs: int
+    path: Path, columns: tuple[Column, ...] | None, n_inputs: int, spool: Path | None = None
 ) -> tuple[NDArray[np.float64] | SparseRows, tuple[str, ...]]:
     """Read the columns of a table that a model takes, wherever they stand.
 
@@ -382,10 +382,12 @@ def read_rows(
     columns : tuple of Column or None
         Those of the model; None if it does not know their names: the table must then have `n_inputs` columns.
     n_inputs : int
+    spool : Path, optional
+        A temporary folder for rows without categories, if they are to be left on the disk.
 
     Returns
     -------
-    rows : ndarray of float64 or SparseRows, shape (n, n_inputs)
+    rows : ndarray of float64, MappedRows or SparseRows, shape (n, n_inputs)
     notes : tuple of str
         Which columns were left out, and how many texts are categories that the model does not know.
 
@@ -395,7 +397,7 @@ def read_rows(
         If a column is missing, or a cell is not what the model takes.
     """
     source = str(path)
-    text = DelimitedText(read_packed(path), source)
+    text = DelimitedText(read_packed(path) if spool is None else map_packed(path), source)
     named = columns or tuple(Column(position_name(k)) for k in range(n_inputs))
     wanted = [column.name for column in named]
     names = _names_of(text, [] if columns is None else wanted)
@@ -421,14 +423,24 @@ def read_rows(
     ]
     for k, cell in zip(places, read, strict=True):
         cells[k] = cell
-    table = Table(source, takes_commas=text.delimiter != ",")
-    n = table.fill(cells, text.rows(header=names.is_header))
-    if not n:
-        raise DataError(f"{source}: holds names of columns, but no rows")
+    with contextlib.ExitStack() as stack:
+        on_disk = spool is not None and len(read) <= MOST_FILES and all(one.categories is None for one in named)
+        for k, cell in zip(places, read, strict=True):
+            if on_disk and (numbers := _Spool(spool, stack).column(k)) is not None:
+                cell.numbers = cast(Any, numbers)
+        table = Table(source, takes_commas=text.delimiter != ",", is_bounded=not on_disk)
+        n = table.fill(cells, text.rows(header=names.is_header))
+        if not n:
+            raise DataError(f"{source}: holds names of columns, but no rows")
+        dense: Any = None
+        if on_disk and spool is not None:
+            dense = rows_of_columns(cast(Any, [cell.numbers for cell in read]), spool)
     notes = list(names.notes) if columns is None else []
     extra = [name for name, k in known.items() if k not in places]
     if extra:
         notes.append(f"{source}: columns that the model does not take are left out: {_listed(extra)}")
+    if dense is not None:
+        return dense, tuple(notes)
     if all(column.categories is None for column in named):
         return np.stack([np.array(cell.numbers) for cell in read], axis=1), tuple(notes)
     values = []

@@ -20,6 +20,8 @@ _SEED = 0xB0075
 _MOST_GROUPS = 5_000
 """More rows are put into so many random groups, which are drawn instead: a sum over the rows has the same spread."""
 
+_ROWS_AT_ONCE = 1 << 16
+
 _ROUNDING = 1e-12
 """A smaller share of a target's variance is a rounding error."""
 
@@ -55,16 +57,21 @@ def regression_intervals(
     check_confidence(confidence)
     rng, n = np.random.default_rng(_SEED), len(targets)
     group = np.arange(n) if n <= _MOST_GROUPS else rng.permutation(n) % _MOST_GROUPS
-    centred, errors = targets - targets.mean(axis=0), targets - predicted
-    columns = [np.ones(n), *centred.T, *(centred**2).T, *(errors**2).T, *np.abs(errors).T]
-    # One column after the other: there may be many targets.
-    sums = np.stack([np.bincount(group, weights=column) for column in columns], axis=1)
+    n_groups, mean_target = min(n, _MOST_GROUPS), targets.mean(axis=0)
+    sums, squares = np.zeros((n_groups, 1 + 4 * targets.shape[1])), np.zeros(targets.shape[1])
+    for start in range(0, n, _ROWS_AT_ONCE):
+        part = slice(start, start + _ROWS_AT_ONCE)
+        centred, errors = targets[part] - mean_target, targets[part] - predicted[part]
+        columns = [np.ones(len(centred)), *centred.T, *(centred**2).T, *(errors**2).T, *np.abs(errors).T]
+        # One column after the other: there may be many targets.
+        sums += np.stack([np.bincount(group[part], column, n_groups) for column in columns], axis=1)
+        squares += (centred**2).sum(axis=0)
     drawn = np.stack([_weights(rng, len(sums)) @ sums for _ in range(_RESAMPLES)])
     means = drawn[:, 1:] / drawn[:, :1]
     mean, square, squared_error, error = np.split(means, 4, axis=1)
     variance = square - mean**2
     # Some samples hold one row many times; what is left of their variance is rounding.
-    variance[variance <= _ROUNDING * (centred**2).mean(axis=0)] = 0.0
+    variance[variance <= _ROUNDING * squares / n] = 0.0
     metrics = (
         r2_scores(squared_error, variance).mean(axis=1),
         error.mean(axis=1),

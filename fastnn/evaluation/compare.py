@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -193,7 +194,7 @@ def _test(
         raise ModelError(f"{run}: {error}") from None
     trained_on: set[bytes] | None = set() if own else _training_samples(run, model, progress)
     if trained_on:
-        unseen &= [key not in trained_on for key in row_bytes(matched.features)]
+        unseen &= [_digest(key) not in trained_on for key in row_bytes(matched.features)]
     return _Results(
         hash=samples.content_hash,
         dataset=matched,
@@ -206,7 +207,7 @@ def _test(
 
 
 def _training_samples(run: str, model: Model, progress: Callable[[str, float], None] | None) -> set[bytes] | None:
-    """Return the bytes of the samples that a model was trained on, or None if they cannot be found."""
+    """Return digests of the samples that a model was trained on, or None if they cannot be found."""
     about = model.card.data
     if about is None or about.split is None:
         return None
@@ -220,7 +221,12 @@ def _training_samples(run: str, model: Model, progress: Callable[[str, float], N
             trained_on = ~about.split.test_mask(dataset)
     except FastnnError:
         return None
-    return {key for key, wanted in zip(row_bytes(features), trained_on, strict=True) if wanted}
+    return {_digest(key) for key, wanted in zip(row_bytes(features), trained_on, strict=True) if wanted}
+
+
+def _digest(row: bytes) -> bytes:
+    """Return 16 bytes for those of a row, of which there may be millions."""
+    return sha256(row).digest()[:16]
 
 
 def _compared_run(run: str, model: Model, result: _Results, confidence: float) -> ComparedRun:

@@ -47,7 +47,7 @@ def figures_of(
     targets : ndarray
         Of the samples evaluated on, see :attr:`fastnn.Dataset.targets`.
     outputs : ndarray of float64, shape (n, k)
-        Of the model for these samples.
+        Of the model for these samples; only those of a regression are used.
     confidence : float
         More than 0 and less than 1.
 
@@ -78,7 +78,9 @@ def figures_of(
     return figures
 
 
-def row_scores(task: Task, targets: NDArray[Any], outputs: NDArray[np.float64]) -> NDArray[Any]:
+def row_scores(
+    task: Task, targets: NDArray[Any], outputs: NDArray[np.float64], variance: NDArray[np.float64] | None = None
+) -> NDArray[Any]:
     """Return the score of each sample, whose mean is that of the model.
 
     Parameters
@@ -87,6 +89,8 @@ def row_scores(task: Task, targets: NDArray[Any], outputs: NDArray[np.float64]) 
     targets : ndarray
         See :attr:`fastnn.Dataset.targets`.
     outputs : ndarray of float64, shape (n, k)
+    variance : ndarray of float64, shape (k,), optional
+        Of the targets of a regression; by default of these.
 
     Returns
     -------
@@ -96,6 +100,7 @@ def row_scores(task: Task, targets: NDArray[Any], outputs: NDArray[np.float64]) 
         the samples is R2.
     """
     if task == "regression":
-        return np.asarray(r2_scores((targets - outputs) ** 2, variances(targets)).mean(axis=1))
+        spread = variances(targets) if variance is None else variance
+        return np.asarray(r2_scores((targets - outputs) ** 2, spread).mean(axis=1))
     right = decide(task, outputs) == targets
     return np.asarray(right.all(axis=1) if task == "multilabel" else right)

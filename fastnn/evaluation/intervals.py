@@ -199,3 +199,20 @@ def reliability(probabilities: ArrayLike, labels: ArrayLike, bins: int = 10) -> 
         np.where(empty, np.nan, accuracy),
         ece,
     )
+
+
+def merge_reliability(parts: Sequence[Reliability]) -> Reliability:
+    """Return the reliability diagram of all samples from those of its parts, which have the same bins."""
+    if len(parts) == 1:
+        return parts[0]
+    counts = np.sum([part.counts for part in parts], axis=0)
+    confidence, accuracy = (
+        np.sum([np.where(part.counts > 0, values * part.counts, 0.0) for part, values in pairs], axis=0)
+        / np.where(counts > 0, counts, np.nan)
+        for pairs in (
+            [(part, part.confidence) for part in parts],
+            [(part, part.accuracy) for part in parts],
+        )
+    )
+    ece = float(np.nansum(counts * np.abs(accuracy - confidence)) / counts.sum())
+    return Reliability(parts[0].edges, counts, confidence, accuracy, ece)

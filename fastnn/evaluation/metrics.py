@@ -12,7 +12,12 @@ from fastnn.errors import DataError
 from fastnn.evaluation.classification import Evaluation, evaluate_classes, merge_evaluations
 from fastnn.evaluation.matching import match_dataset
 from fastnn.evaluation.multilabel import MultilabelEvaluation, evaluate_labels
-from fastnn.evaluation.regression import RegressionEvaluation, evaluate_regression
+from fastnn.evaluation.regression import (
+    RegressionEvaluation,
+    evaluate_regression,
+    regression_of_means,
+    variances,
+)
 from fastnn.evaluation.roc import roc_auc
 from fastnn.model import decide
 
@@ -65,26 +70,68 @@ def evaluate(model: Model, dataset: Dataset) -> AnyEvaluation:
     if len(dataset) == 0:
         raise DataError(f"{dataset.source}: no {'images' if dataset.is_images else 'rows'} to evaluate on")
     matched = match_dataset(dataset, model)
-    if model.task == "classification" and len(matched) > _ROWS_AT_ONCE:
-        return _evaluate_in_parts(model, matched)
-    return evaluate_outputs(model, matched, model.outputs(matched.features))
+    parts = EvaluationParts(model, matched)
+    for part, outputs in model.outputs_in_parts(matched.features):
+        parts.add(part, outputs)
+    return parts.whole()
 
 
-def _evaluate_in_parts(model: Model, dataset: Dataset) -> Evaluation:
-    """Return the metrics of a classifier, of whose outputs only those of some samples are in memory at a time."""
-    parts, second = [], []
-    for start in range(0, len(dataset), _ROWS_AT_ONCE):
-        rows = dataset.features
-        stop = min(len(dataset), start + _ROWS_AT_ONCE)
-        samples = rows[start:stop] if isinstance(rows, np.ndarray) else rows.take(np.arange(start, stop))
-        targets, outputs = dataset.targets[start:stop], model.outputs(samples)
-        probabilities = model.as_probabilities(outputs)
-        loss = mean_loss(outputs, targets, model.network.loss)
-        parts.append(evaluate_classes(targets, outputs.argmax(axis=1), probabilities, model.names, loss))
-        if len(model.names) == 2:
-            second.append(probabilities[:, 1])
-    area = roc_auc(dataset.targets == 1, np.concatenate(second)) if second else None
-    return merge_evaluations(parts, area)
+class EvaluationParts:
+    """Evaluates a model part by part, so that the outputs for some samples only need to be in memory.
+
+    Of several labels all outputs are kept until the end: their ROC curves need them.
+
+    Parameters
+    ----------
+    model : Model
+    dataset : Dataset
+        From :func:`fastnn.evaluation.matching.match_dataset`, with at least one sample.
+    """
+
+    def __init__(self, model: Model, dataset: Dataset) -> None:
+        self._model, self._dataset = model, dataset
+        self._classes: list[Evaluation] = []
+        self._kept: list[NDArray[np.float64]] = []
+        self._losses: list[float] = []
+        self._squares, self._absolute = np.zeros((2, len(model.names)))
+
+    def add(self, part: slice, outputs: NDArray[np.float64]) -> None:
+        """Take the outputs for the next samples.
+
+        Raises
+        ------
+        DataError
+            See :func:`evaluate_outputs`.
+        """
+        model, targets = self._model, self._dataset.targets[part]
+        if model.task == "multilabel" or len(targets) == len(self._dataset):
+            self._kept.append(outputs)
+        elif model.task == "regression":
+            self._losses.append(_regression_loss(model, self._dataset.source, targets, outputs) * len(targets))
+            errors = targets - outputs
+            self._squares += (errors**2).sum(axis=0)
+            self._absolute += np.abs(errors).sum(axis=0)
+        else:
+            probabilities = model.as_probabilities(outputs)
+            loss = mean_loss(outputs, targets, model.network.loss)
+            self._classes.append(evaluate_classes(targets, outputs.argmax(axis=1), probabilities, model.names, loss))
+            if len(model.names) == 2:
+                self._kept.append(probabilities[:, 1])
+
+    def whole(self) -> AnyEvaluation:
+        """Return the metrics on all samples."""
+        model, dataset = self._model, self._dataset
+        if self._classes:
+            area = roc_auc(dataset.targets == 1, np.concatenate(self._kept)) if self._kept else None
+            return merge_evaluations(self._classes, area)
+        if self._losses:
+            n = len(dataset)
+            means = self._squares / n, self._absolute / n
+            return regression_of_means(
+                *means, variances(dataset.targets), model.names, (math.fsum(self._losses) / n, n)
+            )
+        outputs = self._kept[0] if len(self._kept) == 1 else np.concatenate(self._kept)
+        return evaluate_outputs(model, dataset, outputs)
 
 
 def evaluate_outputs(model: Model, dataset: Dataset, outputs: NDArray[np.float64]) -> AnyEvaluation:
@@ -104,26 +151,27 @@ def evaluate_outputs(model: Model, dataset: Dataset, outputs: NDArray[np.float64
     """
     targets, names, loss = dataset.targets, model.names, model.network.loss
     if model.task == "regression":
-        if max(np.abs(targets).max(), np.abs(outputs).max()) > _LARGEST:
-            raise DataError(
-                f"{dataset.source}: has targets or predictions beyond {_LARGEST:g}, too large to be squared"
-            )
-        recipe, scaling = model.card.recipe, model.target_scaling
-        scaled, wanted = outputs, targets
-        if scaling is not None:
-            # The loss in training is that of standardised targets.
-            scaled, wanted = scaling.apply(outputs), scaling.apply(targets)
-        measured = mean_loss(scaled, wanted, loss, None if recipe is None else recipe.huber_delta)
-        if not np.isfinite(measured):
-            raise DataError(
-                f"{dataset.source}: the loss is not finite; the targets differ too much from those of training"
-            )
-        return evaluate_regression(targets, outputs, names, measured)
+        return evaluate_regression(targets, outputs, names, _regression_loss(model, dataset.source, targets, outputs))
     measured = mean_loss(outputs, targets, loss)
     predicted = decide(model.task, outputs)
     if model.task == "multilabel":
         return evaluate_labels(targets, predicted, outputs, names, measured)
     return evaluate_classes(targets, predicted, model.as_probabilities(outputs), names, measured)
+
+
+def _regression_loss(model: Model, source: str, targets: NDArray[np.float64], outputs: NDArray[np.float64]) -> float:
+    """Return the loss of a regression; DataError if it or other metrics would not be finite."""
+    if max(targets.max(), -targets.min(), outputs.max(), -outputs.min()) > _LARGEST:
+        raise DataError(f"{source}: has targets or predictions beyond {_LARGEST:g}, too large to be squared")
+    recipe, scaling = model.card.recipe, model.target_scaling
+    scaled, wanted = outputs, targets
+    if scaling is not None:
+        # The loss in training is that of standardised targets.
+        scaled, wanted = scaling.apply(outputs), scaling.apply(targets)
+    measured = mean_loss(scaled, wanted, model.network.loss, None if recipe is None else recipe.huber_delta)
+    if not np.isfinite(measured):
+        raise DataError(f"{source}: the loss is not finite; the targets differ too much from those of training")
+    return measured
 
 
 def mean_loss(outputs: NDArray[Any], targets: NDArray[Any], loss: str, huber_delta: float | None = None) -> float:

@@ -19,6 +19,9 @@ _SHOWN = 50
 
 _MOST = 1e100
 
+_ROWS_AT_ONCE = 1 << 16
+"""Rows in a part of a computation over all of them, so that it needs little memory."""
+
 
 class TargetRow(TypedDict):
     """The scores of one target."""
@@ -113,14 +116,34 @@ def evaluate_regression(
     loss : float
     """
     errors = targets - predicted
-    mean_squares = np.mean(errors**2, axis=0)
-    r2 = r2_scores(mean_squares, variances(targets))
-    mae, rmse = np.mean(np.abs(errors), axis=0), np.sqrt(mean_squares)
+    mean_squares, mae = np.mean(errors**2, axis=0), np.mean(np.abs(errors), axis=0)
+    return regression_of_means(mean_squares, mae, variances(targets), names, (loss, len(targets)))
+
+
+def regression_of_means(
+    mean_squares: NDArray[np.float64],
+    mae: NDArray[np.float64],
+    variance: NDArray[np.float64],
+    names: tuple[str, ...],
+    loss_and_total: tuple[float, int],
+) -> RegressionEvaluation:
+    """Return the metrics of predicted numbers.
+
+    Parameters
+    ----------
+    mean_squares, mae, variance : ndarray of float64, shape (t,)
+        Of each target the mean of the squared and of the absolute errors, and its own variance, see :func:`variances`.
+    names : tuple of str
+        Names of the t targets.
+    loss_and_total : (float, int)
+        The loss, and the number of samples.
+    """
+    (loss, total), r2, rmse = loss_and_total, r2_scores(mean_squares, variance), np.sqrt(mean_squares)
     rows: list[TargetRow] = [
         {"target": name, "r2": float(r2[k]), "mae": float(mae[k]), "rmse": float(rmse[k])}
         for k, name in enumerate(names)
     ]
-    return RegressionEvaluation(float(r2.mean()), float(mae.mean()), float(rmse.mean()), loss, len(targets), rows)
+    return RegressionEvaluation(float(r2.mean()), float(mae.mean()), float(rmse.mean()), loss, total, rows)
 
 
 def r2_score(predicted: NDArray[np.float64], targets: NDArray[np.float64]) -> float:
@@ -132,7 +155,12 @@ def r2_score(predicted: NDArray[np.float64], targets: NDArray[np.float64]) -> fl
 
 def variances(targets: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the variance of each target, shape (t,); exactly 0 if all its numbers are equal."""
-    return np.where(np.ptp(targets, axis=0) == 0, 0.0, targets.var(axis=0))
+    if len(targets) <= _ROWS_AT_ONCE:
+        return np.where(np.ptp(targets, axis=0) == 0, 0.0, targets.var(axis=0))
+    mean, squares = targets.mean(axis=0), np.zeros(targets.shape[1])
+    for start in range(0, len(targets), _ROWS_AT_ONCE):
+        squares += ((targets[start : start + _ROWS_AT_ONCE] - mean) ** 2).sum(axis=0)
+    return np.where(np.ptp(targets, axis=0) == 0, 0.0, squares / len(targets))
 
 
 def r2_scores(mean_squares: NDArray[np.float64], variance: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -201,6 +201,41 @@ def forward_dense(ws, layer):
 
 
 @device
+def sum_products_of_block(ws, layer, inputs):
+    """Write the products of a layer's rows with the inputs of a whole block, lanes not summed yet, to the workspace.
+
+    The sums are those of :func:`forward_dense`, but a row of weights is read once for four samples, whose `inputs` are
+    a row each.
+    """
+    simd.noinline()
+    simd.small_code()
+    weights, stride = float_pointer(ws, layer.weights), layer.stride
+    lane_sums, lanes = float_pointer(ws, ws.block_lane_sums), simd.floats_per_vector(weights)
+    length, between = layer.n_input_vectors * lanes, layer.n_vectors * lanes * lanes
+    none = simd.zeros(weights, FOUR)
+    k = 0
+    while k < layer.n_outputs:
+        row, first, second, third, fourth = advance(weights, k * stride), none, none, none, none
+        r = 0
+        while r < length:  # a range would divide by its step
+            x = simd.load_rows(advance(inputs, r), length, ONE)
+            first = simd.fma(x, simd.load(row, r, ONE), first)
+            second = simd.fma(x, simd.load(row, stride + r, ONE), second)
+            third = simd.fma(x, simd.load(row, 2 * stride + r, ONE), third)
+            fourth = simd.fma(x, simd.load(row, 3 * stride + r, ONE), fourth)
+            r += lanes
+        target = advance(lane_sums, k * lanes)
+        simd.store_rows(target, between, first)
+        simd.store_rows(advance(target, lanes), between, second)
+        simd.store_rows(advance(target, 2 * lanes), between, third)
+        simd.store_rows(advance(target, 3 * lanes), between, fourth)
+        k += 4
+    while k % lanes != 0:
+        simd.store_rows(advance(lane_sums, k * lanes), between, none)
+        k += 1
+
+
+@device
 def update_dense(ws, layer, below, weights_used):
     """Update a layer's weights, and compute the deltas of the layer below.
 
@@ -559,6 +594,56 @@ def _make_backward(update_layer, weights_used, before_update, scale_update, afte
     return backward
 
 
+def _make_predict_block(activate_outputs):
+    @device
+    def predict_block(ws, args, first):
+        """Write the outputs for a whole block of samples, whose sums of the first layer have been computed.
+
+        They are the bits that one sample after the other gives, 9 % sooner for 784-200-40-10.
+        """
+        simd.noinline()
+        simd.small_code()
+        last, first_layer, second = ws.n_layers - 1, layer_at(ws, 0), layer_at(ws, 1)
+        units, is_zero = float_pointer(ws, first_layer.activations), pointer(ws.is_zero, int64)
+        # A sample's activations take the place of its sums, which are read before.
+        inputs, lanes = float_pointer(ws, ws.block_preactivations), simd.floats_per_vector(units)
+        width = first_layer.n_vectors * lanes
+        for t in range(BLOCK):
+            if is_zero[t]:
+                copy_biases(ws, first_layer)
+            else:
+                first_preactivations(ws, first_layer, args, t, 0, ws.one)
+            activate(ws, first_layer, ws.hidden_activation)
+            for r in range(0, width, lanes):
+                simd.store(inputs, t * width + r, simd.load(units, r, ONE))
+        sum_products_of_block(ws, second, inputs)
+        lane_sums, biases = float_pointer(ws, ws.block_lane_sums), float_pointer(ws, second.biases)
+        out, answers = float_pointer(ws, args.outputs), float_pointer(ws, layer_at(ws, last).activations)
+        n_outputs, above = layer_at(ws, last).n_outputs, float_pointer(ws, second.activations)
+        length = second.n_vectors * lanes
+        for t in range(BLOCK):
+            sums = advance(lane_sums, t * length * lanes)
+            for r in range(0, length, lanes):
+                simd.store(above, r, simd.add(simd.load(biases, r, ONE), simd.sum_each(sums, r * lanes)))
+            for depth in range(1, last + 1):
+                layer = layer_at(ws, depth)
+                if depth > 1:
+                    forward_dense(ws, layer)
+                if depth < last:
+                    activate(ws, layer, ws.hidden_activation)
+                else:
+                    activate_outputs(ws, layer)
+            for k in range(n_outputs):
+                out[(first + t) * n_outputs + k] = answers[k]
+
+    return predict_block
+
+
+@device
+def no_block(_ws, _args, _first):
+    """Do nothing: samples are predicted one after the other."""
+
+
 @device
 def no_scale(ws):
     """Return 1, the scale of weights without decay."""
@@ -648,6 +733,9 @@ def run_samples(dtype, loss, activation, data="images", variant="plain"):
     is_image, is_rows, has_relu = data == "images", data in ("float32", "float64"), activation == "relu"
     by_class = loss in ("original", "cross_entropy")
     first_bad = _make_first_bad(by_class)
+    # Where vectors are halves, four samples need more registers than there are.
+    by_block = NATIVE == ONE and not has_relu and variant == "plain"
+    predict_block = _make_predict_block(activate_outputs) if by_block else no_block
 
     def run(address):
         simd.small_code()
@@ -673,6 +761,9 @@ def run_samples(dtype, loss, activation, data="images", variant="plain"):
                 dense_forward(ws, first_layer, size)
             else:
                 forward_first(ws, first_layer)
+            if by_block and not learns and size == BLOCK and ws.n_layers > 1:
+                predict_block(ws, args, first)
+                continue
             for t in range(size):
                 i, position = order[first + t], ws.position + first + t
                 if by_class and learns:  # in random order: waiting for it takes 0.1 us

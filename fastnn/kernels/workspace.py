@@ -74,6 +74,7 @@ def workspace_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
         "layers n_layers",  # LAYER records
         "hidden_activation",
         "lane_sums",  # scratch: a vector for each row of a layer, whose lanes are not summed yet
+        "block_lane_sums",  # the same of the second layer, for each sample of a block
         "folded_bias",  # a = b + W·baseline
         "column_offset",  # c: the first layer's weights are V + c·baseline'
         "zero_bounds",  # greatest rounding error of a + V·d while c is 0; set for ReLU and baseline 1
@@ -248,6 +249,7 @@ def plan_workspace(
         "active_values": int(inputs.sum()),
         "inputs": int(inputs.sum()) * regularised,
         "lane_sums": (int(max(n_in.max(), n_out.max())) + lanes) * lanes,
+        "block_lane_sums": BLOCK * int(units[1]) * lanes if activation != "relu" and len(units) > 1 else 0,
         **dict.fromkeys(("folded_bias", "column_offset", "zero_bounds"), int(units[0])),
         **dict.fromkeys(("block_preactivations", "block_deltas"), BLOCK * int(units[0])),
         "gram": len(PAIRS) * lanes,

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastnn.datasets.sparse import SparseRows
-from fastnn.errors import ModelError
+from fastnn.errors import DataError, ModelError
 from fastnn.evaluation.figures import Figure, figures_of, row_scores
-from fastnn.evaluation.intervals import Reliability, reliability
+from fastnn.evaluation.intervals import Reliability, merge_reliability, reliability
 from fastnn.evaluation.matching import match_dataset
-from fastnn.evaluation.metrics import AnyEvaluation, evaluate
+from fastnn.evaluation.metrics import AnyEvaluation, EvaluationParts
+from fastnn.evaluation.regression import variances
 from fastnn.runs import read_history
 
 if TYPE_CHECKING:
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 _MAX_ROWS = 30
 """Most rows in the table of the worst ones."""
+MAX_MISTAKES = 60
+"""Most images on the picture of the worst ones."""
+MAX_POINTS = 20_000
+"""Most predictions of a regression that are drawn, evenly spaced in the data: more would show nothing else."""
 _MAX_COLUMNS = 10
 """Most columns of the data in that table."""
 
@@ -40,8 +44,16 @@ class Content:
     model : Model
     dataset : Dataset
         With the columns and names of the model.
-    outputs : ndarray of float64, shape (n, k)
-        Of the model; probabilities, or the predictions of a regression.
+    worst : ndarray of int64, shape (m,)
+        Positions of the samples that the model predicts worst, at most 60, the worst first. Of a classifier those whose
+        class is wrong, by the probability of the wrong class; of a multilabel model those with a wrong label, by how
+        sure the model is of it; of a regression those that are not exact, by their errors.
+    worst_outputs : ndarray of float64, shape (m, k)
+        What the model says of them: probabilities, or the predictions of a regression.
+    shown : ndarray of int64, shape (s,)
+        Of a regression: positions of the samples whose predictions are drawn.
+    shown_outputs : ndarray of float64, shape (s, k)
+        The predictions for them.
     evaluation : Evaluation, RegressionEvaluation or MultilabelEvaluation
     figures : dict of str to Figure
         Metrics with their intervals.
@@ -53,7 +65,10 @@ class Content:
 
     model: Model
     dataset: Dataset
-    outputs: NDArray[np.float64]
+    worst: NDArray[np.int64]
+    worst_outputs: NDArray[np.float64]
+    shown: NDArray[np.int64]
+    shown_outputs: NDArray[np.float64]
     evaluation: AnyEvaluation
     figures: dict[str, Figure]
     reliability: Reliability | None
@@ -75,28 +90,10 @@ class Content:
         """What the samples are: "images" or "rows"."""
         return "images" if self.dataset.is_images else "rows"
 
-    @cached_property
-    def worst(self) -> NDArray[np.int64]:
-        """Positions of the samples that the model predicts worst, the worst first.
-
-        Of a classifier those whose class is wrong, by the probability of the wrong class; of a multilabel model those
-        with a wrong label, by how sure the model is of it; of a regression those that are not exact, by their errors.
-        """
-        targets, outputs = self.dataset.targets, self.outputs
-        scores = row_scores(self.dataset.task, targets, outputs)
-        wrong = np.flatnonzero(scores < 1)
-        if self.dataset.task == "classification":
-            key = -outputs[wrong].max(axis=1)
-        elif self.dataset.task == "multilabel":
-            key = -np.abs(targets[wrong] - outputs[wrong]).max(axis=1)
-        else:
-            key = scores[wrong]
-        return wrong[np.argsort(key, kind="stable")]
-
     def worst_rows(self) -> tuple[Sequence[str], list[Sequence[Any]]]:
         """Return the heading and the rows of a table of the worst rows."""
         worst, names = self.worst[:_MAX_ROWS], self.model.names
-        targets, outputs = self.dataset.targets[worst], self.outputs[worst]
+        targets, outputs = self.dataset.targets[worst], self.worst_outputs[:_MAX_ROWS]
         columns, cells = self._columns(worst)
         if self.model.task == "classification":
             head: Sequence[str] = ("label", "prediction", "probability")
@@ -112,7 +109,7 @@ class Content:
             ]
         else:
             # Of several targets the one that is predicted worst, in units of its spread.
-            spread = self.dataset.targets.std(axis=0)
+            spread = np.sqrt(variances(self.dataset.targets))
             errors = np.abs(targets - outputs) / np.where(spread > 0, spread, 1.0)
             chosen = errors.argmax(axis=1)
             head = ("target", "true value", "prediction")
@@ -155,15 +152,90 @@ def measure(model: Model, dataset: Dataset, history: Path | None) -> Content:
         If the data set is empty or does not fit the model.
     """
     matched = match_dataset(dataset, model)
-    evaluation = evaluate(model, matched)
-    outputs = model.outputs(matched.features)
-    figures = figures_of(evaluation, matched.targets, outputs)
-    curve = None
-    if model.task == "classification":
-        outputs = model.as_probabilities(outputs)
-        curve = reliability(outputs, matched.labels)
+    if not len(matched):
+        raise DataError(f"{matched.source}: no {'images' if matched.is_images else 'rows'} to evaluate on")
+    parts, worst, points = EvaluationParts(model, matched), _Worst(matched), _Points(matched)
+    curve: list[Reliability] = []
+    kept = []
+    for part, outputs in model.outputs_in_parts(matched.features):
+        parts.add(part, outputs)
+        answers = outputs if model.task == "regression" else model.as_probabilities(outputs)
+        worst.add(part, answers)
+        points.add(part, answers)
+        if model.task == "classification":
+            curve.append(reliability(answers, matched.labels[part]))
+        if model.task == "regression":
+            kept.append(outputs)
+    evaluation = parts.whole()
+    # The intervals of a classifier need no more than its evaluation.
+    figures = figures_of(evaluation, matched.targets, np.concatenate(kept) if kept else np.zeros((0, 0)))
     curves = None if history is None else _learning_curves(history, model.card.epochs)
-    return Content(model, matched, outputs, evaluation, figures, curve, curves)
+    return Content(
+        model=model,
+        dataset=matched,
+        worst=worst.positions,
+        worst_outputs=worst.outputs,
+        shown=points.positions,
+        shown_outputs=points.outputs,
+        evaluation=evaluation,
+        figures=figures,
+        reliability=merge_reliability(curve) if curve else None,
+        history=curves,
+    )
+
+
+class _Worst:
+    """Keeps the samples that a model predicts worst, see :class:`Content`.
+
+    Attributes
+    ----------
+    positions : ndarray of int64, shape (m,)
+    outputs : ndarray of float64, shape (m, k)
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._task, self._targets = dataset.task, dataset.targets
+        self._variance = variances(dataset.targets) if dataset.task == "regression" else None
+        self._keys: NDArray[np.float64] = np.zeros(0)
+        self.positions: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        self.outputs: NDArray[np.float64] = np.zeros((0, len(dataset.names)))
+
+    def add(self, part: slice, outputs: NDArray[np.float64]) -> None:
+        """Take the outputs for the next samples."""
+        targets = self._targets[part]
+        scores = row_scores(self._task, targets, outputs, self._variance)
+        wrong = np.flatnonzero(scores < 1)
+        if self._task == "classification":
+            keys = -outputs[wrong].max(axis=1)
+        elif self._task == "multilabel":
+            keys = -np.abs(targets[wrong] - outputs[wrong]).max(axis=1)
+        else:
+            keys = scores[wrong]
+        all_keys = np.concatenate([self._keys, keys])
+        best = np.argsort(all_keys, kind="stable")[:MAX_MISTAKES]
+        self._keys = all_keys[best]
+        self.positions = np.concatenate([self.positions, wrong + part.start])[best]
+        self.outputs = np.concatenate([self.outputs, outputs[wrong]])[best]
+
+
+class _Points:
+    """Keeps the predictions of a regression that are drawn.
+
+    Attributes
+    ----------
+    positions : ndarray of int64, shape (s,)
+    outputs : ndarray of float64, shape (s, k)
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        most = MAX_POINTS if dataset.task == "regression" else 0
+        self.positions = np.unique(np.linspace(0, len(dataset) - 1, most).astype(np.int64))
+        self.outputs = np.zeros((len(self.positions), len(dataset.names)))
+
+    def add(self, part: slice, outputs: NDArray[np.float64]) -> None:
+        """Take the outputs for the next samples."""
+        first, last = np.searchsorted(self.positions, (part.start, part.stop)).tolist()
+        self.outputs[first:last] = outputs[self.positions[first:last] - part.start]
 
 
 def _learning_curves(path: Path, epochs: int | None) -> dict[str, NDArray[np.float64]] | None:

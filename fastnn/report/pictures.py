@@ -31,11 +31,8 @@ if TYPE_CHECKING:
 
 MAX_CLASSES = 60
 """Confusion matrices of more classes are not drawn. Those of more than 25 are drawn without numbers."""
-_MAX_MISTAKES = 60
 _MAX_UNITS = 60
 _MAX_TARGETS = 9
-_MAX_POINTS = 20_000
-"""More points, evenly spaced in the data, would show nothing else."""
 _DPI = 160
 
 
@@ -205,10 +202,10 @@ def _history(content: Content, theme: Theme) -> Figure | None:
 
 
 def _mistakes(content: Content, theme: Theme) -> Any:
-    worst = content.worst[:_MAX_MISTAKES]
+    worst = content.worst
     if len(worst) == 0:
         return None
-    names, labels, probabilities = content.model.names, content.dataset.labels[worst], content.outputs[worst]
+    names, labels, probabilities = content.model.names, content.dataset.labels[worst], content.worst_outputs
     predicted = probabilities.argmax(axis=1)
     captions = [
         (f"{names[label]}, read as {names[prediction]}", f"probability {row[prediction]:.1%}")
@@ -289,9 +286,9 @@ def _predicted(content: Content, theme: Theme) -> Figure:
     rows = -(-len(names) // columns)
     side = 5.6 if len(names) == 1 else 3.6
     figure, axes = _figure(side * columns, side * rows, theme, rows, columns)
-    shown = np.unique(np.linspace(0, len(content.outputs) - 1, _MAX_POINTS).astype(np.int64))
+    shown = content.shown
     for axis, (k, name) in zip(axes.flat, enumerate(names), strict=False):
-        true, predicted = content.dataset.targets[shown, k], content.outputs[shown, k]
+        true, predicted = content.dataset.targets[shown, k], content.shown_outputs[:, k]
         ends = min(true.min(), predicted.min()), max(true.max(), predicted.max())
         axis.plot(ends, ends, color=theme.faint, linewidth=1, linestyle="--")
         strong = 0.8 if len(shown) <= 200 else 0.35

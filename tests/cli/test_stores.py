@@ -47,6 +47,7 @@ def test_a_store_is_made_described_and_checked() -> None:
     run("data", "convert", "drawn:200", "big.fnn", "--force")
     assert json.loads(run("data", "info", "big.fnn", "--json").stdout)["n"] == 200
     assert "drop --check" in fault("data", "info", "drawn:300", "--check")
+    assert "only a store (NAME.fnn) keeps groups" in fault("data", "convert", "big.fnn", "a.npz", "--group", "writer")
 
 
 def test_an_edited_store_is_one_line_and_exit_code_2(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from fastnn.crossval import cross_validate
 from fastnn.datasets import MappedRows, ReadOptions, load_source
 from fastnn.datasets.mapped import changed
 from fastnn.datasets.shared import StoreNotHereError, from_buffer, keep, kept, shared_key, to_parts
+from fastnn.datasets.store import check_store
 from fastnn.datasets.store_writer import write_store
 from fastnn.errors import DataError
 from fastnn.recipe import Recipe, presets
@@ -79,13 +80,30 @@ def test_rows_that_are_left_on_the_disk_have_their_groups(write: Any, tmp_path: 
     assert (here.content_hash, here.columns) == (there.content_hash, there.columns)
 
 
-def test_a_store_keeps_no_groups_and_says_so(tmp_path: Path) -> None:
+def test_a_store_keeps_the_groups_of_its_source(tmp_path: Path) -> None:
     source, group = digits(tmp_path)
-    with pytest.raises(DataError, match="a store keeps no groups"):
-        write_store(source, tmp_path / "d.fnn", ReadOptions.of(group=group))
-    write_store(source, tmp_path / "d.fnn")
-    with pytest.raises(DataError, match="a store keeps no groups; give its source"):
-        load_source(tmp_path / "d.fnn", ReadOptions.of(group=group))
+    options = ReadOptions.of(group=group)
+    plain, stored = load_source(source, options), write_store(source, tmp_path / "d.fnn", options)
+    assert plain.groups is not None
+    for one in (stored, load_source(tmp_path / "d.fnn", ReadOptions()), load_source(tmp_path / "d.fnn", options)):
+        assert one.groups is not None
+        assert one.groups.tolist() == plain.groups.tolist()
+    assert stored.content_hash == plain.content_hash
+    with pytest.raises(DataError, match=f"keeps the groups of '{group}' alone"):
+        load_source(tmp_path / "d.fnn", ReadOptions.of(group="writer"))
+    one, two = (cross_validate(data, RECIPE, 2, threads=1) for data in (plain, tmp_path / "d.fnn"))
+    assert one == two
+    groups = np.array(stored.groups)
+    np.save(tmp_path / "d.fnn" / "train-groups.npy", groups[::-1])
+    with pytest.raises(DataError, match="was edited or is damaged"):
+        check_store(tmp_path / "d.fnn")
+    np.save(tmp_path / "d.fnn" / "train-groups.npy", groups[1:])
+    with pytest.raises(DataError, match=r"train-groups.npy: holds int64 of shape"):
+        load_source(tmp_path / "d.fnn", ReadOptions())
+    write_store(source, tmp_path / "d.fnn", force=True)
+    assert not (tmp_path / "d.fnn" / "train-groups.npy").exists()
+    with pytest.raises(DataError, match="keeps no groups; write it again with fastnn data convert --group"):
+        load_source(tmp_path / "d.fnn", options)
 
 
 @pytest.mark.parametrize("make", [blobs, linear_table])

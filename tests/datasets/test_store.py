@@ -1,11 +1,12 @@
 """Stores: data sets that are mapped from the disk, whatever they were converted from."""
 
 import errno
+import gzip
 import json
 import os
 import tracemalloc
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +24,9 @@ from fastnn.datasets.store_files import new_array
 from fastnn.datasets.store_writer import write_store
 from fastnn.datasets.writers import write_dataset
 from fastnn.errors import DataError
-from fastnn.predicting import predict_table, predict_table_to_file, write_predictions
+from fastnn.predicting import predict_table, predict_table_to_file, preview_table, write_predictions
+from fastnn.report import measure
+from fastnn.storage import cache_dir
 from tests.helpers import blobs, linear_table, save_table
 
 RECIPES = {
@@ -199,6 +202,18 @@ def pictures(tmp_path: Path) -> Path:
     return tmp_path / "pictures"
 
 
+def inverted_pictures(tmp_path: Path) -> Path:
+    """Return pictures with light ink on dark paper, of which a blank one is left out, and a test set."""
+    from PIL import Image
+
+    for part, made in (("train", blobs(40)), ("test", blobs(20, seed=1))):
+        for k, image in enumerate((~made.images).reshape(-1, 28, 28)):
+            folder = tmp_path / "parts" / part / str(k % 10)
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image * (part == "test" or k != 7)).save(folder / f"{k}.png")
+    return tmp_path / "parts"
+
+
 def written(name: str) -> Callable[[Path], Path]:
     def write(tmp_path: Path) -> Path:
         write_dataset(blobs(60), tmp_path / name)
@@ -226,6 +241,7 @@ SOURCES: dict[str, Callable[[Path], Any]] = {
     "npz": written("a.npz"),
     "table": lambda tmp_path: save_table(linear_table(), tmp_path / "a.csv"),
     "pictures": pictures,
+    "inverted pictures": inverted_pictures,
     "database": database,
     "drawn": lambda _: "drawn:150:3",
 }
@@ -246,6 +262,25 @@ def test_a_store_holds_what_its_source_does(kind: str, tmp_path: Path) -> None:
         assert stored.test.content_hash == plain.test.content_hash
     assert check_store(tmp_path / "big.fnn").content_hash == plain.content_hash
     assert {path.name for path in (tmp_path / "big.fnn").iterdir()} <= set(FILES)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda content: content[:-1], "47039 bytes of content, not 47040; it is truncated"),
+        (lambda content: content + b"x", "more than 47040 bytes of content; it is longer than its header says"),
+    ],
+)
+def test_compressed_images_of_another_length_are_refused(
+    change: Callable[[bytes], bytes], message: str, tmp_path: Path
+) -> None:
+    write_dataset(blobs(60), tmp_path / "a-images-idx3-ubyte.gz")
+    path = tmp_path / "a-images-idx3-ubyte.gz"
+    path.write_bytes(gzip.compress(change(gzip.decompress(path.read_bytes()))))
+    for read in (load_dataset, lambda source: write_store(str(source), tmp_path / "big.fnn")):
+        with pytest.raises(DataError, match=message):
+            read(path)
+    assert not list(tmp_path.glob("*.fnn"))
 
 
 @pytest.mark.parametrize("polarity", ["mixed", "light-on-dark", "dark-on-light"])
@@ -505,6 +540,24 @@ def test_rows_of_a_parquet_file_are_predicted_by_the_names_of_their_columns(tmp_
         predict_table(str(tmp_path / "model.safetensors"), str(tmp_path / "new.parquet"))
 
 
+def test_images_in_the_columns_of_a_parquet_file_are_predicted(tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet as pq
+
+    dataset = blobs(250)
+    model = fastnn.fit(dataset, fastnn.Recipe(hidden=(8,), epochs=1, lr=0.05), progress=False)
+    formats.save_model(model, tmp_path / "model.safetensors")
+    columns = {f"pixel{k}": dataset.images[:, k] for k in range(784)}
+    files = [str(tmp_path / name) for name in ("model.safetensors", "a.parquet")]
+    for labels in ({}, {"label": dataset.labels}):
+        pq.write_table(arrow.table(columns | labels), tmp_path / "a.parquet", row_group_size=100)
+        assert np.array_equal(predict_table(*files).values, model.predict(dataset.images))
+    pq.write_table(arrow.table(columns | {"pixel7": dataset.images[:, 7] * 1000.0}), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"a\.parquet: ") as caught:
+        predict_table(*files)
+    assert ".tmp" not in str(caught.value)
+
+
 @pytest.mark.parametrize("ending", ["csv", "tsv", "parquet"])
 def test_predictions_are_written_in_parts(ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = blobs(250)
@@ -514,7 +567,7 @@ def test_predictions_are_written_in_parts(ending: str, tmp_path: Path, monkeypat
     files = [str(tmp_path / name) for name in ("model.safetensors", "big.fnn")]
     whole, parts = (tmp_path / f"{name}.{ending}" for name in ("whole", "parts"))
     write_predictions(predict_table(*files), whole)
-    monkeypatch.setattr("fastnn.predicting._ROWS_AT_ONCE", 100)
+    monkeypatch.setattr("fastnn.model.ROWS_IN_PART", 100)
     assert len(predict_table_to_file(*files, parts)) == 100
     if ending == "parquet":
         pq = pytest.importorskip("pyarrow.parquet")
@@ -530,9 +583,88 @@ def test_a_large_evaluation_is_that_of_all_samples_together(classes: int, monkey
     dataset = blobs(250, classes=tuple("0123456789")[:classes])
     model = fastnn.fit(blobs(60, classes=dataset.names), fastnn.Recipe(hidden=(8,), epochs=1, lr=0.05), progress=False)
     whole = fastnn.evaluate(model, dataset)
-    monkeypatch.setattr("fastnn.evaluation.metrics._ROWS_AT_ONCE", 64)
+    monkeypatch.setattr("fastnn.model.ROWS_IN_PART", 64)
     parts = fastnn.evaluate(model, dataset)
     assert np.array_equal(parts.confusion, whole.confusion)
     assert (parts.per_class, parts.accuracy, parts.roc_auc) == (whole.per_class, whole.accuracy, whole.roc_auc)
     assert parts.loss == pytest.approx(whole.loss, rel=1e-12)
     assert parts.log_loss == pytest.approx(whole.log_loss, rel=1e-12)
+
+
+@pytest.mark.parametrize("task", ["regression", "multilabel"])
+def test_a_large_table_is_evaluated_in_parts(task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = linear_table(250, targets=2)
+    if task == "multilabel":
+        table = replace(table, targets=(table.targets > 0).astype(np.uint8))
+    model = fastnn.fit(table, fastnn.presets["table"].replace(epochs=1, hidden=(4,)), progress=False)
+    whole = fastnn.evaluate(model, table)
+    monkeypatch.setattr("fastnn.model.ROWS_IN_PART", 64)
+    monkeypatch.setattr("fastnn.evaluation.regression._ROWS_AT_ONCE", 64)
+    parts = fastnn.evaluate(model, store_of(table, tmp_path))
+    assert parts.metrics == pytest.approx(whole.metrics, rel=1e-12)
+    rows = [
+        [
+            value
+            for row in one.as_dict()["per_target" if task == "regression" else "per_label"]
+            for value in row.values()
+        ]
+        for one in (parts, whole)
+    ]
+    assert [one for one in rows[0] if isinstance(one, str)] == [one for one in rows[1] if isinstance(one, str)]
+    numbers = [[one for one in values if not isinstance(one, str)] for values in rows]
+    assert numbers[0] == pytest.approx(numbers[1], rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["images", "regression"])
+def test_a_report_on_a_large_data_set_shows_what_that_on_a_small_one_does(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = blobs(250) if kind == "images" else linear_table(250, targets=2)
+    recipe = "modern" if kind == "images" else "table"
+    model = fastnn.fit(
+        dataset.take(range(100)), fastnn.presets[recipe].replace(epochs=1, hidden=(4,), ensemble=1), progress=False
+    )
+    whole = measure(model, dataset, None)
+    monkeypatch.setattr("fastnn.model.ROWS_IN_PART", 64)
+    monkeypatch.setattr("fastnn.evaluation.bootstrap._ROWS_AT_ONCE", 64)
+    parts = measure(model, store_of(dataset, tmp_path), None)
+    for name in ("worst", "shown"):
+        assert np.array_equal(getattr(parts, name), getattr(whole, name))
+        assert np.allclose(getattr(parts, f"{name}_outputs"), getattr(whole, f"{name}_outputs"), rtol=1e-12)
+    assert len(parts.worst) > 30
+    for name, figure in whole.figures.items():
+        assert astuple(parts.figures[name]) == pytest.approx(astuple(figure), rel=1e-9)
+    if whole.reliability is not None and parts.reliability is not None:
+        assert np.array_equal(parts.reliability.counts, whole.reliability.counts)
+        assert np.allclose(parts.reliability.accuracy, whole.reliability.accuracy, equal_nan=True)
+        assert parts.reliability.ece == pytest.approx(whole.reliability.ece, rel=1e-9)
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "csv of images"])
+def test_rows_of_a_large_file_are_left_on_the_disk(
+    ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = ending == "csv of images"
+    dataset = blobs(250) if images else linear_table(250)
+    if images:
+        write_dataset(dataset, tmp_path / "a.csv")
+    elif ending == "csv":
+        save_table(dataset, tmp_path / "a.csv")
+    file = str(parquet(tmp_path, dataset) if ending == "parquet" else tmp_path / "a.csv")
+    recipe = fastnn.Recipe(hidden=(4,)) if images else fastnn.presets["table"]
+    read = dataset if images else replace(load_dataset(file, target="price"), notes=())
+    model = fastnn.fit(read, recipe.replace(epochs=1), progress=False)
+    formats.save_model(model, tmp_path / "model.safetensors")
+    whole = predict_table(str(tmp_path / "model.safetensors"), file)
+    monkeypatch.setattr("fastnn.predicting._LARGE_FILE", 0)
+    monkeypatch.setattr("fastnn.model.ROWS_IN_PART", 100)
+    kinds = []
+    outputs = fastnn.Model.outputs_in_parts
+    monkeypatch.setattr(
+        fastnn.Model, "outputs_in_parts", lambda self, rows, n=0: kinds.append(type(rows)) or outputs(self, rows, n)
+    )
+    first, n = preview_table(str(tmp_path / "model.safetensors"), file)
+    assert (len(first), n, kinds) == (100, 250, [MappedRows])
+    assert np.array_equal(first.values, whole.values[:100])
+    assert list(predict_table(str(tmp_path / "model.safetensors"), file).rows()) == list(whole.rows())
+    assert not list(cache_dir().glob(".scratch*"))

@@ -16,6 +16,7 @@ from fastnn.cli._data_options import (  # noqa: TC001 - typer reads the annotati
 )
 from fastnn.cli._downloads import load_with_progress
 from fastnn.cli.data._app import app
+from fastnn.errors import FastnnError
 
 
 @app.command()
@@ -35,6 +36,13 @@ def convert(
     task: TaskOption = None,
     polarity: PolarityOption = "auto",
     strict: StrictOption = False,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a store: keep the groups of samples, such as their writers, for fastnn cv: a column of a table, "
+            "which is then no input, or 'contributor' of a database or JSON file."
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
 ) -> None:
     """Write a data set in another format."""
@@ -45,7 +53,9 @@ def convert(
     from fastnn.storage import check_target
 
     check_target(to)
-    options = ReadOptions.of(target, task, polarity, strict=strict)
+    options = ReadOptions.of(target, task, polarity, strict=strict, group=group)
+    if group is not None and not is_store(to):
+        raise FastnnError(f"{to}: only a store (NAME.fnn) keeps groups; drop --group")
     if is_store(to):
         for text in write_store(source, to, options, force=force).notes:
             note(text)
