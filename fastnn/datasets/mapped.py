@@ -159,17 +159,29 @@ class MappedRows:
     Attributes
     ----------
     base : ndarray of uint8, float32 or float64, shape (m, k)
-        All rows of the file, without NaN or infinity.
+        All rows of the file, in C order and without NaN or infinity.
     index : ndarray of int, shape (n,), or None
-        Positions of the rows in `base`; None for all of them.
+        Positions of the rows in `base`, from 0; None for all of them.
     file : MappedFile or None
     known : KnownContent or None
+
+    Raises
+    ------
+    DataError
+        If `base` is no matrix in C order, or a position is not one of its rows: kernels read there without a check.
     """
 
     base: NDArray[Any]
     index: NDArray[np.integer[Any]] | None = None
     file: MappedFile | None = None
     known: KnownContent | None = None
+
+    def __post_init__(self) -> None:
+        if self.base.ndim != 2 or not self.base.flags.c_contiguous:
+            raise DataError(f"mapped rows must be a matrix in C order, not an array of shape {self.base.shape}")
+        index = self.index
+        if index is not None and index.size and not (index.min() >= 0 and index.max() < len(self.base)):
+            raise DataError(f"positions of mapped rows must be from 0 to {len(self.base) - 1:,}")
 
     def __len__(self) -> int:
         return len(self.base if self.index is None else self.index)
@@ -215,8 +227,17 @@ class MappedRows:
             yield self[start : start + rows]
 
     def take(self, index: ArrayLike) -> MappedRows:
-        """Return the rows at these positions."""
-        chosen = np.asarray(index)
+        """Return the rows at these positions; negative ones count from the end, as those of an array do.
+
+        Raises
+        ------
+        IndexError
+            If there is no row at a position.
+        """
+        chosen, n = np.asarray(index), len(self)
+        if chosen.size and not (chosen.min() >= -n and chosen.max() < n):
+            raise IndexError(f"a position is not one of {n:,} rows")
+        chosen = np.where(chosen < 0, chosen + n, chosen)
         # A quarter of a gigabyte less for each array of 64 million positions.
         small = np.int32 if len(self.base) <= np.iinfo(np.int32).max else np.int64
         picked = chosen if self.index is None else self.index[chosen]
