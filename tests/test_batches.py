@@ -156,6 +156,21 @@ def test_lines_are_counted_from_the_first_one(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize(
+    ("last", "message"),
+    [
+        (b'{"x": "a", "target": 3}\n', "line 1402, column 'x': 'a' is not a number"),
+        (b'{"y": 1, "target": 3}\n', "line 1402 has other keys"),
+        (b"{\n", "line 1402 is not a JSON object"),
+    ],
+)
+def test_json_lines_are_counted_without_pauses_and_names(last: bytes, message: str) -> None:
+    begin = b'{"x": 1, "target": 2.5}\n' * 1401
+    batches = batches_of([begin, b"", b"", last], ReadOptions())
+    with pytest.raises(DataError, match=message):
+        list(batches)
+
+
+@pytest.mark.parametrize(
     ("content", "message"),
     [
         (b"", "holds no rows"),
