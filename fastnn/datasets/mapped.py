@@ -217,8 +217,8 @@ class MappedRows:
         picked[self.index] = True
         return bool(np.count_nonzero(picked) < len(self.index))
 
-    def places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return where in `base` some of the rows are."""
+    def positions(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the positions in `base` of some of the rows."""
         return rows if self.index is None else self.index[rows].astype(np.int64)
 
     def parts(self, rows: int = ROWS_AT_ONCE) -> Iterator[NDArray[Any]]:
@@ -274,15 +274,15 @@ class ChangedRows(MappedRows):
     change: Callable[[NDArray[Any], NDArray[np.int64]], NDArray[Any]]
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
-        places = np.arange(*key.indices(len(self))) if isinstance(key, slice) else np.asarray(key)
-        return self.change(self.rows[key], places)
+        positions = np.arange(*key.indices(len(self))) if isinstance(key, slice) else np.asarray(key)
+        return self.change(self.rows[key], positions)
 
     def take(self, index: ArrayLike) -> MappedRows:
         """Return the rows at these positions, changed in the same way."""
         chosen = np.asarray(index)
         rows = self.rows.take(chosen)
         return ChangedRows(
-            rows.base, rows.index, rows=rows, change=lambda some, places: self.change(some, chosen[places])
+            rows.base, rows.index, rows=rows, change=lambda some, positions: self.change(some, chosen[positions])
         )
 
 
