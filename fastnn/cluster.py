@@ -389,7 +389,7 @@ class _Mapping:
         sent = self._cluster._sent.get(key)
         # The only worker that had them may have died.
         if sent is None or sent.status != "finished":
-            content = b"".join(bytes(part) for part in to_parts(dataset))
+            content = b"".join(to_parts(dataset))
             self._cluster._sent[key] = self._client.scatter(content, hash=False)
         return self._cluster._sent[key]
 

@@ -27,9 +27,7 @@ from fastnn.datasets.mapped import KnownContent, MappedFile, MappedRows, StoredP
 from fastnn.datasets.options import DEFAULT_OPTIONS
 from fastnn.errors import DataError
 from fastnn.reading import read_file
-from fastnn.storage import (
-    user_path,
-)
+from fastnn.storage import user_path
 
 if TYPE_CHECKING:
     from pathlib import Path
