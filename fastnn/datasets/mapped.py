@@ -235,9 +235,11 @@ class MappedRows:
             If there is no row at a position.
         """
         chosen, n = np.asarray(index), len(self)
-        if chosen.size and not (chosen.min() >= -n and chosen.max() < n):
+        least = chosen.min(initial=0)
+        if least < -n or chosen.max(initial=-1) >= n:
             raise IndexError(f"a position is not one of {n:,} rows")
-        chosen = np.where(chosen < 0, chosen + n, chosen)
+        if least < 0:
+            chosen = np.where(chosen < 0, chosen + n, chosen)
         # A quarter of a gigabyte less for each array of 64 million positions.
         small = np.int32 if len(self.base) <= np.iinfo(np.int32).max else np.int64
         picked = chosen if self.index is None else self.index[chosen]
