@@ -452,8 +452,10 @@ def _open_database(url: str) -> Any:
     options = {"connect_args": {"timeout": 30}} if url.startswith("sqlite:") else {"pool_pre_ping": True}
     try:
         return RDBStorage(url, engine_kwargs=options)
-    except ModuleNotFoundError:
-        raise MissingExtraError("a study in PostgreSQL", "postgres") from None
+    except ImportError as error:
+        if url.startswith("postgresql+psycopg:"):
+            raise MissingExtraError("a study in PostgreSQL", "postgres") from None
+        raise FastnnError(f"{shown_source(url)}: the driver of this database is not installed ({error})") from None
 
 
 class _Line(msgspec.Struct):

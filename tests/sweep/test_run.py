@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from fastnn.cluster import InProcess
 from fastnn.datasets import Dataset, Split, split
-from fastnn.errors import FastnnError, RecipeError, TrainingError
+from fastnn.errors import FastnnError, MissingExtraError, RecipeError, TrainingError
 from fastnn.session import Session
 from fastnn.sweep.space import Space, load_space
 from tests.helpers import blobs
@@ -250,6 +251,15 @@ def test_a_file_that_is_no_study_is_refused(content: bytes, data: Dataset, space
     with pytest.raises(FastnnError, match=r"a\.study"):
         Sweep(data, space, path, RANDOM)
     assert path.read_bytes() == content
+
+
+def test_a_driver_that_is_not_installed_is_named(data: Dataset, space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("psycopg", "MySQLdb"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingExtraError, match=r"needs the extra \[postgres\]"):
+        Sweep(data, space, "postgresql://ann:secret@127.0.0.1/x", RANDOM)
+    with pytest.raises(FastnnError, match=r"mysql://127\.0\.0\.1/x: the driver of this database is not installed"):
+        Sweep(data, space, "mysql://ann:secret@127.0.0.1/x", RANDOM)
 
 
 @pytest.mark.parametrize(
