@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import re
@@ -140,6 +141,7 @@ def _as_csv(lines: Iterator[bytes | None]) -> tuple[Iterator[bytes | None], int]
     head = next((line for line in lines if line is not None), None)
     if head is None:
         return iter(()), 0
+    head = head.removeprefix(codecs.BOM_UTF8)
     whole = chain([head], lines)
     return (_objects_as_csv(whole), 1) if head.lstrip().startswith(b"{") else (whole, 0)
 

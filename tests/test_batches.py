@@ -120,6 +120,13 @@ def test_rows_become_batches(write: object, size: int) -> None:
     assert {batch.task for batch in batches} == {"regression"}
 
 
+def test_a_byte_order_mark_is_no_part_of_the_rows() -> None:
+    for content in (b'{"x": 1, "target": "no"}\n{"x": 2, "target": "yes"}\n', b"x,target\n1,no\n2,yes\n"):
+        (batch,) = batches_of([b"\xef\xbb\xbf", content], ReadOptions())
+        assert (batch.names, len(batch)) == (("no", "yes"), 2)
+        assert [column.name for column in batch.columns or ()] == ["x"]
+
+
 def test_images_with_labels_as_json_lines() -> None:
     dataset = blobs(1200)
     lines = "".join(
