@@ -26,7 +26,7 @@ _NOT_OF_STREAMS = {
 def stream_recipe(recipe: Recipe) -> tuple[Recipe, tuple[str, ...]]:
     """Return a recipe without the settings that a stream cannot have, and with a constant learning rate; and notes."""
     lost = [name for name, value in _NOT_OF_STREAMS.items() if getattr(recipe, name) != value]
-    notes = (f"a stream has no epochs: {', '.join(lost)} of recipe {recipe.name} have no effect",) if lost else ()
+    notes = (f"a stream has no epochs; without effect in recipe {recipe.name}: {', '.join(lost)}",) if lost else ()
     kept = {name: value for name, value in recipe.as_dict().items() if name not in _NOT_OF_STREAMS}
     return type(recipe).from_dict(kept | {"schedule": "constant"}), notes
 

@@ -355,7 +355,7 @@ class _Mapping:
         self._next_look = time.monotonic() + 1
         lost = any(one.future.status == "lost" for one in self._running.values())
         if lost or self._client.status not in ("running", "connecting"):
-            raise WorkFailedError("the connection to the Dask scheduler is lost; start it and this command again")
+            raise WorkFailedError(_LOST)
 
     def _fill(self, key: str) -> None:
         """Submit jobs until each worker has one that waits."""
@@ -391,8 +391,10 @@ class _Mapping:
                 return job, Lost("its workers died, which may be for lack of memory")
             if isinstance(error, ModuleNotFoundError):
                 raise RecipeError(f"a worker cannot run fastnn ({text}); install it there") from None
+            if kind in _GONE and self._client.status != "running":
+                raise WorkFailedError(_LOST) from None
             # The worker that had the result, or the data, has died or was cut off.
-            if kind in _GONE and one.attempt < _MOST_ATTEMPTS and self._client.status == "running":
+            if kind in _GONE and one.attempt < _MOST_ATTEMPTS:
                 self._submit(job, key, None, one.attempt + 1)
                 return job, _Again()
             raise WorkFailedError(f"a worker failed ({kind}: {text})") from None
@@ -408,7 +410,7 @@ class _Mapping:
         sent = self._cluster._sent.get(key)
         # The only worker that had them may have died.
         if sent is None or sent.status != "finished":
-            content = b"".join(bytes(part) for part in to_parts(dataset))
+            content = b"".join(to_parts(dataset))
             self._cluster._sent[key] = self._client.scatter(content, hash=False)
         return self._cluster._sent[key]
 
@@ -430,6 +432,7 @@ class _Mapping:
 _END = object()
 _GONE = ("FutureCancelledError", "CancelledError", "TimeoutError", "CommClosedError")
 _MOST_ATTEMPTS = 3
+_LOST = "the connection to the Dask scheduler is lost; start it and this command again"
 
 
 @dataclass(frozen=True)

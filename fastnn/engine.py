@@ -432,7 +432,7 @@ class Engine:
                 if start:
                     arguments.advance("outputs", chunk * self.network.sizes[-1])
             elif data.mapped is not None:
-                arguments.put_array("order", data.places(np.arange(start, min(n, start + chunk))))
+                arguments.put_array("order", data.positions(np.arange(start, min(n, start + chunk))))
                 if start:
                     arguments.advance("outputs", chunk * self.network.sizes[-1])
             elif start:

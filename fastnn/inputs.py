@@ -92,11 +92,11 @@ class KernelInput:
         """Return other samples, with the same baseline and scaling as these."""
         raise NotImplementedError
 
-    def places(self, samples: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return which rows of ``data`` these samples are."""
-        return samples if self.mapped is None else self.mapped.places(samples)
+    def positions(self, samples: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the positions of these samples in ``data``."""
+        return samples if self.mapped is None else self.mapped.positions(samples)
 
-    def by_place(self, values: NDArray[Any]) -> NDArray[Any]:
+    def by_position(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return a value for each row of ``data``, given one for each sample; 0 for rows that are no sample."""
         if self.mapped is None or self.mapped.index is None:
             return values

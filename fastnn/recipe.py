@@ -7,7 +7,7 @@ import os
 import re
 import tomllib
 from functools import cache
-from types import MappingProxyType
+from types import MappingProxyType, NoneType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
@@ -420,12 +420,12 @@ def _allowed(kind: Any, several: bool = False) -> str:
     """Describe the values that a field of this type may have; `several` gives the plural."""
     from msgspec import inspect
 
+    if NoneType in get_args(kind):
+        kind = next(one for one in get_args(kind) if one is not NoneType)
     if get_origin(kind) is Literal:  # in the order of the source; msgspec would sort them
         return f"one of {', '.join(get_args(kind))}"
     info = kind if isinstance(kind, inspect.Type) else inspect.type_info(kind)
     match info:
-        case inspect.UnionType(types=(first, _)):  # or None
-            return _allowed(first)
         case inspect.BoolType():
             return "true or false"
         case inspect.StrType(min_length=low, max_length=high):

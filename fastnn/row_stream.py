@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import re
@@ -61,11 +62,20 @@ def batches_of(pieces: Iterable[bytes], options: ReadOptions, known: Sequence[st
     DataError
         If a row is not what the first ones are; the message names the line.
     """
-    lines = _csv_lines(pieces)
+    lines, n_added = _as_csv(_with_pauses(pieces))
     first = _take(lines, FIRST_ROWS + 1, patient=True)
     if not first:
         raise DataError(f"{_SOURCE}: holds no rows")
-    begin = _parse(first, options)
+    seen = len(first)
+
+    def parse(lines: Sequence[bytes], options: ReadOptions) -> Dataset:
+        try:
+            return _parse(lines, options)
+        except DataError as error:
+            raise DataError(_moved(str(error), len(first), seen, n_added)) from None
+
+    begin = parse(first, options)
+    n_first = len(begin)
     classes = options.classes
     if classes:
         begin = keep_classes(begin, classes)
@@ -74,24 +84,20 @@ def batches_of(pieces: Iterable[bytes], options: ReadOptions, known: Sequence[st
     polarity = "auto" if begin.polarity is None or begin.polarity == "mixed" else begin.polarity
     kept = replace(options, polarity=polarity, task=options.task or (None if begin.is_images else begin.task))
     yield begin
-    n_first, seen = len(_parse(first, options)), len(first)
     while more := _take(lines, BATCH_ROWS):
         # Behind the first rows, so that all decisions are theirs.
-        try:
-            both = _parse([*first, *more], kept)
-        except DataError as error:
-            raise DataError(_moved(str(error), len(first), seen)) from None
+        both = parse([*first, *more], kept)
         batch = both.take(np.arange(n_first, len(both)))
         seen += len(more)
         yield keep_classes(batch, classes) if classes else _matched(batch, begin)
 
 
-def _moved(message: str, n_first: int, seen: int) -> str:
-    """Return an error message that counts all lines, not those of the first rows and of one batch."""
+def _moved(message: str, n_first: int, seen: int, n_added: int) -> str:
+    """Return an error message that counts the lines of the input, not those of the first rows and of one batch."""
 
     def moved(match: re.Match[str]) -> str:
         line = int(match[1])
-        return f"line {line if line <= n_first else line - n_first + seen}"
+        return f"line {max(1, (line if line <= n_first else line - n_first + seen) - n_added)}"
 
     return _LINE.sub(moved, message)
 
@@ -134,28 +140,36 @@ def _take(lines: Iterator[bytes | None], most: int, *, patient: bool = False) ->
     return found
 
 
-def _csv_lines(pieces: Iterable[bytes]) -> Iterator[bytes | None]:
-    """Yield the lines of CSV text, or of JSON lines as such text; None where there is nothing yet."""
-    waiting = _with_pauses(pieces)
-    names: list[str] | None = None
-    for number, line in enumerate(waiting, start=1):
+def _as_csv(lines: Iterator[bytes | None]) -> tuple[Iterator[bytes | None], int]:
+    """Return lines of CSV text as they are, JSON lines as such text, and how many lines were added at the top."""
+    head = next((line for line in lines if line is not None), None)
+    if head is None:
+        return iter(()), 0
+    head = head.removeprefix(codecs.BOM_UTF8)
+    whole = chain([head], lines)
+    return (_objects_as_csv(whole), 1) if head.lstrip().startswith(b"{") else (whole, 0)
+
+
+def _objects_as_csv(lines: Iterator[bytes | None]) -> Iterator[bytes | None]:
+    """Yield names and rows of JSON lines as lines of CSV text; None where there is nothing yet."""
+    names: list[str] = []
+    number = 0
+    for line in lines:
         if line is None:
             yield None
-        elif names is None and not line.lstrip().startswith(b"{"):
-            yield line
-            yield from waiting
-        elif line.strip():
-            row = _object(line, number)
-            if names is None:
-                names = [*row]
-                yield _csv_line(list(chain.from_iterable(_names(name, value) for name, value in row.items())))
-            if [*row] != names:
-                if {*row} != {*names}:
-                    raise DataError(f"{_SOURCE}: line {number} has other keys than the first one")
-                row = {name: row[name] for name in names}
-            yield _csv_line(
-                [cell for value in row.values() for cell in (value if isinstance(value, list) else [value])]
-            )
+            continue
+        number += 1
+        if not line.strip():
+            continue
+        row = _object(line, number)
+        if not names:
+            names = [*row]
+            yield _csv_line(list(chain.from_iterable(_names(name, value) for name, value in row.items())))
+        if [*row] != names:
+            if {*row} != {*names}:
+                raise DataError(f"{_SOURCE}: line {number} has other keys than the first one")
+            row = {name: row[name] for name in names}
+        yield _csv_line([cell for value in row.values() for cell in (value if isinstance(value, list) else [value])])
 
 
 def _with_pauses(pieces: Iterable[bytes]) -> Iterator[bytes | None]:

@@ -309,8 +309,8 @@ class Trainer:
         # A copy: kernels do not check labels, so that nobody else may change them.
         self._targets, self.samples = self._as_targets(data.train.targets, dataset.source), len(data.train.targets)
         # Kernels find a sample's target, and the factor of its rate, where they find the sample.
-        self._targets = self._inputs.by_place(self._targets)
-        self._factors = None if self._factors is None else self._inputs.by_place(self._factors)
+        self._targets = self._inputs.by_position(self._targets)
+        self._factors = None if self._factors is None else self._inputs.by_position(self._factors)
         self._spread = _spread(data.train.targets, dataset.source) if network.task == "regression" else 0.0
         self.first_layer = self._inputs.first_layer
         self.density = density(cast(Any, data.train.features)) if dataset.is_images else self._inputs.density
@@ -566,13 +566,13 @@ class Trainer:
         if self._buffer is self._inputs:
             return
         inputs, buffer = cast(ImageInput, self._inputs), cast(ImageInput, self._buffer)
-        images, places = inputs.images, inputs.places(chunk)
+        images, positions = inputs.images, inputs.positions(chunk)
         if inputs.changed is not None:
-            images, places = inputs.changed[chunk], np.arange(len(chunk))
+            images, positions = inputs.changed[chunk], np.arange(len(chunk))
         if self._distorter is None:
             buffer.images[: len(chunk)] = images
         else:
-            self._distorter(images, chunk, epoch, buffer.images, places=places)
+            self._distorter(images, chunk, epoch, buffer.images, positions=positions)
 
     def _options(self, epoch: int) -> StepOptions:
         recipe = self._recipe
@@ -598,8 +598,8 @@ class Trainer:
         for done in range(0, n, self._chunk):
             chunk = order[done : done + self._chunk]
             if ahead is not None and mapped is not None and done % reach < self._chunk:
-                ahead.next(mapped.places(order[done + reach : done + 2 * reach]))
-            targets, factors, samples = self._targets, self._factors, self._inputs.places(chunk)
+                ahead.next(mapped.positions(order[done + reach : done + 2 * reach]))
+            targets, factors, samples = self._targets, self._factors, self._inputs.positions(chunk)
             if self._buffer is not self._inputs:
                 self._fill_buffer(chunk, epoch)
                 targets = targets[samples]

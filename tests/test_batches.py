@@ -121,6 +121,13 @@ def test_rows_become_batches(write: object, size: int) -> None:
     assert {batch.task for batch in batches} == {"regression"}
 
 
+def test_a_byte_order_mark_is_no_part_of_the_rows() -> None:
+    for content in (b'{"x": 1, "target": "no"}\n{"x": 2, "target": "yes"}\n', b"x,target\n1,no\n2,yes\n"):
+        (batch,) = batches_of([b"\xef\xbb\xbf", content], ReadOptions())
+        assert (batch.names, len(batch)) == (("no", "yes"), 2)
+        assert [column.name for column in batch.columns or ()] == ["x"]
+
+
 def test_images_with_labels_as_json_lines() -> None:
     dataset = blobs(1200)
     lines = "".join(
@@ -154,6 +161,21 @@ def test_lines_are_counted_from_the_first_one(monkeypatch: pytest.MonkeyPatch) -
     content = b"x,b,target\n" + b"1,2,a\n3,4,b\n" * 700 + b"1,x,a\n"
     with pytest.raises(DataError, match="line 1402, column 'b'"):
         list(batches_of([content], ReadOptions()))
+
+
+@pytest.mark.parametrize(
+    ("last", "message"),
+    [
+        (b'{"x": "a", "target": 3}\n', "line 1402, column 'x': 'a' is not a number"),
+        (b'{"y": 1, "target": 3}\n', "line 1402 has other keys"),
+        (b"{\n", "line 1402 is not a JSON object"),
+    ],
+)
+def test_json_lines_are_counted_without_pauses_and_names(last: bytes, message: str) -> None:
+    begin = b'{"x": 1, "target": 2.5}\n' * 1401
+    batches = batches_of([begin, b"", b"", last], ReadOptions())
+    with pytest.raises(DataError, match=message):
+        list(batches)
 
 
 @pytest.mark.parametrize(

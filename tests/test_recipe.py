@@ -154,6 +154,7 @@ def test_presets_cannot_be_changed() -> None:
         ("name", "a/b", "name must be printable and without slashes, not 'a/b'"),
         ("hidden", [0], "hidden must be a list of at most 62 whole numbers from 1 to 1048576, not [0]"),
         ("rule", "hebb", "rule must be one of original, backprop, not 'hebb'"),
+        ("shuffle", "no", "shuffle must be one of exact, blocks, not 'no'"),
         ("epochs", 0, "epochs must be a whole number from 1 to 1000000, not 0"),
         ("lr", 0, "lr must be a number above 0 to 1e+06, not 0"),
         ("rotation", 91, "rotation must be a number from 0 to 90, not 91"),

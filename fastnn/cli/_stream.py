@@ -62,7 +62,7 @@ def train_stream(
     from fastnn import __version__
     from fastnn.batches import BatchTrainer, stream_recipe
     from fastnn.model import ModelCard
-    from fastnn.row_stream import batches_of
+    from fastnn.row_stream import FIRST_ROWS, batches_of
     from fastnn.runs import Run
 
     stop = StopFlag()
@@ -72,6 +72,7 @@ def train_stream(
         try:
             first = next(batches)
         except TrainingInterrupted:
+            err().print(f"stopped: fewer than {FIRST_ROWS:,} rows had come, and none was trained on")
             raise Interrupted(signalled.number) from None
         for text in first.notes:
             note(text)

@@ -161,6 +161,8 @@ def train(
         raise FastnnError("--resume writes to the folder of its run; drop --out")
     if resume is not None and start is not None:
         raise FastnnError("--resume continues a run, --from starts a new one from its networks; drop one of them")
+    if start is not None and scheduler is not None:
+        raise FastnnError("--from trains the networks of a model in this process; drop --scheduler")
     if resume is not None:
         session = resumed_session(resume, data, options, recipe, changes)
         notes = session.notes

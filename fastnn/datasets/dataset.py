@@ -220,7 +220,8 @@ class Dataset:
         Of a whole store it is the one in its header.
         """
         known = self.features.known if isinstance(self.features, MappedRows) else None
-        if known is not None and known.targets is self.targets and known[1:3] == (self.names, self.columns):
+        same = known is not None and (known.names, known.columns) == (self.names, self.columns)
+        if known is not None and same and known.targets is self.targets:
             return known.sha256
         return self.compute_hash()
 

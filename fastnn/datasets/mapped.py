@@ -159,17 +159,29 @@ class MappedRows:
     Attributes
     ----------
     base : ndarray of uint8, float32 or float64, shape (m, k)
-        All rows of the file, without NaN or infinity.
+        All rows of the file, in C order and without NaN or infinity.
     index : ndarray of int, shape (n,), or None
-        Positions of the rows in `base`; None for all of them.
+        Positions of the rows in `base`, from 0; None for all of them.
     file : MappedFile or None
     known : KnownContent or None
+
+    Raises
+    ------
+    DataError
+        If `base` is no matrix in C order, or a position is not one of its rows: kernels read there without a check.
     """
 
     base: NDArray[Any]
     index: NDArray[np.integer[Any]] | None = None
     file: MappedFile | None = None
     known: KnownContent | None = None
+
+    def __post_init__(self) -> None:
+        if self.base.ndim != 2 or not self.base.flags.c_contiguous:
+            raise DataError(f"mapped rows must be a matrix in C order, not an array of shape {self.base.shape}")
+        index = self.index
+        if index is not None and index.size and not (index.min() >= 0 and index.max() < len(self.base)):
+            raise DataError(f"positions of mapped rows must be from 0 to {len(self.base) - 1:,}")
 
     def __len__(self) -> int:
         return len(self.base if self.index is None else self.index)
@@ -205,8 +217,8 @@ class MappedRows:
         picked[self.index] = True
         return bool(np.count_nonzero(picked) < len(self.index))
 
-    def places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return where in `base` some of the rows are."""
+    def positions(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the positions in `base` of some of the rows."""
         return rows if self.index is None else self.index[rows].astype(np.int64)
 
     def parts(self, rows: int = ROWS_AT_ONCE) -> Iterator[NDArray[Any]]:
@@ -215,8 +227,19 @@ class MappedRows:
             yield self[start : start + rows]
 
     def take(self, index: ArrayLike) -> MappedRows:
-        """Return the rows at these positions."""
-        chosen = np.asarray(index)
+        """Return the rows at these positions; negative ones count from the end, as those of an array do.
+
+        Raises
+        ------
+        IndexError
+            If there is no row at a position.
+        """
+        chosen, n = np.asarray(index), len(self)
+        least = chosen.min(initial=0)
+        if least < -n or chosen.max(initial=-1) >= n:
+            raise IndexError(f"a position is not one of {n:,} rows")
+        if least < 0:
+            chosen = np.where(chosen < 0, chosen + n, chosen)
         # A quarter of a gigabyte less for each array of 64 million positions.
         small = np.int32 if len(self.base) <= np.iinfo(np.int32).max else np.int64
         picked = chosen if self.index is None else self.index[chosen]
@@ -253,15 +276,15 @@ class ChangedRows(MappedRows):
     change: Callable[[NDArray[Any], NDArray[np.int64]], NDArray[Any]]
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
-        places = np.arange(*key.indices(len(self))) if isinstance(key, slice) else np.asarray(key)
-        return self.change(self.rows[key], places)
+        positions = np.arange(*key.indices(len(self))) if isinstance(key, slice) else np.asarray(key)
+        return self.change(self.rows[key], positions)
 
     def take(self, index: ArrayLike) -> MappedRows:
         """Return the rows at these positions, changed in the same way."""
         chosen = np.asarray(index)
         rows = self.rows.take(chosen)
         return ChangedRows(
-            rows.base, rows.index, rows=rows, change=lambda some, places: self.change(some, chosen[places])
+            rows.base, rows.index, rows=rows, change=lambda some, positions: self.change(some, chosen[positions])
         )
 
 

@@ -120,7 +120,7 @@ def dark_on_light(
     if min(n_dark, n_light) >= _MIXED * max(n_dark + n_light, 1) and n_dark and n_light:
         dark = clear_dark | (~clear_light & paper_is_dark(images))
         n = int(dark.sum())
-        mixed = changed(images, lambda rows, places: np.where(dark[places][:, None], ~rows, rows))
+        mixed = changed(images, lambda rows, positions: np.where(dark[positions][:, None], ~rows, rows))
         return DarkOnLight(mixed, "mixed", n, _MIXED_NOTE.format(n, len(images)))
     is_dark = n_dark > n_light if n_dark != n_light else usual == "light-on-dark"
     found = _inverted(images, is_dark=is_dark)

@@ -35,7 +35,7 @@ _LIMIT = 1 << 40
 _MOST_KEPT = 16
 """Most data sets in the cache; the oldest ones are removed."""
 _PARTS = ("test", "validation")
-_FAULTS = (ValueError, TypeError, OverflowError, SyntaxError, RecursionError, msgspec.MsgspecError)
+_FAULTS = (ValueError, TypeError, OverflowError, SyntaxError, RecursionError, msgspec.MsgspecError, FastnnError)
 
 
 class _Array(msgspec.Struct, array_like=True):
@@ -196,15 +196,7 @@ def from_buffer(buffer: Any, key: str) -> Dataset:
     except StoreNotHereError:
         raise
     # Damaged bytes may fail anywhere between the header and the checks of Dataset.
-    except (
-        ValueError,
-        TypeError,
-        OverflowError,
-        SyntaxError,
-        msgspec.MsgspecError,
-        RecursionError,
-        FastnnError,
-    ) as error:
+    except _FAULTS as error:
         raise DataError(f"not a shared data set ({' '.join(str(error).split())[:200]})") from None
     return dataset
 

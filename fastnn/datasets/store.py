@@ -29,9 +29,7 @@ from fastnn.datasets.options import DEFAULT_OPTIONS
 from fastnn.datasets.store_files import features_of
 from fastnn.errors import DataError
 from fastnn.reading import read_file
-from fastnn.storage import (
-    user_path,
-)
+from fastnn.storage import user_path
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -144,7 +144,7 @@ class Distorter:
         order: NDArray[np.int64],
         epoch: int,
         out: NDArray[np.uint8],
-        places: NDArray[np.int64] | None = None,
+        positions: NDArray[np.int64] | None = None,
     ) -> None:
         """Distort some of the images and write the results to `out`.
 
@@ -157,14 +157,14 @@ class Distorter:
             Each epoch distorts an image differently.
         out : ndarray of uint8, shape (m, 784)
             Receives the distorted images.
-        places : ndarray of int64, shape (m,), optional
+        positions : ndarray of int64, shape (m,), optional
             Their positions in `images`, by default their numbers.
         """
         nodes = len(self._smooth)
         words = random_words(self._seed, epoch, order, _UNIFORMS + -(-2 * nodes * nodes // 4))
         maps, noise = self.maps(words[:, :_UNIFORMS]), self.noise(words[:, _UNIFORMS:])
         block = self._arguments
-        picked = order if places is None else places
+        picked = order if positions is None else positions
         block.put(images=images, order=picked, n=len(order), maps=maps, noise=noise if nodes else 0, out=out)
         distort(block)
 

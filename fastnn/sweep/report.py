@@ -169,8 +169,9 @@ class _Axis:
         if self._texts:
             return [(self(text), text) for text in self._texts[:12]]
         middle = math.sqrt(self.low * self.high) if self.is_log else (self.low + self.high) / 2
-        values = [self.low] if self.low == self.high else [self.low, middle, self.high]
-        return [(self(value), _text(float(value))) for value in values]
+        if isinstance(self.low, int) and isinstance(self.high, int):
+            middle = round(middle)
+        return [(self(value), _text(float(value))) for value in dict.fromkeys((self.low, middle, self.high))]
 
 
 def _frame(x: _Axis, y: _Axis, x_name: str, y_name: str) -> str:

@@ -164,7 +164,7 @@ class Sweep:
         work = TrialWork(self.validation, sends=self.options.pruner != "none")
         try:
             results = cluster.map(work, self._jobs(), self.data, self._deadline, on_message=self._on_message)
-            with contextlib.closing(results) as done:
+            with self.study.alive(), contextlib.closing(results) as done:
                 for job, answer in done:
                     lost = not isinstance(answer, TrialResult)
                     result = TrialResult(job.number, "failed", reason=answer.reason) if lost else answer

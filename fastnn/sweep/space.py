@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import msgspec
@@ -88,6 +89,11 @@ class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
             return "there are too many steps"
         if self.log and (self.low <= 0 or self.step is not None):
             return "a range with log needs a low above 0 and no step"
+        if self.step is not None:
+            # As the numbers are written: 0.1 is no multiple of 0.05 in binary.
+            low, high, step = (Decimal(str(value)) for value in (self.low, self.high, self.step))
+            if left := (high - low) % step:
+                return f"steps of {step} from {low} do not reach high; give high = {high - left}"
         return None
 
 

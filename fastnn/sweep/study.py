@@ -10,6 +10,7 @@ import heapq
 import json
 import os
 import platform
+import threading
 import time
 import warnings
 from dataclasses import dataclass
@@ -160,7 +161,6 @@ class Study:
         self._distributions = {key: _distribution(one) for key, one in spec.space.parameters.items()}
         self._token = f"{platform.node()} {os.getpid()} {os.urandom(4).hex()}"
         self._mine: dict[int, Trial] = {}
-        self._next_beat = 0.0
         with self._errors():
             self._storage = _open_storage(source, create=True)
             self._study = optuna.create_study(
@@ -220,13 +220,11 @@ class Study:
 
     def ask(self) -> Asked:
         """Begin a new trial."""
-        self._beat()
         with self._errors(), _no_warnings():
             return self._begin(self._study.ask())
 
     def adopt(self) -> Asked | None:
         """Begin a trial again that a sweep left unfinished which is no longer alive; None if there is none."""
-        self._beat()
         with self._errors(), _no_warnings():
             running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
             for one in running:
@@ -266,8 +264,9 @@ class Study:
         trial = self._mine.pop(number)
         states = {name: one for one, name in _STATES.items()}
         with self._errors(), _no_warnings():
-            trial.set_user_attr("result", dict(attributes))
             # Another sweep may have done it, if it took this one for dead.
+            with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+                trial.set_user_attr("result", dict(attributes))
             self._study.tell(trial, values, states[state], skip_if_finished=True)
 
     def release(self) -> None:
@@ -303,11 +302,28 @@ class Study:
 
     # ---- sweeps ----
 
+    @contextlib.contextmanager
+    def alive(self) -> Iterator[None]:
+        """Say within the context, now and then, that this sweep is alive; a trial may take longer than others wait."""
+        ended = threading.Event()
+
+        def beat() -> None:
+            while True:
+                # If the study is gone, the next trial says so.
+                with contextlib.suppress(FastnnError):
+                    self._beat()
+                if ended.wait(_BEAT_SECONDS):
+                    return
+
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
     def _beat(self) -> None:
-        """Say that this sweep is alive."""
-        if time.monotonic() < self._next_beat:
-            return
-        self._next_beat = time.monotonic() + _BEAT_SECONDS
         with self._errors():
             self._study.set_user_attr(f"{_BEAT} {self._token}", time.time())
 
@@ -494,8 +510,10 @@ def _open_database(url: str) -> Any:
     options = {"connect_args": {"timeout": 30}} if url.startswith("sqlite:") else {"pool_pre_ping": True}
     try:
         return RDBStorage(url, engine_kwargs=options)
-    except ModuleNotFoundError:
-        raise MissingExtraError("a study in PostgreSQL", "postgres") from None
+    except ImportError as error:
+        if url.startswith("postgresql+psycopg:"):
+            raise MissingExtraError("a study in PostgreSQL", "postgres") from None
+        raise FastnnError(f"{shown_source(url)}: the driver of this database is not installed ({error})") from None
 
 
 class _Line(msgspec.Struct):

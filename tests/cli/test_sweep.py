@@ -48,6 +48,8 @@ def test_a_sweep_goes_on_and_is_reported() -> None:
     done = runner.invoke(app, ["sweep", "report", "s.study", "page.html"])
     assert done.exit_code == 0, done.output
     page = Path("page.html").read_text()
+    # 1 or 2 layers: no mark at 1.5.
+    assert ">1.5<" not in page
     for words in ("Parallel coordinates", "Best trials", "units_1", "12 complete", "Importance"):
         assert words in page
     for outside in ("http:", "https:", "<script", "src=", "@import", "url("):

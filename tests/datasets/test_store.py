@@ -99,6 +99,25 @@ def test_images_are_picked_and_not_copied(tmp_path: Path) -> None:
     assert np.array_equal(train.take([3, 1]).images[:], base[train.features.index[[3, 1]]])
 
 
+def test_positions_of_rows_are_checked_for_kernels_do_not(tmp_path: Path) -> None:
+    dataset = blobs(60)
+    stored = store_of(dataset, tmp_path)
+    backwards = np.arange(-60, 0)[::-1]
+    recipe = fastnn.Recipe(hidden=(8,), epochs=1, lr=0.05)
+    networks = [recipe.network(784, 10) for _ in range(2)]
+    for network, one in zip(networks, (dataset, stored), strict=True):
+        list(fastnn.train(network, one.take(backwards), recipe))
+    assert networks[0].sha256() == networks[1].sha256()
+    for wrong in (60, -61):
+        with pytest.raises(IndexError):
+            stored.take([wrong])
+        with pytest.raises(DataError, match="from 0 to 59"):
+            MappedRows(stored.features.base, np.array([0, wrong]))
+    for base in (stored.features.base[:, :100], stored.features.base[::-1], stored.features.base[0]):
+        with pytest.raises(DataError, match="a matrix in C order"):
+            MappedRows(base)
+
+
 def test_predictions_for_a_part_of_a_store(tmp_path: Path) -> None:
     dataset = blobs(9000, pixels=784)
     stored = store_of(dataset, tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,11 @@ import pytest
 
 from fastnn.cluster import InProcess
 from fastnn.datasets import Dataset, Split, split
-from fastnn.errors import FastnnError, RecipeError, TrainingError
+from fastnn.errors import FastnnError, MissingExtraError, RecipeError, TrainingError
 from fastnn.session import Session
 from fastnn.sweep.space import Space, load_space
 from tests.helpers import blobs
+from tests.sweep.conftest import wait_for
 
 pytest.importorskip("optuna")
 
@@ -138,6 +140,33 @@ def test_a_trial_of_a_killed_sweep_is_done_again_once(data: Dataset, space: Spac
     assert found(sweep) == found(whole)
 
 
+def test_a_trial_that_another_sweep_has_done_is_kept_as_it_is(
+    data: Dataset, space: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow, other = (Sweep(data, space, tmp_path / "a.study", RANDOM) for _ in range(2))
+    number = slow.study.ask().number
+    # As if it had been cut off for longer.
+    monkeypatch.setattr("fastnn.sweep.study._STALE_SECONDS", -1.0)
+    adopted = other.study.adopt()
+    assert adopted is not None
+    assert adopted.number == number
+    other.study.tell(number, (0.5,), {"accuracy": 0.5}, "complete")
+    slow.study.tell(number, (0.25,), {"accuracy": 0.25}, "complete")
+    assert [(one.values, one.attributes) for one in slow.study] == [((0.5,), {"accuracy": 0.5})]
+
+
+def test_a_sweep_says_that_it_is_alive_while_a_trial_takes_long(
+    data: Dataset, space: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastnn.sweep.study._BEAT_SECONDS", 0.01)
+    sweep, path = Sweep(data, space, tmp_path / "a.study", RANDOM), tmp_path / "a.study"
+    results = sweep.run(InProcess())
+    next(results)
+    said = path.read_text().count('"beat ')
+    wait_for(lambda: path.read_text().count('"beat ') > said + 3)
+    results.close()
+
+
 def test_a_grid_is_searched_whole(data: Dataset, tmp_path: Path) -> None:
     path = tmp_path / "s.toml"
     choices = "[hidden]\nchoices = [[4], [8]]\n[lr]\nchoices = [0.01, 0.02, 0.05]\n"
@@ -222,6 +251,15 @@ def test_a_file_that_is_no_study_is_refused(content: bytes, data: Dataset, space
     with pytest.raises(FastnnError, match=r"a\.study"):
         Sweep(data, space, path, RANDOM)
     assert path.read_bytes() == content
+
+
+def test_a_driver_that_is_not_installed_is_named(data: Dataset, space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("psycopg", "MySQLdb"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingExtraError, match=r"needs the extra \[postgres\]"):
+        Sweep(data, space, "postgresql://ann:secret@127.0.0.1/x", RANDOM)
+    with pytest.raises(FastnnError, match=r"mysql://127\.0\.0\.1/x: the driver of this database is not installed"):
+        Sweep(data, space, "mysql://ann:secret@127.0.0.1/x", RANDOM)
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,7 @@ def test_positions_are_spread_evenly_over_values() -> None:
         ("[lr]\nlow = nan\nhigh = 1", "low must be at most high"),
         ("[lr]\nlow = 0\nhigh = 1", "lr must be a number above 0"),
         ("[lr]\nlow = 0.1\nhigh = 1\nstep = 0", "step must be above 0"),
+        ("[lr]\nlow = 0.1\nhigh = 1\nstep = 0.4", r"do not reach high; give high = 0\.9"),
         ("[rotation]\nlow = 0\nhigh = 1\nlog = true", "needs a low above 0"),
         ("[lr]\nlow = -1e308\nhigh = 1e308\nstep = 1e-300", "within 1e"),
         (f"[lr]\nlow = 1\nhigh = {10**400}", "within 1e"),
