@@ -180,7 +180,7 @@ def file_lock(path: Path) -> Iterator[bool]:
     bool
         Whether there is a lock: not if the file cannot be made, or its disk or the system has no locks.
     """
-    handle = lock(path)
+    handle = open_locked(path)
     try:
         yield handle is not None
     finally:
@@ -191,7 +191,7 @@ def file_lock(path: Path) -> Iterator[bool]:
             os.close(handle)
 
 
-def lock(path: Path) -> int | None:
+def open_locked(path: Path) -> int | None:
     """Return the descriptor of a locked file, which is made if it is not there; None if that is not possible.
 
     Closing the descriptor releases the lock, and so does the end of the process.

@@ -21,8 +21,7 @@ import numpy as np
 
 from fastnn.errors import FastnnError, MissingExtraError, RecipeError, cannot_write
 from fastnn.reading import open_file
-from fastnn.storage import check_name, user_path
-from fastnn.storage import lock as lock_file
+from fastnn.storage import check_name, open_locked, user_path
 from fastnn.sweep.space import Choices, Space
 
 try:
@@ -463,7 +462,7 @@ class _JournalLock(JournalFileSymlinkLock):
 
     def acquire(self) -> bool:
         """Wait for the lock."""
-        self._handle = lock_file(self._path)
+        self._handle = open_locked(self._path)
         return self._handle is not None or super().acquire()
 
     def release(self) -> None:

@@ -53,6 +53,8 @@ NOT_ATTACKED = {
     ("sklearn.classifier", "MLPClassifier.predict"): "decodes labels from numbers; scikit-learn's checks call it",
     ("report.pictures", "draw"): "takes seconds; the program attacks it, and tests/test_report.py has odd names",
     ("storage", "scratch_folder"): "makes an empty folder; tests/datasets/test_store.py has one that is removed",
+    ("sweep.study", "_Journal.append_logs"): "writes what a sweep found; the attack kill ends it at every call",
+    ("sweep.study", "_JournalLock.acquire"): "locks an empty file; the attack kill ends its holder",
     ("storage", "exchange"): "moves finished folders; the attack kill ends it at every call",
     ("sweep.study", "Study._agree"): "reads what Optuna has read; tests/sweep/test_run.py has studies of other spaces",
     ("sweep.study", "_repair"): "cuts off a line; tests/sweep/test_run.py and the target study have broken ones",
