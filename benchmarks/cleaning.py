@@ -19,7 +19,8 @@ from fastnn.datasets.split import Split
 from fastnn.evaluation.metrics import evaluate
 from fastnn.label_issues import KINDS, find_issues
 from fastnn.recipe import load_recipe
-from fastnn.training import as_model, train
+from fastnn.training import as_model
+from fastnn.training_loops import train
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -26,7 +26,7 @@ _HOME = {
     "presets": "fastnn.recipe",
     "save_model": "fastnn.formats",
     "split": "fastnn.datasets",
-    "train": "fastnn.training",
+    "train": "fastnn.training_loops",
 }
 _ALSO = {"EpochReport": "fastnn.training", "Network": "fastnn.network"}
 """Reachable as well, for annotations; not part of what `from fastnn import *` gives."""

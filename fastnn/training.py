@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import time
-import warnings
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -13,7 +11,6 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from fastnn.datasets.dataset import Dataset
 from fastnn.datasets.mapped import ChangedRows, MappedRows, ReadAhead
 from fastnn.datasets.scaling import Scaling
 from fastnn.datasets.sparse import SparseRows
@@ -29,10 +26,11 @@ from fastnn.stepping import Stepper
 from fastnn.training_data import Part, TrainingData, check_fit, check_recipe, check_test, fit_scalings, prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
+    from fastnn.datasets.dataset import Dataset
     from fastnn.inputs import KernelInput
     from fastnn.recipe import Recipe
 
@@ -133,110 +131,13 @@ class ChunkReport:
     task: Task = "classification"
 
 
-def train(
-    network: Network,
-    dataset: Dataset | Iterable[Dataset],
-    recipe: Recipe,
-    *,
-    test: Dataset | None = None,
-    first_epoch: int = 1,
-    on_chunk: OnChunk | None = None,
-    sample_weight: NDArray[Any] | None = None,
-) -> Iterator[EpochReport]:
-    """Train one network in place, one sample at a time, and report each epoch.
-
-    The data must be split already. :func:`fastnn.fit` and :class:`fastnn.Session` also split the data, train
-    ensembles and write run folders.
-
-    The same network, data and recipe give the same weights, bit for bit. Order and distortions of epoch k depend on
-    the seed and k alone, so training can continue after any epoch. If the recipe averages weights or selects the best
-    epoch, the network gets those weights after the last report.
-
-    Parameters
-    ----------
-    network : Network
-        Changed in place. Read its weights only between two epochs, when a report has been yielded. If the recipe
-        standardises, the network takes standardised rows; :func:`fastnn.training.as_model` makes a model of it that
-        takes rows as they are.
-    dataset : Dataset or iterable of Dataset
-        The training set. A part of it is held out if the recipe has a validation fraction. Or batches of a stream,
-        each of which is trained on once, see :func:`fastnn.batches.train_batches`.
-    recipe : Recipe
-        For one network, without `per_class`. Its `test_fraction`, `hidden` and `init` have no effect: the test set
-        and the network are arguments.
-    test : Dataset, optional
-        Measured after each epoch.
-    first_epoch : int
-        Number of the first epoch to train, if the network is already trained for the earlier ones. Not possible with
-        weight averages or a validation set; :class:`Trainer` saves and loads their state.
-    on_chunk : callable, optional
-        Called with a :class:`ChunkReport` about every 20 ms. An exception that it raises ends training in the middle
-        of an epoch.
-    sample_weight : ndarray, shape (n,), optional
-        Factor of the learning rate for each sample; multiplied with class weights.
-
-    Yields
-    ------
-    EpochReport
-
-    Warns
-    -----
-    UserWarning
-        If images are normalised and some are blank.
-
-    Raises
-    ------
-    DataError
-        If the data do not fit the network or the weights.
-    RecipeError
-        If the recipe has an ensemble or `per_class`, or if `first_epoch` is not 1 and training needs the state of
-        earlier epochs.
-    TrainingError
-        If the loss or a weight is not finite.
-
-    Examples
-    --------
-    >>> import fastnn
-    >>> train, test = fastnn.split(fastnn.load_dataset("drawn:200"))
-    >>> recipe = fastnn.Recipe(hidden=(16,), epochs=2)
-    >>> network = recipe.network(784, 10)
-    >>> [report.epoch for report in fastnn.train(network, train, recipe, test=test)]
-    [1, 2]
-    """
-    if not isinstance(dataset, Dataset):
-        if test is not None or first_epoch != 1 or sample_weight is not None:
-            raise RecipeError("batches are trained on without test, first_epoch and sample_weight; drop them")
-        # By its name: that module trains each batch as this one does.
-        yield from importlib.import_module("fastnn.batches").train_batches(network, dataset, recipe, on_chunk)
-        return
-    if recipe.ensemble > 1 or recipe.per_class is not None:
-        field = "ensemble" if recipe.ensemble > 1 else "per_class"
-        raise RecipeError(
-            f"train() trains one network on the data as given, but the recipe has {field} = {getattr(recipe, field)}; "
-            "use fastnn.fit or fastnn.Session"
-        )
-    trainer = Trainer(network, dataset, recipe, test, sample_weight=sample_weight)
-    if first_epoch > 1 and trainer.needs_state:
-        raise RecipeError(
-            "weight averages and a validation set need the state of the earlier epochs; load it into a Trainer instead"
-        )
-    for note in trainer.notes:
-        warnings.warn(note, stacklevel=2)
-    trainer.warm_up()
-    for epoch in range(first_epoch, recipe.epochs + 1):
-        if trainer.stopped:
-            break
-        yield trainer.epoch(epoch, on_chunk)
-    network.parameters[...] = trainer.result().parameters
-
-
 class Trainer:
     """Trains one network, an epoch or a sample at a time; keeps weight averages and the weights of the best epoch.
 
     Parameters
     ----------
     network, dataset, recipe, test, sample_weight
-        As for :func:`train`. `ensemble` and `per_class` of the recipe are ignored.
+        As for :func:`fastnn.train`. `ensemble` and `per_class` of the recipe are ignored.
     like : Trainer or Model, optional
         A trainer for the same data, test set and sample weights, whose preprocessed samples are shared if possible; or
         a model whose scalings of rows and targets are used instead of those fitted on `dataset`.
@@ -359,7 +260,7 @@ class Trainer:
         return time.perf_counter() - start
 
     def epoch(self, epoch: int, on_chunk: OnChunk | None = None) -> EpochReport:
-        """Train one epoch (1, 2, ...) and measure the test and validation sets; see :func:`train`."""
+        """Train one epoch (1, 2, ...) and measure the test and validation sets; see :func:`fastnn.train`."""
         start = time.perf_counter()
         self._collect_steps()
         self._stepper = None

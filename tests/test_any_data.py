@@ -21,7 +21,8 @@ from fastnn.formats.safetensors import dump_model
 from fastnn.model import Model
 from fastnn.network import Network
 from fastnn.reference import ReferenceNetwork
-from fastnn.training import Trainer, epoch_order, train
+from fastnn.training import Trainer, epoch_order
+from fastnn.training_loops import train
 from tests.helpers import blobs, needs_jit
 
 if TYPE_CHECKING:

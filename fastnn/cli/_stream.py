@@ -60,10 +60,10 @@ def train_stream(
         If a row is wrong; the model is saved as it was after the last batch.
     """
     from fastnn import __version__
-    from fastnn.batches import BatchTrainer, stream_recipe
     from fastnn.model import ModelCard
     from fastnn.row_stream import FIRST_ROWS, batches_of
     from fastnn.runs import Run
+    from fastnn.training_loops import BatchTrainer, stream_recipe
 
     stop = StopFlag()
     run: Run | None = None

@@ -12,7 +12,8 @@ from fastnn.datasets.split import Split
 from fastnn.formats import save_model
 from fastnn.model import DataCard, ModelCard
 from fastnn.recipe import Recipe
-from fastnn.training import as_model, train
+from fastnn.training import as_model
+from fastnn.training_loops import train
 from fastnn.web.app import Settings, create_app
 from fastnn.web.serving import ServedModel
 from fastnn.web.store import Store

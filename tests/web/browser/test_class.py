@@ -14,7 +14,8 @@ from fastnn.formats import save_model
 from fastnn.model import Model
 from fastnn.network import Network
 from fastnn.recipe import Recipe
-from fastnn.training import as_model, train
+from fastnn.training import as_model
+from fastnn.training_loops import train
 from fastnn.web.store import Store
 from fastnn.web.words import article
 from tests.web.browser.conftest import PHONE

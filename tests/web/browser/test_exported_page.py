@@ -15,7 +15,8 @@ from fastnn.evaluation.agreement import check_export
 from fastnn.formats.export import export
 from fastnn.model import Calibration, Model, ModelCard
 from fastnn.recipe import Recipe
-from fastnn.training import as_model, train
+from fastnn.training import as_model
+from fastnn.training_loops import train
 from tests.models import network, row_model
 from tests.web.browser.conftest import PHONE
 from tests.web.browser.hand import draw, touch, trace

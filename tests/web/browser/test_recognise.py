@@ -13,7 +13,8 @@ from PIL import Image
 from fastnn.formats import save_model
 from fastnn.model import ModelCard
 from fastnn.recipe import Recipe
-from fastnn.training import as_model, train
+from fastnn.training import as_model
+from fastnn.training_loops import train
 from tests.web.browser.conftest import PHONE
 from tests.web.browser.hand import draw, line, placed, touch
 from tests.web.servers import wait_for

@@ -11,11 +11,11 @@ from typer.testing import CliRunner, Result
 
 import fastnn
 from fastnn import formats
-from fastnn.batches import BatchTrainer, stream_recipe
 from fastnn.cli import app
 from fastnn.datasets import Dataset, ReadOptions
 from fastnn.errors import DataError, RecipeError
 from fastnn.row_stream import batches_of
+from fastnn.training_loops import BatchTrainer, stream_recipe
 from tests.helpers import blobs, linear_table
 
 RECIPE = fastnn.Recipe(hidden=(8,), epochs=1, lr=0.05)

@@ -1,9 +1,9 @@
-"""Training on a stream: batches that arrive one after the other, each trained on once."""
+"""Training loops: over the epochs of a data set, or over batches that arrive one after the other, each used once."""
 
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastnn.datasets.dataset import Dataset
 from fastnn.errors import DataError, RecipeError
@@ -11,6 +11,8 @@ from fastnn.training import Trainer, as_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from numpy.typing import NDArray
 
     from fastnn.model import Model, ModelCard
     from fastnn.network import Network
@@ -126,3 +128,99 @@ def train_batches(
     trainer = BatchTrainer(network, recipe)
     for batch in batches:
         yield trainer.train(batch, on_chunk)
+
+
+def train(
+    network: Network,
+    dataset: Dataset | Iterable[Dataset],
+    recipe: Recipe,
+    *,
+    test: Dataset | None = None,
+    first_epoch: int = 1,
+    on_chunk: OnChunk | None = None,
+    sample_weight: NDArray[Any] | None = None,
+) -> Iterator[EpochReport]:
+    """Train one network in place, one sample at a time, and report each epoch.
+
+    The data must be split already. :func:`fastnn.fit` and :class:`fastnn.Session` also split the data, train
+    ensembles and write run folders.
+
+    The same network, data and recipe give the same weights, bit for bit. Order and distortions of epoch k depend on
+    the seed and k alone, so training can continue after any epoch. If the recipe averages weights or selects the best
+    epoch, the network gets those weights after the last report.
+
+    Parameters
+    ----------
+    network : Network
+        Changed in place. Read its weights only between two epochs, when a report has been yielded. If the recipe
+        standardises, the network takes standardised rows; :func:`fastnn.training.as_model` makes a model of it that
+        takes rows as they are.
+    dataset : Dataset or iterable of Dataset
+        The training set. A part of it is held out if the recipe has a validation fraction. Or batches of a stream,
+        each of which is trained on once, see :func:`fastnn.training_loops.train_batches`.
+    recipe : Recipe
+        For one network, without `per_class`. Its `test_fraction`, `hidden` and `init` have no effect: the test set
+        and the network are arguments.
+    test : Dataset, optional
+        Measured after each epoch.
+    first_epoch : int
+        Number of the first epoch to train, if the network is already trained for the earlier ones. Not possible with
+        weight averages or a validation set; :class:`Trainer` saves and loads their state.
+    on_chunk : callable, optional
+        Called with a :class:`ChunkReport` about every 20 ms. An exception that it raises ends training in the middle
+        of an epoch.
+    sample_weight : ndarray, shape (n,), optional
+        Factor of the learning rate for each sample; multiplied with class weights.
+
+    Yields
+    ------
+    EpochReport
+
+    Warns
+    -----
+    UserWarning
+        If images are normalised and some are blank.
+
+    Raises
+    ------
+    DataError
+        If the data do not fit the network or the weights.
+    RecipeError
+        If the recipe has an ensemble or `per_class`, or if `first_epoch` is not 1 and training needs the state of
+        earlier epochs.
+    TrainingError
+        If the loss or a weight is not finite.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> train, test = fastnn.split(fastnn.load_dataset("drawn:200"))
+    >>> recipe = fastnn.Recipe(hidden=(16,), epochs=2)
+    >>> network = recipe.network(784, 10)
+    >>> [report.epoch for report in fastnn.train(network, train, recipe, test=test)]
+    [1, 2]
+    """
+    if not isinstance(dataset, Dataset):
+        if test is not None or first_epoch != 1 or sample_weight is not None:
+            raise RecipeError("batches are trained on without test, first_epoch and sample_weight; drop them")
+        yield from train_batches(network, dataset, recipe, on_chunk)
+        return
+    if recipe.ensemble > 1 or recipe.per_class is not None:
+        field = "ensemble" if recipe.ensemble > 1 else "per_class"
+        raise RecipeError(
+            f"train() trains one network on the data as given, but the recipe has {field} = {getattr(recipe, field)}; "
+            "use fastnn.fit or fastnn.Session"
+        )
+    trainer = Trainer(network, dataset, recipe, test, sample_weight=sample_weight)
+    if first_epoch > 1 and trainer.needs_state:
+        raise RecipeError(
+            "weight averages and a validation set need the state of the earlier epochs; load it into a Trainer instead"
+        )
+    for note in trainer.notes:
+        warnings.warn(note, stacklevel=2)
+    trainer.warm_up()
+    for epoch in range(first_epoch, recipe.epochs + 1):
+        if trainer.stopped:
+            break
+        yield trainer.epoch(epoch, on_chunk)
+    network.parameters[...] = trainer.result().parameters
