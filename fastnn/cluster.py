@@ -38,7 +38,7 @@ Job = TypeVar("Job")
 
 _CONNECT_SECONDS = 10
 _WORKER_SECONDS = 60
-"""How long the first worker of a local cluster may take to start."""
+"""How long the first worker of a local cluster may take to start, and another one to come when all have died."""
 _POLL = 0.1
 """Seconds between two looks for results, see :mod:`fastnn.threads`."""
 _AGAIN = 0.01
@@ -96,20 +96,24 @@ class Cluster:
         Address of a running scheduler, such as ``tcp://host:8786``.
     workers : int, optional
         Number of workers if the cluster is one of its own; by default one for each core.
+    patience : float
+        Seconds to wait for workers if there are none, before :meth:`map` raises WorkFailedError.
 
     Raises
     ------
     MissingExtraError
-        If Dask is not installed.
+        If Dask is not installed, or what it needs to encrypt the messages of a cluster of its own.
     RecipeError
         If the scheduler cannot be reached, has no workers, or a worker has another version of fastnn or none.
     WorkFailedError
         If no worker of its own starts.
     """
 
-    def __init__(self, scheduler: str | None = None, workers: int | None = None) -> None:
+    def __init__(
+        self, scheduler: str | None = None, workers: int | None = None, *, patience: float = _WORKER_SECONDS
+    ) -> None:
         self._distributed = _import_distributed()
-        self._scheduler, self._stack = scheduler, contextlib.ExitStack()
+        self._scheduler, self._patience, self._stack = scheduler, patience, contextlib.ExitStack()
         self._listeners: dict[str, Callable[[Any], None]] = {}
         self._where: dict[str, str] = {}
         self._sent: dict[str, Any] = {}
@@ -128,7 +132,7 @@ class Cluster:
         number = cores() if workers is None else workers
         if number < 1:
             raise RecipeError(f"a cluster needs at least 1 worker, not {number}")
-        with _blocked_signals():
+        with _blocked_signals(), _needs_extra():
             # Its thread starts the workers.
             local = self._distributed.LocalCluster(
                 n_workers=0,
@@ -137,6 +141,7 @@ class Cluster:
                 # Dask has a web server in each process: let nobody else reach it.
                 scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
                 worker_dashboard_address="127.0.0.1:0",
+                security=True,  # other users of this machine cannot connect, and so cannot run code as this one
                 memory_limit=0,  # Dask would kill workers that take more than their share of the memory
                 env=_ENVIRONMENT,
                 silence_logs=logging.CRITICAL + 1,
@@ -316,7 +321,7 @@ class _Mapping:
         self._work, self._jobs, self._stop, self._on_message = work, jobs, stop, on_message
         self._running: dict[str, _Submitted] = {}
         self._events: queue.SimpleQueue[tuple[str, str, Any]] = queue.SimpleQueue()
-        self._exhausted, self._next_look = False, 0.0
+        self._exhausted, self._next_look, self._had_workers = False, 0.0, time.monotonic()
 
     def run(self, dataset: Dataset) -> Iterator[tuple[Any, Any]]:
         key = shared_key(dataset)
@@ -349,13 +354,19 @@ class _Mapping:
             self._end()
 
     def _check_alive(self) -> None:
-        """Raise WorkFailedError if the scheduler is gone; looks once a second."""
-        if time.monotonic() < self._next_look:
+        """Raise WorkFailedError if the scheduler is gone, or for long has no workers; looks once a second."""
+        now = time.monotonic()
+        if now < self._next_look:
             return
-        self._next_look = time.monotonic() + 1
+        self._next_look = now + 1
         lost = any(one.future.status == "lost" for one in self._running.values())
         if lost or self._client.status not in ("running", "connecting"):
             raise WorkFailedError(_LOST)
+        if self._client.nthreads():
+            self._had_workers = now
+        elif now > self._had_workers + self._cluster._patience:
+            seconds = now - self._had_workers
+            raise WorkFailedError(f"the Dask scheduler has had no workers for {seconds:.0f} seconds; start some")
 
     def _fill(self, key: str) -> None:
         """Submit jobs until each worker has one that waits."""
@@ -578,15 +589,22 @@ def versions_here() -> dict[str, str]:
 # ---- Dask ----
 
 
-def _import_distributed() -> Any:
+@contextlib.contextmanager
+def _needs_extra() -> Iterator[None]:
     try:
-        import dask.config
-
-        # Before it is imported: it sets up its logs then.
-        dask.config.set({"logging": {"distributed": "critical"}})
-        import distributed
+        yield
     except ImportError:
         raise MissingExtraError("work on several processes or machines", "sweep") from None
+
+
+@_needs_extra()
+def _import_distributed() -> Any:
+    import dask.config
+
+    # Before it is imported: it sets up its logs then.
+    dask.config.set({"logging": {"distributed": "critical"}})
+    import distributed
+
     return distributed
 
 

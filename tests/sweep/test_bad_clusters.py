@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from typer.testing import CliRunner
 
+from fastnn import cluster
 from fastnn.cli import app
 from fastnn.errors import RecipeError
 from fastnn.formats import load_model
 from tests.helpers import blobs, save_npz
 from tests.sweep import work
+from tests.sweep.conftest import wait_for
 from tests.sweep.test_run import SPACE
 
 pytest.importorskip("optuna")
@@ -72,12 +74,21 @@ def test_a_scheduler_without_workers_is_refused(start_workers: Starter) -> None:
 def test_a_worker_of_another_version_that_joins_later_is_refused(
     name: str, running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fastnn import cluster
-
     with cluster.Cluster(running.address) as made:
         versions = {**cluster.versions_here(), name: "999.0"}
         monkeypatch.setattr(cluster, "versions_here", lambda: versions)
         with pytest.raises(RecipeError, match=rf"a worker has {name} .*, but this process 999\.0; install the same"):
+            dict(made.map(work.square, range(1), blobs(20)))
+
+
+def test_work_fails_if_there_are_no_workers_for_long() -> None:
+    from distributed import LocalCluster
+
+    options: dict[str, Any] = {"processes": False, "protocol": "tcp", "dashboard_address": None}
+    with LocalCluster(n_workers=1, **options) as local, cluster.Cluster(local.scheduler_address, patience=0.1) as made:
+        local.scale(0)
+        wait_for(lambda: not local.scheduler_info["workers"])
+        with pytest.raises(cluster.WorkFailedError, match=r"has had no workers for .* seconds; start some"):
             dict(made.map(work.square, range(1), blobs(20)))
 
 
