@@ -9,6 +9,7 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from importlib import metadata
 from pathlib import Path
 
@@ -86,3 +87,12 @@ def _compiler() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "no gcc"
     return answer.splitlines()[0]
+
+
+def measured() -> str:
+    """Return a sentence about the date and the machine, for a table of figures that were measured on all cores."""
+    about, cores = machine(), len(_ALL_CORES) or os.cpu_count()
+    return (
+        f"Measured {time.strftime('%Y-%m-%d', time.gmtime())} on {cores} core{'' if cores == 1 else 's'} of "
+        f"{about['cpu']}, Python {about['python']}."
+    )

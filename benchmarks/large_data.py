@@ -27,9 +27,14 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+
+from benchmarks.page import add_page_option, as_table, show
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _SIZES = (784, 200, 40, 10)
 _TRAINED_ON, _ROUNDS = 20_000, 3
@@ -181,30 +186,26 @@ def measure(n: int, folder: Path, memory: int) -> dict[str, Any]:
     return figures
 
 
-def as_markdown(figures: list[dict[str, Any]]) -> str:
-    """Return a table with a row for each number of digits."""
-    lines = [
-        "| digits | convert, MB/s | in memory, samples/s | in place, samples/s | warm, s | cold, s | own memory, MB |",
-        "|---:|---:|---:|---:|---:|---:|---:|",
-    ]
-    more = ("predict, digits/s", "---:"), ("evaluate, digits/s", "---:"), ("disk, MB/s", "---:")
-    lines = [f"{line} {' | '.join(own)} |" for line, own in zip(lines, zip(*more, strict=True), strict=True)]
-    for one in figures:
-        warm, memory = one["warm"], one.get("in memory")
-        cells = [
-            f"{one['digits']:,}",
-            f"{one['convert']['rate']:,.0f}",
-            "-" if memory is None else f"{memory['rate']:,.0f}",
-            f"{warm['rate']:,.0f}",
-            f"{warm['seconds']:,.1f}",
-            f"{one['cold']['seconds']:,.1f}",
-            f"{max(warm['peak'], one['cold']['peak'], one['predict']['peak']) / 1e6:,.0f}",
-            f"{one['predict']['rate']:,.0f}",
-            f"{one['predict']['evaluated']:,.0f}",
-            f"{one['disk']:,.0f}",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+def _rate_in_memory(one: dict[str, Any]) -> str:
+    return "-" if "in memory" not in one else f"{one['in memory']['rate']:,.0f} digits/s"
+
+
+def _most_memory(one: dict[str, Any]) -> str:
+    peaks = [one[name]["peak"] for name in ("convert", "warm", "cold", "predict")]
+    return f"{max(peaks) / 1e6:,.0f} MB"
+
+
+_ROWS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "IDX file to store": lambda one: f"{one['convert']['rate']:,.0f} MB/s",
+    "the disk itself, a copy of the file": lambda one: f"{one['disk']:,.0f} MB/s",
+    "training from memory": _rate_in_memory,
+    "training in place, store in the page cache": lambda one: f"{one['warm']['rate']:,.0f} digits/s",
+    "the same with opening and splitting": lambda one: f"{one['warm']['seconds']:,.1f} s",
+    "the same with a cold disk": lambda one: f"{one['cold']['seconds']:,.1f} s",
+    "predicting by all cores": lambda one: f"{one['predict']['rate']:,.0f} digits/s",
+    "evaluating": lambda one: f"{one['predict']['evaluated']:,.0f} digits/s",
+    "most anonymous memory of all of them": _most_memory,
+}
 
 
 def main() -> None:
@@ -213,6 +214,7 @@ def main() -> None:
     parser.add_argument("--digits", default="1000000,8000000")
     parser.add_argument("--folder", type=Path, default=Path())
     parser.add_argument("--out", type=Path, help="write all figures to this JSON file")
+    add_page_option(parser)
     parser.add_argument("--child", nargs="+", help="(used by the program itself)")
     options = parser.parse_args()
     if options.child is not None:
@@ -226,7 +228,8 @@ def main() -> None:
         return
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
     figures = [measure(int(n), options.folder, memory) for n in options.digits.split(",")]
-    print(as_markdown(figures))
+    rows = [(name, *(cell(one) for one in figures)) for name, cell in _ROWS.items()]
+    show(as_table(rows, *(f"{one['digits']:,} digits" for one in figures)), "large-data", options.page)
     if options.out is not None:
         options.out.write_text(json.dumps(figures, indent=1) + "\n")
 

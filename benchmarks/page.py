@@ -5,8 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks import environment
+
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
+
+Row = tuple[str, ...]
+"""What was measured, and one figure or several."""
 
 PAGE = Path(__file__).parent / "RESULTS.md"
 
@@ -38,3 +44,10 @@ def insert(text: str, table: str, name: str) -> str:
         head, rest = text.split(start, 1)
         return head + block + rest.split(end, 1)[1]
     return f"{text.rstrip()}\n\n{block}\n".lstrip()
+
+
+def as_table(rows: Sequence[Row], *names: str) -> str:
+    """Return rows as a table, with a line about the machine and the date; `names` are those of the figures' columns."""
+    names = names or ("measured",)
+    lines = [("what", *names), ("---", *("---" for _ in names)), *rows]
+    return "\n".join([*(f"| {' | '.join(cells)} |" for cells in lines), "", environment.measured()])

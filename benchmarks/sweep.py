@@ -1,13 +1,12 @@
 """Sweeps: trials of 2 workers against 1, overhead of a trial, memory of the client, and a simulated cluster.
 
-``python -m benchmarks.sweep [--seconds 60] [--tiny 10000] [--workers 64]`` prints a line for each figure, and with
-``--json FILE`` writes them. ``--only workers`` (``memory``, ``simulation``) measures a part.
+``python -m benchmarks.sweep [--seconds 60] [--tiny 10000] [--workers 64]``; ``--only workers``, ``memory`` or
+``simulation`` measures a part.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.page import add_page_option, as_table, show
 from fastnn.cluster import Cluster, InProcess
 from fastnn.datasets import load_dataset
 from fastnn.sweep.run import Sweep, SweepOptions
@@ -23,8 +23,9 @@ from fastnn.sweep.space import load_space
 from fastnn.sweep.trial import TrialJob, TrialResult, TrialWork
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
+    from benchmarks.page import Row
     from fastnn.cluster import Task
     from fastnn.datasets import Dataset
 
@@ -160,47 +161,59 @@ def simulate(folder: Path, workers: int, seconds: float, n: int) -> dict[str, fl
     return {"busy": done * seconds / (workers * spent), "trials_per_second": done / spent}
 
 
-def compare_workers(folder: Path, seconds: float) -> dict[str, Any]:
+def compare_workers(folder: Path, options: argparse.Namespace) -> list[Row]:
     """Compare 2 workers with 1, and a worker's time for a trial with that of the trial alone."""
     data = load_dataset("drawn:2000")
-    one, two = (trials_in(folder, workers, seconds, data) for workers in (1, 2))
+    one, two = (trials_in(folder, workers, options.seconds, data) for workers in (1, 2))
     own = alone(folder, 8, data)
     ratio = two["trials"] / one["trials"] * one["seconds"] / two["seconds"]
-    overhead = 1000 * (one["worker_seconds_per_trial"] - own)
-    print(f"2 workers finish {ratio:.2f} x the trials of 1 ({two['trials']:,.0f} and {one['trials']:,.0f})")
-    print(f"overhead of a trial beside its {own * 1000:.0f} ms: {overhead:.0f} ms")
-    return {"one_worker": one, "two_workers": two, "ratio": ratio, "trial_alone": own, "overhead_ms": overhead}
+    overhead = one["worker_seconds_per_trial"] - own
+    done = f"{two['trials']:,} and {one['trials']:,} in {options.seconds:g} s"
+    return [
+        ("trials of 2 workers in the time of 1", f"{ratio:.2f} x ({done})"),
+        ("training and measuring of such a trial alone", f"{own * 1000:.0f} ms"),
+        ("overhead of a trial beside that, with 1 worker", f"{overhead * 1000:.0f} ms"),
+    ]
+
+
+def watch_client(folder: Path, options: argparse.Namespace) -> list[Row]:
+    """Return the memory of a client at the tenth parts of a long sweep."""
+    return [
+        (f"memory of the client after {done:,} tiny trials", f"{memory:.0f} MiB")
+        for done, memory in memory_of_client(folder, options.tiny)
+    ]
+
+
+def simulate_cluster(folder: Path, options: argparse.Namespace) -> list[Row]:
+    """Return what many workers do whose trials sleep."""
+    rows, workers = [], options.workers
+    for seconds in (0.0, 0.3, 1.0, 3.0):
+        found = simulate(folder, workers, seconds, workers * (8 if seconds < 1 else 4))
+        busy = f"; {found['busy']:.0%} of the workers busy" if seconds else ""
+        rows.append((f"{workers} workers, trials of {seconds:g} s", f"{found['trials_per_second']:.0f} trials/s{busy}"))
+    return rows
+
+
+PARTS: dict[str, Callable[[Path, argparse.Namespace], list[Row]]] = {
+    "workers": compare_workers,
+    "memory": watch_client,
+    "simulation": simulate_cluster,
+}
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, and write or print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0, help="of the comparison of 2 workers with 1")
     parser.add_argument("--tiny", type=int, default=10_000, help="number of tiny trials")
     parser.add_argument("--workers", type=int, default=64, help="workers of the simulated cluster")
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
-    parser.add_argument("--only", choices=("workers", "memory", "simulation"), help="measure this part")
-    given = parser.parse_args()
-    figures: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        if given.only in (None, "workers"):
-            figures |= compare_workers(folder, given.seconds)
-        if given.only in (None, "memory"):
-            figures["memory"] = memory_of_client(folder, given.tiny)
-            for done, memory in figures["memory"]:
-                print(f"client after {done:,} tiny trials: {memory:.0f} MiB")
-        if given.only in (None, "simulation"):
-            figures["simulated"] = {}
-            for seconds in (0.0, 0.3, 1.0, 3.0):
-                n = given.workers * (8 if seconds < 1 else 4)
-                found = figures["simulated"][str(seconds)] = simulate(folder, given.workers, seconds, n)
-                print(
-                    f"{given.workers} workers, trials of {seconds:g} s: busy {found['busy']:.0%} of the time, "
-                    f"{found['trials_per_second']:.0f} trials/s"
-                )
-    if given.json is not None:
-        given.json.write_text(json.dumps(figures, indent=1) + "\n")
+    parser.add_argument("--only", choices=PARTS, help="measure this part")
+    add_page_option(parser)
+    options = parser.parse_args()
+    for part, run in PARTS.items():
+        if options.only in (None, part):
+            with tempfile.TemporaryDirectory() as folder:
+                show(as_table(run(Path(folder), options)), f"sweep-{part}", options.page)
 
 
 if __name__ == "__main__":

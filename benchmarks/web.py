@@ -24,17 +24,14 @@ If a limit is exceeded, the command says so and exits with 1.
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
-import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import environment
-from benchmarks.page import add_page_option, show
+from benchmarks.page import add_page_option, as_table, show
 from benchmarks.web_figures import Measured, NotMeasurableError
 from benchmarks.web_load import database, grid_on_postgres, grid_on_sqlite, visitors
 from benchmarks.web_pages import first_load, learning
@@ -42,8 +39,6 @@ from benchmarks.web_pupils import pupils
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from benchmarks.web_figures import Row
 
 
 def parts(options: argparse.Namespace) -> dict[str, Callable[[Path, Path], Measured]]:
@@ -66,18 +61,6 @@ def train(folder: Path, epochs: int) -> Path:
     return folder / "run"
 
 
-def as_markdown(rows: Sequence[Row]) -> str:
-    """Return the table of a part, with a line about the machine and the date."""
-    machine = environment.machine()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    lines = ["| what | measured |", "|---|---|", *(f"| {what} | {figure} |" for what, figure in rows), ""]
-    lines.append(
-        f"Measured {time.strftime('%Y-%m-%d', time.gmtime())} on {cores} core{'' if cores == 1 else 's'} of "
-        f"{machine['cpu']}, Python {machine['python']}."
-    )
-    return "\n".join(lines)
-
-
 def measure(options: argparse.Namespace) -> list[str]:
     """Train, measure the chosen parts, each in a folder of its own, and show their tables; return exceeded limits."""
     exceeded = []
@@ -93,7 +76,7 @@ def measure(options: argparse.Namespace) -> list[str]:
             except NotMeasurableError as error:
                 print(f"skipped: {part}: {error}", file=sys.stderr)
                 continue
-            show(as_markdown(measured.rows), f"web-{part}", options.page)
+            show(as_table(measured.rows), f"web-{part}", options.page)
             exceeded += measured.exceeded
     return exceeded
 

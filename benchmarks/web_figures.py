@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-Row = tuple[str, str]
+    from benchmarks.page import Row
 
 
 class NotMeasurableError(Exception):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from benchmarks.web_figures import Measured, NotMeasurableError, Row, spread, timed, too_slow
+from benchmarks.web_figures import Measured, NotMeasurableError, spread, timed, too_slow
 from fastnn.datasets import load_dataset
 from fastnn.datasets.database import import_dataset
 from tests.web.load import LoadTest, run_visitors
@@ -23,6 +23,7 @@ from tests.web.servers import BEARER, Server, free_port, servers
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from benchmarks.page import Row
     from fastnn.datasets import Dataset
 
 MAX_P95_SECONDS = 0.05
