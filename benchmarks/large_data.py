@@ -10,7 +10,7 @@ place and, if memory is large enough, from memory, and predicts all of it. Each 
 - **warm**: samples a second in the epoch, with the store in the page cache.
 - **cold**: seconds for opening, splitting and the epoch, after the system was asked to forget the store's pages
   (posix_fadvise, DONTNEED), beside the same with the store in the page cache.
-- **anonymous memory**: the most that the process had at a time, by /proc/self/smaps_rollup: its own memory, without
+- **anonymous memory**: the most that the process had at a time, by /proc/self/status: its own memory, without
   pages of files, which the system takes back when it needs them.
 - **evaluate**: the metrics of all digits, digits a second and anonymous memory.
 - **predict**: outputs of all digits on all cores, digits a second; the network has been trained for one epoch on 20,000
@@ -55,8 +55,9 @@ def forget(store: Path) -> None:
 
 def anonymous_bytes() -> int:
     """Return the anonymous memory of this process."""
-    for line in Path("/proc/self/smaps_rollup").read_text().splitlines():
-        if line.startswith("Anonymous:"):
+    # Not smaps_rollup: it looks at each page, and threads that need a new one wait for it.
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("RssAnon:"):
             return int(line.split()[1]) << 10
     raise RuntimeError("the system does not tell how much memory is anonymous")
 

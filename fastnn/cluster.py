@@ -42,7 +42,7 @@ _WORKER_SECONDS = 60
 _POLL = 0.1
 """Seconds between two looks for results, see :mod:`fastnn.threads`."""
 _AGAIN = 0.01
-_COUNT_SECONDS = 0.5
+_COUNT_SECONDS = 1.0
 _AHEAD = 1
 """Jobs that wait at each worker, so that it need not wait for the client."""
 _OPEN_DATASETS = 4
@@ -198,11 +198,14 @@ class Cluster:
     @property
     def n_workers(self) -> int:
         """Number of jobs that the workers can do at a time; at least 1."""
+        return max(1, self._count_workers())
+
+    def _count_workers(self) -> int:
         # The scheduler is asked only now and then: that takes as long as beginning a job.
         if time.monotonic() >= self._counted + _COUNT_SECONDS:
             self._n_workers = int(sum(self._client.nthreads().values()))
             self._counted = time.monotonic()
-        return max(1, self._n_workers)
+        return self._n_workers
 
     def map(
         self,
@@ -330,14 +333,14 @@ class _Mapping:
             keep(key, to_parts(dataset))
         try:
             while not self._stop.is_set():
-                self._fill(key)
+                has_later = self._fill(key)
                 if not self._running:
                     if self._exhausted:
                         return
                     time.sleep(_AGAIN)
                     continue
                 try:
-                    kind, name, content = self._events.get(timeout=_POLL if self._exhausted else _AGAIN)
+                    kind, name, content = self._events.get(timeout=_AGAIN if has_later else _POLL)
                 except queue.Empty:
                     self._check_alive()
                     continue
@@ -362,23 +365,24 @@ class _Mapping:
         lost = any(one.future.status == "lost" for one in self._running.values())
         if lost or self._client.status not in ("running", "connecting"):
             raise WorkFailedError(_LOST)
-        if self._client.nthreads():
+        if self._cluster._count_workers():
             self._had_workers = now
         elif now > self._had_workers + self._cluster._patience:
             seconds = now - self._had_workers
             raise WorkFailedError(f"the Dask scheduler has had no workers for {seconds:.0f} seconds; start some")
 
-    def _fill(self, key: str) -> None:
-        """Submit jobs until each worker has one that waits."""
+    def _fill(self, key: str) -> bool:
+        """Submit jobs until each worker has one that waits; return whether there may soon be another one."""
         most = self._cluster.n_workers * (1 + _AHEAD) if not self._exhausted else 0
         while not self._exhausted and len(self._running) < most:
             job = next(self._jobs, _END)
             if job is _END:
                 self._exhausted = True
             elif isinstance(job, Later):
-                return
+                return True
             else:
                 self._submit(job, key)
+        return False
 
     def _submit(self, job: Any, key: str, data: Any = None, attempt: int = 1) -> None:
         name = f"fastnn-{os.getpid()}-{next(_ids)}-{os.urandom(4).hex()}"
@@ -616,7 +620,19 @@ def _settings() -> Iterator[None]:
 
     # A job whose worker died is done again, once. One that waits at a worker would be suspected too: it waits at the
     # scheduler.
-    settings = {"distributed.scheduler.allowed-failures": 1, "distributed.scheduler.worker-saturation": 1.0}
+    settings = {
+        "distributed.scheduler.allowed-failures": 1,
+        "distributed.scheduler.worker-saturation": 1.0,
+        # Dask lets glibc return all memory to the system at once: each trial would get it anew, page by page.
+        "distributed.nanny.pre-spawn-environ": {
+            "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
+            "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+            "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
+            "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL": "10s",
+        },
+        # Nobody looks at these figures, which are measured all the time.
+        "distributed.admin.system-monitor.interval": "10s",
+    }
     with dask.config.set(settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=VersionMismatchWarning)
         yield
