@@ -91,7 +91,7 @@ def is_temporary(name: str) -> bool:
 
 def _clear(path: Path) -> None:
     match = _NAME.fullmatch(path.name)
-    if match is None or match[1] != _machine():
+    if match is None or match[1] != machine_id():
         return
     with contextlib.suppress(OSError):
         status = path.lstat()
@@ -110,14 +110,14 @@ def _remove(path: Path) -> None:
 
 
 def _temporary_name(name: str) -> str:
-    end = f".{_machine()}-{os.getpid()}-{_start_time(os.getpid()) or 0}-{os.urandom(4).hex()}.tmp"
+    end = f".{machine_id()}-{os.getpid()}-{_start_time(os.getpid()) or 0}-{os.urandom(4).hex()}.tmp"
     while len(os.fsencode(f".{name}{end}")) > _MAX_NAME:
         name = name[:-1]
     return f".{name}{end}"
 
 
 @functools.cache
-def _machine() -> str:
+def machine_id() -> str:
     """Return eight hexadecimal digits for this machine or container: elsewhere process ids mean other processes."""
     try:
         namespace = str((_PROC / "self" / "ns" / "pid").readlink())
@@ -143,17 +143,24 @@ def _start_time(pid: int) -> int | None:
     return None if state in (b"Z", b"X") else int(fields[18])
 
 
-def _is_dead(pid: int, start: int, changed: float) -> bool:
-    """Return whether the process that made a temporary file, last changed at this time, is sure to have ended."""
+def may_exist(pid: int) -> bool:
+    """Return whether a process of this machine may exist; True where the system has no cheap way to ask."""
     if (_PROC / "self" / "stat").exists():
-        return _start_time(pid) != start
+        return _start_time(pid) is not None
     if os.name == "posix":
         try:
             os.kill(pid, 0)
         except (ProcessLookupError, OverflowError):
-            return True
-        except PermissionError:
             return False
-        return False
-    # Windows has no cheap way to ask: there, os.kill ends the process.
-    return time.time() - changed > _DAY
+        except PermissionError:
+            return True
+    # On Windows, os.kill would end the process.
+    return True
+
+
+def _is_dead(pid: int, start: int, changed: float) -> bool:
+    """Return whether the process that made a temporary file, last changed at this time, is sure to have ended."""
+    if (_PROC / "self" / "stat").exists():
+        # Another process may have its number by now.
+        return _start_time(pid) != start
+    return not may_exist(pid) if os.name == "posix" else time.time() - changed > _DAY

@@ -9,7 +9,6 @@ import contextlib
 import heapq
 import json
 import os
-import platform
 import threading
 import time
 import warnings
@@ -23,6 +22,7 @@ from fastnn.errors import FastnnError, MissingExtraError, RecipeError, cannot_wr
 from fastnn.reading import open_file
 from fastnn.storage import check_name, open_locked, user_path
 from fastnn.sweep.space import Choices, Space
+from fastnn.temporaries import machine_id, may_exist
 
 try:
     import optuna
@@ -158,7 +158,7 @@ class Study:
     def __init__(self, source: str, name: str, spec: Spec, sampler: str, pruner: str, seed: int) -> None:
         self.source, self.spec = shown_source(source), spec
         self._distributions = {key: _distribution(one) for key, one in spec.space.parameters.items()}
-        self._token = f"{platform.node()} {os.getpid()} {os.urandom(4).hex()}"
+        self._token = f"{machine_id()} {os.getpid()} {os.urandom(4).hex()}"
         self._mine: dict[int, Trial] = {}
         with self._errors():
             self._storage = _open_storage(source, create=True)
@@ -332,8 +332,8 @@ class Study:
         last = self._study.user_attrs.get(f"{_BEAT} {owner}")
         if not isinstance(last, float | int) or time.time() - last > _STALE_SECONDS:
             return False
-        host, process, _ = owner.split(" ")
-        return host != platform.node() or _exists(process)
+        machine, process, _ = owner.split(" ")
+        return machine != machine_id() or (process.isdecimal() and may_exist(int(process)))
 
     def _errors(self) -> contextlib.AbstractContextManager[None]:
         return _as_study_error(self.source)
@@ -702,14 +702,3 @@ class _Reseeded(BaseSampler):
     def after_trial(self, study: Any, trial: Any, state: Any, values: Any) -> None:
         """Let the sampler keep what it needs."""
         self._of(trial).after_trial(study, trial, state, values)
-
-
-def _exists(process: str) -> bool:
-    """Return whether a process of this machine exists."""
-    try:
-        os.kill(int(process), 0)
-    except (ProcessLookupError, ValueError):
-        return False
-    except OSError:
-        return True
-    return True

@@ -58,7 +58,7 @@ NOT_ATTACKED = {
     ("storage", "exchange"): "moves finished folders; the attack kill ends it at every call",
     ("sweep.study", "Study._agree"): "reads what Optuna has read; tests/sweep/test_run.py has studies of other spaces",
     ("sweep.study", "_repair"): "cuts off a line; tests/sweep/test_run.py and the target study have broken ones",
-    ("temporaries", "_machine"): "reads what the system says about the process",
+    ("temporaries", "machine_id"): "reads what the system says about the process",
     ("threads", "cores"): "reads what the system says about the processor",
 }
 """Readers and writers that no target calls, with the reason."""

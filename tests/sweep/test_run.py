@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from fastnn.datasets import Dataset, Split, split
 from fastnn.errors import FastnnError, MissingExtraError, RecipeError, TrainingError
 from fastnn.session import Session
 from fastnn.sweep.space import Space, load_space
+from fastnn.temporaries import machine_id
 from tests.helpers import blobs
 from tests.sweep.conftest import wait_for
 
@@ -131,7 +131,7 @@ def test_a_trial_of_a_killed_sweep_is_done_again_once(data: Dataset, space: Spac
     asked = killed.study.ask()
     # Owned by a process that does not exist, with another trial owned by one that does, and a line cut off.
     path = tmp_path / "b.study"
-    text = path.read_text().replace(f"{platform.node()} {os.getpid()} ", f"{platform.node()} {2**30 + 7} ")
+    text = path.read_text().replace(f"{machine_id()} {os.getpid()} ", f"{machine_id()} {2**30 + 7} ")
     path.write_text(text + '{"op_code":4,"wor')
     sweep = Sweep(data, space, path, RANDOM)
     assert sweep.study.unfinished()
