@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ import pytest
 from fastnn.datasets import PIXELS, Column, Dataset
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).resolve().parents[1]
 DIGITS = tuple("0123456789")
@@ -130,6 +131,14 @@ def start_process(command: list[str], *, cwd: Path | None, **changes: str | None
         bufsize=1,
         start_new_session=True,
     )
+
+
+def wait_for(holds: Callable[[], object], what: str = "this") -> None:
+    """Wait until `holds` returns something true; `what` says in the error what was expected."""
+    end = time.monotonic() + TIMEOUT
+    while not holds():
+        assert time.monotonic() < end, f"timed out waiting for {what}"
+        time.sleep(0.02)
 
 
 def kill(process: subprocess.Popen[str]) -> None:

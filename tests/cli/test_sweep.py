@@ -13,8 +13,7 @@ from fastnn.errors import FastnnError
 from fastnn.formats import load_model
 from fastnn.recipe import load_recipe
 from tests.attacks.processes import processes_left
-from tests.helpers import TIMEOUT, blobs, save_npz, start_process
-from tests.sweep.conftest import wait_for
+from tests.helpers import TIMEOUT, blobs, save_npz, start_process, wait_for
 from tests.sweep.test_run import SPACE
 
 pytest.importorskip("optuna")

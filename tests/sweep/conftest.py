@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-import time
 import warnings
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,22 +12,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fastnn.cluster import Cluster
-from tests.helpers import ROOT, TIMEOUT, read_until, start_process
+from tests.helpers import ROOT, TIMEOUT, read_until, start_process, wait_for
 from tests.sweep.forks import SETTINGS, Order
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from distributed import Client
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    """Wait until a condition holds."""
-    end = time.monotonic() + TIMEOUT
-    while not condition():
-        assert time.monotonic() < end, "this does not happen"
-        time.sleep(0.02)
 
 
 @dataclass(frozen=True)

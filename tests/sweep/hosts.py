@@ -12,11 +12,10 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.helpers import TIMEOUT, blobs
+from tests.helpers import TIMEOUT, blobs, wait_for
 from tests.sweep.forks import fork, keep_workers, scheduler
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ def _start_host(number: int, address: str, folder: Path) -> None:
     def host(ready: Callable[[str], None]) -> None:
         ctypes.CDLL(None).unshare(_NEW_NETWORK)
         ready("")
-        _wait_for(_has_cable)
+        wait_for(_has_cable)
         _ip("link set lo up", f"addr add 198.18.0.{1 + number}/24 dev cable", "link set cable up")
         own = folder / f"host{number}"
         os.environ["FASTNN_CACHE_DIR"] = str(own / "cache")
@@ -84,13 +83,6 @@ def _start_host(number: int, address: str, folder: Path) -> None:
 
 def _has_cable() -> bool:
     return any(name == "cable" for _, name in socket.if_nameindex())
-
-
-def _wait_for(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + TIMEOUT
-    while not condition():
-        assert time.monotonic() < end, "this does not happen"
-        time.sleep(0.02)
 
 
 def _sweep(folder: Path) -> dict[str, Any]:
@@ -123,7 +115,7 @@ def _sweep(folder: Path) -> dict[str, Any]:
                     os.kill(hosts["2"], signal.SIGKILL)
                 if number == 3:
                     _ip("link set port2 down")
-            _wait_for(lambda: not any("198.18.0.3" in where for where in client.nthreads()))
+            wait_for(lambda: not any("198.18.0.3" in where for where in client.nthreads()))
             _ip("link set port2 up")
             # Its worker learns that it was taken for dead, and another one takes its place.
             client.wait_for_workers(3, timeout=TIMEOUT)

@@ -12,9 +12,8 @@ from fastnn import cluster
 from fastnn.cli import app
 from fastnn.errors import RecipeError
 from fastnn.formats import load_model
-from tests.helpers import blobs, save_npz
+from tests.helpers import blobs, save_npz, wait_for
 from tests.sweep import work
-from tests.sweep.conftest import wait_for
 from tests.sweep.test_run import SPACE
 
 pytest.importorskip("optuna")

@@ -20,9 +20,8 @@ from fastnn.recipe import Recipe
 from fastnn.session import Session
 from fastnn.sweep.space import load_space
 from fastnn.threads import StopFlag
-from tests.helpers import blobs
+from tests.helpers import blobs, wait_for
 from tests.sweep import work
-from tests.sweep.conftest import Running, wait_for
 from tests.sweep.test_run import SPACE, found
 
 pytest.importorskip("distributed")
@@ -33,6 +32,8 @@ from fastnn.sweep.run import Sweep, SweepOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.sweep.conftest import Running
 
 RECIPE = Recipe(name="t", hidden=(8,), rule="backprop", activation="relu", init="he", invert=True, epochs=1, lr=0.02)
 DATA = blobs(120)

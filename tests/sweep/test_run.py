@@ -17,8 +17,7 @@ from fastnn.errors import FastnnError, MissingExtraError, RecipeError, TrainingE
 from fastnn.session import Session
 from fastnn.sweep.space import Space, load_space
 from fastnn.temporaries import machine_id
-from tests.helpers import blobs
-from tests.sweep.conftest import wait_for
+from tests.helpers import blobs, wait_for
 
 pytest.importorskip("optuna")
 

@@ -6,7 +6,6 @@ import contextlib
 import socket
 import subprocess
 import sys
-import time
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ import sqlalchemy as sa
 from fastnn.datasets.database import bump_revision, open_engine, writing
 from fastnn.datasets.schema import digits
 from fastnn.web.store import UNSCORED, NewDigit, Score
-from tests.helpers import TIMEOUT, environment, read_until
+from tests.helpers import environment, read_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -79,14 +78,6 @@ def servers(folder: Path, model: Path) -> Iterator[Callable[..., Server]]:
             server.process.wait()
             if server.process.stdout is not None:
                 server.process.stdout.close()
-
-
-def wait_for(holds: Callable[[], bool], what: str) -> None:
-    """Wait until `holds` returns true; `what` says in the error what was expected."""
-    end = time.monotonic() + TIMEOUT
-    while not holds():
-        assert time.monotonic() < end, f"timed out waiting for {what}"
-        time.sleep(0.02)
 
 
 def new_id() -> str:

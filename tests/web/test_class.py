@@ -20,8 +20,8 @@ from fastnn.web.classroom import TILES, Classroom
 from fastnn.web.lan import LocalAddress
 from fastnn.web.limits import DIGIT_COST, FILE_COST, LIGHT_COST, LIST_COST, RateLimiter
 from fastnn.web.store import Store
-from tests.helpers import run_fastnn
-from tests.web.servers import BEARER, TOKEN, Server, digit, new_digit, wait_for
+from tests.helpers import run_fastnn, wait_for
+from tests.web.servers import BEARER, TOKEN, Server, digit, new_digit
 from tests.web.test_limits import Clock
 
 if TYPE_CHECKING:

@@ -18,11 +18,12 @@ import uvicorn
 from fastnn.cli.serve import open_socket
 from fastnn.web import connections
 from fastnn.web.connections import DeadlineProtocol, OutOfHandlesFilter
-from tests.helpers import TIMEOUT, environment
-from tests.web.servers import Server, wait_for
+from tests.helpers import TIMEOUT, environment, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from tests.web.servers import Server
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 

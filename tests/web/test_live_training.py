@@ -17,8 +17,8 @@ import pytest
 import fastnn
 from fastnn.training import Trainer, epoch_order
 from fastnn.web.live_training import LiveTraining, LiveTrainings, TrainingResponse
-from tests.helpers import TIMEOUT
-from tests.web.servers import BEARER, servers, wait_for
+from tests.helpers import TIMEOUT, wait_for
+from tests.web.servers import BEARER, servers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

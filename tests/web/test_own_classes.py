@@ -20,7 +20,8 @@ from fastnn.web.pages import PAGES
 from fastnn.web.serving import ServedModel
 from fastnn.web.store import Store
 from fastnn.web.words import article, words_for
-from tests.web.servers import BEARER, TOKEN, Server, digit, new_id, wait_for
+from tests.helpers import wait_for
+from tests.web.servers import BEARER, TOKEN, Server, digit, new_id
 from tests.web.shapes import SHAPES, shapes
 
 if TYPE_CHECKING:

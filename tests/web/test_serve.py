@@ -25,8 +25,8 @@ from fastnn.network import Network
 from fastnn.recipe import Recipe
 from fastnn.web.serving import ServedModel
 from fastnn.web.store import Store
-from tests.helpers import TIMEOUT, run_fastnn
-from tests.web.servers import BEARER, TOKEN, Server, accept, digit, free_port, new_digit, new_id, wait_for
+from tests.helpers import TIMEOUT, run_fastnn, wait_for
+from tests.web.servers import BEARER, TOKEN, Server, accept, digit, free_port, new_digit, new_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,8 +17,8 @@ from fastnn.web.app import Settings, create_app
 from fastnn.web.serving import ServedModel
 from fastnn.web.store import Store, StoreError
 from fastnn.web.trainer import SPLIT, Trainer
-from tests.helpers import TIMEOUT
-from tests.web.servers import BEARER, TOKEN, accept, digit, wait_for
+from tests.helpers import TIMEOUT, wait_for
+from tests.web.servers import BEARER, TOKEN, accept, digit
 
 RECIPE = 'rule = "backprop"\ninvert = true\ninit = "xavier"\nhidden = [30]\nepochs = 8\nlr = 0.05\n'
 

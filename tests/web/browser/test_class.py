@@ -18,10 +18,11 @@ from fastnn.training import as_model
 from fastnn.training_loops import train
 from fastnn.web.store import Store
 from fastnn.web.words import article
+from tests.helpers import wait_for
 from tests.web.browser.conftest import PHONE
 from tests.web.browser.hand import line
 from tests.web.browser.test_collect import saved_digits
-from tests.web.servers import BEARER, TOKEN, Server, digit, new_id, servers, wait_for
+from tests.web.servers import BEARER, TOKEN, Server, digit, new_id, servers
 from tests.web.shapes import SHAPES, outline, shapes
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra [dev])").expect

@@ -12,10 +12,11 @@ from typer.testing import CliRunner
 
 from fastnn.cli import app as cli
 from fastnn.datasets.database import import_dataset
+from tests.helpers import wait_for
 from tests.web.browser.conftest import PHONE
 from tests.web.browser.desk import digits_in
 from tests.web.browser.hand import draw, flick, line, touch
-from tests.web.servers import BEARER, TOKEN, new_id, servers, wait_for
+from tests.web.servers import BEARER, TOKEN, new_id, servers
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra [dev])").expect
 

@@ -11,8 +11,9 @@ import pytest
 
 from fastnn.network import Network
 from fastnn.reference import ReferenceNetwork
+from tests.helpers import wait_for
 from tests.web.browser.hand import draw
-from tests.web.servers import TOKEN, wait_for
+from tests.web.servers import TOKEN
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra [dev])").expect
 

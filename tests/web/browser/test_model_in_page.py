@@ -20,9 +20,10 @@ from fastnn.recipe import Recipe
 from fastnn.web.app import Settings, create_app
 from fastnn.web.serving import ServedModel
 from fastnn.web.store import Store
+from tests.helpers import wait_for
 from tests.models import DIGITS, png, seven
 from tests.web.browser.hand import draw, line
-from tests.web.servers import TOKEN, wait_for
+from tests.web.servers import TOKEN
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra [dev])").expect
 

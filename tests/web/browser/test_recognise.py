@@ -15,9 +15,9 @@ from fastnn.model import ModelCard
 from fastnn.recipe import Recipe
 from fastnn.training import as_model
 from fastnn.training_loops import train
+from tests.helpers import wait_for
 from tests.web.browser.conftest import PHONE
 from tests.web.browser.hand import draw, line, placed, touch
-from tests.web.servers import wait_for
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra [dev])").expect
 

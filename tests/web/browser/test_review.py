@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.helpers import wait_for
 from tests.web.browser.conftest import PHONE
 from tests.web.browser.desk import log_in, pending, review, send
-from tests.web.servers import TOKEN, wait_for
+from tests.web.servers import TOKEN
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra [dev])").expect
 

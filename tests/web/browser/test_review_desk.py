@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from tests.helpers import wait_for
 from tests.web.browser.desk import digits_in, log_in, pending, review_all, send
-from tests.web.servers import BEARER, TOKEN, servers, wait_for
+from tests.web.servers import BEARER, TOKEN, servers
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra [dev])").expect
 

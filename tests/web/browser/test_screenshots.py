@@ -10,10 +10,10 @@ from PIL import Image
 
 from fastnn.datasets import load_dataset
 from fastnn.formats import load_model
-from tests.helpers import ROOT, run_fastnn
+from tests.helpers import ROOT, run_fastnn, wait_for
 from tests.web.browser.conftest import DESK, PHONE, fill
 from tests.web.browser.hand import draw, touch
-from tests.web.servers import TOKEN, servers, wait_for
+from tests.web.servers import TOKEN, servers
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra [dev])").expect
 
