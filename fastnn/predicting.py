@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-
 _ROWS_IN_LISTS = 1 << 12
 _LARGE_FILE = 1 << 25
 """Bytes of a file of which the rows are left on the disk while they are predicted."""

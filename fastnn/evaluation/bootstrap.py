@@ -9,6 +9,7 @@ import numpy as np
 
 from fastnn.evaluation.intervals import check_confidence
 from fastnn.evaluation.regression import r2_scores
+from fastnn.model import ROWS_IN_PART
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,7 +21,6 @@ _SEED = 0xB0075
 _MOST_GROUPS = 5_000
 """More rows are put into so many random groups, which are drawn instead: a sum over the rows has the same spread."""
 
-_ROWS_AT_ONCE = 1 << 16
 
 _ROUNDING = 1e-12
 """A smaller share of a target's variance is a rounding error."""
@@ -59,8 +59,8 @@ def regression_intervals(
     group = np.arange(n) if n <= _MOST_GROUPS else rng.permutation(n) % _MOST_GROUPS
     n_groups, mean_target = min(n, _MOST_GROUPS), targets.mean(axis=0)
     sums, squares = np.zeros((n_groups, 1 + 4 * targets.shape[1])), np.zeros(targets.shape[1])
-    for start in range(0, n, _ROWS_AT_ONCE):
-        part = slice(start, start + _ROWS_AT_ONCE)
+    for start in range(0, n, ROWS_IN_PART):
+        part = slice(start, start + ROWS_IN_PART)
         centred, errors = targets[part] - mean_target, targets[part] - predicted[part]
         columns = [np.ones(len(centred)), *centred.T, *(centred**2).T, *(errors**2).T, *np.abs(errors).T]
         # One column after the other: there may be many targets.

@@ -141,29 +141,25 @@ def evaluate_classes(
     loss : float
     """
     confusion = confusion_matrix(labels, predicted, len(classes))
-    correct, total = int(np.trace(confusion)), len(labels)
-    return Evaluation(
-        accuracy=correct / total,
-        balanced_accuracy=balanced_accuracy(confusion),
-        correct=correct,
-        total=total,
-        loss=loss,
-        per_class=class_rows(confusion, classes),
-        confusion=confusion,
-        classes=classes,
-        log_loss=log_loss(labels, probabilities),
-        roc_auc=roc_auc(labels == 1, probabilities[:, 1]) if len(classes) == 2 else None,
-    )
+    area = roc_auc(labels == 1, probabilities[:, 1]) if len(classes) == 2 else None
+    return _evaluation(confusion, classes, loss, log_loss(labels, probabilities), area)
 
 
 def merge_evaluations(parts: Sequence[Evaluation], area: float | None) -> Evaluation:
     """Return the evaluation of all samples from those of its parts, and the area under the ROC curve."""
     confusion = np.sum([part.confusion for part in parts], axis=0)
-    total, classes = sum(part.total for part in parts), parts[0].classes
+    total = sum(part.total for part in parts)
     loss, logs = (
         math.fsum(getattr(part, name) * part.total for part in parts) / total for name in ("loss", "log_loss")
     )
-    correct = int(np.trace(confusion))
+    return _evaluation(confusion, parts[0].classes, loss, logs, area)
+
+
+def _evaluation(
+    confusion: NDArray[np.int64], classes: tuple[str, ...], loss: float, logs: float, area: float | None
+) -> Evaluation:
+    """Return the metrics that follow from a confusion matrix, with the loss, the log loss and the area."""
+    correct, total = int(np.trace(confusion)), int(confusion.sum())
     return Evaluation(
         accuracy=correct / total,
         balanced_accuracy=balanced_accuracy(confusion),

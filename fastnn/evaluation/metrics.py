@@ -19,7 +19,7 @@ from fastnn.evaluation.regression import (
     variances,
 )
 from fastnn.evaluation.roc import roc_auc
-from fastnn.model import decide
+from fastnn.model import ROWS_IN_PART, decide
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from fastnn.model import Model
 
 AnyEvaluation: TypeAlias = Evaluation | RegressionEvaluation | MultilabelEvaluation
-
-_ROWS_AT_ONCE = 1 << 16
-"""Samples in a part of a computation over all of them, so that it needs little memory."""
 
 _LARGEST = 1e150
 """Sums of squares of larger numbers may overflow."""
@@ -127,9 +124,8 @@ class EvaluationParts:
         if self._losses:
             n = len(dataset)
             means = self._squares / n, self._absolute / n
-            return regression_of_means(
-                *means, variances(dataset.targets), model.names, (math.fsum(self._losses) / n, n)
-            )
+            loss = math.fsum(self._losses) / n
+            return regression_of_means(*means, variances(dataset.targets), model.names, loss, n)
         outputs = self._kept[0] if len(self._kept) == 1 else np.concatenate(self._kept)
         return evaluate_outputs(model, dataset, outputs)
 
@@ -191,8 +187,8 @@ def mean_loss(outputs: NDArray[Any], targets: NDArray[Any], loss: str, huber_del
     huber_delta : float, optional
         For "squared_error": errors larger than this count linearly, see Huber 1964.
     """
-    if len(targets) > _ROWS_AT_ONCE:
-        parts = [slice(start, start + _ROWS_AT_ONCE) for start in range(0, len(targets), _ROWS_AT_ONCE)]
+    if len(targets) > ROWS_IN_PART:
+        parts = [slice(start, start + ROWS_IN_PART) for start in range(0, len(targets), ROWS_IN_PART)]
         losses = [mean_loss(outputs[part], targets[part], loss, huber_delta) for part in parts]
         return math.fsum(mean * len(targets[part]) for mean, part in zip(losses, parts, strict=True)) / len(targets)
     outputs = outputs.astype(np.float64, copy=False)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 import numpy as np
 
+from fastnn.model import ROWS_IN_PART
 from fastnn.tables import html_table
 
 if TYPE_CHECKING:
@@ -18,9 +19,6 @@ _SHOWN = 50
 """Targets listed in a notebook."""
 
 _MOST = 1e100
-
-_ROWS_AT_ONCE = 1 << 16
-"""Rows in a part of a computation over all of them, so that it needs little memory."""
 
 
 class TargetRow(TypedDict):
@@ -117,7 +115,7 @@ def evaluate_regression(
     """
     errors = targets - predicted
     mean_squares, mae = np.mean(errors**2, axis=0), np.mean(np.abs(errors), axis=0)
-    return regression_of_means(mean_squares, mae, variances(targets), names, (loss, len(targets)))
+    return regression_of_means(mean_squares, mae, variances(targets), names, loss, len(targets))
 
 
 def regression_of_means(
@@ -125,7 +123,8 @@ def regression_of_means(
     mae: NDArray[np.float64],
     variance: NDArray[np.float64],
     names: tuple[str, ...],
-    loss_and_total: tuple[float, int],
+    loss: float,
+    total: int,
 ) -> RegressionEvaluation:
     """Return the metrics of predicted numbers.
 
@@ -135,10 +134,11 @@ def regression_of_means(
         Of each target the mean of the squared and of the absolute errors, and its own variance, see :func:`variances`.
     names : tuple of str
         Names of the t targets.
-    loss_and_total : (float, int)
-        The loss, and the number of samples.
+    loss : float
+    total : int
+        Number of samples.
     """
-    (loss, total), r2, rmse = loss_and_total, r2_scores(mean_squares, variance), np.sqrt(mean_squares)
+    r2, rmse = r2_scores(mean_squares, variance), np.sqrt(mean_squares)
     rows: list[TargetRow] = [
         {"target": name, "r2": float(r2[k]), "mae": float(mae[k]), "rmse": float(rmse[k])}
         for k, name in enumerate(names)
@@ -155,11 +155,11 @@ def r2_score(predicted: NDArray[np.float64], targets: NDArray[np.float64]) -> fl
 
 def variances(targets: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the variance of each target, shape (t,); exactly 0 if all its numbers are equal."""
-    if len(targets) <= _ROWS_AT_ONCE:
+    if len(targets) <= ROWS_IN_PART:
         return np.where(np.ptp(targets, axis=0) == 0, 0.0, targets.var(axis=0))
     mean, squares = targets.mean(axis=0), np.zeros(targets.shape[1])
-    for start in range(0, len(targets), _ROWS_AT_ONCE):
-        squares += ((targets[start : start + _ROWS_AT_ONCE] - mean) ** 2).sum(axis=0)
+    for start in range(0, len(targets), ROWS_IN_PART):
+        squares += ((targets[start : start + ROWS_IN_PART] - mean) ** 2).sum(axis=0)
     return np.where(np.ptp(targets, axis=0) == 0, 0.0, squares / len(targets))
 
 

@@ -618,7 +618,7 @@ def test_a_large_table_is_evaluated_in_parts(task: str, tmp_path: Path, monkeypa
     model = fastnn.fit(table, fastnn.presets["table"].replace(epochs=1, hidden=(4,)), progress=False)
     whole = fastnn.evaluate(model, table)
     monkeypatch.setattr("fastnn.model.ROWS_IN_PART", 64)
-    monkeypatch.setattr("fastnn.evaluation.regression._ROWS_AT_ONCE", 64)
+    monkeypatch.setattr("fastnn.evaluation.regression.ROWS_IN_PART", 64)
     parts = fastnn.evaluate(model, store_of(table, tmp_path))
     assert parts.metrics == pytest.approx(whole.metrics, rel=1e-12)
     rows = [
@@ -645,7 +645,7 @@ def test_a_report_on_a_large_data_set_shows_what_that_on_a_small_one_does(
     )
     whole = measure(model, dataset, None)
     monkeypatch.setattr("fastnn.model.ROWS_IN_PART", 64)
-    monkeypatch.setattr("fastnn.evaluation.bootstrap._ROWS_AT_ONCE", 64)
+    monkeypatch.setattr("fastnn.evaluation.bootstrap.ROWS_IN_PART", 64)
     parts = measure(model, store_of(dataset, tmp_path), None)
     for name in ("worst", "shown"):
         assert np.array_equal(getattr(parts, name), getattr(whole, name))
