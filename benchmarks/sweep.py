@@ -18,7 +18,8 @@ import numpy as np
 from benchmarks.page import add_page_option, as_table, show
 from fastnn.cluster import Cluster, InProcess
 from fastnn.datasets import load_dataset
-from fastnn.sweep.run import Sweep, SweepOptions
+from fastnn.sweep.options import SweepOptions
+from fastnn.sweep.run import Sweep
 from fastnn.sweep.space import load_space
 from fastnn.sweep.trial import TrialJob, TrialResult, TrialWork
 

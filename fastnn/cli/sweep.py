@@ -6,7 +6,7 @@ import contextlib
 import re
 import time
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -25,18 +25,16 @@ from fastnn.cli._downloads import load_with_progress
 from fastnn.cli._progress import View, view_for
 from fastnn.cli._signals import Interrupted, signals
 from fastnn.errors import FastnnError
+from fastnn.sweep.options import Pruner, Sampler, SweepOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from fastnn.cluster import Cluster, InProcess
-    from fastnn.sweep.run import Sweep, SweepOptions
+    from fastnn.sweep.run import Sweep
     from fastnn.sweep.study import Found
 
 app = typer.Typer(no_args_is_help=True)
-
-_Sampler = Literal["tpe", "random", "qmc", "grid", "nsga2"]
-_Pruner = Literal["none", "median", "percentile", "halving", "hyperband"]
 
 _SHOWN = 10
 """Trials in the table."""
@@ -87,13 +85,13 @@ def sweep(
     ] = None,
     validation: Annotated[float, typer.Option(help="Share of the training data that validates trials.")] = 0.2,
     sampler: Annotated[
-        _Sampler,
+        Sampler,
         typer.Option(
             help="How trials are chosen. random, qmc (evenly spread) and grid: by their number alone, so that the same "
             "seed gives the same trials. tpe and nsga2: by the results so far."
         ),
     ] = "tpe",
-    pruner: Annotated[_Pruner, typer.Option(help="Stop trials early that are worse than others after some epochs.")] = (
+    pruner: Annotated[Pruner, typer.Option(help="Stop trials early that are worse than others after some epochs.")] = (
         "none"
     ),
     lag: Annotated[
@@ -133,10 +131,11 @@ def sweep(
     from fastnn.datasets import ReadOptions
     from fastnn.runs import check_new_run
     from fastnn.storage import user_path
+    from fastnn.sweep.run import Sweep
     from fastnn.sweep.space import load_space
 
     searched = load_space(space)
-    options = _options(
+    options = SweepOptions(
         trials=trials,
         seconds=None if duration is None else parse_duration(duration),
         objectives=tuple(objective or ("accuracy",)),
@@ -153,8 +152,6 @@ def sweep(
     if out_folder is not None:
         check_new_run(user_path(out_folder))
     dataset = load_with_progress(data, ReadOptions.of(target, task, polarity, strict=strict, classes=classes))
-    from fastnn.sweep.run import Sweep
-
     running = Sweep(dataset, searched, study or f"{searched.name}.study", options)
     for text in dataset.notes:
         note(text)
@@ -170,12 +167,6 @@ def parse_duration(text: str) -> float:
     if match is None or not any(match.groups()):
         raise FastnnError(f"--time takes a time such as 10m, 90s or 1h30m, not {text[:40]!r}")
     return sum(float(part or 0) * unit for part, unit in zip(match.groups(), (3600, 60, 1), strict=True))
-
-
-def _options(**values: Any) -> SweepOptions:
-    from fastnn.sweep.run import SweepOptions
-
-    return SweepOptions(**values)
 
 
 def _inexact(options: SweepOptions) -> str:

@@ -13,7 +13,7 @@ import threading
 import time
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import numpy as np
@@ -21,6 +21,7 @@ import numpy as np
 from fastnn.errors import FastnnError, MissingExtraError, RecipeError, cannot_write
 from fastnn.reading import open_file
 from fastnn.storage import check_name, open_locked, user_path
+from fastnn.sweep.options import BY_NUMBER
 from fastnn.sweep.space import Choices, Space
 from fastnn.temporaries import machine_id, may_exist
 
@@ -43,12 +44,6 @@ if TYPE_CHECKING:
 
     from fastnn.sweep.space import Value
 
-Objective = Literal["accuracy", "time", "size"]
-OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
-SAMPLERS = ("tpe", "random", "qmc", "grid", "nsga2")
-BY_NUMBER = ("random", "qmc", "grid")
-"""Samplers whose trials depend on their number alone, and not on the results of others."""
-PRUNERS = ("none", "median", "percentile", "halving", "hyperband")
 _DIRECTIONS: dict[str, Literal["minimize", "maximize"]] = {
     "accuracy": "maximize",
     "time": "minimize",
@@ -145,7 +140,7 @@ class Study:
         Name of the study there.
     spec : Spec
     sampler, pruner : str
-        One of `SAMPLERS`, one of `PRUNERS`.
+        See :class:`fastnn.sweep.options.SweepOptions`.
     seed : int
         Seed of the sampler.
 

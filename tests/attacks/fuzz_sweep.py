@@ -55,7 +55,8 @@ def _shared_data(content: bytes, bench: Bench) -> None:
 @cache
 def _studies() -> tuple[bytes, ...]:
     from fastnn.cluster import InProcess
-    from fastnn.sweep.run import Sweep, SweepOptions
+    from fastnn.sweep.options import SweepOptions
+    from fastnn.sweep.run import Sweep
 
     with tempfile.TemporaryDirectory() as folder:
         space, study = Path(folder) / "s.toml", Path(folder) / "a.study"

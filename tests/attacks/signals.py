@@ -371,7 +371,8 @@ def _resume_faults(folder: Folder, case: Case, ended: Ended, tally: Tally) -> It
 def _study_faults(folder: Folder, tally: Tally) -> Iterator[str]:
     """Yield what is wrong after a sweep goes on until each trial that it had begun is done."""
     from fastnn.cluster import InProcess
-    from fastnn.sweep.run import Sweep, SweepOptions
+    from fastnn.sweep.options import SweepOptions
+    from fastnn.sweep.run import Sweep
     from fastnn.sweep.space import load_space
 
     def run(study: str, trials: int) -> list[Any]:

@@ -90,7 +90,8 @@ def _sweep(folder: Path) -> dict[str, Any]:
     from distributed import Client
 
     from fastnn.cluster import Cluster, InProcess
-    from fastnn.sweep.run import Sweep, SweepOptions
+    from fastnn.sweep.options import SweepOptions
+    from fastnn.sweep.run import Sweep
     from fastnn.sweep.space import load_space
     from tests.sweep.test_run import SPACE, found
 

@@ -28,7 +28,8 @@ pytest.importorskip("distributed")
 pytest.importorskip("optuna")
 
 from fastnn.cluster import Cluster, InProcess, Lost
-from fastnn.sweep.run import Sweep, SweepOptions
+from fastnn.sweep.options import SweepOptions
+from fastnn.sweep.run import Sweep
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -21,7 +21,8 @@ from tests.helpers import blobs, wait_for
 
 pytest.importorskip("optuna")
 
-from fastnn.sweep.run import Sweep, SweepOptions
+from fastnn.sweep.options import SweepOptions
+from fastnn.sweep.run import Sweep
 from fastnn.sweep.study import halton
 
 if TYPE_CHECKING:
