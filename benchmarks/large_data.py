@@ -5,16 +5,14 @@
 Makes a store of drawn digits of each size in FOLDER (784 bytes a digit), trains one epoch of 784-200-40-10 on it, in
 place and, if memory is large enough, from memory, and predicts all of it. Each figure comes from a process of its own.
 
-- **disk**: MB a second that the disk itself writes (a plain copy of the images with fsync).
-- **convert**: IDX file to store, in MB of images a second.
-- **warm**: samples a second in the epoch, with the store in the page cache.
-- **cold**: seconds for opening, splitting and the epoch, after the system was asked to forget the store's pages
-  (posix_fadvise, DONTNEED), beside the same with the store in the page cache.
-- **anonymous memory**: the most that the process had at a time, by /proc/self/status: its own memory, without
-  pages of files, which the system takes back when it needs them.
-- **evaluate**: the metrics of all digits, digits a second and anonymous memory.
-- **predict**: outputs of all digits on all cores, digits a second; the network has been trained for one epoch on 20,000
-  digits, since untrained ones decide too little.
+- Converting: IDX file to store, in MB of images a second; beside it a plain copy of the file, flushed to the disk.
+- Training: samples a second in the epoch, from memory and in place with the store in the page cache; and seconds for
+  opening, splitting and the epoch, also after the system was asked to forget the store's pages (posix_fadvise,
+  DONTNEED).
+- Predicting: outputs of all digits on all cores, by a network that was trained for one epoch on 20,000 digits, since
+  untrained ones decide too little. Evaluating: the metrics of all digits.
+- Anonymous memory: the most that a process had at a time, by /proc/self/status: its own memory, without pages of files,
+  which the system takes back when it needs them.
 """
 
 from __future__ import annotations
