@@ -10,13 +10,14 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import numpy as np
 import sqlalchemy as sa
 
 from fastnn.datasets.database import bump_revision, open_engine, writing
 from fastnn.datasets.schema import digits
 from fastnn.web.store import UNSCORED, NewDigit, Score
-from tests.helpers import environment, read_until
+from tests.helpers import TIMEOUT, environment, read_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 
 TOKEN = "the-token-of-the-tests"  # noqa: S105
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
+
+# A server may compile its kernels at its first request, for longer than the five seconds that httpx waits. A connection
+# that stays open would count among those of the next test.
+http = httpx.Client(timeout=TIMEOUT, limits=httpx.Limits(max_keepalive_connections=0))
 
 
 @dataclass(frozen=True)

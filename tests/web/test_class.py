@@ -7,7 +7,6 @@ import re
 import threading
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import numpy as np
 from fastapi.testclient import TestClient
 from PIL import Image
@@ -21,7 +20,7 @@ from fastnn.web.lan import LocalAddress
 from fastnn.web.limits import DIGIT_COST, FILE_COST, LIGHT_COST, LIST_COST, RateLimiter
 from fastnn.web.store import Store
 from tests.helpers import run_fastnn, wait_for
-from tests.web.servers import BEARER, TOKEN, Server, digit, new_digit
+from tests.web.servers import BEARER, TOKEN, Server, digit, http, new_digit
 from tests.web.test_limits import Clock
 
 if TYPE_CHECKING:
@@ -231,7 +230,7 @@ def test_it_prints_the_address_the_projector_page_and_the_link_of_the_teacher(se
     assert found is not None
     assert server.process.stdout is not None
     assert server.process.stdout.readline() == f"class   {server.url}/class (for the projector)\n"
-    answer = httpx.post(f"{server.url}/api/class", json={}, headers={"Authorization": f"Bearer {found[1]}"})
+    answer = http.post(f"{server.url}/api/class", json={}, headers={"Authorization": f"Bearer {found[1]}"})
     assert answer.json()["address"] == f"{server.url}/"
 
 

@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 import uvicorn
 
@@ -19,6 +18,7 @@ from fastnn.cli.serve import open_socket
 from fastnn.web import connections
 from fastnn.web.connections import DeadlineProtocol, OutOfHandlesFilter
 from tests.helpers import TIMEOUT, environment, wait_for
+from tests.web.servers import http
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,7 +79,7 @@ def test_without_file_handles_the_log_stays_short_and_the_server_recovers(serve:
 
     server = serve()
     host, port = server.url.removeprefix("http://").split(":")
-    httpx.get(f"{server.url}/api/health")  # it runs, so it has raised its own limit
+    http.get(f"{server.url}/api/health")  # it runs, so it has raised its own limit
     handles = len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
     _, hard = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
     resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (handles + 20, hard))
@@ -91,7 +91,7 @@ def test_without_file_handles_the_log_stays_short_and_the_server_recovers(serve:
     finally:
         for connection in held:
             connection.close()
-    assert httpx.get(f"{server.url}/api/health", timeout=TIMEOUT).status_code == 200
+    assert http.get(f"{server.url}/api/health").status_code == 200
     text = server.log.read_text()
     assert "Traceback" not in text
     (line,) = [json.loads(line) for line in text.splitlines() if "handles" in line]

@@ -20,7 +20,7 @@ from fastnn.datasets.schema import insert_new
 from fastnn.errors import DataError
 from fastnn.web.app import Settings, create_app
 from fastnn.web.store import Store
-from tests.helpers import environment, file_contents
+from tests.helpers import TIMEOUT, environment, file_contents
 from tests.web.servers import BEARER, TOKEN, Server, digit
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def test_a_disk_that_fills_up_and_has_room_again(serve: Callable[..., Server], d
 
     server = serve("--rate", "0")
     database = Path(server.db.removeprefix("sqlite:///"))
-    with httpx.Client(base_url=server.url) as client:
+    with httpx.Client(base_url=server.url, timeout=TIMEOUT) as client:
 
         def send(*digits: dict[str, Any]) -> int:
             return client.post("/api/digits", json={"digits": list(digits)}).status_code

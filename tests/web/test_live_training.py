@@ -9,7 +9,6 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import msgspec
 import numpy as np
 import pytest
@@ -18,12 +17,13 @@ import fastnn
 from fastnn.training import Trainer, epoch_order
 from fastnn.web.live_training import LiveTraining, LiveTrainings, TrainingResponse
 from tests.helpers import TIMEOUT, wait_for
-from tests.web.servers import BEARER, servers
+from tests.web.servers import BEARER, http, servers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    import httpx
     from fastapi.testclient import TestClient
 
     from fastnn.datasets import Dataset
@@ -66,7 +66,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, model_file: Path) -> Iterat
 
 @contextlib.contextmanager
 def watching(server: Server, **settings: Any) -> Iterator[httpx.Response]:
-    with httpx.stream("POST", f"{server.url}/api/learn", json=settings, headers=BEARER, timeout=TIMEOUT) as answer:
+    with http.stream("POST", f"{server.url}/api/learn", json=settings, headers=BEARER) as answer:
         yield answer
 
 
@@ -111,7 +111,7 @@ def test_only_one_training_runs_at_a_time_and_ends_with_its_page(server: Server)
             second.read()
             assert "another training is running on this machine" in second.json()["detail"]
         # Others are answered meanwhile.
-        assert httpx.get(f"{server.url}/api/health", timeout=TIMEOUT).json()["status"] == "ok"
+        assert http.get(f"{server.url}/api/health").json()["status"] == "ok"
         assert next(stream)[0] == "progress"
     wait_for(lambda: may_start(server), "the training whose page has gone to end")
 
@@ -155,7 +155,7 @@ def test_a_client_that_takes_nothing_does_not_block_others(drawn: Dataset) -> No
 def test_a_wrong_request_is_refused(
     server: Server, settings: dict[str, Any], headers: dict[str, str], status: int, said: str
 ) -> None:
-    answer = httpx.post(f"{server.url}/api/learn", json=settings, headers=headers, timeout=TIMEOUT)
+    answer = http.post(f"{server.url}/api/learn", json=settings, headers=headers)
     assert (answer.status_code, said in answer.json()["detail"]) == (status, True), answer.text
 
 
@@ -163,10 +163,10 @@ def test_pages_of_other_sites_cannot_start_it(server: Server) -> None:
     url, origin = f"{server.url}/api/learn", {"Origin": "http://other.example"}
     # Browsers ask before they send JSON or the token for another site, and are not allowed to.
     asked = {**origin, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
-    answer = httpx.options(url, headers=asked, timeout=TIMEOUT)
+    answer = http.options(url, headers=asked)
     assert (answer.status_code, "access-control-allow-origin" in answer.headers) == (405, False)
     plain = {**BEARER, **origin, "Content-Type": "text/plain"}
-    assert httpx.post(url, content="{}", headers=plain, timeout=TIMEOUT).status_code in (403, 415)
+    assert http.post(url, content="{}", headers=plain).status_code in (403, 415)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")

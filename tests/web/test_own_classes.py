@@ -6,7 +6,6 @@ import re
 import string
 from typing import TYPE_CHECKING
 
-import httpx
 import pytest
 from fastapi.testclient import TestClient
 from typer.testing import CliRunner
@@ -21,7 +20,7 @@ from fastnn.web.serving import ServedModel
 from fastnn.web.store import Store
 from fastnn.web.words import article, words_for
 from tests.helpers import wait_for
-from tests.web.servers import BEARER, TOKEN, Server, digit, new_id
+from tests.web.servers import BEARER, TOKEN, Server, digit, http, new_id
 from tests.web.shapes import SHAPES, shapes
 
 if TYPE_CHECKING:
@@ -91,19 +90,19 @@ def test_from_drawings_of_shapes_to_a_network_that_recognises_them(
     drawings = shapes(360)
     for start in range(0, 300, 100):
         sent = [digit(drawings, k, label=SHAPES[k % 3]) for k in range(start, start + 100)]
-        assert httpx.post(f"{server.url}/api/digits", json={"digits": sent}).json() == {"stored": 100}
+        assert http.post(f"{server.url}/api/digits", json={"digits": sent}).json() == {"stored": 100}
         verdicts = {"reviews": [{"id": one["id"], "action": "accept"} for one in sent]}
-        assert httpx.post(f"{server.url}/api/review", json=verdicts, headers=BEARER).status_code == 200
+        assert http.post(f"{server.url}/api/review", json=verdicts, headers=BEARER).status_code == 200
     wait_for(lambda: '"event": "trained"' in server.log.read_text(), "the training")
     right = 0
     for k in range(300, 360):
-        answer = httpx.post(f"{server.url}/api/predict", json={"image": drawings.images[k].tolist()}).json()
+        answer = http.post(f"{server.url}/api/predict", json={"image": drawings.images[k].tolist()}).json()
         right += answer["label"] == SHAPES[k % 3]
     assert right >= 55
-    stats = httpx.get(f"{server.url}/api/stats").json()
+    stats = http.get(f"{server.url}/api/stats").json()
     assert stats["digits"] == dict.fromkeys(SHAPES, 100)
     assert stats["model"]["classes"] == list(SHAPES)
-    assert {one["label"] for one in httpx.get(f"{server.url}/dataset.json").json()} == set(SHAPES)
+    assert {one["label"] for one in http.get(f"{server.url}/dataset.json").json()} == set(SHAPES)
 
     # The commands name the classes, too.
     (run,) = (tmp_path / "runs" / "web").iterdir()

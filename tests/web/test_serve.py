@@ -26,7 +26,7 @@ from fastnn.recipe import Recipe
 from fastnn.web.serving import ServedModel
 from fastnn.web.store import Store
 from tests.helpers import TIMEOUT, run_fastnn, wait_for
-from tests.web.servers import BEARER, TOKEN, Server, accept, digit, free_port, new_digit, new_id
+from tests.web.servers import BEARER, TOKEN, Server, accept, digit, free_port, http, new_digit, new_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,9 +52,9 @@ def test_it_prints_a_token_that_opens_the_review(serve: Callable[..., Server], m
     token = found[1]
     assert len(token) >= 24
     for given, status in ((token, 200), (TOKEN, 401)):
-        answer = httpx.get(f"{server.url}/api/review", headers={"Authorization": f"Bearer {given}"})
+        answer = http.get(f"{server.url}/api/review", headers={"Authorization": f"Bearer {given}"})
         assert answer.status_code == status
-    health = httpx.get(f"{server.url}/api/health").json()
+    health = http.get(f"{server.url}/api/health").json()
     assert health["model"]["layers"] == list(load_model(model_file).sizes)
 
 
@@ -63,7 +63,7 @@ def test_a_given_token_is_not_printed_and_forwarded_headers_are_not_trusted(
 ) -> None:
     server = serve()
     claims = {"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "https"}
-    assert httpx.get(f"{server.url}/api/review", headers={**BEARER, **claims}).status_code == 200
+    assert http.get(f"{server.url}/api/review", headers={**BEARER, **claims}).status_code == 200
     server.process.terminate()
     rest = server.process.communicate(timeout=TIMEOUT)[0]
     assert TOKEN not in rest + server.log.read_text()
@@ -84,7 +84,7 @@ def test_a_signal_lets_running_requests_finish(
         head += f"Content-Length: {len(body)}"
         connection.sendall(head.encode() + b"\r\n\r\n" + body[:100])
         # This makes sure that the server has started to read the request above.
-        httpx.get(f"{server.url}/api/health")
+        http.get(f"{server.url}/api/health")
         server.process.send_signal(number)
         wait_for(lambda: not listens(host, int(port)), "the server to refuse connections")
         connection.sendall(body[100:])
@@ -167,7 +167,7 @@ def test_it_answers_only_to_its_own_names(serve: Callable[..., Server]) -> None:
     """A page of another site may let its name point to this server, and would then count as a page of this server."""
     server = serve("--allowed-host", "Digits.example.org", "--allowed-host", "class.local")
     port = server.url.rsplit(":", 1)[1]
-    with httpx.Client(base_url=server.url) as client:
+    with httpx.Client(base_url=server.url, timeout=TIMEOUT) as client:
         allowed = ("localhost", "127.0.0.1", "[::1]", "digits.example.org", "class.local", "LOCALHOST", "localhost.")
         for host in allowed:
             for name in (host, f"{host}:{port}"):
@@ -218,14 +218,14 @@ def test_it_works_behind_a_proxy(serve: Callable[..., Server], drawn: Dataset) -
     assert server.url.endswith("/digits")
     direct = server.url.removesuffix("/digits")
     for address in (direct, server.url):
-        assert "<h1>Draw a digit</h1>" in httpx.get(f"{address}/").text
-        assert httpx.get(f"{address}/static/draw-pad.js").status_code == 200
-        assert httpx.get(server.url).headers["location"] == "/digits/"
-    assert httpx.get(f"{server.url}/digits/").status_code == 404
-    description = httpx.get(f"{direct}/api/openapi.json", headers={"X-Forwarded-For": "203.0.113.5"}).json()
+        assert "<h1>Draw a digit</h1>" in http.get(f"{address}/").text
+        assert http.get(f"{address}/static/draw-pad.js").status_code == 200
+        assert http.get(server.url).headers["location"] == "/digits/"
+    assert http.get(f"{server.url}/digits/").status_code == 404
+    description = http.get(f"{direct}/api/openapi.json", headers={"X-Forwarded-For": "203.0.113.5"}).json()
     assert description["servers"] == [{"url": "/digits"}]
     image = {"image": drawn.images[0].tolist()}
-    with httpx.Client(base_url=direct) as client:
+    with httpx.Client(base_url=direct, timeout=TIMEOUT) as client:
 
         def predict(address: str) -> int:
             return client.post("/api/predict", json=image, headers={"X-Forwarded-For": address}).status_code
@@ -261,9 +261,9 @@ def test_it_trains_and_keeps_using_the_better_network(
     store.close()
     # Accepting the 600th digit starts the training.
     last = digit(drawn, 700)
-    httpx.post(f"{server.url}/api/digits", json={"digits": [last]})
-    httpx.post(f"{server.url}/api/review/{last['id']}", json={"action": "accept"}, headers=BEARER)
-    with httpx.Client() as client:
+    http.post(f"{server.url}/api/digits", json={"digits": [last]})
+    http.post(f"{server.url}/api/review/{last['id']}", json={"action": "accept"}, headers=BEARER)
+    with httpx.Client(timeout=TIMEOUT) as client:
         wait_for(lambda: name(server, client) == "quick", "the new network")
     server.process.terminate()
     assert server.process.wait(timeout=TIMEOUT) == 143
@@ -275,7 +275,7 @@ def test_it_trains_and_keeps_using_the_better_network(
     assert name(again) == "quick"
     assert f"{run.resolve()} has replaced {old} and stays in use" in again.log.read_text()
     image = drawn.images[3]
-    answer = httpx.post(f"{again.url}/api/predict", json={"image": image.tolist()}).json()
+    answer = http.post(f"{again.url}/api/predict", json={"image": image.tolist()}).json()
     assert answer["probabilities"] == pytest.approx(load_model(run).predict_proba(image)[0].tolist())
     again.process.terminate()
     again.process.wait(timeout=TIMEOUT)

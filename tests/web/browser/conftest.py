@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import http.server
 import re
 import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 import sqlalchemy as sa
 
@@ -18,7 +17,7 @@ from fastnn.web.serving import ServedModel
 from fastnn.web.store import NewDigit, Store
 from tests.web.browser.chromium import missing_chromium, open_chromium
 from tests.web.browser.pages import Pages
-from tests.web.servers import BEARER, Server, changing, new_id, servers
+from tests.web.servers import BEARER, Server, changing, http, new_id, servers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -121,9 +120,9 @@ def office(tmp_path_factory: pytest.TempPathFactory, model_file: Path) -> Iterat
 @pytest.fixture
 def quiet(office: Server) -> Server:
     """A server with an empty queue."""
-    while waiting := httpx.get(f"{office.url}/api/review/digits?state=pending", headers=BEARER).json()["digits"]:
+    while waiting := http.get(f"{office.url}/api/review/digits?state=pending", headers=BEARER).json()["digits"]:
         verdicts = [{"id": one["id"], "action": "reject"} for one in waiting]
-        httpx.post(f"{office.url}/api/review", json={"reviews": verdicts}, headers=BEARER).raise_for_status()
+        http.post(f"{office.url}/api/review", json={"reviews": verdicts}, headers=BEARER).raise_for_status()
     return office
 
 
@@ -148,14 +147,14 @@ def elsewhere(tmp_path: Path) -> Iterator[str]:
     folder.mkdir()
     (folder / "index.html").write_text("<!doctype html><title>Elsewhere</title><link rel=icon href=data:,>")
 
-    class Quiet(http.server.SimpleHTTPRequestHandler):
+    class Quiet(SimpleHTTPRequestHandler):
         def __init__(self, *args: Any) -> None:
             super().__init__(*args, directory=str(folder))
 
         def log_message(self, *_: object) -> None:
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}/"

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 
-from tests.web.servers import BEARER, TOKEN, digit
+from tests.web.servers import BEARER, TOKEN, digit, http
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra [dev])").expect
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 def digits_in(server: Server, state: str, **filters: str) -> list[dict[str, Any]]:
     """Return the newest digits in a state, at most 100."""
-    answer = httpx.get(f"{server.url}/api/review/digits", params={"state": state, **filters}, headers=BEARER)
+    answer = http.get(f"{server.url}/api/review/digits", params={"state": state, **filters}, headers=BEARER)
     return list(answer.raise_for_status().json()["digits"])
 
 
@@ -32,12 +31,12 @@ def pending(server: Server) -> list[dict[str, Any]]:
 
 
 def review(server: Server, name: str, **body: Any) -> None:
-    httpx.post(f"{server.url}/api/review/{name}", json=body, headers=BEARER).raise_for_status()
+    http.post(f"{server.url}/api/review/{name}", json=body, headers=BEARER).raise_for_status()
 
 
 def review_all(server: Server, reviews: list[dict[str, Any]], reviewer: str = "") -> None:
     body = {"reviews": reviews, "reviewer": reviewer}
-    httpx.post(f"{server.url}/api/review", json=body, headers=BEARER).raise_for_status()
+    http.post(f"{server.url}/api/review", json=body, headers=BEARER).raise_for_status()
 
 
 def send(
@@ -47,7 +46,7 @@ def send(
     sent = [digit(dataset, position, **changes) for position in positions]
     for start in range(0, len(sent), 100):
         body = {"digits": sent[start : start + 100], "contributor": contributor}
-        httpx.post(f"{server.url}/api/digits", json=body).raise_for_status()
+        http.post(f"{server.url}/api/digits", json=body).raise_for_status()
     return sent
 
 

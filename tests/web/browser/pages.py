@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -11,7 +12,7 @@ from tests.web.browser.chromium import WAIT
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from playwright.sync_api import Browser, Frame, Page
+    from playwright.sync_api import Browser, Frame, Page, Route
 
 # What can be changed while a page is open; all else needs a browser context of its own.
 MEDIA = {"color_scheme": "light", "forced_colors": "none", "reduced_motion": "reduce"}
@@ -29,6 +30,22 @@ FORGET = """() => {
     try { window[name].clear(); } catch { /* a page without an origin has none */ }
   }
 }"""
+
+# Asks for the page again, until the answer is not that of the server.
+PROBE = "async () => { while ((await fetch('?probe', { cache: 'no-store' })).status !== 204); }"
+
+
+def intercept(page: Page, url: Any, handler: Callable[[Route], Any]) -> None:
+    """Call a function for each request of an open page to addresses like `url`, from this moment on.
+
+    `page.route` alone returns before the requests of a page that is open go through Playwright: those of the next
+    moment still reach the server.
+    """
+    probe = re.compile(r"\?probe$")
+    page.route(probe, lambda route: route.fulfill(status=204))
+    page.evaluate(PROBE)
+    page.route(url, handler)
+    page.unroute(probe)
 
 
 class Pages:

@@ -8,6 +8,7 @@ import pytest
 
 from fastnn.web.pages import PAGES
 from tests.web.browser.hand import line
+from tests.web.browser.pages import intercept
 from tests.web.servers import TOKEN
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra [dev])").expect
@@ -70,7 +71,7 @@ def recognise(page: Page) -> None:
 
 
 def contribute(page: Page) -> None:
-    page.route("**/api/digits", lambda route: route.fulfill(status=201, json={"stored": 1}))
+    intercept(page, "**/api/digits", lambda route: route.fulfill(status=201, json={"stored": 1}))
     scribble(page)
     page.locator("#next").click()
     if page.locator("#keep").is_visible():
@@ -84,7 +85,8 @@ def ask_back(page: Page) -> None:
     # A page that cannot run the network asks the server.
     page.route("**/model.json", lambda route: route.fulfill(json={"key": "", "task": "regression"}))
     page.reload()
-    page.route(
+    intercept(
+        page,
         "**/api/predict",
         lambda route: route.fulfill(json={"label": "?", "probabilities": [1.0], "doubtful": False, "reason": None}),
     )

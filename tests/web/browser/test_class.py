@@ -6,7 +6,6 @@ import re
 import string
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 
 from fastnn.datasets.database import import_dataset
@@ -21,8 +20,9 @@ from fastnn.web.words import article
 from tests.helpers import wait_for
 from tests.web.browser.conftest import PHONE
 from tests.web.browser.hand import line
+from tests.web.browser.pages import intercept
 from tests.web.browser.test_collect import saved_digits
-from tests.web.servers import BEARER, TOKEN, Server, digit, new_id, servers
+from tests.web.servers import BEARER, TOKEN, Server, digit, http, new_id, servers
 from tests.web.shapes import SHAPES, outline, shapes
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra [dev])").expect
@@ -101,7 +101,7 @@ def test_the_teacher_closes_and_opens_collecting(
     closed = "Collecting is closed at the moment. Thank you. 1 digit in this browser will be sent when it opens."
     expect(pupil.locator("#message")).to_have_text(closed)
     assert len(saved_digits(pupil)) == 1
-    assert httpx.get(f"{server.url}/api/stats").json()["pending"] == 0
+    assert http.get(f"{server.url}/api/stats").json()["pending"] == 0
     # Whoever comes now is told so at once.
     late = visit(f"{server.url}/contribute")
     expect(late.locator("#message")).to_have_text("Collecting is closed at the moment. Thank you.")
@@ -124,7 +124,7 @@ def test_the_teacher_closes_and_opens_collecting(
     expect(projector.locator("#mosaic")).to_be_visible()
     assert projector.locator("#mosaic").evaluate("image => image.decode().then(() => image.naturalHeight)") == 28
     before = projector.locator("#mosaic").get_attribute("src")
-    httpx.post(f"{server.url}/api/digits", json={"digits": [digit(drawn, 0)]})
+    http.post(f"{server.url}/api/digits", json={"digits": [digit(drawn, 0)]})
     expect(projector.locator("#drawn")).to_have_text("2")
     assert projector.locator("#mosaic").get_attribute("src") != before
 
@@ -172,7 +172,7 @@ def test_pupils_contribute_shapes_on_a_phone(
     assert set(asked) == set(SHAPES)  # the rarest are asked for
     assert page.locator("#tally b").all_inner_texts() == list(SHAPES)
     assert page.locator("#drawn li span").all_inner_texts() == asked
-    queue = httpx.get(f"{shape_site.url}/api/review?limit=100", headers=BEARER).json()
+    queue = http.get(f"{shape_site.url}/api/review?limit=100", headers=BEARER).json()
     assert {SHAPES[one["label"]] for one in queue["digits"]} == set(SHAPES)
 
     # A drawing of another shape is noticed.
@@ -184,7 +184,7 @@ def test_pupils_contribute_shapes_on_a_phone(
         "doubtful": False,
         "reason": None,
     }
-    page.route("**/api/predict", lambda route: route.fulfill(json=answer))
+    intercept(page, "**/api/predict", lambda route: route.fulfill(json=answer))
     seen: list[list[int]] = []
     listen(page, "requestfinished", lambda request: seen.append((request.post_data_json or {}).get("image")))
     line(page, outline(other))
@@ -283,7 +283,7 @@ def test_many_classes_with_long_names_fit_on_a_phone(
 ) -> None:
     names = [f"{'a thing with a name of many words, ' if k % 2 else 'x' * 40}{k}" for k in range(60)]
     server = serve("--rate", "0", "--classes", ",".join(name.replace(",", "") for name in names))
-    httpx.post(f"{server.url}/api/digits", json={"digits": [digit(drawn, k) for k in range(30)]})
+    http.post(f"{server.url}/api/digits", json={"digits": [digit(drawn, k) for k in range(30)]})
     page = visit(f"{server.url}/contribute", **SMALL_PHONE)
     expect(page.locator("#wanted")).not_to_have_text("–")
     inside(page, "#wanted", "#pad", "#next")

@@ -6,7 +6,6 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 from typer.testing import CliRunner
 
@@ -16,7 +15,8 @@ from tests.helpers import wait_for
 from tests.web.browser.conftest import PHONE
 from tests.web.browser.desk import digits_in
 from tests.web.browser.hand import draw, flick, line, touch
-from tests.web.servers import BEARER, TOKEN, new_id, servers
+from tests.web.browser.pages import intercept
+from tests.web.servers import BEARER, TOKEN, http, new_id, servers
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra [dev])").expect
 
@@ -109,7 +109,7 @@ def review(page: Page, server: Server) -> dict[str, int]:
     """Review ten digits by keyboard; return the labels of those accepted."""
     # The page removes the token from the address, where others could read it.
     expect(page.locator("#desk")).to_be_visible()
-    waiting = httpx.get(f"{server.url}/api/review/digits?state=pending", headers=BEARER).json()["digits"]
+    waiting = http.get(f"{server.url}/api/review/digits?state=pending", headers=BEARER).json()["digits"]
     queue = sorted(waiting, key=lambda one: (-one["uncertainty"], one["number"]))
     assert [one["contributor"] for one in queue] == [NAME] * 10
     assert page.url == f"{server.url}/review"
@@ -138,7 +138,7 @@ def review(page: Page, server: Server) -> dict[str, int]:
         waiting = 10 - position - (key != "u")
         expect(page.locator("#figures dd").first).to_have_text(str(waiting))
     expect(page.locator("#log li").first).to_contain_text("Rita rejected")
-    stats = httpx.get(f"{server.url}/api/stats").json()
+    stats = http.get(f"{server.url}/api/stats").json()
     assert (stats["accepted"], stats["rejected"], stats["pending"]) == (8, 2, 0)
     return accepted
 
@@ -248,7 +248,7 @@ def test_unsent_digits_survive_and_a_lost_response_stores_nothing_twice(
         assert route.fetch().status == 201
         route.abort()
 
-    page.route("**/api/digits", lose_response)
+    intercept(page, "**/api/digits", lose_response)
     contribute(page, 2)
     expect(page.locator("#message")).to_have_text(
         "Not sent yet: the server cannot be reached. 2 digits will be sent later."
@@ -292,7 +292,7 @@ def test_the_name_can_be_given_before_or_after(
     expect(page.locator("#message")).to_have_text("2 sent, thank you.")
     assert names[0] == ""
     assert set(names[1:]) == {"Ada"}
-    found = httpx.get(f"{inbox.url}/api/review?limit=100", headers=BEARER).json()["digits"]
+    found = http.get(f"{inbox.url}/api/review?limit=100", headers=BEARER).json()["digits"]
     assert [digit["contributor"] for digit in found].count("Ada") == 2
     # The next visit knows the name.
     page.reload()
@@ -440,4 +440,4 @@ def test_keys_typed_into_a_field_review_nothing(site: Server, visit: Callable[..
     page.locator("#shortcuts").uncheck()
     page.locator("h1").click()
     page.keyboard.press("a")
-    assert httpx.get(f"{site.url}/api/stats").json()["pending"] == 12
+    assert http.get(f"{site.url}/api/stats").json()["pending"] == 12

@@ -13,6 +13,7 @@ from fastnn.network import Network
 from fastnn.reference import ReferenceNetwork
 from tests.helpers import wait_for
 from tests.web.browser.hand import draw
+from tests.web.browser.pages import intercept
 from tests.web.servers import TOKEN
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra [dev])").expect
@@ -125,7 +126,7 @@ def test_of_two_sources_the_one_that_was_chosen_last_is_learned(site: Server, vi
     def hold(route: Route) -> None:
         held.append(route)
 
-    page.route("**/latest.bin", hold)
+    intercept(page, "**/latest.bin", hold)
     page.locator("#source").select_option("accepted")
     page.wait_for_function("() => document.querySelector('#message').textContent.startsWith('Loading')")
     page.locator("#source").select_option("drawn")

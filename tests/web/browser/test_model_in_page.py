@@ -8,7 +8,6 @@ import re
 import threading
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import numpy as np
 import pytest
 import uvicorn
@@ -23,7 +22,7 @@ from fastnn.web.store import Store
 from tests.helpers import wait_for
 from tests.models import DIGITS, png, seven
 from tests.web.browser.hand import draw, line
-from tests.web.servers import TOKEN
+from tests.web.servers import TOKEN, http
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra [dev])").expect
 
@@ -131,7 +130,7 @@ RECOGNISE = """async (images) => {
 
 
 def ask_server(url: str, image: list[int]) -> dict[str, Any]:
-    answer = httpx.post(f"{url}api/predict", json={"image": image, "polarity": "dark-on-light"})
+    answer = http.post(f"{url}api/predict", json={"image": image, "polarity": "dark-on-light"})
     return dict(answer.raise_for_status().json())
 
 

@@ -18,6 +18,7 @@ from fastnn.training_loops import train
 from tests.helpers import wait_for
 from tests.web.browser.conftest import PHONE
 from tests.web.browser.hand import draw, line, placed, touch
+from tests.web.browser.pages import intercept
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra [dev])").expect
 
@@ -158,7 +159,7 @@ def held(site: Server, visit: Callable[..., Page]) -> tuple[Page, list[Route]]:
             route.continue_()
         requests.append(route)
 
-    page.route("**/api/predict", keep)
+    intercept(page, "**/api/predict", keep)
     return page, requests
 
 
@@ -261,7 +262,7 @@ def test_a_failed_request_clears_the_prediction_and_is_repeated(site: Server, vi
     draw(page, 0)
     expect(page.locator("#guess")).to_have_text("0")
     failure = {"status": 503, "json": {"detail": "come again"}, "headers": {"Retry-After": "1"}}
-    page.route("**/api/predict", lambda route: route.fulfill(**failure))
+    intercept(page, "**/api/predict", lambda route: route.fulfill(**failure))
     line(page, [(140, 55), (141, 56)])
     expect(page.locator("#sure")).to_have_text("No answer: come again.")
     expect(page.locator("#guess")).to_have_text(NOTHING)
@@ -276,7 +277,7 @@ def test_a_drawing_that_the_server_calls_blank_is_not_an_error(site: Server, vis
     rest = page.locator("#sure").inner_text()
     draw(page, 0)
     expect(page.locator("#guess")).to_have_text("0")
-    page.route("**/api/predict", lambda route: route.fulfill(status=422, json={"detail": "the drawing is blank"}))
+    intercept(page, "**/api/predict", lambda route: route.fulfill(status=422, json={"detail": "the drawing is blank"}))
     line(page, [(140, 55), (141, 56)])
     expect(page.locator("#guess")).to_have_text(NOTHING)
     expect(page.locator("#sure")).to_have_text(rest)
@@ -316,7 +317,7 @@ def test_an_unreachable_server_is_reported_and_tried_again(
     serve: Callable[..., Server], visit: Callable[..., Page]
 ) -> None:
     page = visit(serve().url, may_fail="Failed to load resource", model_in_page=False)
-    page.route("**/api/predict", lambda route: route.abort())
+    intercept(page, "**/api/predict", lambda route: route.abort())
     draw(page, 0)
     expect(page.locator("#sure")).to_have_text("No answer: the server cannot be reached.")
     page.unroute("**/api/predict")
@@ -382,7 +383,7 @@ def test_a_picture_without_digits_is_said_to_have_none(site: Server, visit: Call
 def test_the_camera_takes_a_picture(site: Server, visit: Callable[..., Page]) -> None:
     page = visit(site.url)
     page.context.grant_permissions(["camera"])
-    page.route("**/api/predict", lambda route: route.fulfill(json=PICTURE))
+    intercept(page, "**/api/predict", lambda route: route.fulfill(json=PICTURE))
     page.locator("#camera").click()
     expect(page.locator("#take")).to_be_visible()
     wait_for(lambda: bool(page.locator("#video").evaluate("video => video.videoWidth")), "the camera")
@@ -440,7 +441,7 @@ PICTURE = {**DOUBTFUL, "seen": [255] * 784, "digits": [{**DOUBTFUL, "box": [10, 
 
 def test_a_doubtful_answer_has_its_reason(site: Server, visit: Callable[..., Page]) -> None:
     page = visit(site.url, model_in_page=False)
-    page.route("**/api/predict", lambda route: route.fulfill(json=PICTURE))
+    intercept(page, "**/api/predict", lambda route: route.fulfill(json=PICTURE))
     draw(page, 3)
     expect(page.locator("#sure")).to_have_text("3, doubtful (60%)")
     expect(page.locator("#doubt")).to_have_text("In doubt: it may be 5, too.")

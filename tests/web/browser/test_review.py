@@ -10,6 +10,7 @@ import pytest
 from tests.helpers import wait_for
 from tests.web.browser.conftest import PHONE
 from tests.web.browser.desk import log_in, pending, review, send
+from tests.web.browser.pages import intercept
 from tests.web.servers import TOKEN
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra [dev])").expect
@@ -30,7 +31,7 @@ LOAD_ERROR = "Failed to load resource"
 
 def test_a_server_failure_does_not_lose_the_token(quiet: Server, visit: Callable[..., Page]) -> None:
     page = log_in(quiet, visit, may_fail=LOAD_ERROR)
-    page.route(QUEUE, lambda route: route.fulfill(**FAILURE))
+    intercept(page, QUEUE, lambda route: route.fulfill(**FAILURE))
     page.reload()
     expect(page.locator("#refused")).to_have_text("come again")
     assert page.evaluate("sessionStorage['fastnn.token']") == TOKEN
@@ -73,7 +74,7 @@ def test_a_review_is_confirmed_even_if_the_queue_cannot_be_loaded(
 ) -> None:
     send(quiet, drawn, 1)
     page = log_in(quiet, visit, may_fail=LOAD_ERROR)
-    page.route(QUEUE, lambda route: route.fulfill(**FAILURE))
+    intercept(page, QUEUE, lambda route: route.fulfill(**FAILURE))
     page.keyboard.press("r")
     expect(page.locator("#message")).to_have_text("Rejected. Cannot load the queue: come again.")
     assert pending(quiet) == []
@@ -137,7 +138,7 @@ def test_a_button_keeps_the_focus_while_it_works(quiet: Server, visit: Callable[
 def test_no_key_is_lost_while_requests_run(quiet: Server, visit: Callable[..., Page], drawn: Dataset) -> None:
     send(quiet, drawn, *range(20, 40))
     order = [one["id"] for one in pending(quiet)]
-    page = visit(f"{quiet.url}/data")
+    page = log_in(quiet, visit)
     verdicts: list[tuple[str, str]] = []
 
     def answer_late(route: Route) -> None:
@@ -148,10 +149,7 @@ def test_no_key_is_lost_while_requests_run(quiet: Server, visit: Callable[..., P
         page.evaluate("() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)))")
         route.continue_()
 
-    # Chromium may let a request pass that follows at once, so the page of the review opens afterwards.
-    page.route(VERDICTS, answer_late)
-    page.goto(f"{quiet.url}/review#token={TOKEN}")
-    expect(page.locator("#desk")).to_be_visible()
+    intercept(page, VERDICTS, answer_late)
     keys = "arararararararararar"
     for key in keys:
         page.keyboard.press(key)
@@ -172,7 +170,7 @@ def test_a_failure_puts_the_verdicts_back_in_their_order(
     def hold(route: Route) -> None:
         held.append(route)
 
-    page.route(VERDICTS, hold)
+    intercept(page, VERDICTS, hold)
     for key in "aura":
         page.keyboard.press(key)
     expect(page.locator("#label")).to_have_text(str(order[2]))
@@ -197,7 +195,7 @@ def test_a_busy_server_gets_the_verdicts_a_little_later(
     send(quiet, drawn, 10, 11)
     page = log_in(quiet, visit, may_fail=LOAD_ERROR)
     answers = [{**FAILURE, "status": 429}]
-    page.route(VERDICTS, lambda route: route.fulfill(**answers.pop()) if answers else route.continue_())
+    intercept(page, VERDICTS, lambda route: route.fulfill(**answers.pop()) if answers else route.continue_())
     page.keyboard.press("r")
     page.keyboard.press("r")
     expect(page.locator("#message")).to_have_text("Nothing to review.")

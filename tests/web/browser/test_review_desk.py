@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 
 from tests.helpers import wait_for
 from tests.web.browser.desk import digits_in, log_in, pending, review_all, send
-from tests.web.servers import BEARER, TOKEN, servers
+from tests.web.browser.pages import intercept
+from tests.web.servers import BEARER, TOKEN, http, servers
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra [dev])").expect
 
@@ -77,7 +77,7 @@ def test_two_reviewers_get_different_digits(quiet: Server, visit: Callable[..., 
     assert set(ids(pending(quiet))) == {*order[5:30], *order[35:]}
 
     def free() -> list[str]:
-        return ids(httpx.get(f"{quiet.url}/api/review", headers=BEARER).json()["digits"])
+        return ids(http.get(f"{quiet.url}/api/review", headers=BEARER).json()["digits"])
 
     assert free() == []
     # What a reviewer leaves is free for others.
@@ -163,7 +163,7 @@ def test_the_last_screen_is_taken_back_with_its_marks(
 def test_a_failure_brings_the_screen_back(quiet: Server, visit: Callable[..., Page], drawn: Dataset) -> None:
     send(quiet, drawn, *range(6), label=5)
     page = log_in(quiet, visit, "grid&label=5", may_fail="Failed to load resource")
-    page.route("**/api/review", lambda route: route.fulfill(status=503, json={"detail": "come again"}))
+    intercept(page, "**/api/review", lambda route: route.fulfill(status=503, json={"detail": "come again"}))
     press(page, "ArrowDown", "Space", "Enter")
     expect(page.locator("#grid-message")).to_have_text("Failed: come again. 6 verdicts were taken back.")
     expect(page.locator("#grid-accept-text")).to_have_text("Accept the other 5, reject 1")
@@ -193,7 +193,7 @@ def test_two_grids_show_different_digits_and_the_address_keeps_the_label(
     expect(first.locator(".cell")).to_have_count(100)
     for page in (first, second):
         press(page, "ArrowDown", "Enter")
-    wait_for(lambda: httpx.get(f"{quiet.url}/api/stats").json()["pending"] == 105, "130 verdicts")
+    wait_for(lambda: http.get(f"{quiet.url}/api/stats").json()["pending"] == 105, "130 verdicts")
 
 
 def test_a_grid_that_goes_on_borrowing_takes_no_digit_of_another_label(
@@ -209,7 +209,7 @@ def test_a_grid_that_goes_on_borrowing_takes_no_digit_of_another_label(
     press(page, "ArrowDown")
     with page.expect_response(re.compile("/api/review\\?limit=1&")):
         page.clock.fast_forward(120_000)
-    free = httpx.get(f"{quiet.url}/api/review", headers=BEARER).json()["digits"]
+    free = http.get(f"{quiet.url}/api/review", headers=BEARER).json()["digits"]
     assert [one["label"] for one in free] == [9]
 
 
@@ -220,7 +220,7 @@ def test_what_is_typed_while_digits_load_stays(site: Server, visit: Callable[...
     page = log_in(site, visit)
     held: list[Route] = []
     requests = re.compile("/api/review/(release|digits)")
-    page.route(requests, lambda route: held.append(route))  # noqa: PLW0108 - Playwright sets its attributes
+    intercept(page, requests, lambda route: held.append(route))  # noqa: PLW0108 - Playwright sets its attributes
     page.locator("#views a", has_text="Browse").click()
     contributor = page.locator("#browse-contributor")
     # First what the other view had borrowed is given back, then the digits are asked for.
