@@ -20,7 +20,7 @@ from fastnn.web.words import article
 from tests.helpers import wait_for
 from tests.web.browser.conftest import PHONE
 from tests.web.browser.hand import line
-from tests.web.browser.pages import intercept
+from tests.web.browser.opinions import answer_always, wait_for_opinion
 from tests.web.browser.test_collect import saved_digits
 from tests.web.servers import BEARER, TOKEN, Server, digit, http, new_id, servers
 from tests.web.shapes import SHAPES, outline, shapes
@@ -155,9 +155,7 @@ def test_a_projector_shows_code_address_and_counter_on_one_screen(
 # ---- other classes than digits ----
 
 
-def test_pupils_contribute_shapes_on_a_phone(
-    shape_site: Server, visit: Callable[..., Page], listen: Callable[..., None]
-) -> None:
+def test_pupils_contribute_shapes_on_a_phone(shape_site: Server, visit: Callable[..., Page]) -> None:
     page = visit(f"{shape_site.url}/contribute", model_in_page=False, **SMALL_PHONE)
     expect(page.locator("#wanted")).not_to_have_text("–")
     assert page.locator("#please").inner_text() == "Please draw a"
@@ -184,13 +182,9 @@ def test_pupils_contribute_shapes_on_a_phone(
         "doubtful": False,
         "reason": None,
     }
-    intercept(page, "**/api/predict", lambda route: route.fulfill(json=answer))
-    seen: list[list[int]] = []
-    listen(page, "requestfinished", lambda request: seen.append((request.post_data_json or {}).get("image")))
+    answer_always(page, answer)
     line(page, outline(other))
-    # A slow hand rests on the way, and the network is asked about a part of the drawing.
-    drawn = "document.querySelector('draw-pad').imageForNetwork()"
-    wait_for(lambda: page.evaluate(drawn) in seen, "the opinion about the whole drawing")
+    wait_for_opinion(page)
     page.locator("#next").click()
     expect(page.locator("#looks")).to_have_text(f"It looks like a {other}; you were asked for a {wanted}.")
     page.locator("#redo").click()

@@ -15,6 +15,7 @@ from tests.helpers import wait_for
 from tests.web.browser.conftest import PHONE
 from tests.web.browser.desk import digits_in
 from tests.web.browser.hand import draw, flick, line, touch
+from tests.web.browser.opinions import answer_always, wait_for_opinion
 from tests.web.browser.pages import intercept
 from tests.web.servers import BEARER, TOKEN, http, new_id, servers
 
@@ -322,31 +323,18 @@ def test_a_browser_with_full_storage_warns_and_can_still_send(inbox: Server, vis
     assert stored(inbox, name) == 2
 
 
-def test_a_drawing_that_looks_like_another_digit_is_asked_about(
-    inbox: Server, visit: Callable[..., Page], listen: Callable[..., None]
-) -> None:
+def test_a_drawing_that_looks_like_another_digit_is_asked_about(inbox: Server, visit: Callable[..., Page]) -> None:
     page = visit(f"{inbox.url}/contribute", model_in_page=False)
     expect(page.locator("#wanted")).not_to_have_text("–")
     wanted = int(page.locator("#wanted").inner_text())
     other = 0 if wanted else 3
     probabilities = [float(digit == other) for digit in range(10)]
     answer = {"label": other, "probabilities": probabilities, "doubtful": False, "reason": None}
-    page.route("**/api/predict", lambda route: route.fulfill(json=answer))
-
-    asked: list[list[int]] = []
-
-    def note(request: Request) -> None:
-        if "api/predict" in request.url:
-            asked.append(request.post_data_json["image"])
-
-    listen(page, "requestfinished", note)
+    answer_always(page, answer)
 
     def draw_and_go_on() -> None:
-        asked.clear()
         draw(page, other)
-        # A slow hand rests on the way, and the network is asked about a part of the drawing.
-        drawn = "document.querySelector('draw-pad').imageForNetwork()"
-        wait_for(lambda: page.evaluate(drawn) in asked, "the opinion about the whole drawing")
+        wait_for_opinion(page)
         page.keyboard.press("Enter")
 
     draw_and_go_on()
