@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _MAGIC = b"fastnn shared 1\n"
 _ALIGNMENT = 64
 _LIMIT = 1 << 40
-_MOST_KEPT = 16
+_MOST_CACHED = 16
 """Most data sets in the cache; the oldest ones are removed."""
 _PARTS = ("test", "validation")
 _FAULTS = (ValueError, TypeError, OverflowError, SyntaxError, RecursionError, msgspec.MsgspecError, FastnnError)
@@ -255,7 +255,7 @@ def _sparse(arrays: list[NDArray[Any]], n_columns: int) -> SparseRows:
     return SparseRows(values, indices, row_starts, n_columns)
 
 
-def keep(key: str, parts: list[Any]) -> None:
+def write_cached(key: str, parts: list[Any]) -> None:
     """Write the bytes of a data set to this machine's cache, if that is possible and they are not there yet."""
     path = _path(key)
     with contextlib.suppress(OSError):
@@ -268,7 +268,7 @@ def keep(key: str, parts: list[Any]) -> None:
             old.unlink(missing_ok=True)
 
 
-def kept(key: str) -> Dataset | None:
+def read_cached(key: str) -> Dataset | None:
     """Return the data set of a key from this machine's cache, mapped into memory; None if it is not there.
 
     Raises
@@ -294,4 +294,4 @@ def _path(key: str) -> Path:
 def _oldest(folder: Path) -> Iterator[Path]:
     """Yield the data sets that are more than the cache keeps, the oldest ones."""
     found = sorted(folder.glob("*.data"), key=lambda path: path.stat().st_mtime_ns)
-    yield from found[: max(0, len(found) - _MOST_KEPT)]
+    yield from found[: max(0, len(found) - _MOST_CACHED)]

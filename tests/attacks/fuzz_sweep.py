@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastnn.datasets.shared import from_buffer, keep, kept, shared_key, to_parts
+from fastnn.datasets.shared import from_buffer, read_cached, shared_key, to_parts, write_cached
 from fastnn.errors import RecipeError
 from fastnn.sweep.space import load_space
 from tests.attacks import fuzz_mutate as mutate
@@ -47,8 +47,8 @@ def _shared() -> tuple[bytes, ...]:
 def _shared_data(content: bytes, bench: Bench) -> None:
     del bench
     key = shared_key(blobs(3))
-    keep(key, [content])
-    kept(key)
+    write_cached(key, [content])
+    read_cached(key)
     assert shared_key(from_buffer(content, key)) == key
 
 

@@ -13,7 +13,7 @@ from fastnn.crossval import cross_validate
 from fastnn.datasets import ReadOptions, load_source
 from fastnn.datasets.duplicates import group_copies
 from fastnn.datasets.groups import contributor_groups, join_groups, number_groups
-from fastnn.datasets.shared import from_buffer, keep, kept, shared_key, to_parts
+from fastnn.datasets.shared import from_buffer, read_cached, shared_key, to_parts, write_cached
 from fastnn.datasets.split import assign_folds
 from fastnn.errors import DataError
 from fastnn.recipe import Recipe
@@ -154,7 +154,7 @@ def test_a_shared_data_set_is_the_same(kind: str) -> None:
         data = replace(data, test=blobs(10, seed=1), validation=blobs(10, seed=2))
     key, content = shared_key(data), b"".join(map(bytes, to_parts(data)))
     middle = len(content) // 2
-    for made in (from_buffer(content, key), (keep(key, to_parts(data)), kept(key))[1]):
+    for made in (from_buffer(content, key), (write_cached(key, to_parts(data)), read_cached(key))[1]):
         assert made is not None
         assert shared_key(made) == key
         assert (made.content_hash, made.names, made.columns) == (data.content_hash, data.names, data.columns)
@@ -170,4 +170,4 @@ def test_a_shared_data_set_is_the_same(kind: str) -> None:
     ):
         with pytest.raises(DataError, match="not a shared data set"):
             from_buffer(damaged, key)
-    assert kept("0" * 64) is None
+    assert read_cached("0" * 64) is None

@@ -13,7 +13,7 @@ import pytest
 from fastnn.crossval import cross_validate
 from fastnn.datasets import MappedRows, ReadOptions, load_source
 from fastnn.datasets.mapped import changed
-from fastnn.datasets.shared import StoreNotHereError, from_buffer, keep, kept, shared_key, to_parts
+from fastnn.datasets.shared import StoreNotHereError, from_buffer, read_cached, shared_key, to_parts, write_cached
 from fastnn.datasets.store import check_store
 from fastnn.datasets.store_writer import write_store
 from fastnn.errors import DataError
@@ -132,7 +132,7 @@ def test_of_a_store_only_the_positions_of_rows_are_sent(kind: str, tmp_path: Pat
     data = data.take(np.arange(5, 200, 3)) if kind == "part" else data
     key, content = parts_of(data)
     assert len(content) < 10_000
-    for again in (from_buffer(content, key), (keep(key, to_parts(data)), kept(key))[1]):
+    for again in (from_buffer(content, key), (write_cached(key, to_parts(data)), read_cached(key))[1]):
         assert again is not None
         assert isinstance(again.features, MappedRows)
         assert shared_key(again) == key
@@ -146,10 +146,10 @@ def test_of_a_store_only_the_positions_of_rows_are_sent(kind: str, tmp_path: Pat
 def test_a_store_that_is_not_there_or_another_one_is_named(tmp_path: Path) -> None:
     data = write_store(blobs(60), tmp_path / "big.fnn")
     key, content = parts_of(data)
-    keep(key, to_parts(data))
+    write_cached(key, to_parts(data))
     write_store(blobs(60, seed=3), tmp_path / "big.fnn", force=True)
     for _ in range(2):
-        for load in (lambda: from_buffer(content, key), lambda: kept(key)):
+        for load in (lambda: from_buffer(content, key), lambda: read_cached(key)):
             with pytest.raises(StoreNotHereError, match=r"big\.fnn.*every machine needs the same store"):
                 load()
         shutil.rmtree(tmp_path / "big.fnn", ignore_errors=True)

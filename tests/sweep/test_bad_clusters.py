@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from typer.testing import CliRunner
 
-from fastnn import cluster
 from fastnn.cli import app
+from fastnn.cluster import Cluster, WorkFailedError, client
 from fastnn.errors import RecipeError
 from fastnn.formats import load_model
 from tests.helpers import blobs, save_npz, wait_for
@@ -73,9 +73,9 @@ def test_a_scheduler_without_workers_is_refused(start_workers: Starter) -> None:
 def test_a_worker_of_another_version_that_joins_later_is_refused(
     name: str, running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with cluster.Cluster(running.address) as made:
-        versions = {**cluster.versions_here(), name: "999.0"}
-        monkeypatch.setattr(cluster, "versions_here", lambda: versions)
+    with Cluster(running.address) as made:
+        versions = {**client.versions_here(), name: "999.0"}
+        monkeypatch.setattr(client, "versions_here", lambda: versions)
         with pytest.raises(RecipeError, match=rf"a worker has {name} .*, but this process 999\.0; install the same"):
             dict(made.map(work.square, range(1), blobs(20)))
 
@@ -84,14 +84,14 @@ def test_work_fails_if_there_are_no_workers_for_long() -> None:
     from distributed import LocalCluster
 
     options: dict[str, Any] = {"processes": False, "protocol": "tcp", "dashboard_address": None}
-    with LocalCluster(n_workers=1, **options) as local, cluster.Cluster(local.scheduler_address, patience=0.1) as made:
+    with LocalCluster(n_workers=1, **options) as local, Cluster(local.scheduler_address, patience=0.1) as made:
         local.scale(0)
         wait_for(lambda: not local.scheduler_info["workers"])
-        with pytest.raises(cluster.WorkFailedError, match=r"has had no workers for .* seconds; start some"):
+        with pytest.raises(WorkFailedError, match=r"has had no workers for .* seconds; start some"):
             dict(made.map(work.square, range(1), blobs(20)))
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense", "http://127.0.0.1:1"])
 def test_a_scheduler_that_is_not_there_is_named(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fastnn.cluster._CONNECT_SECONDS", 1)
+    monkeypatch.setattr(client, "CONNECT_SECONDS", 1)
     assert "no Dask scheduler can be reached there" in refusal(CV, address)

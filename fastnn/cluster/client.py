@@ -1,7 +1,4 @@
-"""Work on many processes and machines by Dask; the only file that imports dask and distributed.
-
-The messages between client, scheduler and workers are pickled by Dask: connect only to a scheduler that you trust.
-"""
+"""The client of a cluster: submits jobs to the workers of a Dask scheduler and yields their results."""
 
 from __future__ import annotations
 
@@ -10,33 +7,37 @@ import logging
 import os
 import platform
 import queue
-import signal
 import threading
 import time
-import warnings
-from collections import OrderedDict
 from dataclasses import dataclass
 from itertools import count
-from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-import numpy as np
-
-from fastnn import __version__, errors
-from fastnn.datasets.shared import StoreNotHereError, from_buffer, keep, kept, shared_key, to_parts
-from fastnn.errors import DataError, FastnnError, MissingExtraError, RecipeError
-from fastnn.threads import Later, StopFlag, TrainingInterrupted, cores, map_threads
+from fastnn import __version__
+from fastnn.cluster.dask_settings import (
+    ENVIRONMENT,
+    blocked_signals,
+    ignore,
+    import_distributed,
+    needs_extra,
+    quiet,
+    settings,
+)
+from fastnn.cluster.worker import TOPIC, Failed, NoData, Order, Task, WorkFailedError, run, stop_here, versions_here
+from fastnn.datasets.shared import shared_key, to_parts, write_cached
+from fastnn.errors import RecipeError
+from fastnn.threads import Later, StopFlag, cores, map_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
 
+    from fastnn.cluster.worker import Work
     from fastnn.datasets import Dataset
-
-    Work = Callable[[Dataset, Any, "Task"], Any]
 
 Job = TypeVar("Job")
 
-_CONNECT_SECONDS = 10
+CONNECT_SECONDS = 10
+"""How long a scheduler may take to answer."""
 _WORKER_SECONDS = 60
 """How long the first worker of a local cluster may take to start, and another one to come when all have died."""
 _POLL = 0.1
@@ -45,23 +46,8 @@ _AGAIN = 0.01
 _COUNT_SECONDS = 1.0
 _AHEAD = 1
 """Jobs that wait at each worker, so that it need not wait for the client."""
-_OPEN_DATASETS = 4
-_MOST_STOPPED = 10_000
-"""Names kept of tasks that were asked to stop; a cluster has fewer tasks at a time."""
-_ENVIRONMENT = {
-    "DASK_LOGGING__DISTRIBUTED": "critical",
-    **dict.fromkeys(("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
-}
-"""Of the workers of a local cluster, one process for each core: libraries must not start a thread for each core too."""
-_TOPIC = "fastnn-messages"
 
 _ids = count()
-
-
-class WorkFailedError(FastnnError):
-    """The cluster could not do a job: its workers died, or cannot run it."""
-
-    exit_code = 1
 
 
 @dataclass(frozen=True)
@@ -69,20 +55,6 @@ class Lost:
     """Takes the place of a job's result if its workers died; `reason` says what happened."""
 
     reason: str
-
-
-class Task(StopFlag):
-    """What a job can do on its worker: be stopped, and send messages to the client while it runs.
-
-    Parameters
-    ----------
-    send : callable
-        Called with each message.
-    """
-
-    def __init__(self, send: Callable[[Any], None] = lambda _: None, parent: StopFlag | None = None) -> None:
-        super().__init__(parent)
-        self.send = send
 
 
 class Cluster:
@@ -112,18 +84,18 @@ class Cluster:
     def __init__(
         self, scheduler: str | None = None, workers: int | None = None, *, patience: float = _WORKER_SECONDS
     ) -> None:
-        self._distributed = _import_distributed()
+        self._distributed = import_distributed()
         self._scheduler, self._patience, self._stack = scheduler, patience, contextlib.ExitStack()
         self._listeners: dict[str, Callable[[Any], None]] = {}
         self._where: dict[str, str] = {}
         self._sent: dict[str, Any] = {}
         self._n_workers, self._counted = 0, -_COUNT_SECONDS
         try:
-            self._stack.enter_context(_quiet())
-            with _settings():
+            self._stack.enter_context(quiet())
+            with settings():
                 self._client = self._start(workers) if scheduler is None else self._connect(scheduler)
-            self._client.subscribe_topic(_TOPIC, self._on_message)
-            self._stack.callback(_ignore(self._client.unsubscribe_topic), _TOPIC)
+            self._client.subscribe_topic(TOPIC, self._on_message)
+            self._stack.callback(ignore(self._client.unsubscribe_topic), TOPIC)
         except BaseException:
             self.close()
             raise
@@ -132,7 +104,7 @@ class Cluster:
         number = cores() if workers is None else workers
         if number < 1:
             raise RecipeError(f"a cluster needs at least 1 worker, not {number}")
-        with _blocked_signals(), _needs_extra():
+        with blocked_signals(), needs_extra():
             # Its thread starts the workers.
             local = self._distributed.LocalCluster(
                 n_workers=0,
@@ -143,13 +115,13 @@ class Cluster:
                 worker_dashboard_address="127.0.0.1:0",
                 security=True,  # other users of this machine cannot connect, and so cannot run code as this one
                 memory_limit=0,  # Dask would kill workers that take more than their share of the memory
-                env=_ENVIRONMENT,
+                env=ENVIRONMENT,
                 silence_logs=logging.CRITICAL + 1,
             )
-        self._stack.callback(_ignore(local.close), timeout=10)
+        self._stack.callback(ignore(local.close), timeout=10)
         local.scale(number)
         client = self._distributed.Client(local, set_as_default=False)
-        self._stack.callback(_ignore(client.close), timeout=5)
+        self._stack.callback(ignore(client.close), timeout=5)
         try:
             client.wait_for_workers(1, timeout=_WORKER_SECONDS)
         except TimeoutError:
@@ -161,14 +133,14 @@ class Cluster:
 
     def _connect(self, address: str) -> Any:
         try:
-            client = self._distributed.Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
+            client = self._distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
         except (OSError, TimeoutError, ValueError) as error:
             reason = " ".join(str(error).split())[:200] or "no answer"
             raise RecipeError(
                 f"{address}: no Dask scheduler can be reached there ({reason}); start one with `dask scheduler`, and "
                 "give its address as tcp://HOST:8786"
             ) from None
-        self._stack.callback(_ignore(client.close), timeout=5)
+        self._stack.callback(ignore(client.close), timeout=5)
         self._check_workers(client, address)
         return client
 
@@ -251,9 +223,9 @@ class Cluster:
 
     def _tell_workers(self, names: list[str], workers: list[str] | None = None) -> None:
         """Ask tasks to stop, without waiting for workers that may be cut off."""
-        call = _ignore(self._client.run)
+        call = ignore(self._client.run)
         options = {"workers": workers, "wait": False, "on_error": "ignore"}
-        threading.Thread(target=call, args=(_stop_here, names), kwargs=options, daemon=True).start()
+        threading.Thread(target=call, args=(stop_here, names), kwargs=options, daemon=True).start()
 
     def _on_message(self, event: tuple[float, Any]) -> None:
         name, where, message = event[1]
@@ -330,7 +302,7 @@ class _Mapping:
         key = shared_key(dataset)
         if self._cluster._scheduler is None:
             # The workers are on this machine.
-            keep(key, to_parts(dataset))
+            write_cached(key, to_parts(dataset))
         try:
             while not self._stop.is_set():
                 has_later = self._fill(key)
@@ -388,7 +360,7 @@ class _Mapping:
         name = f"fastnn-{os.getpid()}-{next(_ids)}-{os.urandom(4).hex()}"
         self._cluster._listeners[name] = lambda message: self._events.put(("message", name, message))
         future = self._client.submit(
-            _run, _Order(name, self._work, job, key, versions_here()), data, key=name, pure=False, retries=0
+            run, Order(name, self._work, job, key, versions_here()), data, key=name, pure=False, retries=0
         )
         self._running[name] = _Submitted(future, job, attempt)
         future.add_done_callback(lambda _: self._events.put(("done", name, None)))
@@ -399,7 +371,7 @@ class _Mapping:
         job = one.job
         self._forget(name)
         try:
-            answer = one.future.result(timeout=_CONNECT_SECONDS)
+            answer = one.future.result(timeout=CONNECT_SECONDS)
         except Exception as error:
             kind, text = type(error).__name__, " ".join(str(error).split())[:300]
             if kind == "KilledWorker":
@@ -413,10 +385,10 @@ class _Mapping:
                 self._submit(job, key, None, one.attempt + 1)
                 return job, _Again()
             raise WorkFailedError(f"a worker failed ({kind}: {text})") from None
-        if isinstance(answer, _NoData):
+        if isinstance(answer, NoData):
             self._submit(job, key, self._scattered(dataset, key), one.attempt)
             return job, _Again()
-        if isinstance(answer, _Failed):
+        if isinstance(answer, Failed):
             raise answer.error()
         return job, answer
 
@@ -440,7 +412,7 @@ class _Mapping:
         for name in names:
             self._forget(name)
         if futures:
-            _ignore(self._client.cancel)(futures, force=True)
+            ignore(self._client.cancel)(futures, force=True)
             self._cluster._tell_workers(names)
 
 
@@ -462,224 +434,6 @@ class _Submitted:
 @dataclass(frozen=True)
 class _Again:
     """The job is submitted again."""
-
-
-# ---- on a worker ----
-
-
-@dataclass(frozen=True)
-class _Order:
-    """What a worker is asked to do."""
-
-    name: str
-    work: Work
-    job: Any
-    key: str
-    versions: dict[str, str]
-
-
-@dataclass(frozen=True)
-class _NoData:
-    """The worker does not have the data."""
-
-
-@dataclass(frozen=True)
-class _Failed:
-    """An error of fastnn; exceptions of several arguments cannot be pickled."""
-
-    kind: str
-    message: str
-    exit_code: int
-
-    def error(self) -> FastnnError:
-        kind = getattr(errors, self.kind, WorkFailedError)
-        made: FastnnError = kind.__new__(kind)
-        Exception.__init__(made, self.message)
-        made.exit_code = self.exit_code
-        return made
-
-
-# Two of them: reading data takes long, and a request to stop runs in the worker's event loop, which must not wait.
-_tasks_lock, _datasets_lock = threading.Lock(), threading.Lock()
-_tasks_here: dict[str, Task] = {}
-_stopped_here: OrderedDict[str, None] = OrderedDict()
-"""Names of tasks that were asked to stop before they had begun: the request may overtake the task."""
-_datasets_here: OrderedDict[str, Dataset] = OrderedDict()
-
-
-def _run(order: _Order, data: bytes | None) -> Any:
-    """Do a job on a worker; return its result, `_NoData` or `_Failed`."""
-    # It may have joined after the client looked at the versions.
-    for name, version in versions_here().items():
-        if version != order.versions[name]:
-            text = f"a worker has {name} {version}, but this process {order.versions[name]}; install the same version"
-            return _Failed("RecipeError", f"{text} on all machines", 2)
-    try:
-        dataset = _dataset_here(order.key, data)
-    except StoreNotHereError as error:
-        return _Failed("DataError", str(error), error.exit_code)
-    if dataset is None:
-        return _NoData()
-    task = Task(lambda message: _send(order.name, message))
-    with _tasks_lock:
-        _tasks_here[order.name] = task
-        if order.name in _stopped_here:
-            task.set()
-    try:
-        return order.work(dataset, order.job, task)
-    except FastnnError as error:
-        return _Failed(type(error).__name__, str(error), error.exit_code)
-    except TrainingInterrupted:
-        return _Failed("WorkFailedError", "the job was stopped", 1)
-    finally:
-        with _tasks_lock:
-            _tasks_here.pop(order.name, None)
-
-
-def _send(name: str, message: Any) -> None:
-    from distributed import get_worker
-
-    worker = get_worker()
-    worker.log_event(_TOPIC, (name, worker.address, message))
-
-
-def _dataset_here(key: str, data: bytes | None) -> Dataset | None:
-    with _datasets_lock:
-        dataset = _datasets_here.get(key)
-        if dataset is None:
-            if data is not None:
-                keep(key, [data])
-            dataset = kept(key)
-            if dataset is None and data is not None:
-                # The cache cannot be written.
-                dataset = _from_sent(data, key)
-        if dataset is not None:
-            _datasets_here[key] = dataset
-            _datasets_here.move_to_end(key)
-            while len(_datasets_here) > _OPEN_DATASETS:
-                _datasets_here.popitem(last=False)
-        return dataset
-
-
-def _from_sent(data: bytes, key: str) -> Dataset | None:
-    try:
-        return from_buffer(data, key)
-    except StoreNotHereError:
-        raise
-    except DataError:
-        return None
-
-
-async def _stop_here(names: list[str]) -> None:
-    """Ask tasks to stop; a coroutine, so that nobody waits for it."""
-    with _tasks_lock:
-        for name in names:
-            if name in _tasks_here:
-                _tasks_here[name].set()
-            else:
-                _stopped_here[name] = None
-        while len(_stopped_here) > _MOST_STOPPED:
-            _stopped_here.popitem(last=False)
-
-
-def versions_here() -> dict[str, str]:
-    """Return the versions that must be the same on all machines; of NumPy without the last number.
-
-    NumPy's random numbers, and so the weights of a training, may be others in another minor version.
-    """
-    return {"fastnn": __version__, "NumPy": ".".join(np.__version__.split(".")[:2])}
-
-
-# ---- Dask ----
-
-
-@contextlib.contextmanager
-def _needs_extra() -> Iterator[None]:
-    try:
-        yield
-    except ImportError:
-        raise MissingExtraError("work on several processes or machines", "sweep") from None
-
-
-@_needs_extra()
-def _import_distributed() -> Any:
-    import dask.config
-
-    # Before it is imported: it sets up its logs then.
-    dask.config.set({"logging": {"distributed": "critical"}})
-    import distributed
-
-    return distributed
-
-
-@contextlib.contextmanager
-def _settings() -> Iterator[None]:
-    """Set Dask up while a client or cluster is made; its warning about versions is ours to give."""
-    import dask.config
-    from distributed.versions import VersionMismatchWarning
-
-    # A job whose worker died is done again, once. One that waits at a worker would be suspected too: it waits at the
-    # scheduler.
-    settings = {
-        "distributed.scheduler.allowed-failures": 1,
-        "distributed.scheduler.worker-saturation": 1.0,
-        # Dask lets glibc return all memory to the system at once: each trial would get it anew, page by page.
-        "distributed.nanny.pre-spawn-environ": {
-            "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
-            "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
-            "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
-            "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL": "10s",
-        },
-        # Nobody looks at these figures, which are measured all the time.
-        "distributed.admin.system-monitor.interval": "10s",
-    }
-    with dask.config.set(settings), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=VersionMismatchWarning)
-        yield
-
-
-@contextlib.contextmanager
-def _blocked_signals() -> Iterator[None]:
-    """Block signals in the threads that are started here, and in the processes that these start.
-
-    Ctrl-C goes to all processes of a terminal's foreground, and other signals may go to all of a service. This process
-    answers them, and ends its workers.
-    """
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP,))
-    try:
-        # Starts a process of multiprocessing that blocks the other two itself, and then unblocks them in this thread.
-        resource_tracker.ensure_running()
-        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Dask's own logs off the terminal: what matters is raised."""
-    logs = [logging.getLogger(name) for name in ("distributed", "distributed.client", "tornado.application")]
-    levels = [log.level for log in logs]
-    for log in logs:
-        log.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        for log, level in zip(logs, levels, strict=True):
-            log.setLevel(level)
-
-
-def _ignore(function: Callable[..., Any]) -> Callable[..., None]:
-    """Return a function that calls another one and ignores what it raises: the scheduler may be gone."""
-
-    def call(*args: Any, **kwargs: Any) -> None:
-        with contextlib.suppress(Exception):
-            function(*args, **kwargs)
-
-    return call
 
 
 def _check_version(address: str, where: str, what: str, mine: list[str], theirs: list[str | None]) -> None:
