@@ -40,6 +40,8 @@ _SHOWN = 10
 """Trials in the table."""
 _REDRAW = 0.25
 """Seconds between two changes of the live table."""
+_NEWS_SECONDS = 60.0
+"""Seconds without a better trial after which a log says that the sweep goes on."""
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
 
 
@@ -189,7 +191,7 @@ def _cluster(scheduler: str | None, workers: int | None) -> Cluster | InProcess:
 
 def _search(sweep: Sweep, scheduler: str | None, workers: int | None, *, show: bool) -> int:
     """Do trials and show the best ones; return how many have failed."""
-    if sweep.goal is not None and sweep.study.count() >= sweep.goal and not sweep.study.unfinished():
+    if sweep.goal is not None and sweep.study.count() >= sweep.goal and not sweep.study.unfinished(sweep.goal):
         return 0
     failed = 0
     with _cluster(scheduler, workers) as cluster, signals(sweep.stop) as signalled:
@@ -205,29 +207,57 @@ def _search(sweep: Sweep, scheduler: str | None, workers: int | None, *, show: b
 
 @contextlib.contextmanager
 def _live(sweep: Sweep, *, show: bool) -> Iterator[Any]:
-    """Show a table of the best trials while the sweep runs; yield the function that updates it."""
+    """Show the best trials while the sweep runs, in a table or in lines; yield the function that looks for news."""
     from rich.live import Live
 
     console = err()
-    if not (show and console.is_terminal):
+    if not show:
         yield lambda: None
-        return
-    last = 0.0
-    with Live(console=console, transient=True, auto_refresh=False) as live:
+    elif not console.is_terminal:
+        yield _Lines(sweep).update
+    else:
+        with Live(console=console, transient=True, auto_refresh=False) as live:
+            last = 0.0
 
-        def update() -> None:
-            nonlocal last
-            if time.monotonic() - last > _REDRAW:
-                last = time.monotonic()
-                live.update(_table(sweep, sweep.leaders(_SHOWN)), refresh=True)
+            def update() -> None:
+                nonlocal last
+                if time.monotonic() - last > _REDRAW:
+                    last = time.monotonic()
+                    live.update(_table(sweep, sweep.leaders(_SHOWN)), refresh=True)
 
-        yield update
+            yield update
+
+
+class _Lines:
+    """Says in a line that a trial is the best so far, for a log."""
+
+    def __init__(self, sweep: Sweep) -> None:
+        self._sweep, self._best = sweep, -1
+        self._said = time.monotonic()
+
+    def update(self) -> None:
+        """Look for a better trial."""
+        leaders = self._sweep.leaders(1)
+        number = leaders[0].number if leaders else -1
+        if number == self._best and time.monotonic() < self._said + _NEWS_SECONDS:
+            return
+        self._best, self._said = number, time.monotonic()
+        line = _counts(self._sweep)
+        if leaders:
+            found = zip(self._sweep.options.objectives, leaders[0].values, strict=True)
+            line += (
+                f"; the best is trial {number}: {', '.join(f'{name} {_value(name, value)}' for name, value in found)}"
+            )
+        err().print(escape(line), soft_wrap=True)
+
+
+def _counts(sweep: Sweep) -> str:
+    said = (f"{number:,} {state}" for state, number in sweep.study.counts().items() if number)
+    return f"{sweep.study.source}: {', '.join(said) or 'no trials'}"
 
 
 def _table(sweep: Sweep, found: Sequence[Found]) -> Table:
-    counts = sweep.study.counts()
-    said = ", ".join(f"{number:,} {state}" for state, number in counts.items() if number)
-    table = Table(title=escape(f"{sweep.study.source}: {said or 'no trials'}"), title_justify="left")
+    table = Table(title=escape(_counts(sweep)), title_justify="left")
     table.add_column("trial", justify="right")
     names = sweep.options.objectives
     for name in names:

@@ -89,3 +89,9 @@ class SweepOptions:
             raise RecipeError("the time must be more than 0 seconds")
         if not 0 <= self.seed < 1 << 63:
             raise RecipeError(f"the seed must be from 0 to 2^63 - 1, not {self.seed}")
+
+
+def shown_source(source: str) -> str:
+    """Return a study's source without a database's password."""
+    head, sign, rest = source.partition("://")
+    return f"{head}://{rest.rpartition('@')[2]}" if sign and "@" in rest else source

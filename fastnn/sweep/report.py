@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from fastnn.errors import FastnnError, cannot_write
 from fastnn.storage import atomic_write
-from fastnn.sweep.study import read_study, shown_source
+from fastnn.sweep.options import shown_source
+from fastnn.sweep.study import STATES, read_study
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,7 +81,7 @@ def _page(
     importance: dict[str, float] | None,
 ) -> str:
     ranked = sorted(done, key=lambda one: (_cost(objectives[0], one.values[0]), one.number))
-    counts = {state: sum(one.state == state for one in trials) for state in ("complete", "pruned", "failed", "running")}
+    counts = {state: sum(one.state == state for one in trials) for state in STATES}
     said = ", ".join(f"{number:,} {state}" for state, number in counts.items() if number)
     sections = [
         _section("Trials", "Each trial by its number; the line is the best so far.", _history(objectives, done))

@@ -119,7 +119,7 @@ class Sweep:
         while not self._deadline.is_set():
             asked = None
             if time.monotonic() >= self._next_look:
-                asked = self.study.adopt()
+                asked = self.study.adopt(self.goal)
                 if asked is None:
                     self._next_look = time.monotonic() + _LOOK_SECONDS
             if asked is None:
@@ -129,7 +129,9 @@ class Sweep:
                 if lag is not None and not self._release_up_to(count - lag):
                     yield LATER
                     continue
-                asked = self.study.ask()
+                asked = self.study.ask(self.goal)
+                if asked is None:
+                    return
             try:
                 recipe = self.space.recipe(asked.params)
                 if self.options.accuracy is not None:

@@ -43,6 +43,7 @@ def test_a_sweep_goes_on_and_is_reported() -> None:
     assert again.exit_code == 0, again.output
     assert "s.study: 12 complete" in again.stdout
     assert "is the best" in again.stderr
+    assert "s.study: 4 complete; the best is trial " in again.stderr
     assert "\x1b" not in again.stdout
     done = runner.invoke(app, ["sweep", "report", "s.study", "page.html"])
     assert done.exit_code == 0, done.output
@@ -66,7 +67,9 @@ def test_ctrl_c_ends_a_sweep_and_its_workers_and_the_same_command_goes_on(tmp_pa
         os.killpg(process.pid, signal.SIGINT)
         output, _ = process.communicate(timeout=TIMEOUT)
         assert process.returncode == 130
-        assert output == f"stopped; {study} keeps the trials, and the same command goes on\n"
+        *news, last = output.splitlines()
+        assert last == f"stopped; {study} keeps the trials, and the same command goes on"
+        assert all(line.startswith(f"{study}: ") and "; the best is trial " in line for line in news)
         if Path("/proc/self/stat").exists():
             assert processes_left(process.pid) == []
     begun = len(read_study(str(study), "fastnn")[1])

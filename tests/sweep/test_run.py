@@ -23,7 +23,6 @@ pytest.importorskip("optuna")
 
 from fastnn.sweep.options import SweepOptions
 from fastnn.sweep.run import Sweep
-from fastnn.sweep.study import halton
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -124,11 +123,33 @@ def test_two_sweeps_share_a_study(data: Dataset, space: Space, tmp_path: Path) -
     assert found(two) == found(alone)
 
 
+def test_a_trial_too_many_waits_for_a_sweep_that_asks_for_more(data: Dataset, space: Space, tmp_path: Path) -> None:
+    path = tmp_path / "b.study"
+    one, two = (Sweep(data, space, path, SweepOptions(trials=2, sampler="random")) for _ in range(2))
+    assert run(one) == 2
+    # As if both had counted the trials before one of them made the last one.
+    assert two.study.ask(2) is None
+    assert run(two) == 0
+    assert two.study.counts() == {"complete": 2, "pruned": 0, "failed": 0, "running": 0, "waiting": 1}
+    whole, more = (Sweep(data, space, at, RANDOM) for at in (tmp_path / "a.study", path))
+    run(whole)
+    assert run(more) == 3
+    assert found(more) == found(whole)
+
+
+def test_a_study_that_is_cut_off_meanwhile_is_named(data: Dataset, space: Space, tmp_path: Path) -> None:
+    sweep, path = Sweep(data, space, tmp_path / "a.study", RANDOM), tmp_path / "a.study"
+    path.write_bytes(path.read_bytes()[:10])
+    with pytest.raises(FastnnError, match=r"a\.study: another process has cut off the study; start again"):
+        run(sweep)
+
+
 def test_a_trial_of_a_killed_sweep_is_done_again_once(data: Dataset, space: Space, tmp_path: Path) -> None:
     whole = Sweep(data, space, tmp_path / "a.study", RANDOM)
     run(whole)
     killed = Sweep(data, space, tmp_path / "b.study", RANDOM)
     asked = killed.study.ask()
+    assert asked is not None
     # Owned by a process that does not exist, with another trial owned by one that does, and a line cut off.
     path = tmp_path / "b.study"
     text = path.read_text().replace(f"{machine_id()} {os.getpid()} ", f"{machine_id()} {2**30 + 7} ")
@@ -144,7 +165,9 @@ def test_a_trial_that_another_sweep_has_done_is_kept_as_it_is(
     data: Dataset, space: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow, other = (Sweep(data, space, tmp_path / "a.study", RANDOM) for _ in range(2))
-    number = slow.study.ask().number
+    asked = slow.study.ask()
+    assert asked is not None
+    number = asked.number
     # As if it had been cut off for longer.
     monkeypatch.setattr("fastnn.sweep.study._STALE_SECONDS", -1.0)
     adopted = other.study.adopt()
@@ -287,15 +310,13 @@ def test_options_that_do_not_fit_are_refused(
         Sweep(data, space, tmp_path / "a.study", SweepOptions(**options))
 
 
-def test_a_halton_sequence_fills_the_cube_evenly() -> None:
-    points = np.array([halton(3, number, 5) for number in range(512)])
-    assert points.min() >= 0
-    assert points.max() < 1
-    for dimension in range(3):
-        counts = np.histogram(points[:, dimension], bins=8, range=(0, 1))[0]
-        assert counts.min() > 55
-    assert halton(3, 7, 5) == points[7].tolist()
-    assert halton(3, 7, 6) != points[7].tolist()
+def test_points_of_qmc_are_spread_evenly(data: Dataset, space: Space, tmp_path: Path) -> None:
+    study = Sweep(data, space, tmp_path / "a.study", SweepOptions(trials=64, sampler="qmc")).study
+    asked = [study.ask() for _ in range(64)]
+    rates = np.log([one.params["lr"] for one in asked if one is not None])
+    counts = np.histogram(rates, bins=8, range=(np.log(0.005), np.log(0.05)))[0]
+    assert counts.min() >= 6
+    assert counts.sum() == 64
 
 
 def test_the_journal_is_json_lines(data: Dataset, space: Space, tmp_path: Path) -> None:
