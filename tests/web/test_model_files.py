@@ -61,7 +61,10 @@ def joined(description: dict[str, Any], weights: bytes) -> str:
     return json.dumps({**description, "networks": networks})
 
 
-@pytest.mark.skipif(not any(map(shutil.which, ("node", "chromium"))), reason="neither Node nor Chromium is installed")
+@pytest.mark.skipif(
+    not any(map(shutil.which, ("node", "chromium", "chromium-headless-shell"))),
+    reason="neither Node nor Chromium is installed",
+)
 def test_the_script_of_the_export_runs_the_model_as_the_server_does(
     serving: Callable[[Model], TestClient], model: Model, drawn: Dataset
 ) -> None:

@@ -12,11 +12,13 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser
 
-# Without the last four, Chromium would look for its updates on the network. The camera is one of Chromium's own.
+# Without the last four, Chromium would look for its updates on the network. The camera is one of Chromium's own, and
+# nobody can allow its use in a browser without windows.
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
     "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
     "--no-first-run",
     "--disable-background-networking",
     "--disable-component-update",
@@ -31,7 +33,12 @@ def missing_chromium() -> str | None:
     """Return why no browser can be started here, or None."""
     if find_spec("playwright") is None:
         return "playwright is not installed (extra [dev])"
-    return None if shutil.which("chromium") else "chromium is not installed (apt-get install chromium)"
+    return None if _program() else "chromium is not installed (apt-get install chromium-headless-shell)"
+
+
+def _program() -> str | None:
+    """Return Chromium's path; the one without windows takes half of the CPU time."""
+    return shutil.which("chromium-headless-shell") or shutil.which("chromium")
 
 
 @contextlib.contextmanager
@@ -41,6 +48,6 @@ def open_chromium() -> Iterator[Browser]:
 
     expect.set_options(timeout=WAIT)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=_program(), args=ARGUMENTS)
         yield browser
         browser.close()
