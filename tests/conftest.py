@@ -43,6 +43,16 @@ def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 1) + 1
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Let processes of `-n` take over each other's tests at the end; each begins with one part of them.
+
+    Tests of one folder so share its browser and its servers, and no process waits long for another one.
+    """
+    if config.getoption("numprocesses", None) and config.option.dist == "no":
+        config.option.dist = "worksteal"
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
     """Collect the tests without the garbage collector, and let it leave out later what they and their modules hold.
