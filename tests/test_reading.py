@@ -103,7 +103,7 @@ EXCEPTIONS = {
     "cli/_streams.py: os.open": "opens the null device",
     "cli/guide.py: read_text": "the guides are part of the package, which may be an archive",
     "formats/html_page.py: read_text": "scripts of the package, which may be an archive",
-    "sweep/study.py: self._path.open": "appends to the journal",
+    "sweep/storages.py: self._path.open": "appends to the journal",
     "threads.py: _QUOTA.read_text": "a file of the kernel, with a fixed name; its size says 0",
     "datasets/shared.py: mmap.mmap": "maps a file that open_file has just opened",
     "formats/safetensors.py: safetensors.safe_open": "maps a file that open_file has just checked",

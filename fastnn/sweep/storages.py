@@ -104,14 +104,14 @@ class _Journal(BaseJournalBackend):
         self._read = self._offset = 0
         """Number of lines that were read, and where the next one begins."""
         self._flushed = 0.0
-        path.open("ab").close()
+        path.touch()
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
         """Yield the entries from a number on."""
         if log_number_from < self._read:
             self._read = self._offset = 0
-        with self._path.open("rb") as file:
-            if file.seek(0, os.SEEK_END) < self._offset:
+        with open_file(self._path, _JOURNAL_LIMIT, what="a study", error=FastnnError) as file:
+            if file.size < self._offset:
                 raise FastnnError(f"{self._path}: another process has cut off the study; start again")
             file.seek(self._offset)
             for line in file:
