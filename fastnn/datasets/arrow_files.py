@@ -60,7 +60,7 @@ class _Column(NamedTuple):
     """The columns that a one-hot label is made of."""
 
 
-def read_arrow_files(paths: Sequence[Path], source: str, options: ReadOptions) -> Dataset:
+def read_arrow_files(paths: Sequence[Path], source: str, options: ReadOptions, spool: Path | None = None) -> Dataset:
     """Read the data set in one file, or in several that hold parts of it.
 
     A column of pictures (PNG, JPEG, ...), of lists of pixels, or columns of numbers and texts as in a CSV file.
@@ -74,6 +74,8 @@ def read_arrow_files(paths: Sequence[Path], source: str, options: ReadOptions) -
         What error messages call them.
     options : ReadOptions
         The target is the column of labels, or the columns to learn of a table.
+    spool : Path, optional
+        A temporary folder for samples, if they are to be left on the disk where possible.
 
     Returns
     -------
@@ -91,8 +93,8 @@ def read_arrow_files(paths: Sequence[Path], source: str, options: ReadOptions) -
     pa = _pyarrow(source)
     parts, notes = _parts(paths)
     try:
-        if options.spool is not None and len(paths) == 1 and (file := _large_table(paths[0])) is not None:
-            return _table_on_disk(file, paths[0], options, options.spool)
+        if spool is not None and len(paths) == 1 and (file := _large_table(paths[0])) is not None:
+            return _table_on_disk(file, paths[0], options, spool)
         dataset = _joined_dataset(parts, source, options)
     except (pa.ArrowException, UnicodeError) as error:
         raise DataError(f"{source}: damaged ({' '.join(str(error).split())[:200]})") from None

@@ -20,6 +20,7 @@ from fastnn.images.decode import PICTURE_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -69,7 +70,7 @@ class _Read:
     more: list[str] = field(default_factory=list)
 
 
-def read_picture_set(found: PictureSet, options: ReadOptions) -> Dataset:
+def read_picture_set(found: PictureSet, options: ReadOptions, spool: Path | None = None) -> Dataset:
     """Read the pictures of a data set.
 
     Images of 28x28 pixels are used as they are stored; all of them together decide which of ink and paper is darker.
@@ -79,6 +80,8 @@ def read_picture_set(found: PictureSet, options: ReadOptions) -> Dataset:
     ----------
     found : PictureSet
     options : ReadOptions
+    spool : Path, optional
+        A temporary folder for the images, if they are to be left on the disk.
 
     Returns
     -------
@@ -93,7 +96,7 @@ def read_picture_set(found: PictureSet, options: ReadOptions) -> Dataset:
     """
     pictures = [picture for part in found.parts.values() for picture in part]
     notes = list(found.notes)
-    read = _read_all(pictures, options, notes)
+    read = _read_all(pictures, options, notes, spool)
     polarity = _turn(read, pictures, options, notes)
     groups = [(part, picture.label) for part, members in found.parts.items() for picture in members]
     left_out = _blank_to_leave_out(read, groups)
@@ -122,12 +125,12 @@ def read_picture_set(found: PictureSet, options: ReadOptions) -> Dataset:
     )
 
 
-def _read_all(pictures: list[Picture], options: ReadOptions, notes: list[str]) -> _Read:
+def _read_all(pictures: list[Picture], options: ReadOptions, notes: list[str], spool: Path | None) -> _Read:
     """Decode all pictures, in their order."""
     n = len(pictures)
-    on_disk = options.spool is not None
-    images = new_array(options.spool / FEATURES, np.dtype(np.uint8), (n, PIXELS)) if options.spool and n else None
-    read = _Read(np.empty((n, PIXELS), np.uint8) if images is None else images, np.zeros(n, np.bool_), on_disk)
+    images = new_array(spool / FEATURES, np.dtype(np.uint8), (n, PIXELS)) if spool and n else None
+    images, on_disk = np.empty((n, PIXELS), np.uint8) if images is None else images, spool is not None
+    read = _Read(images, np.zeros(n, np.bool_), on_disk)
     for position, picture in enumerate(pictures):
         try:
             _read_one(read, position, picture, options)

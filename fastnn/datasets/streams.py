@@ -12,6 +12,7 @@ import numpy as np
 
 from fastnn.datasets.dataset import PIXELS
 from fastnn.datasets.drawn import check_count, drawn
+from fastnn.datasets.loading import load
 from fastnn.datasets.mapped import MappedFile, MappedRows
 from fastnn.datasets.names import drawn_numbers
 from fastnn.datasets.readers import check_no_target
@@ -44,12 +45,10 @@ def load_for_store(source: str, options: ReadOptions, folder: Path) -> Dataset:
     FastnnError
         As :func:`fastnn.load_dataset` does.
     """
-    from fastnn.datasets import load_source
-
     if source.startswith("drawn:") and not options.classes and options.polarity in ("auto", "dark-on-light"):
         check_no_target(source, options)
         return _drawn(source, folder)
-    dataset = load_source(source, replace(options, spool=folder))
+    dataset = load(source, options, spool=folder)
     size = sum(
         part.features.nbytes
         for part in (dataset, dataset.test, dataset.validation)
