@@ -13,10 +13,10 @@ import numpy as np
 from fastnn.datasets.dataset import PIXELS
 from fastnn.datasets.drawn import check_count, drawn
 from fastnn.datasets.loading import load
-from fastnn.datasets.mapped import MappedFile, MappedRows
 from fastnn.datasets.names import drawn_numbers
 from fastnn.datasets.readers import check_no_target
-from fastnn.datasets.store_files import FEATURES, new_array
+from fastnn.datasets.spool import free_path, rows_in
+from fastnn.datasets.store_files import new_array
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +38,7 @@ def load_for_store(source: str, options: ReadOptions, folder: Path) -> Dataset:
         See :func:`fastnn.load_dataset`.
     options : ReadOptions
     folder : Path
-        The temporary folder of a store. Arrays may be made there, under the names that they have in a store.
+        A temporary folder on the disk of the store.
 
     Raises
     ------
@@ -65,9 +65,8 @@ def _drawn(source: str, folder: Path) -> Dataset:
     if not numbers:
         return drawn()
     check_count(numbers[0], *numbers[1:] or (0,))
-    path = folder / FEATURES
+    path = free_path(folder)
     images = new_array(path, np.dtype(np.uint8), (numbers[0], PIXELS))
     dataset = drawn(*numbers, out=images)
-    file = MappedFile(path)
-    rows: Any = MappedRows(file.array, file=file)
+    rows: Any = rows_in(path)
     return replace(dataset, features=rows)
