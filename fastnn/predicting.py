@@ -269,7 +269,7 @@ def _read_image_rows(file: str, polarity: Polarity, spool: Path | None) -> tuple
     if file.lower().endswith(TEXT_ENDINGS):
         return read_pixel_rows(path, polarity, spool)
     if file.lower().endswith(".parquet") and spool is not None:
-        from fastnn.datasets.arrow_files import read_pixel_columns
+        from fastnn.datasets.arrow_text import read_pixel_columns
 
         found = read_pixel_columns(path, polarity, spool)
         if found is not None:
@@ -291,7 +291,7 @@ def _read_table(model: Model, file: str, spool: Path | None) -> tuple[NDArray[An
     if file.lower().endswith(TEXT_ENDINGS):
         return read_rows(path, model.columns, model.n_inputs, spool)
     if file.lower().endswith(".parquet") and model.columns and all(one.categories is None for one in model.columns):
-        from fastnn.datasets.arrow_files import read_number_columns
+        from fastnn.datasets.arrow_text import read_number_columns
 
         found = read_number_columns(path, [one.name for one in model.columns], spool)
         if found is not None:
