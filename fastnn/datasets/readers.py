@@ -87,7 +87,7 @@ def _read_any(path: Path, options: ReadOptions, spool: Path | None) -> Dataset:
     if path.is_dir():
         return _read_found(DiskFolder(path), options, spool)
     if is_archive(path.name):
-        with open_archive(path) as folder:
+        with open_archive(path, spool) as folder:
             return _read_found(folder, options, spool)
     if not path.name.lower().endswith(TABLE_ENDINGS):
         check_no_target(str(path), options)
@@ -176,22 +176,22 @@ def _read_text(path: Path, options: ReadOptions, spool: Path | None) -> Dataset:
     return read_table(path, options.target, options.task, spool=spool, group=options.group)
 
 
-def _read_npz(path: Path, options: ReadOptions, _: Path | None) -> Dataset:
+def _read_npz(path: Path, options: ReadOptions, spool: Path | None) -> Dataset:
     from fastnn.datasets.npz import read_npz
 
-    return read_npz(path, options.task)
+    return read_npz(path, options.task, spool)
 
 
-def _read_npy(path: Path, options: ReadOptions, _: Path | None) -> Dataset:
+def _read_npy(path: Path, options: ReadOptions, spool: Path | None) -> Dataset:
     from fastnn.datasets.npy import read_npy
 
-    return read_npy(path, options.task)
+    return read_npy(path, options.task, spool)
 
 
-def _read_mat(path: Path, options: ReadOptions, _: Path | None) -> Dataset:
+def _read_mat(path: Path, options: ReadOptions, spool: Path | None) -> Dataset:
     from fastnn.datasets.mat import read_mat
 
-    return read_mat(path, options.task)
+    return read_mat(path, options.task, spool)
 
 
 def _read_sparse(path: Path, options: ReadOptions, _: Path | None) -> Dataset:
@@ -225,7 +225,7 @@ def _read_group(paths: list[Path], source: str, options: ReadOptions, spool: Pat
 
         _check_no_target_column(source, options)
         check_no_group(source, options.group)
-        return read_array_files(paths, source, options.task)
+        return read_array_files(paths, source, options.task, spool)
     from fastnn.datasets.arrow_files import read_arrow_files
 
     return read_arrow_files(paths, source, options, spool)
@@ -248,7 +248,7 @@ def _read_found(folder: Folder, options: ReadOptions, spool: Path | None, *, nes
     elif len(found.parts) == 1 and is_archive(found.names[0]):
         if nested:
             raise DataError(f"{found.shown}: is an archive in an archive in another one; unpack it and give its folder")
-        with archive_in(found.folder, found.names[0]) as inner:
+        with archive_in(found.folder, found.names[0], spool) as inner:
             dataset = _read_found(inner, options, spool, nested=True)
     else:
         dataset = _read_data_files(found, options, spool)
@@ -257,7 +257,7 @@ def _read_found(folder: Folder, options: ReadOptions, spool: Path | None, *, nes
 
 def _read_data_files(found: DataFiles, options: ReadOptions, spool: Path | None) -> Dataset:
     """Return the data set of files, which are unpacked to a temporary folder if they are in an archive."""
-    with found.folder.on_disk(found.names) as folder:
+    with found.folder.on_disk(found.names, spool) as folder:
         here, shown = str(folder), found.folder.shown
         try:
             if found.parts:
