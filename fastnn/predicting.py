@@ -263,7 +263,7 @@ def _read_rows(
 def _read_image_rows(file: str, polarity: Polarity, spool: Path | None) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     """Return the images of a table of pixels or an archive, 255 = paper, and notes."""
     from fastnn.datasets.csv_rows import read_pixel_rows
-    from fastnn.datasets.loading import load
+    from fastnn.datasets.loading import load_from
 
     path = user_path(file)
     if file.lower().endswith(TEXT_ENDINGS):
@@ -274,17 +274,17 @@ def _read_image_rows(file: str, polarity: Polarity, spool: Path | None) -> tuple
         found = read_pixel_columns(path, polarity, spool)
         if found is not None:
             return found
-    dataset = load(str(path), DEFAULT_OPTIONS, spool=spool)
+    dataset = load_from(str(path), DEFAULT_OPTIONS, spool=spool)
     if not dataset.is_images:
         raise DataError(f"{file}: holds rows of numbers, but the model takes images of {SIDE}x{SIDE} pixels")
     if polarity != "auto":
-        dataset = load(str(path), ReadOptions(polarity=polarity), spool=spool)
+        dataset = load_from(str(path), ReadOptions(polarity=polarity), spool=spool)
     return dataset.images, dataset.notes
 
 
 def _read_table(model: Model, file: str, spool: Path | None) -> tuple[NDArray[Any] | SparseRows, tuple[str, ...]]:
     """Return the rows of a table as a model takes them, and notes."""
-    from fastnn.datasets.loading import load
+    from fastnn.datasets.loading import load_from
     from fastnn.datasets.table import read_rows
 
     path = user_path(file)
@@ -296,7 +296,7 @@ def _read_table(model: Model, file: str, spool: Path | None) -> tuple[NDArray[An
         found = read_number_columns(path, [one.name for one in model.columns], spool)
         if found is not None:
             return found, ()
-    dataset = load(str(path), DEFAULT_OPTIONS, spool=spool).widened(model.n_inputs)
+    dataset = load_from(str(path), DEFAULT_OPTIONS, spool=spool).widened(model.n_inputs)
     rows = dataset.features
     if dataset.is_images:
         raise DataError(f"{file}: holds images, but the model takes rows of a table")

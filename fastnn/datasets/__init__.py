@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from fastnn.datasets.columns import Column
 from fastnn.datasets.dataset import PIXELS, SIDE, Dataset
 from fastnn.datasets.labels import encode_labels
-from fastnn.datasets.loading import load
+from fastnn.datasets.loading import load_from
 from fastnn.datasets.mapped import MappedRows
 from fastnn.datasets.names import NAMES
 from fastnn.datasets.options import ReadOptions
@@ -111,4 +111,4 @@ def load_dataset(
 
 def load_source(source: str | Path, options: ReadOptions, progress: Progress | None = None) -> Dataset:
     """Load a data set by name, from a path or from a database; see :func:`load_dataset`."""
-    return load(source, options, progress)
+    return load_from(source, options, progress)

@@ -142,7 +142,7 @@ def read_lists(
         values = _list_values(table, images.name, source)
         arrays[names[0]] = next(values) if spool is None else array_on_disk(spool, values)
         arrays[names[1]] = label_values(labels.values[part], label, source)
-        pairs[part] = Pair(*names, table.num_rows)
+        pairs[part] = Pair(*names, len(arrays[names[1]]))
     role = role_of(images.name)
     are_images = role is not None and role.kind == "images"
     chosen = Chosen(pairs, are_images=are_images)

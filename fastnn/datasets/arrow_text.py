@@ -63,12 +63,11 @@ def read_columns(
 
     if spool is None:
         sink = io.BytesIO()
-        _write_as_text(tables, columns, source, sink)
+        lengths = _write_as_text(tables, columns, source, sink)
         dataset = parse(DelimitedText(sink.getvalue(), source))
     else:
         path = free_path(spool, "table")
-        with path.open("xb") as file:
-            _write_as_text(tables, columns, source, file)
+        lengths = _write_text_file(tables, columns, source, path)
         try:
             dataset = parse(DelimitedText(map_packed(path), source))
         finally:
@@ -77,25 +76,33 @@ def read_columns(
     if len(tables) == 1:
         return dataset
     start, parts = 0, {}
-    for part, table in tables.items():
+    for part, n in lengths.items():
         shown = source if part == "train" else f"{source} ({part} set)"
-        taken = dataset.take(np.arange(start, start + table.num_rows), source=shown)
+        taken = dataset.take(np.arange(start, start + n), source=shown)
         parts[part] = taken if part == "train" else replace(taken, notes=())
-        start += table.num_rows
+        start += n
     return replace(parts["train"], test=parts.get("test"), validation=parts.get("validation"))
+
+
+def _write_text_file(tables: dict[Part, ArrowTable], columns: list[Column], source: str, path: Path) -> dict[Part, int]:
+    with path.open("xb") as file:
+        return _write_as_text(tables, columns, source, file)
 
 
 def _write_as_text(
     tables: dict[Part, ArrowTable], columns: list[Column], source: str, sink: BinaryIO | io.BytesIO
-) -> None:
-    """Write the rows of all parts as CSV."""
+) -> dict[Part, int]:
+    """Write the rows of all parts as CSV; return how many each has."""
     csv, done = pyarrow(source).csv, 0
-    names = [one.name for one in columns]
-    for table in tables.values():
+    names, lengths = [one.name for one in columns], dict[Any, int]()
+    for part, table in tables.items():
+        lengths[part] = 0
         for batch in table.batches(names):
-            part = _as_plain(batch, columns, source, done)
-            csv.write_csv(part, sink, csv.WriteOptions(include_header=not done))
+            plain = _as_plain(batch, columns, source, done)
+            csv.write_csv(plain, sink, csv.WriteOptions(include_header=not done))
+            lengths[part] += batch.num_rows
             done += batch.num_rows
+    return lengths
 
 
 def _plain_parquet(path: Path) -> ArrowFile | None:
@@ -138,8 +145,7 @@ def read_pixel_columns(path: Path, polarity: Polarity, spool: Path) -> tuple[NDA
     file, text = _plain_parquet(path), spool / "table.csv"
     if file is None:
         return None
-    with text.open("xb") as sink:
-        _write_as_text({"train": DiskTable([file], str(path))}, columns_of(file.schema), str(path), sink)
+    _write_text_file({"train": DiskTable([file], str(path))}, columns_of(file.schema), str(path), text)
     try:
         images, notes = read_pixel_rows(text, polarity, spool)
     except DataError as error:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _DATABASES = ("sqlite:", "postgresql:", "postgresql+psycopg:", "postgres:")
 
 
-def load(
+def load_from(
     source: str | Path, options: ReadOptions, progress: Progress | None = None, *, spool: Path | None = None
 ) -> Dataset:
     """Load a data set.

@@ -12,7 +12,7 @@ import numpy as np
 
 from fastnn.datasets.dataset import PIXELS
 from fastnn.datasets.drawn import check_count, drawn
-from fastnn.datasets.loading import load
+from fastnn.datasets.loading import load_from
 from fastnn.datasets.names import drawn_numbers
 from fastnn.datasets.readers import check_no_target
 from fastnn.datasets.spool import free_path, rows_in
@@ -48,7 +48,7 @@ def load_for_store(source: str, options: ReadOptions, folder: Path) -> Dataset:
     if source.startswith("drawn:") and not options.classes and options.polarity in ("auto", "dark-on-light"):
         check_no_target(source, options)
         return _drawn(source, folder)
-    dataset = load(source, options, spool=folder)
+    dataset = load_from(source, options, spool=folder)
     size = sum(
         part.features.nbytes
         for part in (dataset, dataset.test, dataset.validation)

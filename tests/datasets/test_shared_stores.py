@@ -12,7 +12,7 @@ import pytest
 
 from fastnn.crossval import cross_validate
 from fastnn.datasets import MappedRows, ReadOptions, load_source
-from fastnn.datasets.loading import load
+from fastnn.datasets.loading import load_from
 from fastnn.datasets.mapped import changed
 from fastnn.datasets.options import DEFAULT_OPTIONS
 from fastnn.datasets.shared import StoreNotHereError, from_buffer, keep, kept, shared_key, to_parts
@@ -74,7 +74,7 @@ def test_rows_that_are_left_on_the_disk_have_their_groups(write: Any, tmp_path: 
     source, group = write(tmp_path)
     options = ReadOptions.of(group=group)
     (tmp_path / "spool").mkdir()
-    here, there = load_source(source, options), load(source, options, spool=tmp_path / "spool")
+    here, there = load_source(source, options), load_from(source, options, spool=tmp_path / "spool")
     assert isinstance(there.features, MappedRows)
     assert here.groups is not None
     assert there.groups is not None
@@ -160,7 +160,7 @@ def test_a_store_that_is_not_there_or_another_one_is_named(tmp_path: Path) -> No
 def test_rows_of_no_store_or_changed_ones_are_not_sent(tmp_path: Path) -> None:
     source, _ = digits(tmp_path)
     (tmp_path / "spool").mkdir()
-    loose = load(source, DEFAULT_OPTIONS, spool=tmp_path / "spool")
+    loose = load_from(source, DEFAULT_OPTIONS, spool=tmp_path / "spool")
     data = write_store(blobs(60), tmp_path / "big.fnn")
     turned = replace(data, features=changed(data.features, lambda rows, _: 255 - rows))
     for wrong in (loose, turned):

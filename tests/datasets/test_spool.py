@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from fastnn.datasets import Dataset, MappedRows, ReadOptions, load_dataset, load_source
-from fastnn.datasets.loading import load
+from fastnn.datasets.loading import load_from
 from fastnn.datasets.options import DEFAULT_OPTIONS
 from fastnn.datasets.store import check_store
 from fastnn.datasets.store_files import new_array
@@ -265,7 +265,7 @@ def test_samples_that_are_left_on_the_disk_are_those_in_memory(kind: str, tmp_pa
     source = str(SOURCES[kind]())
     plain = load_source(source, DEFAULT_OPTIONS)
     (tmp_path / "spool").mkdir()
-    spooled = load(source, DEFAULT_OPTIONS, spool=tmp_path / "spool")
+    spooled = load_from(source, DEFAULT_OPTIONS, spool=tmp_path / "spool")
     assert of(spooled) == of(plain)
     for part in (spooled, spooled.test, spooled.validation):
         assert part is None or isinstance(part.features, MappedRows)
@@ -310,7 +310,7 @@ def test_faults_are_told_as_they_are_in_memory(kind: str, tmp_path: Path) -> Non
     told = []
     for spool in (None, tmp_path / "spool"):
         with pytest.raises(DataError) as caught:
-            load(source, DEFAULT_OPTIONS, spool=spool)
+            load_from(source, DEFAULT_OPTIONS, spool=spool)
         told.append(str(caught.value))
     assert told[0] == told[1]
 
