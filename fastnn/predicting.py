@@ -230,7 +230,10 @@ class _Table:
                     spool = stack.enter_context(scratch_folder())
                 except OSError as error:
                     raise cannot_write(cache_dir(), error, DataError) from None
-            rows, notes = _read_rows(model, model_path, file, polarity, spool)
+            try:
+                rows, notes = _read_rows(model, model_path, file, polarity, spool)
+            except OSError as error:
+                raise cannot_write(cache_dir(), error, DataError) from None
             yield cls(model_path, model, file, rows, notes)
 
     def predictions(self, rows: int = 0) -> Iterator[TablePredictions]:

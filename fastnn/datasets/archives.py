@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from fastnn.datasets.folders import MOST_ENTRIES, Folder, Listing, is_hidden
 from fastnn.datasets.safe_read import ALWAYS_ALLOWED, FILE_LIMIT, LIMIT, PIECE, Content, Unpacked, map_packed
 from fastnn.datasets.spool import content_on_disk
-from fastnn.errors import DataError, fault
+from fastnn.errors import NO_SPACE, DataError, fault
 from fastnn.reading import open_file, read_file
 from fastnn.storage import cache_dir
 from fastnn.temporaries import temporary_beside
@@ -39,8 +39,11 @@ _MOST_LEVELS = 32
 class _Members(Protocol):
     """Where the members of an archive are."""
 
-    def pieces(self, member: Any, limit: int) -> Iterator[bytes]:
-        """Yield the content of a member up to `limit` bytes."""
+    def read(self, member: Any, limit: int) -> bytes:
+        """Return the content of a member up to `limit` bytes."""
+
+    def pieces(self, member: Any) -> Iterator[bytes]:
+        """Yield the content of a member."""
 
 
 class ArchiveFolder(Folder):
@@ -63,22 +66,37 @@ class ArchiveFolder(Folder):
 
     def read(self, name: str, limit: int, what: str = "a picture") -> bytes:
         """Return the content of one of its files."""
-        return b"".join(self.pieces(name, limit, what))
+        with self._as_data_error(name):
+            content = self._members.read(self._files[name], limit + 1)
+        if len(content) > limit:
+            raise self._too_large(name, limit, what)
+        return content
 
-    def pieces(self, name: str, limit: int, what: str) -> Iterator[bytes]:
-        """Yield the content of one of its files; parameters and errors as for :meth:`read`."""
+    def _copy(self, name: str, path: Path, limit: int) -> int:
+        """Write the content of one of its files to a new file; return how many bytes it has."""
         left = limit
-        try:
-            for piece in self._members.pieces(self._files[name], limit + 1):
+        with path.open("xb") as file, self._as_data_error(name):
+            for piece in self._members.pieces(self._files[name]):
                 left -= len(piece)
                 if left < 0:
-                    raise DataError(f"{self.shown}/{name}: too large to be {what}; the limit is {limit >> 20} MiB")
-                yield piece
+                    raise self._too_large(name, limit, "a data set")
+                file.write(piece)
+        return limit - left
+
+    @contextlib.contextmanager
+    def _as_data_error(self, name: str) -> Iterator[None]:
+        try:
+            yield
         except (DataError, MemoryError):
             raise
         # zipfile and zlib raise a dozen kinds of exceptions for damaged bytes.
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in NO_SPACE:  # of the temporary folder
+                raise
             raise DataError(f"{self.shown}/{name}: damaged in its archive ({_text(error)})") from None
+
+    def _too_large(self, name: str, limit: int, what: str) -> DataError:
+        return DataError(f"{self.shown}/{name}: too large to be {what}; the limit is {limit >> 20} MiB")
 
     @contextlib.contextmanager
     def on_disk(self, names: Iterable[str], spool: Path | None = None) -> Iterator[Path]:
@@ -92,11 +110,10 @@ class ArchiveFolder(Folder):
                 for name in names:
                     below, _, own = name.rpartition("/")
                     (folder / below).mkdir(exist_ok=True)
-                    with (folder / name).open("xb") as file:
-                        for piece in (self._folders[below] if below else self).pieces(own, left, "a data set"):
-                            file.write(piece)
-                        left -= file.tell()
+                    left -= (self._folders[below] if below else self)._copy(own, folder / name, left)
             except OSError as error:
+                if spool is not None:
+                    raise
                 raise DataError(
                     f"{self.shown}: cannot be unpacked in {parent} ({fault(error)}); unpack it and give its folder"
                 ) from None
@@ -212,11 +229,13 @@ class _ZipMembers:
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self._archive = archive
 
-    def pieces(self, member: zipfile.ZipInfo, limit: int) -> Iterator[bytes]:
+    def read(self, member: zipfile.ZipInfo, limit: int) -> bytes:
         with self._archive.open(member) as file:
-            while limit > 0 and (piece := file.read(min(PIECE, limit))):
-                limit -= len(piece)
-                yield piece
+            return file.read(limit)
+
+    def pieces(self, member: zipfile.ZipInfo) -> Iterator[bytes]:
+        with self._archive.open(member) as file:
+            yield from iter(lambda: file.read(PIECE), b"")
 
 
 class _TarMembers:
@@ -225,11 +244,14 @@ class _TarMembers:
     def __init__(self, content: Content) -> None:
         self._content = content
 
-    def pieces(self, member: tuple[int, int], limit: int) -> Iterator[bytes]:
+    def read(self, member: tuple[int, int], limit: int) -> bytes:
         begin, size = member
-        end = begin + min(size, limit)
-        for start in range(begin, end, PIECE):
-            yield bytes(self._content[start : min(start + PIECE, end)])
+        return bytes(self._content[begin : begin + min(size, limit)])
+
+    def pieces(self, member: tuple[int, int]) -> Iterator[bytes]:
+        begin, size = member
+        for start in range(begin, begin + size, PIECE):
+            yield bytes(self._content[start : min(start + PIECE, begin + size)])
 
 
 def _tar_folder(content: Content, shown: str) -> ArchiveFolder:

@@ -8,18 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnn.datasets.array_names import known_part
-from fastnn.datasets.arrow_columns import (
-    SHOWN,
-    columns_of,
-    find_labels,
-    holds_pictures,
-    image_column,
-    is_list,
-)
+from fastnn.datasets.arrow_columns import SHOWN, columns_of, find_labels, image_column
 from fastnn.datasets.arrow_library import pyarrow
 from fastnn.datasets.arrow_pictures import read_lists, read_pictures
 from fastnn.datasets.arrow_tables import ArrowFile, DiskTable, MemoryTable
 from fastnn.datasets.arrow_text import read_columns
+from fastnn.datasets.arrow_types import holds_pictures, is_list
 from fastnn.datasets.folder_search import part_of
 from fastnn.datasets.groups import check_no_group
 from fastnn.datasets.targets import check_task

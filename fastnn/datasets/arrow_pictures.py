@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnn.datasets.array_names import role_of
-from fastnn.datasets.arrow_columns import is_list, label_values
+from fastnn.datasets.arrow_columns import label_values
 from fastnn.datasets.arrow_library import pyarrow
+from fastnn.datasets.arrow_types import is_list
 from fastnn.datasets.emnist import turned_upright
 from fastnn.datasets.folder_search import Picture, PictureSet
 from fastnn.datasets.folders import Folder, Listing

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fastnn.datasets.arrow_columns import is_text
 from fastnn.datasets.arrow_library import pyarrow
+from fastnn.datasets.arrow_types import is_text
 from fastnn.datasets.safe_read import LIMIT, map_packed, read_packed, unpacked_limit
 from fastnn.errors import DataError
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _ROWS_AT_ONCE = 4096
-_MOST_ROWS = 1 << 14
 _BYTES_AT_ONCE = 1 << 24
 """Rows and bytes that are read at a time if they are left on the disk."""
 
@@ -142,8 +141,8 @@ class ArrowFile:
                 table.validate(full=True)
                 sizes[1] += _size_of_values(table)
                 _check_size(sizes[1], self._limit)
-                for start in range(0, table.num_rows, _MOST_ROWS):
-                    yield table.slice(start, _MOST_ROWS)
+                for start in range(0, table.num_rows, _ROWS_AT_ONCE):
+                    yield table.slice(start, _ROWS_AT_ONCE)
         except (_ArrowError, pa.ArrowException, OSError, UnicodeError, KeyError) as error:
             raise _damaged(self.path, error) from None
 
@@ -158,7 +157,7 @@ class ArrowFile:
             groups.append(k)
             size = max(size, group.total_byte_size // max(1, group.num_rows))
         # Pictures may take megabytes each.
-        rows = min(_MOST_ROWS, max(1, _BYTES_AT_ONCE // size))
+        rows = min(_ROWS_AT_ONCE, max(1, _BYTES_AT_ONCE // size))
         batches = self._parquet.iter_batches(rows, row_groups=groups, columns=list(names), use_threads=False)
         return _from_row(batches, first - skipped)
 

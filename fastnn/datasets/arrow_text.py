@@ -10,18 +10,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from fastnn.datasets.arrow_columns import (
-    SHOWN,
-    Column,
-    columns_of,
-    holds_pictures,
-    is_list,
-    is_number,
-    label_values,
-    listed,
-)
+from fastnn.datasets.arrow_columns import SHOWN, Column, columns_of, label_values, listed
 from fastnn.datasets.arrow_library import pyarrow
 from fastnn.datasets.arrow_tables import ArrowFile, DiskTable
+from fastnn.datasets.arrow_types import holds_pictures, is_list, is_number
 from fastnn.datasets.csv_rows import read_pixel_rows
 from fastnn.datasets.dataset import first_not_finite
 from fastnn.datasets.delimited import DelimitedText

@@ -46,6 +46,7 @@ _TRUTH = {"false": "0", "true": "1"}
 _FAULTS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _SHOWN = 8
 _VALUES_AT_ONCE = 1 << 22
+_ROWS_AT_ONCE = 1024
 
 
 def parse_images(
@@ -199,7 +200,7 @@ def _read(text: DelimitedText, layout: PixelLayout, *, needs_label: bool = True,
     notes = [text.how, "; ".join(how), scale.note, resize.note]
     images = values
     if scale.convert is not None or resize.is_needed:
-        images = images_from((resize(scale(part)) for part in row_parts(values)), len(values), spool)
+        images = images_from((resize(scale(part)) for part in row_parts(values, _ROWS_AT_ONCE)), len(values), spool)
     return _Images(images, rows.lines, rows.texts, label, tuple(filter(None, notes)))
 
 

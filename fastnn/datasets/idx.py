@@ -6,15 +6,15 @@ import math
 import re
 import struct
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
 from fastnn.datasets.array_names import PART_OF, known_part
-from fastnn.datasets.dataset import SIDE, Dataset
+from fastnn.datasets.dataset import PIXELS, SIDE, Dataset
 from fastnn.datasets.label_arrays import as_list
 from fastnn.datasets.labels import encode_array
-from fastnn.datasets.mapped import row_parts
+from fastnn.datasets.mapped import MappedRows, row_parts
 from fastnn.datasets.pixel_arrays import images_from_array
 from fastnn.datasets.safe_read import LIMIT, Content, Unpacked, is_packed, map_packed, read_packed
 from fastnn.datasets.spool import content_on_disk
@@ -378,6 +378,9 @@ def parse_images(content: Content, source: str, spool: Path | None = None) -> tu
     array = _array_in(content, source, "images")
     if array.ndim < 2:
         raise DataError(f"{source}: not an IDX file of images (it begins with {content[:4].hex()})")
+    if array.dtype == np.uint8 and array.shape[1:] == (SIDE, SIDE):
+        rows = array.reshape(len(array), PIXELS)
+        return rows if spool is None else cast("NDArray[np.uint8]", MappedRows(rows)), ()
     return images_from_array(array, source, spool=spool)
 
 

@@ -12,7 +12,7 @@ from fastnn.datasets.array_stream import ArrayFault, check_header, is_large, rea
 from fastnn.datasets.named_arrays import MOST_ARRAYS, ArrayInfo
 from fastnn.datasets.safe_read import FILE_LIMIT, LIMIT, PIECE, unpacked_limit
 from fastnn.datasets.spool import content_on_disk
-from fastnn.errors import DataError, FastnnError
+from fastnn.errors import NO_SPACE, DataError, FastnnError
 from fastnn.reading import open_file
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ def opened(path: Path, what: str = "a data set", most: int = FILE_LIMIT) -> Iter
         raise
     # zipfile, zlib and NumPy's header parser raise a dozen kinds of exceptions for damaged bytes.
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in NO_SPACE:  # of the temporary folder
+            raise
         text = " ".join(str(error).split())[:200]  # NumPy quotes a damaged header, which may be long
         raise DataError(f"{path}: not an .npz file, or damaged ({text})") from None
 

@@ -20,7 +20,7 @@ from fastnn.datasets.refused import why_refused
 from fastnn.datasets.repeated_labels import check_labels_repeat, odd_classes_note
 from fastnn.datasets.store import is_store, open_store
 from fastnn.datasets.targets import check_task
-from fastnn.errors import DataError, cannot_read
+from fastnn.errors import NO_SPACE, DataError, cannot_read
 from fastnn.images.decode import PICTURE_ENDINGS
 
 if TYPE_CHECKING:
@@ -70,6 +70,8 @@ def read_path(path: Path, options: ReadOptions = DEFAULT_OPTIONS, spool: Path | 
     try:
         dataset = _read_any(path, options, spool)
     except OSError as error:
+        if error.errno in NO_SPACE:  # of the temporary folder, whose owner says so
+            raise
         raise cannot_read(path, error) from None
     if dataset.is_images:
         if not options.target and not options.classes:

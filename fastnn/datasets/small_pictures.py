@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import mmap
 from array import array
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastnn.datasets.safe_read import map_packed
 from fastnn.datasets.spool import free_path
 
 if TYPE_CHECKING:
@@ -68,8 +68,7 @@ class SmallPictures:
         content: Any = self._content
         if self._path is not None:
             self._write(self._path)
-            with self._path.open("rb") as file:
-                content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            content = map_packed(self._path)
         begin = 0
         for position, height, width in zip(self._positions, self._heights, self._widths, strict=True):
             size = height * width

@@ -223,6 +223,8 @@ SOURCES: dict[str, Callable[[], Path]] = {
     "csv, parts": csv_parts,
     "pictures, one size": pictures(WIDE),
     "pictures, several sizes": pictures(WIDE, strange=True),
+    "idx": idx(INK // 16, 0x08),
+    "idx, packed": idx(DRAWN.images.reshape(N, 28, 28), 0x08, ".gz"),
     "idx, other size": idx(WIDE, 0x08, ".gz"),
     "idx, floats": idx((INK / 255).astype(np.float32), 0x0D),
     "zip of npy": zipped(npy(INK)),
@@ -237,7 +239,7 @@ SOURCES: dict[str, Callable[[], Path]] = {
 
 
 PIECES = (
-    *("mapped.ROWS_AT_ONCE", "pixel_arrays._ROWS_AT_ONCE", "arrow_tables._MOST_ROWS", "csv_rows._VALUES_AT_ONCE"),
+    *("mapped.ROWS_AT_ONCE", "pixel_arrays._ROWS_AT_ONCE", "arrow_tables._ROWS_AT_ONCE", "csv_rows._VALUES_AT_ONCE"),
     *("small_pictures._BYTES_AT_ONCE", "spool._SMALL"),
 )
 """How much is read at a time."""
@@ -324,6 +326,35 @@ def test_a_damaged_file_is_refused_on_the_disk_too(ending: str, tmp_path: Path) 
         with pytest.raises(DataError, match=rf"a\.{ending}: "):
             write_store(str(path), tmp_path / "big.fnn")
     assert not (tmp_path / "big.fnn").exists()
+
+
+FULL = [
+    "npy, floats",
+    "npz",
+    "mat",
+    "lists",
+    "columns",
+    "csv, fractions",
+    "pictures, one size",
+    "zip of npy",
+    "tar of npz",
+]
+
+
+@pytest.mark.parametrize("kind", FULL)
+def test_a_full_disk_is_told_as_one_of_the_store(kind: str, tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    source = str(SOURCES[kind]())
+    before, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, most))
+    try:
+        with pytest.raises(DataError) as caught:
+            write_store(source, tmp_path / "big.fnn")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (before, most))
+    assert str(caught.value).startswith(f"{tmp_path / 'big.fnn'}: cannot be written (File too large); raise the limit")
+    assert caught.value.exit_code == 1
+    assert {path.name for path in tmp_path.iterdir()} <= {"cache", "work"}
 
 
 @pytest.mark.parametrize("kind", ["npy", "floats", "npz", "table", "tar"])
