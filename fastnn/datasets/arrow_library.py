@@ -7,13 +7,13 @@ from typing import Any
 from fastnn.errors import MissingExtraError
 
 
-def pyarrow(source: str) -> Any:
+def pyarrow(source: str = "") -> Any:
     """Return pyarrow with its modules compute, csv, ipc and parquet.
 
     Raises
     ------
     MissingExtraError
-        If it is not installed; the message begins with `source`.
+        If it is not installed; the message begins with `source`, the file.
     """
     try:
         import pyarrow as pa

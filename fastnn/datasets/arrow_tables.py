@@ -74,7 +74,7 @@ class DiskTable:
 
     def columns(self, names: Sequence[str]) -> Any:
         """Return some columns as a table in memory."""
-        return pyarrow("").concat_tables(list(self.batches(names)))
+        return pyarrow().concat_tables(list(self.batches(names)))
 
     def batches(self, names: Sequence[str], first: int = 0) -> Iterator[Any]:
         """Yield some rows at a time, from one on."""
@@ -132,18 +132,19 @@ class ArrowFile:
             If the file is damaged.
         """
         pa = pyarrow(str(self.path))
-        sizes = [0, 0]
+        size = size_of_texts = 0
         try:
             for batch in self._from_parquet(names, first) if self.is_parquet else self._from_stream(names, first):
                 table = pa.Table.from_batches([batch]).select(list(names))
-                sizes[0] += table.nbytes
-                _check_size(sizes[0], self._limit)
+                size += _size_without_dictionaries(table)
+                _check_size(max(size, table.nbytes), self._limit)
                 table.validate(full=True)
-                sizes[1] += _size_of_values(table)
-                _check_size(sizes[1], self._limit)
+                size_of_texts += _size_of_values(table)
+                _check_size(size_of_texts, self._limit)
                 for start in range(0, table.num_rows, _ROWS_AT_ONCE):
                     yield table.slice(start, _ROWS_AT_ONCE)
-        except (_ArrowError, pa.ArrowException, OSError, UnicodeError, KeyError) as error:
+        # See _read; what is raised where a table is used is not raised here.
+        except Exception as error:
             raise _damaged(self.path, error) from None
 
     def _from_parquet(self, names: Sequence[str], first: int) -> Iterator[Any]:
@@ -222,10 +223,19 @@ def _check_size(size: int, limit: int) -> None:
         raise _ArrowError(f"unpacks to {size >> 20:,} MiB or more, too much for its compressed size")
 
 
+def _size_without_dictionaries(table: Any) -> int:
+    """Return the bytes of a part of a table; it has the dictionaries of the whole, or again those of other parts."""
+    types = pyarrow().types
+    return sum(
+        chunk.indices.nbytes if types.is_dictionary(chunk.type) else chunk.nbytes
+        for column in table.columns
+        for chunk in column.chunks
+    )
+
+
 def _size_of_values(table: Any) -> int:
     """Return at least how many bytes the values take if each is written out: those of dictionaries, and nulls, too."""
-    pa = pyarrow("")
-
+    pa = pyarrow()
     total = table.num_rows * table.num_columns
     for column in table.columns:
         for chunk in column.chunks if pa.types.is_dictionary(column.type) else ():
@@ -236,8 +246,7 @@ def _size_of_values(table: Any) -> int:
 
 
 def _parquet(content: bytes, limit: int) -> Any:
-    pa = pyarrow("")
-
+    pa = pyarrow()
     file = pa.parquet.ParquetFile(pa.BufferReader(content), pre_buffer=False)
     groups = [file.metadata.row_group(k) for k in range(file.metadata.num_row_groups)]
     _check_size(sum(max(0, group.total_byte_size) for group in groups), limit)
@@ -255,8 +264,7 @@ def _announced(stream: memoryview) -> tuple[int, int]:
 
     Format: Apache Arrow, "Arrow Columnar Format", Message.fbs.
     """
-    pa = pyarrow("")
-
+    pa = pyarrow()
     rows = total = 0
     for message in pa.ipc.MessageReader.open_stream(pa.BufferReader(stream)):
         if message.type not in ("record batch", "dictionary"):

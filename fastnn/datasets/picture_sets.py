@@ -254,11 +254,8 @@ def _turn(read: _Read, pictures: Sequence[Picture], options: ReadOptions, notes:
         if found.n_inverted:
             for start in range(0, len(places), ROWS_AT_ONCE):
                 read.images[places[start : start + ROWS_AT_ONCE]] = found.images[start : start + ROWS_AT_ONCE]
-        names = (
-            [f"{pictures[k].label}/{pictures[k].name}" for k in np.flatnonzero(sound).tolist()]
-            if found.unlike
-            else None
-        )
+        unlike = {k: pictures[int(places[k])] for k in found.unlike}
+        names = {k: f"{picture.label}/{picture.name}" for k, picture in unlike.items()}
         notes += found.notes(names)
         polarities[found.polarity] += int(sound.sum())
     others = [position for position in np.flatnonzero(~read.stored).tolist() if position not in read.faults]

@@ -384,3 +384,19 @@ def test_large_sources_take_a_fraction_of_their_size(
         tracemalloc.stop()
     # The samples are 16 MB, or 31 as floats.
     assert peak < (16e6 if kind in ("floats", "table") else 9e6)
+
+
+def test_a_large_dictionary_is_counted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"{k:05}" * 40 for k in range(N)]
+    source = str(arrow(lambda pa: {"a": NUMBERS[:, 0], "target": pa.array(names).dictionary_encode()})())
+    plain = load_dataset(source)
+    monkeypatch.setattr("fastnn.datasets.arrow_tables._ROWS_AT_ONCE", 1)
+    # Each row is a part, which has the dictionary of its group of rows.
+    monkeypatch.setattr("fastnn.datasets.arrow_tables.unpacked_limit", lambda *_: 5 * len("".join(names)))
+    assert write_store(source, tmp_path / "big.fnn").content_hash == plain.content_hash
+
+
+def test_a_small_file_of_texts_that_take_gigabytes_is_refused_on_the_disk_too(tmp_path: Path) -> None:
+    source = arrow(lambda pa: {"a": NUMBERS[:, 0], "target": pa.array(["a" * 9_000_000] * N).dictionary_encode()})()
+    with pytest.raises(DataError, match=r"a\.parquet: unpacks to [0-9,]+ MiB or more, too much"):
+        write_store(str(source), tmp_path / "big.fnn")
