@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from fastnn.datasets.options import ReadOptions
 
 
+class _FileFault(Exception):  # noqa: N818 - what is wrong
+    """What is wrong in a file, and not in one of its pictures, which may be left out."""
+
+
 class _RowFolder(Folder):
     """Pictures in the rows of a column, as if they were the files of a folder; best read in their order."""
 
@@ -57,9 +61,12 @@ class _RowFolder(Folder):
             self._batches, self._batch, self._first = self._table.batches([self._name], row), (), row
         while row >= self._first + len(self._batch):
             self._first += len(self._batch)
-            batch = next(self._batches or iter(()), None)
+            try:
+                batch = next(self._batches or iter(()), None)
+            except DataError as error:
+                raise _FileFault(str(error)) from None
             if batch is None:
-                raise DataError(f"{self.shown}: has fewer rows than it says")
+                raise _FileFault(f"{self.shown}: has fewer rows than it says; it is damaged")
             self._batch = batch.column(0)
         return self._batch[row - self._first].as_py()
 
@@ -117,7 +124,11 @@ def read_pictures(
             notes |= dict.fromkeys(how)
         found[part] = _RowPictures(folder, texts)
     shown = _RowFolder(None, images.name, source)
-    return turned_upright(read_picture_set(PictureSet(shown, found, notes=tuple(notes)), options, spool), Path(source))
+    try:
+        dataset = read_picture_set(PictureSet(shown, found, notes=tuple(notes)), options, spool)
+    except _FileFault as error:
+        raise DataError(str(error)) from None
+    return turned_upright(dataset, Path(source))
 
 
 def read_lists(

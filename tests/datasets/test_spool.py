@@ -317,6 +317,24 @@ def test_faults_are_told_as_they_are_in_memory(kind: str, tmp_path: Path) -> Non
     assert told[0] == told[1]
 
 
+@pytest.mark.parametrize("column", [0, 2])
+def test_damage_behind_most_pictures_is_not_taken_for_that_of_one(column: int, tmp_path: Path) -> None:
+    path = arrow(hub)()
+    from pyarrow import parquet
+
+    last = parquet.ParquetFile(path).metadata.row_group(2)
+    with path.open("r+b") as file:
+        file.seek(last.column(column).dictionary_page_offset or last.column(column).data_page_offset)
+        file.write(bytes(12))
+    told = []
+    for read in (load_dataset, lambda source: write_store(source, tmp_path / "big.fnn")):
+        with pytest.raises(DataError) as caught:
+            read(str(path))
+        told.append(str(caught.value))
+    assert told[0] == told[1]
+    assert "damaged" in told[0]
+
+
 @pytest.mark.parametrize("ending", ["parquet", "arrow"])
 def test_a_damaged_file_is_refused_on_the_disk_too(ending: str, tmp_path: Path) -> None:
     path = arrow(lists, names=(f"a.{ending}",))()
