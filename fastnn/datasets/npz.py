@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from fastnn.datasets.dataset import PIXELS, SIDE, Dataset
 from fastnn.datasets.labels import check_class_name, encode_array, encode_labels
-from fastnn.datasets.mapped import row_parts
+from fastnn.datasets.mapped import MappedRows, row_parts
 from fastnn.datasets.named_arrays import ArrayInfo, choose, dataset_from
 from fastnn.datasets.npy import partners, read_array_files
 from fastnn.datasets.npz_archive import check_size, opened, read_infos, read_member
@@ -215,6 +215,8 @@ def _images(arrays: dict[str, NDArray[Any]], name: str, source: str, spool: Path
         )
     if not len(images):
         raise DataError(f"{source}: `{name}` holds no images")
+    if spool is not None and images.flags.c_contiguous:
+        return cast("NDArray[np.uint8]", MappedRows(images.reshape(len(images), PIXELS)))
     if spool is not None:
         parts = (part.reshape(len(part), PIXELS) for part in row_parts(images))
         return images_from(parts, len(images), spool)
