@@ -111,6 +111,8 @@ _FAILURES = {
     errno.ENOSPC: "free some space, and try again",
 }
 """Faults of the system, with their fixes."""
+NO_SPACE = frozenset({errno.EDQUOT, errno.EFBIG, errno.ENOSPC})
+"""Numbers of the faults that only writing has."""
 
 
 def fault(error: OSError) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 
 from fastnn.datasets.dataset import PIXELS, SIDE
 from fastnn.datasets.delimited import TEXT_ENDINGS
-from fastnn.datasets.options import ReadOptions
+from fastnn.datasets.options import DEFAULT_OPTIONS, ReadOptions
 from fastnn.datasets.readers import TABLE_ENDINGS
 from fastnn.datasets.store import ENDING
 from fastnn.errors import DataError, ModelError, cannot_write
@@ -230,7 +230,10 @@ class _Table:
                     spool = stack.enter_context(scratch_folder())
                 except OSError as error:
                     raise cannot_write(cache_dir(), error, DataError) from None
-            rows, notes = _read_rows(model, model_path, file, polarity, spool)
+            try:
+                rows, notes = _read_rows(model, model_path, file, polarity, spool)
+            except OSError as error:
+                raise cannot_write(cache_dir(), error, DataError) from None
             yield cls(model_path, model, file, rows, notes)
 
     def predictions(self, rows: int = 0) -> Iterator[TablePredictions]:
@@ -262,41 +265,41 @@ def _read_rows(
 
 def _read_image_rows(file: str, polarity: Polarity, spool: Path | None) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     """Return the images of a table of pixels or an archive, 255 = paper, and notes."""
-    from fastnn.datasets import load_source
     from fastnn.datasets.csv_rows import read_pixel_rows
+    from fastnn.datasets.loading import load_from
 
     path = user_path(file)
     if file.lower().endswith(TEXT_ENDINGS):
         return read_pixel_rows(path, polarity, spool)
     if file.lower().endswith(".parquet") and spool is not None:
-        from fastnn.datasets.arrow_files import read_pixel_columns
+        from fastnn.datasets.arrow_text import read_pixel_columns
 
         found = read_pixel_columns(path, polarity, spool)
         if found is not None:
             return found
-    dataset = load_source(str(path), ReadOptions(spool=spool))
+    dataset = load_from(str(path), DEFAULT_OPTIONS, spool=spool)
     if not dataset.is_images:
         raise DataError(f"{file}: holds rows of numbers, but the model takes images of {SIDE}x{SIDE} pixels")
     if polarity != "auto":
-        dataset = load_source(str(path), ReadOptions(polarity=polarity, spool=spool))
+        dataset = load_from(str(path), ReadOptions(polarity=polarity), spool=spool)
     return dataset.images, dataset.notes
 
 
 def _read_table(model: Model, file: str, spool: Path | None) -> tuple[NDArray[Any] | SparseRows, tuple[str, ...]]:
     """Return the rows of a table as a model takes them, and notes."""
-    from fastnn.datasets import load_source
+    from fastnn.datasets.loading import load_from
     from fastnn.datasets.table import read_rows
 
     path = user_path(file)
     if file.lower().endswith(TEXT_ENDINGS):
         return read_rows(path, model.columns, model.n_inputs, spool)
     if file.lower().endswith(".parquet") and model.columns and all(one.categories is None for one in model.columns):
-        from fastnn.datasets.arrow_files import read_number_columns
+        from fastnn.datasets.arrow_text import read_number_columns
 
         found = read_number_columns(path, [one.name for one in model.columns], spool)
         if found is not None:
             return found, ()
-    dataset = load_source(str(path), ReadOptions(spool=spool)).widened(model.n_inputs)
+    dataset = load_from(str(path), DEFAULT_OPTIONS, spool=spool).widened(model.n_inputs)
     rows = dataset.features
     if dataset.is_images:
         raise DataError(f"{file}: holds images, but the model takes rows of a table")

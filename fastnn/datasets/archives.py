@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import io
+import mmap
 import re
 import stat
 import tarfile
 import zipfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fastnn.datasets.folders import MOST_ENTRIES, Folder, Listing, is_hidden
-from fastnn.datasets.safe_read import ALWAYS_ALLOWED, FILE_LIMIT, Unpacked
-from fastnn.errors import DataError, fault
+from fastnn.datasets.safe_read import ALWAYS_ALLOWED, FILE_LIMIT, LIMIT, PIECE, Content, Unpacked, map_packed
+from fastnn.datasets.spool import content_on_disk
+from fastnn.errors import NO_SPACE, DataError, fault
 from fastnn.reading import open_file, read_file
 from fastnn.storage import cache_dir
 from fastnn.temporaries import temporary_beside
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
     from typing import BinaryIO
 
@@ -34,74 +36,106 @@ _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _MOST_LEVELS = 32
 
 
+class _Members(Protocol):
+    """Where the members of an archive are."""
+
+    def read(self, member: Any, limit: int) -> bytes:
+        """Return the content of a member up to `limit` bytes."""
+
+    def pieces(self, member: Any) -> Iterator[bytes]:
+        """Yield the content of a member."""
+
+
 class ArchiveFolder(Folder):
     """A folder in an archive.
 
     Parameters
     ----------
     shown : str
+    members : _Members
     """
 
     choose = "unpack it and give the path of one of them"
 
-    def __init__(self, shown: str) -> None:
-        self.shown = shown
-        self._files: dict[str, Callable[[int], bytes]] = {}
+    def __init__(self, shown: str, members: _Members) -> None:
+        self.shown, self._members = shown, members
+        self._files: dict[str, Any] = {}
         self._folders: dict[str, ArchiveFolder] = {}
         self._passed: dict[str, list[str]] = {}
         self._listed: Listing | None = None
 
     def read(self, name: str, limit: int, what: str = "a picture") -> bytes:
         """Return the content of one of its files."""
+        with self._as_data_error(name):
+            content = self._members.read(self._files[name], limit + 1)
+        if len(content) > limit:
+            raise self._too_large(name, limit, what)
+        return content
+
+    def _copy(self, name: str, path: Path, limit: int) -> int:
+        """Write the content of one of its files to a new file; return how many bytes it has."""
+        left = limit
+        with path.open("xb") as file, self._as_data_error(name):
+            for piece in self._members.pieces(self._files[name]):
+                left -= len(piece)
+                if left < 0:
+                    raise self._too_large(name, limit, "a data set")
+                file.write(piece)
+        return limit - left
+
+    @contextlib.contextmanager
+    def _as_data_error(self, name: str) -> Iterator[None]:
         try:
-            content = self._files[name](limit)
+            yield
         except (DataError, MemoryError):
             raise
         # zipfile and zlib raise a dozen kinds of exceptions for damaged bytes.
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in NO_SPACE:  # of the temporary folder
+                raise
             raise DataError(f"{self.shown}/{name}: damaged in its archive ({_text(error)})") from None
-        if len(content) > limit:
-            raise DataError(f"{self.shown}/{name}: too large to be {what}; the limit is {limit >> 20} MiB")
-        return content
+
+    def _too_large(self, name: str, limit: int, what: str) -> DataError:
+        return DataError(f"{self.shown}/{name}: too large to be {what}; the limit is {limit >> 20} MiB")
 
     @contextlib.contextmanager
-    def on_disk(self, names: Iterable[str]) -> Iterator[Path]:
-        """Give a temporary folder in the cache folder with these files."""
-        cache, left = cache_dir(), FILE_LIMIT
+    def on_disk(self, names: Iterable[str], spool: Path | None = None) -> Iterator[Path]:
+        """Give a temporary folder with these files: in the cache folder, or in `spool`, where they may be large."""
+        parent, left = (cache_dir(), FILE_LIMIT) if spool is None else (spool, LIMIT)
         with contextlib.ExitStack() as stack:
             try:
-                cache.mkdir(parents=True, exist_ok=True)
-                folder = stack.enter_context(temporary_beside(cache / "unpacked"))
+                parent.mkdir(parents=True, exist_ok=True)
+                folder = stack.enter_context(temporary_beside(parent / "unpacked"))
                 folder.mkdir()
                 for name in names:
                     below, _, own = name.rpartition("/")
-                    content = (self._folders[below] if below else self).read(own, left, "a data set")
                     (folder / below).mkdir(exist_ok=True)
-                    (folder / name).write_bytes(content)
-                    left -= len(content)
+                    left -= (self._folders[below] if below else self)._copy(own, folder / name, left)
             except OSError as error:
+                if spool is not None:
+                    raise
                 raise DataError(
-                    f"{self.shown}: cannot be unpacked in {cache} ({fault(error)}); unpack it and give its folder"
+                    f"{self.shown}: cannot be unpacked in {parent} ({fault(error)}); unpack it and give its folder"
                 ) from None
             yield folder
 
-    def put(self, parts: list[str], read: Callable[[int], bytes] | None) -> None:
-        """Add a file with its path in the archive; without `read` it is a link, which is passed over."""
+    def put(self, parts: list[str], member: Any) -> None:
+        """Add a file with its path in the archive; None is a link, which is passed over."""
         folder = self
         for part in parts[:-1]:
             if is_hidden(part):
                 folder._pass("hidden", part)
                 return
             if part not in folder._folders:
-                folder._folders[part] = ArchiveFolder(f"{folder.shown}/{part}")
+                folder._folders[part] = ArchiveFolder(f"{folder.shown}/{part}", self._members)
             folder = folder._folders[part]
         name = parts[-1]
         if is_hidden(name):
             folder._pass("hidden", name)
-        elif read is None:
+        elif member is None:
             folder._pass("link", name)
         else:
-            folder._files[name] = read
+            folder._files[name] = member
 
     def _listing(self) -> Listing:
         if self._listed is None:
@@ -120,8 +154,16 @@ def is_archive(name: str) -> bool:
 
 
 @contextlib.contextmanager
-def open_archive(path: Path) -> Iterator[ArchiveFolder]:
+def open_archive(path: Path, spool: Path | None = None, shown: str = "") -> Iterator[ArchiveFolder]:
     """Give the folder that an archive holds; its files are read from the archive when they are asked for.
+
+    Parameters
+    ----------
+    path : Path
+    spool : Path, optional
+        A temporary folder, if the content of a tar file is to be left on the disk.
+    shown : str
+        What messages call it; by default its path.
 
     Raises
     ------
@@ -129,22 +171,30 @@ def open_archive(path: Path) -> Iterator[ArchiveFolder]:
         If the file is not an archive, is damaged, encrypted, would unpack to far more than its size, or has a member
         with a path that leads out of it.
     """
+    shown = shown or str(path)
     if path.name.lower().endswith(".zip"):
-        with open_file(path, _ZIP_LIMIT, what="an archive") as file, _zip_folder(file, file.size, str(path)) as folder:
+        with open_file(path, _ZIP_LIMIT, what="an archive") as file, _zip_folder(file, file.size, shown) as folder:
             yield folder
+    elif spool is None:
+        yield _tar_folder(_unpacked(read_file(path, FILE_LIMIT, what="an archive"), path.name, shown), shown)
     else:
-        yield _tar_folder(read_file(path, FILE_LIMIT, what="an archive"), path.name, str(path))
+        yield _tar_folder(_unpacked(map_packed(path), path.name, shown, spool), shown)
 
 
 @contextlib.contextmanager
-def archive_in(folder: Folder, name: str) -> Iterator[ArchiveFolder]:
+def archive_in(folder: Folder, name: str, spool: Path | None = None) -> Iterator[ArchiveFolder]:
     """Give the folder that an archive holds which is itself in a folder; errors as for :func:`open_archive`."""
-    content, shown = folder.read(name, FILE_LIMIT, "an archive"), f"{folder.shown}/{name}"
+    shown = f"{folder.shown}/{name}"
+    if spool is not None:
+        with folder.on_disk([name], spool) as here, open_archive(here / name, spool, shown) as inner:
+            yield inner
+        return
+    content = folder.read(name, FILE_LIMIT, "an archive")
     if name.lower().endswith(".zip"):
         with _zip_folder(io.BytesIO(content), len(content), shown) as inner:
             yield inner
     else:
-        yield _tar_folder(content, name, shown)
+        yield _tar_folder(_unpacked(content, name, shown), shown)
 
 
 @contextlib.contextmanager
@@ -158,7 +208,7 @@ def _zip_folder(file: BinaryIO, size: int, shown: str) -> Iterator[ArchiveFolder
         except Exception as error:
             raise DataError(f"{shown}: not a .zip file, or damaged ({_text(error)})") from None
         _check_sizes([member.file_size for member in members], size, shown)
-        root = ArchiveFolder(shown)
+        root = ArchiveFolder(shown, _ZipMembers(archive))
         for member in members:
             parts = _parts(member.filename, shown)
             if not parts or member.filename.endswith(("/", "\\")):  # is_dir() fails for an empty name
@@ -171,35 +221,57 @@ def _zip_folder(file: BinaryIO, size: int, shown: str) -> Iterator[ArchiveFolder
                     "unpack it and give its folder"
                 )
             is_link = stat.S_ISLNK(member.external_attr >> 16)
-            root.put(parts, None if is_link else _zip_reader(archive, member))
+            root.put(parts, None if is_link else member)
         yield root
 
 
-def _zip_reader(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Callable[[int], bytes]:
-    def read(limit: int) -> bytes:
-        with archive.open(member) as file:
-            return file.read(limit + 1)
+class _ZipMembers:
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self._archive = archive
 
-    return read
+    def read(self, member: zipfile.ZipInfo, limit: int) -> bytes:
+        with self._archive.open(member) as file:
+            return file.read(limit)
+
+    def pieces(self, member: zipfile.ZipInfo) -> Iterator[bytes]:
+        with self._archive.open(member) as file:
+            yield from iter(lambda: file.read(PIECE), b"")
 
 
-def _tar_folder(content: bytes, name: str, shown: str) -> ArchiveFolder:
-    file = _unpacked(content, name, shown)
-    size = file.seek(0, io.SEEK_END)
-    file.seek(0)
-    root = ArchiveFolder(shown)
+class _TarMembers:
+    """Members that are known by their first byte and their size."""
+
+    def __init__(self, content: Content) -> None:
+        self._content = content
+
+    def read(self, member: tuple[int, int], limit: int) -> bytes:
+        begin, size = member
+        return bytes(self._content[begin : begin + min(size, limit)])
+
+    def pieces(self, member: tuple[int, int]) -> Iterator[bytes]:
+        begin, size = member
+        for start in range(begin, begin + size, PIECE):
+            yield bytes(self._content[start : min(start + PIECE, begin + size)])
+
+
+def _tar_folder(content: Content, shown: str) -> ArchiveFolder:
+    root = ArchiveFolder(shown, _TarMembers(content))
     try:
+        file: Any = content if isinstance(content, mmap.mmap) else io.BytesIO(content)
         with tarfile.TarFile(fileobj=file) as archive:
+            listed: Any = archive
             for count, member in enumerate(archive):
+                # Else the archive keeps a kilobyte for each; "stream" of Python 3.13 does the same.
+                listed.members.clear()
                 if count >= MOST_ENTRIES:
                     raise DataError(f"{shown}: holds more than {MOST_ENTRIES:,} files")
                 parts = _parts(member.name, shown)
                 if member.isdir() or not parts:
                     continue
-                if member.offset_data + member.size > size:
+                if member.offset_data + member.size > len(content):
                     raise DataError(f"{shown}: is truncated")
                 is_file = member.isreg() and not member.issparse()
-                root.put(parts, _tar_reader(file, member.offset_data, member.size) if is_file else None)
+                root.put(parts, (member.offset_data, member.size) if is_file else None)
     except (DataError, MemoryError):
         raise
     except Exception as error:
@@ -207,22 +279,13 @@ def _tar_folder(content: bytes, name: str, shown: str) -> ArchiveFolder:
     return root
 
 
-def _unpacked(content: bytes, name: str, shown: str) -> io.BytesIO:
+def _unpacked(content: Content, name: str, shown: str, spool: Path | None = None) -> Content:
     """Return the content of a tar file, decompressed if its name says that it is compressed."""
     if not name.lower().endswith((".gz", ".tgz")):
-        return io.BytesIO(content)
-    file = io.BytesIO()
-    for piece in Unpacked(content, shown, packed=True):
-        file.write(piece)
-    return file
-
-
-def _tar_reader(file: io.BytesIO, start: int, size: int) -> Callable[[int], bytes]:
-    def read(limit: int) -> bytes:
-        file.seek(start)
-        return file.read(min(size, limit + 1))
-
-    return read
+        return content
+    if spool is None:
+        return bytearray().join(Unpacked(content, shown, packed=True))
+    return content_on_disk(spool, Unpacked(content, shown, packed=True, most=LIMIT))
 
 
 def _check_sizes(sizes: list[int], packed: int, shown: str) -> None:

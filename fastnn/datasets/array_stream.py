@@ -72,6 +72,17 @@ def check_header(header: Header, name: str, size: int) -> None:
         raise ArrayFault(f"{name} does not hold the {expected} bytes that it should; it is damaged")
 
 
+def is_large(header: Header) -> bool:
+    """Return whether an array may hold samples, and not one number or text for each of them."""
+    return len(header.shape) > 1 and 0 not in header.shape and header.dtype.kind in "biuf"
+
+
+def values_in(content: Any, header: Header, offset: int = 0) -> NDArray[Any]:
+    """Return the array whose values are in mapped content, as a view."""
+    array = np.frombuffer(content, header.dtype, math.prod(header.shape), offset)
+    return array.reshape(header.shape, order="F" if header.fortran else "C")
+
+
 def read_values(stream: BinaryIO, header: Header) -> NDArray[Any]:
     """Return the array behind a header that was checked."""
     # Not a view of bytes, which would be read-only: compiled functions would be compiled once more for such arrays.

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn.datasets.mapped import MappedFile, MappedRows
-from fastnn.datasets.store_files import FEATURES, ArrayWriter
+from fastnn.datasets.spool import rows_on_disk
 
 if TYPE_CHECKING:
     from array import array
@@ -16,6 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from fastnn.datasets.mapped import MappedRows
 
 MOST_FILES = 256
 """Most columns; each is a file that is open as long as the table is read."""
@@ -62,11 +63,8 @@ class NumbersOnDisk:
 
 
 def rows_of_columns(columns: Sequence[NumbersOnDisk], folder: Path) -> MappedRows:
-    """Return the rows of columns, in a file of a store in `folder`."""
+    """Return the rows of columns, in a file in `folder`."""
     arrays = [column.mapped() for column in columns]
-    path = folder / FEATURES
-    with ArrayWriter(path, np.dtype(np.float64), (len(arrays),)) as writer:
-        for start in range(0, len(arrays[0]), _ROWS_AT_ONCE):
-            writer.append(np.stack([one[start : start + _ROWS_AT_ONCE] for one in arrays], axis=1))
-    file = MappedFile(path)
-    return MappedRows(file.array, file=file)
+    starts = range(0, len(arrays[0]), _ROWS_AT_ONCE)
+    parts = (np.stack([one[start : start + _ROWS_AT_ONCE] for one in arrays], axis=1) for start in starts)
+    return rows_on_disk(folder, parts, np.dtype(np.float64), len(arrays))

@@ -19,15 +19,16 @@ from fastnn.datasets.delimited import DelimitedText, is_comma_number, is_number,
 from fastnn.datasets.emnist import upright
 from fastnn.datasets.groups import group_position, number_groups
 from fastnn.datasets.labels import canonical_labels, encode_labels
-from fastnn.datasets.mapped import MappedFile, MappedRows
+from fastnn.datasets.mapped import row_parts
 from fastnn.datasets.pixel_columns import find_pixels
 from fastnn.datasets.pixel_label import Label, choose_label, marked
 from fastnn.datasets.pixel_layout import AS_NUMBERS, PixelLayout, no_labels
-from fastnn.datasets.pixel_values import NotPixelsError, WrongPixelError, as_bytes
+from fastnn.datasets.pixel_values import NotPixelsError, WrongPixelError, scale_of
 from fastnn.datasets.polarity import dark_on_light
-from fastnn.datasets.resize import resized
+from fastnn.datasets.resize import Resize
 from fastnn.datasets.safe_read import map_packed, read_packed
-from fastnn.datasets.store_files import FEATURES, ArrayWriter
+from fastnn.datasets.spool import free_path, images_from, rows_in
+from fastnn.datasets.store_files import ArrayWriter
 from fastnn.errors import DataError
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ _floats = msgspec.json.Decoder(list[float])
 _TRUTH = {"false": "0", "true": "1"}
 _FAULTS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _SHOWN = 8
-_BYTES_AT_ONCE = 1 << 23
+_VALUES_AT_ONCE = 1 << 22
+_ROWS_AT_ONCE = 1024
 
 
 def parse_images(
@@ -85,10 +87,7 @@ def parse_images(
     if layout is None:
         return None, notes
     try:
-        try:
-            found = _read(text, layout, spool=spool)
-        except _NotWholeError:
-            found = _read(text, layout)
+        found = _read(text, layout, spool=spool)
     except NotPixelsError as reason:
         if not layout.is_header and not target:
             fix = "read the file as a table of numbers with --target and the position of the label"
@@ -144,10 +143,7 @@ def read_pixel_rows(
         why = notes[0] if notes else f"its {len(text.first):,} columns are not the pixels of images"
         raise DataError(f"{path}: {why}; the model takes images of {SIDE}x{SIDE} pixels")
     try:
-        try:
-            found = _read(text, layout, needs_label=False, spool=spool)
-        except _NotWholeError:
-            found = _read(text, layout, needs_label=False)
+        found = _read(text, layout, needs_label=False, spool=spool)
     except NotPixelsError as reason:
         raise DataError(f"{path}: {reason}") from None
     turned = dark_on_light(found.images, polarity)
@@ -178,44 +174,52 @@ class _Images:
 
 
 class _NotWholeError(Exception):
-    """A value is not a whole number from 0 to 255, so that the scale of all of them must be found first."""
+    """A value is not a whole number from 0 to 255, so that all of them must be written as floats."""
 
 
 def _read(text: DelimitedText, layout: PixelLayout, *, needs_label: bool = True, spool: Path | None = None) -> _Images:
     """Read the rows; NotPixelsError if their values are on no scale of pixels.
 
-    With a `spool`, images of 28x28 pixels are left there; _NotWholeError if that is not possible.
+    With a `spool`, they are left there.
     """
-    values: Any
-    if spool is None or layout.side != SIDE:
-        rows = _Rows(text, layout)
-        values = rows.read()
-    else:
-        path = spool / FEATURES
-        path.unlink(missing_ok=True)
-        with ArrayWriter(path, np.dtype(np.uint8), (PIXELS,)) as writer:
-            rows = _Rows(text, layout, writer)
-            rows.read()
-        file = MappedFile(path)
-        values = MappedRows(file.array, file=file)
+    rows, values = _values(text, layout, spool)
     if text.delimiter != ",":
         for k, cells in rows.texts.items():
             rows.texts[k] = [cell.replace(",", ".") if is_comma_number(cell) else cell for cell in cells]
     label = choose_label(layout, rows.texts, text.source) if needs_label else Label(())
     names = [layout.names[k] for k in layout.order]
     try:
-        images, scaled = as_bytes(values)
+        scale = scale_of(values)
     except WrongPixelError as fault:
         where = f"line {rows.lines[fault.row]}, {column_name(names[fault.column])}"
         raise DataError(f"{text.source}: {where}: {fault}") from None
     left_out = [k for k in layout.others if k not in label.positions]
     how = [*layout.notes, *([label.how] if label.how else [])]
     how += [f"left out: {_listed(layout, left_out)}"] if left_out else []
-    notes = [text.how, "; ".join(how), scaled]
-    if not isinstance(images, MappedRows):
-        images, resize_note = resized(images.reshape(-1, layout.side, layout.side))
-        notes += [resize_note]
+    resize = Resize(layout.side, layout.side)
+    notes = [text.how, "; ".join(how), scale.note, resize.note]
+    images = values
+    if scale.convert is not None or resize.is_needed:
+        images = images_from((resize(scale(part)) for part in row_parts(values, _ROWS_AT_ONCE)), len(values), spool)
     return _Images(images, rows.lines, rows.texts, label, tuple(filter(None, notes)))
+
+
+def _values(text: DelimitedText, layout: PixelLayout, spool: Path | None) -> tuple[_Rows, Any]:
+    """Return the rows, and the values of their pixels: in memory, or left on the disk."""
+    if spool is None:
+        rows = _Rows(text, layout)
+        return rows, rows.read()
+    path, width = free_path(spool), (len(layout.order),)
+    try:
+        with ArrayWriter(path, np.dtype(np.uint8), width) as writer:
+            rows = _Rows(text, layout, writer)
+            rows.read()
+    except _NotWholeError:
+        path.unlink()
+        with ArrayWriter(path, np.dtype(np.float32), width) as writer:
+            rows = _Rows(text, layout, writer, as_floats=True)
+            rows.read()
+    return rows, rows_in(path)
 
 
 def _listed(layout: PixelLayout, positions: Sequence[int]) -> str:
@@ -236,7 +240,9 @@ class _Rows:
     texts : dict of int to list of str
     """
 
-    def __init__(self, text: DelimitedText, layout: PixelLayout, writer: ArrayWriter | None = None) -> None:
+    def __init__(
+        self, text: DelimitedText, layout: PixelLayout, writer: ArrayWriter | None = None, *, as_floats: bool = False
+    ) -> None:
         self._writer = writer
         self._text, self._layout = text, layout
         self._n_columns = len(layout.names)
@@ -249,7 +255,7 @@ class _Rows:
         self._before, self._behind = begin, self._n_columns - begin - n
         # Most files hold whole numbers; with the first other number all become floats.
         self._bytes = bytearray()
-        self._floats: array[float] | None = None
+        self._floats: array[float] | None = array("f") if as_floats else None
 
     def read(self) -> NDArray[Any]:
         """Return the values of pixels in their order, uint8 or float32, shape (n, k).
@@ -264,7 +270,7 @@ class _Rows:
                 self._add(first[0], layout.first_row)
         for number, line in lines:
             self._add(number, line)
-            if self._writer is not None and len(self._bytes) > _BYTES_AT_ONCE:
+            if self._writer is not None and len(self._stored) > _VALUES_AT_ONCE:
                 self._write()
         if not self.lines:
             raise DataError(f"{text.source}: holds names of columns, but no rows")
@@ -277,12 +283,17 @@ class _Rows:
         if self._writer is not None:
             self._writer.append(self._in_order())
             self._bytes = bytearray()
+            self._floats = None if self._floats is None else array("f")
+
+    @property
+    def _stored(self) -> bytearray | array[float]:
+        """The values of rows that are not written yet."""
+        return self._bytes if self._floats is None else self._floats
 
     def _in_order(self) -> NDArray[Any]:
         order = self._layout.order
-        stored: bytearray | array[float] = self._bytes if self._floats is None else self._floats
         dtype = np.uint8 if self._floats is None else np.float32
-        values = np.frombuffer(stored, dtype).reshape(-1, len(order))
+        values = np.frombuffer(self._stored, dtype).reshape(-1, len(order))
         if self._is_block and (np.diff(order) > 0).all():
             return values
         return np.take(values, order - self._before, axis=1) if self._is_block else values
@@ -352,9 +363,9 @@ class _Rows:
         return DataError(f"{self._text.source}: {where}: {fault}; correct it, or leave the row out")
 
     def _use_floats(self) -> array[float]:
-        if self._writer is not None:
-            raise _NotWholeError
         if self._floats is None:
+            if self._writer is not None:
+                raise _NotWholeError
             self._floats = array("f", np.frombuffer(self._bytes, np.uint8).astype(np.float32).tobytes())
             self._bytes = bytearray()
         return self._floats

@@ -16,7 +16,6 @@ import numpy as np
 
 from fastnn.datasets.dataset import PIXELS, Dataset
 from fastnn.datasets.groups import contributor_groups
-from fastnn.datasets.mapped import MappedFile, MappedRows
 from fastnn.datasets.schema import (
     ACCEPTED,
     PENDING,
@@ -28,7 +27,7 @@ from fastnn.datasets.schema import (
     insert_new,
     metadata,
 )
-from fastnn.datasets.store_files import FEATURES, ArrayWriter
+from fastnn.datasets.spool import rows_on_disk
 from fastnn.errors import DataError, MissingExtraError, cannot_write
 from fastnn.storage import check_access, check_name, user_path
 
@@ -39,7 +38,7 @@ except ModuleNotFoundError:
     raise MissingExtraError("a database of digits", "web") from None
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from sqlalchemy.engine import URL, Connection, Engine
 
@@ -344,7 +343,8 @@ def accepted_dataset(
 
     images: Any = None
     if spool is not None:
-        images = _spooled(images_of_rows(), spool / FEATURES)
+        rows = (np.frombuffer(image, np.uint8)[None] for image in images_of_rows())
+        images = rows_on_disk(spool, rows, np.dtype(np.uint8), PIXELS)
     else:
         pixels = bytearray()
         for image in images_of_rows():
@@ -357,15 +357,6 @@ def accepted_dataset(
         )
     groups, notes = contributor_groups(contributors, source) if with_groups else (None, ())
     return Dataset(images, np.array(labels, np.int64), names, source, notes=notes, groups=groups)
-
-
-def _spooled(images: Iterable[bytes], path: Path) -> MappedRows:
-    """Write the images of the accepted digits to a file; return them as mapped rows."""
-    with ArrayWriter(path, np.dtype(np.uint8), (PIXELS,)) as writer:
-        for image in images:
-            writer.append(np.frombuffer(image, np.uint8).reshape(1, PIXELS))
-    file = MappedFile(path)
-    return MappedRows(file.array, file=file)
 
 
 def _check_rows(connection: Connection, source: str, n_classes: int) -> None:

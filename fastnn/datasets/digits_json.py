@@ -16,15 +16,16 @@ from fastnn.datasets.dataset import PIXELS, Dataset
 from fastnn.datasets.groups import contributor_groups
 from fastnn.datasets.json_items import array_items
 from fastnn.datasets.labels import encode_labels, is_digit
-from fastnn.datasets.mapped import MappedFile, MappedRows
 from fastnn.datasets.safe_read import Unpacked, is_packed, map_packed, read_packed
-from fastnn.datasets.store_files import FEATURES, ArrayWriter
+from fastnn.datasets.spool import rows_on_disk
 from fastnn.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
     from typing import BinaryIO
+
+    from numpy.typing import NDArray
 
     from fastnn.datasets.safe_read import Content
 
@@ -79,7 +80,7 @@ def read_json(path: Path, spool: Path | None = None) -> Dataset:
         If the content has another format; the message names the file and the item.
     """
     if spool is not None:
-        return _parse_to_disk(map_packed(path), str(path), spool / FEATURES)
+        return _parse_to_disk(map_packed(path), str(path), spool)
     stored = None if is_packed(path.name) else cached_file(path, str(path))
     return from_bytes(read_packed(path), str(path)) if stored is None else stored
 
@@ -97,7 +98,7 @@ def read_json_with_contributors(path: Path, spool: Path | None = None) -> Datase
     source = str(path)
     contributors: list[str] = []
     if spool is not None:
-        dataset = _parse_to_disk(map_packed(path), source, spool / FEATURES, contributors)
+        dataset = _parse_to_disk(map_packed(path), source, spool, contributors)
     else:
         dataset = _parse(read_packed(path), source, contributors)
     groups, notes = contributor_groups(contributors, source)
@@ -125,17 +126,18 @@ def _parse(content: bytes | bytearray, source: str, contributors: list[str] | No
     return _dataset(pixels, labels, source)
 
 
-def _parse_to_disk(content: Content, source: str, path: Path, contributors: list[str] | None = None) -> Dataset:
+def _parse_to_disk(content: Content, source: str, spool: Path, contributors: list[str] | None = None) -> Dataset:
     labels = list[int | str]()
-    with ArrayWriter(path, np.dtype(np.uint8), (PIXELS,)) as writer:
+
+    def images_of_items() -> Iterator[NDArray[np.uint8]]:
         for image, label in _digits(content, source, contributors):
-            writer.append(np.frombuffer(image, np.uint8).reshape(1, PIXELS))
             labels.append(label)
+            yield np.frombuffer(image, np.uint8)[None]
+
+    images: Any = rows_on_disk(spool, images_of_items(), np.dtype(np.uint8), PIXELS)
     if not labels:
         return _dataset(bytearray(), labels, source)
     indices, classes = encode_labels(labels, source)
-    file = MappedFile(path)
-    images: Any = MappedRows(file.array, file=file)
     return Dataset(images, indices, classes, source)
 
 

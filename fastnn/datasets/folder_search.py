@@ -89,7 +89,7 @@ class PictureSet:
     """
 
     folder: Folder
-    parts: dict[Part, list[Picture]]
+    parts: dict[Part, Sequence[Picture]]
     passed_over: PassedOver = field(default_factory=PassedOver)
     notes: tuple[str, ...] = ()
     label_file: str = ""
@@ -290,7 +290,7 @@ def _joined(
     passed.add("aside", rest)
     for kind, names in folder.passed_over.items():
         passed.add(kind, names)
-    parts: dict[Part, list[Picture]] = {}
+    parts: dict[Part, Sequence[Picture]] = {}
     notes: list[str] = []
     places = []
     for part in _PARTS:
@@ -308,7 +308,7 @@ def _joined(
     return PictureSet(folder, parts, passed, (*notes, *_missing_classes(parts)))
 
 
-def _missing_classes(parts: dict[Part, list[Picture]]) -> Iterator[str]:
+def _missing_classes(parts: dict[Part, Sequence[Picture]]) -> Iterator[str]:
     """Yield a note for each part on the classes that it has not."""
     labels = {part: {picture.label for picture in pictures} for part, pictures in parts.items()}
     known = set().union(*labels.values())

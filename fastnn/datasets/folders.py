@@ -123,8 +123,11 @@ class Folder(ABC):
         """Return the content of one of its files; DataError if it has more bytes than `limit` or cannot be read."""
 
     @abstractmethod
-    def on_disk(self, names: Iterable[str]) -> AbstractContextManager[Path]:
-        """Give a folder on a disk that holds these files, for as long as the context lasts."""
+    def on_disk(self, names: Iterable[str], spool: Path | None = None) -> AbstractContextManager[Path]:
+        """Give a folder on a disk that holds these files, for as long as the context lasts.
+
+        If they are packed, they are unpacked to a temporary folder: one in `spool`, if it is given.
+        """
 
 
 class _Budget:
@@ -164,7 +167,7 @@ class DiskFolder(Folder):
         return read_file(os.path.join(self.shown, name), limit, what=what)  # noqa: PTH118 - half the time
 
     @contextlib.contextmanager
-    def on_disk(self, names: Iterable[str]) -> Iterator[Path]:  # noqa: ARG002 - they are there
+    def on_disk(self, names: Iterable[str], spool: Path | None = None) -> Iterator[Path]:  # noqa: ARG002 - they are there
         """Give the folder itself."""
         yield self.path
 

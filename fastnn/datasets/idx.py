@@ -6,7 +6,7 @@ import math
 import re
 import struct
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
@@ -14,15 +14,14 @@ from fastnn.datasets.array_names import PART_OF, known_part
 from fastnn.datasets.dataset import PIXELS, SIDE, Dataset
 from fastnn.datasets.label_arrays import as_list
 from fastnn.datasets.labels import encode_array
-from fastnn.datasets.mapped import MappedFile, MappedRows, row_parts
-from fastnn.datasets.pixel_arrays import pixels_from
-from fastnn.datasets.resize import resized
-from fastnn.datasets.safe_read import LIMIT, Unpacked, is_packed, map_packed, read_packed
-from fastnn.datasets.store_files import ArrayWriter, features_of
+from fastnn.datasets.mapped import MappedRows, row_parts
+from fastnn.datasets.pixel_arrays import images_from_array
+from fastnn.datasets.safe_read import LIMIT, Content, Unpacked, is_packed, map_packed, read_packed
+from fastnn.datasets.spool import content_on_disk
 from fastnn.errors import DataError
-from fastnn.reading import open_file
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
     from typing import BinaryIO
 
@@ -262,7 +261,7 @@ def read_parts(pairs: dict[Part, IdxPair], source: str, *, spool: Path | None = 
     source : str
         The `source` of the returned data set.
     spool : Path, optional
-        A temporary folder, if images of 28x28 bytes are to be left on the disk: compressed ones are unpacked there.
+        A temporary folder, if the images are to be left on the disk: compressed ones are unpacked there.
 
     Returns
     -------
@@ -274,24 +273,15 @@ def read_parts(pairs: dict[Part, IdxPair], source: str, *, spool: Path | None = 
         If a file is not an IDX file of images or of labels, or their numbers differ.
     """
     notes: dict[str, None] = {}
-    parts = {
-        part: _read_pair(pair, notes, None if spool is None else spool / features_of(part))
-        for part, pair in pairs.items()
-    }
+    parts = {part: _read_pair(pair, notes, spool) for part, pair in pairs.items()}
     return replace(from_parts(parts, source), notes=tuple(notes))
 
 
-def _read_pair(pair: IdxPair, notes: dict[str, None], unpacked: Path | None) -> tuple[NDArray[np.uint8], NDArray[Any]]:
-    """Return images and labels; adds what was changed to `notes`.
-
-    If a file for unpacked images is given, they are left on the disk, unless they are of another size or type.
-    """
+def _read_pair(pair: IdxPair, notes: dict[str, None], spool: Path | None) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+    """Return images and labels; adds what was changed to `notes`."""
     before = _versions(pair)
-    on_disk = None
-    if unpacked is not None:
-        on_disk = _unpack_images(pair.images, unpacked) if is_packed(pair.images.name) else _map_images(pair.images)
-    images, how = (on_disk, ()) if on_disk is not None else parse_images(_read_announced(pair.images), str(pair.images))
-    labels, which = parse_labels(_read_announced(pair.labels), str(pair.labels))
+    images, how = parse_images(_content(pair.images, spool), str(pair.images), spool)
+    labels, which = parse_labels(_content(pair.labels), str(pair.labels))
     notes.update(dict.fromkeys((*how, *which)))
     if _versions(pair) != before:
         raise DataError(f"{pair.images}: it or its labels changed while they were read; try again")
@@ -309,58 +299,31 @@ def _versions(pair: IdxPair) -> list[tuple[int, int, int]]:
     return [(status.st_ino, status.st_size, status.st_mtime_ns) for status in found]
 
 
-def _unpack_images(path: Path, target: Path) -> Any:
-    """Write the images of a compressed file to an array; return mapped rows, or None as :func:`_map_images` does."""
-    file = Unpacked(map_packed(path), str(path), most=LIMIT)
-    n = _n_images(file.read_up_to(16))
-    if not n:
-        return None
-    with ArrayWriter(target, np.dtype(np.uint8), (PIXELS,)) as writer:
-        left, rest = n * PIXELS, bytearray()
-        while left and (piece := file.read(left)):
-            left -= len(piece)
-            rest += piece
-            whole = len(rest) - len(rest) % PIXELS
-            writer.append(np.frombuffer(bytes(rest[:whole]), np.uint8).reshape(-1, PIXELS))
-            del rest[:whole]
-    if left or file.read(1):
-        fault = f"{n * PIXELS - left} bytes of content, not" if left else "more than"
-        end = "it is truncated" if left else "it is longer than its header says"
-        raise DataError(f"{path}: {fault} {n * PIXELS}{'' if left else ' bytes of content'}; {end}")
-    unpacked = MappedFile(target)
-    return MappedRows(unpacked.array, file=unpacked)
+def _content(path: Path, spool: Path | None = None) -> Content:
+    """Return the content of an IDX file up to the length that its header announces, and a byte more if it is longer.
+
+    With a temporary folder it is left on the disk.
+    """
+    if spool is None:
+        return bytearray().join(_announced(Unpacked(read_packed(path), str(path))))
+    content = map_packed(path)
+    if not is_packed(path.name):
+        return content
+    return content_on_disk(spool, _announced(Unpacked(content, str(path), most=LIMIT)))
 
 
-def _n_images(head: bytes | bytearray) -> int:
-    """Return how many images of 28x28 bytes a file holds, by its first 16 bytes; 0 if it holds something else."""
-    if len(head) < 16:
-        return 0
-    magic, n, *sides = struct.unpack(">4I", head[:16])
-    return int(n) if (magic, sides) == (IMAGES_MAGIC, [SIDE, SIDE]) else 0
-
-
-def _map_images(path: Path) -> Any:
-    """Return the images of a file as mapped rows, or None if they are of another size or type."""
-    with open_file(path, LIMIT, what="a data set") as file:
-        head, size = file.read(16), file.size
-    n = _n_images(head)
-    if not n or size != 16 + n * PIXELS:
-        return None
-    raw = MappedFile.raw(path, 16, (n, PIXELS), np.dtype(np.uint8))
-    return MappedRows(raw.array, file=raw)
-
-
-def _read_announced(path: Path) -> bytearray:
-    """Return the content of an IDX file up to the length that its header announces, and a byte more if it is longer."""
-    file = Unpacked(read_packed(path), str(path))
-    content = file.read_up_to(4)
-    if len(content) == 4 and content[:2] == b"\0\0" and content[2] in _DTYPES:
-        n_axes = content[3]
-        file.read_up_to(4 + 4 * n_axes, content)
-        if len(content) == 4 + 4 * n_axes:
-            shape = struct.unpack_from(f">{n_axes}I", content, 4)
-            file.read_up_to(len(content) + math.prod(shape) * _DTYPES[content[2]].itemsize + 1, content)
-    return content
+def _announced(file: Unpacked) -> Iterator[bytes | bytearray]:
+    head = file.read_up_to(4)
+    left = 0
+    if len(head) == 4 and head[:2] == b"\0\0" and head[2] in _DTYPES:
+        n_axes = head[3]
+        file.read_up_to(4 + 4 * n_axes, head)
+        if len(head) == 4 + 4 * n_axes:
+            left = math.prod(struct.unpack_from(f">{n_axes}I", head, 4)) * _DTYPES[head[2]].itemsize + 1
+    yield head
+    while left and (piece := file.read(left)):
+        left -= len(piece)
+        yield piece
 
 
 def from_parts(parts: dict[Part, tuple[NDArray[np.uint8], NDArray[Any]]], source: str) -> Dataset:
@@ -375,7 +338,7 @@ def from_parts(parts: dict[Part, tuple[NDArray[np.uint8], NDArray[Any]]], source
     return replace(made["train"], test=made.get("test"), validation=made.get("validation"))
 
 
-def _array_in(content: bytes | bytearray, source: str, what: str) -> NDArray[Any]:
+def _array_in(content: Content, source: str, what: str) -> NDArray[Any]:
     """Return the array of an IDX file's content.
 
     Raises
@@ -402,8 +365,10 @@ def _array_in(content: bytes | bytearray, source: str, what: str) -> NDArray[Any
     return np.frombuffer(content, _DTYPES[kind], offset=header).reshape(shape)
 
 
-def parse_images(content: bytes | bytearray, source: str) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+def parse_images(content: Content, source: str, spool: Path | None = None) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     """Return the images of an IDX file's content as they are stored, uint8 (n, 784), and notes; usually 0 = paper.
+
+    With a temporary folder, they are left on the disk, as the content is.
 
     Raises
     ------
@@ -414,13 +379,12 @@ def parse_images(content: bytes | bytearray, source: str) -> tuple[NDArray[np.ui
     if array.ndim < 2:
         raise DataError(f"{source}: not an IDX file of images (it begins with {content[:4].hex()})")
     if array.dtype == np.uint8 and array.shape[1:] == (SIDE, SIDE):
-        return array.reshape(len(array), PIXELS), ()
-    images, notes = pixels_from(array.astype(array.dtype.newbyteorder("=")), source)
-    scaled, note = resized(images)
-    return scaled, (*notes, note) if note else notes
+        rows = array.reshape(len(array), PIXELS)
+        return rows if spool is None else cast("NDArray[np.uint8]", MappedRows(rows)), ()
+    return images_from_array(array, source, spool=spool)
 
 
-def parse_labels(content: bytes | bytearray, source: str) -> tuple[NDArray[Any], tuple[str, ...]]:
+def parse_labels(content: Content, source: str) -> tuple[NDArray[Any], tuple[str, ...]]:
     """Return the labels of an IDX file's content, integers of shape (n,), and notes.
 
     Raises

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import mmap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, cast
 
 import numpy as np
 
-from fastnn.datasets.array_stream import ArrayFault, check_header, read_header
+from fastnn.datasets.array_stream import ArrayFault, check_header, read_header, values_in
 from fastnn.datasets.safe_read import LIMIT
 from fastnn.errors import DataError
 from fastnn.reading import open_file
@@ -82,22 +81,8 @@ class MappedFile:
             except Exception as error:
                 text = str(error) if isinstance(error, ArrayFault) else f"not a .npy file, or damaged ({error})"
                 raise DataError(f"{path}: {' '.join(text.split())[:200]}") from None
-        self._set(path, header.length, header.shape, header.dtype)
-
-    def _set(self, path: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        self.path, self._offset = path, offset
-        self.array: NDArray[Any] = np.frombuffer(self._map, dtype, math.prod(shape), offset).reshape(shape)
-
-    @classmethod
-    def raw(cls, path: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> MappedFile:
-        """Return an array that begins at a place of any file, which must be large enough."""
-        made = cls.__new__(cls)
-        with open_file(path, LIMIT, what="a data set") as file:
-            if file.size < offset + math.prod(shape) * dtype.itemsize:
-                raise DataError(f"{path}: changed while it was read; try again")
-            made._map = mmap.mmap(file.fileno(), file.size, access=mmap.ACCESS_READ)
-        made._set(path, offset, shape, dtype)
-        return made
+        self.path, self._offset = path, header.length
+        self.array: NDArray[Any] = values_in(self._map, header, header.length)
 
     def ask_for(self, rows: NDArray[np.integer[Any]]) -> None:
         """Ask the system to read the pages of some rows from the disk, without waiting for them."""

@@ -14,7 +14,8 @@ import numpy as np
 from fastnn.datasets.emnist import renamed
 from fastnn.datasets.label_arrays import text_array
 from fastnn.datasets.named_arrays import MOST_ARRAYS, ArrayInfo, choose, dataset_from
-from fastnn.datasets.safe_read import PIECE, read_packed, unpacked_limit
+from fastnn.datasets.safe_read import FILE_LIMIT, LIMIT, PIECE, Content, map_packed, read_packed, unpacked_limit
+from fastnn.datasets.spool import content_on_disk
 from fastnn.errors import DataError
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class _MatError(Exception):
     """What is wrong in a file."""
 
 
-def read_mat(path: Path, task: str | None = None) -> Dataset:
+def read_mat(path: Path, task: str | None = None, spool: Path | None = None) -> Dataset:
     """Read a data set from a file that MATLAB writes with ``-v6`` or ``-v7``.
 
     Its arrays, also those in structs, are chosen by :func:`fastnn.datasets.named_arrays.choose`. A label 10 among 1 to
@@ -58,6 +59,8 @@ def read_mat(path: Path, task: str | None = None) -> Dataset:
     path : Path
     task : str, optional
         What is learned from a table.
+    spool : Path, optional
+        A temporary folder for samples, if they are to be left on the disk.
 
     Returns
     -------
@@ -69,8 +72,9 @@ def read_mat(path: Path, task: str | None = None) -> Dataset:
     DataError
         If the file is damaged or of another version, or it is not clear which arrays are images and labels.
     """
-    content, source = read_packed(path), str(path)
-    if content.startswith(_HDF5) or content[:10] == b"MATLAB 7.3":
+    source = str(path)
+    content = read_packed(path) if spool is None else map_packed(path)
+    if content[: len(_HDF5)] == _HDF5 or content[:10] == b"MATLAB 7.3":
         raise DataError(
             f"{source}: is of MATLAB 7.3 (HDF5), which is not read; save it in MATLAB with save(..., '-v7'), or with "
             "numpy.savez"
@@ -79,13 +83,13 @@ def read_mat(path: Path, task: str | None = None) -> Dataset:
     if order is None:
         raise DataError(f"{source}: not a file of MATLAB 5 to 7; save it there with save(..., '-v7')")
     try:
-        arrays = _arrays(content, order)
+        arrays = _arrays(content, order, spool)
     except DataError as error:
         raise DataError(f"{source}: {error}") from None
     except (_MatError, zlib.error, UnicodeError) as error:
         raise DataError(f"{source}: not a file of MATLAB, or damaged ({error})") from None
     infos = {name: ArrayInfo(array.shape, array.dtype) for name, array in arrays.items()}
-    dataset = dataset_from(choose(infos, source), arrays, source, task, from_matlab=True)
+    dataset = dataset_from(choose(infos, source), arrays, source, task, from_matlab=True, spool=spool)
     mapping = next((array for name, array in arrays.items() if name.rpartition(".")[2] == "mapping"), None)
     if mapping is None or not dataset.is_images:
         return dataset
@@ -133,14 +137,15 @@ def _elements(data: memoryview, order: str) -> Iterator[_Element]:
         position = end
 
 
-def _arrays(content: bytes, order: str) -> dict[str, NDArray[Any]]:
+def _arrays(content: Content, order: str, spool: Path | None) -> dict[str, NDArray[Any]]:
     """Return the arrays of numbers and texts in a file by their names; those in structs with dots, as in MATLAB."""
-    left = unpacked_limit(len(content))
+    left = unpacked_limit(len(content), FILE_LIMIT if spool is None else LIMIT)
     found: dict[str, NDArray[Any]] = {}
     for element in _elements(memoryview(content)[_HEADER:], order):
         one = element
         if element.kind == _COMPRESSED:
-            unpacked = _unpacked(element.data, left)
+            pieces = _unpacked(element.data, left)
+            unpacked = bytearray().join(pieces) if spool is None else content_on_disk(spool, pieces)
             left -= len(unpacked)
             one = next(_elements(memoryview(unpacked), order), _Element(0, memoryview(b"")))
         if one.kind == _MATRIX:
@@ -151,18 +156,17 @@ def _arrays(content: bytes, order: str) -> dict[str, NDArray[Any]]:
     return found
 
 
-def _unpacked(data: memoryview, limit: int) -> bytearray:
-    unpacker = zlib.decompressobj()
-    content = bytearray()
+def _unpacked(data: memoryview, limit: int) -> Iterator[bytes]:
+    unpacker, size = zlib.decompressobj(), 0
     # zlib copies what it has not taken of its input with each piece of output.
     for begin in range(0, len(data), _PACKED_PIECE):
         packed: bytes | memoryview = data[begin : begin + _PACKED_PIECE]
         while packed and not unpacker.eof:
-            content += unpacker.decompress(packed, PIECE)
-            packed = unpacker.unconsumed_tail
-            if len(content) > limit:
+            piece = unpacker.decompress(packed, PIECE)
+            packed, size = unpacker.unconsumed_tail, size + len(piece)
+            yield piece
+            if size > limit:
                 raise _MatError("unpacks to too much for its compressed size; if that is right, save it with -v6")
-    return content
 
 
 def _flattened(data: memoryview, order: str, name: str | None = None) -> Iterator[tuple[str, NDArray[Any]]]:

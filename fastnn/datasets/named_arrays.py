@@ -10,14 +10,16 @@ import numpy as np
 from fastnn.datasets.array_names import Part, Role, known_part, role_of
 from fastnn.datasets.dataset import Dataset
 from fastnn.datasets.label_arrays import are_classes, as_list, encode, is_one_hot
-from fastnn.datasets.pixel_arrays import find_layout, images_in_rows, pixels_from
-from fastnn.datasets.resize import resized
-from fastnn.datasets.table_arrays import table_from_arrays
+from fastnn.datasets.mapped import row_parts
+from fastnn.datasets.pixel_arrays import find_layout, images_from_array, images_in_rows
+from fastnn.datasets.spool import rows_on_disk
+from fastnn.datasets.table_arrays import float_type, table_from_arrays
 from fastnn.datasets.targets import check_task
 from fastnn.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -261,7 +263,13 @@ def _listed(names: list[str]) -> str:
 
 
 def dataset_from(
-    chosen: Chosen, arrays: Arrays, source: str, task: str | None = None, *, from_matlab: bool = False
+    chosen: Chosen,
+    arrays: Arrays,
+    source: str,
+    task: str | None = None,
+    *,
+    from_matlab: bool = False,
+    spool: Path | None = None,
 ) -> Dataset:
     """Return the data set of chosen arrays: images, as stored, or a table.
 
@@ -275,6 +283,8 @@ def dataset_from(
         Of a table; images have classes.
     from_matlab : bool
         See :func:`fastnn.datasets.label_arrays.encode`.
+    spool : Path, optional
+        A temporary folder for samples, if they are to be left on the disk, as the arrays are.
 
     Raises
     ------
@@ -289,11 +299,11 @@ def dataset_from(
     if not is_flat or chosen.are_images:
         if task not in (None, "classification"):
             raise DataError(f"{source}: holds images with labels, whose task is classification, not {task}")
-        return _images(chosen, arrays, source, from_matlab=from_matlab)
+        return _images(chosen, arrays, source, spool, from_matlab=from_matlab)
     if layout is not None and task in (None, "classification") and are_classes(labels, first.n):
         reason = images_in_rows(images, first.n)
         if reason is None:
-            found = _images(chosen, arrays, source, from_matlab=from_matlab)
+            found = _images(chosen, arrays, source, spool, from_matlab=from_matlab)
             note = (
                 f"the rows of {first.images} are images of {layout.height}x{layout.width} pixels; to learn from them "
                 "as numbers, name the arrays features and targets"
@@ -301,20 +311,19 @@ def dataset_from(
             return replace(found, notes=(note, *found.notes))
     else:
         reason = None
-    found = _table(chosen, arrays, source, task)
+    found = _table(chosen, arrays, source, task, spool)
     is_square = layout is not None and layout.height >= 8
     notes = [f"the rows of {first.images} are read as numbers: {reason}"] if reason and is_square else []
     return replace(found, notes=(*notes, *found.notes))
 
 
-def _images(chosen: Chosen, arrays: Arrays, source: str, *, from_matlab: bool) -> Dataset:
+def _images(chosen: Chosen, arrays: Arrays, source: str, spool: Path | None, *, from_matlab: bool) -> Dataset:
     notes: list[str] = [*chosen.notes]
     images, labels = {}, {}
     for part, pair in chosen.parts.items():
-        pixels, how = pixels_from(arrays[pair.images], f"{source}: {pair.images}", pair.n)
-        images[part], scaled = resized(pixels)
+        images[part], how = images_from_array(arrays[pair.images], f"{source}: {pair.images}", pair.n, spool)
         labels[part], one_hot = as_list(arrays[pair.labels], pair.n, f"{source}: {pair.labels}")
-        notes += filter(None, (*how, scaled, one_hot))
+        notes += filter(None, (*how, one_hot))
     names = None if chosen.classes is None else arrays[chosen.classes]
     encoded = encode(list(labels.values()), names, source, from_matlab=from_matlab)
     made: dict[Part, Dataset] = {}
@@ -326,24 +335,25 @@ def _images(chosen: Chosen, arrays: Arrays, source: str, *, from_matlab: bool) -
     return replace(made["train"], test=made.get("test"), validation=made.get("validation"), notes=unique)
 
 
-def _table(chosen: Chosen, arrays: Arrays, source: str, task: str | None) -> Dataset:
+def _table(chosen: Chosen, arrays: Arrays, source: str, task: str | None, spool: Path | None) -> Dataset:
     """Return the table of the rows of all parts, which are read together."""
-    rows, targets = [], []
+    rows: list[NDArray[Any]] = []
+    targets: list[NDArray[Any]] = []
     notes = [*chosen.notes]
     for pair in chosen.parts.values():
         array = arrays[pair.images]
         array = array if array.shape[0] == pair.n else np.moveaxis(array, -1, 0)
-        rows.append(array.reshape(pair.n, -1))
+        rows.append(array)
         targets.append(_targets(arrays[pair.labels], pair.n))
     if len({(one.ndim, one.shape[1:], one.dtype.kind == "U") for one in targets}) > 1:
         raise DataError(f"{source}: the labels of the parts have different forms")
-    if len({one.shape[1] for one in rows}) > 1:
+    if len({one.size // len(one) for one in rows}) > 1:
         raise DataError(f"{source}: the rows of the parts have different numbers of columns")
     target = np.concatenate(targets)
     if target.ndim == 2 and task in (None, "classification") and is_one_hot(target):
         notes.append(f"one-hot labels of {target.shape[1]:,} classes")
         target = target.argmax(axis=1)
-    found: dict[str, NDArray[Any]] = {"features": np.concatenate(rows), "targets": target}
+    found: dict[str, NDArray[Any]] = {"features": _joined_rows(rows, spool), "targets": target}
     columns = None if chosen.columns is None else arrays[chosen.columns].ravel()
     if columns is not None and columns.dtype.kind == "U" and len(columns) == found["features"].shape[1]:
         found["columns"] = columns
@@ -362,6 +372,15 @@ def _table(chosen: Chosen, arrays: Arrays, source: str, task: str | None) -> Dat
     for part in made.keys() - {"train"}:
         made[part] = replace(made[part], notes=())
     return replace(made["train"], test=made.get("test"), validation=made.get("validation"))
+
+
+def _joined_rows(arrays: list[NDArray[Any]], spool: Path | None) -> Any:
+    """Return the samples of all arrays as rows; with a temporary folder as floats that are left on the disk."""
+    if spool is None:
+        return np.concatenate([array.reshape(len(array), -1) for array in arrays])
+    common = np.result_type(*(array.dtype for array in arrays))
+    parts = (part.reshape(len(part), -1).astype(common) for array in arrays for part in row_parts(array))
+    return rows_on_disk(spool, parts, float_type(common), arrays[0].size // len(arrays[0]))
 
 
 def _targets(array: NDArray[Any], n: int) -> NDArray[Any]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import mmap
 from typing import TYPE_CHECKING, Any, cast
 
 from fastnn.datasets.array_names import role_of
-from fastnn.datasets.array_stream import ArrayFault, check_header, read_header, read_values
+from fastnn.datasets.array_stream import ArrayFault, check_header, is_large, read_header, read_values, values_in
 from fastnn.datasets.named_arrays import MOST_ARRAYS, ArrayInfo, choose, dataset_from
 from fastnn.datasets.npz_archive import lone_array
-from fastnn.datasets.safe_read import FILE_LIMIT
+from fastnn.datasets.safe_read import FILE_LIMIT, LIMIT
 from fastnn.errors import DataError
 from fastnn.reading import open_file
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 _SHOWN = 12
 
 
-def read_npy(path: Path, task: str | None = None) -> Dataset:
+def read_npy(path: Path, task: str | None = None, spool: Path | None = None) -> Dataset:
     """Read the images, or rows, and labels of a ``.npy`` file and of the one that belongs to it.
 
     Parameters
@@ -34,6 +35,8 @@ def read_npy(path: Path, task: str | None = None) -> Dataset:
         other one is searched beside it by its name. If neither name says anything, they must be the only two.
     task : str, optional
         What is learned from a table.
+    spool : Path, optional
+        A temporary folder for samples, if they are to be left on the disk.
 
     Raises
     ------
@@ -50,7 +53,7 @@ def read_npy(path: Path, task: str | None = None) -> Dataset:
             f"{path}: the array that belongs to it, labels or images, is not clear; put images.npy and labels.npy (or "
             f"x_train.npy and y_train.npy) into one folder; other .npy files there: {listed}"
         )
-    return read_array_files(paths, str(path), task)
+    return read_array_files(paths, str(path), task, spool)
 
 
 def _beside(path: Path) -> list[Path]:
@@ -68,7 +71,7 @@ def partners(path: Path) -> list[Path]:
     return [one for one, other in roles.items() if other is not None and other[:2] == role[:2]]
 
 
-def read_array_files(paths: Sequence[Path], source: str, task: str | None = None) -> Dataset:
+def read_array_files(paths: Sequence[Path], source: str, task: str | None = None, spool: Path | None = None) -> Dataset:
     """Read the data set in files of one array each, of which the names, or else the shapes, say what they hold.
 
     Raises
@@ -79,17 +82,17 @@ def read_array_files(paths: Sequence[Path], source: str, task: str | None = None
     if len(paths) > MOST_ARRAYS:
         raise DataError(f"{source}: more than {MOST_ARRAYS:,} files of arrays")
     if paths[0].suffix.lower() == ".npz":
-        arrays = {path.stem: lone_array(path) for path in paths}
+        arrays = {path.stem: lone_array(path, spool) for path in paths}
         infos = {name: ArrayInfo(array.shape, array.dtype) for name, array in arrays.items()}
-        return dataset_from(choose(infos, source), arrays, source, task)
+        return dataset_from(choose(infos, source), arrays, source, task, spool=spool)
     files = {path.stem: path for path in paths}
-    chosen = choose({name: _info(path) for name, path in files.items()}, source)
-    arrays = {name: _read(files[name]) for name in chosen.names}
-    return dataset_from(chosen, arrays, source, task)
+    chosen = choose({name: _info(path, spool) for name, path in files.items()}, source)
+    arrays = {name: _read(files[name], spool) for name in chosen.names}
+    return dataset_from(chosen, arrays, source, task, spool=spool)
 
 
-def _info(path: Path) -> ArrayInfo:
-    with open_file(path, FILE_LIMIT, what="a data set") as file:
+def _info(path: Path, spool: Path | None) -> ArrayInfo:
+    with open_file(path, FILE_LIMIT if spool is None else LIMIT, what="a data set") as file:
         try:
             header = read_header(cast("BinaryIO", file), path.name)
             if not header.dtype.hasobject:
@@ -101,11 +104,14 @@ def _info(path: Path) -> ArrayInfo:
     return ArrayInfo(header.shape, header.dtype)
 
 
-def _read(path: Path) -> NDArray[Any]:
-    with open_file(path, FILE_LIMIT, what="a data set") as file:
+def _read(path: Path, spool: Path | None) -> NDArray[Any]:
+    with open_file(path, FILE_LIMIT if spool is None else LIMIT, what="a data set") as file:
         try:
             header = read_header(cast("BinaryIO", file), path.name)
             check_header(header, path.name, file.size)
+            if spool is not None and is_large(header):
+                content = mmap.mmap(file.fileno(), file.size, access=mmap.ACCESS_READ)
+                return values_in(content, header, header.length)
             return read_values(cast("BinaryIO", file), header)
         except (DataError, MemoryError):
             raise

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from fastnn.datasets.dataset import PIXELS, SIDE, Dataset
-from fastnn.datasets.labels import check_class_name, encode_labels
+from fastnn.datasets.labels import check_class_name, encode_array, encode_labels
+from fastnn.datasets.mapped import MappedRows, row_parts
 from fastnn.datasets.named_arrays import ArrayInfo, choose, dataset_from
 from fastnn.datasets.npy import partners, read_array_files
 from fastnn.datasets.npz_archive import check_size, opened, read_infos, read_member
-from fastnn.datasets.safe_read import ALWAYS_ALLOWED
+from fastnn.datasets.safe_read import ALWAYS_ALLOWED, FILE_LIMIT, LIMIT
+from fastnn.datasets.spool import images_from
 from fastnn.datasets.table_arrays import TABLE_ARRAYS, is_table, table_arrays_of, table_from_arrays
 from fastnn.errors import DataError
 
@@ -33,7 +35,7 @@ _NAMES = ("names", "columns", "column_categories", "categories", "notes")
 _MOST_NAMES = 1 << 22
 
 
-def read_npz(path: Path, task: str | None = None) -> Dataset:
+def read_npz(path: Path, task: str | None = None, spool: Path | None = None) -> Dataset:
     """Read a data set from an ``.npz`` file.
 
     fastnn itself writes ``images`` (uint8, (n, 784) or (n, 28, 28)) and ``labels`` (integers or text), and optionally
@@ -46,6 +48,8 @@ def read_npz(path: Path, task: str | None = None) -> Dataset:
     path : Path
     task : {"classification", "multilabel", "regression"}, optional
         What is learned from a table.
+    spool : Path, optional
+        A temporary folder for samples, if they are to be left on the disk.
 
     Returns
     -------
@@ -58,22 +62,24 @@ def read_npz(path: Path, task: str | None = None) -> Dataset:
         If the file is damaged, it is not clear which arrays are images and labels, or one has the wrong shape or dtype.
         Nothing is unpickled.
     """
-    source = str(path)
-    with opened(path) as (archive, size):
+    source, most = str(path), FILE_LIMIT if spool is None else LIMIT
+    with opened(path, most=most) as (archive, size):
         if len(archive.infolist()) == 1 and len(paths := partners(path)) > 1:
             # Such as kmnist-train-imgs.npz beside kmnist-train-labels.npz.
-            return read_array_files(paths, source, task)
+            return read_array_files(paths, source, task, spool)
         members = {info.filename: info for info in archive.infolist()}
         infos = read_infos(archive, members)
         if _is_own(infos):
-            arrays = _own_arrays(archive, members, size)
+            arrays = _own_arrays(archive, members, size, spool)
             chosen = None
         else:
             chosen = choose(infos, source)
             wanted = {name: members[f"{name}.npy"] for name in chosen.names}
-            check_size(wanted.values(), size)
-            arrays = {name: read_member(archive, info) for name, info in wanted.items()}
-    return from_arrays(arrays, source, task) if chosen is None else dataset_from(chosen, arrays, source, task)
+            check_size(wanted.values(), size, most)
+            arrays = {name: read_member(archive, info, spool=spool) for name, info in wanted.items()}
+    if chosen is None:
+        return from_arrays(arrays, source, task, spool)
+    return dataset_from(chosen, arrays, source, task, spool=spool)
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -88,12 +94,14 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         return _own_arrays(archive, {info.filename: info for info in archive.infolist()}, size)
 
 
-def _own_arrays(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], size: int) -> dict[str, NDArray[Any]]:
+def _own_arrays(
+    archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], size: int, spool: Path | None = None
+) -> dict[str, NDArray[Any]]:
     found = {name: members[f"{name}.npy"] for name in _ARRAYS if f"{name}.npy" in members}
-    check_size(found.values(), size)
+    check_size(found.values(), size, FILE_LIMIT if spool is None else LIMIT)
     arrays: dict[str, NDArray[Any]] = {}
     for name, info in found.items():
-        arrays[name] = read_member(archive, info, _most_values(name, arrays))
+        arrays[name] = read_member(archive, info, _most_values(name, arrays), spool)
     return arrays
 
 
@@ -127,7 +135,9 @@ def _is_own(infos: dict[str, ArrayInfo]) -> bool:
     )
 
 
-def from_arrays(arrays: dict[str, NDArray[Any]], source: str, task: str | None = None) -> Dataset:
+def from_arrays(
+    arrays: dict[str, NDArray[Any]], source: str, task: str | None = None, spool: Path | None = None
+) -> Dataset:
     """Return a data set made of named arrays, see :func:`read_npz`.
 
     Raises
@@ -136,15 +146,19 @@ def from_arrays(arrays: dict[str, NDArray[Any]], source: str, task: str | None =
         If an array is missing or has the wrong shape or dtype.
     """
     if is_table(arrays):
-        return table_from_arrays(arrays, source, task)
+        return table_from_arrays(arrays, source, task, spool)
     if task not in (None, "classification"):
         raise DataError(f"{source}: holds images with labels, whose task is classification, not {task}")
     has_test = "test_images" in arrays or "test_labels" in arrays
-    pairs = [_pair(arrays, prefix, source) for prefix in (("", "test_") if has_test else ("",))]
+    pairs = [_pair(arrays, prefix, source, spool) for prefix in (("", "test_") if has_test else ("",))]
     classes = _classes(arrays, source)
     if classes is None:
         # Training and test labels are encoded together: a class that only one has would shift the other's indices.
-        together, classes = encode_labels([label for _, labels in pairs for label in labels.tolist()], source)
+        given = [labels for _, labels in pairs]
+        if len({labels.dtype for labels in given}) == 1:
+            together, classes = encode_array(np.concatenate(given), source)
+        else:
+            together, classes = encode_labels([label for labels in given for label in labels.tolist()], source)
         indices = np.split(together, [len(pairs[0][1])])
     else:
         indices = [_indices(labels, classes, source) for _, labels in pairs]
@@ -182,15 +196,17 @@ def _indices(labels: NDArray[Any], classes: tuple[str, ...], source: str) -> NDA
     return labels.astype(np.int64)
 
 
-def _pair(arrays: dict[str, NDArray[Any]], prefix: str, source: str) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+def _pair(
+    arrays: dict[str, NDArray[Any]], prefix: str, source: str, spool: Path | None
+) -> tuple[NDArray[np.uint8], NDArray[Any]]:
     """Return images, shape (n, 784), and labels, shape (n,), from the arrays whose names begin with `prefix`."""
-    images, labels = _images(arrays, f"{prefix}images", source), _labels(arrays, f"{prefix}labels", source)
+    images, labels = _images(arrays, f"{prefix}images", source, spool), _labels(arrays, f"{prefix}labels", source)
     if len(labels) != len(images):
         raise DataError(f"{source}: {len(images)} {prefix}images but {len(labels)} {prefix}labels")
     return images, labels
 
 
-def _images(arrays: dict[str, NDArray[Any]], name: str, source: str) -> NDArray[np.uint8]:
+def _images(arrays: dict[str, NDArray[Any]], name: str, source: str, spool: Path | None) -> NDArray[np.uint8]:
     images = _needed(arrays, name, source)
     if images.dtype != np.uint8 or images.shape[1:] not in ((PIXELS,), (SIDE, SIDE)):
         raise DataError(
@@ -199,6 +215,11 @@ def _images(arrays: dict[str, NDArray[Any]], name: str, source: str) -> NDArray[
         )
     if not len(images):
         raise DataError(f"{source}: `{name}` holds no images")
+    if spool is not None and images.flags.c_contiguous:
+        return cast("NDArray[np.uint8]", MappedRows(images.reshape(len(images), PIXELS)))
+    if spool is not None:
+        parts = (part.reshape(len(part), PIXELS) for part in row_parts(images))
+        return images_from(parts, len(images), spool)
     return np.ascontiguousarray(images.reshape(len(images), PIXELS))
 
 

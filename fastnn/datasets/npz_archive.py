@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import zipfile
 from typing import TYPE_CHECKING, Any, cast
 
-from fastnn.datasets.array_stream import ArrayFault, check_header, read_header, read_values
+from fastnn.datasets.array_stream import ArrayFault, check_header, is_large, read_header, read_values, values_in
 from fastnn.datasets.named_arrays import MOST_ARRAYS, ArrayInfo
-from fastnn.datasets.safe_read import FILE_LIMIT, unpacked_limit
-from fastnn.errors import DataError, FastnnError
+from fastnn.datasets.safe_read import FILE_LIMIT, LIMIT, PIECE, unpacked_limit
+from fastnn.datasets.spool import content_on_disk
+from fastnn.errors import NO_SPACE, DataError, FastnnError
 from fastnn.reading import open_file
 
 if TYPE_CHECKING:
@@ -25,10 +27,10 @@ _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 @contextlib.contextmanager
-def opened(path: Path, what: str = "a data set") -> Iterator[tuple[zipfile.ZipFile, int]]:
-    """Open an archive, with its size, and turn what is raised until it is closed into a DataError."""
+def opened(path: Path, what: str = "a data set", most: int = FILE_LIMIT) -> Iterator[tuple[zipfile.ZipFile, int]]:
+    """Open an archive of at most so many bytes, with its size; what is raised in it becomes a DataError."""
     try:
-        with open_file(path, FILE_LIMIT, what=what) as file, zipfile.ZipFile(file) as archive:
+        with open_file(path, most, what=what) as file, zipfile.ZipFile(file) as archive:
             yield archive, file.size
     except ArrayFault as fault:
         raise DataError(f"{path}: {fault}") from None
@@ -36,24 +38,27 @@ def opened(path: Path, what: str = "a data set") -> Iterator[tuple[zipfile.ZipFi
         raise
     # zipfile, zlib and NumPy's header parser raise a dozen kinds of exceptions for damaged bytes.
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in NO_SPACE:  # of the temporary folder
+            raise
         text = " ".join(str(error).split())[:200]  # NumPy quotes a damaged header, which may be long
         raise DataError(f"{path}: not an .npz file, or damaged ({text})") from None
 
 
-def lone_array(path: Path) -> NDArray[Any]:
-    """Return the only array of an ``.npz`` file.
+def lone_array(path: Path, spool: Path | None = None) -> NDArray[Any]:
+    """Return the only array of an ``.npz`` file, which is left on the disk if a temporary folder is given.
 
     Raises
     ------
     DataError
         If the file is damaged or holds several arrays.
     """
-    with opened(path) as (archive, size):
+    most = FILE_LIMIT if spool is None else LIMIT
+    with opened(path, most=most) as (archive, size):
         members = archive.infolist()
         if len(members) != 1:
             raise ArrayFault(f"holds {len(members):,} arrays, but only images or only labels by its name")
-        check_size(members, size)
-        return read_member(archive, members[0])
+        check_size(members, size, most)
+        return read_member(archive, members[0], spool=spool)
 
 
 def read_infos(
@@ -77,15 +82,20 @@ def read_infos(
     return found
 
 
-def check_size(members: Iterable[zipfile.ZipInfo], size: int) -> None:
-    """Raise an ArrayFault if members unpack to too much for an archive of `size` bytes."""
+def check_size(members: Iterable[zipfile.ZipInfo], size: int, most: int = FILE_LIMIT) -> None:
+    """Raise an ArrayFault if members unpack to more than `most` bytes, or too much for an archive of `size` bytes."""
     unpacked = sum(info.file_size for info in members)
-    if unpacked > unpacked_limit(size):
+    if unpacked > unpacked_limit(size, most):
         raise ArrayFault(f"unpacks to {unpacked >> 20} MiB, too much for its compressed size")
 
 
-def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: float = math.inf) -> NDArray[Any]:
-    """Return an array with at most `most` values; ArrayFault if it has more or is damaged."""
+def read_member(
+    archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: float = math.inf, spool: Path | None = None
+) -> NDArray[Any]:
+    """Return an array with at most `most` values; ArrayFault if it has more or is damaged.
+
+    With a temporary folder, an array that may hold samples is unpacked to it and left on the disk.
+    """
     _check_method(info)
     with archive.open(info) as member:
         header = read_header(cast("BinaryIO", member), info.filename)
@@ -93,6 +103,9 @@ def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: float = m
         # Numbers in two dimensions, targets of a regression, do not become Python objects.
         if math.prod(header.shape) > most and not (header.dtype.kind in "biuf" and len(header.shape) == 2):
             raise ArrayFault(f"{info.filename} has {math.prod(header.shape):,} values, more than there are samples")
+        if spool is not None and is_large(header):
+            pieces = itertools.chain([header.rest], iter(lambda: member.read(PIECE), b""))
+            return values_in(content_on_disk(spool, pieces), header)
         return read_values(cast("BinaryIO", member), header)
 
 

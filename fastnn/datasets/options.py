@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fastnn.datasets.labels import parse_classes
@@ -11,7 +11,6 @@ from fastnn.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from fastnn.network import Task
 
@@ -35,8 +34,6 @@ class ReadOptions:
     group : str or None
         The column of a table, or ``contributor`` of a database or of a JSON file of digits, that says which samples
         belong together; see `Dataset.groups`.
-    spool : Path or None
-        A temporary folder for samples, if they are to be mapped from the disk where their format allows it.
 
     Raises
     ------
@@ -50,7 +47,6 @@ class ReadOptions:
     strict: bool = False
     classes: tuple[str, ...] = ()
     group: str | None = None
-    spool: Path | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if not all(isinstance(name, str) for name in self.target):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_right
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,13 +17,16 @@ from fastnn.datasets.folders import few
 from fastnn.datasets.labels import encode_labels
 from fastnn.datasets.mapped import ROWS_AT_ONCE, MappedRows, row_parts
 from fastnn.datasets.polarity import dark_on_light
-from fastnn.datasets.resize import resized
-from fastnn.datasets.store_files import FEATURES, new_array
+from fastnn.datasets.resize import Resize
+from fastnn.datasets.small_pictures import SmallPictures
+from fastnn.datasets.spool import free_path, rows_in
+from fastnn.datasets.store_files import new_array
 from fastnn.errors import DataError
 from fastnn.images.decode import PICTURE_LIMIT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -39,6 +46,52 @@ _LEAST_SIDE = 8
 """Smallest pictures of a set of one size that are scaled as they are, as those of arrays and tables are."""
 
 
+class _Pictures(Sequence["Picture"]):
+    """The pictures of all parts, one after the other; each is made when it is asked for."""
+
+    def __init__(self, parts: list[Sequence[Picture]]) -> None:
+        self._parts = parts
+        self._ends = [*accumulate(map(len, parts))]
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def __getitem__(self, position: Any) -> Any:
+        if isinstance(position, slice):
+            return [self[k] for k in range(*position.indices(len(self)))]
+        if not 0 <= position < len(self):
+            raise IndexError(position)
+        part = bisect_right(self._ends, position)
+        return self._parts[part][position - self._ends[part] + len(self._parts[part])]
+
+
+class _Groups:
+    """The part and the label of each picture.
+
+    Attributes
+    ----------
+    names : list of (part, label)
+        Those that occur.
+    of : array of int
+        The position in `names` for each picture.
+    counts : Counter
+        How many pictures each has.
+    """
+
+    def __init__(self, found: PictureSet) -> None:
+        known: dict[tuple[str, str], int] = {}
+        self.of = array(
+            "q",
+            (
+                known.setdefault((part, picture.label), len(known))
+                for part, members in found.parts.items()
+                for picture in members
+            ),
+        )
+        self.names = [*known]
+        self.counts = Counter(self.of)
+
+
 @dataclass(eq=False)
 class _Read:
     """What the pictures of a data set became.
@@ -48,10 +101,10 @@ class _Read:
     images : ndarray of uint8, shape (n, 784)
     stored : ndarray of bool, shape (n,)
         Which are as they are stored; others have dark ink on light paper.
-    on_disk : bool
-        Whether `images` are in a file, so that no copy of them should be made.
-    small : dict
-        By position in `images`: grey levels of pictures with sides of up to 64 pixels.
+    small : SmallPictures
+        Those with sides of up to 64 pixels that are not 28x28.
+    path : Path or None
+        The file of `images`, if they are in one, so that no copy of them should be made.
     faults : dict
         By position in `images`: why a picture cannot be read.
     blank : list of int
@@ -62,14 +115,14 @@ class _Read:
 
     images: NDArray[np.uint8]
     stored: NDArray[np.bool_]
-    on_disk: bool = False
-    small: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
+    small: SmallPictures
+    path: Path | None = None
     faults: dict[int, str] = field(default_factory=dict)
     blank: list[int] = field(default_factory=list)
     more: list[str] = field(default_factory=list)
 
 
-def read_picture_set(found: PictureSet, options: ReadOptions) -> Dataset:
+def read_picture_set(found: PictureSet, options: ReadOptions, spool: Path | None = None) -> Dataset:
     """Read the pictures of a data set.
 
     Images of 28x28 pixels are used as they are stored; all of them together decide which of ink and paper is darker.
@@ -79,6 +132,8 @@ def read_picture_set(found: PictureSet, options: ReadOptions) -> Dataset:
     ----------
     found : PictureSet
     options : ReadOptions
+    spool : Path, optional
+        A temporary folder for the images, if they are to be left on the disk.
 
     Returns
     -------
@@ -91,11 +146,11 @@ def read_picture_set(found: PictureSet, options: ReadOptions) -> Dataset:
         If a picture is damaged and `options.strict` is given, or more than a tenth of the pictures are damaged, or all
         of a class; the message names one.
     """
-    pictures = [picture for part in found.parts.values() for picture in part]
+    pictures = _Pictures([*found.parts.values()])
     notes = list(found.notes)
-    read = _read_all(pictures, options, notes)
+    read = _read_all(pictures, options, notes, spool)
     polarity = _turn(read, pictures, options, notes)
-    groups = [(part, picture.label) for part, members in found.parts.items() for picture in members]
+    groups = _Groups(found)
     left_out = _blank_to_leave_out(read, groups)
     if options.strict and left_out:
         raise DataError(f"{_shown(pictures[left_out[0]])}: nothing is drawn on it; remove it, or drop --strict")
@@ -105,13 +160,12 @@ def read_picture_set(found: PictureSet, options: ReadOptions) -> Dataset:
     notes += _notes(read, pictures, kept)
     labels, classes = encode_labels([picture.label for picture in pictures], found.shown)
     start, parts = 0, {}
-    rows: Any = MappedRows(read.images) if read.on_disk else None
+    rows: Any = None if read.path is None else rows_in(read.path)
     for part, members in found.parts.items():
         chosen = np.flatnonzero(kept[start : start + len(members)]) + start
         name = found.shown if part == "train" else f"{found.shown} ({part} set)"
-        parts[part] = Dataset(
-            read.images[chosen] if rows is None else rows.take(chosen), labels[chosen], classes, name, polarity=polarity
-        )
+        images = read.images[chosen] if rows is None else rows if len(chosen) == len(rows) else rows.take(chosen)
+        parts[part] = Dataset(images, labels[chosen], classes, name, polarity=polarity)
         start += len(members)
     passed = found.passed_over.note()
     return replace(
@@ -122,12 +176,12 @@ def read_picture_set(found: PictureSet, options: ReadOptions) -> Dataset:
     )
 
 
-def _read_all(pictures: list[Picture], options: ReadOptions, notes: list[str]) -> _Read:
+def _read_all(pictures: Sequence[Picture], options: ReadOptions, notes: list[str], spool: Path | None) -> _Read:
     """Decode all pictures, in their order."""
     n = len(pictures)
-    on_disk = options.spool is not None
-    images = new_array(options.spool / FEATURES, np.dtype(np.uint8), (n, PIXELS)) if options.spool and n else None
-    read = _Read(np.empty((n, PIXELS), np.uint8) if images is None else images, np.zeros(n, np.bool_), on_disk)
+    path = free_path(spool) if spool is not None and n else None
+    images = np.empty((n, PIXELS), np.uint8) if path is None else new_array(path, np.dtype(np.uint8), (n, PIXELS))
+    read = _Read(images, np.zeros(n, np.bool_), SmallPictures(spool), path)
     for position, picture in enumerate(pictures):
         try:
             _read_one(read, position, picture, options)
@@ -168,41 +222,40 @@ def _read_one(read: _Read, position: int, picture: Picture, options: ReadOptions
     elif size == (SIDE, SIDE):
         read.images[position], read.stored[position] = grey.reshape(PIXELS), True
     else:
-        read.small[position] = grey
+        read.small.add(position, grey)
 
 
 def _scale_small(read: _Read, options: ReadOptions, notes: list[str]) -> None:
     """Bring small pictures to 28x28 pixels: those of a set of one size as they are, others as drawings."""
     from fastnn.images import fit
 
-    at = list(read.small)
-    shapes = {grey.shape for grey in read.small.values()}
-    if len(shapes) == 1 and len(at) + len(read.faults) == len(read.images) and min(min(shapes)) >= _LEAST_SIDE:
-        read.images[at], note = resized(np.stack(list(read.small.values())))
-        read.stored[at] = True
-        notes += [note] if note else []
+    shapes = read.small.shapes
+    is_one_size = len(shapes) == 1 and len(read.small) + len(read.faults) == len(read.images)
+    if is_one_size and min(min(shapes)) >= _LEAST_SIDE:
+        resize = Resize(*next(iter(shapes)))
+        for position, grey in read.small:
+            read.images[position] = resize(grey)
+            read.stored[position] = True
+        notes += [resize.note] if resize.note else []
         return
-    for position, grey in read.small.items():
+    for position, grey in read.small:
         read.images[position] = fit(grey, polarity=options.polarity)
 
 
-def _turn(read: _Read, pictures: list[Picture], options: ReadOptions, notes: list[str]) -> StoredPolarity:
+def _turn(read: _Read, pictures: Sequence[Picture], options: ReadOptions, notes: list[str]) -> StoredPolarity:
     """Give images as stored dark ink on light paper; return how all are stored."""
     polarities: Counter[StoredPolarity] = Counter()
     sound = read.stored.copy()
     sound[list(read.faults)] = False
     if sound.any():
         places = np.flatnonzero(sound)
-        rows: Any = MappedRows(read.images).take(places) if read.on_disk else read.images[places]
+        rows: Any = read.images[places] if read.path is None else MappedRows(read.images).take(places)
         found = dark_on_light(rows, options.polarity)
         if found.n_inverted:
             for start in range(0, len(places), ROWS_AT_ONCE):
                 read.images[places[start : start + ROWS_AT_ONCE]] = found.images[start : start + ROWS_AT_ONCE]
-        names = (
-            [f"{pictures[k].label}/{pictures[k].name}" for k in np.flatnonzero(sound).tolist()]
-            if found.unlike
-            else None
-        )
+        unlike = {k: pictures[int(places[k])] for k in found.unlike}
+        names = {k: f"{picture.label}/{picture.name}" for k, picture in unlike.items()}
         notes += found.notes(names)
         polarities[found.polarity] += int(sound.sum())
     others = [position for position in np.flatnonzero(~read.stored).tolist() if position not in read.faults]
@@ -220,7 +273,7 @@ def _turn(read: _Read, pictures: list[Picture], options: ReadOptions, notes: lis
     return most if count >= (1 - _MIXED) * polarities.total() else "mixed"
 
 
-def _polarity_of(pictures: list[Picture], options: ReadOptions) -> StoredPolarity:
+def _polarity_of(pictures: Sequence[Picture], options: ReadOptions) -> StoredPolarity:
     """Return how large pictures are stored, by the borders of some of them."""
     if options.polarity != "auto":
         return options.polarity
@@ -236,36 +289,32 @@ def _polarity_of(pictures: list[Picture], options: ReadOptions) -> StoredPolarit
     return "dark-on-light" if 2 * n_light >= len(some) else "light-on-dark"
 
 
-def _blank_to_leave_out(read: _Read, groups: Sequence[tuple[str, str]]) -> list[int]:
-    """Return the positions of blank pictures of classes whose other pictures are mostly not blank.
-
-    Parameters
-    ----------
-    read : _Read
-    groups : list of (part, label)
-        Of each picture.
-    """
-    blank, all_of = Counter(groups[position] for position in read.blank), Counter(groups)
-    return [position for position in read.blank if 2 * blank[groups[position]] <= all_of[groups[position]]]
+def _blank_to_leave_out(read: _Read, groups: _Groups) -> list[int]:
+    """Return the positions of blank pictures of classes whose other pictures are mostly not blank."""
+    blank = Counter(groups.of[position] for position in read.blank)
+    return [at for at in read.blank if 2 * blank[groups.of[at]] <= groups.counts[groups.of[at]]]
 
 
-def _check_faults(read: _Read, groups: Sequence[tuple[str, str]], source: str) -> None:
+def _check_faults(read: _Read, groups: _Groups, source: str) -> None:
     """Raise a DataError if too many pictures cannot be read, or none of a class of a part."""
     if not read.faults:
         return
-    all_of, first = Counter(groups), next(iter(read.faults.values()))
-    lost = [group for group, count in Counter(groups[at] for at in read.faults).items() if count == all_of[group]]
-    if len(groups) == 1:
+    n, first = len(groups.of), next(iter(read.faults.values()))
+    lost = [
+        groups.names[group]
+        for group, count in Counter(groups.of[at] for at in read.faults).items()
+        if count == groups.counts[group]
+    ]
+    if n == 1:
         raise DataError(first)
-    if lost or len(read.faults) > _MOST_DAMAGED * len(groups):
+    if lost or len(read.faults) > _MOST_DAMAGED * n:
         which = f", none of class {lost[0][1][:60]!r} can" if lost else ""
         raise DataError(
-            f"{first}; {len(read.faults):,} of {len(groups):,} pictures in {source} cannot be read{which}: repair or "
-            "remove them"
+            f"{first}; {len(read.faults):,} of {n:,} pictures in {source} cannot be read{which}: repair or remove them"
         )
 
 
-def _notes(read: _Read, pictures: list[Picture], kept: NDArray[np.bool_]) -> Iterator[str]:
+def _notes(read: _Read, pictures: Sequence[Picture], kept: NDArray[np.bool_]) -> Iterator[str]:
     """Yield what the user should know about pictures that are not read as they are."""
 
     def listed(positions: Iterable[int]) -> str:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
-from fastnn.datasets.pixel_values import NotPixelsError, WrongPixelError, as_bytes
+from fastnn.datasets.mapped import MappedRows, row_parts
+from fastnn.datasets.pixel_values import NotPixelsError, PixelScale, WrongPixelError, scale_of
+from fastnn.datasets.resize import Resize
+from fastnn.datasets.spool import images_from
 from fastnn.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
 _SMALLEST_SIDE, _LARGEST_SIDE = 8, 4096
@@ -70,8 +77,45 @@ def find_layout(shape: tuple[int, ...], n: int) -> Layout | None:
     return Layout(samples, rest[0], rest[1]) if len(rest) == 2 else None
 
 
-def pixels_from(array: NDArray[Any], source: str, n: int | None = None) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    """Return the images of an array as bytes, in grey.
+class _Rows:
+    """The images of an array as rows of their values, of which slices are read at a time.
+
+    Attributes
+    ----------
+    array : ndarray, shape (n, ...)
+    dtype : dtype
+        That of the rows.
+    """
+
+    def __init__(self, array: NDArray[Any], layout: Layout) -> None:
+        self.array = np.moveaxis(array, layout.samples, 0)
+        self.array = self.array.view(np.uint8) if array.dtype == np.bool_ else self.array
+        self.dtype = self.array.dtype
+
+    def as_floats(self) -> _Rows:
+        """Return rows of float32."""
+        rows = copy.copy(self)
+        rows.dtype = np.dtype(np.float32)
+        return rows
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __getitem__(self, key: slice) -> NDArray[Any]:
+        rows = np.ascontiguousarray(self.array[key])
+        with np.errstate(over="ignore"):
+            return rows.reshape(len(rows), -1).astype(self.dtype, copy=False)
+
+    def whole(self) -> NDArray[Any] | None:
+        """Return all rows, None if that takes a copy."""
+        is_view = self.array.dtype == self.dtype and self.array.flags.c_contiguous
+        return self.array.reshape(len(self.array), -1) if is_view else None
+
+
+def images_from_array(
+    array: NDArray[Any], source: str, n: int | None = None, spool: Path | None = None
+) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """Return the images of an array as bytes, in grey, scaled to 28x28 pixels.
 
     Parameters
     ----------
@@ -82,10 +126,12 @@ def pixels_from(array: NDArray[Any], source: str, n: int | None = None) -> tuple
         What error messages call it.
     n : int, optional
         Number of images; by default the length of the first axis.
+    spool : Path, optional
+        A temporary folder, if the images are to be left on the disk, as the array is.
 
     Returns
     -------
-    images : ndarray of uint8, shape (n, h, w)
+    images : ndarray of uint8 or MappedRows, shape (n, 784)
         As stored: light ink or dark.
     notes : tuple of str
         What was changed.
@@ -98,25 +144,32 @@ def pixels_from(array: NDArray[Any], source: str, n: int | None = None) -> tuple
     n = (len(array) if array.ndim else 0) if n is None else n
     layout = find_layout(array.shape, n) if array.dtype.kind in "biuf" and n else None
     if layout is None or not 1 < min(layout.height, layout.width) <= max(layout.height, layout.width) <= _LARGEST_SIDE:
+        dtype = array.dtype.newbyteorder("=")
         raise DataError(
-            f"{source}: {array.dtype} of shape {array.shape} cannot be {n:,} images; store bytes of shape "
+            f"{source}: {dtype} of shape {array.shape} cannot be {n:,} images; store bytes of shape "
             "(n, 28, 28) or (n, 784)"
         )
     try:
-        images, note = _bytes_of(array, layout)
+        rows, scale = _scaled_rows(array, layout)
     except NotPixelsError as reason:
         raise DataError(f"{source}: {reason}; store 0 to 255 or 0 to 1") from None
     except WrongPixelError as fault:
         raise DataError(f"{source}: image {fault.row}, value {fault.column} (from 0): {fault}") from None
-    notes = [note] if note else []
+    notes = [scale.note] if scale.note else []
     if layout.samples:
         notes.append("the last axis counts the images")
     if layout.channels:
-        images = _grey(images, layout)
         notes.append(f"images of {layout.channels} channels were turned to grey")
+    resize = Resize(layout.height, layout.width)
+    notes += [resize.note] if resize.note else []
+    whole = None if scale.convert or layout.channels or resize.is_needed else rows.whole()
+    if whole is not None and spool is not None:
+        return cast("NDArray[np.uint8]", MappedRows(whole)), tuple(notes)
     # Compiled functions would be compiled once more for an array that is read-only, such as a view of a file's bytes.
-    images = images if images.flags.writeable else images.copy()
-    return images.reshape(n, layout.height, layout.width), tuple(notes)
+    if whole is not None and whole.flags.writeable:
+        return whole, tuple(notes)
+    parts = (resize(_grey(scale(part), layout) if layout.channels else scale(part)) for part in _parts(rows))
+    return images_from(parts, n, spool), tuple(notes)
 
 
 def images_in_rows(array: NDArray[Any], n: int) -> str | None:
@@ -128,52 +181,58 @@ def images_in_rows(array: NDArray[Any], n: int) -> str | None:
     layout = find_layout(array.shape, n)
     if layout is None or not layout.is_flat or layout.height < _SMALLEST_SIDE:
         return "they are no squares"
-    if layout.height < _FEW_PIXELS and array.dtype.kind == "f" and not (array == np.rint(array)).all():
-        return "they are fractions"
+    if layout.height < _FEW_PIXELS and array.dtype.kind == "f":
+        values = (np.asarray(part) for part in _parts(_Rows(array, layout)))
+        if not all((part == np.rint(part)).all() for part in values):
+            return "they are fractions"
     every = max(1, n // _SAMPLE)
     try:
         # All are looked at, since the lowest and highest value tell the scale.
-        images, _ = _bytes_of(array, layout)
+        rows, scale = _scaled_rows(array, layout)
     except (NotPixelsError, WrongPixelError) as fault:
         return str(fault)
-    if layout.height == 28 or _is_smooth(images[::every].reshape(-1, layout.height, layout.width)):
+    if layout.height == 28 or _is_smooth(scale(rows[::every]).reshape(-1, layout.height, layout.width)):
         return None
     return "neighbouring values are not alike"
 
 
-def _bytes_of(array: NDArray[Any], layout: Layout) -> tuple[NDArray[np.uint8], str | None]:
-    """Return the values of images as bytes, shape (n, values of an image), and a note if they were scaled."""
-    first = np.moveaxis(array, layout.samples, 0)
-    rows = np.ascontiguousarray(first).reshape(len(first), -1)
-    kind = rows.dtype.kind
+def _parts(rows: _Rows) -> Iterator[NDArray[Any]]:
+    return row_parts(rows, _ROWS_AT_ONCE)
+
+
+def _scaled_rows(array: NDArray[Any], layout: Layout) -> tuple[_Rows, PixelScale]:
+    """Return the values of images in rows, and how they become bytes."""
+    rows = _Rows(array, layout)
+    kind = array.dtype.kind
     if kind == "f":
-        with np.errstate(over="ignore"):
-            return as_bytes(rows.astype(np.float32))
-    if rows.dtype == np.uint8 or kind == "b":
-        return as_bytes(rows.view(np.uint8))
-    low, high = int(rows.min()), int(rows.max())
-    if low >= 0 and high <= 255:
-        return as_bytes(rows.astype(np.uint8))
+        return rows.as_floats(), scale_of(rows.as_floats())
+    if rows.dtype == np.uint8:
+        return rows, scale_of(rows)
+    low = min(int(part.min()) for part in _parts(rows))
+    high = max(int(part.max()) for part in _parts(rows))
+    if low >= 0 and high <= 0xFF:
+        rows.dtype = np.dtype(np.uint8)
+        return rows, scale_of(rows)
     if low >= 0 and 0xFF < high <= 0xFFFF and rows.dtype.itemsize == 2:
-        return (rows.astype(np.uint16) >> 8).astype(np.uint8), "pixels of 16 bits were reduced to 8"
-    return as_bytes(rows.astype(np.float32))
+        return rows, PixelScale(_upper_bytes, "pixels of 16 bits were reduced to 8")
+    return rows.as_floats(), scale_of(rows.as_floats())
+
+
+def _upper_bytes(rows: NDArray[Any]) -> NDArray[np.uint8]:
+    return (rows.astype(np.uint16) >> 8).astype(np.uint8)
 
 
 def _grey(rows: NDArray[np.uint8], layout: Layout) -> NDArray[np.uint8]:
     """Return images of several channels in grey; where they are transparent, as on white paper."""
     size = (layout.height, layout.width)
-    found = np.empty((len(rows), *size), dtype=np.uint8)
-    for begin in range(0, len(rows), _ROWS_AT_ONCE):
-        part = rows[begin : begin + _ROWS_AT_ONCE]
-        shape = (layout.channels, *size) if layout.channels_first else (*size, layout.channels)
-        pixels = part.reshape(-1, *shape)
-        pixels = (np.moveaxis(pixels, 1, -1) if layout.channels_first else pixels).astype(np.uint32)
-        grey = (pixels[..., :3] @ _LUMA + 500) // 1000 if layout.channels > 2 else pixels[..., 0]
-        if layout.channels in (2, 4):
-            opaque = pixels[..., -1]
-            grey = (grey * opaque + 255 * (255 - opaque) + 127) // 255
-        found[begin : begin + len(part)] = grey
-    return found
+    shape = (layout.channels, *size) if layout.channels_first else (*size, layout.channels)
+    pixels = rows.reshape(-1, *shape)
+    pixels = (np.moveaxis(pixels, 1, -1) if layout.channels_first else pixels).astype(np.uint32)
+    grey = (pixels[..., :3] @ _LUMA + 500) // 1000 if layout.channels > 2 else pixels[..., 0]
+    if layout.channels in (2, 4):
+        opaque = pixels[..., -1]
+        grey = (grey * opaque + 255 * (255 - opaque) + 127) // 255
+    return grey.astype(np.uint8)
 
 
 def _is_smooth(images: NDArray[np.uint8]) -> bool:

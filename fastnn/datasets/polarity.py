@@ -11,7 +11,7 @@ from fastnn.datasets.mapped import ROWS_AT_ONCE, changed, row_parts
 from fastnn.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
@@ -73,8 +73,8 @@ class DarkOnLight:
     note: str | None = None
     unlike: tuple[int, ...] = ()
 
-    def notes(self, names: Sequence[str] | None = None) -> tuple[str, ...]:
-        """Return what the user should know, with the names of images, by default their numbers."""
+    def notes(self, names: Mapping[int, str] | None = None) -> tuple[str, ...]:
+        """Return what the user should know, with the names of the images in `unlike`, by default their numbers."""
         if not self.unlike:
             return (self.note,) if self.note else ()
         shown = [str(k) if names is None else names[k] for k in self.unlike[:_SHOWN]]

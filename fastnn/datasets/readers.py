@@ -20,7 +20,7 @@ from fastnn.datasets.refused import why_refused
 from fastnn.datasets.repeated_labels import check_labels_repeat, odd_classes_note
 from fastnn.datasets.store import is_store, open_store
 from fastnn.datasets.targets import check_task
-from fastnn.errors import DataError, cannot_read
+from fastnn.errors import NO_SPACE, DataError, cannot_read
 from fastnn.images.decode import PICTURE_ENDINGS
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ TABLE_ENDINGS = (*_WITH_TARGET, ".npz", ".npy", ".mat", *_SPARSE_TEXT)
 """Names of files that may hold a table."""
 
 
-def read_path(path: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
+def read_path(path: Path, options: ReadOptions = DEFAULT_OPTIONS, spool: Path | None = None) -> Dataset:
     """Read a data set from a file or folder; the format is known by the name.
 
     Readers return images as they are stored, and they are inverted here where needed.
@@ -53,6 +53,8 @@ def read_path(path: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
     ----------
     path : Path
     options : ReadOptions
+    spool : Path, optional
+        A temporary folder for samples, if they are to be left on the disk where their format allows it.
 
     Returns
     -------
@@ -66,8 +68,10 @@ def read_path(path: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
     if path.is_dir() and is_store(path):
         return open_store(path, options)
     try:
-        dataset = _read_any(path, options)
+        dataset = _read_any(path, options, spool)
     except OSError as error:
+        if error.errno in NO_SPACE:  # of the temporary folder, whose owner says so
+            raise
         raise cannot_read(path, error) from None
     if dataset.is_images:
         if not options.target and not options.classes:
@@ -81,15 +85,15 @@ def read_path(path: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
     return dataset
 
 
-def _read_any(path: Path, options: ReadOptions) -> Dataset:
+def _read_any(path: Path, options: ReadOptions, spool: Path | None) -> Dataset:
     if path.is_dir():
-        return _read_found(DiskFolder(path), options)
+        return _read_found(DiskFolder(path), options, spool)
     if is_archive(path.name):
-        with open_archive(path) as folder:
-            return _read_found(folder, options)
+        with open_archive(path, spool) as folder:
+            return _read_found(folder, options, spool)
     if not path.name.lower().endswith(TABLE_ENDINGS):
         check_no_target(str(path), options)
-    return _read_file(path, options)
+    return _read_file(path, options, spool)
 
 
 def check_no_target(source: str, options: ReadOptions) -> None:
@@ -136,13 +140,13 @@ def _finished(dataset: Dataset, options: ReadOptions, path: Path, usual: StoredP
     return with_class_names(turned_upright(_dark_on_light(dataset, options, usual), path), path)
 
 
-def _read_idx(parts: dict[Part, idx.IdxPair], source: str, options: ReadOptions) -> Dataset:
+def _read_idx(parts: dict[Part, idx.IdxPair], source: str, options: ReadOptions, spool: Path | None) -> Dataset:
     """Return the images of IDX files, which by their definition have 0 = paper, with dark ink on light paper."""
-    dataset = idx.read_parts(parts, source, spool=options.spool)
+    dataset = idx.read_parts(parts, source, spool=spool)
     return _finished(dataset, options, parts["train"].images, "light-on-dark")
 
 
-def _read_file(path: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
+def _read_file(path: Path, options: ReadOptions, spool: Path | None) -> Dataset:
     if not path.is_file():
         raise DataError(f"{path}: neither a file nor a folder")
     name = path.name.lower()
@@ -152,59 +156,59 @@ def _read_file(path: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
         if not name.endswith(_JSON):
             check_no_group(str(path), options.group)
     if reader is not None:
-        return reader(path, options)
+        return reader(path, options, spool)
     if idx.is_idx(path):
-        return _read_idx(idx.parts_of(path), str(path), options)
+        return _read_idx(idx.parts_of(path), str(path), options, spool)
     if name.endswith(PICTURE_ENDINGS):
         raise DataError(f"{path}: is a single picture, which has no label; a data set is a folder of them")
     reason = why_refused(name)
     raise DataError(f"{path}: {reason}" if reason else f"{path}: unknown format; known are {_FORMATS}")
 
 
-def _read_json(path: Path, options: ReadOptions) -> Dataset:
+def _read_json(path: Path, options: ReadOptions, spool: Path | None) -> Dataset:
     from fastnn.datasets.digits_json import read_json, read_json_with_contributors
 
     check_no_group(str(path), options.group, only=CONTRIBUTOR)
-    return (read_json if options.group is None else read_json_with_contributors)(path, options.spool)
+    return (read_json if options.group is None else read_json_with_contributors)(path, spool)
 
 
-def _read_text(path: Path, options: ReadOptions) -> Dataset:
+def _read_text(path: Path, options: ReadOptions, spool: Path | None) -> Dataset:
     from fastnn.datasets.table import read_table
 
-    return read_table(path, options.target, options.task, spool=options.spool, group=options.group)
+    return read_table(path, options.target, options.task, spool=spool, group=options.group)
 
 
-def _read_npz(path: Path, options: ReadOptions) -> Dataset:
+def _read_npz(path: Path, options: ReadOptions, spool: Path | None) -> Dataset:
     from fastnn.datasets.npz import read_npz
 
-    return read_npz(path, options.task)
+    return read_npz(path, options.task, spool)
 
 
-def _read_npy(path: Path, options: ReadOptions) -> Dataset:
+def _read_npy(path: Path, options: ReadOptions, spool: Path | None) -> Dataset:
     from fastnn.datasets.npy import read_npy
 
-    return read_npy(path, options.task)
+    return read_npy(path, options.task, spool)
 
 
-def _read_mat(path: Path, options: ReadOptions) -> Dataset:
+def _read_mat(path: Path, options: ReadOptions, spool: Path | None) -> Dataset:
     from fastnn.datasets.mat import read_mat
 
-    return read_mat(path, options.task)
+    return read_mat(path, options.task, spool)
 
 
-def _read_sparse(path: Path, options: ReadOptions) -> Dataset:
+def _read_sparse(path: Path, options: ReadOptions, _: Path | None) -> Dataset:
     from fastnn.datasets.svmlight import read_svmlight
 
     return read_svmlight(path, options.task)
 
 
-def _read_arrow(path: Path, options: ReadOptions) -> Dataset:
+def _read_arrow(path: Path, options: ReadOptions, spool: Path | None) -> Dataset:
     from fastnn.datasets.arrow_files import read_arrow_files
 
-    return read_arrow_files([path], str(path), options)
+    return read_arrow_files([path], str(path), options, spool)
 
 
-_READERS: tuple[tuple[tuple[str, ...], Callable[[Path, ReadOptions], Dataset]], ...] = (
+_READERS: tuple[tuple[tuple[str, ...], Callable[[Path, ReadOptions, Path | None], Dataset]], ...] = (
     (_JSON, _read_json),
     (TEXT_ENDINGS, _read_text),
     ((".npz",), _read_npz),
@@ -216,20 +220,20 @@ _READERS: tuple[tuple[tuple[str, ...], Callable[[Path, ReadOptions], Dataset]], 
 """The reader of files by the ends of their names."""
 
 
-def _read_group(paths: list[Path], source: str, options: ReadOptions) -> Dataset:
+def _read_group(paths: list[Path], source: str, options: ReadOptions, spool: Path | None) -> Dataset:
     """Return the data set that several files of one kind hold together."""
     if paths[0].name.lower().endswith((".npy", ".npz")):
         from fastnn.datasets.npy import read_array_files
 
         _check_no_target_column(source, options)
         check_no_group(source, options.group)
-        return read_array_files(paths, source, options.task)
+        return read_array_files(paths, source, options.task, spool)
     from fastnn.datasets.arrow_files import read_arrow_files
 
-    return read_arrow_files(paths, source, options)
+    return read_arrow_files(paths, source, options, spool)
 
 
-def _read_found(folder: Folder, options: ReadOptions, *, nested: bool = False) -> Dataset:
+def _read_found(folder: Folder, options: ReadOptions, spool: Path | None, *, nested: bool = False) -> Dataset:
     """Return the only data set in a folder or archive."""
     from fastnn.datasets.picture_sets import read_picture_set
 
@@ -242,29 +246,29 @@ def _read_found(folder: Folder, options: ReadOptions, *, nested: bool = False) -
     if isinstance(found, PictureSet):
         check_no_target(found.shown, options)
         check_no_group(found.shown, options.group)
-        dataset = read_picture_set(found, options)
+        dataset = read_picture_set(found, options, spool)
     elif len(found.parts) == 1 and is_archive(found.names[0]):
         if nested:
             raise DataError(f"{found.shown}: is an archive in an archive in another one; unpack it and give its folder")
-        with archive_in(found.folder, found.names[0]) as inner:
-            dataset = _read_found(inner, options, nested=True)
+        with archive_in(found.folder, found.names[0], spool) as inner:
+            dataset = _read_found(inner, options, spool, nested=True)
     else:
-        dataset = _read_data_files(found, options)
+        dataset = _read_data_files(found, options, spool)
     return replace(dataset, notes=(*notes, *dataset.notes))
 
 
-def _read_data_files(found: DataFiles, options: ReadOptions) -> Dataset:
+def _read_data_files(found: DataFiles, options: ReadOptions, spool: Path | None) -> Dataset:
     """Return the data set of files, which are unpacked to a temporary folder if they are in an archive."""
-    with found.folder.on_disk(found.names) as folder:
+    with found.folder.on_disk(found.names, spool) as folder:
         here, shown = str(folder), found.folder.shown
         try:
             if found.parts:
-                dataset = _read_parts(found, folder, options)
+                dataset = _read_parts(found, folder, options, spool)
             elif found.names[0].lower().endswith((*GROUPED_ENDINGS, ".npz")):
-                dataset = _read_group([folder / name for name in found.names], here, options)
+                dataset = _read_group([folder / name for name in found.names], here, options, spool)
             else:
                 check_no_target(shown, options)
-                dataset = _read_folder(folder, options)
+                dataset = _read_folder(folder, options, spool)
         except DataError as error:
             raise type(error)(str(error).replace(here, shown)) from None
     if here == shown:
@@ -281,9 +285,9 @@ def _read_data_files(found: DataFiles, options: ReadOptions) -> Dataset:
     )
 
 
-def _read_parts(found: DataFiles, folder: Path, options: ReadOptions) -> Dataset:
+def _read_parts(found: DataFiles, folder: Path, options: ReadOptions, spool: Path | None) -> Dataset:
     """Return the data set of one file, or of a file for each part."""
-    sets = {part: read_path(folder / name, options) for part, name in found.parts.items()}
+    sets = {part: read_path(folder / name, options, spool) for part, name in found.parts.items()}
     if len(sets) == 1:
         return sets["train"]
     if not all(one.is_images and one.test is None for one in sets.values()):
@@ -299,19 +303,19 @@ def _read_parts(found: DataFiles, folder: Path, options: ReadOptions) -> Dataset
     return replace(joined["train"], test=joined.get("test"), validation=joined.get("validation"), notes=tuple(notes))
 
 
-def _read_folder(folder: Path, options: ReadOptions) -> Dataset:
+def _read_folder(folder: Path, options: ReadOptions, spool: Path | None) -> Dataset:
     """Return the data set of a folder of IDX files or of JSON files with the names of the original."""
     parts = idx.parts_in(folder)
     whole = idx.existing(folder, "dataset.json")
     if whole is None or parts is not None:
         check_no_group(str(folder), options.group)
     if parts is not None:
-        return _read_idx(parts, str(folder), options)
+        return _read_idx(parts, str(folder), options, spool)
     class_files = [path for digit in range(10) if (path := idx.existing(folder, f"{digit}.json"))]
     if class_files:
         from fastnn.datasets.digits_json import read_class_files
 
         return read_class_files(class_files, str(folder))
     if whole:
-        return _read_file(whole, options)
+        return _read_file(whole, options, spool)
     raise DataError(f"{folder}: no data set in this folder; known are {_FORMATS}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -12,32 +12,44 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def resized(images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], str | None]:
-    """Return images scaled to 28x28 pixels, and a note if their size was another one.
+class Resize(NamedTuple):
+    """Scales images of one size to 28x28 pixels.
 
     The ratio of width to height stays; what is missing then has the usual value of the image's border.
 
-    Parameters
+    Attributes
     ----------
-    images : ndarray of uint8, shape (n, height, width)
-
-    Returns
-    -------
-    images : ndarray of uint8, shape (n, 784)
-    note : str or None
+    height, width : int
+        Of the images.
     """
-    from PIL import Image
 
-    n, height, width = images.shape
-    if (height, width) == (SIDE, SIDE):
-        return np.ascontiguousarray(images.reshape(n, PIXELS)), None
-    longest = max(height, width)
-    high, wide = (max(1, round(length * SIDE / longest)) for length in (height, width))
-    top, left = (SIDE - high) // 2, (SIDE - wide) // 2
-    how = Image.Resampling.BOX if longest >= 2 * SIDE else Image.Resampling.BICUBIC
-    found = np.empty((n, SIDE, SIDE), dtype=np.uint8)
-    for image, scaled in zip(images, found, strict=True):
-        border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
-        scaled[:] = np.median(border)
-        scaled[top : top + high, left : left + wide] = np.asarray(Image.fromarray(image).resize((wide, high), how))
-    return found.reshape(n, PIXELS), f"images of {width}x{height} pixels were scaled to {SIDE}x{SIDE}"
+    height: int
+    width: int
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether the images have another size."""
+        return (self.height, self.width) != (SIDE, SIDE)
+
+    @property
+    def note(self) -> str | None:
+        """What the user should know; None if the images are not scaled."""
+        return f"images of {self.width}x{self.height} pixels were scaled to {SIDE}x{SIDE}" if self.is_needed else None
+
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return images with n * height * width pixels as an array of shape (n, 784)."""
+        from PIL import Image
+
+        if not self.is_needed:
+            return images.reshape(-1, PIXELS)
+        longest = max(self.height, self.width)
+        high, wide = (max(1, round(length * SIDE / longest)) for length in (self.height, self.width))
+        top, left = (SIDE - high) // 2, (SIDE - wide) // 2
+        how = Image.Resampling.BOX if longest >= 2 * SIDE else Image.Resampling.BICUBIC
+        images = images.reshape(-1, self.height, self.width)
+        found = np.empty((len(images), SIDE, SIDE), dtype=np.uint8)
+        for image, scaled in zip(images, found, strict=True):
+            border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
+            scaled[:] = np.median(border)
+            scaled[top : top + high, left : left + wide] = np.asarray(Image.fromarray(image).resize((wide, high), how))
+        return found.reshape(-1, PIXELS)

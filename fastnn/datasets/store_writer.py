@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -81,9 +82,9 @@ def write_store(
         raise DataError(f"{out}: exists and is no store; choose another name")
     refuse_existing([out], force=force)
     try:
-        with temporary_folder(out) as made:
-            dataset = source if isinstance(source, Dataset) else load_for_store(source, options, made)
-            _write(dataset, made, out, options.group)
+        with temporary_folder(out) as made, temporary_folder(out) as spool:
+            dataset = source if isinstance(source, Dataset) else load_for_store(source, options, spool)
+            _write(dataset, made, spool, out, options.group)
             if not exists:
                 put_in_place(made, out)
             elif not exchange(made, out, FILES):
@@ -93,7 +94,7 @@ def write_store(
     return open_store(out)
 
 
-def _write(dataset: Dataset, folder: Path, out: Path, group: str | None) -> None:
+def _write(dataset: Dataset, folder: Path, spool: Path, out: Path, group: str | None) -> None:
     parts: dict[Part, Dataset] = {"train": dataset}
     for part, one in (("test", dataset.test), ("validation", dataset.validation)):
         if one is not None:
@@ -109,7 +110,7 @@ def _write(dataset: Dataset, folder: Path, out: Path, group: str | None) -> None
         ):
             raise DataError(f"{one.source}: its {part} set has other classes or numbers; a store needs the same")
         names = FileNames.of(part)
-        _write_array(folder / names.features, one.features)
+        _write_array(folder / names.features, one.features, spool)
         _write_array(folder / names.targets, one.targets)
         if one.groups is not None:
             _write_array(folder / names.groups, one.groups)
@@ -128,7 +129,7 @@ def _write(dataset: Dataset, folder: Path, out: Path, group: str | None) -> None
         columns=dataset.columns,
         polarity=dataset.polarity,
         target=target,
-        notes=tuple(note.replace(str(folder), str(out)) for note in dataset.notes),
+        notes=tuple(note.replace(str(spool), str(out)) for note in dataset.notes),
         group=None if dataset.groups is None else group or _group_of(dataset),
     )
     with atomic_write(folder / HEADER) as file:
@@ -140,16 +141,17 @@ def _group_of(dataset: Dataset) -> str:
     return "group" if dataset.options is None or dataset.options.group is None else dataset.options.group
 
 
-def _write_array(path: Path, array: NDArray[Any] | MappedRows) -> None:
-    """Write an array, part by part, unless it was made at this place."""
-    if type(array) is MappedRows and array.file is not None and array.file.path == path:
-        return
-    # What the reader left at this place may be what is read here.
-    new = path.with_name(f"{path.name}.new")
-    with ArrayWriter(new, array.dtype.newbyteorder("<"), array.shape[1:]) as writer:
+def _write_array(path: Path, array: NDArray[Any] | MappedRows, spool: Path | None = None) -> None:
+    """Write an array, part by part; a whole file that the reader left in its temporary folder is moved."""
+    if type(array) is MappedRows and array.index is None and array.file is not None:
+        own = array.file.path
+        with contextlib.suppress(PermissionError):  # Windows moves no file that is mapped
+            if own.parent == spool and own.exists():
+                own.replace(path)
+                return
+    with ArrayWriter(path, array.dtype.newbyteorder("<"), array.shape[1:]) as writer:
         for part in row_parts(array):
             writer.append(part)
-    new.replace(path)
 
 
 def _replace_files(made: Path, out: Path) -> None:

@@ -12,10 +12,11 @@ import numpy as np
 
 from fastnn.datasets.dataset import PIXELS
 from fastnn.datasets.drawn import check_count, drawn
-from fastnn.datasets.mapped import MappedFile, MappedRows
+from fastnn.datasets.loading import load_from
 from fastnn.datasets.names import drawn_numbers
 from fastnn.datasets.readers import check_no_target
-from fastnn.datasets.store_files import FEATURES, new_array
+from fastnn.datasets.spool import free_path, rows_in
+from fastnn.datasets.store_files import new_array
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,19 +38,17 @@ def load_for_store(source: str, options: ReadOptions, folder: Path) -> Dataset:
         See :func:`fastnn.load_dataset`.
     options : ReadOptions
     folder : Path
-        The temporary folder of a store. Arrays may be made there, under the names that they have in a store.
+        A temporary folder on the disk of the store.
 
     Raises
     ------
     FastnnError
         As :func:`fastnn.load_dataset` does.
     """
-    from fastnn.datasets import load_source
-
     if source.startswith("drawn:") and not options.classes and options.polarity in ("auto", "dark-on-light"):
         check_no_target(source, options)
         return _drawn(source, folder)
-    dataset = load_source(source, replace(options, spool=folder))
+    dataset = load_from(source, options, spool=folder)
     size = sum(
         part.features.nbytes
         for part in (dataset, dataset.test, dataset.validation)
@@ -66,9 +65,8 @@ def _drawn(source: str, folder: Path) -> Dataset:
     if not numbers:
         return drawn()
     check_count(numbers[0], *numbers[1:] or (0,))
-    path = folder / FEATURES
+    path = free_path(folder)
     images = new_array(path, np.dtype(np.uint8), (numbers[0], PIXELS))
     dataset = drawn(*numbers, out=images)
-    file = MappedFile(path)
-    rows: Any = MappedRows(file.array, file=file)
+    rows: Any = rows_in(path)
     return replace(dataset, features=rows)

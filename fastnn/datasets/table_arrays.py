@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from fastnn.datasets.columns import Column, total_width
-from fastnn.datasets.dataset import Dataset
+from fastnn.datasets.dataset import Dataset, check_finite
 from fastnn.datasets.delimited import MOST_INPUTS
 from fastnn.datasets.labels import check_classes
+from fastnn.datasets.mapped import MappedRows, row_parts
 from fastnn.datasets.sparse import SparseRows
+from fastnn.datasets.spool import rows_on_disk
 from fastnn.datasets.targets import TargetColumn, Targets, check_task, make_targets
 from fastnn.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -44,7 +47,7 @@ def is_table(arrays: Arrays) -> bool:
     return "images" not in arrays and not arrays.keys().isdisjoint(("features", "indptr", "targets"))
 
 
-def table_from_arrays(arrays: Arrays, source: str, task: str | None = None) -> Dataset:
+def table_from_arrays(arrays: Arrays, source: str, task: str | None = None, spool: Path | None = None) -> Dataset:
     """Return the table that named arrays hold.
 
     Needed are ``features`` (numbers, shape (n, k)), or ``data``, ``indices``, ``indptr`` and ``shape`` as
@@ -61,6 +64,8 @@ def table_from_arrays(arrays: Arrays, source: str, task: str | None = None) -> D
         What error messages call them.
     task : {"classification", "multilabel", "regression"}, optional
         By default as ``task`` says, or else decided by the targets.
+    spool : Path, optional
+        A temporary folder for the features, if they are to be left on the disk.
 
     Raises
     ------
@@ -72,16 +77,18 @@ def table_from_arrays(arrays: Arrays, source: str, task: str | None = None) -> D
     columns = _columns(arrays, source)
     has_test = any(name.startswith("test_") for name in arrays)
     prefixes = ("", "test_") if has_test else ("",)
-    features = [_features(arrays, prefix, source) for prefix in prefixes]
+    features = [_features(arrays, prefix, source, spool) for prefix in prefixes]
     given = [_given_targets(arrays, prefix, len(rows), source) for prefix, rows in zip(prefixes, features, strict=True)]
     if len({rows.shape[1] for rows in features}) > 1:
         raise DataError(f"{source}: the rows of the test set have another number of columns")
     made = _targets(given, names, task, source)
     values = np.split(made.values, [len(given[0])])
     notes = (*(_texts(arrays, "notes", source) or ()), *made.notes)
+    _check_on_disk(features[0], source)
     train = Dataset(features[0], values[0], made.names, source, notes=notes, columns=columns)
     if not has_test:
         return train
+    _check_on_disk(features[1], f"{source} (test set)")
     # Both are checked as one data set.
     return replace(train, test=Dataset(features[1], values[1], made.names, f"{source} (test set)", columns=columns))
 
@@ -189,7 +196,7 @@ def check_names(names: Sequence[str], what: str, source: str) -> None:
         raise DataError(f"{source}: a {what} is named twice")
 
 
-def _features(arrays: Arrays, prefix: str, source: str) -> NDArray[Any] | SparseRows:
+def _features(arrays: Arrays, prefix: str, source: str, spool: Path | None) -> NDArray[Any] | SparseRows:
     if f"{prefix}features" not in arrays and f"{prefix}indptr" in arrays:
         return _sparse(arrays, prefix, source)
     name = f"{prefix}features"
@@ -200,6 +207,11 @@ def _features(arrays: Arrays, prefix: str, source: str) -> NDArray[Any] | Sparse
         )
     if not features.size:
         raise DataError(f"{source}: `{name}` holds no values")
+    if isinstance(features, MappedRows):
+        return cast("NDArray[Any]", features)
+    if spool is not None:
+        kind = float_type(features.dtype)
+        return cast("NDArray[Any]", rows_on_disk(spool, row_parts(features), kind, features.shape[1]))
     return np.ascontiguousarray(_floats(features))
 
 
@@ -226,8 +238,18 @@ def _sparse(arrays: Arrays, prefix: str, source: str) -> SparseRows:
 
 def _floats(array: NDArray[Any]) -> NDArray[Any]:
     """Return an array as float32 or float64 of this machine's byte order."""
-    kept = array.dtype.kind == "f" and array.dtype.itemsize == 4
-    return array.astype(np.float32 if kept else np.float64, copy=False)
+    return array.astype(float_type(array.dtype), copy=False)
+
+
+def float_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the type of rows of numbers of some type: float32 stays, all others become float64."""
+    return np.dtype(np.float32 if dtype.kind == "f" and dtype.itemsize == 4 else np.float64)
+
+
+def _check_on_disk(rows: NDArray[Any] | SparseRows, source: str) -> None:
+    """Raise a DataError if rows that are left on the disk are not finite; a data set checks others itself."""
+    if isinstance(rows, MappedRows):
+        check_finite(cast("NDArray[Any]", rows), source, "a feature")
 
 
 def _given_targets(arrays: Arrays, prefix: str, n: int, source: str) -> NDArray[Any]:

@@ -83,7 +83,19 @@ def _mapped_store(content: bytes, bench: Bench) -> None:
 @target(
     "converted-to-store",
     seeds.for_stores,
-    mutate.files({".csv": _CSV, "ubyte": _IDX, ".db": mutate.sqlite, ".json": _JSON}),
+    mutate.files(
+        {
+            ".csv": _CSV,
+            "ubyte": _IDX,
+            ".db": mutate.sqlite,
+            ".json": _JSON,
+            ".npz": mutate.npz,
+            ".npy": mutate.npy,
+            ".parquet": mutate.raw(b"PAR1"),
+            ".arrow": mutate.raw(b"ARROW1"),
+            ".mat": mutate.raw(b"\x0f\0\0\0"),
+        }
+    ),
 )
 def _converted_to_store(content: bytes, bench: Bench) -> None:
     """What is read one part after the other is what is read whole."""

@@ -84,7 +84,10 @@ def for_stores() -> list[bytes]:
         sink = io.BytesIO()
         parquet.write_table(pa.table({"a": [1.0, 2.0], "target": ["x", "y"]}), sink)
         found.append({"a.parquet": sink.getvalue()})
-    return [pack(files) for files in found]
+        found += [{"a.arrow" if one[:4] != b"PAR1" else "a.parquet": one} for one in arrow_files()]
+    found += [{"a.npz": one} for one in (*npz(), *named_npz(), *table_npz())]
+    found += [{"a.mat": one} for one in mat()]
+    return [*(pack(files) for files in found), *npy_folders()]
 
 
 def row_streams() -> list[bytes]:

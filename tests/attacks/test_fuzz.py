@@ -39,10 +39,7 @@ NOT_ATTACKED = {
     ("cli.train", "_session_from"): "loads a model as evaluate does; the attack kill trains from one",
     ("datasets.digits_json", "read_json_with_contributors"): "parses as read_json does",
     ("datasets.fetch", "_write"): "downloads need a server; tests/datasets/test_fetch.py has one",
-    (
-        "datasets.idx",
-        "_unpack_images",
-    ): "reads pieces as _read_announced does; tests/datasets/test_store.py cuts one off",
+    ("datasets.small_pictures", "SmallPictures._write"): "writes grey levels; tests/datasets/test_spool.py has some",
     ("datasets.store_writer", "_replace_files"): "moves finished files; tests/datasets/test_store.py calls it",
     ("datasets.writers", "_replace_idx_files"): "moves finished files; the attack kill ends it at every call",
     ("formats.c_header", "run"): "compiles and runs the code in the file, which must be one's own",

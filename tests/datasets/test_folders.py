@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from fastnn.datasets import Dataset, load_dataset
-from fastnn.datasets.resize import resized
+from fastnn.datasets.resize import Resize
 from fastnn.errors import DataError
 from tests.datasets.samples import DIGITS, idx_images, idx_labels, images, json_bytes
 from tests.models import png, seven
@@ -601,7 +601,7 @@ def test_small_pictures_of_one_size_are_scaled_as_those_of_arrays(side: int, tmp
         write(tmp_path, {f"{label}/{position:02}.png": png(picture)})
     dataset = load_dataset(tmp_path)
     order = np.lexsort((np.arange(12), drawn.labels))
-    np.testing.assert_array_equal(255 - dataset.images, resized(small)[0][order])
+    np.testing.assert_array_equal(255 - dataset.images, Resize(*small.shape[1:])(small)[order])
     assert f"images of {side}x{side} pixels were scaled to 28x28" in dataset.notes
     assert dataset.polarity == "light-on-dark"
 

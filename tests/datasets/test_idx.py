@@ -130,6 +130,14 @@ def test_images_of_other_types_and_sizes(images: Any, kind: int) -> None:
     check(load_dataset(Path("a")), (N,))
 
 
+def test_bytes_of_the_usual_size_are_not_scaled() -> None:
+    write("a/x-images-idx3-ubyte", STORED // 16)
+    write("a/x-labels-idx1-ubyte", LABELS)
+    dataset = load_dataset(Path("a"))
+    assert np.array_equal(dataset.images, 255 - (STORED // 16).reshape(N, 784))
+    assert dataset.notes == ()
+
+
 def test_files_in_folders_of_their_names() -> None:
     write_parts("a/train-*-#-ubyte/train-*-#-ubyte a/t10k-*-#-ubyte/t10k-*-#-ubyte")
     check(load_dataset(Path("a")))

@@ -12,7 +12,9 @@ import pytest
 
 from fastnn.crossval import cross_validate
 from fastnn.datasets import MappedRows, ReadOptions, load_source
+from fastnn.datasets.loading import load_from
 from fastnn.datasets.mapped import changed
+from fastnn.datasets.options import DEFAULT_OPTIONS
 from fastnn.datasets.shared import StoreNotHereError, from_buffer, read_cached, shared_key, to_parts, write_cached
 from fastnn.datasets.store import check_store
 from fastnn.datasets.store_writer import write_store
@@ -72,7 +74,7 @@ def test_rows_that_are_left_on_the_disk_have_their_groups(write: Any, tmp_path: 
     source, group = write(tmp_path)
     options = ReadOptions.of(group=group)
     (tmp_path / "spool").mkdir()
-    here, there = load_source(source, options), load_source(source, replace(options, spool=tmp_path / "spool"))
+    here, there = load_source(source, options), load_from(source, options, spool=tmp_path / "spool")
     assert isinstance(there.features, MappedRows)
     assert here.groups is not None
     assert there.groups is not None
@@ -149,16 +151,16 @@ def test_a_store_that_is_not_there_or_another_one_is_named(tmp_path: Path) -> No
     write_cached(key, to_parts(data))
     write_store(blobs(60, seed=3), tmp_path / "big.fnn", force=True)
     for _ in range(2):
-        for load in (lambda: from_buffer(content, key), lambda: read_cached(key)):
+        for read in (lambda: from_buffer(content, key), lambda: read_cached(key)):
             with pytest.raises(StoreNotHereError, match=r"big\.fnn.*every machine needs the same store"):
-                load()
+                read()
         shutil.rmtree(tmp_path / "big.fnn", ignore_errors=True)
 
 
 def test_rows_of_no_store_or_changed_ones_are_not_sent(tmp_path: Path) -> None:
     source, _ = digits(tmp_path)
     (tmp_path / "spool").mkdir()
-    loose = load_source(source, ReadOptions(spool=tmp_path / "spool"))
+    loose = load_from(source, DEFAULT_OPTIONS, spool=tmp_path / "spool")
     data = write_store(blobs(60), tmp_path / "big.fnn")
     turned = replace(data, features=changed(data.features, lambda rows, _: 255 - rows))
     for wrong in (loose, turned):

@@ -529,7 +529,7 @@ def parquet(tmp_path: Path, dataset: Dataset, name: str = "a.parquet") -> Path:
 
 
 def test_a_parquet_table_becomes_a_store_some_rows_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fastnn.datasets.arrow_files._ROWS_ON_DISK", 64)
+    monkeypatch.setattr("fastnn.datasets.arrow_tables._ROWS_AT_ONCE", 64)
     path = parquet(tmp_path, linear_table(300))
     plain = load_dataset(path, target="price")
     stored = write_store(str(path), tmp_path / "big.fnn", ReadOptions(target=("price",)))

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -211,10 +212,10 @@ def test_a_pair_that_changes_while_it_is_read_is_refused(tmp_path: Path, monkeyp
     write_dataset(digits(), images)
     read = idx.parse_images
 
-    def read_and_replace(content: bytes, source: str) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    def read_and_replace(*args: Any) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
         monkeypatch.setattr(idx, "parse_images", read)
         write_dataset(digits().take([4, 3, 2, 1, 0]), images, force=True)
-        return read(content, source)
+        return read(*args)
 
     monkeypatch.setattr(idx, "parse_images", read_and_replace)
     with pytest.raises(DataError, match="changed while they were read; try again"):

@@ -1,0 +1,420 @@
+"""Sources whose samples are left on the disk: they are read as they are in memory."""
+
+import gzip
+import io
+import struct
+import tarfile
+import tracemalloc
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fastnn.datasets import Dataset, MappedRows, ReadOptions, load_dataset, load_source
+from fastnn.datasets.loading import load_from
+from fastnn.datasets.options import DEFAULT_OPTIONS
+from fastnn.datasets.store import check_store
+from fastnn.datasets.store_files import new_array
+from fastnn.datasets.store_writer import write_store
+from fastnn.errors import DataError
+
+N = 30
+DRAWN = load_dataset(f"drawn:{N}")
+INK = (255 - DRAWN.images).reshape(N, 28, 28)
+LABELS = DRAWN.labels
+WIDE = np.pad(INK, ((0, 0), (2, 2), (4, 4)))
+NUMBERS = np.random.default_rng(0).normal(size=(N, 5))
+
+
+def saved(name: str, array: Any) -> Path:
+    path = Path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, array)
+    return path
+
+
+def npy(images: Any, labels: Any = LABELS) -> Callable[[], Path]:
+    def make() -> Path:
+        saved("d/labels.npy", labels)
+        return saved("d/images.npy", images)
+
+    return make
+
+
+def npz(*, compressed: bool = True, **arrays: Any) -> Callable[[], Path]:
+    def make() -> Path:
+        (np.savez_compressed if compressed else np.savez)("a.npz", **arrays)
+        return Path("a.npz")
+
+    return make
+
+
+def pair_of_npz() -> Path:
+    np.savez("x-train-imgs.npz", INK)
+    np.savez("x-train-labels.npz", LABELS)
+    return Path("x-train-imgs.npz")
+
+
+def mat() -> Path:
+    scipy_io = pytest.importorskip("scipy.io")
+    scipy_io.savemat("a.mat", {"X": np.repeat(INK, 8, axis=0), "y": np.repeat(LABELS, 8)[:, None]}, do_compression=True)
+    return Path("a.mat")
+
+
+def png(image: Any) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "PNG")
+    return file.getvalue()
+
+
+def arrow(columns: Any, *, names: tuple[str, ...] = ("a.parquet",)) -> Callable[[], Path]:
+    """Write columns, or what a function returns, as files, each with as many rows."""
+
+    def make() -> Path:
+        pa = pytest.importorskip("pyarrow")
+        from pyarrow import feather, parquet
+
+        table = pa.table(columns(pa) if callable(columns) else columns)
+        ends = np.linspace(0, N, len(names) + 1).astype(int)
+        for name, begin, end in zip(names, ends, ends[1:], strict=False):
+            path, part = Path("f") / name, table.slice(begin, end - begin)
+            path.parent.mkdir(exist_ok=True)
+            if path.suffix == ".parquet":
+                parquet.write_table(part, path, row_group_size=12)
+            elif path.suffix == ".feather":
+                feather.write_feather(part, str(path), compression="lz4", chunksize=7)
+            else:
+                with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as stream:
+                    stream.write_table(part, 8)
+        return Path("f") / names[0] if len(names) == 1 else Path("f")
+
+    return make
+
+
+def lists(pa: Any) -> dict[str, Any]:
+    return {"id": [f"row {k}" for k in range(N)], "image": pa.array(INK.reshape(N, -1).tolist()), "label": LABELS}
+
+
+def rows_of_numbers(pa: Any) -> dict[str, Any]:
+    return {"values": pa.array(NUMBERS.tolist()), "label": pa.array([str(one) for one in LABELS]).dictionary_encode()}
+
+
+def hub(pa: Any, side: Any = INK) -> dict[str, Any]:
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    return {"image": pa.array([{"bytes": png(one), "path": None} for one in side], kind), "label": LABELS}
+
+
+def large(pa: Any) -> dict[str, Any]:
+    return hub(pa, np.kron(INK, np.ones((1, 3, 3), np.uint8)))
+
+
+def one_hot(pa: Any) -> dict[str, Any]:
+    marks = {f"label_{k}": (k == LABELS).astype(int) for k in range(10)}
+    return {"image": pa.array((INK / 255).tolist()), **marks}
+
+
+COLUMNS = {"label": LABELS, **{f"pixel{k}": INK.reshape(N, -1)[:, k] for k in range(784)}}
+TABLE = {"a": NUMBERS[:, 0], "b": NUMBERS[:, 1].astype(np.float32), "target": np.where(LABELS > 4, "high", "low")}
+PARTS = ("train-00000-of-00002.parquet", "train-00001-of-00002.parquet", "test-00000-of-00001.parquet")
+
+
+def csv(values: Any, name: str = "a.csv") -> Callable[[], Path]:
+    def make() -> Path:
+        rows = values.reshape(N, -1)
+        lines = ["label," + ",".join(f"pixel{k}" for k in range(rows.shape[1]))]
+        lines += [f"{label}," + ",".join(map(str, row)) for label, row in zip(LABELS, rows.tolist(), strict=True)]
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text("\n".join(lines))
+        return Path(name)
+
+    return make
+
+
+def csv_parts() -> Path:
+    lines = csv(DRAWN.images)().read_text().splitlines()
+    Path("parts").mkdir()
+    for name, begin, end in (("train", 0, 20), ("val", 20, N), ("test", 0, 10)):
+        Path(f"parts/{name}.csv").write_text("\n".join([lines[0], *lines[begin + 1 : end + 1]]))
+    return Path("parts")
+
+
+def pictures(images: Any, *, strange: bool = False) -> Callable[[], Path]:
+    def make() -> Path:
+        for k, (image, label) in enumerate(zip(images, LABELS, strict=True)):
+            path = Path("p") / str(label) / f"{k:03}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(png(image[: len(image) - k % 3] if strange else image))
+        return Path("p")
+
+    return make
+
+
+def zipped(make: Callable[[], Path], name: str = "a.zip") -> Callable[[], Path]:
+    def pack() -> Path:
+        made = make()
+        # Of others, labels are in a file beside it.
+        alone = made.suffix in (".csv", ".npz", ".tar", ".zip")
+        files = [made] if alone else sorted((made if made.is_dir() else made.parent).rglob("*.*"))
+        if name.endswith(".zip"):
+            with zipfile.ZipFile(name, "w", zipfile.ZIP_DEFLATED) as archive:
+                for file in files:
+                    archive.write(file)
+        else:
+            with tarfile.open(name, "w:gz" if name.endswith("gz") else "w") as tar:
+                for file in files:
+                    tar.add(file)
+        return Path(name)
+
+    return pack
+
+
+def idx(images: Any, kind: int, ending: str = "") -> Callable[[], Path]:
+    def make() -> Path:
+        opened: Any = gzip.open if ending else open
+        content = images.astype(images.dtype.newbyteorder(">")).tobytes()
+        with opened(f"x-images-idx3-ubyte{ending}", "wb") as file:
+            file.write(struct.pack(">4B3I", 0, 0, kind, 3, *images.shape) + content)
+        with opened(f"x-labels-idx1-ubyte{ending}", "wb") as file:
+            file.write(struct.pack(">2I", 0x0801, N) + LABELS.astype(np.uint8).tobytes())
+        return Path(f"x-images-idx3-ubyte{ending}")
+
+    return make
+
+
+SOURCES: dict[str, Callable[[], Path]] = {
+    "npy": npy(INK),
+    "npy, dark": npy(DRAWN.images),
+    "npy, column by column": npy(np.asfortranarray(INK)),
+    "npy, floats": npy((INK / 255).astype(np.float32)),
+    "npy, big-endian": npy(INK.astype(">i4")),
+    "npy, 16 bits": npy(INK.astype(np.uint16) * 257),
+    "npy, images last": npy(np.moveaxis(INK, 0, -1)),
+    "npy, colours": npy(np.stack([INK, INK, INK // 2], axis=-1)),
+    "npy, other size": npy(WIDE),
+    "npy, black and white": npy(INK > 100),
+    "npy, one-hot": npy(INK, np.eye(10)[LABELS]),
+    "npz": npz(images=INK, labels=LABELS, test_images=INK[:10], test_labels=LABELS[:10]),
+    "npz, dark": npz(images=DRAWN.images, labels=LABELS, compressed=False),
+    "npz, column by column": npz(images=np.asfortranarray(INK), labels=LABELS),
+    "npz, named": npz(x_train=INK, y_train=LABELS, x_val=WIDE, y_val=LABELS, compressed=False),
+    "npz, texts": npz(x=INK, y=np.array([f"class {k}" for k in LABELS])),
+    "npz, pair": pair_of_npz,
+    "npz, table": npz(features=NUMBERS, targets=NUMBERS, test_features=NUMBERS[:9], test_targets=NUMBERS[:9]),
+    "npz, float32": npz(features=np.asfortranarray(NUMBERS.astype(np.float32)), targets=LABELS),
+    "npz, rows": npz(x_train=NUMBERS.round(), y_train=LABELS, x_test=np.arange(5 * N).reshape(N, 5), y_test=LABELS),
+    "mat": mat,
+    "lists": arrow(lists),
+    "lists, several files": arrow(lists, names=PARTS),
+    "lists, Arrow": arrow(lists, names=("a.arrow",)),
+    "lists, Feather": arrow(rows_of_numbers, names=("a.feather",)),
+    "lists, one-hot": arrow(one_hot, names=("a.arrow", "b.arrow")),
+    "pictures in a column": arrow(hub, names=PARTS),
+    "large pictures in a column": arrow(large, names=("a.feather", "b.feather")),
+    "columns": arrow(COLUMNS, names=PARTS[1:]),
+    "columns, Arrow": arrow(TABLE, names=("a.arrow",)),
+    "columns, Feather": arrow(TABLE, names=("train.feather", "valid.feather")),
+    "csv, other size": csv(WIDE[:, :, 2:-2]),
+    "csv, fractions": csv((INK / 255).round(3)),
+    "csv, few greys": csv(INK[:, ::3, ::3][:, :8, :8] // 16),
+    "csv, parts": csv_parts,
+    "pictures, one size": pictures(WIDE),
+    "pictures, several sizes": pictures(WIDE, strange=True),
+    "idx": idx(INK // 16, 0x08),
+    "idx, packed": idx(DRAWN.images.reshape(N, 28, 28), 0x08, ".gz"),
+    "idx, other size": idx(WIDE, 0x08, ".gz"),
+    "idx, floats": idx((INK / 255).astype(np.float32), 0x0D),
+    "zip of npy": zipped(npy(INK)),
+    "zip of csv": zipped(csv(INK)),
+    "zip of parquet": zipped(arrow(lists, names=PARTS)),
+    "zip of idx": zipped(idx(INK, 0x08, ".gz")),
+    "tar of npz": zipped(npz(images=INK, labels=LABELS), "a.tar"),
+    "tar of pictures": zipped(pictures(INK), "a.tar.gz"),
+    "zip in tar": zipped(zipped(csv(WIDE[:, :, 2:-2])), "b.tar"),
+    "tar in zip": zipped(zipped(pictures(DRAWN.images.reshape(N, 28, 28)), "a.tar"), "b.zip"),
+}  # fmt: skip
+
+
+PIECES = (
+    *("mapped.ROWS_AT_ONCE", "pixel_arrays._ROWS_AT_ONCE", "arrow_tables._ROWS_AT_ONCE", "csv_rows._VALUES_AT_ONCE"),
+    *("small_pictures._BYTES_AT_ONCE", "spool._SMALL"),
+)
+"""How much is read at a time."""
+
+
+@pytest.fixture(autouse=True)
+def _in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    for place in PIECES:
+        monkeypatch.setattr(f"fastnn.datasets.{place}", 8)
+
+
+def of(dataset: Dataset) -> list[Any]:
+    """Return all that must be the same, part by part."""
+    parts = [part for part in (dataset, dataset.test, dataset.validation) if part is not None]
+    return [
+        (part.compute_hash(), part.names, part.columns, part.polarity, part.source, part.notes, part.features.dtype)
+        for part in parts
+    ]
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_samples_that_are_left_on_the_disk_are_those_in_memory(kind: str, tmp_path: Path) -> None:
+    source = str(SOURCES[kind]())
+    plain = load_source(source, DEFAULT_OPTIONS)
+    (tmp_path / "spool").mkdir()
+    spooled = load_from(source, DEFAULT_OPTIONS, spool=tmp_path / "spool")
+    assert of(spooled) == of(plain)
+    for part in (spooled, spooled.test, spooled.validation):
+        assert part is None or isinstance(part.features, MappedRows)
+    stored = write_store(source, tmp_path / "big.fnn")
+    assert [one[:4] for one in of(stored)] == [one[:4] for one in of(plain)]
+    assert stored.notes == plain.notes
+    check_store(tmp_path / "big.fnn")
+    assert {path.name for path in tmp_path.iterdir()} <= {"big.fnn", "cache", "spool", "work"}
+
+
+@pytest.mark.parametrize("kind", ["csv", "npy"])
+def test_some_classes_of_samples_on_the_disk(kind: str, tmp_path: Path) -> None:
+    # Dark ink: nothing is changed, so that the whole file could be taken by mistake.
+    source = str((csv(DRAWN.images) if kind == "csv" else npy(DRAWN.images))())
+    options = ReadOptions.of(classes="0-3")
+    stored = write_store(source, tmp_path / "big.fnn", options)
+    assert stored.content_hash == load_source(source, options).content_hash
+
+
+def other_columns() -> Path:
+    arrow({"b": LABELS}, names=("a.parquet",))()
+    arrow({"a": LABELS}, names=("b.parquet",))()
+    return Path("f")
+
+
+DAMAGED: dict[str, Callable[[], Path]] = {
+    "not finite": npz(features=np.where(np.arange(5 * N).reshape(N, 5) == 77, np.nan, NUMBERS), targets=NUMBERS),
+    "not finite in the test set": npz(x_train=NUMBERS, y_train=NUMBERS, x_test=NUMBERS * np.inf, y_test=NUMBERS),
+    "no pixels": npy(np.where(INK == 7, np.nan, INK / 1.0)),
+    "other lengths": arrow(lambda pa: {"image": pa.array([[1] * (4 + k // 20) for k in range(N)]), "label": LABELS}),
+    "other columns": other_columns,
+    "missing label": arrow({"label": [None if k == 25 else 1 for k in range(N)], "a": LABELS, "b": LABELS}),
+    "no picture": arrow(lambda pa: {"image": pa.array([b"x"] * N), "label": LABELS}),
+    "fraction in csv": csv(INK * 1.5),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", DAMAGED)
+def test_faults_are_told_as_they_are_in_memory(kind: str, tmp_path: Path) -> None:
+    source = str(DAMAGED[kind]())
+    (tmp_path / "spool").mkdir()
+    told = []
+    for spool in (None, tmp_path / "spool"):
+        with pytest.raises(DataError) as caught:
+            load_from(source, DEFAULT_OPTIONS, spool=spool)
+        told.append(str(caught.value))
+    assert told[0] == told[1]
+
+
+@pytest.mark.parametrize("column", [0, 2])
+def test_damage_behind_most_pictures_is_not_taken_for_that_of_one(column: int, tmp_path: Path) -> None:
+    path = arrow(hub)()
+    from pyarrow import parquet
+
+    last = parquet.ParquetFile(path).metadata.row_group(2)
+    with path.open("r+b") as file:
+        file.seek(last.column(column).dictionary_page_offset or last.column(column).data_page_offset)
+        file.write(bytes(12))
+    told = []
+    for read in (load_dataset, lambda source: write_store(source, tmp_path / "big.fnn")):
+        with pytest.raises(DataError) as caught:
+            read(str(path))
+        told.append(str(caught.value))
+    assert told[0] == told[1]
+    assert "damaged" in told[0]
+
+
+@pytest.mark.parametrize("ending", ["parquet", "arrow"])
+def test_a_damaged_file_is_refused_on_the_disk_too(ending: str, tmp_path: Path) -> None:
+    path = arrow(lists, names=(f"a.{ending}",))()
+    content = path.read_bytes()
+    for wrong in (content[: len(content) // 2], content[:300] + b"x" * 200 + content[500:], content[:8]):
+        path.write_bytes(wrong)
+        with pytest.raises(DataError, match=rf"a\.{ending}: "):
+            write_store(str(path), tmp_path / "big.fnn")
+    assert not (tmp_path / "big.fnn").exists()
+
+
+FULL = [
+    "npy, floats",
+    "npz",
+    "mat",
+    "lists",
+    "columns",
+    "csv, fractions",
+    "pictures, one size",
+    "zip of npy",
+    "tar of npz",
+]
+
+
+@pytest.mark.parametrize("kind", FULL)
+def test_a_full_disk_is_told_as_one_of_the_store(kind: str, tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    source = str(SOURCES[kind]())
+    before, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, most))
+    try:
+        with pytest.raises(DataError) as caught:
+            write_store(source, tmp_path / "big.fnn")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (before, most))
+    assert str(caught.value).startswith(f"{tmp_path / 'big.fnn'}: cannot be written (File too large); raise the limit")
+    assert caught.value.exit_code == 1
+    assert {path.name for path in tmp_path.iterdir()} <= {"cache", "work"}
+
+
+@pytest.mark.parametrize("kind", ["npy", "floats", "npz", "table", "tar"])
+def test_large_sources_take_a_fraction_of_their_size(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path / "work")
+    n = 20_000
+    images = new_array(tmp_path / "images.npy", np.dtype(np.uint8), (n, 784))
+    images[:] = 255
+    images[:, :8] = np.arange(n, dtype="<u8").view(np.uint8).reshape(n, 8)
+    labels = np.arange(n) % 10
+    if kind == "floats":
+        source = npy((images[: n // 2] / 255).astype(np.float32), labels[: n // 2])()
+    elif kind == "table":
+        source = npz(features=images.astype(np.float32)[: n // 2], targets=labels[: n // 2])()
+    else:
+        source = npz(images=images, labels=labels)() if kind == "npz" else npy(images, labels)()
+    if kind == "tar":
+        source = zipped(lambda: Path("d"), "a.tar")()
+    tracemalloc.start()
+    try:
+        write_store(str(source), tmp_path / "big.fnn")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # The samples are 16 MB, or 31 as floats.
+    assert peak < (16e6 if kind in ("floats", "table") else 9e6)
+
+
+def test_a_large_dictionary_is_counted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"{k:05}" * 40 for k in range(N)]
+    source = str(arrow(lambda pa: {"a": NUMBERS[:, 0], "target": pa.array(names).dictionary_encode()})())
+    plain = load_dataset(source)
+    monkeypatch.setattr("fastnn.datasets.arrow_tables._ROWS_AT_ONCE", 1)
+    # Each row is a part, which has the dictionary of its group of rows.
+    monkeypatch.setattr("fastnn.datasets.arrow_tables.unpacked_limit", lambda *_: 5 * len("".join(names)))
+    assert write_store(source, tmp_path / "big.fnn").content_hash == plain.content_hash
+
+
+def test_a_small_file_of_texts_that_take_gigabytes_is_refused_on_the_disk_too(tmp_path: Path) -> None:
+    source = arrow(lambda pa: {"a": NUMBERS[:, 0], "target": pa.array(["a" * 9_000_000] * N).dictionary_encode()})()
+    with pytest.raises(DataError, match=r"a\.parquet: unpacks to [0-9,]+ MiB or more, too much"):
+        write_store(str(source), tmp_path / "big.fnn")
