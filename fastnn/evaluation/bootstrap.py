@@ -9,7 +9,7 @@ import numpy as np
 
 from fastnn.evaluation.intervals import check_confidence
 from fastnn.evaluation.regression import r2_scores
-from fastnn.model import ROWS_IN_PART
+from fastnn.large_arrays import ROWS_IN_PART
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

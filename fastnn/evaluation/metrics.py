@@ -19,7 +19,8 @@ from fastnn.evaluation.regression import (
     variances,
 )
 from fastnn.evaluation.roc import roc_auc
-from fastnn.model import ROWS_IN_PART, decide
+from fastnn.large_arrays import ROWS_IN_PART
+from fastnn.model import decide
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
