@@ -20,6 +20,7 @@ from fastnn.evaluation.metrics import mean_loss
 from fastnn.evaluation.regression import r2_score
 from fastnn.images.distort import Distorter
 from fastnn.inputs import ImageInput, density, kernel_input
+from fastnn.large_arrays import zeros
 from fastnn.model import Model, ModelCard, decide, probe_kind
 from fastnn.network import Network, Task
 from fastnn.stepping import Stepper
@@ -231,7 +232,12 @@ class Trainer:
     def _as_targets(self, targets: NDArray[Any], source: str) -> NDArray[Any]:
         """Return a copy of the targets in the type that the kernels take."""
         if self._network.task == "classification":
-            return np.array(targets, dtype=np.int64)
+            if not isinstance(self._data.train.features, MappedRows):
+                return np.array(targets, dtype=np.int64)
+            # As large as the samples that are left on the disk.
+            copied = zeros(len(targets), np.int64)
+            copied[:] = targets
+            return copied
         return self._as_parameters(targets, source, "a target")
 
     def _as_parameters(self, values: NDArray[Any], source: str, what: str) -> NDArray[Any]:
