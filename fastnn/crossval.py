@@ -19,7 +19,7 @@ from fastnn.evaluation.chance import LEAST_SAMPLES, learned_nothing, other_rate
 from fastnn.evaluation.classification import ClassRow, Evaluation
 from fastnn.evaluation.intervals import check_confidence
 from fastnn.evaluation.matching import match_dataset
-from fastnn.evaluation.metrics import evaluate_outputs
+from fastnn.evaluation.metrics import EvaluationParts
 from fastnn.evaluation.roc import roc_auc
 from fastnn.evaluation.student import corrected_interval
 from fastnn.large_arrays import parts, zeros
@@ -326,14 +326,19 @@ def _per_class(folds: tuple[Fold, ...], mean_of: _Means) -> tuple[ClassScore, ..
 def _scores(model: Model, test: Dataset, n_train: int) -> tuple[dict[str, float], str | None, tuple[FoldClassRow, ...]]:
     """Return the metrics of a model on a fold, why it learned nothing, and the scores of each class."""
     matched = match_dataset(test, model)
-    outputs = model.outputs(matched.features)
-    found = evaluate_outputs(model, matched, outputs)
+    evaluating = EvaluationParts(model, matched)
+    # A row for each class.
+    scores = zeros((len(model.names) if model.task == "classification" else 0, len(matched)))
+    for part, outputs in model.outputs_in_parts(matched.features):
+        evaluating.add(part, outputs)
+        if len(scores):
+            scores[:, part] = model.as_probabilities(outputs).T
+    found = evaluating.whole()
     nothing = learned_nothing(found) if n_train * (model.card.epochs or 0) >= LEAST_SAMPLES else None
     metrics = {name.removeprefix("test_"): value for name, value in found.metrics.items()}
     if not isinstance(found, Evaluation):
         return metrics, nothing, ()
-    probabilities = model.as_probabilities(outputs)
-    areas = [roc_auc(matched.labels == k, probabilities[:, k]) for k in range(len(model.names))]
+    areas = [roc_auc(matched.labels == k, row) for k, row in enumerate(scores)]
     rows = tuple(FoldClassRow(**row, roc_auc=area) for row, area in zip(found.per_class, areas, strict=True))
     known = [area for area in areas if area is not None]
     if len(areas) > 2 and len(known) == len(areas):
