@@ -387,8 +387,7 @@ def cross_val_predict_proba(
     Raises
     ------
     DataError
-        If there are too few samples for the folds, a number is out of range, the data are those of a regression, or
-        there is no room for the temporary file.
+        If there are too few samples for the folds, a number is out of range, or the data are those of a regression.
     RecipeError
         If the recipe does not fit the data, or `threads` is not a whole number from 1.
     TrainingError

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn.errors import DataError, cannot_write
-from fastnn.storage import cache_dir, unnamed_file
+from fastnn.storage import unnamed_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,17 +28,13 @@ def zeros(shape: int | tuple[int, ...], dtype: DTypeLike = np.float64) -> NDArra
     """Return an array of zeros, from 8 MiB on in a temporary file that is mapped into memory.
 
     Pages of a file are no memory of the process: the system writes them to the disk and drops them when it needs the
-    room. The file is in the cache folder, has no name, and disappears with the array or with the process.
+    room. The file is in the cache folder, has no name, and disappears with the array or with the process. If it cannot
+    be written, such as on a full disk, the array is in memory.
 
     Parameters
     ----------
     shape : int or tuple of int
     dtype : dtype
-
-    Raises
-    ------
-    DataError
-        If the file cannot be written, such as for lack of room on the disk.
     """
     shape = (shape,) if isinstance(shape, int) else shape
     size = math.prod(shape) * np.dtype(dtype).itemsize
@@ -49,8 +44,8 @@ def zeros(shape: int | tuple[int, ...], dtype: DTypeLike = np.float64) -> NDArra
         with unnamed_file() as file:
             _fill(file, size)
             return np.frombuffer(mmap.mmap(file.fileno(), size), dtype).reshape(shape)
-    except OSError as error:
-        raise cannot_write(cache_dir(), error, DataError) from None
+    except OSError:
+        return np.zeros(shape, dtype)
 
 
 def _fill(file: BinaryIO, size: int) -> None:
@@ -61,7 +56,7 @@ def _fill(file: BinaryIO, size: int) -> None:
 
 
 def take(array: NDArray[Any], index: NDArray[np.integer[Any]]) -> NDArray[Any]:
-    """Return some rows of an array; many are in a temporary file, see :func:`zeros`, whose errors are raised."""
+    """Return some rows of an array; many are in a temporary file, see :func:`zeros`."""
     taken = zeros((len(index), *array.shape[1:]), array.dtype)
     for part in parts(len(index)):
         taken[part] = array[index[part]]

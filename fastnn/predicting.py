@@ -238,13 +238,11 @@ def predict_table_to_json(
 
 
 def _json_file(n_rows: int) -> BinaryIO:
-    """Return a file for the predictions of so many rows, in memory or without a name."""
-    if n_rows <= ROWS_IN_PART:
-        return io.BytesIO()
-    try:
-        return unnamed_file()
-    except OSError as error:
-        raise cannot_write(cache_dir(), error, DataError) from None
+    """Return a file without a name for the predictions of so many rows; in memory for few, or if it cannot be made."""
+    if n_rows > ROWS_IN_PART:
+        with contextlib.suppress(OSError):
+            return unnamed_file()
+    return io.BytesIO()
 
 
 def _written_as_json(

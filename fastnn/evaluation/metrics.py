@@ -104,7 +104,7 @@ class EvaluationParts:
         Raises
         ------
         DataError
-            See :func:`evaluate_outputs` and :func:`fastnn.large_arrays.zeros`.
+            See :func:`evaluate_outputs`.
         """
         model, targets = self._model, self._dataset.targets[part]
         if len(targets) == len(self._dataset):
