@@ -22,7 +22,7 @@ from fastnn.evaluation.matching import match_dataset
 from fastnn.evaluation.metrics import EvaluationParts
 from fastnn.evaluation.roc import roc_auc
 from fastnn.evaluation.student import corrected_interval
-from fastnn.large_arrays import parts, zeros
+from fastnn.large_arrays import flatnonzero, parts, zeros
 from fastnn.recipe import Recipe, load_recipe
 from fastnn.session import Session, default_recipe
 from fastnn.threads import StopFlag, map_threads, thread_count
@@ -538,13 +538,13 @@ class _FoldWork(Generic[T]):
         session = self.session(dataset, job, stop)
         for _ in session:
             pass
-        test = dataset.take(np.flatnonzero(self._folds(dataset, job[0]) == job[1]))
+        test = dataset.take(flatnonzero(self._folds(dataset, job[0]) == job[1]))
         return self.measure(session.model, test, len(dataset) - len(test))
 
     def session(self, dataset: Dataset, job: tuple[int, int], stop: StopFlag) -> Session:
         repeat, fold = job
         own = self.recipe.replace(seed=(self.recipe.seed + 1_000_003 * repeat + fold) % (1 << 63))
-        part = dataset.take(np.flatnonzero(self._folds(dataset, repeat) != fold))
+        part = dataset.take(flatnonzero(self._folds(dataset, repeat) != fold))
         return Session(part, own, split=False, on_chunk=lambda _: stop.check(), threads=1)
 
     def _folds(self, dataset: Dataset, repeat: int) -> NDArray[np.integer[Any]]:

@@ -63,6 +63,17 @@ def take(array: NDArray[Any], index: NDArray[np.integer[Any]]) -> NDArray[Any]:
     return taken
 
 
+def flatnonzero(mask: NDArray[np.bool_]) -> NDArray[np.signedinteger[Any]]:
+    """Return the positions of a mask, shape (n,), that are True, as int32 if that is enough for n."""
+    small: DTypeLike = np.int32 if len(mask) <= np.iinfo(np.int32).max else np.int64
+    found, done = np.empty(np.count_nonzero(mask), small), 0
+    for part in parts(len(mask)):
+        rows = np.flatnonzero(mask[part])
+        found[done : done + len(rows)] = rows + part.start
+        done += len(rows)
+    return found
+
+
 def parts(n: int, width: int = 1) -> Iterator[slice]:
     """Yield slices of n rows, each of at most :data:`ROWS_IN_PART`; of fewer if rows of this width have many values."""
     step = max(1, min(ROWS_IN_PART, _MOST_VALUES // width))

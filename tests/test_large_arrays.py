@@ -41,6 +41,15 @@ def test_rows_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
         assert np.array_equal(taken, array[index])
 
 
+def test_positions_of_a_mask_are_small_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastnn.large_arrays.ROWS_IN_PART", 7)
+    for n in (0, 1, 14, 300):
+        mask = np.random.default_rng(n).random(n) < 0.5
+        found = large_arrays.flatnonzero(mask)
+        assert np.array_equal(found, np.flatnonzero(mask))
+        assert found.dtype == np.int32
+
+
 def test_parts_of_wide_rows_are_small() -> None:
     assert [part.stop - part.start for part in large_arrays.parts(150_000)] == [65_536, 65_536, 18_928]
     assert {part.stop - part.start for part in large_arrays.parts(8192, 1024)} == {1024}

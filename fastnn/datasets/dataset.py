@@ -328,7 +328,9 @@ class Dataset:
         Dataset
             Features of a store stay where they are, and many targets of one are in a temporary file.
         """
-        index = np.asarray(indices, dtype=np.int64)
+        index = np.asarray(indices)
+        if index.dtype.kind not in "iu":
+            index = index.astype(np.int64)
         mapped = isinstance(self.features, MappedRows)
         return replace(
             self,

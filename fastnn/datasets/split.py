@@ -14,7 +14,7 @@ from msgspec import Meta
 from fastnn.datasets.duplicates import group_copies, row_bytes
 from fastnn.datasets.groups import join_groups
 from fastnn.errors import DataError
-from fastnn.large_arrays import smallest_uint
+from fastnn.large_arrays import flatnonzero, smallest_uint
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -84,7 +84,7 @@ class Split(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         if test is not None:
             return replace(dataset, test=None), test
         mask = self.test_mask(dataset)
-        return dataset.take(np.flatnonzero(~mask)), dataset.take(np.flatnonzero(mask))
+        return dataset.take(flatnonzero(~mask)), dataset.take(flatnonzero(mask))
 
     def test_mask(self, dataset: Dataset) -> NDArray[np.bool_]:
         """Return which samples are in the test set; none for the kind "own", where the test set is not among them.
