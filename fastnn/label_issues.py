@@ -56,7 +56,9 @@ _OUTLIER_SHARE = 0.005
 """An uncertain drawing is not a digit if it is farther from its neighbours than all but this share of the certain ones.
 On the real digits this finds 25: half are faces, scribbles, words or two digits, the rest are unusual digits."""
 _IMAGES_AT_ONCE = 1 << 12
-"""Images that are blurred at a time."""
+"""Images that are compared with others at a time."""
+_ROWS_AT_ONCE = 128
+"""Images that are blurred, or whose distances to 5,000 others are in memory, at a time."""
 _NEIGHBOURS = 10
 _MAX_COMPARED = 5000
 _COMPONENTS = 40
@@ -64,7 +66,7 @@ _MAX_ON_SHEET = 120
 _MAX_BYTES = 1 << 26
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Issue:
     """A problem with one image or row.
 
@@ -402,15 +404,24 @@ class _Components:
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return images in these components, shape (n, 40)."""
-        starts = range(0, len(images), _IMAGES_AT_ONCE)
-        return np.concatenate([(_blur(images[at : at + _IMAGES_AT_ONCE]) - self.mean) @ self.axes for at in starts])
+        result = np.empty((len(images), _COMPONENTS), dtype=np.float32)
+        for start in range(0, len(images), _IMAGES_AT_ONCE):
+            part = slice(start, start + _IMAGES_AT_ONCE)
+            samples = _blur(images[part])
+            samples -= self.mean
+            result[part] = samples @ self.axes
+        return result
 
 
 def _blur(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    ink = (255 - images).reshape(-1, SIDE, SIDE).astype(np.float32) / np.float32(255)
-    for axis in (1, 2):
-        ink = (np.roll(ink, 1, axis) + 2 * ink + np.roll(ink, -1, axis)) / np.float32(4)
-    return ink.reshape(len(images), -1)
+    result = np.empty(images.shape, dtype=np.float32)
+    for start in range(0, len(images), _ROWS_AT_ONCE):
+        part = slice(start, start + _ROWS_AT_ONCE)
+        ink = (255 - images[part]).reshape(-1, SIDE, SIDE).astype(np.float32) / np.float32(255)
+        for axis in (1, 2):
+            ink = (np.roll(ink, 1, axis) + 2 * ink + np.roll(ink, -1, axis)) / np.float32(4)
+        result[part] = ink.reshape(len(ink), -1)
+    return result
 
 
 def _neighbour_distance(
@@ -419,12 +430,12 @@ def _neighbour_distance(
     """Return the mean distance of each query to its ten nearest rows of `reference`, without the `skip` nearest."""
     lengths = (reference * reference).sum(axis=1)
     result = np.empty(len(queries), dtype=np.float32)
-    for start in range(0, len(queries), 512):
-        rows = queries[start : start + 512]
+    for start in range(0, len(queries), _ROWS_AT_ONCE):
+        rows = queries[start : start + _ROWS_AT_ONCE]
         squares = (rows * rows).sum(axis=1)[:, None] + lengths - 2 * rows @ reference.T
         nearest = np.partition(squares, skip + _NEIGHBOURS, axis=1)[:, : skip + _NEIGHBOURS]
         nearest.sort(axis=1)
-        result[start : start + 512] = np.sqrt(np.maximum(nearest[:, skip:], 0)).mean(axis=1)
+        result[start : start + _ROWS_AT_ONCE] = np.sqrt(np.maximum(nearest[:, skip:], 0)).mean(axis=1)
     return result
 
 
