@@ -1,4 +1,4 @@
-"""Data sets that are larger than memory: converting, training in place, and predicting.
+"""Data sets that are larger than memory: converting, training in place, predicting, and finding wrong labels.
 
     python -m benchmarks.large_data --digits 1000000,8000000 --folder FOLDER
 
@@ -11,6 +11,8 @@ place and, if memory is large enough, from memory, and predicts all of it. Each 
   DONTNEED).
 - Predicting: outputs of all digits on all cores, by a network that was trained for one epoch on 20,000 digits, since
   untrained ones decide too little. Evaluating: the metrics of all digits.
+- Finding wrong labels, copies and drawings that are not digits, as ``fastnn data clean --folds 2 --repeats 1
+  --epochs 1`` does, with two networks side by side.
 - Anonymous memory: the most that a process had at a time, by /proc/self/status: its own memory, without pages of files,
   which the system takes back when it needs them.
 """
@@ -124,6 +126,18 @@ def predict(store: Path) -> dict[str, float]:
     return {"rate": len(dataset) / min(seconds), "evaluated": len(dataset) / evaluating, "peak": watch.peak}
 
 
+def clean(store: Path) -> dict[str, float]:
+    """Find the issues of all digits of a store; return the seconds and the peak of memory."""
+    import fastnn
+    from fastnn.label_issues import find_issues
+
+    with Watch() as watch:
+        begin = time.perf_counter()
+        found = find_issues(fastnn.load_dataset(store), folds=2, repeats=1, epochs=1)
+        seconds = time.perf_counter() - begin
+    return {"seconds": seconds, "peak": watch.peak, "issues": len(found.issues)}
+
+
 def disk_rate(source: Path, target: Path) -> float:
     """Return how many MB a second a plain copy of a file writes, flushed to the disk."""
     begin, size = time.perf_counter(), 0
@@ -182,6 +196,7 @@ def measure(n: int, folder: Path, memory: int) -> dict[str, Any]:
         if figures["in memory"]["loss"] != figures["warm"]["loss"]:
             raise RuntimeError("training in place does not do what training from memory does")
     figures["predict"] = in_process("predict", str(store))
+    figures["clean"] = in_process("clean", str(store))
     return figures
 
 
@@ -204,6 +219,8 @@ _ROWS: dict[str, Callable[[dict[str, Any]], str]] = {
     "predicting by all cores": lambda one: f"{one['predict']['rate']:,.0f} digits/s",
     "evaluating": lambda one: f"{one['predict']['evaluated']:,.0f} digits/s",
     "most anonymous memory of all of them": _most_memory,
+    "finding wrong labels, 2 folds of one epoch": lambda one: f"{one['clean']['seconds']:,.0f} s",
+    "most anonymous memory of that": lambda one: f"{one['clean']['peak'] / 1e6:,.0f} MB",
 }
 
 
@@ -220,8 +237,8 @@ def main() -> None:
         name, *rest = options.child
         if name == "train":
             print(json.dumps(train(Path(rest[0]), in_memory=bool(rest[1]))))
-        elif name == "predict":
-            print(json.dumps(predict(Path(rest[0]))))
+        elif name in ("predict", "clean"):
+            print(json.dumps({"predict": predict, "clean": clean}[name](Path(rest[0]))))
         else:
             print(json.dumps(convert(rest[0], Path(rest[1]))))
         return

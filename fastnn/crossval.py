@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypedDict, TypeVar, Un
 import numpy as np
 
 from fastnn.datasets import Dataset, load_dataset
+from fastnn.datasets.duplicates import group_copies
 from fastnn.datasets.groups import number_groups
 from fastnn.datasets.split import assign_folds
 from fastnn.errors import DataError, RecipeError, TrainingError
@@ -18,9 +19,10 @@ from fastnn.evaluation.chance import LEAST_SAMPLES, learned_nothing, other_rate
 from fastnn.evaluation.classification import ClassRow, Evaluation
 from fastnn.evaluation.intervals import check_confidence
 from fastnn.evaluation.matching import match_dataset
-from fastnn.evaluation.metrics import evaluate_outputs
+from fastnn.evaluation.metrics import EvaluationParts
 from fastnn.evaluation.roc import roc_auc
 from fastnn.evaluation.student import corrected_interval
+from fastnn.large_arrays import flatnonzero, parts, zeros
 from fastnn.recipe import Recipe, load_recipe
 from fastnn.session import Session, default_recipe
 from fastnn.threads import StopFlag, map_threads, thread_count
@@ -324,14 +326,19 @@ def _per_class(folds: tuple[Fold, ...], mean_of: _Means) -> tuple[ClassScore, ..
 def _scores(model: Model, test: Dataset, n_train: int) -> tuple[dict[str, float], str | None, tuple[FoldClassRow, ...]]:
     """Return the metrics of a model on a fold, why it learned nothing, and the scores of each class."""
     matched = match_dataset(test, model)
-    outputs = model.outputs(matched.features)
-    found = evaluate_outputs(model, matched, outputs)
+    evaluating = EvaluationParts(model, matched)
+    # A row for each class.
+    scores = zeros((len(model.names) if model.task == "classification" else 0, len(matched)))
+    for part, outputs in model.outputs_in_parts(matched.features):
+        evaluating.add(part, outputs)
+        if len(scores):
+            scores[:, part] = model.as_probabilities(outputs).T
+    found = evaluating.whole()
     nothing = learned_nothing(found) if n_train * (model.card.epochs or 0) >= LEAST_SAMPLES else None
     metrics = {name.removeprefix("test_"): value for name, value in found.metrics.items()}
     if not isinstance(found, Evaluation):
         return metrics, nothing, ()
-    probabilities = model.as_probabilities(outputs)
-    areas = [roc_auc(matched.labels == k, probabilities[:, k]) for k in range(len(model.names))]
+    areas = [roc_auc(matched.labels == k, row) for k, row in enumerate(scores)]
     rows = tuple(FoldClassRow(**row, roc_auc=area) for row, area in zip(found.per_class, areas, strict=True))
     known = [area for area in areas if area is not None]
     if len(areas) > 2 and len(known) == len(areas):
@@ -340,7 +347,7 @@ def _scores(model: Model, test: Dataset, n_train: int) -> tuple[dict[str, float]
 
 
 def _probabilities(model: Model, test: Dataset, _: int) -> NDArray[np.float64]:
-    found = np.empty((len(test), len(model.names)))
+    found = zeros((len(test), len(model.names)))
     for part, outputs in model.outputs_in_parts(test.features):
         found[part] = model.as_probabilities(outputs)
     return found
@@ -375,6 +382,7 @@ def cross_val_predict_proba(
     Returns
     -------
     ndarray of float64, shape (n, classes)
+        Of many samples in a temporary file, see :func:`fastnn.large_arrays.zeros`.
 
     Raises
     ------
@@ -388,7 +396,7 @@ def cross_val_predict_proba(
     if dataset.task == "regression":
         raise DataError(f"{dataset.source}: a regression has no class probabilities; call cross_validate")
     plan = _Plan.of(dataset, recipe, folds, repeats)
-    total = np.zeros((len(dataset), len(dataset.names)))
+    total = zeros((len(dataset), len(dataset.names)))
     waiting: dict[tuple[int, int], NDArray[np.float64]] = {}
     left = iter(plan.jobs)
     wanted = next(left, None)
@@ -399,10 +407,19 @@ def cross_val_predict_proba(
             # In a fixed order: sums of floats depend on it, and threads finish in any order.
             while wanted is not None and wanted in waiting:
                 repeat, fold = wanted
-                total[plan.assigned[repeat] == fold] += waiting.pop(wanted)
+                _add(total, plan.assigned[repeat] == fold, waiting.pop(wanted))
                 wanted = next(left, None)
     total /= repeats
     return total
+
+
+def _add(total: NDArray[np.float64], chosen: NDArray[np.bool_], values: NDArray[np.float64]) -> None:
+    """Add values, one after the other, to the chosen rows."""
+    done = 0
+    for part in parts(len(total)):
+        rows = np.flatnonzero(chosen[part]) + part.start
+        total[rows] += values[done : done + len(rows)]
+        done += len(rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -413,7 +430,7 @@ class _Plan:
     ----------
     dataset : Dataset
     recipe : Recipe
-    assigned : tuple of ndarray of int64, shape (n,)
+    assigned : tuple of ndarray of unsigned integers, shape (n,)
         The fold of each sample, for each repeat.
     jobs : list of (int, int)
         Every repeat and fold.
@@ -421,7 +438,7 @@ class _Plan:
 
     dataset: Dataset
     recipe: Recipe
-    assigned: tuple[NDArray[np.int64], ...]
+    assigned: tuple[NDArray[np.unsignedinteger[Any]], ...]
     jobs: list[tuple[int, int]]
 
     @classmethod
@@ -443,7 +460,8 @@ class _Plan:
                 f"{dataset.source}: {n_groups} groups are too few for {folds} folds, since a group is in one fold; "
                 "ask for fewer folds"
             )
-        assigned = tuple(assign_folds(dataset, folds, recipe.seed + repeat) for repeat in range(repeats))
+        copies = group_copies(dataset.features)
+        assigned = tuple(assign_folds(dataset, folds, recipe.seed + repeat, copies) for repeat in range(repeats))
         if any(np.bincount(one, minlength=folds).min() < least for one in assigned):
             whole = "copies" if dataset.groups is None else "copies and groups"
             raise DataError(
@@ -507,29 +525,29 @@ class _FoldWork(Generic[T]):
     recipe : Recipe
     folds : int
     measure : callable
-    assigned : tuple of ndarray of int64, optional
+    assigned : tuple of ndarray of unsigned integers, optional
         The fold of each sample, for each repeat; made anew if it is not known.
     """
 
     recipe: Recipe
     folds: int
     measure: _Measure[T]
-    assigned: tuple[NDArray[np.int64], ...] | None = field(default=None, repr=False)
+    assigned: tuple[NDArray[np.unsignedinteger[Any]], ...] | None = field(default=None, repr=False)
 
     def __call__(self, dataset: Dataset, job: tuple[int, int], stop: StopFlag) -> T:
         session = self.session(dataset, job, stop)
         for _ in session:
             pass
-        test = dataset.take(np.flatnonzero(self._folds(dataset, job[0]) == job[1]))
+        test = dataset.take(flatnonzero(self._folds(dataset, job[0]) == job[1]))
         return self.measure(session.model, test, len(dataset) - len(test))
 
     def session(self, dataset: Dataset, job: tuple[int, int], stop: StopFlag) -> Session:
         repeat, fold = job
         own = self.recipe.replace(seed=(self.recipe.seed + 1_000_003 * repeat + fold) % (1 << 63))
-        part = dataset.take(np.flatnonzero(self._folds(dataset, repeat) != fold))
+        part = dataset.take(flatnonzero(self._folds(dataset, repeat) != fold))
         return Session(part, own, split=False, on_chunk=lambda _: stop.check(), threads=1)
 
-    def _folds(self, dataset: Dataset, repeat: int) -> NDArray[np.int64]:
+    def _folds(self, dataset: Dataset, repeat: int) -> NDArray[np.integer[Any]]:
         if self.assigned is not None:
             return self.assigned[repeat]
         return assign_folds(dataset, self.folds, self.recipe.seed + repeat)

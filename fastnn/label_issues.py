@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import io
 import re
-import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
@@ -15,6 +15,7 @@ from fastnn.datasets.dataset import SIDE
 from fastnn.datasets.duplicates import group_copies
 from fastnn.datasets.mapped import MappedRows
 from fastnn.errors import DataError, MissingExtraError, cannot_write
+from fastnn.large_arrays import parts, smallest_uint, zeros
 from fastnn.reading import read_csv_rows
 from fastnn.recipe import Recipe, presets
 from fastnn.storage import atomic_write
@@ -55,7 +56,9 @@ _OUTLIER_SHARE = 0.005
 """An uncertain drawing is not a digit if it is farther from its neighbours than all but this share of the certain ones.
 On the real digits this finds 25: half are faces, scribbles, words or two digits, the rest are unusual digits."""
 _IMAGES_AT_ONCE = 1 << 12
-"""Images that are blurred at a time."""
+"""Images that are compared with others at a time."""
+_ROWS_AT_ONCE = 128
+"""Images that are blurred, or whose distances to 5,000 others are in memory, at a time."""
 _NEIGHBOURS = 10
 _MAX_COMPARED = 5000
 _COMPONENTS = 40
@@ -63,7 +66,7 @@ _MAX_ON_SHEET = 120
 _MAX_BYTES = 1 << 26
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Issue:
     """A problem with one image or row.
 
@@ -102,7 +105,8 @@ class Findings:
     accuracy : float
         Share of the labels that are predicted by networks trained on other images or rows.
     probabilities : ndarray of float64, shape (n, classes)
-        Class probabilities of each image or row by these networks.
+        Class probabilities of each image or row by these networks, see
+        :func:`fastnn.crossval.cross_val_predict_proba`.
     """
 
     issues: tuple[Issue, ...]
@@ -154,7 +158,9 @@ def find_issues(
     from fastnn.crossval import cross_val_predict_proba
     from fastnn.images.normalise import normalise_rows
 
-    _cleanlab()
+    # Found, but not imported: it takes 95 MB, which are not needed while networks are trained.
+    if importlib.util.find_spec("cleanlab") is None:
+        raise _no_cleanlab()
     check_has_classes(dataset)
     if np.count_nonzero(dataset.counts) < 2:
         raise DataError(f"{dataset.source}: finding wrong labels needs {_samples(dataset)} of at least two classes")
@@ -179,8 +185,11 @@ def find_issues(
     for index in np.flatnonzero(wrong).tolist():
         issues.setdefault(index, describe.wrong_label(index))
     ranked = sorted(issues.values(), key=lambda issue: (KINDS.index(issue.kind), issue.score, issue.index))
-    accuracy = float(np.mean(probabilities.argmax(axis=1) == dataset.labels))
-    return Findings(tuple(ranked), accuracy, probabilities)
+    n_right = sum(
+        int(np.count_nonzero(probabilities[part].argmax(axis=1) == dataset.labels[part]))
+        for part in parts(*probabilities.shape)
+    )
+    return Findings(tuple(ranked), n_right / len(dataset), probabilities)
 
 
 def check_has_classes(dataset: Dataset) -> None:
@@ -242,38 +251,115 @@ class _Describer:
         return Issue(index, label, suggested, round(float(self.scores[index]), 6), kind, reason)
 
 
-def _cleanlab() -> tuple[Any, Any]:
-    """Return the two functions of cleanlab that are used."""
+def _cleanlab() -> Any:
+    """Return the package cleanlab, with the modules that are used."""
     try:
-        from cleanlab.filter import find_label_issues
-        from cleanlab.rank import get_label_quality_scores
+        import cleanlab.count
+        import cleanlab.filter
+        import cleanlab.rank
     except ImportError as error:
-        raise MissingExtraError("finding wrong labels", "clean") from error
-    return find_label_issues, get_label_quality_scores
+        raise _no_cleanlab() from error
+    return cleanlab
+
+
+def _no_cleanlab() -> MissingExtraError:
+    return MissingExtraError("finding wrong labels", "clean")
+
+
+@dataclass(frozen=True, eq=False)
+class _Occurring:
+    """Labels and probabilities of the classes that occur; cleanlab requires every class to occur.
+
+    Attributes
+    ----------
+    labels : ndarray of unsigned integers, shape (n,)
+        From 0 to the number of these classes.
+    probabilities : ndarray of float64, shape (n, classes)
+        Of all classes.
+    present : ndarray of int64, shape (k,)
+        The classes that occur.
+    """
+
+    labels: NDArray[np.unsignedinteger[Any]]
+    probabilities: NDArray[np.float64]
+    present: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> _Occurring:
+        occurs = np.bincount(labels, minlength=probabilities.shape[1]) > 0
+        numbers = (np.cumsum(occurs) - 1).astype(smallest_uint(len(occurs)))
+        return cls(numbers[labels], probabilities, np.flatnonzero(occurs))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def parts(self) -> Iterator[slice]:
+        return parts(len(self), len(self.present))
+
+    def shares(self, rows: slice | NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the probabilities of some samples, which sum to 1."""
+        found: NDArray[np.float64] = self.probabilities[rows]
+        if len(self.present) == found.shape[1]:
+            return found
+        found = np.take(found, self.present, axis=1)  # in the order of rows, as indexing does not
+        total = found.sum(axis=1, keepdims=True)
+        equal = np.full_like(found, 1.0 / len(self.present))
+        return np.asarray(np.divide(found, total, out=equal, where=total > 0))
+
+    def with_all_classes(self, rows: slice | NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return labels and probabilities of some samples behind those of one certain sample of each class."""
+        k = len(self.present)
+        labels = np.concatenate([np.arange(k), self.labels[rows]])
+        return labels.astype(np.int64), np.concatenate([np.eye(k), self.shares(rows)])
 
 
 def _find_wrong_labels(
     labels: NDArray[np.int64], probabilities: NDArray[np.float64]
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Return which labels are wrong according to cleanlab, and the probability of each label, both of shape (n,)."""
-    find_label_issues, get_label_quality_scores = _cleanlab()
-    # cleanlab requires every class to occur.
-    present, dense = np.unique(labels, return_inverse=True)
-    shares = probabilities
-    if len(present) < probabilities.shape[1]:
-        # In the order of rows: cleanlab needs twice as much memory for columns. In place, for the same reason.
-        shares = np.take(probabilities, present, axis=1)
-        total = shares.sum(axis=1, keepdims=True)
-        np.divide(shares, total, out=shares, where=total > 0)
-        np.copyto(shares, 1.0 / len(present), where=total <= 0)
+    """Return which labels are wrong according to cleanlab, and the probability of each label, both of shape (n,).
+
+    The result is that of ``cleanlab.filter.find_label_issues(..., filter_by="prune_by_class")``, which copies all
+    probabilities several times; here cleanlab is given some of them at a time. Of each class, the least probable labels
+    are wrong, as many as the confident joint says, unless they are the likeliest class (Northcutt, Jiang, Chuang,
+    "prune by class"). Of labels that are equally probable, the first ones are taken.
+    """
     # This filter found most flipped labels of the real digits: 97 % at a precision of 79 %. Others: prune_by_noise_rate
     # 93 % and 77 %, both 92 % and 83 %, confident_learning 78 % and 82 %.
-    with warnings.catch_warnings():
-        # It warns that wrong labels may be missed in classes with few labels.
-        warnings.simplefilter("ignore", UserWarning)
-        wrong = find_label_issues(dense, shares, filter_by="prune_by_class", n_jobs=1)
-        scores = get_label_quality_scores(dense, shares, method="self_confidence")
-    return np.asarray(wrong, dtype=bool), np.clip(np.asarray(scores, dtype=np.float64), 0.0, 1.0)
+    cleanlab, samples = _cleanlab(), _Occurring.of(labels, probabilities)
+    scores, wrong = zeros(len(labels)), np.zeros(len(labels), dtype=bool)
+    for part in samples.parts():
+        scores[part] = cleanlab.rank.get_label_quality_scores(
+            samples.labels[part].astype(np.int64), samples.shares(part), method="self_confidence"
+        )
+    for k, trusted in enumerate(_trusted_labels(samples, scores)):
+        rows = np.flatnonzero(samples.labels == k)
+        order = np.argsort(scores[rows], kind="stable")
+        wrong[rows[order[: len(rows) - trusted]]] = True
+    found = np.flatnonzero(wrong)
+    for part in parts(len(found), len(samples.present)):
+        rows = found[part]
+        other = cleanlab.filter.find_label_issues(
+            *samples.with_all_classes(rows), filter_by="predicted_neq_given", n_jobs=1
+        )
+        wrong[rows] = other[len(samples.present) :]
+    np.clip(scores, 0.0, 1.0, out=scores)
+    return wrong, scores
+
+
+def _trusted_labels(samples: _Occurring, scores: NDArray[np.float64]) -> list[int]:
+    """Return how many labels of each class are right, at least one: the diagonal of cleanlab's confident joint."""
+    count, k = _cleanlab().count, len(samples.present)
+    # The threshold of a class depends on the probabilities of its own labels alone.
+    own = (scores[samples.labels == label] for label in range(k))
+    thresholds = [count.get_confident_thresholds(np.zeros(len(one), np.int64), one[:, None])[0] for one in own]
+    # In cleanlab's own order, so that its sums are rounded in the same way.
+    joint = np.zeros((k, k), dtype=np.int64, order="F")
+    for part in samples.parts():
+        found = count.compute_confident_joint(*samples.with_all_classes(part), thresholds=thresholds, calibrate=False)
+        joint += found - np.eye(k, dtype=np.int64)  # without the certain samples
+    np.fill_diagonal(joint, np.maximum(np.diagonal(joint), 1))
+    joint = count.calibrate_confident_joint(joint, samples.labels)
+    return [max(int(n), 1) for n in np.diagonal(joint)]
 
 
 def _find_outliers(images: NDArray[np.uint8], probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -282,37 +368,60 @@ def _find_outliers(images: NDArray[np.uint8], probabilities: NDArray[np.float64]
     The measure is the mean distance to the ten nearest drawings with a probable class, in the first forty principal
     components of slightly blurred drawings.
     """
-    certain = probabilities.max(axis=1) >= _CERTAIN
+    n, n_classes = probabilities.shape
+    certain = np.zeros(n, dtype=bool)
+    for part in parts(n, n_classes):
+        certain[part] = probabilities[part].max(axis=1) >= _CERTAIN
     uncertain, known = np.flatnonzero(~certain), np.flatnonzero(certain)
+    result = np.zeros(n, dtype=bool)
     if len(uncertain) == 0 or len(known) < 20 * _NEIGHBOURS:
-        return np.zeros(len(images), dtype=bool)
+        return result
     # Evenly spaced, so that all classes occur in any order of the data; more take longer and find the same.
     known = known[np.linspace(0, len(known) - 1, min(len(known), _MAX_COMPARED)).astype(np.int64)]
-    features = _features(images, known, np.concatenate([known, uncertain]))
-    reference, queries = features[: len(known)], features[len(known) :]
-    usual = _neighbour_distance(reference, reference, skip=1)
-    far = _neighbour_distance(queries, reference) > np.quantile(usual, 1 - _OUTLIER_SHARE)
-    result = np.zeros(len(images), dtype=bool)
-    result[uncertain[far]] = True
+    components = _Components.of(images[known])
+    reference = components(images[known])
+    usual = np.quantile(_neighbour_distance(reference, reference, skip=1), 1 - _OUTLIER_SHARE)
+    for start in range(0, len(uncertain), _IMAGES_AT_ONCE):
+        rows = uncertain[start : start + _IMAGES_AT_ONCE]
+        result[rows] = _neighbour_distance(components(images[rows]), reference) > usual
     return result
 
 
-def _features(images: NDArray[np.uint8], basis: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return the images `wanted` in the first 40 principal components of the images `basis`, shape (n, 40)."""
-    samples = _blur(images[basis])
-    mean = samples.mean(axis=0)
-    _, components = np.linalg.eigh((samples - mean).T @ (samples - mean))
-    chosen = components[:, -_COMPONENTS:]
-    parts = [wanted[start : start + _IMAGES_AT_ONCE] for start in range(0, len(wanted), _IMAGES_AT_ONCE)]
-    found = [(_blur(images[part]) - mean) @ chosen for part in parts]
-    return np.concatenate(found).astype(np.float32, copy=False)
+@dataclass(frozen=True, eq=False)
+class _Components:
+    """The first 40 principal components of slightly blurred images."""
+
+    mean: NDArray[np.float32]
+    axes: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, images: NDArray[np.uint8]) -> _Components:
+        samples = _blur(images)
+        mean = samples.mean(axis=0)
+        samples -= mean
+        _, axes = np.linalg.eigh(samples.T @ samples)
+        return cls(mean, axes[:, -_COMPONENTS:])
+
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return images in these components, shape (n, 40)."""
+        result = np.empty((len(images), _COMPONENTS), dtype=np.float32)
+        for start in range(0, len(images), _IMAGES_AT_ONCE):
+            part = slice(start, start + _IMAGES_AT_ONCE)
+            samples = _blur(images[part])
+            samples -= self.mean
+            result[part] = samples @ self.axes
+        return result
 
 
 def _blur(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    ink = (255 - images).reshape(-1, SIDE, SIDE).astype(np.float32) / np.float32(255)
-    for axis in (1, 2):
-        ink = (np.roll(ink, 1, axis) + 2 * ink + np.roll(ink, -1, axis)) / np.float32(4)
-    return ink.reshape(len(images), -1)
+    result = np.empty(images.shape, dtype=np.float32)
+    for start in range(0, len(images), _ROWS_AT_ONCE):
+        part = slice(start, start + _ROWS_AT_ONCE)
+        ink = (255 - images[part]).reshape(-1, SIDE, SIDE).astype(np.float32) / np.float32(255)
+        for axis in (1, 2):
+            ink = (np.roll(ink, 1, axis) + 2 * ink + np.roll(ink, -1, axis)) / np.float32(4)
+        result[part] = ink.reshape(len(ink), -1)
+    return result
 
 
 def _neighbour_distance(
@@ -321,12 +430,12 @@ def _neighbour_distance(
     """Return the mean distance of each query to its ten nearest rows of `reference`, without the `skip` nearest."""
     lengths = (reference * reference).sum(axis=1)
     result = np.empty(len(queries), dtype=np.float32)
-    for start in range(0, len(queries), 512):
-        rows = queries[start : start + 512]
+    for start in range(0, len(queries), _ROWS_AT_ONCE):
+        rows = queries[start : start + _ROWS_AT_ONCE]
         squares = (rows * rows).sum(axis=1)[:, None] + lengths - 2 * rows @ reference.T
         nearest = np.partition(squares, skip + _NEIGHBOURS, axis=1)[:, : skip + _NEIGHBOURS]
         nearest.sort(axis=1)
-        result[start : start + 512] = np.sqrt(np.maximum(nearest[:, skip:], 0)).mean(axis=1)
+        result[start : start + _ROWS_AT_ONCE] = np.sqrt(np.maximum(nearest[:, skip:], 0)).mean(axis=1)
     return result
 
 

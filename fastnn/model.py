@@ -24,6 +24,7 @@ from fastnn.engine import Engine, has_finite_outputs
 from fastnn.errors import DataError, ModelError
 from fastnn.inputs import ImageInput, as_rows, kernel_input
 from fastnn.kernels.workspace import BLOCK
+from fastnn.large_arrays import ROWS_IN_PART
 from fastnn.network import OVERFLOW, Task
 from fastnn.recipe import Recipe  # noqa: TC001
 from fastnn.threads import cores
@@ -53,9 +54,6 @@ _LEAST_PER_THREAD = 256
 too much."""
 _MOST_PER_CALL = 2048
 """Most samples that a thread takes at a time; their images are 1.5 MiB."""
-
-ROWS_IN_PART = 1 << 16
-"""Samples whose outputs are in memory at a time in a pass over all of them."""
 
 _MAX_IDLE = 8
 """Sets of engines kept for later predictions; a server may predict on many threads at once, but seldom does."""
@@ -457,7 +455,7 @@ class Model:
         samples : ndarray, MappedRows or SparseRows
             See :meth:`outputs`.
         rows : int
-            Samples of a part; by default :data:`ROWS_IN_PART`.
+            Samples of a part; by default :data:`fastnn.large_arrays.ROWS_IN_PART`.
         """
         step = rows or ROWS_IN_PART
         for start in range(0, max(1, len(samples)), step):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -18,12 +20,14 @@ from fastnn.datasets.readers import TABLE_ENDINGS
 from fastnn.datasets.store import ENDING
 from fastnn.errors import DataError, ModelError, cannot_write
 from fastnn.formats import load_model
+from fastnn.large_arrays import ROWS_IN_PART
 from fastnn.model import decide
-from fastnn.storage import atomic_write, cache_dir, check_new_file, scratch_folder, user_path
+from fastnn.storage import atomic_write, cache_dir, check_new_file, scratch_folder, unnamed_file, user_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
+    from typing import BinaryIO
 
     from numpy.typing import NDArray
 
@@ -99,20 +103,26 @@ class TablePredictions:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the predictions, fit for JSON."""
+        return {**self.about(), "predictions": list(self.items())}
+
+    def about(self) -> dict[str, Any]:
+        """Return what :meth:`as_dict` says of all predictions."""
+        return {"file": self.file, "task": self.model.task, "names": list(self.model.names)}
+
+    def items(self) -> Iterator[dict[str, Any]]:
+        """Yield what :meth:`as_dict` says of each row."""
         names = self.model.names
-        items: list[dict[str, Any]] = []
         for position in range(len(self)):
             predicted = self.values[position]
             if self.probabilities is None:
-                items.append({"values": predicted.tolist()})
+                yield {"values": predicted.tolist()}
                 continue
             item: dict[str, Any] = (
                 {"label": names[predicted]}
                 if self.model.task == "classification"
                 else {"labels": [name for name, has in zip(names, predicted.tolist(), strict=True) if has]}
             )
-            items.append({**item, "probabilities": self.probabilities[position].tolist()})
-        return {"file": self.file, "task": self.model.task, "names": list(names), "predictions": items}
+            yield {**item, "probabilities": self.probabilities[position].tolist()}
 
 
 def predict_table(model_path: str, file: str, polarity: Polarity = "auto") -> TablePredictions:
@@ -186,6 +196,75 @@ def predict_table_to_file(
 
         _write_parts(parts(), file, path, force=force)
     return first[0]
+
+
+def predict_table_to_json(
+    model_path: str, file: str, polarity: Polarity = "auto", path: Path | None = None, *, force: bool = False
+) -> tuple[BinaryIO, tuple[str, ...]]:
+    """Predict for every row of a table as JSON; only the predictions for some rows are in memory at a time.
+
+    Parameters
+    ----------
+    model_path, file, polarity
+        As for :func:`predict_table`.
+    path : Path, optional
+        The predictions are written there too, see :func:`write_predictions`.
+    force : bool
+        Replace an existing file.
+
+    Returns
+    -------
+    content : BinaryIO
+        The JSON of :meth:`TablePredictions.as_dict`, with `path` as "out" if it is given, in a line. Of many rows it is
+        a temporary file, which the caller closes. Nothing of it is seen if there is an error in the last row.
+    notes : tuple of str
+        How the table was read.
+
+    Raises
+    ------
+    FastnnError
+        As :func:`predict_table` and :func:`write_predictions` do.
+    """
+    with _Table.opened(model_path, file, polarity) as table, contextlib.ExitStack() as stack:
+        content = stack.enter_context(_json_file(len(table.rows)))
+        parts = _written_as_json(_ahead(table.predictions()), content, path)
+        if path is not None:
+            _write_parts(parts, file, path, force=force)
+        for _ in parts:
+            pass
+        content.seek(0)
+        stack.pop_all()
+    return content, table.notes
+
+
+def _json_file(n_rows: int) -> BinaryIO:
+    """Return a file without a name for the predictions of so many rows; in memory for few, or if it cannot be made."""
+    if n_rows > ROWS_IN_PART:
+        with contextlib.suppress(OSError):
+            return unnamed_file()
+    return io.BytesIO()
+
+
+def _written_as_json(
+    parts: Iterator[TablePredictions], file: BinaryIO, path: Path | None
+) -> Iterator[TablePredictions]:
+    """Yield predictions, which meanwhile are written to a file as json.dumps writes the dict of all of them."""
+    separator = None
+    try:
+        for part in parts:
+            if separator is None:
+                file.write(f'{json.dumps(part.about())[:-1]}, "predictions": ['.encode())
+                separator = ""
+            items = part.items()
+            while some := list(islice(items, _ROWS_IN_LISTS)):
+                file.write((separator + json.dumps(some, allow_nan=False)[1:-1]).encode())
+                separator = ", "
+            yield part
+        end = "" if path is None else f', "out": {json.dumps(str(path))}'
+        file.write(f"]{end}}}\n".encode())
+        file.flush()
+    except OSError as error:
+        raise cannot_write(cache_dir(), error, DataError) from None
 
 
 def _ahead(parts: Iterator[T]) -> Iterator[T]:

@@ -9,7 +9,7 @@ import shutil
 import stat
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from fastnn.errors import DataError, FastnnError, cannot_write
 from fastnn.temporaries import temporary_beside
@@ -98,6 +98,18 @@ def scratch_folder() -> Iterator[Path]:
     with temporary_beside(cache / "scratch") as folder:
         folder.mkdir()
         yield folder
+
+
+def unnamed_file() -> BinaryIO:
+    """Open a temporary file in the cache folder that has no name; OSError if that is not possible.
+
+    It disappears when it is closed and no longer mapped, and with the process.
+    """
+    import tempfile  # takes milliseconds
+
+    cache = cache_dir()
+    cache.mkdir(parents=True, exist_ok=True)
+    return cast("BinaryIO", tempfile.TemporaryFile(dir=cache))
 
 
 def put_in_place(made: Path, folder: Path) -> None:

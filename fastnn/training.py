@@ -20,6 +20,7 @@ from fastnn.evaluation.metrics import mean_loss
 from fastnn.evaluation.regression import r2_score
 from fastnn.images.distort import Distorter
 from fastnn.inputs import ImageInput, density, kernel_input
+from fastnn.large_arrays import smallest_uint, zeros
 from fastnn.model import Model, ModelCard, decide, probe_kind
 from fastnn.network import Network, Task
 from fastnn.stepping import Stepper
@@ -28,7 +29,7 @@ from fastnn.training_data import Part, TrainingData, check_fit, check_recipe, ch
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike, DTypeLike, NDArray
 
     from fastnn.datasets.dataset import Dataset
     from fastnn.inputs import KernelInput
@@ -231,7 +232,12 @@ class Trainer:
     def _as_targets(self, targets: NDArray[Any], source: str) -> NDArray[Any]:
         """Return a copy of the targets in the type that the kernels take."""
         if self._network.task == "classification":
-            return np.array(targets, dtype=np.int64)
+            if not isinstance(self._data.train.features, MappedRows):
+                return np.array(targets, dtype=np.int64)
+            # As large as the samples that are left on the disk.
+            copied = zeros(len(targets), np.int64)
+            copied[:] = targets
+            return copied
         return self._as_parameters(targets, source, "a target")
 
     def _as_parameters(self, values: NDArray[Any], source: str, what: str) -> NDArray[Any]:
@@ -489,7 +495,12 @@ class Trainer:
     def _train_epoch(self, epoch: int, lr: float, on_chunk: OnChunk | None) -> list[float]:
         n, options = self.samples, self._options(epoch)
         blocks = self._recipe.shuffle == "blocks"
-        order = epoch_order(self._recipe.seed, epoch, n, blocks=blocks) if self._shuffle else np.arange(n)
+        # There may be millions of samples: half the memory of int64.
+        small = smallest_uint(n)
+        if self._shuffle:
+            order = epoch_order(self._recipe.seed, epoch, n, blocks=blocks, dtype=small)
+        else:
+            order = np.arange(n, dtype=small)
         totals = np.zeros(2)
         self._engine.load_weights(self._inputs)
         mapped = self._inputs.mapped if self._inputs.changed is None else self._inputs.changed.rows
@@ -497,9 +508,9 @@ class Trainer:
         # Of blocks, all that are mixed are asked for at once: these are long stretches of the disk.
         reach = _MIXED if blocks else self._chunk
         for done in range(0, n, self._chunk):
-            chunk = order[done : done + self._chunk]
+            chunk = order[done : done + self._chunk].astype(np.int64)
             if ahead is not None and mapped is not None and done % reach < self._chunk:
-                ahead.next(mapped.positions(order[done + reach : done + 2 * reach]))
+                ahead.next(mapped.positions(order[done + reach : done + 2 * reach].astype(np.int64)))
             targets, factors, samples = self._targets, self._factors, self._inputs.positions(chunk)
             if self._buffer is not self._inputs:
                 self._fill_buffer(chunk, epoch)
@@ -622,16 +633,20 @@ def _dropout_key(seed: int, epoch: int) -> int:
     return int(np.random.SeedSequence([seed, epoch, _DROPOUT_STREAM]).generate_state(1, np.uint64)[0]) >> 1
 
 
-def epoch_order(seed: int, epoch: int, n: int, *, blocks: bool = False) -> NDArray[np.int64]:
+def epoch_order(
+    seed: int, epoch: int, n: int, *, blocks: bool = False, dtype: DTypeLike = np.int64
+) -> NDArray[np.integer[Any]]:
     """Return the random order of the n samples in an epoch (1, 2, ...), shape (n,), a function of the arguments.
 
-    With `blocks` it is the one of the recipe's ``shuffle = "blocks"``.
+    With `blocks` it is the one of the recipe's ``shuffle = "blocks"``. The type changes no number.
     """
     rng = np.random.default_rng([seed, epoch])
     if not blocks:
-        return rng.permutation(n).astype(np.int64, copy=False)
+        order = np.arange(n, dtype=dtype)
+        rng.shuffle(order)  # in place; the order is that of rng.permutation(n)
+        return order
     starts = rng.permutation(-(-n // _BLOCK)) * _BLOCK
-    order = (starts[:, None] + np.arange(_BLOCK)).reshape(-1)
+    order = (starts[:, None] + np.arange(_BLOCK)).astype(dtype).reshape(-1)
     order = order[order < n]  # the last block may be shorter
     for start in range(0, n, _MIXED):
         rng.shuffle(order[start : start + _MIXED])

@@ -1,6 +1,7 @@
 import json
 import threading
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -130,6 +131,20 @@ def test_cross_validation_reports_each_fold_and_the_mean_with_its_interval() -> 
     assert figures["metrics"]["accuracy"] == {"mean": found.mean, "low": found.low, "high": found.high}
     with pytest.raises(DataError, match="confidence"):
         cross_validate(data, recipe, confidence=1.0)
+
+
+@pytest.mark.parametrize("classes", [2, 10])
+def test_large_folds_are_measured_in_parts(classes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, recipe = blobs(120, classes=tuple("0123456789")[:classes]), RECIPE.replace(epochs=1)
+    whole, probabilities = cross_validate(data, recipe, 3), cross_val_predict_proba(data, recipe, folds=3, repeats=3)
+    monkeypatch.setenv("FASTNN_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr("fastnn.large_arrays.LARGE", 1)
+    for module in ("large_arrays", "model"):
+        monkeypatch.setattr(f"fastnn.{module}.ROWS_IN_PART", 16)
+    parts = cross_validate(data, recipe, 3)
+    assert (parts.scores, parts.per_class) == (whole.scores, whole.per_class)
+    assert all(one.metrics == pytest.approx(two.metrics) for one, two in zip(parts.folds, whole.folds, strict=True))
+    assert np.array_equal(cross_val_predict_proba(data, recipe, folds=3, repeats=3), probabilities)
 
 
 TABLE = presets["table"].replace(epochs=10, hidden=(8,), lr=0.03)

@@ -1,4 +1,5 @@
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -114,13 +115,70 @@ def test_flipped_labels_of_the_real_digits_are_found(shared: Path) -> None:
     assert np.mean(corrected) > 0.95
 
 
+def small_parts(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    """Let all that is done in parts be done in many, and all large arrays be files."""
+    monkeypatch.setenv("FASTNN_CACHE_DIR", str(cache))
+    monkeypatch.setattr("fastnn.large_arrays.LARGE", 1)
+    monkeypatch.setattr("fastnn.large_arrays.ROWS_IN_PART", 37)
+    monkeypatch.setattr("fastnn.label_issues._IMAGES_AT_ONCE", 3)
+
+
+def test_a_large_data_set_has_the_same_issues(
+    found: tuple[Dataset, Findings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_parts(monkeypatch, tmp_path / "cache")
+    again = find_issues(found[0], folds=3, repeats=1, threads=2)
+    assert again.issues == found[1].issues
+    assert again.accuracy == found[1].accuracy
+    assert np.array_equal(again.probabilities, found[1].probabilities)
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.name.endswith(".tmp")]
+
+
+def random_probabilities(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return labels, of which many are wrong and some classes may have none, probabilities, and how many classes."""
+    k, n = int(rng.integers(2, 12)), int(rng.integers(12, 200))
+    probabilities = rng.dirichlet(np.full(k, rng.choice([0.3, 1.0])), n)
+    labels = probabilities.argmax(axis=1)
+    flipped = rng.random(n) < 0.6 * rng.random()
+    labels[flipped] = rng.integers(0, k, int(flipped.sum()))
+    if rng.random() < 0.3:
+        labels = np.minimum(labels, int(rng.integers(1, k)))
+    if rng.random() < 0.2:
+        labels[:], labels[: int(rng.integers(1, 4))] = 0, k - 1
+    if rng.random() < 0.2:
+        probabilities[rng.random(n) < 0.3] = 1 / k
+    return labels, probabilities, k
+
+
+@pytest.mark.parametrize("parts", [False, True])
+def test_wrong_labels_are_those_of_cleanlab(parts: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cleanlab.filter import find_label_issues
+
+    if parts:
+        small_parts(monkeypatch, tmp_path / "cache")
+    rng = np.random.default_rng(5)
+    for _ in range(40):
+        labels, probabilities, k = random_probabilities(rng)
+        if len(present := np.unique(labels)) < 2:
+            continue
+        monkeypatch.setattr("fastnn.crossval.cross_val_predict_proba", lambda *_, found=probabilities, **__: found)
+        data = Dataset(rng.random((len(labels), 2)), labels, tuple(map(str, range(k))), source="made")
+        issues = find_issues(data).issues
+        shares = np.ascontiguousarray(probabilities[:, present])
+        shares /= shares.sum(axis=1, keepdims=True)
+        with warnings.catch_warnings(action="ignore"):  # of classes with few labels
+            wrong = find_label_issues(np.searchsorted(present, labels), shares, filter_by="prune_by_class", n_jobs=1)
+        assert sorted(issue.index for issue in issues) == np.flatnonzero(wrong).tolist()
+        assert [issue.score for issue in issues] == sorted(issue.score for issue in issues)
+
+
 def test_one_class_has_no_wrong_labels() -> None:
     with pytest.raises(DataError, match="two classes"):
         find_issues(replace(blobs(20), targets=np.zeros(20, dtype=np.int64)))
 
 
 def test_without_cleanlab_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "cleanlab.filter", None)
+    monkeypatch.setitem(sys.modules, "cleanlab", None)
     with pytest.raises(MissingExtraError, match=r"\[clean\]"):
         find_issues(blobs(20))
 

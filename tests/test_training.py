@@ -77,6 +77,8 @@ def test_the_order_is_a_function_of_seed_and_epoch_alone() -> None:
         assert order == epoch_order(*key, 50).tolist()
     assert len(set(map(tuple, orders.values()))) == 6
     assert epoch_order(0, 1, 50).dtype == np.int64
+    assert epoch_order(0, 1, 50, dtype=np.uint8).tolist() == orders[0, 1]
+    assert orders[0, 1] == np.random.default_rng([0, 1]).permutation(50).tolist()
 
 
 def test_order_of_shuffled_blocks_is_random_within_64_of_them() -> None:
@@ -86,6 +88,7 @@ def test_order_of_shuffled_blocks_is_random_within_64_of_them() -> None:
     assert not np.array_equal(order, epoch_order(0, 2, n, blocks=True))
     assert np.array_equal(np.sort(order), np.arange(n))
     assert order.dtype == np.int64
+    assert np.array_equal(order, epoch_order(0, 1, n, blocks=True, dtype=np.uint32))
     mixed = order[: 64 * 1024] // 1024
     # Whole blocks are read together, from all of the data set, and their samples mixed.
     assert len(np.unique(mixed)) == 64

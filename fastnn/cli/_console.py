@@ -19,9 +19,12 @@ from fastnn.storage import user_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import BinaryIO
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_PIECE = 1 << 20
 
 
 def out() -> Console:
@@ -51,6 +54,14 @@ def note(text: str) -> None:
 def print_json(result: dict[str, Any]) -> None:
     """Print `result` as one line of strict JSON on standard output."""
     sys.stdout.write(json.dumps(result, allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+def print_content(content: BinaryIO) -> None:
+    """Print a file of ASCII on standard output, some of it at a time, and close it."""
+    with content:
+        while text := content.read(_PIECE):
+            sys.stdout.write(text.decode("ascii"))
     sys.stdout.flush()
 
 

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from fastnn.cli._console import can_encode, command, err, note, out, print_json, report_error
+from fastnn.cli._console import can_encode, command, err, note, out, print_content, print_json, report_error
 from fastnn.errors import FastnnError
 
 if TYPE_CHECKING:
@@ -92,31 +92,28 @@ def _predict_table(
 ) -> None:
     from fastnn.predicting import (
         check_predictions_file,
-        predict_table,
         predict_table_to_file,
+        predict_table_to_json,
         preview_table,
-        write_predictions,
     )
 
     if len(files) > 1:
         raise FastnnError("give one table at a time")
     if out_file is not None:
         check_predictions_file(out_file, files[0], force=force)
-    n_rows = 0
     if as_json:
-        predictions = predict_table(model, files[0], polarity)
-    elif out_file is None:
+        content, notes = predict_table_to_json(model, files[0], polarity, out_file, force=force)
+        for text in notes:
+            note(text)
+        print_content(content)
+        return
+    n_rows = 0
+    if out_file is None:
         predictions, n_rows = preview_table(model, files[0], polarity)
     else:
         predictions = predict_table_to_file(model, files[0], out_file, polarity, force=force)
-    if out_file is not None and as_json:
-        write_predictions(predictions, out_file, force=force)
     for text in predictions.notes:
         note(text)
-    if as_json:
-        result = predictions.as_dict()
-        print_json(result if out_file is None else {**result, "out": str(out_file)})
-        return
     out().print(_row_table(predictions))
     more = [
         f"{have - shown:,} more {what}"

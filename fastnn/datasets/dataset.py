@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastnn import large_arrays
 from fastnn.datasets.columns import Column, total_width
 from fastnn.datasets.mapped import MappedRows, row_parts
 from fastnn.datasets.scaling import Scaling
@@ -325,12 +326,16 @@ class Dataset:
         Returns
         -------
         Dataset
+            Features of a store stay where they are, and many targets of one are in a temporary file.
         """
-        index = np.asarray(indices, dtype=np.int64)
+        index = np.asarray(indices)
+        if index.dtype.kind not in "iu":
+            index = index.astype(np.int64)
+        mapped = isinstance(self.features, MappedRows)
         return replace(
             self,
             features=self.features[index] if isinstance(self.features, np.ndarray) else self.features.take(index),
-            targets=self.targets[index],
+            targets=large_arrays.take(self.targets, index) if mapped else self.targets[index],
             source=self.source if source is None else source,
             test=None,
             validation=None,

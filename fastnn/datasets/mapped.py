@@ -266,8 +266,9 @@ class ChangedRows(MappedRows):
 
     def take(self, index: ArrayLike) -> MappedRows:
         """Return the rows at these positions, changed in the same way."""
-        chosen = np.asarray(index)
-        rows = self.rows.take(chosen)
+        rows = self.rows.take(index)
+        # Of all rows, the positions in the file are the same ones, and one array of them is enough.
+        chosen: NDArray[Any] = np.asarray(index) if self.rows.index is not None or rows.index is None else rows.index
         return ChangedRows(
             rows.base, rows.index, rows=rows, change=lambda some, positions: self.change(some, chosen[positions])
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -14,6 +14,7 @@ from msgspec import Meta
 from fastnn.datasets.duplicates import group_copies, row_bytes
 from fastnn.datasets.groups import join_groups
 from fastnn.errors import DataError
+from fastnn.large_arrays import flatnonzero, smallest_uint
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -83,7 +84,7 @@ class Split(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         if test is not None:
             return replace(dataset, test=None), test
         mask = self.test_mask(dataset)
-        return dataset.take(np.flatnonzero(~mask)), dataset.take(np.flatnonzero(mask))
+        return dataset.take(flatnonzero(~mask)), dataset.take(flatnonzero(mask))
 
     def test_mask(self, dataset: Dataset) -> NDArray[np.bool_]:
         """Return which samples are in the test set; none for the kind "own", where the test set is not among them.
@@ -201,7 +202,9 @@ def notes_on_small_classes(dataset: Dataset, train: Dataset, test: Dataset) -> t
     return tuple(notes)
 
 
-def assign_folds(dataset: Dataset, folds: int, seed: int) -> NDArray[np.int64]:
+def assign_folds(
+    dataset: Dataset, folds: int, seed: int, copies: NDArray[np.int64] | None = None
+) -> NDArray[np.unsignedinteger[Any]]:
     """Return the fold of each sample for cross-validation, with duplicates in one fold.
 
     Classes are spread evenly, and so are the values of a regression with one target; several labels or targets are not.
@@ -213,31 +216,37 @@ def assign_folds(dataset: Dataset, folds: int, seed: int) -> NDArray[np.int64]:
     folds : int
     seed : int
         The same seed gives the same folds.
+    copies : ndarray of int64, shape (n,), optional
+        What :func:`fastnn.datasets.duplicates.group_copies` returns for the features, if it is known.
 
     Returns
     -------
-    ndarray of int64, shape (n,)
-        Numbers from 0 to `folds` - 1.
+    ndarray of unsigned integers, shape (n,)
+        Numbers from 0 to `folds` - 1, in the smallest type that holds them.
     """
-    first = group_copies(dataset.features)
+    first = group_copies(dataset.features) if copies is None else copies
     if dataset.groups is not None:
         return _folds_of_groups(dataset, join_groups(dataset.groups, first), folds, seed)
-    leaders = np.flatnonzero(first == np.arange(len(first)))
+    # There may be millions of samples: small types, and an order that is shuffled in place.
+    leaders = np.flatnonzero(first == np.arange(len(first))).astype(smallest_uint(len(first)))
     generator = np.random.default_rng([seed, _FOLD_STREAM])
-    leaders = generator.permutation(leaders)
-    numbers = np.arange(len(leaders)) % folds
+    generator.shuffle(leaders)
+    fold = np.zeros(len(first), dtype=smallest_uint(folds - 1))
+    numbers = np.resize(np.arange(folds, dtype=fold.dtype), len(leaders))
     if dataset.task == "classification":
-        leaders = leaders[np.argsort(dataset.labels[leaders], kind="stable")]
+        labels = dataset.labels.astype(smallest_uint(len(dataset.names)))
+        leaders = leaders[np.argsort(labels[leaders], kind="stable")]
     elif dataset.task == "regression" and len(dataset.names) == 1:
         leaders = leaders[np.argsort(dataset.targets[leaders, 0], kind="stable")]
         # One of each `folds` neighbours goes to each fold, and not always the lowest one to the first.
         numbers = np.lexsort((generator.random(len(leaders)), np.arange(len(leaders)) // folds)) % folds
-    fold = np.zeros(len(first), dtype=np.int64)
     fold[leaders] = numbers
-    return np.asarray(fold[first], dtype=np.int64)
+    return np.asarray(fold[first])
 
 
-def _folds_of_groups(dataset: Dataset, groups: NDArray[np.int64], folds: int, seed: int) -> NDArray[np.int64]:
+def _folds_of_groups(
+    dataset: Dataset, groups: NDArray[np.int64], folds: int, seed: int
+) -> NDArray[np.unsignedinteger[Any]]:
     """Return the fold of each sample with whole groups in a fold and the classes as even as they allow.
 
     The largest groups come first; each goes to the fold with the smallest sum of squared class counts.
@@ -258,7 +267,7 @@ def _folds_of_groups(dataset: Dataset, groups: NDArray[np.int64], folds: int, se
         chosen = int(np.lexsort((filled.sum(axis=1), filled @ added))[0])
         fold_of_group[group] = chosen
         filled[chosen] += added
-    return np.asarray(fold_of_group[groups], dtype=np.int64)
+    return np.asarray(fold_of_group.astype(smallest_uint(folds - 1))[groups])
 
 
 def _checked(train: Dataset, test: Dataset) -> tuple[Dataset, Dataset]:

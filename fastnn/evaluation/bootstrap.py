@@ -9,7 +9,7 @@ import numpy as np
 
 from fastnn.evaluation.intervals import check_confidence
 from fastnn.evaluation.regression import r2_scores
-from fastnn.model import ROWS_IN_PART
+from fastnn.large_arrays import ROWS_IN_PART
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,7 +56,8 @@ def regression_intervals(
     """
     check_confidence(confidence)
     rng, n = np.random.default_rng(_SEED), len(targets)
-    group = np.arange(n) if n <= _MOST_GROUPS else rng.permutation(n) % _MOST_GROUPS
+    group = np.arange(n) if n <= _MOST_GROUPS else rng.permutation(n)
+    group %= _MOST_GROUPS  # in place: there may be millions
     n_groups, mean_target = min(n, _MOST_GROUPS), targets.mean(axis=0)
     sums, squares = np.zeros((n_groups, 1 + 4 * targets.shape[1])), np.zeros(targets.shape[1])
     for start in range(0, n, ROWS_IN_PART):

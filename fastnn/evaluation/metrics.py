@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 import os
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -11,7 +13,7 @@ import numpy as np
 from fastnn.errors import DataError
 from fastnn.evaluation.classification import Evaluation, evaluate_classes, merge_evaluations
 from fastnn.evaluation.matching import match_dataset
-from fastnn.evaluation.multilabel import MultilabelEvaluation, evaluate_labels
+from fastnn.evaluation.multilabel import LabelCounts, MultilabelEvaluation, evaluate_labels, evaluation_of_counts
 from fastnn.evaluation.regression import (
     RegressionEvaluation,
     evaluate_regression,
@@ -19,7 +21,8 @@ from fastnn.evaluation.regression import (
     variances,
 )
 from fastnn.evaluation.roc import roc_auc
-from fastnn.model import ROWS_IN_PART, decide
+from fastnn.large_arrays import ROWS_IN_PART, zeros
+from fastnn.model import decide
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -76,7 +79,8 @@ def evaluate(model: Model, dataset: Dataset) -> AnyEvaluation:
 class EvaluationParts:
     """Evaluates a model part by part, so that the outputs for some samples only need to be in memory.
 
-    Of several labels all outputs are kept until the end: their ROC curves need them.
+    ROC curves need the outputs for all samples: those of two classes and of several labels are kept until the end, many
+    of them in a temporary file.
 
     Parameters
     ----------
@@ -88,7 +92,9 @@ class EvaluationParts:
     def __init__(self, model: Model, dataset: Dataset) -> None:
         self._model, self._dataset = model, dataset
         self._classes: list[Evaluation] = []
-        self._kept: list[NDArray[np.float64]] = []
+        self._labels: list[LabelCounts] = []
+        self._whole: NDArray[np.float64] | None = None
+        self._scores: NDArray[np.float64] | None = None
         self._losses: list[float] = []
         self._squares, self._absolute = np.zeros((2, len(model.names)))
 
@@ -101,8 +107,12 @@ class EvaluationParts:
             See :func:`evaluate_outputs`.
         """
         model, targets = self._model, self._dataset.targets[part]
-        if model.task == "multilabel" or len(targets) == len(self._dataset):
-            self._kept.append(outputs)
+        if len(targets) == len(self._dataset):
+            self._whole = outputs
+        elif model.task == "multilabel":
+            self._keep_scores(part, outputs)
+            self._labels.append(LabelCounts.of(targets, decide(model.task, outputs)))
+            self._losses.append(mean_loss(outputs, targets, model.network.loss) * len(targets))
         elif model.task == "regression":
             self._losses.append(_regression_loss(model, self._dataset.source, targets, outputs) * len(targets))
             errors = targets - outputs
@@ -113,21 +123,31 @@ class EvaluationParts:
             loss = mean_loss(outputs, targets, model.network.loss)
             self._classes.append(evaluate_classes(targets, outputs.argmax(axis=1), probabilities, model.names, loss))
             if len(model.names) == 2:
-                self._kept.append(probabilities[:, 1])
+                self._keep_scores(part, probabilities[:, 1:])
+
+    def _keep_scores(self, part: slice, scores: NDArray[np.float64]) -> None:
+        if self._scores is None:
+            # A row for each class or label, of which all scores are needed together.
+            self._scores = zeros((scores.shape[1], len(self._dataset)))
+        self._scores[:, part] = scores.T
+
+    def _areas(self, targets: NDArray[np.integer[Any]]) -> list[float | None]:
+        """Return the areas under the ROC curves; `targets` have a column for each row of the scores that were kept."""
+        return [] if self._scores is None else [roc_auc(targets[:, k] == 1, row) for k, row in enumerate(self._scores)]
 
     def whole(self) -> AnyEvaluation:
         """Return the metrics on all samples."""
-        model, dataset = self._model, self._dataset
+        model, dataset, n = self._model, self._dataset, len(self._dataset)
+        if self._whole is not None:
+            return evaluate_outputs(model, dataset, self._whole)
         if self._classes:
-            area = roc_auc(dataset.targets == 1, np.concatenate(self._kept)) if self._kept else None
-            return merge_evaluations(self._classes, area)
-        if self._losses:
-            n = len(dataset)
-            means = self._squares / n, self._absolute / n
-            loss = math.fsum(self._losses) / n
-            return regression_of_means(*means, variances(dataset.targets), model.names, loss, n)
-        outputs = self._kept[0] if len(self._kept) == 1 else np.concatenate(self._kept)
-        return evaluate_outputs(model, dataset, outputs)
+            return merge_evaluations(self._classes, *(self._areas(dataset.labels[:, None]) or [None]))
+        loss = math.fsum(self._losses) / n
+        if self._labels:
+            counts = functools.reduce(operator.add, self._labels)
+            return evaluation_of_counts(counts, self._areas(dataset.targets), model.names, loss)
+        means = self._squares / n, self._absolute / n
+        return regression_of_means(*means, variances(dataset.targets), model.names, loss, n)
 
 
 def evaluate_outputs(model: Model, dataset: Dataset, outputs: NDArray[np.float64]) -> AnyEvaluation:

@@ -11,6 +11,8 @@ from fastnn.evaluation.roc import roc_auc
 from fastnn.tables import html_table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from fastnn.network import Task
@@ -150,31 +152,79 @@ def evaluate_labels(
         Names of the k labels.
     loss : float
     """
-    truth, guess = targets.astype(bool), predicted.astype(bool)
-    counts, guessed, hits = truth.sum(axis=0), guess.sum(axis=0), (truth & guess).sum(axis=0)
-    f1 = _f1(hits, counts, guessed)
+    areas = [roc_auc(targets[:, k] > 0, probabilities[:, k]) for k in range(len(names))]
+    return evaluation_of_counts(LabelCounts.of(targets, predicted), areas, names, loss)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelCounts:
+    """How often labels are there, and how often they are predicted, in some samples.
+
+    Attributes
+    ----------
+    n : int
+        Number of samples.
+    true, predicted, both : ndarray of int64, shape (k,)
+        Number of samples that have each label, for which it is predicted, and for which both are the case.
+    right : int
+        Number of (sample, label) pairs predicted correctly.
+    whole : int
+        Number of samples all of whose labels are predicted correctly.
+    """
+
+    n: int
+    true: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    both: NDArray[np.int64]
+    right: int
+    whole: int
+
+    @classmethod
+    def of(cls, targets: NDArray[np.uint8], predicted: NDArray[np.uint8]) -> LabelCounts:
+        """Return those of samples, see :func:`evaluate_labels`."""
+        truth, guess = targets.astype(bool), predicted.astype(bool)
+        true, guessed, both = (flags.sum(axis=0) for flags in (truth, guess, truth & guess))
+        right = truth == guess
+        n_right, n_whole = np.count_nonzero(right), np.count_nonzero(right.all(axis=1))
+        return cls(len(truth), true, guessed, both, int(n_right), int(n_whole))
+
+    def __add__(self, other: LabelCounts) -> LabelCounts:
+        return LabelCounts(
+            self.n + other.n,
+            self.true + other.true,
+            self.predicted + other.predicted,
+            self.both + other.both,
+            self.right + other.right,
+            self.whole + other.whole,
+        )
+
+
+def evaluation_of_counts(
+    counts: LabelCounts, areas: Sequence[float | None], names: tuple[str, ...], loss: float
+) -> MultilabelEvaluation:
+    """Return the metrics that follow from counts, with the area under the ROC curve of each label and the loss."""
+    true, predicted, both = counts.true, counts.predicted, counts.both
+    f1 = _f1(both, true, predicted)
     rows: list[LabelRow] = [
         {
             "label": name,
-            "count": int(counts[k]),
-            "correct": int(hits[k]),
-            "recall": float(hits[k] / counts[k]) if counts[k] else None,
-            "precision": float(hits[k] / guessed[k]) if guessed[k] else None,
+            "count": int(true[k]),
+            "correct": int(both[k]),
+            "recall": float(both[k] / true[k]) if true[k] else None,
+            "precision": float(both[k] / predicted[k]) if predicted[k] else None,
             "f1": float(f1[k]),
-            "roc_auc": roc_auc(truth[:, k], probabilities[:, k]),
+            "roc_auc": areas[k],
         }
         for k, name in enumerate(names)
     ]
-    right = truth == guess
-    whole = int(np.count_nonzero(right.all(axis=1)))
     return MultilabelEvaluation(
-        accuracy=whole / len(truth),
-        label_accuracy=float(right.mean()),
-        micro_f1=float(_f1(hits.sum(), counts.sum(), guessed.sum())),
+        accuracy=counts.whole / counts.n,
+        label_accuracy=counts.right / (counts.n * len(names)),
+        micro_f1=float(_f1(both.sum(), true.sum(), predicted.sum())),
         macro_f1=float(f1.mean()),
         loss=loss,
-        correct=whole,
-        total=len(truth),
+        correct=counts.whole,
+        total=counts.n,
         per_label=rows,
     )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 import numpy as np
 
-from fastnn.model import ROWS_IN_PART
+from fastnn.large_arrays import ROWS_IN_PART
 from fastnn.tables import html_table
 
 if TYPE_CHECKING:

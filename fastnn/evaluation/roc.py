@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from statistics import NormalDist
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from fastnn.evaluation.intervals import check_confidence
+from fastnn.large_arrays import parts
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+_SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
 _HALVINGS = 60
 """Steps of the bisection; the last interval is narrower than the spacing of floats."""
 
@@ -19,7 +21,7 @@ _HALVINGS = 60
 def roc_auc(positive: ArrayLike, scores: ArrayLike) -> float | None:
     """Return the area under the ROC curve: how often a positive sample has a higher score than a negative one.
 
-    Computed from the ranks of the scores, so ties are exact: a pair with equal scores counts as half (the Mann-Whitney
+    Computed from the order of the scores, so ties are exact: a pair with equal scores counts as half (the Mann-Whitney
     statistic; J. A. Hanley and B. J. McNeil, Radiology 143, 1982).
 
     Parameters
@@ -34,17 +36,19 @@ def roc_auc(positive: ArrayLike, scores: ArrayLike) -> float | None:
     float or None
         None if all samples are positive, or none is.
     """
-    truth = np.asarray(positive, dtype=bool)
-    n_positive = int(np.count_nonzero(truth))
-    n_negative = len(truth) - n_positive
-    if not n_positive or not n_negative:
+    truth, values = np.asarray(positive, dtype=bool), np.asarray(scores)
+    lower, higher = values[~truth], values[truth]
+    if not len(lower) or not len(higher):
         return None
-    _, place, counts = np.unique(np.asarray(scores), return_inverse=True, return_counts=True)
-    # Twice the mean rank of each value, from 2; whole numbers, so that the sum has no rounding errors.
-    ends = np.cumsum(counts)
-    twice_rank = (2 * ends - counts + 1)[place]
-    twice_wins = int(twice_rank[truth].sum()) - n_positive * (n_positive + 1)
-    return twice_wins / (2 * n_positive * n_negative)
+    # In place, and some at a time: there may be millions. In order, places are found near each other.
+    lower.sort()
+    higher.sort()
+    # Twice the number of negative samples below, and one for each of the same score; whole numbers, so that the sum has
+    # no rounding errors.
+    twice_wins = sum(
+        int(np.searchsorted(lower, higher[part], side=side).sum()) for part in parts(len(higher)) for side in _SIDES
+    )
+    return twice_wins / (2 * len(higher) * len(lower))
 
 
 def auc_interval(auc: float, n_positive: int, n_negative: int, confidence: float = 0.95) -> tuple[float, float]:

@@ -14,6 +14,7 @@ from fastnn.evaluation.intervals import Reliability, merge_reliability, reliabil
 from fastnn.evaluation.matching import match_dataset
 from fastnn.evaluation.metrics import AnyEvaluation, EvaluationParts
 from fastnn.evaluation.regression import variances
+from fastnn.large_arrays import zeros
 from fastnn.runs import read_history
 
 if TYPE_CHECKING:
@@ -156,7 +157,8 @@ def measure(model: Model, dataset: Dataset, history: Path | None) -> Content:
         raise DataError(f"{matched.source}: no {'images' if matched.is_images else 'rows'} to evaluate on")
     parts, worst, points = EvaluationParts(model, matched), _Worst(matched), _Points(matched)
     curve: list[Reliability] = []
-    kept = []
+    # The intervals of a classifier need no more than its evaluation.
+    kept = zeros((len(matched) if model.task == "regression" else 0, len(model.names)))
     for part, outputs in model.outputs_in_parts(matched.features):
         parts.add(part, outputs)
         answers = outputs if model.task == "regression" else model.as_probabilities(outputs)
@@ -165,10 +167,9 @@ def measure(model: Model, dataset: Dataset, history: Path | None) -> Content:
         if model.task == "classification":
             curve.append(reliability(answers, matched.labels[part]))
         if model.task == "regression":
-            kept.append(outputs)
+            kept[part] = outputs
     evaluation = parts.whole()
-    # The intervals of a classifier need no more than its evaluation.
-    figures = figures_of(evaluation, matched.targets, np.concatenate(kept) if kept else np.zeros((0, 0)))
+    figures = figures_of(evaluation, matched.targets, kept)
     curves = None if history is None else _learning_curves(history, model.card.epochs)
     return Content(
         model=model,

@@ -1,16 +1,19 @@
 """Commands on data sets that are mapped from the disk."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from fastnn import load_model
+from fastnn import Recipe, fit, load_model, presets
 from fastnn.cli import app
 from fastnn.datasets.store_writer import write_store
-from tests.helpers import blobs
+from fastnn.formats import save_model
+from fastnn.predicting import predict_table, write_predictions
+from tests.helpers import blobs, linear_table
 
 
 @pytest.fixture(autouse=True)
@@ -75,3 +78,35 @@ def test_training_evaluating_predicting_and_cleaning_a_store(tmp_path: Path) -> 
     assert json.loads(run("data", "clean", "big.fnn", "--folds", "2", "--epochs", "1", "--json").stdout)
     run("evaluate", "run", "--report", "report")
     assert Path("report/index.html").is_file()
+
+
+@pytest.mark.parametrize("kind", ["images", "regression", "multilabel", "no rows"])
+def test_predictions_are_printed_as_json_in_parts(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = blobs(250) if kind == "images" else linear_table(250, targets=2)
+    if kind == "multilabel":
+        data = replace(data, targets=(data.targets > 0).astype(np.uint8), names=("caf\u00e9", 'a "b"'))
+    recipe = Recipe(hidden=(4,), epochs=1) if kind == "images" else presets["table"].replace(epochs=1, hidden=(4,))
+    save_model(fit(data, recipe, progress=False), "m.safetensors")
+    write_store(data.take([]) if kind == "no rows" else data, tmp_path / "big.fnn")
+    whole = predict_table("m.safetensors", "big.fnn")
+    write_predictions(whole, tmp_path / "whole.csv")
+    for module in ("model", "predicting"):
+        monkeypatch.setattr(f"fastnn.{module}.ROWS_IN_PART", 100)
+    monkeypatch.setattr("fastnn.predicting._ROWS_IN_LISTS", 30)
+    printed = run("predict", "m.safetensors", "big.fnn", "--json").stdout
+    assert printed == json.dumps(whole.as_dict(), allow_nan=False) + "\n"
+    printed = run("predict", "m.safetensors", "big.fnn", "--json", "--out", "p.csv").stdout
+    assert printed == json.dumps({**whole.as_dict(), "out": "p.csv"}, allow_nan=False) + "\n"
+    assert Path("p.csv").read_text() == Path("whole.csv").read_text()
+
+
+def test_nothing_is_printed_of_predictions_that_fail_in_the_last_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = linear_table(250)
+    save_model(fit(data, presets["table"].replace(epochs=1, hidden=(4,)), progress=False), "m.safetensors")
+    rows = data.features.copy()
+    rows[-1] = 1e300
+    write_store(replace(data, features=rows), tmp_path / "big.fnn")
+    monkeypatch.setattr("fastnn.model.ROWS_IN_PART", 100)
+    assert "m.safetensors: " in fault("predict", "m.safetensors", "big.fnn", "--json")

@@ -603,6 +603,7 @@ def test_a_large_evaluation_is_that_of_all_samples_together(classes: int, monkey
     model = fastnn.fit(blobs(60, classes=dataset.names), fastnn.Recipe(hidden=(8,), epochs=1, lr=0.05), progress=False)
     whole = fastnn.evaluate(model, dataset)
     monkeypatch.setattr("fastnn.model.ROWS_IN_PART", 64)
+    monkeypatch.setattr("fastnn.large_arrays.LARGE", 1)
     parts = fastnn.evaluate(model, dataset)
     assert np.array_equal(parts.confusion, whole.confusion)
     assert (parts.per_class, parts.accuracy, parts.roc_auc) == (whole.per_class, whole.accuracy, whole.roc_auc)
@@ -619,6 +620,7 @@ def test_a_large_table_is_evaluated_in_parts(task: str, tmp_path: Path, monkeypa
     whole = fastnn.evaluate(model, table)
     monkeypatch.setattr("fastnn.model.ROWS_IN_PART", 64)
     monkeypatch.setattr("fastnn.evaluation.regression.ROWS_IN_PART", 64)
+    monkeypatch.setattr("fastnn.large_arrays.LARGE", 1)
     parts = fastnn.evaluate(model, store_of(table, tmp_path))
     assert parts.metrics == pytest.approx(whole.metrics, rel=1e-12)
     rows = [
@@ -646,6 +648,7 @@ def test_a_report_on_a_large_data_set_shows_what_that_on_a_small_one_does(
     whole = measure(model, dataset, None)
     monkeypatch.setattr("fastnn.model.ROWS_IN_PART", 64)
     monkeypatch.setattr("fastnn.evaluation.bootstrap.ROWS_IN_PART", 64)
+    monkeypatch.setattr("fastnn.large_arrays.LARGE", 1)
     parts = measure(model, store_of(dataset, tmp_path), None)
     for name in ("worst", "shown"):
         assert np.array_equal(getattr(parts, name), getattr(whole, name))

@@ -1,5 +1,5 @@
 import json
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from fastnn.cli import app
 from fastnn.datasets import Dataset, ReadOptions, load_dataset, split
 from fastnn.datasets.split import Split
-from fastnn.errors import FastnnError
+from fastnn.errors import DataError, FastnnError
 from fastnn.evaluation.compare import compare
 from fastnn.evaluation.intervals import mcnemar, wilson_interval
 from fastnn.evaluation.metrics import evaluate
@@ -343,4 +343,60 @@ def test_regressions_of_other_targets_are_not_compared() -> None:
     write_table_run("one", data, factor=1.0)
     write_table_run("two", replace(data, names=("weight",)), factor=1.0)
     with pytest.raises(FastnnError, match="two: predicts weight, but one predicts price"):
+        compare(["one", "two"])
+
+
+def small_parts(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    """Let all that is done in parts be done in many, and all large arrays be files."""
+    monkeypatch.setenv("FASTNN_CACHE_DIR", str(cache))
+    monkeypatch.setattr("fastnn.large_arrays.LARGE", 1)
+    for module in ("large_arrays", "model", "evaluation.bootstrap", "evaluation.regression"):
+        monkeypatch.setattr(f"fastnn.{module}.ROWS_IN_PART", 16)
+
+
+def test_a_large_comparison_is_that_of_all_samples_together(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_run("one", data, draw=1)
+    cleaned = data.take(np.arange(0, 200, 2))
+    save_npz(cleaned, tmp_path / "cleaned.npz")
+    write_run("two", load_dataset("cleaned.npz"), seed=5, draw=2)
+    table = linear_table(120)
+    above = (table.targets > 0).astype(np.int64)
+    save_table(replace(table, targets=above[:, 0], names=("0", "1")), Path("c.csv"))
+    for name, factor in (("three", 1.0), ("four", -1.0)):
+        write_table_run(name, load_dataset("c.csv"), factor=factor, task="classification")
+    cases = (["one", "two"], "a.npz"), (["three", "four"], None)
+    whole = [compare(*case) for case in cases]
+    small_parts(monkeypatch, tmp_path / "cache")
+    assert [compare(*case) for case in cases] == whole
+
+
+def test_a_large_comparison_of_regressions_is_that_of_all_rows_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = table_file("t.csv")
+    write_table_run("good", data, factor=1.0)
+    write_table_run("bad", data, factor=0.5, seed=1)
+    whole = compare(["good", "bad"])
+    small_parts(monkeypatch, tmp_path / "cache")
+    parts = compare(["good", "bad"])
+    for row, expected in zip(parts.rows, whole.rows, strict=True):
+        for name, figure in expected.figures.items():
+            assert astuple(row.figures[name]) == pytest.approx(astuple(figure), rel=1e-9)
+    (pair,), (expected_pair,) = parts.pairs, whole.pairs
+    assert isinstance(pair.test, PairedTest)
+    assert isinstance(expected_pair.test, PairedTest)
+    for name in ("difference", "low", "high", "p"):
+        assert getattr(pair.test, name) == pytest.approx(getattr(expected_pair.test, name), rel=1e-9)
+    assert (pair.shared, pair.better) == (expected_pair.shared, expected_pair.better)
+
+
+def test_a_split_that_holds_nothing_back_is_no_test(tmp_path: Path) -> None:
+    save_npz(blobs(20), tmp_path / "a.npz")
+    data, by_hash = load_dataset("a.npz"), Split(kind="hash", fraction=0.004)
+    assert not by_hash.test_mask(data).any()
+    write_run("one", data)
+    write_run("two", data, how=by_hash)
+    with pytest.raises(DataError, match=r"a\.npz: no images to test two on"):
         compare(["one", "two"])

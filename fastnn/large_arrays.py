@@ -1,0 +1,86 @@
+"""Arrays with a row for each sample: large ones are in a temporary file, and not in the memory of the process."""
+
+from __future__ import annotations
+
+import math
+import mmap
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastnn.storage import unnamed_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import BinaryIO
+
+    from numpy.typing import DTypeLike, NDArray
+
+LARGE = 1 << 23
+"""Bytes from which on an array is in a file."""
+ROWS_IN_PART = 1 << 16
+"""Rows that are worked on at a time in a pass over all of them, and samples whose outputs are in memory at a time."""
+_MOST_VALUES = 1 << 20
+_PIECE = 1 << 20
+
+
+def zeros(shape: int | tuple[int, ...], dtype: DTypeLike = np.float64) -> NDArray[Any]:
+    """Return an array of zeros, from 8 MiB on in a temporary file that is mapped into memory.
+
+    Pages of a file are no memory of the process: the system writes them to the disk and drops them when it needs the
+    room. The file is in the cache folder, has no name, and disappears with the array or with the process. If it cannot
+    be written, such as on a full disk, the array is in memory.
+
+    Parameters
+    ----------
+    shape : int or tuple of int
+    dtype : dtype
+    """
+    shape = (shape,) if isinstance(shape, int) else shape
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if size < LARGE or not size:
+        return np.zeros(shape, dtype)
+    try:
+        with unnamed_file() as file:
+            _fill(file, size)
+            return np.frombuffer(mmap.mmap(file.fileno(), size), dtype).reshape(shape)
+    except OSError:
+        return np.zeros(shape, dtype)
+
+
+def _fill(file: BinaryIO, size: int) -> None:
+    """Write zeros: in a file with holes, a full disk would end the process where it writes to the array (SIGBUS)."""
+    piece = bytes(_PIECE)
+    file.writelines(piece[: size - done] for done in range(0, size, _PIECE))
+    file.flush()
+
+
+def take(array: NDArray[Any], index: NDArray[np.integer[Any]]) -> NDArray[Any]:
+    """Return some rows of an array; many are in a temporary file, see :func:`zeros`."""
+    taken = zeros((len(index), *array.shape[1:]), array.dtype)
+    for part in parts(len(index)):
+        taken[part] = array[index[part]]
+    return taken
+
+
+def flatnonzero(mask: NDArray[np.bool_]) -> NDArray[np.signedinteger[Any]]:
+    """Return the positions of a mask, shape (n,), that are True, as int32 if that is enough for n."""
+    small: DTypeLike = np.int32 if len(mask) <= np.iinfo(np.int32).max else np.int64
+    found, done = np.empty(np.count_nonzero(mask), small), 0
+    for part in parts(len(mask)):
+        rows = np.flatnonzero(mask[part])
+        found[done : done + len(rows)] = rows + part.start
+        done += len(rows)
+    return found
+
+
+def parts(n: int, width: int = 1) -> Iterator[slice]:
+    """Yield slices of n rows, each of at most :data:`ROWS_IN_PART`; of fewer if rows of this width have many values."""
+    step = max(1, min(ROWS_IN_PART, _MOST_VALUES // width))
+    for start in range(0, n, step):
+        yield slice(start, min(n, start + step))
+
+
+def smallest_uint(largest: int) -> np.dtype[Any]:
+    """Return the smallest type of integers from 0 to `largest`."""
+    return np.dtype(np.min_scalar_type(largest))
