@@ -117,6 +117,7 @@ EXCEPTIONS = {
     "datasets/column_files.py: path.open": "writes",
     "datasets/column_files.py: mmap.mmap": "maps a file that it has made",
     "datasets/safe_read.py: mmap.mmap": "maps a file that open_file has just opened",
+    "large_arrays.py: mmap.mmap": "maps a file that it has made",
     "datasets/mapped.py: mmap.mmap": "maps a file that open_file has just opened",
     "datasets/store_files.py: path.open": "writes",
     "datasets/store_files.py: mmap.mmap": "maps a file that it has just made",

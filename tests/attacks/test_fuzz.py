@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-INPUTS = 15
+INPUTS = 8
 """Inputs of a target, besides its seeds."""
 
 SLOW = {"report", *(["machine-code"] if numba.config.DISABLE_JIT else [])}
@@ -44,12 +44,14 @@ NOT_ATTACKED = {
     ("datasets.writers", "_replace_idx_files"): "moves finished files; the attack kill ends it at every call",
     ("formats.c_header", "run"): "compiles and runs the code in the file, which must be one's own",
     ("formats.html_page", "_run_part"): "starts Node or Chromium; tests/formats/test_html_page.py has bad pages",
+    ("predicting", "_written_as_json"): "writes what predict prints; tests/cli/test_stores.py compares it",
     ("report.__init__", "_replace_report"): "moves finished files; the attack kill ends it at every call",
     ("report.__init__", "_write"): "takes seconds, as draw",
     ("running_scaling", "RunningScaling._prepare"): "loads compiled code; the target machine-code attacks that",
     ("sklearn.classifier", "MLPClassifier.predict"): "decodes labels from numbers; scikit-learn's checks call it",
     ("report.pictures", "draw"): "takes seconds; the program attacks it, and tests/test_report.py has odd names",
     ("storage", "scratch_folder"): "makes an empty folder; tests/datasets/test_store.py has one that is removed",
+    ("storage", "unnamed_file"): "makes an empty file; tests/test_large_arrays.py has a folder that cannot be made",
     ("sweep.storages", "_Journal.append_logs"): "writes what a sweep found; the attack kill ends it at every call",
     ("sweep.storages", "_JournalLock.acquire"): "locks an empty file; the attack kill ends its holder",
     ("storage", "exchange"): "moves finished folders; the attack kill ends it at every call",
