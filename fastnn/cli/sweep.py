@@ -233,26 +233,35 @@ class _Lines:
 
     def __init__(self, sweep: Sweep) -> None:
         self._sweep, self._best = sweep, -1
-        self._said = time.monotonic()
+        self._looked = self._said = float("-inf")
 
     def update(self) -> None:
         """Look for a better trial."""
-        leaders = self._sweep.leaders(1)
-        number = leaders[0].number if leaders else -1
-        if number == self._best and time.monotonic() < self._said + _NEWS_SECONDS:
+        now = time.monotonic()
+        if now < self._looked + _REDRAW:
             return
-        self._best, self._said = number, time.monotonic()
+        self._looked = now
+        # Not the whole Pareto front, which takes long to find.
+        leaders = self._sweep.study.leaders(1)
+        number = leaders[0].number if leaders else -1
+        if number == self._best and now < self._said + _NEWS_SECONDS:
+            return
+        self._best, self._said = number, now
         line = _counts(self._sweep)
         if leaders:
             found = zip(self._sweep.options.objectives, leaders[0].values, strict=True)
-            line += (
-                f"; the best is trial {number}: {', '.join(f'{name} {_value(name, value)}' for name, value in found)}"
-            )
+            values = ", ".join(f"{name} {_value(name, value)}" for name, value in found)
+            line += f"; {_best(self._sweep)} is trial {number}: {values}"
         err().print(escape(line), soft_wrap=True)
 
 
+def _best(sweep: Sweep) -> str:
+    names = sweep.options.objectives
+    return f"the best in {names[0]}" if len(names) > 1 else "the best"
+
+
 def _counts(sweep: Sweep) -> str:
-    said = (f"{number:,} {state}" for state, number in sweep.study.counts().items() if number)
+    said = (f"{number:,} {state}" for state, number in sweep.counts().items() if number)
     return f"{sweep.study.source}: {', '.join(said) or 'no trials'}"
 
 
@@ -290,8 +299,7 @@ def _finish(sweep: Sweep, out_folder: str | None, data: str, *, failed: int, as_
     session = sweep.final(out_folder or free_folder(sweep.space.name), source=data)
     if not as_json:
         out().print(_table(sweep, sweep.leaders(_SHOWN)))
-        what = "the most accurate of the Pareto front" if len(sweep.options.objectives) > 1 else "the best"
-        note(f"trial {found[0].number} is {what}; its recipe is trained on all data but the test part")
+        note(f"trial {found[0].number} is {_best(sweep)}; its recipe is trained on all data but the test part")
     try:
         run(session, View() if as_json else view_for(out()))
     except Interrupted as interrupt:
@@ -302,7 +310,7 @@ def _finish(sweep: Sweep, out_folder: str | None, data: str, *, failed: int, as_
             {"number": one.number, "params": one.params, **dict(zip(sweep.options.objectives, one.values, strict=True))}
             for one in found
         ]
-        print_json({"study": sweep.study.source, "trials": sweep.study.counts(), "best": best, **result_of(session)})
+        print_json({"study": sweep.study.source, "trials": sweep.counts(), "best": best, **result_of(session)})
     else:
         show_summary(result_of(session))
     if session.failure is not None:

@@ -190,6 +190,10 @@ class Sweep:
 
     # ---- what was found ----
 
+    def counts(self) -> dict[str, int]:
+        """Return the number of trials of each state, see :data:`fastnn.sweep.study.STATES`."""
+        return self.study.counts(self.goal)
+
     def best(self) -> list[Found]:
         """Return the best trial, or the Pareto front of two objectives; empty if no trial is complete."""
         return self.study.best()

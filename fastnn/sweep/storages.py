@@ -16,13 +16,14 @@ import optuna
 from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import BaseJournalBackend, JournalFileSymlinkLock
 
-from fastnn.errors import FastnnError, MissingExtraError, cannot_write
+from fastnn.errors import FastnnError, MissingExtraError, TrainingError, cannot_write
 from fastnn.reading import open_file
 from fastnn.storage import check_name, open_locked, user_path
 from fastnn.sweep.options import shown_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from io import FileIO
     from pathlib import Path
 
 _JOURNAL_LIMIT = 1 << 32
@@ -57,12 +58,10 @@ def open_storage(source: str, *, create: bool) -> Any:
     elif not create:
         raise FastnnError(f"{path}: no such study")
     lock = _JournalLock(path)
-    if path.exists() and create:
-        lock.acquire()
-        try:
+    if create:
+        path.touch()
+        with _locked(lock):
             _repair(path)
-        finally:
-            lock.release()
     return JournalStorage(_Journal(path, lock))
 
 
@@ -88,7 +87,8 @@ class _JournalLock(JournalFileSymlinkLock):
         if self._handle is None:
             super().release()
         else:
-            os.close(self._handle)
+            handle, self._handle = self._handle, None
+            os.close(handle)
 
 
 class _Journal(BaseJournalBackend):
@@ -104,15 +104,14 @@ class _Journal(BaseJournalBackend):
         self._read = self._offset = 0
         """Number of lines that were read, and where the next one begins."""
         self._flushed = 0.0
-        path.touch()
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
         """Yield the entries from a number on."""
         if log_number_from < self._read:
             self._read = self._offset = 0
-        with open_file(self._path, _JOURNAL_LIMIT, what="a study", error=FastnnError) as file:
+        with open_file(self._path, _JOURNAL_LIMIT, what="a study", error=TrainingError) as file:
             if file.size < self._offset:
-                raise FastnnError(f"{self._path}: another process has cut off the study; start again")
+                raise TrainingError(f"{self._path}: another process has cut off the study; start again")
             file.seek(self._offset)
             for line in file:
                 if not line.endswith(b"\n"):  # another process writes it
@@ -124,16 +123,35 @@ class _Journal(BaseJournalBackend):
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Add entries."""
         lines = b"".join(json.dumps(log, separators=(",", ":")).encode() + b"\n" for log in logs)
-        self._lock.acquire()
-        try:
-            with self._path.open("ab") as file:
-                file.write(lines)
-                file.flush()
+        with _locked(self._lock):
+            # Another sweep may have been killed while it wrote.
+            _repair(self._path)
+            with self._path.open("ab", buffering=0) as file:
+                _append(file, lines)
                 if time.monotonic() >= self._flushed + _FLUSH_SECONDS:
                     os.fsync(file.fileno())
                     self._flushed = time.monotonic()
-        finally:
-            self._lock.release()
+
+
+@contextlib.contextmanager
+def _locked(lock: _JournalLock) -> Iterator[None]:
+    lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _append(file: FileIO, content: bytes) -> None:
+    """Write content behind that of a file, wholly or not at all."""
+    size, left = file.seek(0, os.SEEK_END), memoryview(content)
+    try:
+        while left:
+            left = left[file.write(left) :]
+    except OSError:
+        with contextlib.suppress(OSError):
+            file.truncate(size)
+        raise
 
 
 def _open_database(url: str) -> Any:
@@ -183,11 +201,12 @@ def _check_journal(path: Path) -> None:
 
 def _repair(path: Path) -> None:
     """Cut off an unfinished last line, which a kill left; the lock must be held."""
-    with open_file(path, _JOURNAL_LIMIT, what="a study", error=FastnnError) as file:
+    with open_file(path, _JOURNAL_LIMIT, what="a study", error=TrainingError) as file:
+        if file.size:
+            file.seek(file.size - 1)
+        if not file.size or file.read(1) == b"\n":
+            return
         end = max(0, file.size - _LINE_LIMIT)
         file.seek(end)
-        last = file.read()
-        whole = end + last.rfind(b"\n") + 1
-        if whole == file.size:
-            return
+        whole = end + file.read().rfind(b"\n") + 1
     os.truncate(path, whole)

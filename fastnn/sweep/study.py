@@ -10,6 +10,7 @@ import threading
 import time
 import warnings
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -42,7 +43,8 @@ _DIRECTIONS: dict[str, Literal["minimize", "maximize"]] = {
 
 STATES = ("complete", "pruned", "failed", "running", "waiting")
 """Of a trial; one waits if its sweep has left it to the next one."""
-_STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
+_FINISHED = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
+_OPTUNAS = {name: state for state, name in _FINISHED.items()}
 _SPEC, _OWNER, _BEAT, _RESULT = "fastnn", "owner", "beat", "result"
 _NOBODY = ""
 _BEAT_SECONDS, _STALE_SECONDS = 20.0, 90.0
@@ -189,10 +191,11 @@ class Study:
         with self._errors():
             return len(self._study.get_trials(deepcopy=False))
 
-    def counts(self) -> dict[str, int]:
-        """Return the number of trials of each state."""
+    def counts(self, most: int | None = None) -> dict[str, int]:
+        """Return the number of trials of each state; only the first `most` trials wait."""
         with self._errors():
-            states = [_state(one) for one in self._study.get_trials(deepcopy=False)]
+            trials = self._study.get_trials(deepcopy=False)
+            states = [_state(one) for one in trials if most is None or one.number < most or one.state.is_finished()]
         return {state: states.count(state) for state in STATES}
 
     def unfinished(self, most: int | None = None) -> bool:
@@ -224,13 +227,24 @@ class Study:
             if left is None:
                 return None
             trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, left.number)
+            self._storage.set_trial_user_attr(trial_id, _OWNER, self._token)
+            # Another sweep may have taken it at the same time; the last one has it.
+            if self._storage.get_trial(trial_id).user_attrs.get(_OWNER) != self._token:
+                return None
             return self._begin(Trial(self._study, trial_id))
 
     def _left(self, most: int | None) -> Iterator[FrozenTrial]:
         for one in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            is_wanted = most is None or one.number < most
-            if is_wanted and one.number not in self._mine and not self._is_alive(one.user_attrs.get(_OWNER)):
+            is_wanted = (most is None or one.number < most) and one.number not in self._mine
+            if is_wanted and not self._is_working_on(one):
                 yield one
+
+    def _is_working_on(self, trial: FrozenTrial) -> bool:
+        """Whether a sweep that is alive does a trial."""
+        if _OWNER in trial.user_attrs or trial.datetime_start is None:
+            return self._is_alive(trial.user_attrs.get(_OWNER))
+        # A sweep has just made it, and says next that it is its own.
+        return (datetime.now() - trial.datetime_start).total_seconds() < _STALE_SECONDS  # noqa: DTZ005 - as Optuna
 
     def _begin(self, trial: Trial) -> Asked:
         trial.set_user_attr(_OWNER, self._token)
@@ -261,12 +275,11 @@ class Study:
         state : {"complete", "pruned", "failed"}
         """
         trial = self._mine.pop(number)
-        states = {name: one for one, name in _STATES.items()}
         with self._errors(), no_warnings():
             # Another sweep may have done it, if it took this one for dead.
             with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
                 trial.set_user_attr(_RESULT, msgspec.json.encode(attributes).decode())
-            self._study.tell(trial, values, states[state], skip_if_finished=True)
+            self._study.tell(trial, values, _OPTUNAS[state], skip_if_finished=True)
 
     def release(self) -> None:
         """Leave the trials that are not finished to the next sweep."""
@@ -387,7 +400,7 @@ def _importance(study: optuna.Study) -> dict[str, float] | None:
 
 def _state(trial: FrozenTrial) -> str:
     waits = trial.user_attrs.get(_OWNER) == _NOBODY
-    return _STATES.get(trial.state, "waiting" if waits else "running")
+    return _FINISHED.get(trial.state, "waiting" if waits else "running")
 
 
 def _found(trial: FrozenTrial) -> Found:

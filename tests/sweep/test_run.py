@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -135,6 +136,51 @@ def test_a_trial_too_many_waits_for_a_sweep_that_asks_for_more(data: Dataset, sp
     run(whole)
     assert run(more) == 3
     assert found(more) == found(whole)
+
+
+def test_a_trial_that_another_sweep_has_just_made_is_left_to_it(data: Dataset, space: Space, tmp_path: Path) -> None:
+    path = tmp_path / "a.study"
+    assert Sweep(data, space, path, RANDOM).study.ask() is not None
+    lines = path.read_text().splitlines(keepends=True)
+    made = next(k for k, line in enumerate(lines) if '"op_code":4' in line)
+    # Without the owner, which is written next.
+    path.write_text("".join(lines[: made + 1]))
+    other = Sweep(data, space, path, RANDOM).study
+    assert not other.unfinished()
+    assert other.adopt() is None
+    before = re.sub('"datetime_start":"....', '"datetime_start":"2001', lines[made])
+    assert before != lines[made]
+    path.write_text("".join([*lines[:made], before]))
+    adopted = Sweep(data, space, path, RANDOM).study.adopt()
+    assert adopted is not None
+    assert adopted.number == 0
+
+
+def test_a_line_that_another_sweep_has_not_finished_spoils_nothing(data: Dataset, space: Space, tmp_path: Path) -> None:
+    whole, sweep = (Sweep(data, space, tmp_path / name, RANDOM) for name in ("a.study", "b.study"))
+    run(whole)
+    results = sweep.run(InProcess())
+    next(results)
+    with (tmp_path / "b.study").open("a") as file:
+        file.write('{"op_code":4,"wor')
+    assert len(list(results)) == 4
+    assert found(Sweep(data, space, tmp_path / "b.study", RANDOM)) == found(whole)
+
+
+def test_a_full_disk_leaves_the_study_as_it_was(data: Dataset, space: Space, tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    path = tmp_path / "a.study"
+    study = Sweep(data, space, path, RANDOM).study
+    content = path.read_bytes()
+    before, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(content) + 20, most))
+    try:
+        with pytest.raises(FastnnError, match=r"a\.study: cannot be written"):
+            study.ask()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (before, most))
+    assert path.read_bytes() == content
+    assert run(Sweep(data, space, path, RANDOM)) == 5
 
 
 def test_a_study_that_is_cut_off_meanwhile_is_named(data: Dataset, space: Space, tmp_path: Path) -> None:
