@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn.storage import unnamed_file
+from fastnn.storage import reserve, unnamed_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import BinaryIO
 
     from numpy.typing import DTypeLike, NDArray
 
@@ -21,7 +20,6 @@ LARGE = 1 << 23
 ROWS_IN_PART = 1 << 16
 """Rows that are worked on at a time in a pass over all of them, and samples whose outputs are in memory at a time."""
 _MOST_VALUES = 1 << 20
-_PIECE = 1 << 20
 
 
 def zeros(shape: int | tuple[int, ...], dtype: DTypeLike = np.float64) -> NDArray[Any]:
@@ -42,17 +40,10 @@ def zeros(shape: int | tuple[int, ...], dtype: DTypeLike = np.float64) -> NDArra
         return np.zeros(shape, dtype)
     try:
         with unnamed_file() as file:
-            _fill(file, size)
+            reserve(file, size)
             return np.frombuffer(mmap.mmap(file.fileno(), size), dtype).reshape(shape)
     except OSError:
         return np.zeros(shape, dtype)
-
-
-def _fill(file: BinaryIO, size: int) -> None:
-    """Write zeros: in a file with holes, a full disk would end the process where it writes to the array (SIGBUS)."""
-    piece = bytes(_PIECE)
-    file.writelines(piece[: size - done] for done in range(0, size, _PIECE))
-    file.flush()
 
 
 def take(array: NDArray[Any], index: NDArray[np.integer[Any]]) -> NDArray[Any]:

@@ -112,6 +112,31 @@ def unnamed_file() -> BinaryIO:
     return cast("BinaryIO", tempfile.TemporaryFile(dir=cache))
 
 
+def reserve(file: BinaryIO, size: int) -> None:
+    """Append zeros to a file up to `size` bytes, and take their room on the disk; OSError if it is full.
+
+    With a hole in their place, a process that writes to a map of the file would be ended by a full disk (SIGBUS).
+    """
+    file.flush()
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+                raise
+        else:
+            return
+    piece = bytes(1 << 20)
+    file.writelines(piece[: size - done] for done in range(file.seek(0, os.SEEK_END), size, len(piece)))
+    file.flush()
+
+
+def flush_file(path: Path) -> None:
+    """Flush a file, and what was written to maps of it, to the disk."""
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
+
+
 def put_in_place(made: Path, folder: Path) -> None:
     """Rename a temporary folder to `folder`, which must not exist, in one step."""
     target = follow(folder.absolute())

@@ -18,6 +18,7 @@ from fastnn.storage import (
     check_home,
     data_path_from_environment,
     exchange,
+    reserve,
     temporary_folder,
     user_path,
 )
@@ -296,3 +297,20 @@ def test_a_file_of_another_owner_gives_no_other_group_access(
     monkeypatch.undo()
     assert given == [old.st_gid + 1] * group_is_ours
     assert path.stat().st_mode & 0o777 == (0o660 if group_is_ours else 0o600)
+
+
+def test_reserved_room_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    with path.open("x+b") as file:
+        file.write(b"head")
+        reserve(file, 3_000_000)
+    assert path.read_bytes() == b"head".ljust(3_000_000, b"\0")
+    assert path.stat().st_blocks * 512 >= 3_000_000
+
+
+def test_room_is_taken_where_the_system_cannot_do_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    with (tmp_path / "a").open("x+b") as file:
+        file.write(b"head")
+        reserve(file, 3_000_000)
+    assert (tmp_path / "a").read_bytes() == b"head".ljust(3_000_000, b"\0")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import math
 import mmap
 import os
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+
+from fastnn.storage import reserve
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,8 +73,7 @@ def new_array(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArr
     header = _header(dtype, shape)
     with path.open("x+b") as file:
         file.write(header)
-        file.truncate(len(header) + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize)
-        file.flush()
+        reserve(file, len(header) + math.prod(shape) * dtype.itemsize)
         mapped = mmap.mmap(file.fileno(), 0)
     return np.frombuffer(mapped, dtype, offset=len(header)).reshape(shape)
 

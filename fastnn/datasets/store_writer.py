@@ -30,6 +30,7 @@ from fastnn.storage import (
     atomic_write,
     check_target,
     exchange,
+    flush_file,
     move_file,
     put_in_place,
     refuse_existing,
@@ -147,6 +148,7 @@ def _write_array(path: Path, array: NDArray[Any] | MappedRows, spool: Path | Non
         own = array.file.path
         with contextlib.suppress(PermissionError):  # Windows moves no file that is mapped
             if own.parent == spool and own.exists():
+                flush_file(own)
                 own.replace(path)
                 return
     with ArrayWriter(path, array.dtype.newbyteorder("<"), array.shape[1:]) as writer:
