@@ -15,7 +15,7 @@ from fastnn.datasets.pixel_label import label_among, marked
 from fastnn.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 SHOWN = 12
 """Most columns that a message names."""
 _ONE_HOT = "columns of 0 and 1"
+_MOST_SHARED = 10_000
+"""Different texts of a column that are looked up."""
 
 
 class Column(NamedTuple):
@@ -102,9 +104,7 @@ def find_labels(
         one for one in found if is_number(one.type, pa) or is_text(one.type, pa) or pa.types.is_dictionary(one.type)
     ]
     values = {part: table.columns([one.name for one in able]) for part, table in tables.items()} if able else {}
-    texts = {
-        k: [str(cell) for table in values.values() for cell in table.column(k).to_pylist()] for k in range(len(able))
-    }
+    texts = {k: _texts(table.column(k) for table in values.values()) for k in range(len(able))}
     label = label_among({k: one.name for k, one in enumerate(able)}, texts, source)
     if not label.positions:
         raise _unclear(source, columns)
@@ -125,6 +125,17 @@ def find_labels(
         start += table.num_rows
     made_of = tuple(able[k].name for k in label.positions)
     return Labels(Column(_ONE_HOT, pa.string(), None, made_of), joined)
+
+
+def _texts(columns: Iterable[Any]) -> list[str]:
+    """Return the cells of columns as texts; equal ones share their memory, unless there are many different ones."""
+    known: dict[str, str] = {}
+    texts = []
+    for chunk in (chunk for column in columns for chunk in column.chunks):
+        for cell in chunk.to_pylist():
+            text = str(cell)
+            texts.append(known.setdefault(text, text) if len(known) < _MOST_SHARED else known.get(text, text))
+    return texts
 
 
 def _unclear(source: str, columns: list[Column]) -> DataError:

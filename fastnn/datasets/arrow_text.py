@@ -144,7 +144,8 @@ def read_pixel_columns(path: Path, polarity: Polarity, spool: Path) -> tuple[NDA
         shown = str(error).replace(str(text), str(path))
         raise DataError(_LINE.sub(lambda match: f"row {int(match[1]) - 2} (from 0)", shown)) from None
     finally:
-        text.unlink(missing_ok=True)
+        with suppress(OSError):  # Windows keeps a file that is mapped
+            text.unlink()
     return images, tuple(note.replace(str(text), str(path)) for note in notes)
 
 

@@ -6,7 +6,7 @@ import struct
 import tarfile
 import tracemalloc
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -249,8 +249,15 @@ PIECES = (
 def _in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    for place in PIECES:
-        monkeypatch.setattr(f"fastnn.datasets.{place}", 8)
+
+
+@pytest.fixture(autouse=True)
+def small_pieces() -> Iterator[pytest.MonkeyPatch]:
+    """Let readers read little at a time, until the patch is undone."""
+    with pytest.MonkeyPatch.context() as patch:
+        for place in PIECES:
+            patch.setattr(f"fastnn.datasets.{place}", 8)
+        yield patch
 
 
 def of(dataset: Dataset) -> list[Any]:
@@ -377,10 +384,9 @@ def test_a_full_disk_is_told_as_one_of_the_store(kind: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("kind", ["npy", "floats", "npz", "table", "tar"])
 def test_large_sources_take_a_fraction_of_their_size(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, tmp_path: Path, small_pieces: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.undo()
-    monkeypatch.chdir(tmp_path / "work")
+    small_pieces.undo()
     n = 20_000
     images = new_array(tmp_path / "images.npy", np.dtype(np.uint8), (n, 784))
     images[:] = 255

@@ -32,7 +32,10 @@ FORGET = """() => {
 }"""
 
 # Asks for the page again, until the answer is not that of the server.
-PROBE = "async () => { while ((await fetch('?probe', { cache: 'no-store' })).status !== 204); }"
+PROBE = """async () => {
+  for (let k = 0; k < 1000; k += 1) if ((await fetch("?probe", { cache: "no-store" })).status === 204) return;
+  throw new Error("requests of the page are not intercepted");
+}"""
 
 
 def intercept(page: Page, url: Any, handler: Callable[[Route], Any]) -> None:
