@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypedDict, TypeVar, Un
 
 import numpy as np
 
+from fastnn import large_arrays
 from fastnn.datasets import Dataset, load_dataset
 from fastnn.datasets.duplicates import group_copies
 from fastnn.datasets.groups import number_groups
@@ -22,7 +23,6 @@ from fastnn.evaluation.matching import match_dataset
 from fastnn.evaluation.metrics import EvaluationParts
 from fastnn.evaluation.roc import roc_auc
 from fastnn.evaluation.student import corrected_interval
-from fastnn.large_arrays import flatnonzero, parts, zeros
 from fastnn.recipe import Recipe, load_recipe
 from fastnn.session import Session, default_recipe
 from fastnn.threads import StopFlag, map_threads, thread_count
@@ -328,7 +328,7 @@ def _scores(model: Model, test: Dataset, n_train: int) -> tuple[dict[str, float]
     matched = match_dataset(test, model)
     evaluating = EvaluationParts(model, matched)
     # A row for each class.
-    scores = zeros((len(model.names) if model.task == "classification" else 0, len(matched)))
+    scores = large_arrays.zeros((len(model.names) if model.task == "classification" else 0, len(matched)))
     for part, outputs in model.outputs_in_parts(matched.features):
         evaluating.add(part, outputs)
         if len(scores):
@@ -347,7 +347,7 @@ def _scores(model: Model, test: Dataset, n_train: int) -> tuple[dict[str, float]
 
 
 def _probabilities(model: Model, test: Dataset, _: int) -> NDArray[np.float64]:
-    found = zeros((len(test), len(model.names)))
+    found = large_arrays.zeros((len(test), len(model.names)))
     for part, outputs in model.outputs_in_parts(test.features):
         found[part] = model.as_probabilities(outputs)
     return found
@@ -396,7 +396,7 @@ def cross_val_predict_proba(
     if dataset.task == "regression":
         raise DataError(f"{dataset.source}: a regression has no class probabilities; call cross_validate")
     plan = _Plan.of(dataset, recipe, folds, repeats)
-    total = zeros((len(dataset), len(dataset.names)))
+    total = large_arrays.zeros((len(dataset), len(dataset.names)))
     waiting: dict[tuple[int, int], NDArray[np.float64]] = {}
     left = iter(plan.jobs)
     wanted = next(left, None)
@@ -416,7 +416,7 @@ def cross_val_predict_proba(
 def _add(total: NDArray[np.float64], chosen: NDArray[np.bool_], values: NDArray[np.float64]) -> None:
     """Add values, one after the other, to the chosen rows."""
     done = 0
-    for part in parts(len(total)):
+    for part in large_arrays.parts(len(total)):
         rows = np.flatnonzero(chosen[part]) + part.start
         total[rows] += values[done : done + len(rows)]
         done += len(rows)
@@ -538,13 +538,13 @@ class _FoldWork(Generic[T]):
         session = self.session(dataset, job, stop)
         for _ in session:
             pass
-        test = dataset.take(flatnonzero(self._folds(dataset, job[0]) == job[1]))
+        test = dataset.take(large_arrays.flatnonzero(self._folds(dataset, job[0]) == job[1]))
         return self.measure(session.model, test, len(dataset) - len(test))
 
     def session(self, dataset: Dataset, job: tuple[int, int], stop: StopFlag) -> Session:
         repeat, fold = job
         own = self.recipe.replace(seed=(self.recipe.seed + 1_000_003 * repeat + fold) % (1 << 63))
-        part = dataset.take(flatnonzero(self._folds(dataset, repeat) != fold))
+        part = dataset.take(large_arrays.flatnonzero(self._folds(dataset, repeat) != fold))
         return Session(part, own, split=False, on_chunk=lambda _: stop.check(), threads=1)
 
     def _folds(self, dataset: Dataset, repeat: int) -> NDArray[np.integer[Any]]:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from fastnn import large_arrays
 from fastnn.datasets.mapped import ChangedRows, MappedRows
 from fastnn.datasets.sparse import SparseRows, check_structure
 from fastnn.errors import DataError
 from fastnn.kernels.workspace import BLOCK, INPUTS_PER_STEP
-from fastnn.large_arrays import zeros
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -101,7 +101,7 @@ class KernelInput:
         """Return a value for each row of ``data``, given one for each sample; 0 for rows that are no sample."""
         if self.mapped is None or self.mapped.index is None:
             return values
-        spread = zeros((len(self.arrays["data"]), *values.shape[1:]), values.dtype)
+        spread = large_arrays.zeros((len(self.arrays["data"]), *values.shape[1:]), values.dtype)
         spread[self.mapped.index] = values
         return spread
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import numpy as np
 
+from fastnn import large_arrays
 from fastnn.datasets.dataset import SIDE
 from fastnn.datasets.duplicates import group_copies
 from fastnn.datasets.mapped import MappedRows
 from fastnn.errors import DataError, MissingExtraError, cannot_write
-from fastnn.large_arrays import parts, smallest_uint, zeros
 from fastnn.reading import read_csv_rows
 from fastnn.recipe import Recipe, presets
 from fastnn.storage import atomic_write
@@ -187,7 +187,7 @@ def find_issues(
     ranked = sorted(issues.values(), key=lambda issue: (KINDS.index(issue.kind), issue.score, issue.index))
     n_right = sum(
         int(np.count_nonzero(probabilities[part].argmax(axis=1) == dataset.labels[part]))
-        for part in parts(*probabilities.shape)
+        for part in large_arrays.parts(*probabilities.shape)
     )
     return Findings(tuple(ranked), n_right / len(dataset), probabilities)
 
@@ -287,14 +287,14 @@ class _Occurring:
     @classmethod
     def of(cls, labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> _Occurring:
         occurs = np.bincount(labels, minlength=probabilities.shape[1]) > 0
-        numbers = (np.cumsum(occurs) - 1).astype(smallest_uint(len(occurs)))
+        numbers = (np.cumsum(occurs) - 1).astype(large_arrays.smallest_uint(len(occurs)))
         return cls(numbers[labels], probabilities, np.flatnonzero(occurs))
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def parts(self) -> Iterator[slice]:
-        return parts(len(self), len(self.present))
+        return large_arrays.parts(len(self), len(self.present))
 
     def shares(self, rows: slice | NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the probabilities of some samples, which sum to 1."""
@@ -326,7 +326,7 @@ def _find_wrong_labels(
     # This filter found most flipped labels of the real digits: 97 % at a precision of 79 %. Others: prune_by_noise_rate
     # 93 % and 77 %, both 92 % and 83 %, confident_learning 78 % and 82 %.
     cleanlab, samples = _cleanlab(), _Occurring.of(labels, probabilities)
-    scores, wrong = zeros(len(labels)), np.zeros(len(labels), dtype=bool)
+    scores, wrong = large_arrays.zeros(len(labels)), np.zeros(len(labels), dtype=bool)
     for part in samples.parts():
         scores[part] = cleanlab.rank.get_label_quality_scores(
             samples.labels[part].astype(np.int64), samples.shares(part), method="self_confidence"
@@ -336,7 +336,7 @@ def _find_wrong_labels(
         order = np.argsort(scores[rows], kind="stable")
         wrong[rows[order[: len(rows) - trusted]]] = True
     found = np.flatnonzero(wrong)
-    for part in parts(len(found), len(samples.present)):
+    for part in large_arrays.parts(len(found), len(samples.present)):
         rows = found[part]
         other = cleanlab.filter.find_label_issues(
             *samples.with_all_classes(rows), filter_by="predicted_neq_given", n_jobs=1
@@ -370,7 +370,7 @@ def _find_outliers(images: NDArray[np.uint8], probabilities: NDArray[np.float64]
     """
     n, n_classes = probabilities.shape
     certain = np.zeros(n, dtype=bool)
-    for part in parts(n, n_classes):
+    for part in large_arrays.parts(n, n_classes):
         certain[part] = probabilities[part].max(axis=1) >= _CERTAIN
     uncertain, known = np.flatnonzero(~certain), np.flatnonzero(certain)
     result = np.zeros(n, dtype=bool)

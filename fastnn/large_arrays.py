@@ -26,8 +26,8 @@ def zeros(shape: int | tuple[int, ...], dtype: DTypeLike = np.float64) -> NDArra
     """Return an array of zeros, from 8 MiB on in a temporary file that is mapped into memory.
 
     Pages of a file are no memory of the process: the system writes them to the disk and drops them when it needs the
-    room. The file is in the cache folder, has no name, and disappears with the array or with the process. If it cannot
-    be written, such as on a full disk, the array is in memory.
+    room. The file is in the cache folder, has no name, is open as long as the array is used, and disappears with it or
+    with the process. If it cannot be written, such as on a full disk, the array is in memory.
 
     Parameters
     ----------

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
+from fastnn import large_arrays
 from fastnn.datasets.mapped import ChangedRows, MappedRows, ReadAhead
 from fastnn.datasets.scaling import Scaling
 from fastnn.datasets.sparse import SparseRows
@@ -20,7 +21,6 @@ from fastnn.evaluation.metrics import mean_loss
 from fastnn.evaluation.regression import r2_score
 from fastnn.images.distort import Distorter
 from fastnn.inputs import ImageInput, density, kernel_input
-from fastnn.large_arrays import smallest_uint, zeros
 from fastnn.model import Model, ModelCard, decide, probe_kind
 from fastnn.network import Network, Task
 from fastnn.stepping import Stepper
@@ -235,7 +235,7 @@ class Trainer:
             if not isinstance(self._data.train.features, MappedRows):
                 return np.array(targets, dtype=np.int64)
             # As large as the samples that are left on the disk.
-            copied = zeros(len(targets), np.int64)
+            copied = large_arrays.zeros(len(targets), np.int64)
             copied[:] = targets
             return copied
         return self._as_parameters(targets, source, "a target")
@@ -496,7 +496,7 @@ class Trainer:
         n, options = self.samples, self._options(epoch)
         blocks = self._recipe.shuffle == "blocks"
         # There may be millions of samples: half the memory of int64.
-        small = smallest_uint(n)
+        small = large_arrays.smallest_uint(n)
         if self._shuffle:
             order = epoch_order(self._recipe.seed, epoch, n, blocks=blocks, dtype=small)
         else:

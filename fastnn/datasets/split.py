@@ -11,10 +11,10 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
+from fastnn import large_arrays
 from fastnn.datasets.duplicates import group_copies, row_bytes
 from fastnn.datasets.groups import join_groups
 from fastnn.errors import DataError
-from fastnn.large_arrays import flatnonzero, smallest_uint
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -84,7 +84,7 @@ class Split(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         if test is not None:
             return replace(dataset, test=None), test
         mask = self.test_mask(dataset)
-        return dataset.take(flatnonzero(~mask)), dataset.take(flatnonzero(mask))
+        return dataset.take(large_arrays.flatnonzero(~mask)), dataset.take(large_arrays.flatnonzero(mask))
 
     def test_mask(self, dataset: Dataset) -> NDArray[np.bool_]:
         """Return which samples are in the test set; none for the kind "own", where the test set is not among them.
@@ -228,13 +228,13 @@ def assign_folds(
     if dataset.groups is not None:
         return _folds_of_groups(dataset, join_groups(dataset.groups, first), folds, seed)
     # There may be millions of samples: small types, and an order that is shuffled in place.
-    leaders = np.flatnonzero(first == np.arange(len(first))).astype(smallest_uint(len(first)))
+    leaders = np.flatnonzero(first == np.arange(len(first))).astype(large_arrays.smallest_uint(len(first)))
     generator = np.random.default_rng([seed, _FOLD_STREAM])
     generator.shuffle(leaders)
-    fold = np.zeros(len(first), dtype=smallest_uint(folds - 1))
+    fold = np.zeros(len(first), dtype=large_arrays.smallest_uint(folds - 1))
     numbers = np.resize(np.arange(folds, dtype=fold.dtype), len(leaders))
     if dataset.task == "classification":
-        labels = dataset.labels.astype(smallest_uint(len(dataset.names)))
+        labels = dataset.labels.astype(large_arrays.smallest_uint(len(dataset.names)))
         leaders = leaders[np.argsort(labels[leaders], kind="stable")]
     elif dataset.task == "regression" and len(dataset.names) == 1:
         leaders = leaders[np.argsort(dataset.targets[leaders, 0], kind="stable")]
@@ -267,7 +267,7 @@ def _folds_of_groups(
         chosen = int(np.lexsort((filled.sum(axis=1), filled @ added))[0])
         fold_of_group[group] = chosen
         filled[chosen] += added
-    return np.asarray(fold_of_group.astype(smallest_uint(folds - 1))[groups])
+    return np.asarray(fold_of_group.astype(large_arrays.smallest_uint(folds - 1))[groups])
 
 
 def _checked(train: Dataset, test: Dataset) -> tuple[Dataset, Dataset]:

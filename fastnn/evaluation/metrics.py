@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from fastnn import large_arrays
 from fastnn.errors import DataError
 from fastnn.evaluation.classification import Evaluation, evaluate_classes, merge_evaluations
 from fastnn.evaluation.matching import match_dataset
@@ -21,7 +22,6 @@ from fastnn.evaluation.regression import (
     variances,
 )
 from fastnn.evaluation.roc import roc_auc
-from fastnn.large_arrays import ROWS_IN_PART, zeros
 from fastnn.model import decide
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class EvaluationParts:
     def _keep_scores(self, part: slice, scores: NDArray[np.float64]) -> None:
         if self._scores is None:
             # A row for each class or label, of which all scores are needed together.
-            self._scores = zeros((scores.shape[1], len(self._dataset)))
+            self._scores = large_arrays.zeros((scores.shape[1], len(self._dataset)))
         self._scores[:, part] = scores.T
 
     def _areas(self, targets: NDArray[np.integer[Any]]) -> list[float | None]:
@@ -207,8 +207,8 @@ def mean_loss(outputs: NDArray[Any], targets: NDArray[Any], loss: str, huber_del
     huber_delta : float, optional
         For "squared_error": errors larger than this count linearly, see Huber 1964.
     """
-    if len(targets) > ROWS_IN_PART:
-        parts = [slice(start, start + ROWS_IN_PART) for start in range(0, len(targets), ROWS_IN_PART)]
+    if len(targets) > large_arrays.ROWS_IN_PART:
+        parts = list(large_arrays.parts(len(targets)))
         losses = [mean_loss(outputs[part], targets[part], loss, huber_delta) for part in parts]
         return math.fsum(mean * len(targets[part]) for mean, part in zip(losses, parts, strict=True)) / len(targets)
     outputs = outputs.astype(np.float64, copy=False)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from fastnn import large_arrays
 from fastnn.evaluation.intervals import check_confidence
-from fastnn.large_arrays import parts
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -46,7 +46,9 @@ def roc_auc(positive: ArrayLike, scores: ArrayLike) -> float | None:
     # Twice the number of negative samples below, and one for each of the same score; whole numbers, so that the sum has
     # no rounding errors.
     twice_wins = sum(
-        int(np.searchsorted(lower, higher[part], side=side).sum()) for part in parts(len(higher)) for side in _SIDES
+        int(np.searchsorted(lower, higher[part], side=side).sum())
+        for part in large_arrays.parts(len(higher))
+        for side in _SIDES
     )
     return twice_wins / (2 * len(higher) * len(lower))
 

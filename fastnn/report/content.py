@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastnn import large_arrays
 from fastnn.datasets.sparse import SparseRows
 from fastnn.errors import DataError, ModelError
 from fastnn.evaluation.figures import Figure, figures_of, row_scores
@@ -14,7 +15,6 @@ from fastnn.evaluation.intervals import Reliability, merge_reliability, reliabil
 from fastnn.evaluation.matching import match_dataset
 from fastnn.evaluation.metrics import AnyEvaluation, EvaluationParts
 from fastnn.evaluation.regression import variances
-from fastnn.large_arrays import zeros
 from fastnn.runs import read_history
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def measure(model: Model, dataset: Dataset, history: Path | None) -> Content:
     parts, worst, points = EvaluationParts(model, matched), _Worst(matched), _Points(matched)
     curve: list[Reliability] = []
     # The intervals of a classifier need no more than its evaluation.
-    kept = zeros((len(matched) if model.task == "regression" else 0, len(model.names)))
+    kept = large_arrays.zeros((len(matched) if model.task == "regression" else 0, len(model.names)))
     for part, outputs in model.outputs_in_parts(matched.features):
         parts.add(part, outputs)
         answers = outputs if model.task == "regression" else model.as_probabilities(outputs)
