@@ -99,6 +99,7 @@ EXCEPTIONS = {
     "storage.py: os.fdopen": "writes",
     "storage.py: source.open": "a temporary file of this process",
     "storage.py: os.open": "opens a folder to flush it",
+    "storage.py: path.open": "opens a file to flush it",
     "temporaries.py: read_bytes": "a file of the kernel, with a fixed name; its size says 0",
     "cli/_streams.py: os.open": "opens the null device",
     "cli/guide.py: read_text": "the guides are part of the package, which may be an archive",
