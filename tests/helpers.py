@@ -133,6 +133,23 @@ def start_process(command: list[str], *, cwd: Path | None, **changes: str | None
     )
 
 
+@contextlib.contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Let no file of this process grow beyond `size` bytes within the context, as on a full disk.
+
+    Of modules that are imported meanwhile no bytecode is written: Python would keep the half of it that had room.
+    """
+    resource = pytest.importorskip("resource")
+    before, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "dont_write_bytecode", True)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, most))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (before, most))
+
+
 def wait_for(holds: Callable[[], object], what: str = "this") -> None:
     """Wait until `holds` returns something true; `what` says in the error what was expected."""
     end = time.monotonic() + TIMEOUT

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from fastnn import large_arrays
+from tests.helpers import largest_file
 
 
 @pytest.fixture(params=["memory", "file"])
@@ -65,16 +66,10 @@ def test_without_a_folder_for_the_file_the_array_is_in_memory(tmp_path: Path, mo
 
 @pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
 def test_without_room_for_the_file_the_array_is_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import resource
-
     monkeypatch.setenv("FASTNN_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr("fastnn.large_arrays.LARGE", 1)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, hard))
-    try:
+    with largest_file(1 << 16):
         array = large_arrays.zeros(1 << 16)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     array += 1.0
     assert array.sum() == 1 << 16
     assert not list((tmp_path / "cache").iterdir())

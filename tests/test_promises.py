@@ -322,8 +322,9 @@ def test_kill_9_leaves_a_run_that_resumes_to_the_same_bytes(folder: Path, networ
 
 # No file may grow beyond 20 kB: the recipe and the history can, a model cannot be written.
 FULL_DISK = """
-import resource
+import resource, sys
 from fastnn.cli import main
+sys.dont_write_bytecode = True  # half of it would be kept
 before = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
 try:

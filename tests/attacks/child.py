@@ -62,6 +62,8 @@ def limited(options: dict[str, Any]) -> Iterator[None]:
         return
     import resource
 
+    # Python would keep the half of it that has room.
+    sys.dont_write_bytecode = True
     kinds = {"file_size": resource.RLIMIT_FSIZE, "files": resource.RLIMIT_NOFILE}
     before = {kinds[name]: resource.getrlimit(kinds[name]) for name in wanted}
     for name, value in wanted.items():

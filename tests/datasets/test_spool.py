@@ -21,6 +21,7 @@ from fastnn.datasets.store import check_store
 from fastnn.datasets.store_files import new_array
 from fastnn.datasets.store_writer import write_store
 from fastnn.errors import DataError
+from tests.helpers import largest_file
 
 N = 30
 DRAWN = load_dataset(f"drawn:{N}")
@@ -368,15 +369,9 @@ FULL = [
 
 @pytest.mark.parametrize("kind", FULL)
 def test_a_full_disk_is_told_as_one_of_the_store(kind: str, tmp_path: Path) -> None:
-    resource = pytest.importorskip("resource")
     source = str(SOURCES[kind]())
-    before, most = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, most))
-    try:
-        with pytest.raises(DataError) as caught:
-            write_store(source, tmp_path / "big.fnn")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (before, most))
+    with largest_file(2000), pytest.raises(DataError) as caught:
+        write_store(source, tmp_path / "big.fnn")
     assert str(caught.value).startswith(f"{tmp_path / 'big.fnn'}: cannot be written (File too large); raise the limit")
     assert caught.value.exit_code == 1
     assert {path.name for path in tmp_path.iterdir()} <= {"cache", "work"}

@@ -18,7 +18,7 @@ from fastnn.errors import FastnnError, MissingExtraError, RecipeError, TrainingE
 from fastnn.session import Session
 from fastnn.sweep.space import Space, load_space
 from fastnn.temporaries import machine_id
-from tests.helpers import blobs, wait_for
+from tests.helpers import blobs, largest_file, wait_for
 
 pytest.importorskip("optuna")
 
@@ -168,17 +168,11 @@ def test_a_line_that_another_sweep_has_not_finished_spoils_nothing(data: Dataset
 
 
 def test_a_full_disk_leaves_the_study_as_it_was(data: Dataset, space: Space, tmp_path: Path) -> None:
-    resource = pytest.importorskip("resource")
     path = tmp_path / "a.study"
     study = Sweep(data, space, path, RANDOM).study
     content = path.read_bytes()
-    before, most = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(content) + 20, most))
-    try:
-        with pytest.raises(FastnnError, match=r"a\.study: cannot be written"):
-            study.ask()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (before, most))
+    with largest_file(len(content) + 20), pytest.raises(FastnnError, match=r"a\.study: cannot be written"):
+        study.ask()
     assert path.read_bytes() == content
     assert run(Sweep(data, space, path, RANDOM)) == 5
 
