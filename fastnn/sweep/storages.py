@@ -143,7 +143,7 @@ def _locked(lock: _JournalLock) -> Iterator[None]:
 
 
 def _append(file: FileIO, content: bytes) -> None:
-    """Write content behind that of a file, wholly or not at all."""
+    """Append content to a file; if that fails, leave the file as it was."""
     size, left = file.seek(0, os.SEEK_END), memoryview(content)
     try:
         while left:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-INPUTS = 8
+INPUTS = 15
 """Inputs of a target, besides its seeds."""
 
 SLOW = {"report", *(["machine-code"] if numba.config.DISABLE_JIT else [])}
