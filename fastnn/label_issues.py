@@ -13,7 +13,7 @@ import numpy as np
 
 from fastnn import large_arrays
 from fastnn.datasets.dataset import SIDE
-from fastnn.datasets.duplicates import group_copies
+from fastnn.datasets.duplicates import are_first, group_copies
 from fastnn.datasets.mapped import MappedRows
 from fastnn.errors import DataError, MissingExtraError, cannot_write
 from fastnn.reading import read_csv_rows
@@ -217,7 +217,7 @@ class _Describer:
         """Return an issue for each copy of an earlier image, and for each image whose copies have another label."""
         issues: dict[int, Issue] = {}
         groups: dict[int, list[int]] = {}
-        for index in np.flatnonzero(first != np.arange(len(first))).tolist():
+        for index in np.flatnonzero(~are_first(first)).tolist():
             groups.setdefault(int(first[index]), []).append(index)
         labels = self.dataset.labels
         for leader, others in groups.items():

@@ -46,6 +46,14 @@ def zeros(shape: int | tuple[int, ...], dtype: DTypeLike = np.float64) -> NDArra
         return np.zeros(shape, dtype)
 
 
+def arange(n: int, dtype: DTypeLike = np.int64) -> NDArray[Any]:
+    """Return the numbers from 0 to n - 1; many are in a temporary file, see :func:`zeros`."""
+    numbers = zeros(n, dtype)
+    for part in parts(n):
+        numbers[part] = np.arange(part.start, part.stop)
+    return numbers
+
+
 def take(array: NDArray[Any], index: NDArray[np.integer[Any]]) -> NDArray[Any]:
     """Return some rows of an array; many are in a temporary file, see :func:`zeros`."""
     taken = zeros((len(index), *array.shape[1:]), array.dtype)
@@ -55,9 +63,12 @@ def take(array: NDArray[Any], index: NDArray[np.integer[Any]]) -> NDArray[Any]:
 
 
 def flatnonzero(mask: NDArray[np.bool_]) -> NDArray[np.signedinteger[Any]]:
-    """Return the positions of a mask, shape (n,), that are True, as int32 if that is enough for n."""
+    """Return the positions of a mask, shape (n,), that are True, as int32 if that is enough for n.
+
+    Many are in a temporary file, see :func:`zeros`.
+    """
     small: DTypeLike = np.int32 if len(mask) <= np.iinfo(np.int32).max else np.int64
-    found, done = np.empty(np.count_nonzero(mask), small), 0
+    found, done = zeros(int(np.count_nonzero(mask)), small), 0
     for part in parts(len(mask)):
         rows = np.flatnonzero(mask[part])
         found[done : done + len(rows)] = rows + part.start

@@ -500,7 +500,7 @@ class Trainer:
         if self._shuffle:
             order = epoch_order(self._recipe.seed, epoch, n, blocks=blocks, dtype=small)
         else:
-            order = np.arange(n, dtype=small)
+            order = large_arrays.arange(n, small)
         totals = np.zeros(2)
         self._engine.load_weights(self._inputs)
         mapped = self._inputs.mapped if self._inputs.changed is None else self._inputs.changed.rows
@@ -642,12 +642,16 @@ def epoch_order(
     """
     rng = np.random.default_rng([seed, epoch])
     if not blocks:
-        order = np.arange(n, dtype=dtype)
+        order = large_arrays.arange(n, dtype)
         rng.shuffle(order)  # in place; the order is that of rng.permutation(n)
         return order
     starts = rng.permutation(-(-n // _BLOCK)) * _BLOCK
-    order = (starts[:, None] + np.arange(_BLOCK)).astype(dtype).reshape(-1)
-    order = order[order < n]  # the last block may be shorter
+    order, done = large_arrays.zeros(n, dtype), 0
+    for part in large_arrays.parts(len(starts), _BLOCK):
+        some = (starts[part, None] + np.arange(_BLOCK)).reshape(-1)
+        some = some[some < n]  # the last block may be shorter
+        order[done : done + len(some)] = some
+        done += len(some)
     for start in range(0, n, _MIXED):
         rng.shuffle(order[start : start + _MIXED])
     return order

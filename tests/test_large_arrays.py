@@ -42,6 +42,7 @@ def test_rows_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
         assert np.array_equal(taken, array[index])
 
 
+@pytest.mark.usefixtures("place")
 def test_positions_of_a_mask_are_small_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fastnn.large_arrays.ROWS_IN_PART", 7)
     for n in (0, 1, 14, 300):
@@ -77,3 +78,12 @@ def test_without_room_for_the_file_the_array_is_in_memory(tmp_path: Path, monkey
 
 def test_the_smallest_type() -> None:
     assert [large_arrays.smallest_uint(n) for n in (0, 255, 256, 70_000)] == [np.uint8, np.uint8, np.uint16, np.uint32]
+
+
+@pytest.mark.usefixtures("place")
+def test_numbers_are_counted_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastnn.large_arrays.ROWS_IN_PART", 7)
+    for n in (0, 1, 14, 300):
+        numbers = large_arrays.arange(n, np.uint16)
+        assert numbers.dtype == np.uint16
+        assert np.array_equal(numbers, np.arange(n))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastnn import large_arrays
 from fastnn.datasets.mapped import row_parts
 from fastnn.datasets.sparse import SparseRows
 
@@ -23,7 +24,7 @@ _COMPARED_AT_ONCE = 4096
 def group_copies(features: NDArray[Any] | SparseRows) -> NDArray[np.int64]:
     """Return for each image or row the position of the first one with the same pixels or values.
 
-    Dense samples are read in parts: what is in memory is a few numbers for each of them.
+    Dense samples are read in parts, and of many samples the numbers kept for each are in temporary files.
 
     Parameters
     ----------
@@ -39,18 +40,20 @@ def group_copies(features: NDArray[Any] | SparseRows) -> NDArray[np.int64]:
     # Only rows with equal fingerprints can be duplicates. This takes 4 ms for 13,942 images, a quarter of the time of a
     # digest of each.
     prints = _fingerprints(features)
-    ordered = np.sort(prints)
-    repeated = ordered[1:][ordered[1:] == ordered[:-1]]
-    del ordered
-    result = np.arange(len(prints))
+    repeated = _repeated(prints)
+    result = large_arrays.arange(len(prints))
     if not len(repeated):
         return result
     # Marks a few of the others too.
     seen = np.zeros(1 << 16, dtype=bool)
     seen[repeated >> np.uint64(48)] = True
-    maybe = np.flatnonzero(seen[prints >> np.uint64(48)])
-    place = np.minimum(np.searchsorted(repeated, prints[maybe]), len(repeated) - 1)
-    maybe = maybe[repeated[place] == prints[maybe]]
+    found = []
+    for part in large_arrays.parts(len(prints)):
+        some = prints[part]
+        rows = np.flatnonzero(seen[some >> np.uint64(48)])
+        place = np.minimum(np.searchsorted(repeated, some[rows]), len(repeated) - 1)
+        found.append(rows[repeated[place] == some[rows]] + part.start)
+    maybe = np.concatenate(found)
     maybe = maybe[np.argsort(prints[maybe], kind="stable")]
     new = np.concatenate([[True], np.diff(prints[maybe]) != 0])
     leaders = maybe[np.maximum.accumulate(np.where(new, np.arange(len(maybe)), 0))]
@@ -59,12 +62,28 @@ def group_copies(features: NDArray[Any] | SparseRows) -> NDArray[np.int64]:
     return result
 
 
+def are_first(first: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which samples are no copies of an earlier one, shape (n,), given what :func:`group_copies` returns."""
+    result = np.empty(len(first), dtype=bool)
+    for part in large_arrays.parts(len(first)):
+        result[part] = first[part] == np.arange(part.start, part.stop)
+    return result
+
+
+def _repeated(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return the values that occur more than once, in ascending order, each once less than it occurs."""
+    ordered = large_arrays.zeros(len(values), values.dtype)
+    ordered[:] = values
+    ordered.sort()
+    return np.asarray(ordered[1:][ordered[1:] == ordered[:-1]])
+
+
 def _fingerprints(features: NDArray[Any]) -> NDArray[np.uint64]:
     """Return a sum of products of the bytes of each row, which is the same for the same rows; shape (n,)."""
     n_bytes = features.shape[1] * features.dtype.itemsize
     n_words = -(-n_bytes // 8)
     factors = np.random.default_rng(0).integers(1 << 63, size=n_words, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
-    prints = np.empty(len(features), dtype=np.uint64)
+    prints = large_arrays.zeros(len(features), np.uint64)
     done = 0
     for part in row_parts(features):
         rows = _as_bytes(part)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, cast
 
 import numpy as np
 
+from fastnn import large_arrays
 from fastnn.datasets.array_stream import ArrayFault, check_header, read_header, values_in
 from fastnn.datasets.safe_read import LIMIT
 from fastnn.errors import DataError
@@ -227,8 +228,10 @@ class MappedRows:
             chosen = np.where(chosen < 0, chosen + n, chosen)
         # A quarter of a gigabyte less for each array of 64 million positions.
         small = np.int32 if len(self.base) <= np.iinfo(np.int32).max else np.int64
-        picked = chosen if self.index is None else self.index[chosen]
-        return MappedRows(self.base, picked.astype(small), self.file)
+        picked = large_arrays.zeros(len(chosen), small)
+        for part in large_arrays.parts(len(chosen)):
+            picked[part] = chosen[part] if self.index is None else self.index[chosen[part]]
+        return MappedRows(self.base, picked, self.file)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         if copy is False and self.index is not None:

@@ -12,7 +12,7 @@ import numpy as np
 from msgspec import Meta
 
 from fastnn import large_arrays
-from fastnn.datasets.duplicates import group_copies, row_bytes
+from fastnn.datasets.duplicates import are_first, group_copies, row_bytes
 from fastnn.datasets.groups import join_groups
 from fastnn.errors import DataError
 
@@ -228,7 +228,7 @@ def assign_folds(
     if dataset.groups is not None:
         return _folds_of_groups(dataset, join_groups(dataset.groups, first), folds, seed)
     # There may be millions of samples: small types, and an order that is shuffled in place.
-    leaders = np.flatnonzero(first == np.arange(len(first))).astype(large_arrays.smallest_uint(len(first)))
+    leaders = large_arrays.flatnonzero(are_first(first))
     generator = np.random.default_rng([seed, _FOLD_STREAM])
     generator.shuffle(leaders)
     fold = np.zeros(len(first), dtype=large_arrays.smallest_uint(folds - 1))

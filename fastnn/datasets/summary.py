@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn.datasets.duplicates import group_copies
+from fastnn.datasets.duplicates import are_first, group_copies
 from fastnn.datasets.mapped import row_parts
 from fastnn.datasets.sparse import SparseRows
 
@@ -48,7 +48,7 @@ def summary(dataset: Dataset) -> dict[str, Any]:
     differs = (targets != targets[first]).any(axis=1)
     conflicting = np.zeros(len(dataset), dtype=bool)
     np.logical_or.at(conflicting, first, differs)
-    figures["copies"] = int(np.count_nonzero(first != np.arange(len(dataset))))
+    figures["copies"] = int(np.count_nonzero(~are_first(first)))
     figures["conflicting"] = int(np.count_nonzero(conflicting[first]))
     figures |= _of_images(dataset) if dataset.is_images else _of_table(dataset)
     figures["notes"] = list(dataset.notes)
