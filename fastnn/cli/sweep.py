@@ -194,14 +194,18 @@ def _search(sweep: Sweep, scheduler: str | None, workers: int | None, *, show: b
     if sweep.goal is not None and sweep.study.count() >= sweep.goal and not sweep.study.unfinished(sweep.goal):
         return 0
     failed = 0
-    with _cluster(scheduler, workers) as cluster, signals(sweep.stop) as signalled:
-        with _live(sweep, show=show) as update:
-            for result in sweep.run(cluster):
-                failed += result.state == "failed"
-                update()
-        if signalled.number:
-            err().print(escape(f"stopped; {sweep.study.source} keeps the trials, and the same command goes on"))
-            raise Interrupted(signalled.number)
+    try:
+        with _cluster(scheduler, workers) as cluster, signals(sweep.stop) as signalled:
+            with _live(sweep, show=show) as update:
+                for result in sweep.run(cluster):
+                    failed += result.state == "failed"
+                    update()
+            if signalled.number:
+                raise Interrupted(signalled.number)
+    # Also while the cluster starts.
+    except Interrupted:
+        err().print(escape(f"stopped; {sweep.study.source} keeps the trials, and the same command goes on"))
+        raise
     return failed
 
 

@@ -59,9 +59,12 @@ def settings() -> Iterator[None]:
             "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
             "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
             "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL": "10s",
+            "DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL": "1s",
         },
         # Nobody looks at these figures, which are measured all the time.
         "distributed.admin.system-monitor.interval": "10s",
+        "distributed.admin.tick.interval": "1s",
+        "distributed.worker.profile.enabled": False,
     }
     with dask.config.set(settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=VersionMismatchWarning)
