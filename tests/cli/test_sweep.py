@@ -2,6 +2,7 @@ import json
 import os
 import re
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -81,6 +82,20 @@ def test_ctrl_c_ends_a_sweep_and_its_workers_and_the_same_command_goes_on(tmp_pa
         done.append(json.loads(result.stdout))
     assert done[0]["trials"]["complete"] == begun + 1
     assert (done[0]["best"], done[0]["weights_sha256"]) == (done[1]["best"], done[1]["weights_sha256"])
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="POSIX signals")
+def test_ctrl_c_while_a_scheduler_does_not_answer_leaves_a_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(TIMEOUT)
+        scheduler = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        command = [*BASIC[:-2], "--trials", "1", "--scheduler", scheduler, "--study", "one.study"]
+        with start_process([sys.executable, "-m", "fastnn", *command], cwd=tmp_path) as process:
+            connection, _ = server.accept()
+            with connection:
+                os.killpg(process.pid, signal.SIGINT)
+                output, _ = process.communicate(timeout=TIMEOUT)
+    assert (process.returncode, output) == (130, "stopped; one.study keeps the trials, and the same command goes on\n")
 
 
 def test_two_objectives_have_their_page() -> None:
