@@ -6,6 +6,7 @@ Part of :mod:`fastnn.sweep.study`, which imports it.
 from __future__ import annotations
 
 import contextlib
+import heapq
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -13,20 +14,25 @@ import numpy as np
 import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, NSGAIISampler, TPESampler
+from optuna.storages import InMemoryStorage
+from optuna.trial import TrialState
 
 from fastnn.sweep.options import BY_NUMBER
 from fastnn.sweep.space import Choices
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
     from optuna.distributions import BaseDistribution
-    from optuna.trial import Trial
+    from optuna.trial import FrozenTrial, Trial
 
     from fastnn.sweep.space import Space, Value
 
 _STARTUP_TRIALS = 10
 _STREAM = 0x5EEB
+MOST_SEEN, BEST_SEEN = 1000, 25
+"""Trials that TPE sees: the best ones, as many as it tells from the others, and the newest ones. Looking through 10,000
+takes a tenth of a second for each new trial, and the older of them hardly count."""
 
 
 @contextlib.contextmanager
@@ -119,6 +125,16 @@ class _Reseeded(BaseSampler):
     def __init__(self, kind: str, seed: int) -> None:
         self._kind, self._seed = kind, seed
         self._made: tuple[int, BaseSampler] | None = None
+        self._seen: tuple[int, optuna.Study] | None = None
+
+    def _study_of(self, study: optuna.Study, trial: FrozenTrial) -> optuna.Study:
+        """Return the study as the sampler of a trial sees it."""
+        # The front of several objectives may be large, and NSGA-II keeps its generations in the study.
+        if self._kind != "tpe" or len(study.directions) > 1:
+            return study
+        if self._seen is None or self._seen[0] != trial.number:
+            self._seen = trial.number, _seen_part(study)
+        return self._seen[1]
 
     def _of(self, trial: Any) -> BaseSampler:
         if self._made is None or self._made[0] != trial.number:
@@ -135,15 +151,16 @@ class _Reseeded(BaseSampler):
 
     def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, Any]:
         """Return what the sampler samples together."""
-        return self._of(trial).infer_relative_search_space(study, trial)
+        return self._of(trial).infer_relative_search_space(self._study_of(study, trial), trial)
 
     def sample_relative(self, study: Any, trial: Any, search_space: Any) -> dict[str, Any]:
         """Return the values of these parameters."""
-        return self._of(trial).sample_relative(study, trial, search_space)
+        return self._of(trial).sample_relative(self._study_of(study, trial), trial, search_space)
 
     def sample_independent(self, study: Any, trial: Any, param_name: str, param_distribution: Any) -> Any:
         """Return the value of another parameter."""
-        return self._of(trial).sample_independent(study, trial, param_name, param_distribution)
+        seen = self._study_of(study, trial)
+        return self._of(trial).sample_independent(seen, trial, param_name, param_distribution)
 
     def before_trial(self, study: Any, trial: Any) -> None:
         """Prepare the sampler."""
@@ -152,3 +169,35 @@ class _Reseeded(BaseSampler):
     def after_trial(self, study: Any, trial: Any, state: Any, values: Any) -> None:
         """Let the sampler keep what it needs."""
         self._of(trial).after_trial(study, trial, state, values)
+
+
+class _Shown(InMemoryStorage):
+    """Holds a study with trials of another one, which are neither copied nor changed."""
+
+    def __init__(self, trials: list[FrozenTrial]) -> None:
+        super().__init__()
+        self._shown = trials
+
+    def get_all_trials(
+        self,
+        study_id: int,  # noqa: ARG002
+        deepcopy: bool = True,  # noqa: ARG002 - as Optuna
+        states: Container[TrialState] | None = None,
+    ) -> list[FrozenTrial]:
+        """Return the trials in these states."""
+        return [one for one in self._shown if states is None or one.state in states]
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """Do nothing: TPE says which parameters a trial gets, and the trial itself has them next."""
+
+
+def _seen_part(study: optuna.Study) -> optuna.Study:
+    """Return a study with the trials of a study of one objective; of many, with the best and the newest."""
+    trials = study.get_trials(deepcopy=False)
+    n_older = max(0, len(trials) - MOST_SEEN + BEST_SEEN) if len(trials) > MOST_SEEN else 0
+    older, newest = trials[:n_older], trials[n_older:]
+    sign = -1 if study.direction == optuna.study.StudyDirection.MAXIMIZE else 1
+    complete = (one for one in older if one.state == TrialState.COMPLETE)
+    best = heapq.nsmallest(BEST_SEEN, complete, key=lambda one: (sign * one.values[0], one.number))
+    shown = sorted(best, key=lambda one: one.number) + newest
+    return optuna.create_study(storage=_Shown(shown), direction=study.direction, study_name=study.study_name)
