@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from fastnn.datasets.input_rows import InputRows
+
     Rows = Iterator[tuple[int, list[str]]]
 
 Kind = Literal["number", "text"]
@@ -60,9 +62,9 @@ class Cells:
     ----------
     kind : {"number", "text"} or None
     numbers : array of float
-        All values of a column of numbers.
+        Values of a column of numbers: all, or those since the last call of :meth:`clear`.
     codes : array of int
-        For each cell of a column of texts, the position of its text in `texts`.
+        For each such cell of a column of texts, the position of its text in `texts`.
     texts : dict of str to int
         The texts that occur, in the order of their first occurrence.
     """
@@ -164,11 +166,25 @@ class Cells:
         if fault is not None:
             raise table.fault(line, self.name, fault)
 
-    def sorted_texts(self) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-        """Return the texts in order, and for each cell the position of its text among them."""
+    @property
+    def values(self) -> array[float] | array[int]:
+        """Its numbers, or its codes if it is a column of texts."""
+        return self.codes if self.kind == "text" else self.numbers
+
+    def clear(self) -> None:
+        """Forget all cells, but not the kind of the column and its texts."""
+        self.numbers, self.codes = array("d"), array("i")
+
+    def ranked_texts(self) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+        """Return the texts in order, and for each code the position of its text among them."""
         names = tuple(sorted(self.texts))
         rank = np.empty(len(names), dtype=np.int64)
         rank[[self.texts[name] for name in names]] = np.arange(len(names))
+        return names, rank
+
+    def sorted_texts(self) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+        """Return the texts in order, and for each cell the position of its text among them."""
+        names, rank = self.ranked_texts()
         return names, rank[np.asarray(self.codes, dtype=np.int64)]
 
 
@@ -225,8 +241,15 @@ class Table:
                 f"{self._decimals['.']}; write all with a point, and without separators of thousands"
             )
 
-    def fill(self, columns: Sequence[Cells | None], rows: Rows) -> int:
+    def fill(self, columns: Sequence[Cells | None], rows: Rows, on_disk: InputRows | None = None) -> int:
         """Add all rows to the columns, of which None are left out; return the number of rows.
+
+        Parameters
+        ----------
+        columns : sequence of Cells or None
+        rows : iterator of (int, list of str)
+        on_disk : InputRows, optional
+            Takes the cells of some of the columns, part by part.
 
         Raises
         ------
@@ -243,6 +266,8 @@ class Table:
             for column, cells in zip(columns, parts, strict=True):
                 if column is not None:
                     column.add(cells, lines, self)
+            if on_disk is not None:
+                on_disk.move()
         return n
 
 

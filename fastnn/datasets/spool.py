@@ -54,9 +54,13 @@ def rows_on_disk(spool: Path, parts: Iterable[NDArray[Any]], dtype: np.dtype[Any
     MappedRows, shape (n, width)
     """
     path = free_path(spool)
-    with ArrayWriter(path, dtype, (width,)) as writer:
-        for part in parts:
-            writer.append(part)
+    try:
+        with ArrayWriter(path, dtype, (width,)) as writer:
+            for part in parts:
+                writer.append(part)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
     return rows_in(path)
 
 
@@ -91,6 +95,11 @@ def array_on_disk(spool: Path, parts: Iterable[NDArray[Any]]) -> NDArray[Any]:
     with ArrayWriter(path, first.dtype, first.shape[1:]) as writer:
         for part in itertools.chain([first], left):
             writer.append(part)
+    return array_in(path)
+
+
+def array_in(path: Path) -> NDArray[Any]:
+    """Return the array of a ``.npy`` file, which has no name any more when this returns."""
     array = MappedFile(path).array
     with contextlib.suppress(OSError):  # Windows keeps a file that is mapped
         path.unlink()

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-from array import array
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from fastnn.datasets.cache import cache_key, cached
 from fastnn.datasets.cells import Cells, Kind, Table, column_name, position_name
-from fastnn.datasets.column_files import MOST_FILES, NumbersOnDisk, rows_of_columns
 from fastnn.datasets.columns import Column, total_width
 from fastnn.datasets.dataset import Dataset
 from fastnn.datasets.delimited import MOST_INPUTS, DelimitedText, has_header, is_tsv, shown
 from fastnn.datasets.groups import group_position
 from fastnn.datasets.label_names import INDEX_NAMES
-from fastnn.datasets.mapped import row_parts
 from fastnn.datasets.safe_read import map_packed, read_packed
 from fastnn.datasets.sparse import SparseRows
+from fastnn.datasets.table_inputs import TableInputs, counts
 from fastnn.datasets.targets import TargetColumn, check_task, make_targets
 from fastnn.errors import DataError
 
@@ -40,7 +37,6 @@ _FEWEST_COUNTED = 3
 """Fewest rows that can be counted."""
 _LONGEST_NAME = 1000
 _SHOWN = 8
-_CELLS_AT_ONCE = 1 << 20
 
 
 def read_table(
@@ -68,7 +64,7 @@ def read_table(
     task : {"classification", "multilabel", "regression"}, optional
         See :func:`fastnn.datasets.targets.make_targets`.
     spool : Path, optional
-        A temporary folder for images, and for rows without categories, if they are to be left on the disk.
+        A temporary folder for images and rows, if they are to be left on the disk.
     group : str, optional
         The column that says which rows belong together; it is no input.
 
@@ -113,8 +109,7 @@ def parse_table(
     images, notes = parse_images(text, target, task, spool=spool, group=group)
     if images is not None:
         return images
-    with contextlib.ExitStack() as stack:
-        table = _parse(text, target, task, group, _Spool(spool, stack))
+    table = _parse(text, target, task, group, spool)
     return replace(table, notes=(*notes, *table.notes))
 
 
@@ -138,31 +133,9 @@ class _Names:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _Spool:
-    """Where rows are left on the disk.
-
-    Attributes
-    ----------
-    folder : Path or None
-        None if they are not.
-    stack : ExitStack
-        Removes the files of columns.
-    """
-
-    folder: Path | None
-    stack: contextlib.ExitStack
-
-    def column(self, position: int) -> NumbersOnDisk | None:
-        """Return an empty column on the disk; None if rows are not left there."""
-        if self.folder is None:
-            return None
-        numbers = NumbersOnDisk(self.folder / f"column-{position}")
-        self.stack.callback(numbers.remove)
-        return numbers
-
-
-def _parse(text: DelimitedText, target: Sequence[str], task: str | None, group: str | None, spool: _Spool) -> Dataset:
+def _parse(
+    text: DelimitedText, target: Sequence[str], task: str | None, group: str | None, spool: Path | None
+) -> Dataset:
     names = _names_of(text, target)
     grouped = None
     if group is not None:
@@ -171,32 +144,28 @@ def _parse(text: DelimitedText, target: Sequence[str], task: str | None, group: 
     # The column of groups is no target either, unless it is asked for.
     choice = names if grouped is None else replace(names, left_out=names.left_out | {grouped})
     chosen, how_chosen = _choose_target(choice, target, text)
-    # Files of columns are open at the same time.
-    columns_on_disk = spool.folder is not None and len(names.all) <= MOST_FILES
-    table = Table(text.source, takes_commas=text.delimiter != ",", is_bounded=not columns_on_disk)
+    table = Table(text.source, takes_commas=text.delimiter != ",", is_bounded=spool is None)
     cells: list[Cells | None] = [None if k in names.left_out else Cells(name) for k, name in enumerate(names.all)]
-    for k, cell in enumerate(cells):
-        if columns_on_disk and cell is not None and k not in chosen and k != grouped:
-            numbers: Any = spool.column(k)
-            cell.numbers = numbers
     # Classes may be mixed, such as 1, 2 and 2b; other columns may not.
     for k in chosen:
         cells[k] = Cells(names.all[k], _KINDS.get(task or ""))
     if grouped is not None:
         cells[grouped] = Cells(names.all[grouped], "text")
-    n = table.fill(cells, text.rows(header=names.is_header))
+    inputs = TableInputs(
+        [cell for k, cell in enumerate(cells) if cell is not None and k not in chosen and k != grouped], spool
+    )
+    n = inputs.read(table, cells, text.rows(header=names.is_header))
     if not n:
         raise DataError(f"{text.source}: holds names of columns, but no rows")
     targets = make_targets([_target_column(cell) for k in chosen if (cell := cells[k])], task, text.source)
     groups = None if grouped is None else np.asarray(cast(Cells, cells[grouped]).codes, dtype=np.int64)
-    inputs = [cell for k, cell in enumerate(cells) if cell is not None and k not in chosen and k != grouped]
-    index = [cell.name for cell in inputs if _is_index(cell)] if len(inputs) > 1 else []
-    inputs = [cell for cell in inputs if cell.name not in index]
+    index = _indices(inputs, n) if len(inputs.cells) > 1 else []
+    inputs.leave_out(index)
     numbered = [f"{column_name(name)} counts the rows and is left out; rename it to use it" for name in index]
-    if not inputs:
+    if not inputs.cells:
         raise DataError(f"{text.source}: has no column besides the target; at least one input is needed")
     cells.clear()
-    features, columns = _features(inputs, n, text.source, spool.folder)
+    features, columns = _features(inputs, text.source)
     form = [text.how] if text.how else []
     form += ["numbers have decimal commas"] if table.has_decimal_commas else []
     how_read = ["; ".join(form)] if form else []
@@ -205,11 +174,16 @@ def _parse(text: DelimitedText, target: Sequence[str], task: str | None, group: 
     return Dataset(features, targets.values, targets.names, text.source, notes=notes, columns=columns, groups=groups)
 
 
-def _is_index(cells: Cells) -> bool:
-    """Return whether a column is named as an index and counts the rows."""
-    if cells.kind != "number" or len(cells.numbers) < _FEWEST_COUNTED or cells.name.casefold() not in INDEX_NAMES:
-        return False
-    return bool((np.diff(np.array(cells.numbers)) == 1).all())
+def _indices(inputs: TableInputs, n: int) -> list[str]:
+    """Return the names of columns that are named as an index and count the rows."""
+    return [
+        cells.name
+        for k, cells in enumerate(inputs.cells)
+        if n >= _FEWEST_COUNTED
+        and cells.kind == "number"
+        and cells.name.casefold() in INDEX_NAMES
+        and inputs.counts_rows(k)
+    ]
 
 
 def _names_of(text: DelimitedText, wanted: Sequence[str]) -> _Names:
@@ -277,14 +251,12 @@ def _target_column(cells: Cells) -> TargetColumn:
     return TargetColumn(cells.name, None, texts, codes)
 
 
-def _features(
-    inputs: list[Cells], n: int, source: str, spool: Path | None
-) -> tuple[NDArray[np.float64] | SparseRows, tuple[Column, ...]]:
-    """Return the features and their columns; empties `inputs`, so that not all is in memory twice."""
+def _features(inputs: TableInputs, source: str) -> tuple[NDArray[np.float64] | SparseRows, tuple[Column, ...]]:
+    """Return the features and their columns."""
     ranks: list[NDArray[np.int64] | None] = []
     columns = []
-    for cells in inputs:
-        texts, rank = cells.sorted_texts() if cells.kind == "text" else (None, None)
+    for cells in inputs.cells:
+        texts, rank = cells.ranked_texts() if cells.kind == "text" else (None, None)
         columns.append(Column(cells.name, texts))
         ranks.append(rank)
     if total_width(tuple(columns)) > MOST_INPUTS:
@@ -292,46 +264,9 @@ def _features(
             f"{source}: the columns become {total_width(tuple(columns)):,} inputs, one for each category; at most "
             f"{MOST_INPUTS:,} can be learned; leave out columns with many categories"
         )
-    numbers = [cells.numbers for cells in inputs]
-    inputs.clear()
-    if spool is not None and all(isinstance(one, NumbersOnDisk) for one in numbers):
-        if all(rank is None for rank in ranks):
-            return cast(Any, rows_of_columns(cast(Any, numbers), spool)), tuple(columns)
-        raise DataError(
-            f"{source}: has columns of texts, whose rows are sparse, but a store holds dense rows; train on it as it is"
-        )
     if all(rank is None for rank in ranks):
-        dense = np.empty((n, len(numbers)))
-        for k in range(len(numbers)):
-            dense[:, k] = numbers[k]
-            numbers[k] = array("d")
-        return dense, tuple(columns)
-    values = [np.array(number) if rank is None else rank for number, rank in zip(numbers, ranks, strict=True)]
-    return one_hot(values, tuple(columns), n), tuple(columns)
-
-
-def one_hot(values: Sequence[NDArray[Any]], columns: tuple[Column, ...], n: int) -> SparseRows:
-    """Return sparse rows of numbers and categories.
-
-    Parameters
-    ----------
-    values : sequence of ndarray, each of shape (n,)
-        For each column its numbers, or positions in its categories; -1 for none of them.
-    columns : tuple of Column
-    n : int
-        Number of rows.
-    """
-    starts = np.concatenate([[0], np.cumsum([column.width for column in columns])]).astype(np.int64)
-    is_text = np.array([column.categories is not None for column in columns])
-    parts = []
-    at_once = max(1, _CELLS_AT_ONCE // len(columns))
-    for begin in range(0, n, at_once):
-        block = np.stack([value[begin : begin + at_once] for value in values], axis=1).astype(np.float64)
-        indices = np.where(is_text, starts[:-1] + block, starts[:-1]).astype(np.int32)
-        stored = np.where(is_text, block >= 0, block != 0)
-        parts.append((np.where(is_text, 1.0, block)[stored], indices[stored], stored.sum(axis=1)))
-    data, index, lengths = (np.concatenate(one) for one in zip(*parts, strict=True))
-    return SparseRows(data, index, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), int(starts[-1]))
+        return inputs.dense(), tuple(columns)
+    return inputs.sparse(tuple(columns), ranks), tuple(columns)
 
 
 def _category_notes(columns: tuple[Column, ...], n: int) -> list[str]:
@@ -360,13 +295,9 @@ def _count_notes(columns: tuple[Column, ...], features: NDArray[np.float64] | Sp
         return []
     last = len(features) - 1
     ends = features[0:1][0], features[last : last + 1][0]
-    counts = [
-        column.name
-        for k, column in enumerate(columns)
-        if ends[1][k] - ends[0][k] == last and all((np.diff(part[:, k]) == 1).all() for part in row_parts(features))
-    ]
+    found = [column.name for k, column in enumerate(columns) if ends[1][k] - ends[0][k] == last and counts(features, k)]
     return [
-        f"{column_name(name)} counts the rows; delete it from the file if it is their number alone" for name in counts
+        f"{column_name(name)} counts the rows; delete it from the file if it is their number alone" for name in found
     ]
 
 
@@ -383,7 +314,7 @@ def read_rows(
         Those of the model; None if it does not know their names: the table must then have `n_inputs` columns.
     n_inputs : int
     spool : Path, optional
-        A temporary folder for rows without categories, if they are to be left on the disk.
+        A temporary folder for the rows, if they are to be left on the disk.
 
     Returns
     -------
@@ -423,39 +354,29 @@ def read_rows(
     ]
     for k, cell in zip(places, read, strict=True):
         cells[k] = cell
-    with contextlib.ExitStack() as stack:
-        on_disk = spool is not None and len(read) <= MOST_FILES and all(one.categories is None for one in named)
-        for k, cell in zip(places, read, strict=True):
-            if on_disk and (numbers := _Spool(spool, stack).column(k)) is not None:
-                cell.numbers = cast(Any, numbers)
-        table = Table(source, takes_commas=text.delimiter != ",", is_bounded=not on_disk)
-        n = table.fill(cells, text.rows(header=names.is_header))
-        if not n:
-            raise DataError(f"{source}: holds names of columns, but no rows")
-        dense: Any = None
-        if on_disk and spool is not None:
-            dense = rows_of_columns(cast(Any, [cell.numbers for cell in read]), spool)
+    inputs = TableInputs(read, spool)
+    table = Table(source, takes_commas=text.delimiter != ",", is_bounded=spool is None)
+    n = inputs.read(table, cells, text.rows(header=names.is_header))
+    if not n:
+        raise DataError(f"{source}: holds names of columns, but no rows")
     notes = list(names.notes) if columns is None else []
     extra = [name for name, k in known.items() if k not in places]
     if extra:
         notes.append(f"{source}: columns that the model does not take are left out: {_listed(extra)}")
-    if dense is not None:
-        return dense, tuple(notes)
     if all(column.categories is None for column in named):
-        return np.stack([np.array(cell.numbers) for cell in read], axis=1), tuple(notes)
-    values = []
-    for column, cell in zip(named, read, strict=True):
+        return inputs.dense(), tuple(notes)
+    ranks: list[NDArray[np.int64] | None] = []
+    for k, (column, cell) in enumerate(zip(named, read, strict=True)):
         if column.categories is None:
-            values.append(np.array(cell.numbers))
+            ranks.append(None)
             continue
         position = {category: k for k, category in enumerate(column.categories)}
-        texts, codes = cell.sorted_texts()
-        found = np.array([position.get(category, -1) for category in texts], dtype=np.int64)[codes]
-        values.append(found)
-        unknown = [category for category in texts if category not in position]
+        rank = np.array([position.get(category, -1) for category in cell.texts], dtype=np.int64)
+        ranks.append(rank)
+        unknown = sorted(cell.texts.keys() - position.keys())
         if unknown:
             notes.append(
-                f"{source}: {np.count_nonzero(found < 0):,} of {n:,} rows have a text in {column_name(column.name)} "
+                f"{source}: {inputs.unknown(k, rank):,} of {n:,} rows have a text in {column_name(column.name)} "
                 f"that the model does not know, and no category there: {_listed(unknown)}"
             )
-    return one_hot(values, named, n), tuple(notes)
+    return inputs.sparse(named, ranks), tuple(notes)
