@@ -74,7 +74,12 @@ def check_header(header: Header, name: str, size: int) -> None:
 
 def is_large(header: Header) -> bool:
     """Return whether an array may hold samples, and not one number or text for each of them."""
-    return len(header.shape) > 1 and 0 not in header.shape and header.dtype.kind in "biuf"
+    return len(header.shape) > 1 and is_numbers(header)
+
+
+def is_numbers(header: Header) -> bool:
+    """Return whether an array holds numbers, at least one."""
+    return 0 not in header.shape and header.dtype.kind in "biuf"
 
 
 def values_in(content: Any, header: Header, offset: int = 0) -> NDArray[Any]:

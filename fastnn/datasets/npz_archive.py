@@ -8,7 +8,15 @@ import math
 import zipfile
 from typing import TYPE_CHECKING, Any, cast
 
-from fastnn.datasets.array_stream import ArrayFault, check_header, is_large, read_header, read_values, values_in
+from fastnn.datasets.array_stream import (
+    ArrayFault,
+    check_header,
+    is_large,
+    is_numbers,
+    read_header,
+    read_values,
+    values_in,
+)
 from fastnn.datasets.named_arrays import MOST_ARRAYS, ArrayInfo
 from fastnn.datasets.safe_read import FILE_LIMIT, LIMIT, PIECE, unpacked_limit
 from fastnn.datasets.spool import content_on_disk
@@ -24,6 +32,8 @@ if TYPE_CHECKING:
 
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """Those that NumPy writes; others may need gigabytes before they unpack a byte."""
+_OF_SPARSE_ROWS = ("data.npy", "indices.npy", "test_data.npy", "test_indices.npy")
+"""Arrays in one dimension that may be as large as those of samples."""
 
 
 @contextlib.contextmanager
@@ -103,7 +113,7 @@ def read_member(
         # Numbers in two dimensions, targets of a regression, do not become Python objects.
         if math.prod(header.shape) > most and not (header.dtype.kind in "biuf" and len(header.shape) == 2):
             raise ArrayFault(f"{info.filename} has {math.prod(header.shape):,} values, more than there are samples")
-        if spool is not None and is_large(header):
+        if spool is not None and (is_large(header) or (is_numbers(header) and info.filename in _OF_SPARSE_ROWS)):
             pieces = itertools.chain([header.rest], iter(lambda: member.read(PIECE), b""))
             return values_in(content_on_disk(spool, pieces), header)
         return read_values(cast("BinaryIO", member), header)

@@ -196,10 +196,10 @@ def _read_mat(path: Path, options: ReadOptions, spool: Path | None) -> Dataset:
     return read_mat(path, options.task, spool)
 
 
-def _read_sparse(path: Path, options: ReadOptions, _: Path | None) -> Dataset:
+def _read_sparse(path: Path, options: ReadOptions, spool: Path | None) -> Dataset:
     from fastnn.datasets.svmlight import read_svmlight
 
-    return read_svmlight(path, options.task)
+    return read_svmlight(path, options.task, spool)
 
 
 def _read_arrow(path: Path, options: ReadOptions, spool: Path | None) -> Dataset:

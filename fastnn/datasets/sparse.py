@@ -96,13 +96,23 @@ class SparseRows:
         ----------
         rows : array_like of int, shape (k,)
             Negative positions count from the end, as in NumPy.
+
+        Returns
+        -------
+        SparseRows
+            Of neighbours in their order, the values and indices are views.
         """
-        chosen = np.arange(len(self))[np.asarray(rows, dtype=np.int64)]
+        positions = np.asarray(rows, dtype=np.int64)
+        if len(positions) and 0 <= positions[0] <= positions[-1] < len(self) and (np.diff(positions) == 1).all():
+            starts = self.row_starts[positions[0] : positions[-1] + 2]
+            part = slice(int(starts[0]), int(starts[-1]))
+            return SparseRows(self.values[part], self.indices[part], starts - starts[0], self.n_columns)
+        chosen = np.arange(len(self))[positions]
         lengths = np.diff(self.row_starts)[chosen]
         starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        # Position of each value that is taken: those of a row follow the row's start.
-        positions = np.arange(starts[-1]) + np.repeat(self.row_starts[chosen] - starts[:-1], lengths)
-        return SparseRows(self.values[positions], self.indices[positions], starts, self.n_columns)
+        # Place of each value that is taken: those of a row follow the row's start.
+        places = np.arange(starts[-1]) + np.repeat(self.row_starts[chosen] - starts[:-1], lengths)
+        return SparseRows(self.values[places], self.indices[places], starts, self.n_columns)
 
     def toarray(self) -> NDArray[Any]:
         """Return the matrix with all its zeros, shape (n, n_columns)."""

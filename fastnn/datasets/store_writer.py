@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from fastnn.datasets.dataset import Dataset
+from fastnn.datasets.dense_rows import with_dense_rows
 from fastnn.datasets.mapped import MappedFile, MappedRows, row_parts
 from fastnn.datasets.options import DEFAULT_OPTIONS
-from fastnn.datasets.sparse import SparseRows
 from fastnn.datasets.store import (
     ENDING,
     FILES,
@@ -72,7 +72,8 @@ def write_store(
     Raises
     ------
     DataError
-        If the source is damaged or its rows are sparse, `out` exists and `force` is not given, or it cannot be written.
+        If the source is damaged, its sparse rows are too large with all their zeros, `out` exists and `force` is not
+        given, or it cannot be written.
     """
     out = user_path(out)
     check_target(out)
@@ -85,7 +86,7 @@ def write_store(
     try:
         with temporary_folder(out) as made, temporary_folder(out) as spool:
             dataset = source if isinstance(source, Dataset) else load_for_store(source, options, spool)
-            _write(dataset, made, spool, out, options.group)
+            _write(with_dense_rows(dataset, spool), made, spool, out, options.group)
             if not exists:
                 put_in_place(made, out)
             elif not exchange(made, out, FILES):
@@ -102,8 +103,6 @@ def _write(dataset: Dataset, folder: Path, spool: Path, out: Path, group: str | 
             parts[cast("Part", part)] = one
     headers: dict[Any, PartHeader] = {}
     for part, one in parts.items():
-        if isinstance(one.features, SparseRows):
-            raise DataError(f"{one.source}: its rows are sparse, but a store holds dense rows; train on it as it is")
         if (one.names, one.features.dtype, one.targets.dtype) != (
             dataset.names,
             dataset.features.dtype,
@@ -111,7 +110,7 @@ def _write(dataset: Dataset, folder: Path, spool: Path, out: Path, group: str | 
         ):
             raise DataError(f"{one.source}: its {part} set has other classes or numbers; a store needs the same")
         names = FileNames.of(part)
-        _write_array(folder / names.features, one.features, spool)
+        _write_array(folder / names.features, cast("Any", one.features), spool)
         _write_array(folder / names.targets, one.targets)
         if one.groups is not None:
             _write_array(folder / names.groups, one.groups)
