@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import replace
+from sys import intern
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import msgspec
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
     from typing import BinaryIO
-
-    from numpy.typing import NDArray
 
     from fastnn.datasets.safe_read import Content
 
@@ -80,7 +79,7 @@ def read_json(path: Path, spool: Path | None = None) -> Dataset:
         If the content has another format; the message names the file and the item.
     """
     if spool is not None:
-        return _parse_to_disk(map_packed(path), str(path), spool)
+        return _parse(map_packed(path), str(path), spool)
     stored = None if is_packed(path.name) else cached_file(path, str(path))
     return from_bytes(read_packed(path), str(path)) if stored is None else stored
 
@@ -97,10 +96,8 @@ def read_json_with_contributors(path: Path, spool: Path | None = None) -> Datase
     """
     source = str(path)
     contributors: list[str] = []
-    if spool is not None:
-        dataset = _parse_to_disk(map_packed(path), source, spool, contributors)
-    else:
-        dataset = _parse(read_packed(path), source, contributors)
+    content = read_packed(path) if spool is None else map_packed(path)
+    dataset = _parse(content, source, spool, contributors)
     groups, notes = contributor_groups(contributors, source)
     return replace(dataset, groups=groups, notes=notes)
 
@@ -118,27 +115,8 @@ def from_bytes(content: bytes | bytearray, source: str) -> Dataset:
     return cached(cache_key(content, source), len(content), source, lambda: _parse(content, source))
 
 
-def _parse(content: bytes | bytearray, source: str, contributors: list[str] | None = None) -> Dataset:
-    pixels, labels = bytearray(), list[int | str]()
-    for image, label in _digits(content, source, contributors):
-        pixels += image
-        labels.append(label)
-    return _dataset(pixels, labels, source)
-
-
-def _parse_to_disk(content: Content, source: str, spool: Path, contributors: list[str] | None = None) -> Dataset:
-    labels = list[int | str]()
-
-    def images_of_items() -> Iterator[NDArray[np.uint8]]:
-        for image, label in _digits(content, source, contributors):
-            labels.append(label)
-            yield np.frombuffer(image, np.uint8)[None]
-
-    images: Any = rows_on_disk(spool, images_of_items(), np.dtype(np.uint8), PIXELS)
-    if not labels:
-        return _dataset(bytearray(), labels, source)
-    indices, classes = encode_labels(labels, source)
-    return Dataset(images, indices, classes, source)
+def _parse(content: Content, source: str, spool: Path | None = None, contributors: list[str] | None = None) -> Dataset:
+    return _dataset(_digits(content, source, contributors), source, spool)
 
 
 def _digits(content: Content, source: str, contributors: list[str] | None = None) -> Iterator[tuple[bytes, int | str]]:
@@ -150,11 +128,11 @@ def _digits(content: Content, source: str, contributors: list[str] | None = None
         except _FAULTS as error:
             raise DataError(f"{source}: item {position}: {_explain(error)}") from None
         if contributors is not None:
-            contributors.append(cast(_Credited, digit).contributor)
+            contributors.append(intern(cast(_Credited, digit).contributor))
         yield parse_pixels(digit.image, f"{source}: item {position}"), digit.label
 
 
-def read_class_files(paths: Sequence[Path], source: str) -> Dataset:
+def read_class_files(paths: Sequence[Path], source: str, spool: Path | None = None) -> Dataset:
     """Read a data set from files named after the digit they hold, as the original collected them.
 
     Parameters
@@ -164,6 +142,8 @@ def read_class_files(paths: Sequence[Path], source: str) -> Dataset:
         pixels. A label in an object overrides the name of the file.
     source : str
         The `source` of the returned data set.
+    spool : Path, optional
+        A temporary folder for the images, if they are to be left on the disk.
 
     Returns
     -------
@@ -174,21 +154,24 @@ def read_class_files(paths: Sequence[Path], source: str) -> Dataset:
     DataError
         If the content of a file has another format; the message names the file and the item.
     """
-    contents = [read_packed(path) for path in paths]
-    digest = hashlib.sha256()
-    for path, content in zip(paths, contents, strict=True):
-        digest.update(path.name[:1].encode() + cache_key(content, path.name).encode())
+    contents: list[Content] = [read_packed(path) if spool is None else map_packed(path) for path in paths]
 
     def parse() -> Dataset:
-        pixels, labels = bytearray(), list[int | str]()
-        for path, content in zip(paths, contents, strict=True):
-            _parse_class_file(content, path, pixels, labels)
-        return _dataset(pixels, labels, source)
+        digits = (
+            digit for path, content in zip(paths, contents, strict=True) for digit in _digits_of_class(content, path)
+        )
+        return _dataset(digits, source, spool)
 
+    if spool is not None:
+        return parse()
+    digest = hashlib.sha256()
+    for path, content in zip(paths, contents, strict=True):
+        digest.update(path.name[:1].encode() + cache_key(cast(bytes, content), path.name).encode())
     return cached(digest.hexdigest(), sum(map(len, contents)), source, parse)
 
 
-def _parse_class_file(content: bytes | bytearray, path: Path, pixels: bytearray, labels: list[int | str]) -> None:
+def _digits_of_class(content: Content, path: Path) -> Iterator[tuple[bytes, int | str]]:
+    """Yield pixels and label of each image in the content of a file of one class."""
     default_label = int(path.name[0])
     for position, text in enumerate(array_items(Unpacked(content, path.name), str(path), _FORMAT)):
         image, label = msgspec.Raw(text), None
@@ -198,15 +181,31 @@ def _parse_class_file(content: bytes | bytearray, path: Path, pixels: bytearray,
             except _FAULTS as error:
                 raise DataError(f"{path}: item {position}: {_explain(error)}") from None
             image, label = element.image, element.label
-        pixels += parse_pixels(image, f"{path}: item {position}")
-        labels.append(default_label if label is None else label)
+        yield parse_pixels(image, f"{path}: item {position}"), default_label if label is None else label
 
 
-def _dataset(pixels: bytearray, labels: list[int | str], source: str) -> Dataset:
+def _dataset(digits: Iterator[tuple[bytes, int | str]], source: str, spool: Path | None) -> Dataset:
+    """Return the data set of images and their labels; with a temporary folder, the images are left there."""
+    labels = list[int | str]()
+
+    def images() -> Iterator[bytes]:
+        for image, label in digits:
+            labels.append(intern(label) if isinstance(label, str) else label)
+            yield image
+
+    rows: Any
+    if spool is None:
+        pixels = bytearray()
+        for image in images():
+            pixels += image
+        rows = np.frombuffer(pixels, np.uint8).reshape(-1, PIXELS)
+    else:
+        arrays = (np.frombuffer(image, np.uint8)[None] for image in images())
+        rows = rows_on_disk(spool, arrays, np.dtype(np.uint8), PIXELS)
     if not labels:
         raise DataError(f"{source}: holds no images")
     indices, classes = encode_labels(labels, source)
-    return Dataset(np.frombuffer(pixels, np.uint8).reshape(-1, PIXELS), indices, classes, source)
+    return Dataset(rows, indices, classes, source)
 
 
 def parse_pixels(text: msgspec.Raw | bytes, where: str) -> bytes:

@@ -63,11 +63,13 @@ def encode_labels(labels: Sequence[int | str], source: str = "labels") -> tuple[
         check_class_name(str(label), source)
     integers = {label: value for label in unique if (value := _as_int(label)) is not None}
     if len(integers) != len(unique):
-        return _encode_text([str(label) for label in labels])
+        return _encode({label: str(label) for label in unique}, labels)
     outside = [value for value in integers.values() if value not in _INT64]
     if outside:
         raise DataError(f"{source}: {str(min(outside))[:40]} cannot be a label; integer labels are 0 to 2^63 - 1")
-    return _encode_integers([integers[label] for label in labels])
+    if max(integers.values(), default=0) <= 9:
+        return _indices(integers, labels), DIGIT_CLASSES
+    return _encode(integers, labels)
 
 
 def encode_array(labels: NDArray[Any], source: str = "labels") -> tuple[NDArray[np.int64], tuple[str, ...]]:
@@ -144,17 +146,15 @@ def _as_int(label: int | str) -> int | None:
     return value if str(value) == label else None
 
 
-def _encode_integers(labels: Sequence[int]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    values = np.asarray(labels, dtype=np.int64)
-    if values.size == 0 or values.max() <= 9:
-        return values, DIGIT_CLASSES
-    unique, indices = np.unique(values, return_inverse=True)
-    return indices.astype(np.int64), tuple(str(value) for value in unique)
+def _encode(values: dict[Any, Any], labels: Sequence[int | str]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Return the index of each label in the order of the values of all labels, and the values as texts."""
+    names = sorted(set(values.values()))
+    position = {name: k for k, name in enumerate(names)}
+    return _indices({label: position[value] for label, value in values.items()}, labels), tuple(map(str, names))
 
 
-def _encode_text(labels: Sequence[str]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    unique, indices = np.unique(np.asarray(labels, dtype=object), return_inverse=True)
-    return indices.astype(np.int64), tuple(str(name) for name in unique)
+def _indices(index: dict[Any, int], labels: Sequence[int | str]) -> NDArray[np.int64]:
+    return np.fromiter(map(index.__getitem__, labels), np.int64, len(labels))
 
 
 def check_class_name(name: str, source: str) -> None:

@@ -315,7 +315,7 @@ def _read_folder(folder: Path, options: ReadOptions, spool: Path | None) -> Data
     if class_files:
         from fastnn.datasets.digits_json import read_class_files
 
-        return read_class_files(class_files, str(folder))
+        return read_class_files(class_files, str(folder), spool)
     if whole:
         return _read_file(whole, options, spool)
     raise DataError(f"{folder}: no data set in this folder; known are {_FORMATS}")
