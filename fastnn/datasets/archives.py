@@ -285,7 +285,7 @@ def _unpacked(content: Content, name: str, shown: str, spool: Path | None = None
         return content
     if spool is None:
         return bytearray().join(Unpacked(content, shown, packed=True))
-    return content_on_disk(spool, Unpacked(content, shown, packed=True, most=LIMIT))
+    return content_on_disk(spool, Unpacked(content, shown, packed=True))
 
 
 def _check_sizes(sizes: list[int], packed: int, shown: str) -> None:

@@ -16,7 +16,7 @@ from fastnn.datasets.label_arrays import as_list
 from fastnn.datasets.labels import encode_array
 from fastnn.datasets.mapped import MappedRows, row_parts
 from fastnn.datasets.pixel_arrays import images_from_array
-from fastnn.datasets.safe_read import LIMIT, Content, Unpacked, is_packed, map_packed, read_packed
+from fastnn.datasets.safe_read import Content, Unpacked, is_packed, map_packed, read_packed
 from fastnn.datasets.spool import content_on_disk
 from fastnn.errors import DataError
 
@@ -309,7 +309,7 @@ def _content(path: Path, spool: Path | None = None) -> Content:
     content = map_packed(path)
     if not is_packed(path.name):
         return content
-    return content_on_disk(spool, _announced(Unpacked(content, str(path), most=LIMIT)))
+    return content_on_disk(spool, _announced(Unpacked(content, str(path))))
 
 
 def _announced(file: Unpacked) -> Iterator[bytes | bytearray]:

@@ -123,12 +123,12 @@ class Unpacked:
         Name of the file; what error messages call it.
     packed : bool, optional
         Whether it is compressed; by default its name says so.
-    most : int
-        Most bytes that it may unpack to, if they are not kept in memory.
     """
 
-    def __init__(self, content: Content, name: str, *, packed: bool | None = None, most: int = FILE_LIMIT) -> None:
+    def __init__(self, content: Content, name: str, *, packed: bool | None = None) -> None:
         self._name = name
+        # What is mapped is not kept in memory either when it is unpacked.
+        most = LIMIT if isinstance(content, mmap.mmap) else FILE_LIMIT
         packed = is_packed(name) if packed is None else packed
         self._limit = unpacked_limit(len(content), most) if packed else len(content)
         self._done = 0
