@@ -73,6 +73,9 @@ def for_stores() -> list[bytes]:
     found = [
         {"a.csv": pixels.encode()},
         {"a.csv": b"a,b,target\n1,2,x\n3,4.5,y\n"},
+        {"a.csv": b"id,a,colour,target\n1,2,red,x\n2,4.5,blue,y\n3,4,red,x\n"},
+        *({"a.svm": one} for one in svmlight()),
+        {f"{k}.json": json.dumps([one.tolist()]).encode() for k, one in enumerate(images(2))},
         {"a-images-idx3-ubyte": idx_images(), "a-labels-idx1-ubyte": idx_labels()},
         {"a.db": databases()[0]},
         {"a.json": json.dumps([{"image": image.tolist(), "label": k} for k, image in enumerate(images(2))]).encode()},

@@ -2,11 +2,13 @@
 
 import gzip
 import io
+import json
 import struct
 import tarfile
 import tracemalloc
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastnn.datasets import Dataset, MappedRows, ReadOptions, load_dataset, load_source
+from fastnn.datasets import Dataset, MappedRows, ReadOptions, SparseRows, load_dataset, load_source
 from fastnn.datasets.loading import load_from
 from fastnn.datasets.options import DEFAULT_OPTIONS
 from fastnn.datasets.store import check_store
@@ -135,6 +137,40 @@ def csv(values: Any, name: str = "a.csv") -> Callable[[], Path]:
     return make
 
 
+def table(columns: dict[str, Any], name: str = "t.csv") -> Callable[[], Path]:
+    """Write columns as a table; a first one of texts is left as it is."""
+
+    def make() -> Path:
+        rows = zip(*(np.asarray(column).tolist() for column in columns.values()), strict=True)
+        lines = [",".join(columns), *(",".join(map(str, row)) for row in rows)]
+        opened: Any = gzip.open if name.endswith(".gz") else open
+        with opened(name, "wt") as file:
+            file.write("\n".join(lines))
+        return Path(name)
+
+    return make
+
+
+def text(content: str, name: str) -> Callable[[], Path]:
+    def make() -> Path:
+        opened: Any = gzip.open if name.endswith(".gz") else open
+        Path(name).parent.mkdir(exist_ok=True)
+        with opened(name, "wt") as file:
+            file.write(content)
+        return Path(name)
+
+    return make
+
+
+def class_files(ending: str = "") -> Path:
+    for digit in (1, 3, 7):
+        items: list[Any] = [image.tolist() for image in DRAWN.images[digit == LABELS]]
+        items.append({"image": DRAWN.images[0].tolist()})
+        items.append({"image": DRAWN.images[1].tolist(), "label": "seven" if digit == 7 else 2})
+        text(json.dumps(items), f"j/{digit}.json{ending}")()
+    return Path("j")
+
+
 def csv_parts() -> Path:
     lines = csv(DRAWN.images)().read_text().splitlines()
     Path("parts").mkdir()
@@ -186,6 +222,44 @@ def idx(images: Any, kind: int, ending: str = "") -> Callable[[], Path]:
     return make
 
 
+WIDE_TABLE = {f"f{k}": NUMBERS[:, k % 5].round(k % 4) for k in range(300)}
+MIXED = {
+    "id": np.arange(N),
+    "colour": np.array(["red", "light blue", "green"])[LABELS % 3],
+    "a": NUMBERS[:, 0].round(2),
+    "city": [f"city {k % 7}" for k in range(N)],
+    "target": LABELS,
+}
+SVMLIGHT = "".join(
+    f"{k % 3} " + " ".join(f"{c}:{c * k % 4 / 4}" for c in range(1, 9, 1 + k % 4)) + "\n" for k in range(N)
+)
+SPARSE = {
+    "indptr": np.arange(N + 1),
+    "indices": np.arange(N, dtype=np.int32) % 4,
+    "data": NUMBERS[:, 0],
+    "shape": np.array([N, 4]),
+    "targets": LABELS,
+}
+TWICE = SPARSE | {
+    "indptr": np.arange(0, 2 * N + 1, 2),
+    "indices": np.arange(2 * N, dtype=np.int32) // 2 % 4,
+    "data": np.ones(2 * N),
+}
+SPARSE_SOURCES: dict[str, Callable[[], Path]] = {
+    "csv, categories": table(MIXED),
+    "csv, one category": table({"a": ["x"] * N, "id": np.arange(N) // 2, "target": LABELS}, "t.csv.gz"),
+    "columns, categories": arrow(MIXED, names=PARTS),
+    "svmlight": text(SVMLIGHT, "a.svmlight"),
+    "svmlight, packed": text("# from 0\n" + SVMLIGHT.replace("1:", "0:"), "a.svm.gz"),
+    "svmlight, several labels": text("1,2 1:1\n2 3:4\n" * N, "a.libsvm"),
+    "svmlight, texts": text("cat 1:1 # one\ndog\n\nant 2:0.1\n" * N, "a.svm"),
+    "svmlight, numbers": text("0.5 qid:3 0:1 7:2\n-2e3 1:3\n" * N, "a.svm"),
+    "npz, sparse": npz(**SPARSE, **{f"test_{name}": array for name, array in SPARSE.items()}),
+    "npz, sparse, summed": npz(**TWICE),
+}  # fmt: skip
+"""Sources of sparse rows."""
+
+
 SOURCES: dict[str, Callable[[], Path]] = {
     "npy": npy(INK),
     "npy, dark": npy(DRAWN.images),
@@ -222,6 +296,13 @@ SOURCES: dict[str, Callable[[], Path]] = {
     "csv, fractions": csv((INK / 255).round(3)),
     "csv, few greys": csv(INK[:, ::3, ::3][:, :8, :8] // 16),
     "csv, parts": csv_parts,
+    "csv, many columns": table({**WIDE_TABLE, "target": LABELS}),
+    "csv, a column that counts": table({"id": np.arange(N), **TABLE, "index": np.arange(N) + 7}),
+    "csv, a column that almost counts": table({**TABLE, "id": [*range(N - 2), N, N + 1]}),
+    "many columns": arrow({**WIDE_TABLE, "target": LABELS}),
+    "class files": class_files,
+    "class files, packed": lambda: class_files(".gz"),
+    "zip of class files": zipped(class_files),
     "pictures, one size": pictures(WIDE),
     "pictures, several sizes": pictures(WIDE, strange=True),
     "idx": idx(INK // 16, 0x08),
@@ -241,7 +322,9 @@ SOURCES: dict[str, Callable[[], Path]] = {
 
 PIECES = (
     *("mapped.ROWS_AT_ONCE", "pixel_arrays._ROWS_AT_ONCE", "arrow_tables._ROWS_AT_ONCE", "csv_rows._VALUES_AT_ONCE"),
-    *("small_pictures._BYTES_AT_ONCE", "spool._SMALL"),
+    *("small_pictures._BYTES_AT_ONCE", "spool._SMALL", "input_rows._CELLS_AT_ONCE", "table_inputs._CELLS_AT_ONCE"),
+    *("table_inputs.ROWS_AT_ONCE", "cells._CELLS_AT_ONCE", "svmlight._VALUES_AT_ONCE", "sparse_parts._VALUES_AT_ONCE"),
+    *("dense_rows._VALUES_AT_ONCE",),
 )
 """How much is read at a time."""
 
@@ -282,6 +365,34 @@ def test_samples_that_are_left_on_the_disk_are_those_in_memory(kind: str, tmp_pa
     stored = write_store(source, tmp_path / "big.fnn")
     assert [one[:4] for one in of(stored)] == [one[:4] for one in of(plain)]
     assert stored.notes == plain.notes
+    check_store(tmp_path / "big.fnn")
+    assert {path.name for path in tmp_path.iterdir()} <= {"big.fnn", "cache", "spool", "work"}
+
+
+def with_zeros(dataset: Dataset, dtype: Any) -> Dataset:
+    """Return a data set with all zeros of its sparse rows."""
+    features: Any = dataset.features
+    test = dataset.test and with_zeros(dataset.test, dtype)
+    return replace(dataset, features=features.toarray().astype(dtype), test=test)
+
+
+@pytest.mark.parametrize("kind", SPARSE_SOURCES)
+def test_sparse_rows_are_left_on_the_disk_and_written_with_their_zeros(kind: str, tmp_path: Path) -> None:
+    source = str(SPARSE_SOURCES[kind]())
+    plain = load_source(source, DEFAULT_OPTIONS)
+    (tmp_path / "spool").mkdir()
+    spooled = load_from(source, DEFAULT_OPTIONS, spool=tmp_path / "spool")
+    assert isinstance(spooled.features, SparseRows)
+    # They are mapped.
+    assert not spooled.features.values.flags.writeable
+    assert not spooled.features.indices.flags.writeable
+    assert of(spooled) == of(plain)
+    stored = write_store(source, tmp_path / "big.fnn")
+    dense = with_zeros(plain, stored.features.dtype)
+    assert np.array_equal(dense.features, plain.features.toarray())  # type: ignore[union-attr]
+    assert [one[:4] for one in of(stored)] == [one[:4] for one in of(dense)]
+    note = f"the rows are sparse and were written with all their zeros, {plain.n_inputs} numbers each"
+    assert stored.notes == (*plain.notes, note)
     check_store(tmp_path / "big.fnn")
     assert {path.name for path in tmp_path.iterdir()} <= {"big.fnn", "cache", "spool", "work"}
 

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 import fastnn
 from fastnn import formats
-from fastnn.datasets import Dataset, MappedRows, ReadOptions, load_dataset, split
+from fastnn.datasets import Dataset, MappedRows, ReadOptions, SparseRows, load_dataset, split
 from fastnn.datasets.database import import_dataset
 from fastnn.datasets.mapped import ReadAhead, changed
 from fastnn.datasets.store import FILES, HEADER, check_store, open_store
@@ -345,11 +346,69 @@ def test_any_program_that_knows_numpy_reads_a_store(tmp_path: Path) -> None:
     assert np.array_equal(labels, dataset.labels)
 
 
-def test_sparse_rows_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("colour,x,target\n" + "red,1,2\nblue,2,3\n" * 20)
-    with pytest.raises(DataError, match="rows are sparse"):
-        write_store(str(tmp_path / "a.csv"), tmp_path / "big.fnn")
+# ---- sparse rows ----
+
+
+def sparse_table(n: int = 60) -> Dataset:
+    rows = np.where(np.arange(3 * n).reshape(n, 3) % 4 == 0, np.arange(n)[:, None] / 8, 0.0)
+    return Dataset(SparseRows.from_scipy(csr_array(rows)), np.arange(n) % 2, ("a", "b"), "sparse")
+
+
+@pytest.mark.parametrize(("factor", "dtype"), [(1.0, "float32"), (0.1, "float64"), (1e300, "float64")])
+def test_sparse_rows_are_written_with_their_zeros(factor: float, dtype: str, tmp_path: Path) -> None:
+    sparse: Any = sparse_table()
+    sparse = replace(sparse, features=replace(sparse.features, values=sparse.features.values * factor))
+    stored = store_of(replace(sparse, test=sparse.take(np.arange(7))), tmp_path)
+    dense = replace(sparse, features=sparse.features.toarray().astype(dtype))
+    assert stored.features.dtype == dtype
+    assert np.array_equal(stored.features[:], sparse.features.toarray())
+    assert stored.content_hash == dense.content_hash == check_store(tmp_path / "big.fnn").content_hash
+    assert stored.test is not None
+    assert stored.test.content_hash == dense.take(np.arange(7)).content_hash
+    assert stored.notes == ("the rows are sparse and were written with all their zeros, 3 numbers each",)
+
+
+def test_training_on_stored_sparse_rows_gives_the_weights_of_dense_ones(tmp_path: Path) -> None:
+    sparse: Any = sparse_table(200)
+    dense = replace(sparse, features=sparse.features.toarray().astype(np.float32))
+    stored = replace(store_of(sparse, tmp_path), notes=())
+    recipe = fastnn.presets["table"].replace(epochs=2, hidden=(8,))
+    models = [fastnn.fit(one, recipe, progress=False) for one in (dense, stored)]
+    assert models[0].sha256() == models[1].sha256()
+
+
+def test_only_the_sparse_part_of_a_data_set_is_written_with_zeros(tmp_path: Path) -> None:
+    sparse: Any = sparse_table()
+    dense = replace(sparse, features=sparse.features.toarray().astype(np.float32))
+    stored = store_of(replace(dense, test=sparse), tmp_path)
+    assert stored.test is not None
+    assert stored.content_hash == stored.test.content_hash == dense.content_hash
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "fault"),
+    [
+        ("_LARGE", 0, "and with all their zeros they are 0.0 GB, 16 times as large, too much for a store"),
+        ("shutil.disk_usage", lambda _: SimpleNamespace(free=100), "the disk of the store has 0.0 GB left"),
+    ],
+)
+def test_sparse_rows_that_would_take_far_more_room_are_refused(
+    place: str, value: Any, fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastnn.datasets.dense_rows._MOST_RATIO", 0)
+    monkeypatch.setattr(f"fastnn.datasets.dense_rows.{place}", value)
+    rows = SparseRows(np.ones(2), np.array([1, 99]), np.array([0, 1, 2]), 100)
+    with pytest.raises(DataError, match="rows are sparse") as caught:
+        store_of(Dataset(rows, np.array([0, 1]), ("a", "b"), "wide"), tmp_path)
+    assert fault in str(caught.value)
+    assert str(caught.value).endswith("; train on it as it is")
     assert not list(tmp_path.glob("*.fnn"))
+
+
+def test_values_of_one_column_that_add_up_to_infinity_are_refused(tmp_path: Path) -> None:
+    rows = SparseRows(np.full(2, 1e308), np.array([1, 1]), np.array([0, 2]), 2)
+    with pytest.raises(DataError, match="add up to infinity"):
+        store_of(Dataset(rows, np.array([0]), ("a",), "twice"), tmp_path)
 
 
 # ---- replaced, damaged, unfinished ----
