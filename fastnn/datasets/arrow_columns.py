@@ -11,6 +11,7 @@ from fastnn.datasets.array_names import role_of
 from fastnn.datasets.arrow_library import pyarrow
 from fastnn.datasets.arrow_types import is_number, is_text
 from fastnn.datasets.label_arrays import text_array
+from fastnn.datasets.labels import SharedTexts
 from fastnn.datasets.pixel_label import label_among, marked
 from fastnn.errors import DataError
 
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 SHOWN = 12
 """Most columns that a message names."""
 _ONE_HOT = "columns of 0 and 1"
-_MOST_SHARED = 10_000
-"""Different texts of a column that are looked up."""
 
 
 class Column(NamedTuple):
@@ -128,14 +127,10 @@ def find_labels(
 
 
 def _texts(columns: Iterable[Any]) -> list[str]:
-    """Return the cells of columns as texts; equal ones share their memory, unless there are many different ones."""
-    known: dict[str, str] = {}
-    texts = []
-    for chunk in (chunk for column in columns for chunk in column.chunks):
-        for cell in chunk.to_pylist():
-            text = str(cell)
-            texts.append(known.setdefault(text, text) if len(known) < _MOST_SHARED else known.get(text, text))
-    return texts
+    """Return the cells of columns as texts."""
+    shared = SharedTexts()
+    chunks = (chunk for column in columns for chunk in column.chunks)
+    return [shared.of(str(cell)) for chunk in chunks for cell in chunk.to_pylist()]
 
 
 def _unclear(source: str, columns: list[Column]) -> DataError:

@@ -18,7 +18,7 @@ from fastnn.datasets.dataset import PIXELS, SIDE, Dataset
 from fastnn.datasets.delimited import DelimitedText, is_comma_number, is_number, shown
 from fastnn.datasets.emnist import upright
 from fastnn.datasets.groups import group_position, number_groups
-from fastnn.datasets.labels import canonical_labels, encode_labels
+from fastnn.datasets.labels import SharedTexts, canonical_labels, encode_labels
 from fastnn.datasets.mapped import row_parts
 from fastnn.datasets.pixel_columns import find_pixels
 from fastnn.datasets.pixel_label import Label, choose_label, marked
@@ -248,6 +248,7 @@ class _Rows:
         self._n_columns = len(layout.names)
         self.lines = array("q")
         self.texts: dict[int, list[str]] = {k: [] for k in layout.others}
+        self._others = [(column, SharedTexts()) for column in self.texts.values()]
         begin = int(layout.order.min())
         n = len(layout.order)
         self._is_block = int(layout.order.max()) - begin + 1 == n
@@ -372,8 +373,8 @@ class _Rows:
 
     def _add_others(self, others: Sequence[str]) -> bool:
         """Add the cells that are not pixels; always True."""
-        for column, cell in zip(self.texts.values(), others, strict=True):
-            column.append(cell)
+        for (column, shared), cell in zip(self._others, others, strict=True):
+            column.append(shared.of(cell))
         return True
 
 

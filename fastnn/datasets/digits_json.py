@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import replace
-from sys import intern
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import msgspec
@@ -16,7 +16,7 @@ from fastnn.datasets.cache import cache_key, cached, cached_file
 from fastnn.datasets.dataset import PIXELS, Dataset
 from fastnn.datasets.groups import contributor_groups
 from fastnn.datasets.json_items import array_items
-from fastnn.datasets.labels import encode_labels, is_digit
+from fastnn.datasets.labels import SharedTexts, encode_labels, is_digit
 from fastnn.datasets.safe_read import Unpacked, is_packed, map_packed, read_packed
 from fastnn.datasets.spool import rows_on_disk
 from fastnn.errors import DataError
@@ -58,6 +58,8 @@ _maybe_labelled = msgspec.json.Decoder(_MaybeLabelled)
 
 _FORMAT = f'the format is [{{"image": [{PIXELS} integers], "label": 0 to 9 or text}}, ...]'
 _FAULTS = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
+_IMAGES_AT_ONCE = 256
+"""Images that are written at a time."""
 
 
 def read_json(path: Path, spool: Path | None = None) -> Dataset:
@@ -121,14 +123,14 @@ def _parse(content: Content, source: str, spool: Path | None = None, contributor
 
 def _digits(content: Content, source: str, contributors: list[str] | None = None) -> Iterator[tuple[bytes, int | str]]:
     """Yield pixels and label of each image in the content of a file, and add its contributor to a list."""
-    decoder = _digit if contributors is None else _credited
+    decoder, shared = _digit if contributors is None else _credited, SharedTexts()
     for position, text in enumerate(array_items(Unpacked(content, source), source, _FORMAT)):
         try:
             digit = decoder.decode(text)
         except _FAULTS as error:
             raise DataError(f"{source}: item {position}: {_explain(error)}") from None
         if contributors is not None:
-            contributors.append(intern(cast(_Credited, digit).contributor))
+            contributors.append(shared.of(cast(_Credited, digit).contributor))
         yield parse_pixels(digit.image, f"{source}: item {position}"), digit.label
 
 
@@ -186,11 +188,11 @@ def _digits_of_class(content: Content, path: Path) -> Iterator[tuple[bytes, int 
 
 def _dataset(digits: Iterator[tuple[bytes, int | str]], source: str, spool: Path | None) -> Dataset:
     """Return the data set of images and their labels; with a temporary folder, the images are left there."""
-    labels = list[int | str]()
+    labels, shared = list[int | str](), SharedTexts()
 
     def images() -> Iterator[bytes]:
         for image, label in digits:
-            labels.append(intern(label) if isinstance(label, str) else label)
+            labels.append(shared.of(label) if isinstance(label, str) else label)
             yield image
 
     rows: Any
@@ -200,7 +202,9 @@ def _dataset(digits: Iterator[tuple[bytes, int | str]], source: str, spool: Path
             pixels += image
         rows = np.frombuffer(pixels, np.uint8).reshape(-1, PIXELS)
     else:
-        arrays = (np.frombuffer(image, np.uint8)[None] for image in images())
+        left = images()
+        pieces = iter(lambda: b"".join(islice(left, _IMAGES_AT_ONCE)), b"")
+        arrays = (np.frombuffer(piece, np.uint8).reshape(-1, PIXELS) for piece in pieces)
         rows = rows_on_disk(spool, arrays, np.dtype(np.uint8), PIXELS)
     if not labels:
         raise DataError(f"{source}: holds no images")

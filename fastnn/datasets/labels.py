@@ -24,9 +24,23 @@ _QUOTED = re.compile(r"b?'([^']*+)'")
 _EXACT = 2.0**53
 """Floats below are exact integers."""
 
+_MOST_SHARED = 10_000
+"""Different texts that are looked up."""
 _MOST = 10_000
 """Most classes that ranges may stand for."""
 _RANGE = re.compile(r"([0-9]{1,9})-([0-9]{1,9})|(\w)-(\w)")
+
+
+class SharedTexts:
+    """Keeps equal texts in memory once, unless there are many different ones, such as names of the samples."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, str] = {}
+
+    def of(self, text: str) -> str:
+        """Return a text that equals this one."""
+        known = self._known
+        return known.setdefault(text, text) if len(known) < _MOST_SHARED else known.get(text, text)
 
 
 def encode_labels(labels: Sequence[int | str], source: str = "labels") -> tuple[NDArray[np.int64], tuple[str, ...]]:
