@@ -9,11 +9,15 @@ import re
 import stat
 import tarfile
 import zipfile
+from array import array
+from bisect import bisect_left
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fastnn.datasets.folders import MOST_ENTRIES, Folder, Listing, is_hidden
 from fastnn.datasets.safe_read import ALWAYS_ALLOWED, FILE_LIMIT, LIMIT, PIECE, Content, Unpacked, map_packed
 from fastnn.datasets.spool import content_on_disk
+from fastnn.datasets.zip_members import ZipMembers
 from fastnn.errors import NO_SPACE, DataError, fault
 from fastnn.reading import open_file, read_file
 from fastnn.storage import cache_dir
@@ -39,10 +43,10 @@ _MOST_LEVELS = 32
 class _Members(Protocol):
     """Where the members of an archive are."""
 
-    def read(self, member: Any, limit: int) -> bytes:
+    def read(self, number: int, path: str, limit: int) -> bytes:
         """Return the content of a member up to `limit` bytes."""
 
-    def pieces(self, member: Any) -> Iterator[bytes]:
+    def pieces(self, number: int, path: str) -> Iterator[bytes]:
         """Yield the content of a member."""
 
 
@@ -53,13 +57,17 @@ class ArchiveFolder(Folder):
     ----------
     shown : str
     members : _Members
+    path : str
+        Its path in the archive, with a slash at the end; empty for the archive itself.
     """
 
     choose = "unpack it and give the path of one of them"
 
-    def __init__(self, shown: str, members: _Members) -> None:
-        self.shown, self._members = shown, members
-        self._files: dict[str, Any] = {}
+    def __init__(self, shown: str, members: _Members, path: str = "") -> None:
+        self.shown, self._members, self._path = shown, members, path
+        # Two lists take a third of the memory of a dict. They are sorted when all files are known.
+        self._names: list[str] = []
+        self._numbers = array("q")
         self._folders: dict[str, ArchiveFolder] = {}
         self._passed: dict[str, list[str]] = {}
         self._listed: Listing | None = None
@@ -67,7 +75,7 @@ class ArchiveFolder(Folder):
     def read(self, name: str, limit: int, what: str = "a picture") -> bytes:
         """Return the content of one of its files."""
         with self._as_data_error(name):
-            content = self._members.read(self._files[name], limit + 1)
+            content = self._members.read(self._number(name), self._path + name, limit + 1)
         if len(content) > limit:
             raise self._too_large(name, limit, what)
         return content
@@ -76,7 +84,7 @@ class ArchiveFolder(Folder):
         """Write the content of one of its files to a new file; return how many bytes it has."""
         left = limit
         with path.open("xb") as file, self._as_data_error(name):
-            for piece in self._members.pieces(self._files[name]):
+            for piece in self._members.pieces(self._number(name), self._path + name):
                 left -= len(piece)
                 if left < 0:
                     raise self._too_large(name, limit, "a data set")
@@ -119,27 +127,36 @@ class ArchiveFolder(Folder):
                 ) from None
             yield folder
 
-    def put(self, parts: list[str], member: Any) -> None:
-        """Add a file with its path in the archive; None is a link, which is passed over."""
+    def _number(self, name: str) -> int:
+        return self._numbers[bisect_left(self._listing().files, name)]
+
+    def put(self, parts: list[str], number: int | None) -> None:
+        """Add a member with its path in the archive and its number; None is a link, which is passed over."""
         folder = self
         for part in parts[:-1]:
             if is_hidden(part):
                 folder._pass("hidden", part)
                 return
             if part not in folder._folders:
-                folder._folders[part] = ArchiveFolder(f"{folder.shown}/{part}", self._members)
+                folder._folders[part] = ArchiveFolder(f"{folder.shown}/{part}", self._members, f"{folder._path}{part}/")
             folder = folder._folders[part]
         name = parts[-1]
         if is_hidden(name):
             folder._pass("hidden", name)
-        elif member is None:
+        elif number is None:
             folder._pass("link", name)
         else:
-            folder._files[name] = member
+            folder._names.append(name)
+            folder._numbers.append(number)
 
     def _listing(self) -> Listing:
         if self._listed is None:
-            self._listed = Listing(sorted(self._files), dict(sorted(self._folders.items())), self._passed)
+            names, numbers = self._names, self._numbers
+            order = sorted(range(len(names)), key=names.__getitem__)
+            # Of two members with the same path the later one counts.
+            order = [at for at, behind in zip_longest(order, order[1:]) if behind is None or names[at] != names[behind]]
+            self._names, self._numbers = [names[at] for at in order], array("q", [numbers[at] for at in order])
+            self._listed = Listing(self._names, dict(sorted(self._folders.items())), self._passed)
         return self._listed
 
     def _pass(self, kind: str, name: str) -> None:
@@ -199,64 +216,71 @@ def archive_in(folder: Folder, name: str, spool: Path | None = None) -> Iterator
 
 @contextlib.contextmanager
 def _zip_folder(file: BinaryIO, size: int, shown: str) -> Iterator[ArchiveFolder]:
-    with contextlib.ExitStack() as stack:
-        try:
-            archive = stack.enter_context(zipfile.ZipFile(file))
-            members = archive.infolist()
-        except (DataError, MemoryError):
-            raise
-        except Exception as error:
-            raise DataError(f"{shown}: not a .zip file, or damaged ({_text(error)})") from None
-        _check_sizes([member.file_size for member in members], size, shown)
-        root = ArchiveFolder(shown, _ZipMembers(archive))
-        for member in members:
-            parts = _parts(member.filename, shown)
-            if not parts or member.filename.endswith(("/", "\\")):  # is_dir() fails for an empty name
-                continue
-            if member.flag_bits & 1:
-                raise DataError(f"{shown}: is encrypted; unpack it and give its folder")
-            if member.compress_type not in _METHODS:
-                raise DataError(
-                    f"{shown}: compressed by a method that cannot be read (of {parts[-1][:60]!r}); "
-                    "unpack it and give its folder"
-                )
-            is_link = stat.S_ISLNK(member.external_attr >> 16)
-            root.put(parts, None if is_link else member)
+    with _not_damaged(shown, ".zip"):
+        members = ZipMembers(file, size)
+    with contextlib.closing(members):
+        root = ArchiveFolder(shown, members)
+        with _not_damaged(shown, ".zip"):
+            _put_zip_members(root, members, size, shown)
         yield root
 
 
-class _ZipMembers:
-    def __init__(self, archive: zipfile.ZipFile) -> None:
-        self._archive = archive
+def _put_zip_members(root: ArchiveFolder, members: ZipMembers, size: int, shown: str) -> None:
+    unpacked = 0
+    for count, info in enumerate(members.infos(), start=1):
+        unpacked += info.file_size
+        _check_size(count, unpacked, size, shown)
+        parts = _parts(info.filename, shown)
+        if not parts or info.filename.endswith(("/", "\\")):  # is_dir() fails for an empty name
+            continue
+        if info.flag_bits & 1:
+            raise DataError(f"{shown}: is encrypted; unpack it and give its folder")
+        if info.compress_type not in _METHODS:
+            raise DataError(
+                f"{shown}: compressed by a method that cannot be read (of {parts[-1][:60]!r}); "
+                "unpack it and give its folder"
+            )
+        is_link = stat.S_ISLNK(info.external_attr >> 16)
+        root.put(parts, None if is_link else members.add(info, "/".join(parts)))
 
-    def read(self, member: zipfile.ZipInfo, limit: int) -> bytes:
-        with self._archive.open(member) as file:
-            return file.read(limit)
 
-    def pieces(self, member: zipfile.ZipInfo) -> Iterator[bytes]:
-        with self._archive.open(member) as file:
-            yield from iter(lambda: file.read(PIECE), b"")
+@contextlib.contextmanager
+def _not_damaged(shown: str, kind: str) -> Iterator[None]:
+    """Raise a DataError instead of any exception but that one; libraries raise a dozen kinds for damaged bytes."""
+    try:
+        yield
+    except (DataError, MemoryError):
+        raise
+    except Exception as error:
+        raise DataError(f"{shown}: not a {kind} file, or damaged ({_text(error)})") from None
 
 
 class _TarMembers:
     """Members that are known by their first byte and their size."""
 
     def __init__(self, content: Content) -> None:
-        self._content = content
+        self._content, self._begins, self._sizes = content, array("q"), array("q")
 
-    def read(self, member: tuple[int, int], limit: int) -> bytes:
-        begin, size = member
-        return bytes(self._content[begin : begin + min(size, limit)])
+    def add(self, begin: int, size: int) -> int:
+        """Return the number of a member."""
+        self._begins.append(begin)
+        self._sizes.append(size)
+        return len(self._begins) - 1
 
-    def pieces(self, member: tuple[int, int]) -> Iterator[bytes]:
-        begin, size = member
+    def read(self, number: int, _: str, limit: int) -> bytes:
+        begin = self._begins[number]
+        return bytes(self._content[begin : begin + min(self._sizes[number], limit)])
+
+    def pieces(self, number: int, _: str) -> Iterator[bytes]:
+        begin, size = self._begins[number], self._sizes[number]
         for start in range(begin, begin + size, PIECE):
             yield bytes(self._content[start : min(start + PIECE, begin + size)])
 
 
 def _tar_folder(content: Content, shown: str) -> ArchiveFolder:
-    root = ArchiveFolder(shown, _TarMembers(content))
-    try:
+    members = _TarMembers(content)
+    root = ArchiveFolder(shown, members)
+    with _not_damaged(shown, ".tar"):
         file: Any = content if isinstance(content, mmap.mmap) else io.BytesIO(content)
         with tarfile.TarFile(fileobj=file) as archive:
             listed: Any = archive
@@ -271,11 +295,7 @@ def _tar_folder(content: Content, shown: str) -> ArchiveFolder:
                 if member.offset_data + member.size > len(content):
                     raise DataError(f"{shown}: is truncated")
                 is_file = member.isreg() and not member.issparse()
-                root.put(parts, (member.offset_data, member.size) if is_file else None)
-    except (DataError, MemoryError):
-        raise
-    except Exception as error:
-        raise DataError(f"{shown}: not a .tar file, or damaged ({_text(error)})") from None
+                root.put(parts, members.add(member.offset_data, member.size) if is_file else None)
     return root
 
 
@@ -288,15 +308,14 @@ def _unpacked(content: Content, name: str, shown: str, spool: Path | None = None
     return content_on_disk(spool, Unpacked(content, shown, packed=True))
 
 
-def _check_sizes(sizes: list[int], packed: int, shown: str) -> None:
+def _check_size(count: int, unpacked: int, packed: int, shown: str) -> None:
     """Raise a DataError if an archive has too many members, or they are too large for its size."""
-    if len(sizes) > MOST_ENTRIES:
+    if count > MOST_ENTRIES:
         raise DataError(f"{shown}: holds more than {MOST_ENTRIES:,} files")
-    unpacked = sum(sizes)
     if unpacked > max(ALWAYS_ALLOWED, _RATIO * packed):
         raise DataError(
-            f"{shown}: unpacks to {unpacked >> 20:,} MiB, too much for its size; if that is right, unpack it and give "
-            "its folder"
+            f"{shown}: unpacks to {unpacked >> 20:,} MiB or more, too much for its size; if that is right, unpack it "
+            "and give its folder"
         )
 
 

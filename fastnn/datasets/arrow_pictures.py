@@ -13,10 +13,11 @@ from fastnn.datasets.arrow_columns import label_values
 from fastnn.datasets.arrow_library import pyarrow
 from fastnn.datasets.arrow_types import is_list
 from fastnn.datasets.emnist import turned_upright
-from fastnn.datasets.folder_search import Picture, PictureSet
+from fastnn.datasets.folder_search import PictureSet
 from fastnn.datasets.folders import Folder, Listing
 from fastnn.datasets.labels import canonical_labels
 from fastnn.datasets.named_arrays import Chosen, Pair, dataset_from
+from fastnn.datasets.picture_lists import Picture
 from fastnn.datasets.picture_sets import read_picture_set
 from fastnn.datasets.spool import array_on_disk
 from fastnn.errors import DataError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from fastnn.datasets import idx
 from fastnn.datasets.archives import is_archive
@@ -13,6 +13,7 @@ from fastnn.datasets.array_names import ARROW_ENDINGS, PART_OF, NamedPart, Part,
 from fastnn.datasets.folders import Folder, PassedOver, few
 from fastnn.datasets.label_files import LABEL_ENDINGS, FileLabels, labels_from_file
 from fastnn.datasets.name_labels import labels_in_names
+from fastnn.datasets.picture_lists import JoinedPictures, Picture, PicturesOfClass
 from fastnn.errors import DataError
 from fastnn.images.decode import PICTURE_ENDINGS
 
@@ -37,14 +38,6 @@ _ADVICE = (
     "put the pictures of each class into a folder with its name, begin their names with the label, as in 3_001.png, or "
     "add a file labels.csv with the columns filename and label"
 )
-
-
-class Picture(NamedTuple):
-    """A picture file and its label."""
-
-    folder: Folder
-    name: str
-    label: str
 
 
 @dataclass(frozen=True)
@@ -343,7 +336,7 @@ def _class_folders(folder: Folder, holders: dict[str, Folder], search: _Search) 
             f"holds folders with pictures ({few(holders)}), and below others a data set "
             f"({few((one.shown for one in beside), _PATH)}); give the path of one, or move all classes to one level",
         )
-    pictures = [Picture(below, name, label) for label, below in holders.items() for name in _pictures(below)]
+    pictures = JoinedPictures([PicturesOfClass(below, _pictures(below), label) for label, below in holders.items()])
     stray = _pictures(folder)
     if len(stray) > max(2, _MOST_STRAY * len(pictures)):
         return _Unclear(

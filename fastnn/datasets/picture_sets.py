@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +13,7 @@ from fastnn.datasets.dataset import PIXELS, SIDE, Dataset
 from fastnn.datasets.folders import few
 from fastnn.datasets.labels import encode_labels
 from fastnn.datasets.mapped import ROWS_AT_ONCE, MappedRows, row_parts
+from fastnn.datasets.picture_lists import JoinedPictures
 from fastnn.datasets.polarity import dark_on_light
 from fastnn.datasets.resize import Resize
 from fastnn.datasets.small_pictures import SmallPictures
@@ -25,13 +23,14 @@ from fastnn.errors import DataError
 from fastnn.images.decode import PICTURE_LIMIT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from fastnn.datasets.folder_search import Picture, PictureSet
+    from fastnn.datasets.folder_search import PictureSet
     from fastnn.datasets.options import ReadOptions
+    from fastnn.datasets.picture_lists import Picture
     from fastnn.datasets.polarity import StoredPolarity
 
 _MOST_DAMAGED = 0.1
@@ -44,25 +43,6 @@ _SMALL = 64
 """Longest side of pictures that are decoded before it is known whether the whole set has their size."""
 _LEAST_SIDE = 8
 """Smallest pictures of a set of one size that are scaled as they are, as those of arrays and tables are."""
-
-
-class _Pictures(Sequence["Picture"]):
-    """The pictures of all parts, one after the other; each is made when it is asked for."""
-
-    def __init__(self, parts: list[Sequence[Picture]]) -> None:
-        self._parts = parts
-        self._ends = [*accumulate(map(len, parts))]
-
-    def __len__(self) -> int:
-        return self._ends[-1]
-
-    def __getitem__(self, position: Any) -> Any:
-        if isinstance(position, slice):
-            return [self[k] for k in range(*position.indices(len(self)))]
-        if not 0 <= position < len(self):
-            raise IndexError(position)
-        part = bisect_right(self._ends, position)
-        return self._parts[part][position - self._ends[part] + len(self._parts[part])]
 
 
 class _Groups:
@@ -146,7 +126,7 @@ def read_picture_set(found: PictureSet, options: ReadOptions, spool: Path | None
         If a picture is damaged and `options.strict` is given, or more than a tenth of the pictures are damaged, or all
         of a class; the message names one.
     """
-    pictures = _Pictures([*found.parts.values()])
+    pictures = JoinedPictures([*found.parts.values()])
     notes = list(found.notes)
     read = _read_all(pictures, options, notes, spool)
     polarity = _turn(read, pictures, options, notes)
