@@ -42,23 +42,58 @@ class StoredPart(NamedTuple):
     sha256: str
 
 
-class MappedFile:
-    """An array of a ``.npy`` file, mapped into memory for reading.
+class MappedArray:
+    """An array that is mapped into memory from a file.
 
     The system reads pages when they are used, and drops them when it needs the memory: they are its page cache and not
-    memory of this process. If another program shortens the file meanwhile, the system ends the process (SIGBUS).
+    memory of this process.
+
+    Parameters
+    ----------
+    pages : mmap
+    array : ndarray
+    offset : int
+        Where it begins in `pages`, in bytes.
+
+    Attributes
+    ----------
+    array : ndarray
+    path : Path or None
+        Of the file, if it has a name.
+    stored : StoredPart or None
+        What it holds, if it is the file of samples of a store.
+    """
+
+    path: Path | None = None
+    stored: StoredPart | None = None
+
+    def __init__(self, pages: mmap.mmap, array: NDArray[Any], offset: int = 0) -> None:
+        self._pages, self._offset = pages, offset
+        self.array = array
+
+    def ask_for(self, rows: NDArray[np.integer[Any]]) -> None:
+        """Ask the system to read the pages of some rows from the disk, without waiting for them."""
+        if not hasattr(self._pages, "madvise") or not len(rows):
+            return
+        size = self.array.strides[0]
+        begin = self._offset + np.sort(rows).astype(np.int64) * size
+        first, last = begin // mmap.PAGESIZE, (begin + size - 1) // mmap.PAGESIZE
+        # One call for neighbours: a call takes a microsecond.
+        new = np.flatnonzero(first[1:] > last[:-1] + 1) + 1
+        starts = first[np.concatenate([[0], new])] * mmap.PAGESIZE
+        ends = np.minimum((last[np.concatenate([new - 1, [len(last) - 1]])] + 1) * mmap.PAGESIZE, len(self._pages))
+        for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+            self._pages.madvise(mmap.MADV_WILLNEED, start, end - start)
+
+
+class MappedFile(MappedArray):
+    """An array of a ``.npy`` file, mapped into memory for reading.
+
+    If another program shortens the file meanwhile, the system ends the process (SIGBUS).
 
     Parameters
     ----------
     path : Path
-
-    Attributes
-    ----------
-    path : Path
-    array : ndarray
-        Read-only.
-    stored : StoredPart or None
-        What it holds, if it is the file of samples of a store.
 
     Raises
     ------
@@ -66,7 +101,7 @@ class MappedFile:
         If the file is damaged, cut off, or cannot be mapped. Nothing is unpickled.
     """
 
-    stored: StoredPart | None = None
+    path: Path
 
     def __init__(self, path: Path) -> None:
         with open_file(path, LIMIT, what="an array of a store") as file:
@@ -75,29 +110,15 @@ class MappedFile:
                 check_header(header, path.name, file.size)
                 if header.fortran:
                     raise ArrayFault(f"{path.name} is stored column by column")
-                self._map = mmap.mmap(file.fileno(), file.size, access=mmap.ACCESS_READ)
+                pages = mmap.mmap(file.fileno(), file.size, access=mmap.ACCESS_READ)
             except (DataError, MemoryError):
                 raise
             # NumPy's header parser raises several kinds of exceptions for damaged bytes.
             except Exception as error:
                 text = str(error) if isinstance(error, ArrayFault) else f"not a .npy file, or damaged ({error})"
                 raise DataError(f"{path}: {' '.join(text.split())[:200]}") from None
-        self.path, self._offset = path, header.length
-        self.array: NDArray[Any] = values_in(self._map, header, header.length)
-
-    def ask_for(self, rows: NDArray[np.integer[Any]]) -> None:
-        """Ask the system to read the pages of some rows from the disk, without waiting for them."""
-        if not hasattr(self._map, "madvise") or not len(rows):
-            return
-        size = self.array.strides[0]
-        begin = self._offset + np.sort(rows).astype(np.int64) * size
-        first, last = begin // mmap.PAGESIZE, (begin + size - 1) // mmap.PAGESIZE
-        # One call for neighbours: a call takes a microsecond.
-        new = np.flatnonzero(first[1:] > last[:-1] + 1) + 1
-        starts = first[np.concatenate([[0], new])] * mmap.PAGESIZE
-        ends = np.minimum((last[np.concatenate([new - 1, [len(last) - 1]])] + 1) * mmap.PAGESIZE, len(self._map))
-        for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
-            self._map.madvise(mmap.MADV_WILLNEED, start, end - start)
+        super().__init__(pages, values_in(pages, header, header.length), header.length)
+        self.path = path
 
 
 class ReadAhead:
@@ -107,7 +128,7 @@ class ReadAhead:
     training on them.
     """
 
-    def __init__(self, file: MappedFile) -> None:
+    def __init__(self, file: MappedArray) -> None:
         self._file, self._left, self._seen = file, 0, _waits()
 
     def next(self, rows: NDArray[np.integer[Any]]) -> None:
@@ -148,7 +169,8 @@ class MappedRows:
         All rows of the file, in C order and without NaN or infinity.
     index : ndarray of int, shape (n,), or None
         Positions of the rows in `base`, from 0; None for all of them.
-    file : MappedFile or None
+    file : MappedArray or None
+        Where `base` is from.
     known : KnownContent or None
 
     Raises
@@ -159,7 +181,7 @@ class MappedRows:
 
     base: NDArray[Any]
     index: NDArray[np.integer[Any]] | None = None
-    file: MappedFile | None = None
+    file: MappedArray | None = None
     known: KnownContent | None = None
 
     def __post_init__(self) -> None:

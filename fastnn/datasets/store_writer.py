@@ -143,8 +143,8 @@ def _group_of(dataset: Dataset) -> str:
 
 def _write_array(path: Path, array: NDArray[Any] | MappedRows, spool: Path | None = None) -> None:
     """Write an array, part by part; a whole file that the reader left in its temporary folder is moved."""
-    if type(array) is MappedRows and array.index is None and array.file is not None:
-        own = array.file.path
+    own = array.file.path if type(array) is MappedRows and array.index is None and array.file is not None else None
+    if own is not None:
         with contextlib.suppress(PermissionError):  # Windows moves no file that is mapped
             if own.parent == spool and own.exists():
                 flush_file(own)
