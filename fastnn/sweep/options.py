@@ -38,6 +38,7 @@ class SweepOptions:
     validation : float
         Share of the training data that validates; data with a validation set of their own keep that.
     sampler : {"tpe", "random", "qmc", "grid", "nsga2"}
+        With one objective, "tpe" sees the best 25 and the newest of more than 1,000 trials.
     pruner : {"none", "median", "percentile", "halving", "hyperband"}
         Which trials are stopped early; for one objective only, the accuracy.
     seed : int
