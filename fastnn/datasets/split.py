@@ -235,7 +235,7 @@ def assign_folds(
     numbers = np.resize(np.arange(folds, dtype=fold.dtype), len(leaders))
     if dataset.task == "classification":
         labels = dataset.labels.astype(large_arrays.smallest_uint(len(dataset.names)))
-        leaders = leaders[np.argsort(labels[leaders], kind="stable")]
+        leaders = large_arrays.take(leaders, np.argsort(labels[leaders], kind="stable"))
     elif dataset.task == "regression" and len(dataset.names) == 1:
         leaders = leaders[np.argsort(dataset.targets[leaders, 0], kind="stable")]
         # One of each `folds` neighbours goes to each fold, and not always the lowest one to the first.
