@@ -14,11 +14,9 @@ from fastnn.datasets.delimited import is_comma_number, is_number, shown
 from fastnn.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
-
-    from fastnn.datasets.input_rows import InputRows
 
     Rows = Iterator[tuple[int, list[str]]]
 
@@ -241,15 +239,15 @@ class Table:
                 f"{self._decimals['.']}; write all with a point, and without separators of thousands"
             )
 
-    def fill(self, columns: Sequence[Cells | None], rows: Rows, on_disk: InputRows | None = None) -> int:
+    def fill(self, columns: Sequence[Cells | None], rows: Rows, after_part: Callable[[], None] | None = None) -> int:
         """Add all rows to the columns, of which None are left out; return the number of rows.
 
         Parameters
         ----------
         columns : sequence of Cells or None
         rows : iterator of (int, list of str)
-        on_disk : InputRows, optional
-            Takes the cells of some of the columns, part by part.
+        after_part : callable, optional
+            Called when some of the rows are in all columns; it may clear them.
 
         Raises
         ------
@@ -266,8 +264,8 @@ class Table:
             for column, cells in zip(columns, parts, strict=True):
                 if column is not None:
                     column.add(cells, lines, self)
-            if on_disk is not None:
-                on_disk.move()
+            if after_part is not None:
+                after_part()
         return n
 
 

@@ -51,7 +51,7 @@ class TableInputs:
             self._n = table.fill(columns, rows)
             return self._n
         with InputRows(self._spool, self.cells) as on_disk:
-            self._n = table.fill(columns, rows, on_disk)
+            self._n = table.fill(columns, rows, on_disk.move)
         self._rows = on_disk.rows()
         return self._n
 
