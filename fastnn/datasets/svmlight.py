@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import re
 from array import array
-from itertools import islice, pairwise
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -135,14 +136,13 @@ def _add_row(line: bytes, texts: _Texts, values: array[float], where: str) -> li
     columns = list(map(int, parts[::2]))
     try:
         numbers = list(map(float, parts[1::2]))
-        found = np.array(numbers)
     except ValueError:
         wrong = next(one for one in parts[1::2] if not is_number(one.decode()))
         raise DataError(f"{where}: {shown(wrong.decode())} is not a number") from None
-    if not np.isfinite(found).all():
-        column = columns[int(np.flatnonzero(~np.isfinite(found))[0])]
+    if not math.isfinite(sum(numbers)) and not all(map(math.isfinite, numbers)):
+        column = next(column for column, value in zip(columns, numbers, strict=True) if not math.isfinite(value))
         raise DataError(f"{where}, column {column}: the value is NaN or infinite; correct it or leave it out")
-    if any(left >= right for left, right in pairwise(columns)):
+    if columns != sorted(set(columns)):
         raise DataError(f"{where}: the columns are not in order, each once")
     try:
         target.decode()

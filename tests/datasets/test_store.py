@@ -749,3 +749,42 @@ def test_rows_of_a_large_file_are_left_on_the_disk(
     assert np.array_equal(first.values, whole.values[:100])
     assert list(predict_table(str(tmp_path / "model.safetensors"), file).rows()) == list(whole.rows())
     assert not list(cache_dir().glob(".scratch*"))
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "svmlight"])
+def test_sparse_rows_of_a_large_file_are_left_on_the_disk(
+    ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = {
+        "a": np.arange(60) % 7 / 4,
+        "colour": np.array(["red", "blue", "green"] * 20),
+        "target": np.arange(60) % 2,
+    }
+    if ending == "svmlight":
+        (tmp_path / "a.svm").write_text("".join(f"{k % 2} {k % 5 + 1}:{k / 8}\n" for k in range(60)))
+        files = [str(tmp_path / "a.svm")] * 2
+    else:
+        files = [str(tmp_path / f"{name}.{ending}") for name in "ab"]
+        for file, more in zip(files, ("green", "grey"), strict=True):
+            made = columns | {"colour": np.where(np.arange(60) % 9 == 0, more, columns["colour"])}
+            save_columns(made, Path(file))
+    read = replace(load_dataset(files[0]), notes=())
+    model = fastnn.fit(read, fastnn.presets["table"].replace(epochs=1, hidden=(4,)), progress=False)
+    formats.save_model(model, tmp_path / "model.safetensors")
+    given = (str(tmp_path / "model.safetensors"), files[ending == "csv"])
+    whole = predict_table(*given)
+    monkeypatch.setattr("fastnn.predicting._LARGE_FILE", 0)
+    monkeypatch.setattr("fastnn.model.ROWS_IN_PART", 25)
+    parts = predict_table(*given)
+    assert list(parts.rows()) == list(whole.rows())
+    assert parts.notes == whole.notes
+    assert ("does not know" in " ".join(parts.notes)) == (ending == "csv")
+
+
+def save_columns(columns: dict[str, Any], path: Path) -> None:
+    if path.suffix == ".parquet":
+        pa, pq = (pytest.importorskip(name) for name in ("pyarrow", "pyarrow.parquet"))
+        pq.write_table(pa.table(columns), path)
+    else:
+        rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+        path.write_text("\n".join([",".join(columns), *(",".join(map(str, row)) for row in rows)]))
