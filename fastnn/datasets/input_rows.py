@@ -53,9 +53,11 @@ class InputRows:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if kind is None:
+        if kind is not None:
+            self._writer.__exit__(kind, error, at)
+            return
+        with self._writer:
             self._move()
-        self._writer.__exit__(kind, error, at)
 
     def rows(self) -> MappedRows:
         """Return the rows, shape (n, k), after the context has ended."""

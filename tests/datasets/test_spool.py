@@ -475,13 +475,17 @@ FULL = [
     "pictures, one size",
     "zip of npy",
     "tar of npz",
+    "csv, many columns",
+    "csv, a column that counts",
+    "many columns",
+    "class files",
 ]
 
 
-@pytest.mark.parametrize("kind", FULL)
+@pytest.mark.parametrize("kind", [*FULL, *SPARSE_SOURCES])
 def test_a_full_disk_is_told_as_one_of_the_store(kind: str, tmp_path: Path) -> None:
-    source = str(SOURCES[kind]())
-    with largest_file(2000), pytest.raises(DataError) as caught:
+    source = str((SOURCES | SPARSE_SOURCES)[kind]())
+    with largest_file(2000 if kind in FULL and "counts" not in kind else 300), pytest.raises(DataError) as caught:
         write_store(source, tmp_path / "big.fnn")
     assert str(caught.value).startswith(f"{tmp_path / 'big.fnn'}: cannot be written (File too large); raise the limit")
     assert caught.value.exit_code == 1
