@@ -153,14 +153,16 @@ def disk_rate(source: Path, target: Path) -> float:
 
 
 def convert(source: str, store: Path) -> dict[str, float]:
-    """Convert a source to a store; return the rate in MB of images a second and the peak of memory."""
+    """Convert a source to a store; return the rate in MB of samples a second and the peak of memory."""
     from fastnn.datasets.store_writer import write_store
 
     with Watch() as watch:
         begin = time.perf_counter()
         dataset = write_store(source, store)
         seconds = time.perf_counter() - begin
-    return {"rate": dataset.images.size / seconds / 1e6, "seconds": seconds, "peak": watch.peak}
+    features: Any = dataset.features
+    size = features.size * features.dtype.itemsize
+    return {"rate": size / seconds / 1e6, "seconds": seconds, "peak": watch.peak}
 
 
 def in_process(*args: str) -> dict[str, float]:
