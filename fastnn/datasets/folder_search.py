@@ -13,7 +13,7 @@ from fastnn.datasets.array_names import ARROW_ENDINGS, PART_OF, NamedPart, Part,
 from fastnn.datasets.folders import Folder, PassedOver, few
 from fastnn.datasets.label_files import LABEL_ENDINGS, FileLabels, labels_from_file
 from fastnn.datasets.name_labels import labels_in_names
-from fastnn.datasets.picture_lists import JoinedPictures, Picture, PicturesOfClass
+from fastnn.datasets.picture_lists import JoinedPictures, LabelledPictures, Picture, PicturesOfClass
 from fastnn.errors import DataError
 from fastnn.images.decode import PICTURE_ENDINGS
 
@@ -388,7 +388,8 @@ def _flat_set(folder: Folder, parent: Folder | None = None) -> PictureSet | _Unc
     passed.add("file", (name for name in _others(folder) if name != file))
     passed.add("empty", folder.folders)
     if known is not None:
-        labelled = [Picture(folder, name, known.labels[name]) for name in pictures if name in known.labels]
+        named = [name for name in pictures if name in known.labels]
+        labelled = LabelledPictures(folder, named, [known.labels[name] for name in named])
         passed.add("unlabelled", (name for name in pictures if name not in known.labels))
         passed.add("row", known.unused)
         note = f"the labels of the pictures are from {known.text}"
@@ -396,7 +397,7 @@ def _flat_set(folder: Folder, parent: Folder | None = None) -> PictureSet | _Unc
     found = labels_in_names([PurePosixPath(name).stem for name in pictures])
     if isinstance(found, str):
         return _Unclear(folder, found, f"; {_ADVICE}{_no_labels_in(folder, parent)}")
-    labelled = [Picture(folder, name, label) for name, label in zip(pictures, found.labels, strict=True)]
+    labelled = LabelledPictures(folder, pictures, found.labels)
     example = f"{pictures[0][:60]} is {found.labels[0][:60]!r}"
     return PictureSet(folder, {"train": labelled}, passed, (f"the label of a picture {found.rule}: {example}",))
 

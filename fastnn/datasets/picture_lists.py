@@ -37,6 +37,22 @@ class PicturesOfClass(Sequence[Picture]):
         return (Picture(self._folder, name, self._label) for name in self._names)
 
 
+class LabelledPictures(Sequence[Picture]):
+    """Files in a folder, each with a label of its own."""
+
+    def __init__(self, folder: Folder, names: list[str], labels: Sequence[str]) -> None:
+        self._folder, self._names, self._labels = folder, names, labels
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, position: Any) -> Any:
+        return Picture(self._folder, self._names[position], self._labels[position])
+
+    def __iter__(self) -> Iterator[Picture]:
+        return (Picture(self._folder, name, label) for name, label in zip(self._names, self._labels, strict=True))
+
+
 class JoinedPictures(Sequence[Picture]):
     """Pictures of several sequences, one after the other."""
 

@@ -257,3 +257,13 @@ def test_each_fold_of_a_regression_has_small_and_large_targets() -> None:
     ranks = targets[:, 0].argsort().argsort()
     for k in range(4):
         assert abs(ranks[fold == k].mean() - 99.5) < 3
+
+
+def test_neighbours_among_sparse_rows_are_not_copied() -> None:
+    rows = sparse(ROWS)
+    for chosen in ([1, 2], [2, 1], [0, 2], [1], [], [-1], [-2, -1], [3, 4 - 4]):
+        taken = rows.take(chosen)
+        assert np.array_equal(taken.toarray(), ROWS[chosen])
+        assert np.shares_memory(taken.values, rows.values) == (chosen == [1, 2])
+    with pytest.raises(IndexError):
+        rows.take([3, 4])

@@ -520,6 +520,24 @@ def test_large_sources_take_a_fraction_of_their_size(
     assert peak < (16e6 if kind in ("floats", "table") else 9e6)
 
 
+@pytest.mark.parametrize("kind", ["csv", "svmlight", "json"])
+def test_compressed_text_may_unpack_to_more_than_fits_into_memory(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = {
+        "csv": table({**{f"f{k}": LABELS for k in range(50)}, "target": LABELS}, "t.csv.gz"),
+        "svmlight": text("1 1:1\n2 3:4\n" * 300, "a.svm.gz"),
+        "json": text(f"[{','.join([json.dumps([0] * 784)] * 3)}]", "j/3.json.gz"),
+    }
+    source = made[kind]()
+    path = str(source.parent if kind == "json" else source)
+    plain = load_dataset(path)
+    monkeypatch.setattr("fastnn.datasets.safe_read.FILE_LIMIT", 2000)
+    with pytest.raises(DataError, match="unpacks to more than 0 MiB"):
+        load_dataset(path)
+    assert np.array_equal(write_store(path, tmp_path / "big.fnn").targets, plain.targets)
+
+
 def test_a_large_dictionary_is_counted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [f"{k:05}" * 40 for k in range(N)]
     source = str(arrow(lambda pa: {"a": NUMBERS[:, 0], "target": pa.array(names).dictionary_encode()})())
