@@ -176,7 +176,7 @@ def label_values(column: Any, label: Column, source: str, first: int = 0) -> NDA
         return values
     try:
         plain = column.cast(label.type.value_type) if pa.types.is_dictionary(label.type) else column
-        texts = [str(value) for value in plain.cast(pa.string()).to_pylist()]
+        texts = _texts([plain.cast(pa.string())])
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         raise DataError(f"{source}: column {label.name[:40]!r} of {label.type} cannot hold labels") from None
     return text_array(texts, source)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fastnn.datasets.labels import canonical_labels, check_classes, encode_labels
+from fastnn.datasets.labels import SharedTexts, canonical_labels, check_classes, encode_array, encode_labels
+from fastnn.datasets.mapped import row_parts
 from fastnn.errors import DataError
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 _INT64_AS_FLOAT = 2.0**63
 _MOST_CHARACTERS = 1 << 27
 """Most characters of an array of labels, of 4 bytes each; every label takes as many as the longest one."""
+_LABELS_AT_ONCE = 1 << 16
 
 
 class Encoded(NamedTuple):
@@ -137,11 +139,15 @@ def encode(
             texts = tuple(str(name) for name in names.ravel().tolist())
             check_classes(texts, source)
             return Encoded(np.split(numbers.astype(np.int64), sizes), texts, ())
-        listed: list[int] | list[str] = numbers.tolist()
+        indices, classes = encode_array(numbers, source)
     else:
-        listed, found = canonical_labels([str(label) for part in parts for label in part.tolist()], source)
+        shared = SharedTexts()
+        pieces = (piece for part in parts for piece in row_parts(part, _LABELS_AT_ONCE))
+        listed, found = canonical_labels(
+            [shared.of(str(label)) for piece in pieces for label in piece.tolist()], source
+        )
         notes += found
-    indices, classes = encode_labels(listed, source)
+        indices, classes = encode_labels(listed, source)
     return Encoded(np.split(indices, sizes), classes, tuple(notes))
 
 
