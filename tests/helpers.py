@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import subprocess
@@ -19,7 +20,10 @@ import pytest
 from fastnn.datasets import PIXELS, Column, Dataset
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+
+    from typer import Typer
+    from typer.testing import Result
 
 ROOT = Path(__file__).resolve().parents[1]
 DIGITS = tuple("0123456789")
@@ -71,6 +75,23 @@ def save_npz(dataset: Dataset, path: Path) -> Path:
     """Write a data set to an .npz file that ``--data`` reads; return its path."""
     np.savez(path, images=dataset.images, labels=dataset.labels)
     return path
+
+
+def invoke(arguments: Sequence[str], **options: Any) -> Result:
+    """Run ``fastnn ARGUMENTS`` in this process; the options are those of typer's ``CliRunner.invoke``.
+
+    With the app that ``main`` makes for them: typer builds an app anew for each call, and all commands take 90 ms.
+    """
+    from typer.testing import CliRunner
+
+    return CliRunner().invoke(_app_for(*arguments[:1]), arguments, **options)
+
+
+@functools.cache
+def _app_for(*command: str) -> Typer:
+    from fastnn.cli import app_for
+
+    return app_for(command)
 
 
 def environment(**changes: str | None) -> dict[str, str]:

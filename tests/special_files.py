@@ -6,7 +6,6 @@ A program for a child process, which may hang or run out of memory: ``python -m 
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
 import resource
@@ -17,18 +16,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from typer.testing import CliRunner
 
-from fastnn.cli import make_app
 from fastnn.formats.safetensors import dump_model
 from fastnn.runs import read_history
 from tests.datasets.samples import idx_images, idx_labels
+from tests.helpers import invoke
 from tests.models import model, png, seven
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import typer
 
 DEADLINE = 20
 """Seconds for one command; each takes a few milliseconds unless it hangs."""
@@ -101,16 +98,9 @@ def _prepare() -> None:
     Path("q/x-images-idx3-ubyte").write_bytes(idx_images(1, np.zeros(784, np.uint8).tobytes()))
 
 
-@functools.cache
-def _app(command: str) -> typer.Typer:
-    return make_app([command, "guide"])
-
-
 def _try(reader: str) -> dict[str, Any]:
     _, argument, command = READERS[reader]
-    # Building all commands takes longer than the rest.
-    app = _app(command[0])
-    result = CliRunner().invoke(app, [word.replace("ARGUMENT", argument) for word in command])
+    result = invoke([word.replace("ARGUMENT", argument) for word in command])
     fault = None if result.exception is None or isinstance(result.exception, SystemExit) else repr(result.exception)
     return {"code": result.exit_code, "stdout": result.stdout, "stderr": result.stderr, "fault": fault}
 

@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from fastnn.cli import app
 from fastnn.formats import write_original
 from fastnn.formats.safetensors import dump_model
 from fastnn.model import Model
+from tests.helpers import invoke
 from tests.models import DIGITS, jpeg, model, network, png, seven
 
 PIXELS = seven().ravel().tolist()
@@ -176,7 +175,7 @@ def folder_contents() -> dict[str, bytes | None]:
 def error_line(arguments: list[str], name: str) -> str:
     """Run a command that must fail on `name`, and return its one-line message."""
     before = folder_contents()
-    result = CliRunner().invoke(app, arguments)
+    result = invoke(arguments)
     assert result.exception is None or isinstance(result.exception, SystemExit), repr(result.exception)
     assert result.exit_code == 2, result.output
     lines = result.stderr.splitlines()
@@ -256,7 +255,7 @@ def test_the_good_files_are_accepted() -> None:
         ["predict", "good.safetensors", "good.png"],
         ["train", "--data", "good.json", "--epochs", "1", "--hidden", "4", "--out", "run", "--quiet"],
     ):
-        result = CliRunner().invoke(app, arguments)
+        result = invoke(arguments)
         assert result.exit_code == 0, result.output
 
 

@@ -7,6 +7,7 @@ blocks the lines that begin with ``fastnn`` are run. In blocks marked ``no-run``
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.util
 import shlex
@@ -17,14 +18,13 @@ from typing import Any
 import pytest
 import typer
 from markdown_it import MarkdownIt
-from typer.testing import CliRunner
 
 from fastnn.cli import app
 from fastnn.cli.guide import GUIDES
 from fastnn.datasets import digits, mnist
 from fastnn.datasets.drawn import drawn
 from fastnn.datasets.writers import write_dataset
-from tests.helpers import ROOT
+from tests.helpers import ROOT, invoke
 
 FOLDER = ROOT / "fastnn" / "guides"
 PAGES = [*(FOLDER / f"{name}.md" for name in GUIDES), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
@@ -63,9 +63,15 @@ def command_lines(code: str) -> list[list[str]]:
     return lines
 
 
+@functools.cache
+def whole_command() -> Any:
+    """Return all commands as typer's parser has them; building them takes 0.1 s."""
+    return typer.main.get_command(app)
+
+
 def parse(words: list[str]) -> None:
     """Parse ``fastnn ...`` without running it; wrong commands and options raise."""
-    command: Any = typer.main.get_command(app)
+    command = whole_command()
     context = command.make_context("fastnn", words[1:2], resilient_parsing=True)
     rest = words[1:]
     while hasattr(command, "get_command") and not (rest and rest[0].startswith("-")):
@@ -99,7 +105,7 @@ def test_the_blocks_of_a_page_run_in_order(page: Path) -> None:
         if block.kind == "sh":
             for words in command_lines(block.code):
                 if words[0] == "fastnn":
-                    result = CliRunner().invoke(app, words[1:])
+                    result = invoke(words[1:])
                     assert result.exit_code == 0, (place, words, result.output, result.exception)
         elif block.kind == "python":
             # Empty lines before the code, so that a traceback shows the line of the page.

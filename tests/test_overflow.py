@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import safetensors.numpy
-from typer.testing import CliRunner
 
 from fastnn import Model, Network, Recipe, load_model, save_model, train
-from fastnn.cli import app
 from fastnn.datasets import Dataset
 from fastnn.errors import ModelError, TrainingError
 from fastnn.formats.safetensors import dump_model
-from tests.helpers import blobs
+from tests.helpers import blobs, invoke
 from tests.models import DIGITS, png, seven
 
 if TYPE_CHECKING:
@@ -98,7 +96,7 @@ def test_a_file_of_the_original_is_refused(command: str, tmp_path: Path, monkeyp
     matrices["weights_ih"]["data"] = [[1e308, -1e308] * 392] * 2
     (tmp_path / "NN.json").write_text(json.dumps(sizes | matrices))
     (tmp_path / "7.png").write_bytes(png(seven()))
-    result = CliRunner().invoke(app, [command, "NN.json", "7.png" if command == "predict" else "m.safetensors"])
+    result = invoke([command, "NN.json", "7.png" if command == "predict" else "m.safetensors"])
     assert result.exit_code == 2
     assert result.stderr.startswith("fastnn: NN.json: the network's weights are so large")
     assert len(result.stderr.splitlines()) <= 2
@@ -115,7 +113,7 @@ def test_commands_refuse_in_one_line(json_option: list[str], tmp_path: Path, mon
     np.savez("data.npz", images=np.repeat(image, 20, axis=0), labels=np.arange(20) % 10)
     for path in (bad, late):
         for arguments in (["predict", path.name, "one.json"], ["evaluate", path.name, "--data", "data.npz"]):
-            result = CliRunner().invoke(app, [*arguments, *json_option])
+            result = invoke([*arguments, *json_option])
             assert (result.exit_code, result.stdout) == (2, "")
             assert " ".join(result.stderr.split()) == f"fastnn: {path.name}: the network's {REFUSED}"
 

@@ -11,11 +11,9 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import pytest
-from typer.testing import CliRunner
 
 import fastnn
-from fastnn.cli import app
-from tests.helpers import ROOT, run_python
+from tests.helpers import ROOT, invoke, run_python
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -81,7 +79,7 @@ def test_commands_import_only_what_they_need(
     train = "from fastnn.__main__ import main; main()"
     if "--out" in command:
         # The kernels are compiled by the first of two trainings.
-        assert CliRunner().invoke(app, command.replace("run", "first").split()).exit_code == 0
+        assert invoke(command.replace("run", "first").split()).exit_code == 0
     assert loaded_by(train, *command.split()) - allowed <= {"fastnn", "typing_extensions"}
 
 

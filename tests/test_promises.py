@@ -14,10 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 from fastnn import Recipe, Session, load_model
-from fastnn.cli import app
 from fastnn.engine import Engine
 from fastnn.inputs import ImageInput
 from fastnn.training import epoch_order
@@ -28,6 +26,7 @@ from tests.helpers import (
     blobs,
     environment,
     file_contents,
+    invoke,
     read_until,
     run_concurrently,
     run_fastnn,
@@ -59,7 +58,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def train_here(*options: str | Path | int) -> None:
     """Run ``fastnn train`` in this process, which is faster than in a child process."""
-    result = CliRunner().invoke(app, ["train", "--quiet", *map(str, options)])
+    result = invoke(["train", "--quiet", *map(str, options)])
     assert result.exit_code == 0, result.output
 
 
@@ -224,7 +223,7 @@ def test_a_stopped_ensemble_can_be_loaded_and_resuming_gives_the_same_bytes(fold
     assert [network.sha256() for network in stopped.networks] == [one.sha256() for one in session.model.networks]
     most = max(session.member_epochs)
     if most > 1:
-        result = CliRunner().invoke(app, ["train", "--quiet", "--resume", "cut", "--epochs", str(most - 1)])
+        result = invoke(["train", "--quiet", "--resume", "cut", "--epochs", str(most - 1)])
         assert result.exit_code == 2
         assert f"is trained for {most} epochs already" in result.output
     train_here("--resume", "cut", "--epochs", most + 1)

@@ -9,9 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy.sparse import csr_array
-from typer.testing import CliRunner
 
-from fastnn.cli import app
 from fastnn.datasets import Column, Dataset, SparseRows
 from fastnn.errors import FastnnError, MissingExtraError
 from fastnn.evaluation.metrics import evaluate
@@ -21,7 +19,7 @@ from fastnn.model import Model, ModelCard
 from fastnn.report import write_report
 from fastnn.report.content import measure
 from fastnn.report.page import page
-from tests.helpers import blobs, linear_table, save_npz
+from tests.helpers import blobs, invoke, linear_table, save_npz
 from tests.models import model, network
 
 HEAD = "epoch,lr,loss,accuracy,test_loss,test_accuracy,samples_per_second,seconds,test_seconds\n"
@@ -186,15 +184,15 @@ def test_the_evaluate_command_writes_a_report(tmp_path: Path, monkeypatch: pytes
     save_model(model(), "m.safetensors")
     save_npz(blobs(40), tmp_path / "a.npz")
     command = ["evaluate", "m.safetensors", "--data", "a.npz", "--report", "r"]
-    result = CliRunner().invoke(app, [*command, "--json"])
+    result = invoke([*command, "--json"])
     assert result.exit_code == 0, result.output
     assert '"report": "r/index.html"' in result.stdout
     assert (tmp_path / "r" / "history.png").exists()
     assert re.search("evaluated on a.npz<", (tmp_path / "r" / "index.html").read_text())
-    again = CliRunner().invoke(app, command)
+    again = invoke(command)
     assert (again.exit_code, again.stdout) == (2, "")
     assert "--force" in again.stderr
-    forced = CliRunner().invoke(app, [*command, "--force"])
+    forced = invoke([*command, "--force"])
     assert forced.exit_code == 0
     assert forced.stdout.splitlines()[-1] == "r/index.html"
 

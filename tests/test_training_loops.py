@@ -7,16 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 import fastnn
 from fastnn import formats
-from fastnn.cli import app
 from fastnn.datasets import Dataset, ReadOptions
 from fastnn.errors import DataError, RecipeError
 from fastnn.row_stream import batches_of
 from fastnn.training_loops import BatchTrainer, stream_recipe
-from tests.helpers import blobs, linear_table
+from tests.helpers import blobs, invoke, linear_table
 
 RECIPE = fastnn.Recipe(hidden=(8,), epochs=1, lr=0.05)
 
@@ -205,7 +204,7 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(content: bytes, *arguments: str) -> Result:
-    return CliRunner().invoke(app, ["train", "--data", "-", *arguments], input=content)
+    return invoke(["train", "--data", "-", *arguments], input=content)
 
 
 def test_training_on_standard_input(isolated: Path) -> None:

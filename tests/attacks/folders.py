@@ -26,7 +26,7 @@ from unittest import mock
 from tests.attacks.commands import Case, Result, make_inputs
 from tests.attacks.processes import processes_left
 from tests.attacks.visitors import send_digits
-from tests.helpers import TIMEOUT, environment
+from tests.helpers import TIMEOUT, environment, invoke
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -182,12 +182,8 @@ class Folders:
 
     def run_here(self, case: Case, folder: Path, args: tuple[str, ...]) -> tuple[int, str]:
         """Run a command line in this process, which is faster than in a child; return exit code and output."""
-        from typer.testing import CliRunner
-
-        from fastnn.cli import app
-
         with self.inside(case, folder):
-            result = CliRunner().invoke(app, list(args))
+            result = invoke(list(args))
         return result.exit_code, f"{result.output}{result.exception or ''}"
 
     def start(

@@ -27,15 +27,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from typer.testing import CliRunner
-
 from fastnn import Recipe, Session, load_dataset, load_model, save_model
-from fastnn.cli import app
 from fastnn.errors import FastnnError
 from tests.attacks import make_parser
 from tests.attacks.commands import SPACE
 from tests.attacks.processes import processes_left
-from tests.helpers import ROOT, blobs, environment, read_until, save_npz, start_process
+from tests.helpers import ROOT, blobs, environment, invoke, read_until, save_npz, start_process
 from tests.models import model
 from tests.sweep.forks import SETTINGS
 
@@ -358,7 +355,7 @@ def _resume_faults(folder: Folder, case: Case, ended: Ended, tally: Tally) -> It
         if said is not None and int(said[2] or 0) != saved:
             yield f"{said[0]}, but the checkpoint is of epoch {saved}"
         # As a user does; the recipe has more epochs than anybody waits for.
-        result = CliRunner().invoke(app, ["train", "--resume", "run", "--epochs", str(done + 1), "--quiet"])
+        result = invoke(["train", "--resume", "run", "--epochs", str(done + 1), "--quiet"])
         if result.exit_code:
             yield f"resuming failed: {result.output}"
         elif Path("run/model.safetensors").read_bytes() != folder.whole(case, done + 1):

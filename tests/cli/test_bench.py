@@ -1,10 +1,9 @@
 import json
 
 import pytest
-from typer.testing import CliRunner
 
-from fastnn.cli import app
 from fastnn.cli.bench import measure
+from tests.helpers import invoke
 
 
 def test_fastnn_is_much_faster_than_plain_python() -> None:
@@ -15,12 +14,12 @@ def test_fastnn_is_much_faster_than_plain_python() -> None:
 
 
 def test_the_command_prints_one_object() -> None:
-    result = CliRunner().invoke(app, ["bench", "--seconds", "0.1", "--json"])
+    result = invoke(["bench", "--seconds", "0.1", "--json"])
     assert result.exit_code == 0
     assert json.loads(result.stdout)["samples_per_second"] > 0
 
 
 def test_the_bench_table_names_fastnn_the_bound_and_plain_python() -> None:
-    result = CliRunner().invoke(app, ["bench", "--seconds", "0.1"])
+    result = invoke(["bench", "--seconds", "0.1"])
     assert result.exit_code == 0
     assert all(word in result.stdout for word in ("fastnn", "bound", "plain Python"))

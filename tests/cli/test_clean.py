@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from fastnn.cli import app
 from fastnn.datasets import load_dataset
 from fastnn.label_issues import Findings
-from tests.helpers import blobs, linear_table, save_npz, save_table
+from tests.helpers import blobs, invoke, linear_table, save_npz, save_table
 
 QUICK = ("--folds", "3", "--repeats", "1", "--epochs", "4", "--threads", "1")
 
@@ -34,7 +33,7 @@ def source(tmp_path: Path) -> str:
 
 
 def run(*arguments: str) -> Result:
-    return CliRunner().invoke(app, ["data", "clean", *arguments])
+    return invoke(["data", "clean", *arguments])
 
 
 def error(result: Result) -> str:

@@ -3,15 +3,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from fastnn.cli import app
 from fastnn.crossval import cross_validate
 from fastnn.datasets import load_dataset
 from fastnn.recipe import Recipe, presets
-from tests.helpers import blobs, linear_table, save_npz, save_table
-
-runner = CliRunner()
+from tests.helpers import blobs, invoke, linear_table, save_npz, save_table
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +18,7 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_table_is_cross_validated_with_its_own_recipe() -> None:
     save_table(linear_table(60, targets=2), Path("t.csv"))
     command = ["cv", "--data", "t.csv", "--target", "price", "--target", "weight", "--folds", "3", "--epochs", "3"]
-    result = runner.invoke(app, [*command, "--json"])
+    result = invoke([*command, "--json"])
     assert result.exit_code == 0, result.output
     assert len(result.stdout.splitlines()) == 1
     figures = json.loads(result.stdout)
@@ -31,7 +27,7 @@ def test_a_table_is_cross_validated_with_its_own_recipe() -> None:
     assert {name: figures[name] for name in expected.as_dict()} == json.loads(json.dumps(expected.as_dict()))
     assert (figures["data"], figures["recipe"], figures["task"]) == ("t.csv", "table", "regression")
     assert "task is regression" in figures["notes"][0]
-    shown = runner.invoke(app, command)
+    shown = invoke(command)
     assert shown.exit_code == 0
     for words in ("t.csv, recipe table, 3 epochs", "RMSE", "95% interval", "Nadeau and Bengio", "40", "20"):
         assert words in shown.stdout
@@ -44,11 +40,11 @@ def test_images_are_cross_validated_with_repeats() -> None:
     save_npz(blobs(40), Path("a.npz"))
     Path("small.toml").write_text(Recipe(name="small", hidden=(4,), epochs=9).to_toml())
     options = ["--recipe", "small.toml", "--epochs", "1", "--folds", "2", "--repeats", "2", "--seed", "5"]
-    result = runner.invoke(app, ["cv", "--data", "a.npz", *options, "--threads", "1"])
+    result = invoke(["cv", "--data", "a.npz", *options, "--threads", "1"])
     assert result.exit_code == 0, result.output
     for words in ("a.npz, recipe small, 1 epoch ", "1, 1", "2, 2", "accuracy"):
         assert words in result.stdout
-    again = runner.invoke(app, ["cv", "--data", "a.npz", *options, "--json"])
+    again = invoke(["cv", "--data", "a.npz", *options, "--json"])
     folds = json.loads(again.stdout)["folds"]
     assert [(fold["repeat"], fold["fold"]) for fold in folds] == [(0, 0), (0, 1), (1, 0), (1, 1)]
     scores = np.array([fold["metrics"]["accuracy"] for fold in folds])
@@ -68,7 +64,7 @@ def test_images_are_cross_validated_with_repeats() -> None:
 def test_what_cannot_be_done_is_one_line_and_code_2(options: list[str], words: str) -> None:
     save_table(linear_table(20), Path("t.csv"))
     target = [] if "--target" in options else ["--target", "price"]
-    result = runner.invoke(app, ["cv", "--data", "t.csv", *target, *options])
+    result = invoke(["cv", "--data", "t.csv", *target, *options])
     assert (result.exit_code, result.stdout) == (2, "")
     lines = [line for line in result.stderr.splitlines() if not line.startswith("note:")]
     assert len(lines) == 1

@@ -8,9 +8,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from fastnn.cli import app
 from fastnn.datasets import Dataset, load_dataset
 from fastnn.datasets.fetch import Remote
 from fastnn.datasets.names import download_missing
@@ -18,6 +17,7 @@ from fastnn.datasets.writers import write_dataset
 from fastnn.errors import DataError, FetchError
 from fastnn.label_issues import Issue
 from tests.datasets.samples import dataset, served
+from tests.helpers import invoke
 from tests.models import png, seven
 
 
@@ -30,7 +30,7 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(*arguments: str) -> Result:
-    return CliRunner().invoke(app, ["data", *arguments])
+    return invoke(["data", *arguments])
 
 
 def one_line(text: str) -> str:

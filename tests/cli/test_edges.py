@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 import fastnn.cli.guide
 import fastnn.evaluation.saved_model
-from fastnn.cli import app, main
-from tests.helpers import blobs, run_python, save_npz
+from fastnn.cli import main
+from tests.helpers import blobs, invoke, run_python, save_npz
 
 needs_posix = pytest.mark.skipif(os.name != "posix", reason="needs users and home folders of POSIX")
 
@@ -31,7 +30,7 @@ def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(*options: str) -> Any:
-    return CliRunner().invoke(app, options)
+    return invoke(options)
 
 
 @needs_posix
@@ -63,10 +62,9 @@ def test_without_a_home_folder_nothing_is_called_tilde(tmp_path: Path) -> None:
     program = """
 import pwd, runpy, sys
 pwd.getpwuid = lambda _: {}["nobody"]
-from fastnn.cli import app
-from typer.testing import CliRunner
+from tests.helpers import invoke
 for line in sys.stdin.read().splitlines():
-    done = CliRunner().invoke(app, line.split())
+    done = invoke(line.split())
     print(done.exit_code, done.stderr.strip())
 """
     lines = [

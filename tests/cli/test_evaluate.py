@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 from scipy.sparse import csr_array
-from typer.testing import CliRunner
 
-from fastnn.cli import app, evaluate
+from fastnn.cli import evaluate
 from fastnn.datasets import Dataset, SparseRows, load_dataset, split
 from fastnn.datasets.split import Split
 from fastnn.datasets.writers import write_dataset
@@ -20,10 +19,8 @@ from fastnn.formats import save_model
 from fastnn.model import DataCard, Model, ModelCard
 from fastnn.recipe import Recipe, presets
 from fastnn.session import Session
-from tests.helpers import linear_table, save_table
+from tests.helpers import invoke, linear_table, save_table
 from tests.models import DIGITS, model, network
-
-runner = CliRunner()
 
 
 @pytest.fixture(autouse=True)
@@ -64,8 +61,7 @@ def write_model(data: Dataset | None, *, seed: int = 5, fraction: float = 0.25) 
 
 
 def test_the_published_network_gets_5337_of_6844_right(shared: Path) -> None:
-    result = runner.invoke(
-        app,
+    result = invoke(
         [
             "evaluate",
             str(shared / "original" / "NN.json"),
@@ -159,7 +155,7 @@ def test_a_model_with_another_number_of_inputs_is_refused() -> None:
 
 def test_the_tables_are_plain_text_in_a_pipe() -> None:
     write_model(write_data("a.npz"))
-    result = runner.invoke(app, ["evaluate", "m.safetensors", "--split", "all"])
+    result = invoke(["evaluate", "m.safetensors", "--split", "all"])
     assert result.exit_code == 0, result.output
     assert "\x1b" not in result.stdout
     for words in ("a.npz, all", "of 60)", "balanced accuracy", "precision", "confusion matrix"):
@@ -174,7 +170,7 @@ def test_the_confusion_matrix_is_coloured_on_a_terminal(monkeypatch: pytest.Monk
     monkeypatch.setattr(
         evaluate, "out", lambda: Console(file=file, force_terminal=True, color_system="truecolor", width=120)
     )
-    assert runner.invoke(app, ["evaluate", "m.safetensors", "--split", "all"]).exit_code == 0
+    assert invoke(["evaluate", "m.safetensors", "--split", "all"]).exit_code == 0
     # Cells above 0 have a background and a text colour.
     assert "\x1b[37;48;2;" in file.getvalue() or "\x1b[30;48;2;" in file.getvalue()
 
@@ -185,7 +181,7 @@ def test_many_classes_are_shown_by_their_most_frequent_confusions() -> None:
     images = np.random.default_rng(0).integers(0, 256, (90, 784), dtype=np.uint8)
     np.savez("a.npz", images=images, labels=np.array(classes)[labels])
     save_model(Model((network(784, 30),), classes), "m.safetensors")
-    result = runner.invoke(app, ["evaluate", "m.safetensors", "--data", "a.npz"])
+    result = invoke(["evaluate", "m.safetensors", "--data", "a.npz"])
     assert result.exit_code == 0, result.output
     assert "most frequent confusions" in result.stdout
     assert "class [29]" in result.stdout
@@ -203,12 +199,12 @@ def table_run(path: str, data: Dataset) -> Model:
 
 def test_a_regression_is_evaluated_on_its_own_table_and_on_another() -> None:
     made = table_run("t.csv", linear_table(60, targets=2))
-    result = runner.invoke(app, ["evaluate", "run", "--json"])
+    result = invoke(["evaluate", "run", "--json"])
     assert result.exit_code == 0, result.output
     figures = json.loads(result.stdout)
     assert (figures["task"], figures["split"], figures["total"]) == ("regression", "test", 6)
     assert {f"test_{name}": figures[name] for name in ("r2", "mae", "rmse", "loss")} == made.card.metrics
-    shown = runner.invoke(app, ["evaluate", "run"])
+    shown = invoke(["evaluate", "run"])
     assert shown.exit_code == 0
     for words in ("t.csv, test part", "R2", "(6 rows)", "RMSE", "targets", "price", "weight"):
         assert words in shown.stdout
@@ -218,7 +214,7 @@ def test_a_regression_is_evaluated_on_its_own_table_and_on_another() -> None:
     other = evaluate_file("run", "u.csv")
     assert other.evaluation.as_dict() == measure(made, linear_table(40, targets=2, seed=1)).as_dict()
     assert (other.split, other.evaluation.total) == ("all", 40)
-    wrong = runner.invoke(app, ["evaluate", "run", "--data", "u.csv", "--target", "age"])
+    wrong = invoke(["evaluate", "run", "--data", "u.csv", "--target", "age"])
     assert (wrong.exit_code, wrong.stdout) == (2, "")
     assert "u.csv: has no " in wrong.stderr
 
@@ -227,20 +223,20 @@ def test_two_classes_have_roc_auc_and_log_loss() -> None:
     data = linear_table(60)
     above = (data.targets[:, 0] > 0).astype(np.int64)
     table_run("t.csv", replace(data, targets=above, names=("0", "1")))
-    shown = runner.invoke(app, ["evaluate", "run", "--split", "train"])
+    shown = invoke(["evaluate", "run", "--split", "train"])
     assert shown.exit_code == 0, shown.output
     # A long title above a narrow table is one line.
     assert "confusion matrix (rows: label, columns: prediction)" in shown.stdout
     for words in ("ROC AUC", "log loss", "balanced accuracy", "rows"):
         assert words in shown.stdout
     assert "images" not in shown.stdout
-    assert "--split test for the others" in runner.invoke(app, ["evaluate", "run", "--split", "all"]).stderr
+    assert "--split test for the others" in invoke(["evaluate", "run", "--split", "all"]).stderr
 
 
 def test_labels_have_a_table() -> None:
     data = linear_table(60, targets=2)
     table_run("t.csv", replace(data, targets=(data.targets > 0).astype(np.uint8)))
-    shown = runner.invoke(app, ["evaluate", "run"])
+    shown = invoke(["evaluate", "run"])
     assert shown.exit_code == 0, shown.output
     for words in (" of 6)", "label accuracy", "macro F1", "labels", "price", "ROC AUC"):
         assert words in shown.stdout
@@ -249,14 +245,14 @@ def test_labels_have_a_table() -> None:
 def test_a_model_of_images_refuses_a_table_and_the_other_way_round() -> None:
     write_model(write_data("a.npz"))
     save_table(replace(linear_table(20), targets=np.arange(20) % 2, names=("0", "1")), Path("t.csv"))
-    result = runner.invoke(app, ["evaluate", "m.safetensors", "--data", "t.csv"])
+    result = invoke(["evaluate", "m.safetensors", "--data", "t.csv"])
     assert result.exit_code == 2
     assert "t.csv: holds a table, but the model takes images" in result.stderr
     table_run("u.csv", replace(linear_table(40), targets=np.arange(40) % 2, names=("0", "1")))
-    result = runner.invoke(app, ["evaluate", "run", "--data", "a.npz"])
+    result = invoke(["evaluate", "run", "--data", "a.npz"])
     assert result.exit_code == 2
     assert "a.npz: holds images, but the model takes rows of a table" in result.stderr
-    assert "u.npz: no such file" in runner.invoke(app, ["evaluate", "run", "--data", "u.npz"]).stderr
+    assert "u.npz: no such file" in invoke(["evaluate", "run", "--data", "u.npz"]).stderr
 
 
 @pytest.mark.parametrize("as_sparse", [False, True])

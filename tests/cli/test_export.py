@@ -4,14 +4,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
-from typer.testing import CliRunner
 
 import fastnn
-from fastnn.cli import app
 from fastnn.formats import load_model, save_model
+from tests.helpers import invoke
 from tests.models import model, network, row_model
-
-runner = CliRunner()
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +28,7 @@ def run(tmp_path_factory) -> str:
     ("name", "words"), [("out.json", "NN.json of the original"), ("out.safetensors", "model file")]
 )
 def test_a_file_is_written_and_verified(run: str, name: str, words: str) -> None:
-    result = runner.invoke(app, ["export", run, name, "--verify"])
+    result = invoke(["export", run, name, "--verify"])
     assert result.exit_code == 0, result.output
     assert words in result.stdout
     assert "20 of 20 samples get the same class" in result.stdout
@@ -39,7 +36,7 @@ def test_a_file_is_written_and_verified(run: str, name: str, words: str) -> None
 
 
 def test_json_has_the_figures_of_the_verification(run: str) -> None:
-    result = runner.invoke(app, ["export", run, "out.safetensors", "--verify", "--data", "drawn:30", "--json"])
+    result = invoke(["export", run, "out.safetensors", "--verify", "--data", "drawn:30", "--json"])
     found = json.loads(result.stdout)
     assert found["path"] == "out.safetensors"
     assert found["size"] == Path("out.safetensors").stat().st_size
@@ -55,9 +52,9 @@ def test_json_has_the_figures_of_the_verification(run: str) -> None:
 
 def test_the_precision_is_that_of_the_file(run: str) -> None:
     """The run is of float32, but both formats hold float64."""
-    result = runner.invoke(app, ["export", run, "out.json"])
+    result = invoke(["export", run, "out.json"])
     assert "weights in float64" in result.stdout
-    result = runner.invoke(app, ["export", run, "other.json", "--precision", "float32"])
+    result = invoke(["export", run, "other.json", "--precision", "float32"])
     assert (result.exit_code, Path("other.json").exists()) == (2, False)
     assert "choose float64" in result.stderr
     pytest.importorskip("skops")
@@ -71,7 +68,7 @@ def test_a_regression_is_verified_by_its_r2() -> None:
     Path("sums.csv").write_text("\n".join(["a,b,c,sum", *lines]))
     recipe = fastnn.presets["table"].replace(epochs=5)
     fastnn.fit(fastnn.load_dataset("sums.csv", target="sum", task="regression"), recipe, out="sums", progress=False)
-    result = runner.invoke(app, ["export", "sums", "sums.h", "--precision", "int8", "--verify", "--data", "sums.csv"])
+    result = invoke(["export", "sums", "sums.h", "--precision", "int8", "--verify", "--data", "sums.csv"])
     assert result.exit_code == 0, result.output
     assert "samples get the same numbers" in result.stdout
     assert result.stdout.count("R2 0.9") == 2
@@ -79,7 +76,7 @@ def test_a_regression_is_verified_by_its_r2() -> None:
 
 def test_arrays_have_the_names_of_the_layers(run: str) -> None:
     for name in ("out.npz", "out.pt"):
-        assert runner.invoke(app, ["export", run, name]).exit_code == 0
+        assert invoke(["export", run, name]).exit_code == 0
     trained = load_model(run).network
     with np.load("out.npz") as arrays:
         for layer, (weights, biases) in enumerate(zip(trained.weights, trained.biases, strict=True)):
@@ -102,18 +99,18 @@ def test_what_cannot_be_verified_or_written_leaves_no_file(run: str) -> None:
         (["rows.safetensors", "out.npz", "--verify"], "give a data set with --data"),
         (["rows.safetensors", "out.json"], "cannot hold this model: its rule is backprop"),
     ):
-        result = runner.invoke(app, ["export", *arguments])
+        result = invoke(["export", *arguments])
         assert result.exit_code == 2, result.output
         assert words in result.stderr
         assert result.stderr.count("\n") == 1
     assert sorted(path.name for path in Path().iterdir()) == ["kept.npz", "rows.safetensors"]
     assert Path("kept.npz").read_text() == "mine"
-    assert runner.invoke(app, ["export", run, "kept.npz", "--force"]).exit_code == 0
+    assert invoke(["export", run, "kept.npz", "--force"]).exit_code == 0
 
 
 def test_a_file_that_cannot_be_run_here_is_kept_and_said_to_be(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(Path.cwd()))
-    result = runner.invoke(app, ["export", run, "out.h", "--verify"])
+    result = invoke(["export", run, "out.h", "--verify"])
     assert result.exit_code == 2
     assert "out.h: running it needs a C compiler" in result.stderr
     assert result.stderr.endswith("; the file is written, but not verified\n")

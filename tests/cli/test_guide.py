@@ -7,16 +7,12 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from typer.testing import CliRunner
 
-from fastnn.cli import app
 from fastnn.cli.guide import GUIDES
-from tests.helpers import ROOT, environment, run_fastnn
+from tests.helpers import ROOT, environment, invoke, run_fastnn
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-runner = CliRunner()
 
 
 def source(name: str) -> str:
@@ -24,7 +20,7 @@ def source(name: str) -> str:
 
 
 def test_without_a_name_the_guides_are_listed_with_their_titles() -> None:
-    result = runner.invoke(app, ["guide"])
+    result = invoke(["guide"])
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert [line.split()[0] for line in lines[: len(GUIDES)]] == list(GUIDES)
@@ -48,7 +44,7 @@ def test_a_terminal_gets_a_formatted_guide(name: str) -> None:
 
 
 def test_an_unknown_guide_is_refused_with_the_names() -> None:
-    result = runner.invoke(app, ["guide", "sped"])
+    result = invoke(["guide", "sped"])
     assert result.exit_code == 2
     assert f"sped: no such guide; choose one of {', '.join(GUIDES)}" in result.stderr
 

@@ -8,9 +8,9 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 import typer
-from typer.testing import CliRunner
 
 from fastnn.cli import app
+from tests.helpers import invoke
 
 
 def commands(command: Any, *names: str) -> dict[tuple[str, ...], Any]:
@@ -26,7 +26,7 @@ COMMANDS = commands(typer.main.get_command(app))
 
 @pytest.mark.parametrize("names", COMMANDS, ids=" ".join)
 def test_help_is_shown_with_each_option(names: tuple[str, ...]) -> None:
-    result = CliRunner(env={"COLUMNS": "200"}).invoke(app, [*names, "--help"])
+    result = invoke([*names, "--help"], env={"COLUMNS": "200"})
     assert result.exit_code == 0, result.output
     assert " ".join(("fastnn", *names)) in result.stdout or not names
     for parameter in COMMANDS[names].params:
@@ -36,7 +36,7 @@ def test_help_is_shown_with_each_option(names: tuple[str, ...]) -> None:
 
 def test_defaults_that_depend_on_the_model_or_the_data_are_said() -> None:
     def shown(*arguments: str) -> str:
-        return CliRunner(env={"COLUMNS": "200"}).invoke(app, [*arguments, "--help"]).stdout
+        return invoke([*arguments, "--help"], env={"COLUMNS": "200"}).stdout
 
     assert "images and tables" in shown()
     assert "table for a table, else original" in shown("train")

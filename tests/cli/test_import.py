@@ -6,14 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
-from typer.testing import CliRunner
 
-from fastnn.cli import app
 from fastnn.datasets import load_dataset
 from fastnn.formats import load_model, write_original
+from tests.helpers import invoke
 from tests.models import model
-
-runner = CliRunner()
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +20,7 @@ def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_published_file_is_imported_and_described(shared: Path) -> None:
-    result = runner.invoke(app, ["import", str(shared / "original" / "NN.json"), "out.safetensors"])
+    result = invoke(["import", str(shared / "original" / "NN.json"), "out.safetensors"])
     assert result.exit_code == 0, result.output
     for words in ("784-200-40-10", "165,450", "float64", "line 544, column 63", "accuracy: 76.8292682927"):
         assert words in result.stdout
@@ -33,40 +30,40 @@ def test_the_published_file_is_imported_and_described(shared: Path) -> None:
 
 
 def test_a_correct_file_is_not_called_repaired() -> None:
-    result = runner.invoke(app, ["import", "NN.json", "out.safetensors"])
+    result = invoke(["import", "NN.json", "out.safetensors"])
     assert result.exit_code == 0, result.output
     assert "comma" not in result.stdout
 
 
 def test_importing_twice_gives_the_same_bytes() -> None:
     for name in ("a.safetensors", "b.safetensors"):
-        assert runner.invoke(app, ["import", "NN.json", name]).exit_code == 0
+        assert invoke(["import", "NN.json", name]).exit_code == 0
     assert Path("a.safetensors").read_bytes() == Path("b.safetensors").read_bytes()
 
 
 def test_an_existing_file_is_replaced_only_with_force() -> None:
     target = Path("out.safetensors")
     target.write_text("mine")
-    result = runner.invoke(app, ["import", "NN.json", "out.safetensors"])
+    result = invoke(["import", "NN.json", "out.safetensors"])
     assert (result.exit_code, target.read_text()) == (2, "mine")
     assert "--force" in result.stderr
-    assert runner.invoke(app, ["import", "NN.json", "out.safetensors", "--force"]).exit_code == 0
+    assert invoke(["import", "NN.json", "out.safetensors", "--force"]).exit_code == 0
     assert load_model(target).sizes == (784, 5, 4, 10)
 
 
 def test_force_keeps_the_old_file_when_the_new_one_cannot_be_read() -> None:
-    assert runner.invoke(app, ["import", "NN.json", "out.safetensors"]).exit_code == 0
+    assert invoke(["import", "NN.json", "out.safetensors"]).exit_code == 0
     before = Path("out.safetensors").read_bytes()
     content = json.loads(Path("NN.json").read_bytes())
     content["hidden1"] = 6
     Path("NN.json").write_text(json.dumps(content))
-    assert runner.invoke(app, ["import", "NN.json", "out.safetensors", "--force"]).exit_code == 2
+    assert invoke(["import", "NN.json", "out.safetensors", "--force"]).exit_code == 2
     assert Path("out.safetensors").read_bytes() == before
 
 
 @pytest.mark.parametrize("target", ["none/out.safetensors", "."])
 def test_a_target_that_cannot_be_written_is_named(target: str) -> None:
-    result = runner.invoke(app, ["import", "NN.json", target, "--force"])
+    result = invoke(["import", "NN.json", target, "--force"])
     assert result.exit_code == 2
     assert result.stderr.startswith(f"fastnn: {target}: ")
     assert sorted(path.name for path in Path().iterdir()) == ["NN.json"]
@@ -74,7 +71,7 @@ def test_a_target_that_cannot_be_written_is_named(target: str) -> None:
 
 @pytest.mark.parametrize("target", ["out.onnx", "out.JSON", "out.npz"])
 def test_a_model_file_gets_no_ending_of_another_format(target: str) -> None:
-    result = runner.invoke(app, ["import", "NN.json", target])
+    result = invoke(["import", "NN.json", target])
     assert result.exit_code == 2
     assert f"{target}: fastnn import writes .safetensors; fastnn export" in result.stderr
     assert not Path(target).exists()
@@ -135,7 +132,7 @@ def test_every_command_works_on_networks_made_elsewhere(source: str, options: tu
         commands.append(("export", "net.safetensors", "net.h", "--verify", "--data", "table.csv", "--json"))
     said: dict[str, Any] = {}
     for args in commands:
-        result = runner.invoke(app, list(args))
+        result = invoke(list(args))
         assert result.exit_code == 0, (args, result.output)
         if "--json" in args:
             said[args[0] + args[1] + args[2]] = json.loads(result.stdout)
@@ -150,25 +147,25 @@ def test_every_command_works_on_networks_made_elsewhere(source: str, options: tu
 
 def test_what_a_file_does_not_say_is_asked() -> None:
     write_table()
-    result = runner.invoke(app, ["import", "torch.safetensors", "net.safetensors", *CLASSES])
+    result = invoke(["import", "torch.safetensors", "net.safetensors", *CLASSES])
     assert result.exit_code == 2
     assert "torch.safetensors: does not say the activation of the hidden layers" in result.stderr
     assert "--task" not in result.stderr
     assert not Path("net.safetensors").exists()
-    result = runner.invoke(app, ["import", "torch.safetensors", "net.safetensors", "--classes", "a,,b"])
+    result = invoke(["import", "torch.safetensors", "net.safetensors", "--classes", "a,,b"])
     assert (result.exit_code, "--classes" in result.stderr) == (2, True)
 
 
 def test_options_for_a_file_that_says_all_are_refused() -> None:
-    result = runner.invoke(app, ["import", "NN.json", "out.safetensors", "--takes", "rows"])
+    result = invoke(["import", "NN.json", "out.safetensors", "--takes", "rows"])
     assert (result.exit_code, "leave out the options" in result.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("ending", [".npz", ".pt", ".safetensors"])
 def test_exports_of_fastnn_are_imported_to_the_same_bytes(ending: str) -> None:
-    assert runner.invoke(app, ["import", "NN.json", "out.safetensors"]).exit_code == 0
-    assert runner.invoke(app, ["export", "out.safetensors", f"m{ending}"]).exit_code == 0
-    result = runner.invoke(app, ["import", f"m{ending}", "again.safetensors"])
+    assert invoke(["import", "NN.json", "out.safetensors"]).exit_code == 0
+    assert invoke(["export", "out.safetensors", f"m{ending}"]).exit_code == 0
+    result = invoke(["import", f"m{ending}", "again.safetensors"])
     assert result.exit_code == 0, result.output
     assert "784-5-4-10, rule original, float64" in result.stdout
     assert Path("again.safetensors").read_bytes() == Path("out.safetensors").read_bytes()

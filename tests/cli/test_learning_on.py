@@ -8,14 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 from fastnn import load_model
-from fastnn.cli import app
 from fastnn.cli.train import parse_until
 from fastnn.errors import RecipeError
 from fastnn.recipe import load_recipe
-from tests.helpers import blobs, linear_table, save_npz, save_table
+from tests.helpers import blobs, invoke, linear_table, save_npz, save_table
 
 TRAIN = ("--data", "data.npz", "--hidden", "16", "--epochs", "3")
 
@@ -29,7 +27,7 @@ def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(*options: str) -> Any:
-    return CliRunner().invoke(app, ["train", *options])
+    return invoke(["train", *options])
 
 
 def trained(*options: str) -> dict[str, Any]:
@@ -107,10 +105,7 @@ def test_training_ends_at_a_test_accuracy() -> None:
     assert f"90.00% reached in epoch {found['epochs']}; the test set decided when to stop" in done.stdout
     assert Path("run/model.safetensors").read_bytes() == before
     assert load_recipe("run/recipe.toml").until == 0.9
-    assert (
-        "on these images, so that their scores are too optimistic"
-        in CliRunner().invoke(app, ["evaluate", "run"]).stderr
-    )
+    assert "on these images, so that their scores are too optimistic" in invoke(["evaluate", "run"]).stderr
     # Networks of an ensemble end one by one.
     several = trained(*options, "several", "--ensemble", "2")
     assert several["until_reached"]
@@ -133,7 +128,7 @@ def test_impossible_scores_are_refused(text: str) -> None:
 def test_until_needs_a_test_set_and_no_validation_set() -> None:
     assert "exclude each other" in refused(*TRAIN, "--until", "90%", "--validation-fraction", "0.1")
     Path("goal.toml").write_text("hidden = [4]\nepochs = 1\nuntil = 0.9\n")
-    done = CliRunner().invoke(app, ["cv", "--data", "data.npz", "--recipe", "goal.toml", "--folds", "2"])
+    done = invoke(["cv", "--data", "data.npz", "--recipe", "goal.toml", "--folds", "2"])
     assert (done.exit_code, "there is no test set to reach it on; drop until" in done.stderr) == (2, True)
 
 
@@ -149,9 +144,7 @@ def test_classes_are_chosen() -> None:
     assert (
         "5 (20)"
         in json.loads(
-            CliRunner()
-            .invoke(app, ["cv", "--data", "data.npz", "--classes", "0-4", "--folds", "2", "--epochs", "1", "--json"])
-            .stdout
+            invoke(["cv", "--data", "data.npz", "--classes", "0-4", "--folds", "2", "--epochs", "1", "--json"]).stdout
         )["notes"][0]
     )
     assert "--classes: 9-0 is an empty range" in refused(*TRAIN, "--classes", "9-0")
@@ -171,11 +164,11 @@ def test_a_network_that_learned_nothing_says_so_and_keeps_its_files() -> None:
     assert load_model("run").card.epochs == 12
     # Only the model that is saved can be bad: it is resumed, evaluated and compared like any other.
     assert run("--resume", "run", "--epochs", "13", "--quiet").exit_code == 1
-    assert CliRunner().invoke(app, ["evaluate", "run"]).exit_code == 0
+    assert invoke(["evaluate", "run"]).exit_code == 0
     as_json = run(*bad, "other", "--json", "--quiet")
     assert as_json.exit_code == 1
     assert json.loads(as_json.stdout)["learned_nothing"] in line
-    folds = CliRunner().invoke(app, ["cv", "--data", "data.npz", "--recipe", "run/recipe.toml", "--folds", "2"])
+    folds = invoke(["cv", "--data", "data.npz", "--recipe", "run/recipe.toml", "--folds", "2"])
     assert folds.exit_code == 1
     assert "the networks of 2 of 2 folds learned nothing" in folds.stderr
 

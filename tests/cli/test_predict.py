@@ -6,17 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.console import Console
-from typer.testing import CliRunner
 
-from fastnn.cli import app, predict
+from fastnn.cli import predict
 from fastnn.errors import ModelError
 from fastnn.formats import save_model
 from fastnn.images import normalise_picture
 from fastnn.model import Model, ModelCard, evidence
 from fastnn.recognition import predict_files
+from tests.helpers import invoke
 from tests.models import DIGITS, jpeg, model, network, png, seven
 
-runner = CliRunner()
 SEVEN = seven()
 
 
@@ -37,7 +36,7 @@ def test_pictures_and_json_are_predicted_in_their_order() -> None:
         json.dumps([SEVEN.ravel().tolist(), {"label": 1, "image": other.ravel().tolist()}, SEVEN.ravel().tolist()])
     )
     files = ["some.json", "7.png", "7.jpg", "one.json", "object.json"]
-    result = runner.invoke(app, ["predict", "m.safetensors", *files, "--json"])
+    result = invoke(["predict", "m.safetensors", *files, "--json"])
     assert result.exit_code == 0, result.output
     assert len(result.stdout.splitlines()) == 1
     content = json.loads(result.stdout)
@@ -60,7 +59,7 @@ def test_pictures_and_json_are_predicted_in_their_order() -> None:
 
 def test_the_table_names_label_and_runner_up() -> None:
     order = np.argsort(-model().predict_proba(SEVEN.ravel())[0])
-    result = runner.invoke(app, ["predict", "m.safetensors", "7.png"])
+    result = invoke(["predict", "m.safetensors", "7.png"])
     assert result.exit_code == 0, result.output
     (row,) = (line for line in result.stdout.splitlines() if "7.png" in line)
     cells = [cell.strip() for cell in row.strip("│").split("│")]
@@ -77,13 +76,13 @@ def test_white_on_black_is_inverted_unless_polarity_is_given() -> None:
     assert np.array_equal(light, dark_json)
     (unchanged,) = predict_files("m.safetensors", ["dark.png"], "dark-on-light").predictions
     assert np.array_equal(unchanged.digit.image, 255 - light)
-    result = runner.invoke(app, ["predict", "m.safetensors", "7.png", "--polarity", "sideways"])
+    result = invoke(["predict", "m.safetensors", "7.png", "--polarity", "sideways"])
     assert result.exit_code == 2
 
 
 def test_show_draws_what_the_network_sees() -> None:
     save_model(Model((network(),), DIGITS, True, True), "n.safetensors")
-    result = runner.invoke(app, ["predict", "n.safetensors", "7.png", "--show"])
+    result = invoke(["predict", "n.safetensors", "7.png", "--show"])
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert lines[0].startswith("7.png, image 0: ")
@@ -95,7 +94,7 @@ def test_show_draws_what_the_network_sees() -> None:
 
 
 def test_show_keeps_standard_output_for_json() -> None:
-    result = runner.invoke(app, ["predict", "m.safetensors", "7.png", "--show", "--json"])
+    result = invoke(["predict", "m.safetensors", "7.png", "--show", "--json"])
     assert len(result.stdout.splitlines()) == 1
     assert len(result.stderr.splitlines()) == 15
 
@@ -103,7 +102,7 @@ def test_show_keeps_standard_output_for_json() -> None:
 def test_show_uses_greys_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     file = io.StringIO()
     monkeypatch.setattr(predict, "out", lambda: Console(file=file, force_terminal=True, color_system="truecolor"))
-    assert runner.invoke(app, ["predict", "m.safetensors", "7.png", "--show"]).exit_code == 0
+    assert invoke(["predict", "m.safetensors", "7.png", "--show"]).exit_code == 0
     assert "\x1b[38;2;0;0;0;48;2;0;0;0m▀" in file.getvalue()
     assert "\x1b[38;2;255;255;255;48;2;255;255;255m▀" in file.getvalue()
 
@@ -119,7 +118,7 @@ def test_what_cannot_be_read_is_reported_and_the_rest_is_answered() -> None:
     Path("faint.png").write_bytes(png(np.where(SEVEN < 128, 245, 255).astype(np.uint8)))
     Path("damaged.png").write_bytes(png(SEVEN)[:80])
     files = ["damaged.png", "some.json", "faint.png", "none.png", "7.png"]
-    result = runner.invoke(app, ["predict", "m.safetensors", *files, "--json"])
+    result = invoke(["predict", "m.safetensors", *files, "--json"])
     assert result.exit_code == 2
     content = json.loads(result.stdout)
     assert [item["file"] for item in content["predictions"]] == ["some.json", "7.png"]
@@ -143,7 +142,7 @@ def test_several_digits_have_a_line_each_in_reading_order() -> None:
         (2, 2, 2),
     ]
     assert len({one.digit.image.tobytes() for one in found.predictions}) == 1
-    text = runner.invoke(app, ["predict", "m.safetensors", "sheet.png"]).stdout
+    text = invoke(["predict", "m.safetensors", "sheet.png"]).stdout
     assert text.count("sheet.png") == 3
     left, top, right, bottom = found.predictions[0].digit.box
     assert f"{right - left}x{bottom - top} at {left}, {top}" in text
@@ -158,7 +157,7 @@ def test_a_low_margin_is_doubtful() -> None:
 def test_show_uses_ascii_where_blocks_cannot_be_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
     file = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(predict, "out", lambda: Console(file=file))
-    assert runner.invoke(app, ["predict", "m.safetensors", "7.png", "--show"]).exit_code == 0
+    assert invoke(["predict", "m.safetensors", "7.png", "--show"]).exit_code == 0
     file.seek(0)
     assert "#" in file.read()
 

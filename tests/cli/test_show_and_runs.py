@@ -3,16 +3,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 import fastnn
-from fastnn.cli import app
 from fastnn.cli.runs import sparkline
 from fastnn.formats import load_model, save_model, write_original
 from fastnn.model import Calibration, ModelCard
+from tests.helpers import invoke
 from tests.models import model, network, row_model
-
-runner = CliRunner()
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +35,7 @@ def runs_folder(tmp_path_factory) -> Path:
 
 
 def test_show_tells_what_is_in_a_run(runs_folder: Path) -> None:
-    result = runner.invoke(app, ["show", str(runs_folder / "b")])
+    result = invoke(["show", str(runs_folder / "b")])
     assert result.exit_code == 0, result.output
     trained = load_model(runs_folder / "b")
     for words in (
@@ -67,17 +64,17 @@ def test_show_knows_every_kind_of_model() -> None:
         ("rows.safetensors", ("rows of 3 numbers: a, colour", "classes", "x, y")),
         ("NN.json", ("imported from", "float64")),
     ):
-        result = runner.invoke(app, ["show", name])
+        result = invoke(["show", name])
         assert result.exit_code == 0, result.output
         assert all(part in result.stdout for part in words), result.stdout
-        found = json.loads(runner.invoke(app, ["show", name, "--json"]).stdout)
+        found = json.loads(invoke(["show", name, "--json"]).stdout)
         assert found["weights_sha256"] == load_model(name).sha256()
-    missing = runner.invoke(app, ["show", "missing"])
+    missing = invoke(["show", "missing"])
     assert (missing.exit_code, missing.stderr) == (2, "fastnn: missing: no such file or folder\n")
 
 
 def test_runs_lists_all_runs_below_a_folder(runs_folder: Path) -> None:
-    result = runner.invoke(app, ["runs", str(runs_folder)])
+    result = invoke(["runs", str(runs_folder)])
     assert result.exit_code == 0, result.output
     lines = [line for line in result.stdout.splitlines() if "784-4-10" in line]
     assert [line.split()[0] for line in lines] == ["b", "deeper/a", "stopped"]
@@ -97,26 +94,26 @@ def test_runs_lists_all_runs_below_a_folder(runs_folder: Path) -> None:
     ],
 )
 def test_runs_are_sorted(runs_folder: Path, sort: str, key) -> None:
-    found = json.loads(runner.invoke(app, ["runs", str(runs_folder), "--sort", sort, "--json"]).stdout)["runs"]
+    found = json.loads(invoke(["runs", str(runs_folder), "--sort", sort, "--json"]).stdout)["runs"]
     keys = [key(run) for run in found]
     assert len(keys) == 3
     assert keys == sorted(keys)
-    reverse = json.loads(runner.invoke(app, ["runs", str(runs_folder), "--sort", sort, "--reverse", "--json"]).stdout)
+    reverse = json.loads(invoke(["runs", str(runs_folder), "--sort", sort, "--reverse", "--json"]).stdout)
     assert [key(run) for run in reverse["runs"]] == keys[::-1]
 
 
 def test_json_has_the_curve(runs_folder: Path) -> None:
-    found = json.loads(runner.invoke(app, ["runs", str(runs_folder / "b"), "--json"]).stdout)["runs"]
+    found = json.loads(invoke(["runs", str(runs_folder / "b"), "--json"]).stdout)["runs"]
     assert len(found[0]["curve"]) == 3
     assert found[0]["score"] == pytest.approx(found[0]["curve"][-1])
 
 
 def test_a_folder_without_runs_says_how_to_make_one() -> None:
     Path("runs").mkdir()
-    result = runner.invoke(app, ["runs"])
+    result = invoke(["runs"])
     assert (result.exit_code, result.stdout) == (0, "")
     assert "fastnn train --out runs/NAME" in result.stderr
-    assert runner.invoke(app, ["runs", "missing"]).exit_code == 2
+    assert invoke(["runs", "missing"]).exit_code == 2
 
 
 def test_a_sparkline_goes_from_the_lowest_to_the_highest_value() -> None:

@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from typer.testing import CliRunner
 
 from fastnn import save_model
-from fastnn.cli import app
 from fastnn.cli._signals import Interrupted, interruptible
-from tests.helpers import blobs, run_python, save_npz
+from tests.helpers import blobs, invoke, run_python, save_npz
 from tests.models import model
 
 if TYPE_CHECKING:
@@ -104,7 +102,7 @@ def handlers() -> list[Any]:
 def test_a_signal_while_a_file_is_written_leaves_no_file(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", Interrupts(number))
     before = handlers()
-    result = CliRunner().invoke(app, ["data", "convert", "data.npz", "out.json"])
+    result = invoke(["data", "convert", "data.npz", "out.json"])
     assert (result.exit_code, result.output) == (128 + number, "")
     assert [path.name for path in Path().iterdir()] == ["data.npz"]
     assert handlers() == before
@@ -119,7 +117,7 @@ def test_an_exception_made_from_the_signal_is_not_reported(monkeypatch: pytest.M
         type("Library", (), {"attribute": Attribute()})
 
     monkeypatch.setattr("fastnn.datasets.load_source", load)
-    result = CliRunner().invoke(app, ["data", "info", "data.npz"])
+    result = invoke(["data", "info", "data.npz"])
     assert (result.exit_code, result.output) == (143, "")
 
 
@@ -213,7 +211,7 @@ def ignored() -> Iterator[None]:
 def test_a_command_goes_on_ignoring_a_signal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fastnn.cli._progress.Lines.epoch", Interrupts(signal.SIGINT))
     options = ["--data", "data.npz", "--hidden", "4", "--epochs", "2", "--out", "run"]
-    result = CliRunner().invoke(app, ["train", *options])
+    result = invoke(["train", *options])
     assert result.exit_code == 0, result.output
     assert Path("run/model.safetensors").exists()
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from fastnn import Recipe, fit, load_model, presets
-from fastnn.cli import app
 from fastnn.datasets.store_writer import write_store
 from fastnn.formats import save_model
 from fastnn.predicting import predict_table, write_predictions
-from tests.helpers import blobs, linear_table
+from tests.helpers import blobs, invoke, linear_table
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +23,7 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(*arguments: str, code: int = 0) -> Result:
-    result = CliRunner().invoke(app, arguments)
+    result = invoke(arguments)
     assert result.exit_code == code, result.output
     return result
 

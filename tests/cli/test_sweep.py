@@ -7,15 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from fastnn.cli import app
 from fastnn.cli.sweep import parse_duration
 from fastnn.errors import FastnnError
 from fastnn.formats import load_model
 from fastnn.recipe import load_recipe
 from tests.attacks.processes import processes_left
-from tests.helpers import TIMEOUT, blobs, save_npz, start_process, wait_for
+from tests.helpers import TIMEOUT, blobs, invoke, save_npz, start_process, wait_for
 from tests.sweep.test_run import SPACE
 
 pytest.importorskip("optuna")
@@ -23,7 +21,6 @@ pytest.importorskip("distributed")
 
 from fastnn.sweep.study import read_study
 
-runner = CliRunner()
 BASIC = ["sweep", "--data", "a.npz", "--space", "s.toml", "--sampler", "random", "--workers", "0"]
 
 
@@ -35,19 +32,19 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_sweep_goes_on_and_is_reported() -> None:
-    first = runner.invoke(app, [*BASIC, "--trials", "3", "--out", "one", "--json"])
+    first = invoke([*BASIC, "--trials", "3", "--out", "one", "--json"])
     assert first.exit_code == 0, first.output
     found = json.loads(first.stdout)
     assert found["trials"]["complete"] == 3
     assert found["weights_sha256"] == load_model("one").sha256()
     assert load_recipe("one/recipe.toml").lr == found["best"][0]["params"]["lr"]
-    again = runner.invoke(app, [*BASIC, "--trials", "12", "--out", "two"])
+    again = invoke([*BASIC, "--trials", "12", "--out", "two"])
     assert again.exit_code == 0, again.output
     assert "s.study: 12 complete" in again.stdout
     assert "is the best" in again.stderr
     assert "s.study: 4 complete; the best is trial " in again.stderr
     assert "\x1b" not in again.stdout
-    done = runner.invoke(app, ["sweep", "report", "s.study", "page.html"])
+    done = invoke(["sweep", "report", "s.study", "page.html"])
     assert done.exit_code == 0, done.output
     page = Path("page.html").read_text()
     # 1 or 2 layers: no mark at 1.5.
@@ -56,7 +53,7 @@ def test_a_sweep_goes_on_and_is_reported() -> None:
         assert words in page
     for outside in ("http:", "https:", "<script", "src=", "@import", "url("):
         assert outside not in page
-    assert runner.invoke(app, ["sweep", "report", "s.study", "page.html"]).exit_code == 2
+    assert invoke(["sweep", "report", "s.study", "page.html"]).exit_code == 2
 
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="POSIX signals")
@@ -77,7 +74,7 @@ def test_ctrl_c_ends_a_sweep_and_its_workers_and_the_same_command_goes_on(tmp_pa
     begun = len(read_study(str(study), "fastnn")[1])
     done = []
     for name, out in (("one.study", "one"), ("two.study", "two")):
-        result = runner.invoke(app, [*BASIC, "--trials", str(begun + 1), "--study", name, "--out", out, "--json"])
+        result = invoke([*BASIC, "--trials", str(begun + 1), "--study", name, "--out", out, "--json"])
         assert result.exit_code == 0, result.output
         done.append(json.loads(result.stdout))
     assert done[0]["trials"]["complete"] == begun + 1
@@ -100,11 +97,11 @@ def test_ctrl_c_while_a_scheduler_does_not_answer_leaves_a_line(tmp_path: Path) 
 
 def test_two_objectives_have_their_page() -> None:
     options = ["--objective", "accuracy", "--objective", "size", "--trials", "4", "--out", "run"]
-    done = runner.invoke(app, [*BASIC, *options])
+    done = invoke([*BASIC, *options])
     assert done.exit_code == 0, done.output
     assert re.search(r"the best in accuracy is trial \d: accuracy [\d.]+%, size [\d,]+\n", done.stderr)
     assert re.search(r"trial \d is the best in accuracy; its recipe is trained", done.stderr)
-    assert runner.invoke(app, ["sweep", "report", "s.study", "p.html"]).exit_code == 0
+    assert invoke(["sweep", "report", "s.study", "p.html"]).exit_code == 0
     assert "Pareto front" in Path("p.html").read_text()
 
 
@@ -127,7 +124,7 @@ def test_two_objectives_have_their_page() -> None:
 )
 def test_what_cannot_be_done_is_one_line_and_code_2(args: list[str], words: str) -> None:
     Path("bad.toml").write_text("lrr = 1")
-    result = runner.invoke(app, args)
+    result = invoke(args)
     lines = [line for line in result.stderr.splitlines() if not line.startswith("note:")]
     assert (result.exit_code, result.stdout, len(lines)) == (2, "", 1), result.output
     assert words in lines[0]
@@ -135,7 +132,7 @@ def test_what_cannot_be_done_is_one_line_and_code_2(args: list[str], words: str)
 
 def test_a_sweep_without_a_complete_trial_fails() -> None:
     Path("s.toml").write_text('base = "mnist"\nepochs = 1\n[rule]\nchoices = ["original"]\n')
-    result = runner.invoke(app, [*BASIC, "--trials", "2"])
+    result = invoke([*BASIC, "--trials", "2"])
     assert result.exit_code == 1, result.output
     assert "no trial is complete; the last one failed: s.toml: rule original" in result.stderr
 

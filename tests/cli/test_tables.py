@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from fastnn.cli import app
 from fastnn.datasets import Column, SparseRows, load_dataset
 from fastnn.errors import DataError, ModelError
 from fastnn.formats import save_model
@@ -17,6 +16,7 @@ from fastnn.model import Model
 from fastnn.network import Network
 from fastnn.predicting import predict_table, write_predictions
 from fastnn.recognition import predict_files
+from tests.helpers import invoke
 from tests.models import model, png, row_model, seven
 
 TABLE = "a,colour,y\n1,red,0.5\n2,blue,1.5\n1,red,2.5\n"
@@ -31,7 +31,7 @@ def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(*arguments: str) -> Result:
-    return CliRunner().invoke(app, list(arguments))
+    return invoke(list(arguments))
 
 
 def error(result: Result) -> str:

@@ -15,12 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from rich.console import Console
-from typer.testing import CliRunner
 
 import fastnn.datasets
 import fastnn.datasets.drawn
 from fastnn import Recipe, Session, evaluate, load_dataset, load_model, split
-from fastnn.cli import app
 from fastnn.cli._progress import View
 from fastnn.cli.train import Interrupted, parse_hidden
 from fastnn.cli.train import run as train
@@ -31,7 +29,7 @@ from fastnn.progress import Bars
 from fastnn.recipe import load_recipe
 from fastnn.runs import Run
 from fastnn.training import Trainer
-from tests.helpers import blobs, linear_table, run_python, save_npz, save_table
+from tests.helpers import blobs, invoke, linear_table, run_python, save_npz, save_table
 
 if TYPE_CHECKING:
     from fastnn.training import ChunkReport, EpochReport
@@ -81,7 +79,7 @@ def network_calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def run(*options: str) -> Any:
-    return CliRunner().invoke(app, ["train", *options])
+    return invoke(["train", *options])
 
 
 def error_line(*options: str) -> str:

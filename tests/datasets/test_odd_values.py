@@ -4,14 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from fastnn.cli import app
 from fastnn.datasets import Dataset, encode_labels, load_dataset
 from fastnn.datasets.idx import label_bytes
 from fastnn.datasets.writers import write_dataset
 from fastnn.errors import DataError
 from tests.datasets.samples import dataset, images, json_bytes
+from tests.helpers import invoke
 
 LONG = "9" * 5000
 """More digits than Python converts to an integer."""
@@ -101,6 +100,6 @@ def test_odd_values_of_options_end_with_exit_code_2(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("long.csv").write_text(f"{LONG},{','.join(['255'] * 784)}\n")
-    result = CliRunner().invoke(app, arguments)
+    result = invoke(arguments)
     assert result.exception is None or isinstance(result.exception, SystemExit), repr(result.exception)
     assert result.exit_code == 2, result.output

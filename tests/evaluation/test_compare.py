@@ -4,9 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from fastnn.cli import app
 from fastnn.datasets import Dataset, ReadOptions, load_dataset, split
 from fastnn.datasets.split import Split
 from fastnn.errors import DataError, FastnnError
@@ -18,7 +16,7 @@ from fastnn.formats import save_model
 from fastnn.model import DataCard, Model, ModelCard
 from fastnn.network import Network
 from fastnn.recipe import Recipe
-from tests.helpers import DIGITS, blobs, linear_table, save_npz, save_table
+from tests.helpers import DIGITS, blobs, invoke, linear_table, save_npz, save_table
 from tests.models import network
 
 HISTORY = (
@@ -218,7 +216,7 @@ def test_runs_that_cannot_be_compared_are_named(
 def test_the_evaluate_command_writes_a_report(data: Dataset) -> None:
     write_run("one", data, draw=1)
     write_run("two[b]", data, draw=2, lr=0.5)
-    result = CliRunner().invoke(app, ["compare", "one", "two[b]", "--json"])
+    result = invoke(["compare", "one", "two[b]", "--json"])
     assert result.exit_code == 0, result.output
     figures = json.loads(result.stdout)
     assert [run["run"] for run in figures["runs"]] == ["one", "two[b]"]
@@ -230,11 +228,11 @@ def test_the_evaluate_command_writes_a_report(data: Dataset) -> None:
     run = figures["runs"][0]
     assert run["figures"]["accuracy"] == {"value": run["accuracy"], "low": run["low"], "high": run["high"]}
     assert run["accuracy"] == run["correct"] / run["total"]
-    shown = CliRunner().invoke(app, ["compare", "one", "two[b]"])
+    shown = invoke(["compare", "one", "two[b]"])
     assert shown.exit_code == 0
     for words in ("two[b]", "784-6-10", "95% interval", "lr", "McNemar", "exact binomial"):
         assert words in shown.stdout
-    failed = CliRunner().invoke(app, ["compare", "one"])
+    failed = invoke(["compare", "one"])
     assert (failed.exit_code, failed.stdout) == (2, "")
     assert len(failed.stderr.strip().splitlines()) == 1
 
@@ -288,7 +286,7 @@ def test_regressions_are_compared_by_r2_and_their_squared_errors() -> None:
     figures = json.loads(json.dumps(result.as_dict(), allow_nan=False))
     assert figures["runs"][0]["r2"] == result.rows[0].score
     assert compare(["good", "bad"], "t.csv", options=ReadOptions(("price",), "regression")).pairs == result.pairs
-    shown = CliRunner().invoke(app, ["compare", "good", "bad"])
+    shown = invoke(["compare", "good", "bad"])
     assert shown.exit_code == 0, shown.output
     for words in ("R2", "RMSE", "95% interval", "paired t-test", "A is better", "Diebold", "bootstrap"):
         assert words in shown.stdout

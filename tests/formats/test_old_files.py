@@ -13,9 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
-from typer.testing import CliRunner
 
-from fastnn.cli import app
 from fastnn.datasets import load_dataset
 from fastnn.datasets.split import Split
 from fastnn.errors import FastnnError, ModelError
@@ -24,7 +22,7 @@ from fastnn.formats import load_model, save_model
 from fastnn.model import ModelCard
 from fastnn.recipe import Recipe, load_recipe
 from fastnn.runs import Run, read_history
-from tests.helpers import blobs, save_npz
+from tests.helpers import blobs, invoke, save_npz
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 EXPECTED: dict[str, dict[str, Any]] = json.loads((FIXTURES / "run-1-expected.json").read_text())
@@ -84,7 +82,7 @@ def test_the_networks_of_an_old_ensemble_share_its_split() -> None:
 @pytest.mark.parametrize("run", RUNS, indirect=True)
 def test_resumed_old_runs_give_the_bits_of_the_version_that_started_them(run: Path) -> None:
     expected = EXPECTED[run.name]["resumed"]
-    done = CliRunner().invoke(app, ["train", "--resume", str(run), "--epochs", str(expected["epochs"]), "-q"])
+    done = invoke(["train", "--resume", str(run), "--epochs", str(expected["epochs"]), "-q"])
     assert done.exit_code == 0, done.output
     model = load_model(run)
     assert model.card.epochs == expected["epochs"]

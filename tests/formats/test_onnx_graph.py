@@ -10,10 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from typer.testing import CliRunner
 
 import fastnn
-from fastnn.cli import app
 from fastnn.datasets import Dataset, SparseRows, load_dataset
 from fastnn.datasets.scaling import Scaling
 from fastnn.errors import ModelError
@@ -24,7 +22,7 @@ from fastnn.images import normalise_batch
 from fastnn.model import Calibration, DataCard, Model, ModelCard, decide
 from fastnn.network import Network
 from fastnn.recipe import Recipe
-from tests.helpers import ROOT, run_python
+from tests.helpers import ROOT, invoke, run_python
 from tests.models import DIGITS, model, network, row_model
 
 onnx = pytest.importorskip("onnx", reason="needs the extra [onnx]")
@@ -358,11 +356,11 @@ def test_the_command_writes_and_verifies(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     save_model(dataclasses.replace(MODELS["images, all of it"], names=DIGITS), "m.safetensors")
     arguments = ["export", "m.safetensors", "m.onnx", "--verify", "--data", "drawn:100"]
-    result = CliRunner().invoke(app, arguments)
+    result = invoke(arguments)
     assert result.exit_code == 0, result.output
     assert "ONNX, weights in float32" in result.stdout
     assert "100 of 100 samples get the same class" in " ".join(result.stdout.split())
-    result = CliRunner().invoke(app, [*arguments, "--force", "--json", "--precision", "int8"])
+    result = invoke([*arguments, "--force", "--json", "--precision", "int8"])
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["precision"] == "int8"
     assert json.loads(result.stdout)["agreement"]["total"] == 100

@@ -7,11 +7,11 @@ import os
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
 from fastnn.datasets import Dataset
 from fastnn.errors import DataError
 from fastnn.images.mosaic import MAX_TILES, mosaic, save_png
+from tests.helpers import invoke
 
 
 def grey(n, classes=("a", "b")):
@@ -159,16 +159,14 @@ def test_a_full_disk_is_named(tmp_path, monkeypatch):
 @pytest.fixture
 def run(tmp_path):
     """Run ``fastnn data mosaic`` on twelve digits in an .npz file."""
-    from fastnn.cli.data import app
-
     source = tmp_path / "data.npz"
     images = np.random.default_rng(0).integers(0, 255, (12, 784)).astype(np.uint8)
     np.savez(source, images=images, labels=np.arange(12) % 10)
 
-    def invoke(*arguments):
-        return CliRunner().invoke(app, ["mosaic", str(source), *map(str, arguments)])
+    def run(*arguments):
+        return invoke(["data", "mosaic", str(source), *map(str, arguments)])
 
-    return invoke
+    return run
 
 
 def test_the_command_writes_a_picture(run, tmp_path):

@@ -6,13 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from typer.testing import CliRunner
 
-from fastnn.cli import app
 from fastnn.cluster import Cluster, WorkFailedError, client
 from fastnn.errors import RecipeError
 from fastnn.formats import load_model
-from tests.helpers import blobs, save_npz, wait_for
+from tests.helpers import blobs, invoke, save_npz, wait_for
 from tests.sweep import work
 from tests.sweep.test_run import SPACE
 
@@ -36,7 +34,7 @@ def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def refusal(args: list[str], scheduler: str) -> str:
     """Run a command that must be refused; return its line."""
-    result = CliRunner().invoke(app, [*args, "--scheduler", scheduler])
+    result = invoke([*args, "--scheduler", scheduler])
     lines = result.stderr.splitlines()
     assert (result.exit_code, result.stdout, len(lines)) == (2, "", 1), result.output
     assert lines[0].startswith(f"fastnn: {scheduler}: ")
@@ -59,7 +57,7 @@ def test_workers_of_other_versions_are_refused(
     assert words in line
     assert "install" in line
     # Nothing is in the way of the next start.
-    result = CliRunner().invoke(app, [*args, "--scheduler", running.address])
+    result = invoke([*args, "--scheduler", running.address])
     assert result.exit_code == 0, result.output
     if args in (SWEEP, TRAIN):
         assert load_model("run").networks

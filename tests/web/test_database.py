@@ -7,17 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sqlalchemy as sa
-from typer.testing import CliRunner
 
-from fastnn.cli import app
 from fastnn.datasets import Dataset, database, load_dataset
 from fastnn.datasets.database import import_dataset, open_engine, without_password
 from fastnn.errors import DataError
 from fastnn.web.store import Store, StoreError
-from tests.helpers import run_fastnn
+from tests.helpers import invoke, run_fastnn
 from tests.web.servers import accept, changing, new_digit
-
-runner = CliRunner()
 
 
 def test_a_data_set_survives_import_and_export(url: str, tmp_path: Path, drawn: Dataset) -> None:
@@ -31,11 +27,11 @@ def test_a_data_set_survives_import_and_export(url: str, tmp_path: Path, drawn: 
         {"image": image.tolist(), "label": label} for image, label in zip(some.images, labels.tolist(), strict=True)
     ]
     source.write_text(json.dumps(digits))
-    done = runner.invoke(app, ["data", "import", str(source), "--into", url, "--contributor", "Ann"])
+    done = invoke(["data", "import", str(source), "--into", url, "--contributor", "Ann"])
     assert (done.exit_code, done.output.splitlines()) == (0, ["stored 603 digits"])
-    again = runner.invoke(app, ["data", "import", str(source), "--into", url])
+    again = invoke(["data", "import", str(source), "--into", url])
     assert again.output.splitlines() == ["stored 0 digits; 603 existed already"]
-    done = runner.invoke(app, ["data", "convert", url, str(target)])
+    done = invoke(["data", "convert", url, str(target)])
     assert done.exit_code == 0, done.output
     assert json.loads(target.read_text()) == digits
     assert load_dataset(url).content_hash == some.content_hash
@@ -221,7 +217,7 @@ def test_an_invalid_url_is_refused_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    done = runner.invoke(app, ["data", "info", url])
+    done = invoke(["data", "info", url])
     assert done.exit_code == 2
     assert message in done.output
     assert "hidden" not in done.output

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from fastapi.testclient import TestClient
-from typer.testing import CliRunner
 
-from fastnn.cli import app as cli
 from fastnn.formats import load_model, save_model
 from fastnn.model import Model
 from fastnn.network import Network
@@ -19,7 +17,7 @@ from fastnn.web.pages import PAGES
 from fastnn.web.serving import ServedModel
 from fastnn.web.store import Store
 from fastnn.web.words import article, words_for
-from tests.helpers import wait_for
+from tests.helpers import invoke, wait_for
 from tests.web.servers import BEARER, TOKEN, Server, digit, http, new_id
 from tests.web.shapes import SHAPES, shapes
 
@@ -110,7 +108,7 @@ def test_from_drawings_of_shapes_to_a_network_that_recognises_them(
     monkeypatch.chdir(tmp_path)
     train = ["train", "--data", server.db, "--recipe", "small.toml", "--out", "cli"]
     for command in (["data", "info", server.db], train, ["evaluate", "cli", "--data", server.db]):
-        done = CliRunner().invoke(cli, command)
+        done = invoke(command)
         assert done.exit_code == 0, done.output
         if command is not train:
             assert all(name in done.output for name in SHAPES)

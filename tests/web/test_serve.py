@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 from fastapi.testclient import TestClient
-from typer.testing import CliRunner
 
-from fastnn.cli import app
 from fastnn.cli.serve import Options, prepare
 from fastnn.errors import FastnnError
 from fastnn.formats import load_model, save_model
@@ -25,7 +23,7 @@ from fastnn.network import Network
 from fastnn.recipe import Recipe
 from fastnn.web.serving import ServedModel
 from fastnn.web.store import Store
-from tests.helpers import TIMEOUT, run_fastnn, wait_for
+from tests.helpers import TIMEOUT, invoke, run_fastnn, wait_for
 from tests.web.servers import BEARER, TOKEN, Server, accept, digit, free_port, http, new_digit, new_id
 
 if TYPE_CHECKING:
@@ -33,8 +31,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fastnn.datasets import Dataset
-
-runner = CliRunner()
 
 
 def requests(server: Server) -> list[dict[str, Any]]:
@@ -155,7 +151,7 @@ def test_it_refuses_invalid_options_in_one_line(
     if "--host" in options:
         # The resolver of this machine may be slow.
         monkeypatch.setattr(socket, "getaddrinfo", unknown_host)
-    done = runner.invoke(app, ["serve", *port, *options])
+    done = invoke(["serve", *port, *options])
     assert done.exit_code == 2, done.output
     lines = [line for line in done.output.splitlines() if not line.startswith("note:")]
     assert len(lines) == 1

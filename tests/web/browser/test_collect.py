@@ -7,11 +7,9 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from typer.testing import CliRunner
 
-from fastnn.cli import app as cli
 from fastnn.datasets.database import import_dataset
-from tests.helpers import wait_for
+from tests.helpers import invoke, wait_for
 from tests.web.browser.conftest import PHONE
 from tests.web.browser.desk import digits_in
 from tests.web.browser.hand import draw, flick, line, touch
@@ -152,7 +150,7 @@ def check_training(
     recipe = folder / "retrained.toml"
     recipe.write_text(RECIPE)
     command = ["train", "--data", server.db, "--recipe", str(recipe), "--out", str(folder / "run"), "--json", "--quiet"]
-    done = CliRunner().invoke(cli, command)
+    done = invoke(command)
     assert done.exit_code == 0, done.output
     result = json.loads(done.stdout)
     assert result["n_train"] + result["n_test"] == 1500 + n
