@@ -1,6 +1,8 @@
 """Fixtures and settings for all tests."""
 
+import contextlib
 import gc
+import importlib
 import os
 import signal
 from collections.abc import Iterator
@@ -28,7 +30,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared" / "data"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -54,7 +57,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_collection() -> Iterator[None]:
+def pytest_collection(session: pytest.Session) -> Iterator[None]:
     """Collect the tests without the garbage collector, and let it leave out later what they and their modules hold.
 
     It would take a fifth of the time of the collection and a twentieth of that of the tests, to look again and again
@@ -62,10 +65,28 @@ def pytest_collection() -> Iterator[None]:
     """
     gc.disable()
     try:
+        _import_own_share(session.config)
         return (yield)
     finally:
         gc.enable()
         gc.freeze()
+
+
+def _import_own_share(config: pytest.Config) -> None:
+    """In a process of `-n`, import some test modules before the others, in each process other ones.
+
+    All processes collect all tests. Without bytecode, pytest takes 6 s to rewrite the assertions of all modules; in the
+    same order, all processes would do so at the same time.
+    """
+    worker = getattr(config, "workerinput", None)
+    if worker is None:
+        return
+    paths = [Path(argument.partition("::")[0]) for argument in config.args]
+    files = sorted({file for path in paths for file in ([path] if path.is_file() else path.rglob("test_*.py"))})
+    for file in files[int(worker["workerid"].removeprefix("gw")) :: worker["workercount"]]:
+        # What cannot be imported is reported, or skipped, when it is collected.
+        with contextlib.suppress(Exception, pytest.skip.Exception):
+            importlib.import_module(".".join(file.resolve().relative_to(ROOT).with_suffix("").parts))
 
 
 @pytest.fixture(scope="session")
