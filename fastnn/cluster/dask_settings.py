@@ -61,7 +61,7 @@ def settings() -> Iterator[None]:
             "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL": "10s",
             "DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL": "1s",
         },
-        # Nobody looks at these figures, which are measured all the time.
+        # Dask measures memory, processor time and delays of its event loops all the time; nobody looks at that.
         "distributed.admin.system-monitor.interval": "10s",
         "distributed.admin.tick.interval": "1s",
         "distributed.worker.profile.enabled": False,

@@ -15,13 +15,14 @@ import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, NSGAIISampler, TPESampler
 from optuna.storages import InMemoryStorage
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from fastnn.sweep.options import BY_NUMBER
 from fastnn.sweep.space import Choices
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator
+    from collections.abc import Callable, Container, Iterator
 
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial, Trial
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 _STARTUP_TRIALS = 10
 _STREAM = 0x5EEB
 MOST_SEEN, BEST_SEEN = 1000, 25
-"""Trials that TPE sees: the best ones, as many as it tells from the others, and the newest ones. Looking through 10,000
-takes a tenth of a second for each new trial, and the older of them hardly count."""
+"""How many trials TPE sees, and how many of these are the best ones; the others are the newest. TPE models at most 25
+good trials, and the older ones of the others hardly count. To look through 10,000 takes it a tenth of a second."""
 
 
 @contextlib.contextmanager
@@ -62,9 +63,18 @@ def suggest(trial: Trial, name: str, distribution: BaseDistribution) -> None:
         trial.suggest_float(name, distribution.low, distribution.high, step=distribution.step, log=distribution.log)
 
 
-def make_sampler(name: str, space: Space, seed: int) -> BaseSampler:
-    """Return the sampler of a name, see :class:`fastnn.sweep.options.SweepOptions`."""
-    return _ByNumber(name, space, seed) if name in BY_NUMBER else _Reseeded(name, seed)
+def make_sampler(name: str, space: Space, seed: int, trials: Callable[[], list[FrozenTrial]]) -> BaseSampler:
+    """Return the sampler of a name, see :class:`fastnn.sweep.options.SweepOptions`.
+
+    Parameters
+    ----------
+    name : str
+    space : Space
+    seed : int
+    trials : callable
+        Returns all trials of the study.
+    """
+    return _ByNumber(name, space, seed) if name in BY_NUMBER else _Reseeded(name, seed, trials)
 
 
 def make_pruner(name: str) -> optuna.pruners.BasePruner:
@@ -122,18 +132,20 @@ class _Reseeded(BaseSampler):
     What it samples depends on the results that are known then.
     """
 
-    def __init__(self, kind: str, seed: int) -> None:
-        self._kind, self._seed = kind, seed
+    def __init__(self, kind: str, seed: int, trials: Callable[[], list[FrozenTrial]]) -> None:
+        self._kind, self._seed, self._trials = kind, seed, trials
         self._made: tuple[int, BaseSampler] | None = None
         self._seen: tuple[int, optuna.Study] | None = None
 
-    def _study_of(self, study: optuna.Study, trial: FrozenTrial) -> optuna.Study:
+    def _study_for(self, study: optuna.Study, trial: FrozenTrial) -> optuna.Study:
         """Return the study as the sampler of a trial sees it."""
         # The front of several objectives may be large, and NSGA-II keeps its generations in the study.
         if self._kind != "tpe" or len(study.directions) > 1:
             return study
         if self._seen is None or self._seen[0] != trial.number:
-            self._seen = trial.number, _seen_part(study)
+            # Not those of this study, which may be the ones of a bracket of Hyperband alone.
+            others = [one for one in self._trials() if one.number != trial.number]
+            self._seen = trial.number, _best_and_newest(others, study.direction)
         return self._seen[1]
 
     def _of(self, trial: Any) -> BaseSampler:
@@ -151,15 +163,15 @@ class _Reseeded(BaseSampler):
 
     def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, Any]:
         """Return what the sampler samples together."""
-        return self._of(trial).infer_relative_search_space(self._study_of(study, trial), trial)
+        return self._of(trial).infer_relative_search_space(self._study_for(study, trial), trial)
 
     def sample_relative(self, study: Any, trial: Any, search_space: Any) -> dict[str, Any]:
         """Return the values of these parameters."""
-        return self._of(trial).sample_relative(self._study_of(study, trial), trial, search_space)
+        return self._of(trial).sample_relative(self._study_for(study, trial), trial, search_space)
 
     def sample_independent(self, study: Any, trial: Any, param_name: str, param_distribution: Any) -> Any:
         """Return the value of another parameter."""
-        seen = self._study_of(study, trial)
+        seen = self._study_for(study, trial)
         return self._of(trial).sample_independent(seen, trial, param_name, param_distribution)
 
     def before_trial(self, study: Any, trial: Any) -> None:
@@ -171,7 +183,7 @@ class _Reseeded(BaseSampler):
         self._of(trial).after_trial(study, trial, state, values)
 
 
-class _Shown(InMemoryStorage):
+class _PartialStorage(InMemoryStorage):
     """Holds a study with trials of another one, which are neither copied nor changed."""
 
     def __init__(self, trials: list[FrozenTrial]) -> None:
@@ -191,13 +203,12 @@ class _Shown(InMemoryStorage):
         """Do nothing: TPE says which parameters a trial gets, and the trial itself has them next."""
 
 
-def _seen_part(study: optuna.Study) -> optuna.Study:
-    """Return a study with the trials of a study of one objective; of many, with the best and the newest."""
-    trials = study.get_trials(deepcopy=False)
+def _best_and_newest(trials: list[FrozenTrial], direction: StudyDirection) -> optuna.Study:
+    """Return a study with these trials; of many, with the best and the newest."""
     n_older = max(0, len(trials) - MOST_SEEN + BEST_SEEN) if len(trials) > MOST_SEEN else 0
     older, newest = trials[:n_older], trials[n_older:]
-    sign = -1 if study.direction == optuna.study.StudyDirection.MAXIMIZE else 1
+    sign = -1 if direction == StudyDirection.MAXIMIZE else 1
     complete = (one for one in older if one.state == TrialState.COMPLETE)
     best = heapq.nsmallest(BEST_SEEN, complete, key=lambda one: (sign * one.values[0], one.number))
     shown = sorted(best, key=lambda one: one.number) + newest
-    return optuna.create_study(storage=_Shown(shown), direction=study.direction, study_name=study.study_name)
+    return optuna.create_study(storage=_PartialStorage(shown), direction=direction)

@@ -109,9 +109,6 @@ class _Journal(BaseJournalBackend):
         """Yield the entries from a number on."""
         if log_number_from < self._read:
             self._read = self._offset = 0
-        # Optuna asks ten times more often than there is something new.
-        if self._is_read():
-            return
         with open_file(self._path, _JOURNAL_LIMIT, what="a study", error=TrainingError) as file:
             if file.size < self._offset:
                 raise TrainingError(f"{self._path}: another process has cut off the study; start again")
@@ -123,17 +120,12 @@ class _Journal(BaseJournalBackend):
                 if self._read > log_number_from:
                     yield _decode(line)
 
-    def _is_read(self) -> bool:
-        """Whether the file ends where the last whole line that was read ends."""
-        return self._path.stat().st_size == self._offset
-
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Add entries."""
         lines = b"".join(json.dumps(log, separators=(",", ":")).encode() + b"\n" for log in logs)
         with _locked(self._lock):
-            if not self._is_read():
-                # Another sweep may have been killed while it wrote.
-                _repair(self._path)
+            # Another sweep may have been killed while it wrote.
+            _repair(self._path)
             with self._path.open("ab", buffering=0) as file:
                 _append(file, lines)
                 if time.monotonic() >= self._flushed + _FLUSH_SECONDS:

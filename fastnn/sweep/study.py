@@ -157,7 +157,7 @@ class Study:
                 study_name=name,
                 load_if_exists=True,
                 directions=[_DIRECTIONS[one] for one in spec.objectives],
-                sampler=make_sampler(sampler, spec.space, seed),
+                sampler=make_sampler(sampler, spec.space, seed, self._all_trials),
                 pruner=make_pruner(pruner),
             )
             self._study_id = self._storage.get_study_id_from_name(name)
@@ -169,7 +169,7 @@ class Study:
         mine = json.loads(json.dumps(self.spec.as_dict()))
         with self._errors():
             theirs = self._study.user_attrs.get(_SPEC)
-            if theirs is None and not self._study.get_trials(deepcopy=False):
+            if theirs is None and not self._all_trials():
                 self._study.set_user_attr(_SPEC, mine)
                 theirs = self._study.user_attrs[_SPEC]
         if theirs == mine:
@@ -186,15 +186,18 @@ class Study:
 
     # ---- trials ----
 
+    def _all_trials(self) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False)
+
     def count(self) -> int:
         """Return the number of trials of all states."""
         with self._errors():
-            return len(self._study.get_trials(deepcopy=False))
+            return len(self._all_trials())
 
     def counts(self, most: int | None = None) -> dict[str, int]:
         """Return the number of trials of each state; only the first `most` trials wait."""
         with self._errors():
-            trials = self._study.get_trials(deepcopy=False)
+            trials = self._all_trials()
             states = [_state(one) for one in trials if most is None or one.number < most or one.state.is_finished()]
         return {state: states.count(state) for state in STATES}
 
@@ -311,7 +314,7 @@ class Study:
 
     def __iter__(self) -> Iterator[Found]:
         with self._errors():
-            yield from map(_found, self._study.get_trials(deepcopy=False))
+            yield from map(_found, self._all_trials())
 
     # ---- sweeps ----
 
