@@ -156,7 +156,7 @@ def find_issues(
         If cleanlab is not installed.
     """
     from fastnn.crossval import cross_val_predict_proba
-    from fastnn.images.normalise import normalise_rows
+    from fastnn.images.normalised_rows import normalise_rows
 
     # Found, but not imported: it takes 95 MB, which are not needed while networks are trained.
     if importlib.util.find_spec("cleanlab") is None:

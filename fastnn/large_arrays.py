@@ -39,11 +39,30 @@ def zeros(shape: int | tuple[int, ...], dtype: DTypeLike = np.float64) -> NDArra
     if size < LARGE or not size:
         return np.zeros(shape, dtype)
     try:
-        with unnamed_file() as file:
-            reserve(file, size)
-            return np.frombuffer(mmap.mmap(file.fileno(), size), dtype).reshape(shape)
+        return zeros_in_file(shape, dtype)[1]
     except OSError:
         return np.zeros(shape, dtype)
+
+
+def zeros_in_file(shape: tuple[int, ...], dtype: DTypeLike) -> tuple[mmap.mmap, NDArray[Any]]:
+    """Return the pages of a temporary file as :func:`zeros` makes it, and the array in them.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Not of no values.
+    dtype : dtype
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written, such as on a full disk.
+    """
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    with unnamed_file() as file:
+        reserve(file, size)
+        pages = mmap.mmap(file.fileno(), size)
+    return pages, np.frombuffer(pages, dtype).reshape(shape)
 
 
 def arange(n: int, dtype: DTypeLike = np.int64) -> NDArray[Any]:

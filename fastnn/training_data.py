@@ -69,7 +69,7 @@ def _preprocess(dataset: Dataset, recipe: Recipe, scaling: Scaling | None) -> Pa
     targets = dataset.targets if scaling is None else scaling.apply(dataset.targets)
     if not recipe.normalise:
         return Part(dataset.features, targets, 0)
-    from fastnn.images.normalise import normalise_rows
+    from fastnn.images.normalised_rows import normalise_rows
 
     images, blank = normalise_rows(dataset.images)
     return Part(images, targets, int(blank.sum()))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fastnn.datasets.dataset import PIXELS, SIDE
-from fastnn.datasets.mapped import MappedRows, changed, row_parts
 from fastnn.datasets.polarity import Polarity, polarity_sign
 from fastnn.errors import DataError
-from fastnn.images.normalised_copy import normalised_copy
 from fastnn.kernels.loader import Kernel
 from fastnn.kernels.records import NORMALISE
 from fastnn.kernels.workspace import ArgumentBlock
@@ -113,27 +111,3 @@ def normalise_batch(
 def is_blank(image: NDArray[np.uint8]) -> bool:
     """Return whether nothing is drawn on a 28x28 image of dark ink; an image of one grey level is blank, too."""
     return bool(normalise_batch(image.reshape(1, PIXELS), polarity="dark-on-light")[1][0])
-
-
-def normalise_rows(images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Return images with dark ink on light paper normalised, and which are blank.
-
-    Parameters
-    ----------
-    images : ndarray of uint8 or MappedRows, shape (n, 784)
-
-    Returns
-    -------
-    images : ndarray of uint8, shape (n, 784)
-        Those of mapped rows are in a temporary file, see :func:`fastnn.images.normalised_copy.normalised_copy`; if
-        there is no room for it, they are normalised each time they are read.
-    blank : ndarray of bool, shape (n,)
-    """
-    if not isinstance(images, MappedRows):
-        return normalise_batch(images, polarity="dark-on-light")
-    copy = normalised_copy(images, lambda part: normalise_batch(part, polarity="dark-on-light"))
-    if copy is not None:
-        return cast("NDArray[np.uint8]", copy.rows), copy.blank
-    blank = [normalise_batch(part, polarity="dark-on-light")[1] for part in row_parts(images)]
-    later = changed(images, lambda rows, _: normalise_batch(rows, polarity="dark-on-light")[0])
-    return later, np.concatenate([np.zeros(0, dtype=bool), *blank])

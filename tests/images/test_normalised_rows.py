@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import shutil
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import fastnn
 from fastnn.datasets.mapped import ChangedRows, MappedRows
 from fastnn.datasets.store_writer import write_store
 from fastnn.images import normalise_batch
-from fastnn.images.normalise import normalise_rows
+from fastnn.images.normalised_rows import normalise_rows
 from tests.helpers import blobs
 
 if TYPE_CHECKING:
@@ -42,10 +43,20 @@ def test_large_parts_of_a_store_share_a_copy(stored: Dataset, tmp_path: Path) ->
     whole = check(stored.features)
     parts = [check(stored.features.take(np.arange(start, start + 40))) for start in (0, 20)]
     assert all(type(one) is MappedRows and one.base is whole.base for one in parts)
-    small = check(stored.features.take([5, 3, 4]))
-    assert len(small.base) == 3
+    assert check(stored.features.take([5, 3, 4])).base is whole.base
     # It has no name.
     assert [*(tmp_path / "cache").iterdir()] == []
+
+
+def test_few_rows_have_a_copy_of_their_own(stored: Dataset) -> None:
+    assert len(check(stored.features.take(np.arange(29))).base) == 29
+    assert len(check(stored.features.take(np.arange(30))).base) == 60
+
+
+def test_threads_share_a_copy(stored: Dataset) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(check, [stored.features] * 4))
+    assert len({id(one.base) for one in found}) == 1
 
 
 def test_the_copy_goes_with_the_store(tmp_path: Path, stored: Dataset) -> None:
