@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate, chain
@@ -21,7 +22,19 @@ class Picture(NamedTuple):
     label: str
 
 
-class PicturesOfClass(Sequence[Picture]):
+class _Pictures(Sequence[Picture]):
+    """A sequence that is told only how to make the picture at a position."""
+
+    @abstractmethod
+    def _at(self, position: int) -> Picture:
+        """Return the picture at a position from 0 to the last one."""
+
+    def __getitem__(self, position: Any) -> Any:
+        found = range(len(self))[position]
+        return [self._at(k) for k in found] if isinstance(found, range) else self._at(found)
+
+
+class PicturesOfClass(_Pictures):
     """Files in a folder that have the same label."""
 
     def __init__(self, folder: Folder, names: list[str], label: str) -> None:
@@ -30,14 +43,14 @@ class PicturesOfClass(Sequence[Picture]):
     def __len__(self) -> int:
         return len(self._names)
 
-    def __getitem__(self, position: Any) -> Any:
+    def _at(self, position: int) -> Picture:
         return Picture(self._folder, self._names[position], self._label)
 
     def __iter__(self) -> Iterator[Picture]:
         return (Picture(self._folder, name, self._label) for name in self._names)
 
 
-class LabelledPictures(Sequence[Picture]):
+class LabelledPictures(_Pictures):
     """Files in a folder, each with a label of its own."""
 
     def __init__(self, folder: Folder, names: list[str], labels: Sequence[str]) -> None:
@@ -46,14 +59,14 @@ class LabelledPictures(Sequence[Picture]):
     def __len__(self) -> int:
         return len(self._names)
 
-    def __getitem__(self, position: Any) -> Any:
+    def _at(self, position: int) -> Picture:
         return Picture(self._folder, self._names[position], self._labels[position])
 
     def __iter__(self) -> Iterator[Picture]:
         return (Picture(self._folder, name, label) for name, label in zip(self._names, self._labels, strict=True))
 
 
-class JoinedPictures(Sequence[Picture]):
+class JoinedPictures(_Pictures):
     """Pictures of several sequences, one after the other."""
 
     def __init__(self, parts: Sequence[Sequence[Picture]]) -> None:
@@ -63,11 +76,7 @@ class JoinedPictures(Sequence[Picture]):
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
-    def __getitem__(self, position: Any) -> Any:
-        if isinstance(position, slice):
-            return [self[k] for k in range(*position.indices(len(self)))]
-        if not 0 <= position < len(self):
-            raise IndexError(position)
+    def _at(self, position: int) -> Picture:
         part = bisect_right(self._ends, position)
         return self._parts[part][position - self._ends[part] + len(self._parts[part])]
 

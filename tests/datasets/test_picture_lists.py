@@ -20,11 +20,12 @@ def test_pictures_are_those_of_a_list() -> None:
     for pictures, expected in ((of_class, LIST[:2]), (labelled, LIST[2:]), (joined, LIST)):
         assert len(pictures) == len(expected)
         assert [*pictures] == [pictures[k] for k in range(len(pictures))] == expected
-    assert joined[1:4:2] == LIST[1:4:2]
-    assert joined[::-1] == LIST[::-1]
-    for wrong in (4, -1):
-        with pytest.raises(IndexError):
-            joined[wrong]
+        for part in (slice(2), slice(1, 4, 2), slice(None, None, -1), slice(-2, None), slice(9, 12)):
+            assert pictures[part] == expected[part]
+        assert pictures[-1] == expected[-1]
+        for wrong in (len(expected), -len(expected) - 1):
+            with pytest.raises(IndexError):
+                pictures[wrong]
 
 
 def test_there_may_be_none() -> None:
