@@ -231,6 +231,7 @@ def _put_zip_members(root: ArchiveFolder, members: ZipMembers, size: int, shown:
         unpacked += info.file_size
         _check_size(count, unpacked, size, shown)
         parts = _parts(info.filename, shown)
+        number = members.add(info, "/".join(parts))
         if not parts or info.filename.endswith(("/", "\\")):  # is_dir() fails for an empty name
             continue
         if info.flag_bits & 1:
@@ -241,7 +242,7 @@ def _put_zip_members(root: ArchiveFolder, members: ZipMembers, size: int, shown:
                 "unpack it and give its folder"
             )
         is_link = stat.S_ISLNK(info.external_attr >> 16)
-        root.put(parts, None if is_link else members.add(info, "/".join(parts)))
+        root.put(parts, None if is_link else number)
 
 
 @contextlib.contextmanager
