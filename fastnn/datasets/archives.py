@@ -128,7 +128,11 @@ class ArchiveFolder(Folder):
             yield folder
 
     def _number(self, name: str) -> int:
-        return self._numbers[bisect_left(self._listing().files, name)]
+        names = self._listing().files
+        at = bisect_left(names, name)
+        if names[at : at + 1] != [name]:
+            raise KeyError(name)
+        return self._numbers[at]
 
     def put(self, parts: list[str], number: int | None) -> None:
         """Add a member with its path in the archive and its number; None is a link, which is passed over."""
