@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from fastnn import large_arrays
-from fastnn.datasets.mapped import ChangedRows, MappedRows
+from fastnn.datasets.mapped import ChangedRows, MappedRows, row_parts
 from fastnn.datasets.sparse import SparseRows, check_structure
 from fastnn.errors import DataError
 from fastnn.kernels.workspace import BLOCK, INPUTS_PER_STEP
@@ -425,24 +425,33 @@ def find_levels(rows: NDArray[Any] | MappedRows) -> tuple[NDArray[np.float64], f
         From 0 to 1.
     """
     chosen = rows[:: max(1, -(-len(rows) // _LEVEL_ROWS))]
-    ordered = np.sort(chosen, axis=0)
-    n, n_inputs = ordered.shape
+    n, n_inputs = chosen.shape
+    levels, most = np.zeros(n_inputs), 0
     if not n:
-        return np.zeros(n_inputs), 1.0
+        return levels, 1.0
+    for columns in large_arrays.parts(n_inputs, n):
+        levels[columns], times = _most_common(chosen[:, columns])
+        most += int(times.sum())
+    return levels, 1.0 - most / n_inputs / n
+
+
+def _most_common(rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Return the most common value of each column, of several the smallest, and how often it is there."""
+    ordered = np.sort(rows, axis=0)
     # Number of values equal to the one at each place, up to it: the largest is at the end of the longest run.
-    place = np.arange(n)[:, None]
+    place = np.arange(len(rows))[:, None]
     changed = np.ones(ordered.shape, dtype=bool)
     changed[1:] = ordered[1:] != ordered[:-1]
     run = place - np.maximum.accumulate(np.where(changed, place, 0), axis=0)
     ends = run.argmax(axis=0)
-    columns = np.arange(n_inputs)
-    return ordered[ends, columns].astype(np.float64), 1.0 - float((run[ends, columns] + 1).mean()) / n
+    columns = np.arange(rows.shape[1])
+    return ordered[ends, columns], run[ends, columns] + 1
 
 
 def _share_of_others(rows: NDArray[Any] | MappedRows, levels: NDArray[np.float64]) -> float:
     """Return the share of values that are not the level of their column."""
     exact = levels.astype(rows.dtype)
-    parts = (rows[start : start + _ROWS_AT_ONCE] for start in range(0, len(rows), _ROWS_AT_ONCE))
+    parts = row_parts(rows, _ROWS_AT_ONCE)
     return sum(int(np.count_nonzero(part != exact)) for part in parts) / max(1, rows.size)
 
 
@@ -472,7 +481,7 @@ def _whole_steps(n: int) -> int:
 def density(images: NDArray[np.uint8]) -> float:
     """Return the share of pixels that are not white."""
     # In parts, so that the comparison needs little memory.
-    parts = (images[start : start + _ROWS_AT_ONCE] for start in range(0, len(images), _ROWS_AT_ONCE))
+    parts = row_parts(images, _ROWS_AT_ONCE)
     return sum(int(np.count_nonzero(part != WHITE)) for part in parts) / max(1, images.size)
 
 

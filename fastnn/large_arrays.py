@@ -20,6 +20,7 @@ LARGE = 1 << 23
 ROWS_IN_PART = 1 << 16
 """Rows that are worked on at a time in a pass over all of them, and samples whose outputs are in memory at a time."""
 _MOST_VALUES = 1 << 20
+"""Values of a part that has several rows."""
 
 
 def zeros(shape: int | tuple[int, ...], dtype: DTypeLike = np.float64) -> NDArray[Any]:
@@ -76,7 +77,7 @@ def arange(n: int, dtype: DTypeLike = np.int64) -> NDArray[Any]:
 def take(array: NDArray[Any], index: NDArray[np.integer[Any]]) -> NDArray[Any]:
     """Return some rows of an array; many are in a temporary file, see :func:`zeros`."""
     taken = zeros((len(index), *array.shape[1:]), array.dtype)
-    for part in parts(len(index)):
+    for part in parts(len(index), math.prod(array.shape[1:])):
         taken[part] = array[index[part]]
     return taken
 
@@ -95,9 +96,10 @@ def flatnonzero(mask: NDArray[np.bool_]) -> NDArray[np.signedinteger[Any]]:
     return found
 
 
-def parts(n: int, width: int = 1) -> Iterator[slice]:
-    """Yield slices of n rows, each of at most :data:`ROWS_IN_PART`; of fewer if rows of this width have many values."""
-    step = max(1, min(ROWS_IN_PART, _MOST_VALUES // width))
+def parts(n: int, width: int = 1, rows: int | None = None) -> Iterator[slice]:
+    """Yield slices of n rows: at most `rows`, by default ROWS_IN_PART, and fewer if rows of this width are large."""
+    most = ROWS_IN_PART if rows is None else rows
+    step = max(1, min(most, _MOST_VALUES // max(1, width)))
     for start in range(0, n, step):
         yield slice(start, min(n, start + step))
 

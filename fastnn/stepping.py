@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastnn import large_arrays
 from fastnn.datasets.sparse import SparseRows
 from fastnn.engine import Engine, StepOptions, check_decay
 from fastnn.errors import DataError, ModelError
@@ -505,16 +506,16 @@ class Stepper:
     def _first_bad_value(self, rows: NDArray[Any]) -> tuple[int, int, str] | None:
         """Return row, column and what is wrong with the first value that is not finite when it is scaled, or None."""
         levels, scales = (self._rows.arrays[name] for name in ("levels", "scales"))
-        for start in range(0, len(rows), _ROWS_AT_ONCE):
-            part = rows[start : start + _ROWS_AT_ONCE]
+        for place in large_arrays.parts(len(rows), rows.shape[1], _ROWS_AT_ONCE):
+            part = rows[place]
             with np.errstate(over="ignore", invalid="ignore"):
                 scaled = ((part.astype(np.float64) - levels) * scales).astype(self.network.dtype)
             places = np.argwhere(~np.isfinite(scaled))
             if len(places):
                 row, column = places[0].tolist()
                 if not (math.isfinite(levels[column]) and math.isfinite(scales[column])):
-                    return start + row, column, "has a scaling that is not finite"
-                return start + row, column, _reason(part[row, column], self.network.dtype)
+                    return place.start + row, column, "has a scaling that is not finite"
+                return place.start + row, column, _reason(part[row, column], self.network.dtype)
         return None
 
     # ---- weights ----

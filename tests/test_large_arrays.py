@@ -55,6 +55,7 @@ def test_positions_of_a_mask_are_small_numbers(monkeypatch: pytest.MonkeyPatch) 
 def test_parts_of_wide_rows_are_small() -> None:
     assert [part.stop - part.start for part in large_arrays.parts(150_000)] == [65_536, 65_536, 18_928]
     assert {part.stop - part.start for part in large_arrays.parts(8192, 1024)} == {1024}
+    assert {part.stop - part.start for part in large_arrays.parts(8192, 1024, 512)} == {512}
     assert list(large_arrays.parts(2, 1 << 30)) == [slice(0, 1), slice(1, 2)]
 
 

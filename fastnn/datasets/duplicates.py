@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-_COMPARED_AT_ONCE = 4096
-
-
 def group_copies(features: NDArray[Any] | SparseRows) -> NDArray[np.int64]:
     """Return for each image or row the position of the first one with the same pixels or values.
 
@@ -102,8 +99,7 @@ def _part_collisions(
 ) -> None:
     """Compare rows with those that have the same fingerprint, and give those that differ leaders of their own."""
     odd = []
-    for start in range(0, len(rows), _COMPARED_AT_ONCE):
-        part = slice(start, start + _COMPARED_AT_ONCE)
+    for part in large_arrays.parts(len(rows), features.shape[1]):
         own, other = (_as_bytes(features[some[part]]) for some in (rows, leaders))
         odd += np.unique(leaders[part][(own != other).any(axis=1)]).tolist()
     for leader in dict.fromkeys(odd):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, cast
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from fastnn.datasets.columns import Column
 
 ROWS_AT_ONCE = 4096
-"""Rows in a part of a pass over all of them."""
+"""Most rows in a part of a pass over all of them."""
 _CHUNKS_AFTER_FAULT = 100
 """Chunks that are asked for ahead after one that had to wait for the disk."""
 
@@ -229,10 +230,9 @@ class MappedRows:
         """Return the positions in `base` of some of the rows."""
         return rows if self.index is None else self.index[rows].astype(np.int64)
 
-    def parts(self, rows: int = ROWS_AT_ONCE) -> Iterator[NDArray[Any]]:
-        """Yield the rows as arrays of at most so many."""
-        for start in range(0, len(self), rows):
-            yield self[start : start + rows]
+    def parts(self, rows: int | None = None) -> Iterator[NDArray[Any]]:
+        """Yield the rows as arrays of at most so many, by default 4,096; of fewer if they have very many columns."""
+        return row_parts(self, rows)
 
     def take(self, index: ArrayLike) -> MappedRows:
         """Return the rows at these positions; negative ones count from the end, as those of an array do.
@@ -306,7 +306,11 @@ def changed(features: Any, change: Callable[[NDArray[Any], NDArray[np.int64]], N
     return ChangedRows(features.base, features.index, rows=features, change=change)
 
 
-def row_parts(features: Any, rows: int = ROWS_AT_ONCE) -> Iterator[NDArray[Any]]:
-    """Yield an array, or mapped rows, as arrays of at most so many rows."""
-    for start in range(0, len(features), rows):
-        yield features[start : start + rows]
+def row_parts(features: Any, rows: int | None = None) -> Iterator[NDArray[Any]]:
+    """Yield an array, or mapped rows, as arrays of at most so many rows, by default :data:`ROWS_AT_ONCE`.
+
+    They are fewer if the rows are wide, so that the memory that a part takes does not grow with their width.
+    """
+    most = ROWS_AT_ONCE if rows is None else rows
+    for part in large_arrays.parts(len(features), math.prod(features.shape[1:]), most):
+        yield features[part]

@@ -101,6 +101,11 @@ class _Rows:
     def __len__(self) -> int:
         return len(self.array)
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of rows and of values in each."""
+        return len(self), math.prod(self.array.shape[1:])
+
     def __getitem__(self, key: slice) -> NDArray[Any]:
         rows = np.ascontiguousarray(self.array[key])
         with np.errstate(over="ignore"):

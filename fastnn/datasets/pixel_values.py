@@ -136,8 +136,10 @@ def _spread(high: int, n: int) -> PixelScale:
 
 def _parts(values: Any) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Yield the first row and the rows of parts, so that all temporary arrays are small."""
-    for begin in range(0, len(values), _ROWS_AT_ONCE):
-        yield begin, values[begin : begin + _ROWS_AT_ONCE]
+    begin = 0
+    for part in row_parts(values, _ROWS_AT_ONCE):
+        yield begin, part
+        begin += len(part)
 
 
 def _scaled(factor: float, shift: float, note: str) -> PixelScale:

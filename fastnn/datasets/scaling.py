@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastnn import large_arrays
+from fastnn.datasets.mapped import row_parts
 from fastnn.datasets.sparse import SparseRows
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from numpy.typing import NDArray
 
 _ROWS_AT_ONCE = 1024
@@ -103,37 +107,51 @@ class Scaling:
 def _moments(rows: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return mean and variance of each column, in float64."""
     n = max(1, len(rows))
-    parts = [slice(start, start + _ROWS_AT_ONCE) for start in range(0, len(rows), _ROWS_AT_ONCE)]
-    total, squares = np.zeros(rows.shape[1]), np.zeros(rows.shape[1])
-    for part in parts:
-        total += _in_c_order(rows[part]).sum(axis=0, dtype=np.float64)
-    mean = total / n
+    mean = _sum(rows, lambda part: part) / n
     # A second pass: the difference of two large sums would lose the variance of columns far from 0.
-    for part in parts:
-        squares += np.square(_in_c_order(rows[part]) - mean).sum(axis=0)
-    return mean, squares / n
+    return mean, _sum(rows, lambda part: np.square(part - mean)) / n
+
+
+def _sum(rows: NDArray[Any], term: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[np.float64]:
+    """Return the sum of a function of some rows over all rows, in float64 and in an order that the width is no part of.
+
+    The rows are added one after the other in groups of _ROWS_AT_ONCE, and then the groups: the same on every machine.
+    """
+    total = np.zeros(rows.shape[1])
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        group = range(start, min(start + _ROWS_AT_ONCE, len(rows)))
+        for part in large_arrays.parts(len(group), rows.shape[1]):
+            terms = term(np.ascontiguousarray(rows[group[part].start : group[part].stop]))
+            if part.start == 0:
+                sums = terms.sum(axis=0, dtype=np.float64)
+                continue
+            # Rows so wide that a group has several parts.
+            for row in terms:
+                sums += row
+        total += sums
+    return total
 
 
 def _deviations(rows: NDArray[Any], mean: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the largest deviation from the mean of columns of which more than half is one value, and else 0."""
-    ordered = np.sort(rows[:: max(1, len(rows) // _ROWS_AT_ONCE)], axis=0)
-    frequent = np.zeros(rows.shape[1], dtype=bool)
+    chosen = rows[:: max(1, len(rows) // _ROWS_AT_ONCE)]
     # A value that is more than half of a column is about half of these rows, so that one of their quartiles is it.
-    for quarter in (1, 2, 3):
-        value = ordered[len(ordered) * quarter // 4]
-        parts = (rows[start : start + _ROWS_AT_ONCE] for start in range(0, len(rows), _ROWS_AT_ONCE))
-        frequent |= sum(np.count_nonzero(part == value, axis=0) for part in parts) > len(rows) / 2
+    quartiles = np.empty((3, rows.shape[1]), chosen.dtype)
+    for columns in large_arrays.parts(rows.shape[1], len(chosen)):
+        ordered = np.sort(chosen[:, columns], axis=0)
+        quartiles[:, columns] = ordered[[len(ordered) * quarter // 4 for quarter in (1, 2, 3)]]
+    frequent = np.zeros(rows.shape[1], dtype=bool)
+    for value in quartiles:
+        frequent |= sum(np.count_nonzero(part == value, axis=0) for part in _parts(rows)) > len(rows) / 2
     highest, lowest = np.full(rows.shape[1], -np.inf), np.full(rows.shape[1], np.inf)
-    for start in range(0, len(rows), _ROWS_AT_ONCE):
-        part = rows[start : start + _ROWS_AT_ONCE]
+    for part in _parts(rows):
         np.maximum(highest, part.max(axis=0), out=highest)
         np.minimum(lowest, part.min(axis=0), out=lowest)
     return np.where(frequent, np.maximum(highest - mean, mean - lowest), 0.0)
 
 
-def _in_c_order(rows: NDArray[Any]) -> NDArray[Any]:
-    """Return an array whose rows are added one after the other, so that the sums are the same on every machine."""
-    return np.ascontiguousarray(rows)
+def _parts(rows: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    return row_parts(rows, _ROWS_AT_ONCE)
 
 
 def _sparse_moments(rows: SparseRows, limited: bool) -> tuple[Any, Any, Any]:

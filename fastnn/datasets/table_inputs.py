@@ -77,8 +77,7 @@ class TableInputs:
         rows: Any = self._rows
         if len(self._places) == rows.shape[1]:
             return cast("NDArray[np.float64]", rows)
-        at_once = max(1, _CELLS_AT_ONCE // rows.shape[1])
-        parts = (part[:, self._places] for part in rows.parts(at_once))
+        parts = (part[:, self._places] for part in rows.parts())
         return cast("NDArray[np.float64]", rows_on_disk(cast("Path", self._spool), parts, rows.dtype, len(self.cells)))
 
     def sparse(self, columns: tuple[Column, ...], ranks: Sequence[NDArray[np.int64] | None]) -> SparseRows:

@@ -19,12 +19,14 @@ import fastnn
 from fastnn import formats
 from fastnn.datasets import Dataset, MappedRows, ReadOptions, SparseRows, load_dataset, split
 from fastnn.datasets.database import import_dataset
+from fastnn.datasets.duplicates import group_copies
 from fastnn.datasets.mapped import ReadAhead, changed
 from fastnn.datasets.store import FILES, HEADER, check_store, open_store
 from fastnn.datasets.store_files import new_array
 from fastnn.datasets.store_writer import write_store
 from fastnn.datasets.writers import write_dataset
 from fastnn.errors import DataError
+from fastnn.inputs import find_levels
 from fastnn.predicting import predict_table, predict_table_to_file, preview_table, write_predictions
 from fastnn.report import measure
 from fastnn.storage import cache_dir
@@ -573,6 +575,35 @@ def test_mapped_rows_are_read_as_an_array_is() -> None:
     for compare in (MappedRows(array).__eq__, MappedRows(array).__ne__):
         with pytest.raises(TypeError, match="compare the parts"):
             compare(255)
+
+
+def test_passes_over_wide_rows_take_the_memory_of_a_few_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(120, 10_000)).astype(np.float32)
+    rows[::2, ::3], rows[7] = 1.5, rows[2]
+    wide = Dataset(rows, np.arange(120) % 2, ("a", "b"), "wide")
+    at_once, levels, copies = wide.feature_scaling, find_levels(rows), group_copies(rows)
+    monkeypatch.setattr("fastnn.large_arrays._MOST_VALUES", 1 << 15)
+    tracemalloc.start()
+    try:
+        stored = store_of(wide, tmp_path)
+        check_store(tmp_path / "big.fnn")
+        train, test, *_ = split(stored)
+        assert np.array_equal(group_copies(stored.features), copies)
+        scaling, found = stored.feature_scaling, find_levels(stored.features)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # The rows are 4.8 MB.
+    assert peak < 2.4e6
+    assert len(train) + len(test) == 120
+    # Sums are the same bits for any number of rows at a time.
+    assert np.array_equal(scaling.mean, at_once.mean)
+    assert np.array_equal(scaling.factor, at_once.factor)
+    assert np.array_equal(found[0], levels[0])
+    assert found[1] == levels[1]
 
 
 # ---- Parquet, predictions and evaluation ----
