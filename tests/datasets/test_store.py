@@ -19,6 +19,7 @@ import fastnn
 from fastnn import formats
 from fastnn.datasets import Dataset, MappedRows, ReadOptions, SparseRows, load_dataset, split
 from fastnn.datasets.database import import_dataset
+from fastnn.datasets.dense_rows import with_dense_rows
 from fastnn.datasets.duplicates import group_copies
 from fastnn.datasets.mapped import ReadAhead, changed
 from fastnn.datasets.store import FILES, HEADER, check_store, open_store
@@ -405,6 +406,40 @@ def test_sparse_rows_that_would_take_far_more_room_are_refused(
     assert fault in str(caught.value)
     assert str(caught.value).endswith("; train on it as it is")
     assert not list(tmp_path.glob("*.fnn"))
+
+
+def test_rows_too_large_to_be_read_without_a_store_need_fewer_columns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastnn.datasets.dense_rows.shutil.disk_usage", lambda _: SimpleNamespace(free=100))
+    source = tmp_path / "a.svm"
+    source.write_text("0 1:1\n1 99:1\n")
+    for limit, fix in (
+        ("_LARGE", "train on it as it is"),
+        ("FILE_LIMIT", "leave out columns"),
+        ("MOST_CELLS", "leave out columns"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"fastnn.datasets.dense_rows.{limit}", 3)
+            with pytest.raises(DataError, match=f"GB left; {fix}$"):
+                write_store(str(source), tmp_path / "a.fnn")
+    with gzip.open(tmp_path / "a.svm.gz", "wb") as file:
+        file.write(source.read_bytes())
+    with pytest.raises(DataError, match=r"GB left; leave out columns$"):  # its size is not known
+        write_store(str(tmp_path / "a.svm.gz"), tmp_path / "a.fnn")
+
+
+def test_the_rows_of_all_parts_are_written_once(tmp_path: Path) -> None:
+    sparse: Any = sparse_table()
+    # The values of the test set need float64, those of the training set do not; equal columns are added.
+    for columns, values, dtype in (([0, 1], [0.1, 0.5], "float64"), ([1, 1], [0.1, -0.1], "float32")):
+        rows = SparseRows(np.array(values), np.array(columns), np.array([0, 2]), 3)
+        test = Dataset(rows, np.array([1]), ("a", "b"), "sparse (test set)")
+        (spool := tmp_path / dtype).mkdir()
+        dense = with_dense_rows(replace(sparse, test=test), spool)
+        assert dense.test is not None
+        assert dense.features.dtype == dense.test.features.dtype == dtype
+        assert len(list(spool.iterdir())) == 2
 
 
 def test_values_of_one_column_that_add_up_to_infinity_are_refused(tmp_path: Path) -> None:
