@@ -13,12 +13,12 @@ from fastnn.datasets.cache import cache_key, cached
 from fastnn.datasets.cells import Cells, Kind, Table, column_name, position_name
 from fastnn.datasets.columns import Column, total_width
 from fastnn.datasets.dataset import Dataset
-from fastnn.datasets.delimited import MOST_INPUTS, DelimitedText, has_header, is_tsv, shown
+from fastnn.datasets.delimited import DelimitedText, has_header, is_tsv, shown
 from fastnn.datasets.groups import group_position
 from fastnn.datasets.label_names import INDEX_NAMES
 from fastnn.datasets.safe_read import map_packed, read_packed
 from fastnn.datasets.sparse import SparseRows
-from fastnn.datasets.table_inputs import TableInputs, counts
+from fastnn.datasets.table_inputs import TableInputs, check_width, is_row_counter
 from fastnn.datasets.targets import TargetColumn, check_task, make_targets
 from fastnn.errors import DataError
 
@@ -259,11 +259,7 @@ def _features(inputs: TableInputs, source: str) -> tuple[NDArray[np.float64] | S
         texts, rank = cells.ranked_texts() if cells.kind == "text" else (None, None)
         columns.append(Column(cells.name, texts))
         ranks.append(rank)
-    if total_width(tuple(columns)) > MOST_INPUTS:
-        raise DataError(
-            f"{source}: the columns become {total_width(tuple(columns)):,} inputs, one for each category; at most "
-            f"{MOST_INPUTS:,} can be learned; leave out columns with many categories"
-        )
+    check_width(total_width(tuple(columns)), source)
     if all(rank is None for rank in ranks):
         return inputs.dense(), tuple(columns)
     return inputs.sparse(tuple(columns), ranks), tuple(columns)
@@ -295,7 +291,11 @@ def _count_notes(columns: tuple[Column, ...], features: NDArray[np.float64] | Sp
         return []
     last = len(features) - 1
     ends = features[0:1][0], features[last : last + 1][0]
-    found = [column.name for k, column in enumerate(columns) if ends[1][k] - ends[0][k] == last and counts(features, k)]
+    found = [
+        column.name
+        for k, column in enumerate(columns)
+        if ends[1][k] - ends[0][k] == last and is_row_counter(features, k)
+    ]
     return [
         f"{column_name(name)} counts the rows; delete it from the file if it is their number alone" for name in found
     ]
@@ -376,7 +376,7 @@ def read_rows(
         unknown = sorted(cell.texts.keys() - position.keys())
         if unknown:
             notes.append(
-                f"{source}: {inputs.unknown(k, rank):,} of {n:,} rows have a text in {column_name(column.name)} "
+                f"{source}: {inputs.count_unknown(k, rank):,} of {n:,} rows have a text in {column_name(column.name)} "
                 f"that the model does not know, and no category there: {_listed(unknown)}"
             )
     return inputs.sparse(named, ranks), tuple(notes)

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from fastnn.datasets.delimited import MOST_INPUTS
 from fastnn.datasets.input_rows import InputRows
 from fastnn.datasets.mapped import ROWS_AT_ONCE
 from fastnn.datasets.sparse_parts import SparseParts
 from fastnn.datasets.spool import rows_on_disk
+from fastnn.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -46,12 +48,25 @@ class TableInputs:
         self._places, self._n = [*range(len(cells))], 0
 
     def read(self, table: Table, columns: Sequence[Cells | None], rows: Rows) -> int:
-        """Read all rows of a table; parameters, result and errors as for :meth:`fastnn.datasets.cells.Table.fill`."""
+        """Read all rows of a table; parameters, result and errors as for :meth:`fastnn.datasets.cells.Table.fill`.
+
+        A DataError is also raised as soon as the categories are more inputs than can be learned, so that the texts of
+        all columns together take bounded memory.
+        """
+
+        def check() -> None:
+            check_width(sum(len(cells.texts) for cells in self.cells), table.source)
+
         if self._spool is None or not self.cells:
-            self._n = table.fill(columns, rows)
+            self._n = table.fill(columns, rows, check)
             return self._n
         with InputRows(self._spool, self.cells) as on_disk:
-            self._n = table.fill(columns, rows, on_disk.move)
+
+            def check_and_move() -> None:
+                check()
+                on_disk.move()
+
+            self._n = table.fill(columns, rows, check_and_move)
         self._rows = on_disk.rows()
         return self._n
 
@@ -63,8 +78,8 @@ class TableInputs:
     def counts_rows(self, k: int) -> bool:
         """Return whether a column of numbers grows by 1 from each row to the next."""
         if self._rows is not None:
-            return counts(self._rows, self._places[k])
-        return counts(np.array(self.cells[k].numbers)[:, None], 0)
+            return is_row_counter(self._rows, self._places[k])
+        return is_row_counter(np.array(self.cells[k].numbers)[:, None], 0)
 
     def dense(self) -> NDArray[np.float64]:
         """Return columns of numbers as rows, or MappedRows, shape (n, k); the columns are empty afterwards."""
@@ -91,7 +106,7 @@ class TableInputs:
         """
         return one_hot(self._blocks(ranks), columns, self._spool)
 
-    def unknown(self, k: int, rank: NDArray[np.int64]) -> int:
+    def count_unknown(self, k: int, rank: NDArray[np.int64]) -> int:
         """Return how many cells of a column of texts have the rank -1."""
         blocks = self._blocks([rank if place == k else None for place in range(len(self.cells))])
         return sum(int(np.count_nonzero(block[:, k] < 0)) for block in blocks)
@@ -112,7 +127,16 @@ class TableInputs:
             yield block
 
 
-def counts(rows: Any, k: int) -> bool:
+def check_width(n_inputs: int, source: str) -> None:
+    """Raise a DataError if the columns of a table become more inputs than can be learned."""
+    if n_inputs > MOST_INPUTS:
+        raise DataError(
+            f"{source}: the columns become more than {MOST_INPUTS:,} inputs, one for each category, which is the most "
+            "that can be learned; leave out columns with many categories"
+        )
+
+
+def is_row_counter(rows: Any, k: int) -> bool:
     """Return whether a column of an array, or of mapped rows, grows by 1 from each row to the next."""
     parts = (rows[start : start + ROWS_AT_ONCE + 1][:, k] for start in range(0, len(rows), ROWS_AT_ONCE))
     return all((np.diff(part) == 1).all() for part in parts)

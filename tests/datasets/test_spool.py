@@ -436,6 +436,21 @@ def test_faults_are_told_as_they_are_in_memory(kind: str, tmp_path: Path) -> Non
     assert told[0] == told[1]
 
 
+def test_categories_of_all_columns_together_are_refused_before_the_last_row(
+    tmp_path: Path, small_pieces: pytest.MonkeyPatch
+) -> None:
+    small_pieces.setattr("fastnn.datasets.table_inputs.MOST_INPUTS", 20)
+    lines = [f"a{k},b{k},{k % 2}\n" for k in range(N)]
+    for n, fault in ((10, None), (N, "leave out columns with many categories")):
+        source = str(text("a,b,target\n" + "".join(lines[:n]) + ("too few" if fault else ""), "a.csv")())
+        for read in (load_dataset, lambda path: write_store(path, tmp_path / "a.fnn", force=True)):
+            if fault is None:
+                assert read(source).n_inputs == 20
+            else:
+                with pytest.raises(DataError, match=f"become more than 20 inputs.*; {fault}"):
+                    read(source)
+
+
 @pytest.mark.parametrize("column", [0, 2])
 def test_damage_behind_most_pictures_is_not_taken_for_that_of_one(column: int, tmp_path: Path) -> None:
     path = arrow(hub)()
