@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """Those that NumPy writes; others may need gigabytes before they unpack a byte."""
-_OF_SPARSE_ROWS = ("data.npy", "indices.npy", "test_data.npy", "test_indices.npy")
+_OF_SPARSE_ROWS = tuple(f"{part}{name}.npy" for part in ("", "test_") for name in ("data", "indices", "indptr"))
 """Arrays in one dimension that may be as large as those of samples."""
 
 

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastnn import large_arrays
 from fastnn.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import ArrayLike, NDArray
 
 
@@ -145,12 +148,18 @@ class SparseRows:
         return np.repeat(np.arange(len(self)), np.diff(self.row_starts))
 
 
-def check_structure(starts: NDArray[np.int64], indices: NDArray[Any], values: NDArray[Any], n_columns: int) -> None:
+def _overlapping_parts(n: int) -> Iterator[slice]:
+    """Yield slices of n numbers; the last number of each is the first one of the next."""
+    for part in large_arrays.parts(n):
+        yield slice(max(0, part.start - 1), part.stop)
+
+
+def check_structure(starts: NDArray[Any], indices: NDArray[Any], values: NDArray[Any], n_columns: int) -> None:
     """Raise a DataError unless the arrays of a CSR matrix point only to what there is: kernels do not check them."""
     if not starts.ndim == indices.ndim == values.ndim == 1:
         raise DataError("the arrays of a sparse matrix must have one dimension")
     whole = len(starts) and starts[0] == 0 and starts[-1] <= min(len(indices), len(values))
-    if not whole or (np.diff(starts) < 0).any():
+    if not whole or not all((starts[part][1:] >= starts[part][:-1]).all() for part in _overlapping_parts(len(starts))):
         raise DataError("the rows of the sparse matrix do not begin in order (indptr)")
     if indices.dtype.kind not in "iu":
         raise DataError(f"the column indices of a sparse matrix must be whole numbers, not {indices.dtype}")

@@ -12,8 +12,8 @@ from fastnn.datasets.dataset import Dataset, check_finite
 from fastnn.datasets.delimited import MOST_INPUTS
 from fastnn.datasets.labels import check_classes
 from fastnn.datasets.mapped import MappedRows, row_parts
-from fastnn.datasets.sparse import SparseRows
-from fastnn.datasets.spool import rows_on_disk
+from fastnn.datasets.sparse import SparseRows, check_structure
+from fastnn.datasets.spool import array_on_disk, rows_on_disk
 from fastnn.datasets.targets import TargetColumn, Targets, check_task, make_targets
 from fastnn.errors import DataError
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     Arrays = dict[str, NDArray[Any]]
 
+_VALUES_AT_ONCE = 1 << 18
 _PARTS = ("indptr", "features", "data", "indices", "shape", "format", "targets")
 TABLE_ARRAYS = (
     *_PARTS,
@@ -198,7 +199,7 @@ def check_names(names: Sequence[str], what: str, source: str) -> None:
 
 def _features(arrays: Arrays, prefix: str, source: str, spool: Path | None) -> NDArray[Any] | SparseRows:
     if f"{prefix}features" not in arrays and f"{prefix}indptr" in arrays:
-        return _sparse(arrays, prefix, source)
+        return _sparse(arrays, prefix, source, spool)
     name = f"{prefix}features"
     features = _needed(arrays, name, source)
     if features.ndim != 2 or features.dtype.kind not in "biuf":
@@ -215,7 +216,7 @@ def _features(arrays: Arrays, prefix: str, source: str, spool: Path | None) -> N
     return np.ascontiguousarray(_floats(features))
 
 
-def _sparse(arrays: Arrays, prefix: str, source: str) -> SparseRows:
+def _sparse(arrays: Arrays, prefix: str, source: str, spool: Path | None) -> SparseRows:
     values, indices, starts, shape = (_needed(arrays, f"{prefix}{name}", source) for name in _SPARSE)
     form = arrays.get(f"{prefix}format")
     if form is not None and (form.ndim or form.astype(np.bytes_) != b"csr"):
@@ -231,9 +232,23 @@ def _sparse(arrays: Arrays, prefix: str, source: str) -> SparseRows:
     if values.dtype.kind not in "biuf":
         raise DataError(f"{source}: `{prefix}data` must be numbers, not {values.dtype}")
     try:
-        return SparseRows(_floats(values), indices, starts.astype(np.int64), int(shape[1]))
+        # Before the indices are converted, which would make small numbers of large ones.
+        check_structure(starts, indices, values, int(shape[1]))
+        return SparseRows(
+            _converted(values, float_type(values.dtype), spool),
+            _converted(indices, np.dtype(np.int32), spool),
+            _converted(starts, np.dtype(np.int64), spool),
+            int(shape[1]),
+        )
     except DataError as error:
         raise DataError(f"{source}: {error}") from None
+
+
+def _converted(array: NDArray[Any], dtype: np.dtype[Any], spool: Path | None) -> NDArray[Any]:
+    """Return an array of another type, left on the disk if a temporary folder is given."""
+    if spool is None or array.dtype == dtype or not array.size:
+        return array.astype(dtype, copy=False)
+    return array_on_disk(spool, (part.astype(dtype) for part in row_parts(array, _VALUES_AT_ONCE)))
 
 
 def _floats(array: NDArray[Any]) -> NDArray[Any]:

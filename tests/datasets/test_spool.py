@@ -245,6 +245,11 @@ TWICE = SPARSE | {
     "indices": np.arange(2 * N, dtype=np.int32) // 2 % 4,
     "data": np.ones(2 * N),
 }
+OTHER_TYPES = SPARSE | {
+    "indptr": np.arange(N + 1, dtype=np.uint16),
+    "indices": np.arange(N, dtype=np.int64) % 4,
+    "data": np.arange(N, dtype=np.int8),
+}
 SPARSE_SOURCES: dict[str, Callable[[], Path]] = {
     "csv, categories": table(MIXED),
     "csv, one category": table({"a": ["x"] * N, "id": np.arange(N) // 2, "target": LABELS}, "t.csv.gz"),
@@ -256,6 +261,8 @@ SPARSE_SOURCES: dict[str, Callable[[], Path]] = {
     "svmlight, numbers": text("0.5 qid:3 0:1 7:2\n-2e3 1:3\n" * N, "a.svm"),
     "npz, sparse": npz(**SPARSE, **{f"test_{name}": array for name, array in SPARSE.items()}),
     "npz, sparse, summed": npz(**TWICE),
+    "npz, sparse, other types": npz(**OTHER_TYPES),
+    "npz, sparse, big-endian": npz(**{name: one.astype(one.dtype.newbyteorder(">")) for name, one in SPARSE.items()}),
 }  # fmt: skip
 """Sources of sparse rows."""
 
@@ -324,7 +331,7 @@ PIECES = (
     *("mapped.ROWS_AT_ONCE", "pixel_arrays._ROWS_AT_ONCE", "arrow_tables._ROWS_AT_ONCE", "csv_rows._VALUES_AT_ONCE"),
     *("small_pictures._BYTES_AT_ONCE", "spool._SMALL", "input_rows._CELLS_AT_ONCE", "table_inputs._CELLS_AT_ONCE"),
     *("table_inputs.ROWS_AT_ONCE", "cells._CELLS_AT_ONCE", "svmlight._VALUES_AT_ONCE", "sparse_parts._VALUES_AT_ONCE"),
-    *("dense_rows._VALUES_AT_ONCE",),
+    *("dense_rows._VALUES_AT_ONCE", "table_arrays._VALUES_AT_ONCE"),
 )
 """How much is read at a time."""
 
@@ -415,6 +422,8 @@ def other_columns() -> Path:
 DAMAGED: dict[str, Callable[[], Path]] = {
     "not finite": npz(features=np.where(np.arange(5 * N).reshape(N, 5) == 77, np.nan, NUMBERS), targets=NUMBERS),
     "not finite in the test set": npz(x_train=NUMBERS, y_train=NUMBERS, x_test=NUMBERS * np.inf, y_test=NUMBERS),
+    "columns beyond 32 bits": npz(**SPARSE | {"indices": np.arange(N) % 4 + (np.arange(N) == 20) * 2**32}),
+    "rows not in order": npz(**SPARSE | {"indptr": np.where(np.arange(N + 1) == 20, 25, np.arange(N + 1))}),
     "no pixels": npy(np.where(INK == 7, np.nan, INK / 1.0)),
     "other lengths": arrow(lambda pa: {"image": pa.array([[1] * (4 + k // 20) for k in range(N)]), "label": LABELS}),
     "other columns": other_columns,
