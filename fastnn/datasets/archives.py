@@ -310,7 +310,7 @@ def _unpacked(content: Content, name: str, shown: str, spool: Path | None = None
         return content
     if spool is None:
         return bytearray().join(Unpacked(content, shown, packed=True))
-    return content_on_disk(spool, Unpacked(content, shown, packed=True))
+    return content_on_disk(spool, Unpacked(content, shown, packed=True, on_disk=True))
 
 
 def _check_size(count: int, unpacked: int, packed: int, shown: str) -> None:

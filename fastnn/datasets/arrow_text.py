@@ -61,7 +61,7 @@ def read_columns(
         path = free_path(spool, "table")
         lengths = _write_text_file(tables, columns, source, path)
         try:
-            dataset = parse(DelimitedText(map_packed(path), source))
+            dataset = parse(DelimitedText(map_packed(path), source, on_disk=True))
         finally:
             with suppress(OSError):  # Windows keeps a file that is mapped
                 path.unlink()

@@ -137,7 +137,8 @@ def read_pixel_rows(
     DataError
         If the columns are not pixels, or a value is not one; the message names file, line and column.
     """
-    text = DelimitedText(read_packed(path) if spool is None else map_packed(path), str(path))
+    content = read_packed(path) if spool is None else map_packed(path)
+    text = DelimitedText(content, str(path), on_disk=spool is not None)
     layout, notes = find_pixels(text, needs_label=False)
     if layout is None:
         why = notes[0] if notes else f"its {len(text.first):,} columns are not the pixels of images"

@@ -75,6 +75,8 @@ class DelimitedText:
         As :func:`fastnn.datasets.safe_read.read_packed` or ``map_packed`` returns it.
     source : str
         Name of the file: says whether it is compressed, and that columns are separated by tabs (``.tsv``).
+    on_disk : bool
+        Whether the rows are left on the disk, see :class:`fastnn.datasets.safe_read.Unpacked`.
 
     Attributes
     ----------
@@ -91,11 +93,11 @@ class DelimitedText:
         If the text is not CSV in UTF-8 or UTF-16 with a byte order mark, or has no or too many columns.
     """
 
-    def __init__(self, content: Content, source: str) -> None:
+    def __init__(self, content: Content, source: str, *, on_disk: bool = False) -> None:
         self.source = source
-        self._content = content
+        self._content, self._on_disk = content, on_disk
         self.delimiter = ","
-        self._encoding, text = _utf8(content, source)
+        self._encoding, text = _utf8(content, source, on_disk)
         head = _read_up_to(text, _HEAD)
         self._head_size = len(head)
         if head.count(b"\0") > len(head) // 4:
@@ -161,7 +163,7 @@ class DelimitedText:
 
     def _pieces(self) -> Iterator[bytes]:
         """Yield the text in UTF-8, without comments."""
-        _, text = _utf8(self._content, self.source)
+        _, text = _utf8(self._content, self.source, self._on_disk)
         _read_up_to(text, self._head_size)
         yield self._head
         yield from text
@@ -266,9 +268,9 @@ class DelimitedText:
         )
 
 
-def _utf8(content: Content, source: str) -> tuple[str, Iterator[bytes]]:
+def _utf8(content: Content, source: str, on_disk: bool) -> tuple[str, Iterator[bytes]]:
     """Return the name of a text's encoding, and the text in UTF-8, in pieces."""
-    text = Unpacked(content, source)
+    text = Unpacked(content, source, on_disk=on_disk)
     head = bytes(text.read_up_to(4))
     pieces = chain([head], text)
     if head in (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE):

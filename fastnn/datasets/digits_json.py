@@ -118,13 +118,15 @@ def from_bytes(content: bytes | bytearray, source: str) -> Dataset:
 
 
 def _parse(content: Content, source: str, spool: Path | None = None, contributors: list[str] | None = None) -> Dataset:
-    return _dataset(_digits(content, source, contributors), source, spool)
+    return _dataset(_digits(content, source, contributors, on_disk=spool is not None), source, spool)
 
 
-def _digits(content: Content, source: str, contributors: list[str] | None = None) -> Iterator[tuple[bytes, int | str]]:
+def _digits(
+    content: Content, source: str, contributors: list[str] | None, *, on_disk: bool
+) -> Iterator[tuple[bytes, int | str]]:
     """Yield pixels and label of each image in the content of a file, and add its contributor to a list."""
     decoder, shared = _digit if contributors is None else _credited, SharedTexts()
-    for position, text in enumerate(array_items(Unpacked(content, source), source, _FORMAT)):
+    for position, text in enumerate(array_items(Unpacked(content, source, on_disk=on_disk), source, _FORMAT)):
         try:
             digit = decoder.decode(text)
         except _FAULTS as error:
@@ -160,7 +162,9 @@ def read_class_files(paths: Sequence[Path], source: str, spool: Path | None = No
 
     def parse() -> Dataset:
         digits = (
-            digit for path, content in zip(paths, contents, strict=True) for digit in _digits_of_class(content, path)
+            digit
+            for path, content in zip(paths, contents, strict=True)
+            for digit in _digits_of_class(content, path, on_disk=spool is not None)
         )
         return _dataset(digits, source, spool)
 
@@ -172,10 +176,10 @@ def read_class_files(paths: Sequence[Path], source: str, spool: Path | None = No
     return cached(digest.hexdigest(), sum(map(len, contents)), source, parse)
 
 
-def _digits_of_class(content: Content, path: Path) -> Iterator[tuple[bytes, int | str]]:
+def _digits_of_class(content: Content, path: Path, *, on_disk: bool) -> Iterator[tuple[bytes, int | str]]:
     """Yield pixels and label of each image in the content of a file of one class."""
     default_label = int(path.name[0])
-    for position, text in enumerate(array_items(Unpacked(content, path.name), str(path), _FORMAT)):
+    for position, text in enumerate(array_items(Unpacked(content, path.name, on_disk=on_disk), str(path), _FORMAT)):
         image, label = msgspec.Raw(text), None
         if text[:1] == b"{":
             try:

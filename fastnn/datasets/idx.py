@@ -309,7 +309,7 @@ def _content(path: Path, spool: Path | None = None) -> Content:
     content = map_packed(path)
     if not is_packed(path.name):
         return content
-    return content_on_disk(spool, _announced(Unpacked(content, str(path))))
+    return content_on_disk(spool, _announced(Unpacked(content, str(path), on_disk=True)))
 
 
 def _announced(file: Unpacked) -> Iterator[bytes | bytearray]:

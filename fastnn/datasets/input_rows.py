@@ -32,9 +32,10 @@ class InputRows:
         At least one; they are empty afterwards, but know their texts.
     """
 
+    _writer: ArrayWriter
+
     def __init__(self, folder: Path, columns: Sequence[Cells]) -> None:
         self._columns, self._path = columns, free_path(folder)
-        self._writer = ArrayWriter(self._path, np.dtype(np.float64), (len(columns),))
 
     def move(self) -> None:
         """Move cells if there are many; all columns must have the same number of them."""
@@ -49,7 +50,7 @@ class InputRows:
         self._writer.append(block)
 
     def __enter__(self) -> Self:
-        self._writer.__enter__()
+        self._writer = ArrayWriter(self._path, np.dtype(np.float64), (len(self._columns),)).__enter__()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

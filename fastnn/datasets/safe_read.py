@@ -123,12 +123,13 @@ class Unpacked:
         Name of the file; what error messages call it.
     packed : bool, optional
         Whether it is compressed; by default its name says so.
+    on_disk : bool
+        Whether what is unpacked is not kept in memory, so that it may be larger than FILE_LIMIT.
     """
 
-    def __init__(self, content: Content, name: str, *, packed: bool | None = None) -> None:
+    def __init__(self, content: Content, name: str, *, packed: bool | None = None, on_disk: bool = False) -> None:
         self._name = name
-        # What is mapped is not kept in memory either when it is unpacked.
-        most = LIMIT if isinstance(content, mmap.mmap) else FILE_LIMIT
+        most = LIMIT if on_disk else FILE_LIMIT
         packed = is_packed(name) if packed is None else packed
         self._limit = unpacked_limit(len(content), most) if packed else len(content)
         self._done = 0

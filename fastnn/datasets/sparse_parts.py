@@ -40,12 +40,14 @@ class SparseParts:
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        self._stack.__enter__()
-        if self._spool is not None:
-            for dtype in _DTYPES:
-                self._paths.append(free_path(self._spool, "sparse"))
-                self._writers.append(self._stack.enter_context(ArrayWriter(self._paths[-1], dtype, ())))
-        self._add(np.zeros(0), np.zeros(0), np.zeros(1))
+        # If a file cannot be opened, those before it are closed.
+        with contextlib.ExitStack() as stack:
+            if self._spool is not None:
+                for dtype in _DTYPES:
+                    self._paths.append(free_path(self._spool, "sparse"))
+                    self._writers.append(stack.enter_context(ArrayWriter(self._paths[-1], dtype, ())))
+            self._add(np.zeros(0), np.zeros(0), np.zeros(1))
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

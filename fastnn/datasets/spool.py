@@ -54,12 +54,14 @@ def rows_on_disk(spool: Path, parts: Iterable[NDArray[Any]], dtype: np.dtype[Any
     MappedRows, shape (n, width)
     """
     path = free_path(spool)
+    writer = ArrayWriter(path, dtype, (width,))
     try:
-        with ArrayWriter(path, dtype, (width,)) as writer:
+        with writer:
             for part in parts:
                 writer.append(part)
     except BaseException:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the error that ended the writing is the one to tell
+            path.unlink()
         raise
     return rows_in(path)
 

@@ -93,7 +93,7 @@ class _Texts:
 def _parse(content: Content, source: str, task: str | None, spool: Path | None = None) -> Dataset:
     texts, values, indices, lengths = _Texts(), array("d"), array("i"), array("q")
     n_values, lowest, highest = 0, MOST_INPUTS, 0
-    lines = text_lines(Unpacked(content, source), source, what=_FORM, longest=LONGEST_ROW)
+    lines = text_lines(Unpacked(content, source, on_disk=spool is not None), source, what=_FORM, longest=LONGEST_ROW)
     with SparseParts(spool) as parts:
         for number, raw in enumerate(lines, start=1):
             line = raw.partition(b"#")[0].strip()

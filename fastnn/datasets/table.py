@@ -82,7 +82,9 @@ def read_table(
     check_task(task)
     source = str(path)
     if spool is not None:
-        return parse_table(DelimitedText(map_packed(path), source), target, task, spool=spool, group=group)
+        return parse_table(
+            DelimitedText(map_packed(path), source, on_disk=True), target, task, spool=spool, group=group
+        )
     content = read_packed(path)
     if group is not None:
         # The cache keeps no groups.
@@ -328,7 +330,8 @@ def read_rows(
         If a column is missing, or a cell is not what the model takes.
     """
     source = str(path)
-    text = DelimitedText(read_packed(path) if spool is None else map_packed(path), source)
+    content = read_packed(path) if spool is None else map_packed(path)
+    text = DelimitedText(content, source, on_disk=spool is not None)
     named = columns or tuple(Column(position_name(k)) for k in range(n_inputs))
     wanted = [column.name for column in named]
     names = _names_of(text, [] if columns is None else wanted)
