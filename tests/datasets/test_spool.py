@@ -209,6 +209,14 @@ def zipped(make: Callable[[], Path], name: str = "a.zip") -> Callable[[], Path]:
     return pack
 
 
+def zip_of_large_files(images: Any, padding: int) -> Path:
+    """Write small pictures, which are decoded fast, in large files, as cameras do with what they add."""
+    with zipfile.ZipFile("a.zip", "w") as archive:
+        for k, image in enumerate(images):
+            archive.writestr(f"{k % 10}/{k}.png", png(image.reshape(28, 28)) + bytes(padding))
+    return Path("a.zip")
+
+
 def idx(images: Any, kind: int, ending: str = "") -> Callable[[], Path]:
     def make() -> Path:
         opened: Any = gzip.open if ending else open
@@ -516,7 +524,7 @@ def test_a_full_disk_is_told_as_one_of_the_store(kind: str, tmp_path: Path) -> N
     assert {path.name for path in tmp_path.iterdir()} <= {"cache", "work"}
 
 
-@pytest.mark.parametrize("kind", ["npy", "floats", "npz", "table", "tar"])
+@pytest.mark.parametrize("kind", ["npy", "floats", "npz", "table", "tar", "zip of pictures"])
 def test_large_sources_take_a_fraction_of_their_size(
     kind: str, tmp_path: Path, small_pieces: pytest.MonkeyPatch
 ) -> None:
@@ -530,6 +538,8 @@ def test_large_sources_take_a_fraction_of_their_size(
         source = npy((images[: n // 2] / 255).astype(np.float32), labels[: n // 2])()
     elif kind == "table":
         source = npz(features=images.astype(np.float32)[: n // 2], targets=labels[: n // 2])()
+    elif kind == "zip of pictures":
+        source = zip_of_large_files(images[:60], 1 << 18)
     else:
         source = npz(images=images, labels=labels)() if kind == "npz" else npy(images, labels)()
     if kind == "tar":
