@@ -196,7 +196,7 @@ def test_the_networks_of_an_ensemble_share_the_normalised_images(monkeypatch: py
         calls.append(len(images))
         return normalise_batch(images, **options)
 
-    for place in ("fastnn.images", "fastnn.images.normalise"):
+    for place in ("fastnn.images", "fastnn.images.normalised_rows"):
         monkeypatch.setattr(f"{place}.normalise_batch", counted)
     run(Session(blobs(50), RELU.replace(normalise=True, ensemble=3, epochs=1), threads=1))
     # The test set a second time, to measure the finished model.

@@ -44,6 +44,8 @@ NOT_ATTACKED = {
     ("datasets.writers", "_replace_idx_files"): "moves finished files; the attack kill ends it at every call",
     ("formats.c_header", "run"): "compiles and runs the code in the file, which must be one's own",
     ("formats.html_page", "_run_part"): "starts Node or Chromium; tests/formats/test_html_page.py has bad pages",
+    ("images.normalised_rows", "_written"): "writes images; tests/images/test_normalised_rows.py has a full disk",
+    ("large_arrays", "zeros_in_file"): "makes an empty file; tests/test_large_arrays.py has a full disk",
     ("predicting", "_written_as_json"): "writes what predict prints; tests/cli/test_stores.py compares it",
     ("report.__init__", "_replace_report"): "moves finished files; the attack kill ends it at every call",
     ("report.__init__", "_write"): "takes seconds, as draw",
