@@ -175,15 +175,20 @@ class Cells:
 
     def ranked_texts(self) -> tuple[tuple[str, ...], NDArray[np.int64]]:
         """Return the texts in order, and for each code the position of its text among them."""
-        names = tuple(sorted(self.texts))
-        rank = np.empty(len(names), dtype=np.int64)
-        rank[[self.texts[name] for name in names]] = np.arange(len(names))
-        return names, rank
+        return ranked(self.texts)
 
     def sorted_texts(self) -> tuple[tuple[str, ...], NDArray[np.int64]]:
         """Return the texts in order, and for each cell the position of its text among them."""
         names, rank = self.ranked_texts()
         return names, rank[np.asarray(self.codes, dtype=np.int64)]
+
+
+def ranked(texts: dict[str, int]) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """Return texts in order, and for each code, from 0, the position of its text among them."""
+    names = tuple(sorted(texts))
+    rank = np.empty(len(names), dtype=np.int64)
+    rank[[texts[name] for name in names]] = np.arange(len(names))
+    return names, rank
 
 
 def position_name(position: int) -> str:

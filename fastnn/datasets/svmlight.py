@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import math
 import re
 from array import array
@@ -14,7 +13,7 @@ import numpy as np
 
 from fastnn import large_arrays
 from fastnn.datasets.cache import cache_key, cached
-from fastnn.datasets.cells import MOST_CELLS
+from fastnn.datasets.cells import MOST_CELLS, ranked
 from fastnn.datasets.dataset import Dataset
 from fastnn.datasets.delimited import LONGEST_ROW, MOST_INPUTS, is_number, shown
 from fastnn.datasets.safe_read import Unpacked, map_packed, read_packed
@@ -36,6 +35,7 @@ _PAIRS = re.compile(rb"(?:\s++[0-9]{1,9}+:[-+.0-9eEaAfFiInNtTyY]++)*+\s*+")
 _LABELS = re.compile(r"[0-9]{1,9}+(,[0-9]{1,9}+)++")
 _MOST_LABELS = 1 << 16
 _VALUES_AT_ONCE = 1 << 16
+_BYTES_AT_ONCE = 1 << 16
 
 
 def read_svmlight(path: Path, task: str | None = None, spool: Path | None = None) -> Dataset:
@@ -87,7 +87,13 @@ class _Texts:
         return self._n
 
     def __iter__(self) -> Iterator[str]:
-        return (line[:-1].decode() for line in io.BytesIO(self.content))
+        # Some at a time: a copy of all is as large as all.
+        start = 0
+        while start < len(self.content):
+            end = self.content.rfind(b"\n", start, start + _BYTES_AT_ONCE)
+            end = self.content.index(b"\n", start) if end < 0 else end
+            yield from self.content[start:end].decode().split("\n")
+            start = end + 1
 
 
 def _parse(content: Content, source: str, task: str | None, spool: Path | None = None) -> Dataset:
@@ -165,10 +171,10 @@ def _targets(texts: _Texts, task: str | None, source: str) -> Targets:
         return make_targets([TargetColumn("target", numbers)], task, source)
     known: dict[str, int] = {}
     codes = np.fromiter((known.setdefault(text, len(known)) for text in texts), np.int64, len(texts))
-    names = tuple(sorted(known))
-    rank = np.empty(len(names), np.int64)
-    rank[[known[name] for name in names]] = np.arange(len(names))
-    return make_targets([TargetColumn("target", None, names, rank[codes])], task, source)
+    names, rank = ranked(known)
+    for part in large_arrays.parts(len(codes)):
+        codes[part] = rank[codes[part]]
+    return make_targets([TargetColumn("target", None, names, codes)], task, source)
 
 
 def _labels(texts: _Texts, task: str | None, source: str) -> Targets:

@@ -339,7 +339,7 @@ PIECES = (
     *("mapped.ROWS_AT_ONCE", "pixel_arrays._ROWS_AT_ONCE", "arrow_tables._ROWS_AT_ONCE", "csv_rows._VALUES_AT_ONCE"),
     *("small_pictures._BYTES_AT_ONCE", "spool._SMALL", "input_rows._CELLS_AT_ONCE", "table_inputs._CELLS_AT_ONCE"),
     *("table_inputs.ROWS_AT_ONCE", "cells._CELLS_AT_ONCE", "svmlight._VALUES_AT_ONCE", "sparse_parts._VALUES_AT_ONCE"),
-    *("dense_rows._VALUES_AT_ONCE", "table_arrays._VALUES_AT_ONCE"),
+    *("dense_rows._VALUES_AT_ONCE", "table_arrays._VALUES_AT_ONCE", "svmlight._BYTES_AT_ONCE"),
 )
 """How much is read at a time."""
 
