@@ -554,6 +554,29 @@ def test_large_sources_take_a_fraction_of_their_size(
     assert peak < (16e6 if kind in ("floats", "table") else 9e6)
 
 
+@pytest.mark.parametrize("kind", ["csv", "svmlight"])
+def test_more_rows_of_text_take_hardly_more_memory(kind: str, tmp_path: Path, small_pieces: pytest.MonkeyPatch) -> None:
+    small_pieces.setattr("fastnn.large_arrays._MOST_VALUES", 1 << 12)
+    small_pieces.setattr("fastnn.datasets.delimited._HEAD", 1 << 14)
+    small_pieces.setattr("fastnn.datasets.safe_read.PIECE", 1 << 14)
+    names = ",".join(f"a{k}" for k in range(400))
+    peaks = []
+    for n in (40, 500, 1000):  # what is loaded once is there after the first
+        if kind == "csv":
+            rows = "".join(f"{k % 2},{k}{',0.5' * 399}\n" for k in range(n))
+            source = text(f"target,{names}\n{rows}", "a.csv")()
+        else:
+            source = text("".join(f"{k % 2} 1:{k} 400:0.5\n" for k in range(n)), "a.svm")()
+        tracemalloc.start()
+        try:
+            write_store(str(source), tmp_path / "big.fnn", force=True)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    # The rows that are more are at least 0.8 MB.
+    assert peaks[2] - peaks[1] < 0.4e6, peaks
+
+
 @pytest.mark.parametrize("kind", ["csv", "svmlight", "json"])
 def test_compressed_text_may_unpack_to_more_than_fits_into_memory(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
