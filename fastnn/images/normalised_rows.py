@@ -39,7 +39,7 @@ class _Copy:
 
 _lock = threading.Lock()
 _copies: WeakKeyDictionary[MappedArray, _Copy] = WeakKeyDictionary()
-"""They are kept as long as somebody has the file."""
+"""A copy is kept as long as the store of its images is open."""
 
 
 def normalise_rows(images: NDArray[np.uint8] | MappedRows) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
