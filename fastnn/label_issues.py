@@ -166,7 +166,7 @@ def find_issues(
         raise DataError(f"{dataset.source}: finding wrong labels needs {_samples(dataset)} of at least two classes")
     if dataset.is_images and isinstance(dataset.features, MappedRows) and running.get("scheduler") is not None:
         raise DataError(
-            f"{dataset.source}: the images of a store are normalised as they are read here, which workers do not do; "
+            f"{dataset.source}: the images of a store are normalised in this process, which workers do not do; "
             "drop --scheduler, or give a file that is no store"
         )
     recipe = (RECIPE if dataset.is_images else presets["table"]).replace(epochs=epochs, seed=seed)

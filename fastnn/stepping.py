@@ -506,16 +506,16 @@ class Stepper:
     def _first_bad_value(self, rows: NDArray[Any]) -> tuple[int, int, str] | None:
         """Return row, column and what is wrong with the first value that is not finite when it is scaled, or None."""
         levels, scales = (self._rows.arrays[name] for name in ("levels", "scales"))
-        for place in large_arrays.parts(len(rows), rows.shape[1], _ROWS_AT_ONCE):
-            part = rows[place]
+        for part in large_arrays.parts(len(rows), rows.shape[1], _ROWS_AT_ONCE):
+            some = rows[part]
             with np.errstate(over="ignore", invalid="ignore"):
-                scaled = ((part.astype(np.float64) - levels) * scales).astype(self.network.dtype)
-            places = np.argwhere(~np.isfinite(scaled))
-            if len(places):
-                row, column = places[0].tolist()
+                scaled = ((some.astype(np.float64) - levels) * scales).astype(self.network.dtype)
+            found = np.argwhere(~np.isfinite(scaled))
+            if len(found):
+                row, column = found[0].tolist()
                 if not (math.isfinite(levels[column]) and math.isfinite(scales[column])):
-                    return place.start + row, column, "has a scaling that is not finite"
-                return place.start + row, column, _reason(part[row, column], self.network.dtype)
+                    return part.start + row, column, "has a scaling that is not finite"
+                return part.start + row, column, _reason(some[row, column], self.network.dtype)
         return None
 
     # ---- weights ----

@@ -237,7 +237,7 @@ def assign_folds(
         labels = dataset.labels.astype(large_arrays.smallest_uint(len(dataset.names)))
         leaders = large_arrays.take(leaders, np.argsort(labels[leaders], kind="stable"))
     elif dataset.task == "regression" and len(dataset.names) == 1:
-        leaders = leaders[np.argsort(dataset.targets[leaders, 0], kind="stable")]
+        leaders = large_arrays.take(leaders, np.argsort(dataset.targets[leaders, 0], kind="stable"))
         # One of each `folds` neighbours goes to each fold, and not always the lowest one to the first.
         numbers = np.lexsort((generator.random(len(leaders)), np.arange(len(leaders)) // folds)) % folds
     fold[leaders] = numbers

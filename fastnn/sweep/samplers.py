@@ -205,7 +205,7 @@ class _PartialStorage(InMemoryStorage):
 
 def _best_and_newest(trials: list[FrozenTrial], direction: StudyDirection) -> optuna.Study:
     """Return a study with these trials; of many, with the best and the newest."""
-    n_older = max(0, len(trials) - MOST_SEEN + BEST_SEEN) if len(trials) > MOST_SEEN else 0
+    n_older = len(trials) - MOST_SEEN + BEST_SEEN if len(trials) > MOST_SEEN else 0
     older, newest = trials[:n_older], trials[n_older:]
     sign = -1 if direction == StudyDirection.MAXIMIZE else 1
     complete = (one for one in older if one.state == TrialState.COMPLETE)

@@ -368,12 +368,16 @@ def of(dataset: Dataset) -> list[Any]:
     ]
 
 
+def both_ways(source: str, tmp_path: Path) -> tuple[Dataset, Dataset]:
+    """Read a source into memory, and with its samples left on the disk."""
+    (tmp_path / "spool").mkdir()
+    return load_source(source, DEFAULT_OPTIONS), load_from(source, DEFAULT_OPTIONS, spool=tmp_path / "spool")
+
+
 @pytest.mark.parametrize("kind", SOURCES)
 def test_samples_that_are_left_on_the_disk_are_those_in_memory(kind: str, tmp_path: Path) -> None:
     source = str(SOURCES[kind]())
-    plain = load_source(source, DEFAULT_OPTIONS)
-    (tmp_path / "spool").mkdir()
-    spooled = load_from(source, DEFAULT_OPTIONS, spool=tmp_path / "spool")
+    plain, spooled = both_ways(source, tmp_path)
     assert of(spooled) == of(plain)
     for part in (spooled, spooled.test, spooled.validation):
         assert part is None or isinstance(part.features, MappedRows)
@@ -394,9 +398,7 @@ def with_zeros(dataset: Dataset, dtype: Any) -> Dataset:
 @pytest.mark.parametrize("kind", SPARSE_SOURCES)
 def test_sparse_rows_are_left_on_the_disk_and_written_with_their_zeros(kind: str, tmp_path: Path) -> None:
     source = str(SPARSE_SOURCES[kind]())
-    plain = load_source(source, DEFAULT_OPTIONS)
-    (tmp_path / "spool").mkdir()
-    spooled = load_from(source, DEFAULT_OPTIONS, spool=tmp_path / "spool")
+    plain, spooled = both_ways(source, tmp_path)
     assert isinstance(spooled.features, SparseRows)
     # They are mapped.
     assert not spooled.features.values.flags.writeable
